@@ -1,0 +1,64 @@
+//! What time alone brings about: due holds expire, what is over leaves memory, sales open and end.
+
+use super::Engine;
+use crate::sale::{outcome::Status, time::Timestamp};
+
+/// Reservations handled under one lock before it is let go: at well below a microsecond each, nobody waits long.
+const STEP: usize = 128;
+
+/// What a tick did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// Deadlines that were looked at because they passed.
+    pub due: usize,
+    pub retired: usize,
+    /// Sales that opened or ended.
+    pub turned: usize,
+    /// The longest time that a hold expired by this tick was overdue, in milliseconds.
+    pub lag_millis: u64,
+}
+
+impl Engine {
+    /// Brings everything up to `now`. To be called every few milliseconds.
+    pub fn tick(&self, now: Timestamp) -> Tick {
+        let mut tick = Tick { turned: self.turn_sales(now), ..Tick::default() };
+        for index in 0..self.cells.len() {
+            loop {
+                let mut cell = self.cells[index].cell.lock();
+                let published = self.published.load();
+                let (due, lag) = self
+                    .decide(index, &published.bounds, &mut cell, |shard, record| shard.expire_due(now, STEP, record));
+                let retired = self.decide(index, &published.bounds, &mut cell, |shard, record| {
+                    shard.retire_due(now, STEP, |item| published.catalogue.counts_customers(item), record)
+                });
+                tick.due += due;
+                tick.retired += retired;
+                tick.lag_millis = tick.lag_millis.max(lag);
+                if due < STEP && retired < STEP {
+                    break;
+                }
+            }
+        }
+        tick
+    }
+
+    fn turn_sales(&self, now: Timestamp) -> usize {
+        if self.published.load().catalogue.turns(now).is_empty() {
+            return 0;
+        }
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let turns = control.catalogue.turns(now);
+        self.publish(&mut control, &turns);
+        turns.len()
+    }
+
+    /// Sales by status at `now`, for metrics.
+    pub fn sales_by_status(&self, now: Timestamp) -> [(Status, usize); 4] {
+        let published = self.published.load();
+        Status::ALL.map(|status| {
+            let sales = published.catalogue.sales().iter();
+            (status, sales.filter(|sale| sale.status(now) == status).count())
+        })
+    }
+}

@@ -1,0 +1,309 @@
+//! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of it all.
+//!
+//! Invariants:
+//! - Locks are taken in one order: control, then shards by index. None is held across I/O or an await.
+//! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
+//! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
+//!
+//! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and the commit,
+//! the clock's tick and the snapshot are steps that somebody calls.
+
+pub mod batch;
+mod clockwork;
+mod durability;
+mod operate;
+mod recover;
+mod reserve;
+mod snapshot;
+mod stock;
+mod view;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use self::{
+    batch::{CATALOGUE_LANE, put_section},
+    stock::{Bound, Bounds},
+};
+pub use self::{
+    clockwork::Tick,
+    durability::{Durability, Durable, Listener},
+    operate::Adjustment,
+    recover::{RecoverError, Recovered},
+    reserve::Made,
+    snapshot::{SnapshotError, SnapshotTaken},
+    view::{Counts, Levels, SaleView},
+};
+pub use crate::journal::Epoch;
+use crate::{
+    journal::{CommitStats, Source, WriteError},
+    sale::{
+        adjustments::Adjustments,
+        catalogue::Catalogue,
+        decide::Record,
+        event::Event,
+        ids::{ItemNumber, ReservationId},
+        settings::Limits,
+        shard::Shard,
+        time::Timestamp,
+    },
+};
+
+/// Most shards: their numbers are lane numbers in a batch, and one lane is the catalogue's.
+pub const SHARDS_MAX: usize = 1024;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub shards: usize,
+    /// How long a reservation that is over stays answerable, and an adjustment's key known, in milliseconds.
+    pub retention_millis: u64,
+    pub limits: Limits,
+    /// Sales in the catalogue.
+    pub sales_max: usize,
+    /// Items in the catalogue, of all sales.
+    pub items_max: usize,
+    /// Reservations in memory, whatever their state.
+    pub reservations_max: u64,
+    /// Customers in memory.
+    pub customers_max: u64,
+    /// Bytes of one shard's events that wait for their cut.
+    pub lane_bytes_max: usize,
+    /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
+    pub wait_for_disk: bool,
+    /// Keeps callers from choosing customer ids that fall together in a table.
+    pub hash_seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: 8,
+            retention_millis: 24 * 3600 * 1000,
+            limits: Limits::default(),
+            sales_max: 10_000,
+            items_max: 100_000,
+            reservations_max: 20_000_000,
+            customers_max: 20_000_000,
+            lane_bytes_max: 16 << 20,
+            wait_for_disk: true,
+            hash_seed: 0,
+        }
+    }
+}
+
+/// A value that may be shown once its epoch is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer<T> {
+    pub value: T,
+    /// 0: at once.
+    pub durable_at: Epoch,
+}
+
+impl<T> Answer<T> {
+    fn at_once(value: T) -> Self {
+        Self { value, durable_at: 0 }
+    }
+}
+
+pub struct Engine {
+    settings: Settings,
+    control: Mutex<Control>,
+    cells: Box<[CachePadded<Slot>]>,
+    published: ArcSwap<Published>,
+    /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
+    open_epoch: AtomicU64,
+    durability: Durability,
+    commits: Mutex<Option<Box<dyn Fn(&CommitStats) + Send>>>,
+    backlog_full: AtomicBool,
+    /// Buffers that the next cut gives to the lanes in exchange for theirs.
+    spares: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A shard's cell, and what others may read of it without its lock.
+struct Slot {
+    cell: Mutex<Cell>,
+    reservations: AtomicU64,
+    customers: AtomicU64,
+}
+
+/// A shard and its lane: the bytes of its events that are not yet cut into a batch.
+struct Cell {
+    shard: Shard,
+    lane: Lane,
+    catalogue_version: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    /// Events in `bytes`.
+    events: u32,
+    /// The epoch of the latest event that went into this lane.
+    last_epoch: Epoch,
+}
+
+/// What operators change: the catalogue to be published, its lane, the memory of adjustments.
+struct Control {
+    now: Timestamp,
+    catalogue: Catalogue,
+    adjustments: Adjustments,
+    bounds: Bounds,
+    lane: Lane,
+}
+
+/// What every request reads without a lock.
+struct Published {
+    catalogue: Catalogue,
+    bounds: Bounds,
+}
+
+type Guards<'a> = SmallVec<[MutexGuard<'a, Cell>; 16]>;
+
+impl Lane {
+    fn push(&mut self, event: &Event<'_>, open_epoch: Epoch) {
+        event.encode(&mut self.bytes);
+        self.events += 1;
+        self.last_epoch = open_epoch;
+    }
+}
+
+/// Writes facts into a lane, and moves the bounds as stock moves.
+struct Recorder<'a> {
+    lane: &'a mut Lane,
+    bounds: &'a Bounds,
+    open_epoch: Epoch,
+}
+
+impl Record for Recorder<'_> {
+    fn record(&mut self, event: &Event<'_>) {
+        self.lane.push(event, self.open_epoch);
+        match event {
+            Event::Held(held) => {
+                held.lines.iter().for_each(|line| self.bounds[line.item.index()].take(line.units.into()));
+            }
+            Event::Released(ended) | Event::Expired(ended) => {
+                ended.lines.iter().for_each(|line| self.bounds[line.item.index()].give(line.units.into()));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Engine {
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn durability(&self) -> &Durability {
+        &self.durability
+    }
+
+    /// Has every commit's figures handed to `observer`, on the journal's thread.
+    pub fn observe_commits(&self, observer: impl Fn(&CommitStats) + Send + 'static) {
+        *self.commits.lock() = Some(Box::new(observer));
+    }
+
+    /// The catalogue of this moment: names and settings for answers.
+    pub fn catalogue(&self) -> impl std::ops::Deref<Target = Catalogue> + use<> {
+        CatalogueGuard(self.published.load_full())
+    }
+
+    /// Whether new reserves are refused because the store is too far behind.
+    pub fn set_backlog_full(&self, full: bool) {
+        self.backlog_full.store(full, Ordering::Relaxed);
+    }
+
+    pub fn backlog_full(&self) -> bool {
+        self.backlog_full.load(Ordering::Relaxed)
+    }
+
+    fn shard_of(&self, id: ReservationId) -> usize {
+        id.bucket().shard(self.cells.len())
+    }
+
+    fn lock_all(&self) -> Guards<'_> {
+        self.cells.iter().map(|slot| slot.cell.lock()).collect()
+    }
+
+    /// Runs a decision of one shard, and keeps what others read of it.
+    fn decide<T>(
+        &self,
+        index: usize,
+        bounds: &Bounds,
+        cell: &mut Cell,
+        decide: impl FnOnce(&mut Shard, &mut Recorder<'_>) -> T,
+    ) -> T {
+        let Cell { shard, lane, .. } = cell;
+        let open_epoch = self.open_epoch.load(Ordering::Relaxed);
+        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch });
+        self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
+        self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
+        outcome
+    }
+
+    /// An answer that shows state as new as the lane's latest event.
+    fn answer<T>(&self, value: T, lane: &Lane) -> Answer<T> {
+        Answer { value, durable_at: if self.settings.wait_for_disk { lane.last_epoch } else { 0 } }
+    }
+
+    fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
+        for (index, units) in stock::spread(total, guards.len(), first, reserved) {
+            guards[index].shard.set_available(item, units);
+        }
+    }
+}
+
+struct CatalogueGuard(Arc<Published>);
+
+impl std::ops::Deref for CatalogueGuard {
+    type Target = Catalogue;
+
+    fn deref(&self) -> &Catalogue {
+        &self.0.catalogue
+    }
+}
+
+impl Source for Engine {
+    /// The consistent cut: all locks, lanes swapped for empty ones, the epoch counted up.
+    fn cut(&self, payload: &mut Vec<u8>) -> Option<Epoch> {
+        let mut spares = self.spares.lock();
+        let mut control = self.control.lock();
+        let mut guards = self.lock_all();
+        if control.lane.events == 0 && guards.iter().all(|cell| cell.lane.events == 0) {
+            return None;
+        }
+        let lanes = std::iter::once(&mut control.lane).chain(guards.iter_mut().map(|cell| &mut cell.lane));
+        for (lane, spare) in lanes.zip(spares.iter_mut()) {
+            std::mem::swap(&mut lane.bytes, spare);
+            lane.events = 0;
+        }
+        let epoch = self.open_epoch.fetch_add(1, Ordering::Relaxed);
+        drop(guards);
+        drop(control);
+        let numbers = std::iter::once(CATALOGUE_LANE).chain(0..);
+        for (number, spare) in numbers.zip(spares.iter_mut()) {
+            put_section(payload, number, spare);
+            spare.clear();
+        }
+        Some(epoch)
+    }
+
+    fn committed(&self, epoch: Epoch, stats: &CommitStats) {
+        self.durability.publish(epoch);
+        if let Some(observer) = &*self.commits.lock() {
+            observer(stats);
+        }
+    }
+
+    fn failed(&self, error: &WriteError) {
+        tracing::error!(%error, "the journal failed: nothing more is acknowledged");
+        self.durability.fail();
+    }
+}

@@ -1,0 +1,176 @@
+//! What operators do: put, pause, resume and close sales, adjust stock.
+//!
+//! Invariant: a change of the catalogue is decided under the control lock and published under all locks, so every reserve
+//! is judged by the catalogue that stands before it in the journal.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use super::{Answer, Bound, Control, Engine, Guards, Published, stock};
+use crate::sale::{
+    adjustments::Remembered,
+    catalogue::{Catalogue, Put, Sale, encode_settings},
+    command::Adjust,
+    event::{Adjusted, Event},
+    ids::ItemNumber,
+    outcome::{Refusal, Shortage},
+    settings::{Invalid, SaleSettings},
+    time::Timestamp,
+};
+
+/// An adjustment as it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    pub made: Remembered,
+    /// The key was known: this is the first answer again.
+    pub replayed: bool,
+}
+
+impl Engine {
+    /// Creates the sale or replaces its settings.
+    pub fn put_sale(&self, now: Timestamp, settings: &SaleSettings) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
+            Ok(judged) => judged,
+            Err(refusal) => return Answer::at_once(Err(refusal)),
+        };
+        if control.catalogue.sales().len() <= sale.index() && sale.index() >= self.settings.sales_max {
+            return Answer::at_once(Err(Refusal::Full("limits.sales_max")));
+        }
+        if items.iter().any(|item| item.index() >= self.settings.items_max) {
+            return Answer::at_once(Err(Refusal::Full("limits.items_max")));
+        }
+        let encoded = encode_settings(settings);
+        self.publish(&mut control, &[Event::SaleDefined { sale, at: now, items, settings: &encoded }]);
+        let sale = control.catalogue.sale_numbered(sale).clone();
+        self.answer(Ok((put, sale)), &control.lane)
+    }
+
+    pub fn pause(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, sale, |catalogue, now, sale| catalogue.pause(now, sale))
+    }
+
+    pub fn resume(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, sale, |catalogue, now, sale| catalogue.resume(now, sale))
+    }
+
+    /// Closes the sale for good.
+    pub fn close(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, sale, |catalogue, now, sale| Ok(catalogue.close(now, sale)))
+    }
+
+    fn turn(
+        &self,
+        now: Timestamp,
+        sale: &str,
+        judge: impl FnOnce(&Catalogue, Timestamp, &Sale) -> Result<Option<Event<'static>>, Refusal>,
+    ) -> Answer<Result<(), Refusal>> {
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let sale = control.catalogue.sale(sale).cloned();
+        match sale.and_then(|sale| judge(&control.catalogue, now, &sale)) {
+            Ok(event) => {
+                self.publish(&mut control, event.as_slice());
+                self.answer(Ok(()), &control.lane)
+            }
+            Err(refusal) => Answer::at_once(Err(refusal)),
+        }
+    }
+
+    /// Puts units into a sale, or takes out units that are available.
+    pub fn adjust(&self, now: Timestamp, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let item = match find_item(&control.catalogue, asked) {
+            Ok(found) => found,
+            Err(refusal) => return Answer::at_once(Err(refusal)),
+        };
+        let key = asked.key.map(|key| (key, asked.fingerprint()));
+        if let Some((key, fingerprint)) = key
+            && let Some(known) = control.adjustments.find(item, key)
+        {
+            let same = known.fingerprint == fingerprint;
+            let made = same.then(|| Adjustment { made: known.clone(), replayed: true });
+            return self.answer(made.ok_or(Refusal::IdempotencyKeyReused), &control.lane);
+        }
+
+        let mut guards = self.lock_all();
+        let available = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
+        let (available, stock) = match self.judge_adjustment(&control, asked, item, available) {
+            Ok(after) => after,
+            Err(refusal) => return Answer::at_once(Err(refusal)),
+        };
+        self.set_available(&mut guards, item, available, 0, 0);
+        // A restock may be large: the bound says nothing until somebody is refused again.
+        control.bounds[item.index()].loosen();
+        let Adjust { delta, reason, reference, .. } = *asked;
+        let adjusted = Adjusted { item, at: now, delta, reason, reference, key, stock, available };
+        let made = Remembered::of(&adjusted);
+        self.publish_locked(&mut control, &mut guards, &[Event::Adjusted(adjusted)]);
+        self.answer(Ok(Adjustment { made, replayed: false }), &control.lane)
+    }
+
+    /// The item's available units and stock after the adjustment.
+    fn judge_adjustment(
+        &self,
+        control: &Control,
+        asked: &Adjust<'_>,
+        item: ItemNumber,
+        available: u64,
+    ) -> Result<(u64, u64), Refusal> {
+        let stock_max = self.settings.limits.stock_max;
+        let Some(after) = available.checked_add_signed(asked.delta) else {
+            let requested = asked.delta.unsigned_abs();
+            return Err(Refusal::Short(vec![Shortage { sku: asked.sku.into(), requested, available }]));
+        };
+        let stock = control.catalogue.item_numbered(item).stock;
+        let stock = stock.checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
+        let too_much = || Invalid::new("/delta", format!("the item's stock would exceed {stock_max} units"));
+        Ok((after, stock.ok_or_else(|| Refusal::Invalid(vec![too_much()]))?))
+    }
+
+    /// Makes facts of the catalogue true: recorded, taken over, seen by every shard.
+    pub(super) fn publish(&self, control: &mut Control, events: &[Event<'_>]) {
+        if !events.is_empty() {
+            let mut guards = self.lock_all();
+            self.publish_locked(control, &mut guards, events);
+        }
+    }
+
+    fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
+        let open_epoch = self.open_epoch.load(Ordering::Relaxed);
+        let known = control.catalogue.items();
+        for event in events {
+            control.lane.push(event, open_epoch);
+            control.catalogue.apply(event);
+            control.adjustments.apply(event);
+        }
+        let items = control.catalogue.items();
+        control.bounds.resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
+        for cell in guards.iter_mut() {
+            cell.shard.resize(items);
+            cell.catalogue_version = control.catalogue.version();
+        }
+        for number in known..items {
+            let item = ItemNumber(number as u32);
+            self.set_available(guards, item, control.catalogue.item_numbered(item).stock, number % guards.len(), 0);
+        }
+        let (catalogue, bounds) = (control.catalogue.clone(), control.bounds.clone());
+        self.published.store(Arc::new(Published { catalogue, bounds }));
+    }
+}
+
+impl Control {
+    /// Time as the catalogue sees it: never backwards.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+}
+
+fn find_item(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<ItemNumber, Refusal> {
+    let item = catalogue.sale(asked.sale)?.item(asked.sku);
+    item.map(|item| item.number).ok_or_else(|| Refusal::ItemNotFound { sku: asked.sku.to_owned() })
+}

@@ -1,0 +1,168 @@
+//! From disk to a serving engine: parts of a snapshot, then batches, each event applied to its part exactly once.
+//!
+//! Invariant: what serves afterwards conserves every item's stock, or nothing serves.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+use super::{
+    Bound, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch, snapshot::CATALOGUE_PART,
+    stock,
+};
+use crate::sale::{
+    adjustments::Adjustments,
+    catalogue::Catalogue,
+    codec::{Malformed, Reader},
+    event::Event,
+    ids::{BUCKETS, Bucket, ItemNumber},
+    shard::Shard,
+    time::Timestamp,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("item {item:?} would have {stock} units of stock, but {gone} are held or confirmed")]
+    Conservation { item: String, stock: u64, gone: u64 },
+    #[error("a snapshot names part {0}, which does not exist")]
+    UnknownPart(u16),
+}
+
+/// State on its way back from disk.
+pub struct Recovered {
+    settings: Settings,
+    shards: Vec<Shard>,
+    catalogue: Catalogue,
+    adjustments: Adjustments,
+    /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
+    from: Vec<(Epoch, u32)>,
+    now: Timestamp,
+    events: u64,
+}
+
+impl Recovered {
+    pub fn new(settings: Settings) -> Self {
+        let shards = settings.shards;
+        assert!((1..=super::SHARDS_MAX).contains(&shards), "the number of shards is checked with the configuration");
+        let shard = |_| Shard::new(shards, settings.retention_millis, settings.hash_seed);
+        Self {
+            shards: (0..shards).map(shard).collect(),
+            catalogue: Catalogue::default(),
+            adjustments: Adjustments::new(settings.retention_millis),
+            from: vec![(0, 0); BUCKETS + 1],
+            now: Timestamp::default(),
+            events: 0,
+            settings,
+        }
+    }
+
+    /// Events taken over so far, of snapshot and journal.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Takes over one chunk of a snapshot. All chunks come before the first batch.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), RecoverError> {
+        let mut parts = Reader::new(chunk);
+        while !parts.is_empty() {
+            let (part, epoch, place) = (parts.u16()?, parts.u64()?, parts.u32()?);
+            let mut events = Reader::new(parts.block()?);
+            let index = if part == CATALOGUE_PART { BUCKETS } else { usize::from(part) };
+            *self.from.get_mut(index).ok_or(RecoverError::UnknownPart(part))? = (epoch, place);
+            while let Some(event) = Event::decode(&mut events)? {
+                match event {
+                    // Told to be remembered: the stock it led to is told by itself.
+                    Event::Adjusted(_) => self.adjustments.apply(&event),
+                    _ => self.apply(&event),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over one batch of the journal, in order.
+    pub fn batch(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), RecoverError> {
+        batch::for_each(payload, |_, place, event| {
+            let part = event.bucket().map_or(BUCKETS, Bucket::index);
+            if (epoch, place) >= self.from[part] {
+                self.apply(&event);
+            }
+            Ok(())
+        })
+    }
+
+    fn apply(&mut self, event: &Event<'_>) {
+        self.events += 1;
+        match event.bucket() {
+            Some(bucket) => self.shards[bucket.shard(self.settings.shards)].apply(event),
+            None => {
+                self.catalogue.apply(event);
+                self.adjustments.apply(event);
+            }
+        }
+    }
+
+    /// The engine that goes on after `last_epoch`, stock spread over the shards anew.
+    pub fn finish(mut self, last_epoch: Epoch) -> Result<Engine, RecoverError> {
+        let items = self.catalogue.items();
+        self.shards.iter_mut().for_each(|shard| shard.resize(items));
+        for number in 0..items {
+            let item = ItemNumber(number as u32);
+            let gone = |shard: &Shard| shard.slice(item).held + shard.slice(item).confirmed;
+            let gone: u64 = self.shards.iter().map(gone).sum();
+            let stock = self.catalogue.item_numbered(item).stock;
+            let Some(available) = stock.checked_sub(gone) else {
+                return Err(RecoverError::Conservation { item: self.catalogue.sku(item).to_owned(), stock, gone });
+            };
+            for (index, units) in stock::spread(available, self.shards.len(), number % self.shards.len(), 0) {
+                self.shards[index].set_available(item, units);
+            }
+        }
+        Ok(self.assemble(last_epoch))
+    }
+
+    fn assemble(self, last_epoch: Epoch) -> Engine {
+        let bounds: Vec<_> = (0..self.catalogue.items()).map(|_| Arc::new(CachePadded::new(Bound::loose()))).collect();
+        let version = self.catalogue.version();
+        let lane = || Lane { last_epoch, ..Lane::default() };
+        let lanes = self.shards.len() + 1;
+        let cells = self.shards.into_iter().map(|shard| {
+            CachePadded::new(Slot {
+                reservations: AtomicU64::new(shard.reservations() as u64),
+                customers: AtomicU64::new(shard.customers() as u64),
+                cell: Mutex::new(Cell { shard, lane: lane(), catalogue_version: version }),
+            })
+        });
+        Engine {
+            cells: cells.collect(),
+            published: ArcSwap::from_pointee(Published { catalogue: self.catalogue.clone(), bounds: bounds.clone() }),
+            control: Mutex::new(Control {
+                now: self.now,
+                catalogue: self.catalogue,
+                adjustments: self.adjustments,
+                bounds,
+                lane: lane(),
+            }),
+            open_epoch: AtomicU64::new(last_epoch + 1),
+            durability: Durability::at(last_epoch),
+            commits: Mutex::new(None),
+            backlog_full: AtomicBool::new(false),
+            spares: Mutex::new(vec![Vec::new(); lanes]),
+            settings: self.settings,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine that nothing ever happened to.
+    pub fn new(settings: Settings) -> Self {
+        Recovered::new(settings).finish(0).expect("nothing is conserved")
+    }
+}

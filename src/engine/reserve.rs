@@ -1,0 +1,248 @@
+//! What customers do: reserve, extend, confirm, release, look.
+
+use std::sync::atomic::Ordering;
+
+use super::{Answer, Cell, Engine, Published, Recorder, Settings, stock};
+use crate::sale::{
+    catalogue::{Catalogue, Plan},
+    command::Reserve,
+    decide::Reserved,
+    ids::{Bucket, ItemNumber, ReservationId},
+    outcome::{Refusal, Reservation, Shortage},
+    settings::Limits,
+    shard::Shard,
+    time::Timestamp,
+};
+
+/// A reservation as the answer to its reserve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub reservation: Reservation,
+    /// The key was known: this is the first answer again.
+    pub replayed: bool,
+}
+
+impl Engine {
+    /// Holds all lines for the customer or none. Checks in this order:
+    /// sale exists; key known (answered as the first time, or refused when the request differs); service limits;
+    /// sale open; items exist; stock; customer limits. `entropy`: random bits for the id.
+    pub fn reserve(&self, now: Timestamp, asked: &Reserve<'_>, entropy: u64) -> Answer<Result<Made, Refusal>> {
+        let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
+        loop {
+            let published = self.published.load();
+            if let Some(answer) = self.try_reserve(now, asked, fingerprint, entropy, &published) {
+                return answer;
+            }
+        }
+    }
+
+    /// None when the catalogue changed meanwhile.
+    fn try_reserve(
+        &self,
+        now: Timestamp,
+        asked: &Reserve<'_>,
+        fingerprint: u64,
+        entropy: u64,
+        published: &Published,
+    ) -> Option<Answer<Result<Made, Refusal>>> {
+        let Published { catalogue, bounds } = published;
+        let sale = match catalogue.sale(asked.sale) {
+            Ok(sale) => sale,
+            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+        };
+        let judge = || -> Result<Plan<'_>, Refusal> {
+            if self.backlog_full() {
+                return Err(Refusal::BacklogFull);
+            }
+            let plan = catalogue.plan(now, sale, asked, fingerprint)?;
+            self.refuse_by_bounds(&plan, published)?;
+            Ok(plan)
+        };
+        let mut judged = None;
+        if asked.key.is_none() {
+            match judge() {
+                Ok(plan) => judged = Some(plan),
+                Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+            }
+        }
+
+        let index = Bucket::of(asked.customer).shard(self.cells.len());
+        let mut cell = self.cells[index].cell.lock();
+        if cell.catalogue_version != catalogue.version() {
+            return None;
+        }
+        if let Some(key) = asked.key
+            && let Some(replayed) = cell.shard.replay(sale.number, asked.customer, (key, fingerprint))
+        {
+            let made = replayed.map(|reservation| Made { reservation, replayed: true });
+            return Some(self.answer(made, &cell.lane));
+        }
+        let plan = match judged.map_or_else(judge, Ok).and_then(|plan| self.refuse_if_full(&cell).map(|()| plan)) {
+            Ok(plan) => plan,
+            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+        };
+        let reserved =
+            self.decide(index, bounds, &mut cell, |shard, record| shard.reserve(now, &plan, entropy, record));
+        if let Reserved::SliceShort = reserved {
+            drop(cell);
+            return self.reserve_from_all(now, &plan, entropy, published, index);
+        }
+        Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+    }
+
+    /// The slow path, when the shard's slices cannot serve: under all locks, units are gathered into them or the
+    /// refusal is exact.
+    fn reserve_from_all(
+        &self,
+        now: Timestamp,
+        plan: &Plan<'_>,
+        entropy: u64,
+        published: &Published,
+        index: usize,
+    ) -> Option<Answer<Result<Made, Refusal>>> {
+        let Published { catalogue, bounds } = published;
+        let mut guards = self.lock_all();
+        if guards[index].catalogue_version != catalogue.version() {
+            return None;
+        }
+        // The lock was let go in between: the same key may have come in.
+        if let Some(key) = plan.key
+            && let Some(replayed) = guards[index].shard.replay(plan.sale, plan.customer, key)
+        {
+            let made = replayed.map(|reservation| Made { reservation, replayed: true });
+            return Some(self.answer(made, &guards[index].lane));
+        }
+        let available = |item| stock::total_available(guards.iter().map(|cell| &cell.shard), item);
+        let short = shortages(plan, catalogue, available);
+        if !short.is_empty() {
+            for line in &plan.lines {
+                bounds[line.line.item.index()].tighten(available(line.line.item));
+            }
+            return Some(Answer::at_once(Err(Refusal::Short(short))));
+        }
+        if let Err(exceeded) = guards[index].shard.check_limits(plan) {
+            return Some(self.answer(conclude(exceeded, catalogue), &guards[index].lane));
+        }
+        for line in &plan.lines {
+            let (item, units) = (line.line.item, u64::from(line.line.units));
+            if guards[index].shard.slice(item).available < i64::from(line.line.units) {
+                let total = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
+                self.set_available(&mut guards, item, total, index, units);
+            }
+        }
+        let cell = &mut *guards[index];
+        let reserved = self.decide(index, bounds, cell, |shard, record| shard.reserve(now, plan, entropy, record));
+        assert!(matches!(reserved, Reserved::Held(_)), "stock that was gathered serves its request");
+        Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+    }
+
+    /// Refuses without a lock when every line's availability is known exactly and one is short.
+    fn refuse_by_bounds(&self, plan: &Plan<'_>, published: &Published) -> Result<(), Refusal> {
+        let bound = |item: ItemNumber| published.bounds[item.index()].get();
+        let mut any_short = false;
+        for line in &plan.lines {
+            let Some(available) = bound(line.line.item) else { return Ok(()) };
+            any_short |= available < u64::from(line.line.units);
+        }
+        if !any_short {
+            return Ok(());
+        }
+        // Read again: a line that was short may have come back, and only what is short right now is told.
+        let short = shortages(plan, &published.catalogue, |item| bound(item).unwrap_or(u64::MAX));
+        if short.is_empty() { Ok(()) } else { Err(Refusal::Short(short)) }
+    }
+
+    fn refuse_if_full(&self, cell: &Cell) -> Result<(), Refusal> {
+        let Settings { reservations_max, customers_max, lane_bytes_max, .. } = &self.settings;
+        if cell.lane.bytes.len() >= *lane_bytes_max {
+            return Err(Refusal::Full("journal.lane_bytes_max"));
+        }
+        // The sum over all shards is only looked at when this one has its share.
+        let shards = self.cells.len() as u64;
+        let share = |max: u64| max / shards;
+        if cell.shard.reservations() as u64 >= share(*reservations_max) && self.reservations() >= *reservations_max {
+            return Err(Refusal::Full("limits.reservations_max"));
+        }
+        if cell.shard.customers() as u64 >= share(*customers_max) && self.customers() >= *customers_max {
+            return Err(Refusal::Full("limits.customers_max"));
+        }
+        Ok(())
+    }
+
+    /// Reservations in memory over all shards, each shard as of its last change.
+    pub fn reservations(&self) -> u64 {
+        self.cells.iter().map(|slot| slot.reservations.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Customers in memory over all shards, each shard as of its last change.
+    pub fn customers(&self) -> u64 {
+        self.cells.iter().map(|slot| slot.customers.load(Ordering::Relaxed)).sum()
+    }
+
+    pub fn confirm(
+        &self,
+        now: Timestamp,
+        id: ReservationId,
+        reference: Option<&str>,
+    ) -> Answer<Result<Reservation, Refusal>> {
+        self.change(id, |shard, _, record| shard.confirm(now, id, reference, record))
+    }
+
+    pub fn release(
+        &self,
+        now: Timestamp,
+        id: ReservationId,
+        reason: Option<&str>,
+    ) -> Answer<Result<Reservation, Refusal>> {
+        self.change(id, |shard, _, record| shard.release(now, id, reason, record))
+    }
+
+    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Reservation, Refusal>> {
+        let limits: &Limits = &self.settings.limits;
+        self.change(id, |shard, catalogue, record| {
+            let most = |sale| catalogue.sale_numbered(sale).max_extensions(limits);
+            shard.extend(now, id, hold_seconds, most, record)
+        })
+    }
+
+    /// The reservation as it is now; a hold whose time is over is expired by looking at it.
+    pub fn look(&self, now: Timestamp, id: ReservationId) -> Answer<Result<Reservation, Refusal>> {
+        self.change(id, |shard, _, record| shard.look(now, id, record))
+    }
+
+    fn change<T>(
+        &self,
+        id: ReservationId,
+        change: impl FnOnce(&mut Shard, &Catalogue, &mut Recorder<'_>) -> T,
+    ) -> Answer<T> {
+        let index = self.shard_of(id);
+        let mut cell = self.cells[index].cell.lock();
+        // Loaded under the lock: the bounds then cover every item that the shard knows.
+        let published = self.published.load();
+        let value = self
+            .decide(index, &published.bounds, &mut cell, |shard, record| change(shard, &published.catalogue, record));
+        self.answer(value, &cell.lane)
+    }
+}
+
+fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
+    match reserved {
+        Reserved::Held(reservation) => Ok(Made { reservation, replayed: false }),
+        Reserved::LimitExceeded { item, limit, already } => {
+            Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
+        }
+        Reserved::SliceShort => unreachable!("a short slice goes the slow path"),
+    }
+}
+
+fn shortages(plan: &Plan<'_>, catalogue: &Catalogue, available: impl Fn(ItemNumber) -> u64) -> Vec<Shortage> {
+    let lines = plan.lines.iter().map(|line| (line.line, available(line.line.item)));
+    let short = lines.filter(|&(line, available)| available < u64::from(line.units));
+    short
+        .map(|(line, available)| Shortage {
+            sku: catalogue.sku(line.item).into(),
+            requested: line.units.into(),
+            available,
+        })
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! Stock over all shards: the bound that answers without a lock, and units moved between slices.
+//!
+//! Invariant: a bound is either loose and says nothing, or tight and is exactly the sum of its item's slices. It turns
+//! tight only under all shard locks, by a refusal; while it is tight each grant and each return moves it under the lock
+//! of its shard. So what it refuses is true at the instant it is read.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crossbeam::utils::CachePadded;
+
+use crate::sale::{ids::ItemNumber, shard::Shard};
+
+const LOOSE: u64 = u64::MAX;
+
+/// What is known of an item's availability without a lock.
+#[derive(Debug)]
+pub struct Bound(AtomicU64);
+
+pub type Bounds = Vec<Arc<CachePadded<Bound>>>;
+
+impl Bound {
+    pub fn loose() -> Self {
+        Self(AtomicU64::new(LOOSE))
+    }
+
+    /// The available units, exact at this instant; None when the bound is loose.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|&units| units != LOOSE)
+    }
+
+    /// Under all shard locks: from here on the bound is exact.
+    pub fn tighten(&self, available: u64) {
+        self.0.store(available, Ordering::Release);
+    }
+
+    /// Under all shard locks: from here on the bound says nothing.
+    pub fn loosen(&self) {
+        self.0.store(LOOSE, Ordering::Release);
+    }
+
+    /// Under the lock of the shard whose slice gave the units. Whether a bound is tight changes only under all locks.
+    pub fn take(&self, units: u64) {
+        if self.0.load(Ordering::Relaxed) != LOOSE {
+            let before = self.0.fetch_sub(units, Ordering::AcqRel);
+            assert!(before >= units, "a tight bound covers every grant");
+        }
+    }
+
+    /// Under the lock of the shard whose slice got the units back.
+    pub fn give(&self, units: u64) {
+        if self.0.load(Ordering::Relaxed) != LOOSE {
+            self.0.fetch_add(units, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Units available over all shards.
+pub fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, item: ItemNumber) -> u64 {
+    let available = shards.map(|shard| shard.slice(item).available).sum::<i64>();
+    u64::try_from(available).expect("available is never negative")
+}
+
+/// How `total` units are spread over `shards` slices: evenly, after `reserved` went to shard `first`; what does not
+/// divide goes one each to the shards from `first` on.
+pub fn spread(total: u64, shards: usize, first: usize, reserved: u64) -> impl Iterator<Item = (usize, u64)> {
+    let rest = total.checked_sub(reserved).expect("no more is set aside than there is");
+    let (each, left) = (rest / shards as u64, rest % shards as u64);
+    (0..shards).map(move |step| {
+        let index = (first + step) % shards;
+        let extra = u64::from((step as u64) < left);
+        (index, each + extra + if step == 0 { reserved } else { 0 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreading_loses_nothing_and_serves_the_first() {
+        for (total, shards, first, reserved) in [(0, 4, 2, 0), (10, 4, 3, 2), (3, 8, 7, 3), (1_000_003, 7, 0, 5)] {
+            let mut slices = vec![0; shards];
+            spread(total, shards, first, reserved).for_each(|(index, units)| slices[index] = units);
+            assert_eq!(slices.iter().sum::<u64>(), total);
+            assert!(slices[first] >= reserved);
+            let others = slices.iter().enumerate().filter(|&(index, _)| index != first).map(|(_, &units)| units);
+            assert!(others.clone().max().unwrap() - others.min().unwrap() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_loose_bound_says_nothing_and_a_tight_one_is_exact() {
+        let bound = Bound::loose();
+        bound.take(5);
+        assert_eq!(bound.get(), None);
+        bound.tighten(7);
+        bound.take(5);
+        bound.give(1);
+        assert_eq!(bound.get(), Some(3));
+    }
+}

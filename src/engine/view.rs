@@ -1,0 +1,152 @@
+//! Totals: what is where, over all shards, at one instant.
+
+use std::sync::Arc;
+
+use super::{Answer, Engine, Guards};
+use crate::{
+    journal::Epoch,
+    sale::{
+        catalogue::Sale,
+        event::Event,
+        ids::{BUCKETS, Bucket, ItemNumber},
+        outcome::{Refusal, Status},
+        time::Timestamp,
+    },
+};
+
+/// Items whose totals are taken under one hold of all locks when many are asked for.
+const STEP: usize = 256;
+
+/// Where an item's units are; `stock` is their sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub available: u64,
+    pub held: u64,
+    pub confirmed: u64,
+}
+
+/// A sale with the counts of its items, in their order.
+#[derive(Debug, Clone)]
+pub struct SaleView {
+    pub sale: Arc<Sale>,
+    pub status: Status,
+    pub counts: Vec<Counts>,
+}
+
+/// How full the service is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Levels {
+    pub live_holds: u64,
+    pub reservations: u64,
+    pub customers: u64,
+    /// The latest epoch that anything was decided in.
+    pub latest_epoch: Epoch,
+}
+
+impl Engine {
+    /// The sale as of one instant: settings, status, counts.
+    pub fn sale(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
+        let control = self.control.lock();
+        let guards = self.lock_all();
+        let view = control.catalogue.sale(id).map(|sale| view(sale, now, &guards));
+        let latest = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
+        Answer { value: view, durable_at: if self.settings.wait_for_disk { latest } else { 0 } }
+    }
+
+    /// What can be had of each item, as of one instant. Not waited for: no reservation shows in it.
+    pub fn availability(&self, now: Timestamp, id: &str) -> Result<SaleView, Refusal> {
+        let guards = self.lock_all();
+        self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards))
+    }
+
+    /// Up to `most` sales whose ids come after `after`, by id, and whether there are more.
+    pub fn sales(&self, now: Timestamp, after: &str, most: usize) -> Answer<(Vec<SaleView>, bool)> {
+        let ids = {
+            let published = self.published.load();
+            let sales = published.catalogue.sales().iter().map(|sale| sale.settings.id.clone());
+            let mut ids: Vec<String> = sales.filter(|id| id.as_str() > after).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut durable_at = 0;
+        let mut views = Vec::new();
+        for id in ids.iter().take(most) {
+            let answer = self.sale(now, id);
+            durable_at = durable_at.max(answer.durable_at);
+            views.extend(answer.value);
+        }
+        Answer { value: (views, ids.len() > most), durable_at }
+    }
+
+    /// The counts of every item by number, each exact at an instant of its own, with its stock at that instant.
+    pub fn stock(&self) -> Vec<(u64, Counts)> {
+        let mut all = Vec::new();
+        loop {
+            let guards = self.lock_all();
+            let published = self.published.load();
+            let items = published.catalogue.items();
+            let until = items.min(all.len() + STEP);
+            for number in all.len()..until {
+                let item = ItemNumber(number as u32);
+                all.push((published.catalogue.item_numbered(item).stock, counts(item, &guards)));
+            }
+            if until == items {
+                return all;
+            }
+        }
+    }
+
+    pub fn levels(&self) -> Levels {
+        let mut levels = Levels::default();
+        for slot in &self.cells {
+            let cell = slot.cell.lock();
+            levels.live_holds += cell.shard.live_holds();
+            levels.reservations += cell.shard.reservations() as u64;
+            levels.customers += cell.shard.customers() as u64;
+            levels.latest_epoch = levels.latest_epoch.max(cell.lane.last_epoch);
+        }
+        levels.latest_epoch = levels.latest_epoch.max(self.control.lock().lane.last_epoch);
+        levels
+    }
+
+    /// A fingerprint of everything that survives a restart, whatever the number of shards.
+    pub fn digest(&self) -> u64 {
+        let control = self.control.lock();
+        let guards = self.lock_all();
+        let mut digest = 0_u64;
+        let mut bytes = Vec::new();
+        let mut add = |event: &Event<'_>| {
+            bytes.clear();
+            event.encode(&mut bytes);
+            digest = digest.wrapping_add(xxhash_rust::xxh3::xxh3_64(&bytes));
+        };
+        control.catalogue.retell(&mut add);
+        control.adjustments.retell(&mut add);
+        for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
+            guards[bucket.shard(guards.len())].shard.retell(bucket, &mut add);
+        }
+        digest
+    }
+}
+
+fn view(sale: &Arc<Sale>, now: Timestamp, guards: &Guards<'_>) -> SaleView {
+    let counts = sale.items.iter().map(|item| {
+        let counts = counts(item.number, guards);
+        assert_eq!(item.stock, counts.available + counts.held + counts.confirmed, "stock is conserved");
+        counts
+    });
+    SaleView { counts: counts.collect(), sale: sale.clone(), status: sale.status(now) }
+}
+
+fn counts(item: ItemNumber, guards: &Guards<'_>) -> Counts {
+    let mut available = 0;
+    let mut counts = Counts::default();
+    for cell in guards {
+        let slice = cell.shard.slice(item);
+        available += slice.available;
+        counts.held += slice.held;
+        counts.confirmed += slice.confirmed;
+    }
+    counts.available = u64::try_from(available).expect("available is never negative");
+    counts
+}

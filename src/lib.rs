@@ -1,0 +1,3 @@
+pub mod engine;
+pub mod journal;
+pub mod sale;

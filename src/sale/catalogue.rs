@@ -1,0 +1,367 @@
+//! The catalogue: sales, their items and their stock. Read on every request, changed by operators and by the clock.
+//!
+//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock`
+//! never changes; a sale closed by its operator stays closed. A catalogue is a value: the engine publishes a changed copy.
+
+use std::{collections::HashMap, sync::Arc};
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use super::{
+    command::Reserve,
+    event::{Event, PricedLine},
+    ids::{ItemNumber, SaleNumber},
+    outcome::{Refusal, Status},
+    settings::{Invalid, ItemSettings, Limits, SaleSettings},
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// Counts changes: two catalogues of one run with the same version are the same.
+    version: u64,
+    sales: Vec<Arc<Sale>>,
+    by_id: Arc<HashMap<CompactString, SaleNumber>>,
+    items: Arc<Vec<Place>>,
+}
+
+/// Where an item stands: its sale, and its index among the sale's items.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    sale: SaleNumber,
+    index: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sale {
+    pub number: SaleNumber,
+    pub settings: SaleSettings,
+    pub created_at: Timestamp,
+    pub items: Vec<Item>,
+    by_sku: HashMap<CompactString, u32>,
+    paused: bool,
+    closed: bool,
+    /// The status last put into an event, so that the clock's turns are told once.
+    announced: Status,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub number: ItemNumber,
+    pub settings: ItemSettings,
+    /// Units put into the sale: initial stock plus adjustments.
+    pub stock: u64,
+}
+
+/// A reserve that passed all checks that need no shard: what to hold, and the limits to hold it by.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    pub sale: SaleNumber,
+    pub customer: &'a str,
+    pub lines: SmallVec<[PlanLine; 2]>,
+    pub hold_seconds: u32,
+    pub reference: Option<&'a str>,
+    pub key: Option<(&'a str, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PlanLine {
+    pub line: PricedLine,
+    pub customer_limit: Option<u32>,
+}
+
+/// What putting a sale document comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    Replaced,
+}
+
+impl Sale {
+    /// The status at a moment. The operator's close wins over the clock, the clock's end over a pause.
+    pub fn status(&self, now: Timestamp) -> Status {
+        if self.closed || now >= self.settings.closes_at {
+            Status::Closed
+        } else if self.paused {
+            Status::Paused
+        } else if now < self.settings.opens_at {
+            Status::Scheduled
+        } else {
+            Status::Open
+        }
+    }
+
+    pub fn item(&self, sku: &str) -> Option<&Item> {
+        self.by_sku.get(sku).map(|&index| &self.items[index as usize])
+    }
+
+    pub fn max_extensions(&self, limits: &Limits) -> u32 {
+        self.settings.max_extensions.unwrap_or(limits.extensions_max)
+    }
+
+    fn customer_limit(&self, item: &Item) -> Option<u32> {
+        item.settings.customer_limit.or(self.settings.customer_limit)
+    }
+
+    fn refuse_unless_open(&self, now: Timestamp) -> Result<(), Refusal> {
+        match self.status(now) {
+            Status::Open => Ok(()),
+            Status::Closed => Err(Refusal::SaleEnded),
+            Status::Paused => Err(Refusal::SalePaused),
+            Status::Scheduled => Err(Refusal::SaleNotStarted { opens_at: self.settings.opens_at }),
+        }
+    }
+}
+
+impl Catalogue {
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn sales(&self) -> &[Arc<Sale>] {
+        &self.sales
+    }
+
+    pub fn items(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn sale(&self, id: &str) -> Result<&Arc<Sale>, Refusal> {
+        self.by_id.get(id).map(|number| &self.sales[number.index()]).ok_or(Refusal::SaleNotFound)
+    }
+
+    pub fn sale_numbered(&self, number: SaleNumber) -> &Arc<Sale> {
+        &self.sales[number.index()]
+    }
+
+    pub fn item_numbered(&self, number: ItemNumber) -> &Item {
+        let place = self.items[number.index()];
+        &self.sales[place.sale.index()].items[place.index as usize]
+    }
+
+    pub fn sku(&self, number: ItemNumber) -> &str {
+        &self.item_numbered(number).settings.sku
+    }
+
+    /// Whether a limit may still ask how much of this item a customer has.
+    pub fn counts_customers(&self, number: ItemNumber) -> bool {
+        let sale = self.sale_numbered(self.items[number.index()].sale);
+        !sale.closed && sale.customer_limit(self.item_numbered(number)).is_some()
+    }
+
+    /// The checks of a reserve that need no shard, in their order: the sale is open, each item exists.
+    pub fn plan<'a>(
+        &self,
+        now: Timestamp,
+        sale: &Sale,
+        asked: &Reserve<'a>,
+        fingerprint: u64,
+    ) -> Result<Plan<'a>, Refusal> {
+        sale.refuse_unless_open(now)?;
+        let mut lines = SmallVec::new();
+        for line in &asked.lines {
+            let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
+            let price = item.settings.price;
+            lines.push(PlanLine {
+                line: PricedLine { item: item.number, units: line.units, price },
+                customer_limit: sale.customer_limit(item),
+            });
+        }
+        let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
+        Ok(Plan {
+            sale: sale.number,
+            customer: asked.customer,
+            lines,
+            hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
+            reference: asked.reference,
+            key: asked.key.map(|key| (key, fingerprint)),
+        })
+    }
+
+    /// Judges a sale document against what is there; on success the numbers of its items, new ones at the end.
+    pub fn judge_put(
+        &self,
+        settings: &SaleSettings,
+        limits: &Limits,
+    ) -> Result<(Put, SaleNumber, Vec<ItemNumber>), Refusal> {
+        let wrong = settings.check(limits);
+        if !wrong.is_empty() {
+            return Err(Refusal::Invalid(wrong));
+        }
+        let present = self.sale(&settings.id).ok();
+        if let Some(sale) = present {
+            judge_replacement(sale, settings)?;
+        }
+        let mut next = self.items.len() as u32;
+        let numbers = settings.items.iter().map(|item| {
+            present.and_then(|sale| sale.item(&item.sku)).map(|known| known.number).unwrap_or_else(|| {
+                next += 1;
+                ItemNumber(next - 1)
+            })
+        });
+        let numbers = numbers.collect();
+        match present {
+            Some(sale) => Ok((Put::Replaced, sale.number, numbers)),
+            None => Ok((Put::Created, SaleNumber(self.sales.len() as u32), numbers)),
+        }
+    }
+
+    /// The event that pausing makes; None when the sale is paused already.
+    pub fn pause(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
+        match sale.status(now) {
+            Status::Closed => Err(Refusal::SaleEnded),
+            _ if sale.paused => Ok(None),
+            _ => Ok(Some(Event::SalePaused { sale: sale.number, at: now })),
+        }
+    }
+
+    /// The event that resuming makes; None when the sale is not paused.
+    pub fn resume(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
+        match sale.status(now) {
+            Status::Closed => Err(Refusal::SaleEnded),
+            _ if !sale.paused => Ok(None),
+            _ => Ok(Some(Event::SaleResumed { sale: sale.number, at: now })),
+        }
+    }
+
+    /// The event that closing makes; None when the operator closed the sale before.
+    pub fn close(&self, now: Timestamp, sale: &Sale) -> Option<Event<'static>> {
+        (!sale.closed).then_some(Event::SaleClosed { sale: sale.number, at: now })
+    }
+
+    /// Events for sales whose window opened or ended since they were last told.
+    pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
+        let turned = self.sales.iter().filter(|sale| sale.status(now) != sale.announced);
+        turned.map(|sale| Event::StatusReached { sale: sale.number, at: now, status: sale.status(now) }).collect()
+    }
+
+    /// Takes a fact over. Events of other lanes change nothing here.
+    ///
+    /// # Panics
+    /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
+    pub fn apply(&mut self, event: &Event<'_>) {
+        match event {
+            Event::SaleDefined { sale, at, items, settings } => {
+                let settings = serde_json::from_slice(settings).expect("an event holds the settings it was made from");
+                self.define(*sale, *at, items, settings);
+            }
+            Event::SalePaused { sale, at } => self.change(*sale, |sale| {
+                sale.paused = true;
+                sale.announced = sale.status(*at);
+            }),
+            Event::SaleResumed { sale, at } => self.change(*sale, |sale| {
+                sale.paused = false;
+                sale.announced = sale.status(*at);
+            }),
+            Event::SaleClosed { sale, .. } => self.change(*sale, |sale| {
+                sale.closed = true;
+                sale.announced = Status::Closed;
+            }),
+            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announced = *status),
+            Event::Adjusted(adjusted) => {
+                self.change_item(adjusted.item, |item| {
+                    item.stock = item.stock.checked_add_signed(adjusted.delta).expect("stock is never negative");
+                });
+            }
+            Event::Stocked { item, stock } => self.change_item(*item, |item| item.stock = *stock),
+            _ => {}
+        }
+    }
+
+    /// The events that make this catalogue out of nothing.
+    pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
+        for sale in &self.sales {
+            let settings = encode_settings(&sale.settings);
+            let items = sale.items.iter().map(|item| item.number).collect();
+            each(&Event::SaleDefined { sale: sale.number, at: sale.created_at, items, settings: &settings });
+            if sale.paused {
+                each(&Event::SalePaused { sale: sale.number, at: sale.created_at });
+            }
+            if sale.closed {
+                each(&Event::SaleClosed { sale: sale.number, at: sale.created_at });
+            }
+            each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status: sale.announced });
+            for item in &sale.items {
+                each(&Event::Stocked { item: item.number, stock: item.stock });
+            }
+        }
+    }
+
+    fn define(&mut self, number: SaleNumber, at: Timestamp, numbers: &[ItemNumber], settings: SaleSettings) {
+        assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
+        let present = self.sales.get(number.index()).cloned();
+        let mut places = (*self.items).clone();
+        let mut items = Vec::with_capacity(numbers.len());
+        let mut by_sku = HashMap::with_capacity(numbers.len());
+        for (index, (&item, settings)) in numbers.iter().zip(&settings.items).enumerate() {
+            let place = Place { sale: number, index: index as u32 };
+            if places.len() <= item.index() {
+                places.resize(item.index() + 1, place);
+            }
+            places[item.index()] = place;
+            let known = present.as_ref().and_then(|sale| sale.item(&settings.sku));
+            let stock = known.map_or(settings.initial_stock, |known| known.stock);
+            by_sku.insert(CompactString::from(&settings.sku), index as u32);
+            items.push(Item { number: item, settings: settings.clone(), stock });
+        }
+        let mut sale = Sale {
+            number,
+            created_at: present.as_ref().map_or(at, |sale| sale.created_at),
+            items,
+            by_sku,
+            paused: present.as_ref().is_some_and(|sale| sale.paused),
+            closed: present.as_ref().is_some_and(|sale| sale.closed),
+            announced: Status::Scheduled,
+            settings,
+        };
+        sale.announced = sale.status(at);
+        if present.is_some() {
+            self.sales[number.index()] = Arc::new(sale);
+        } else {
+            assert_eq!(self.sales.len(), number.index(), "sales are numbered densely");
+            Arc::make_mut(&mut self.by_id).insert(sale.settings.id.as_str().into(), number);
+            self.sales.push(Arc::new(sale));
+        }
+        self.items = Arc::new(places);
+        self.version += 1;
+    }
+
+    fn change(&mut self, number: SaleNumber, change: impl FnOnce(&mut Sale)) {
+        change(Arc::make_mut(&mut self.sales[number.index()]));
+        self.version += 1;
+    }
+
+    fn change_item(&mut self, number: ItemNumber, change: impl FnOnce(&mut Item)) {
+        let place = self.items[number.index()];
+        self.change(place.sale, |sale| change(&mut sale.items[place.index as usize]));
+    }
+}
+
+/// A sale document as events keep it.
+pub fn encode_settings(settings: &SaleSettings) -> Vec<u8> {
+    serde_json::to_vec(settings).expect("settings are plain data")
+}
+
+fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal> {
+    if sale.closed {
+        return Err(Refusal::SaleEnded);
+    }
+    let mut named: HashMap<&str, &ItemSettings> = HashMap::with_capacity(settings.items.len());
+    named.extend(settings.items.iter().map(|item| (item.sku.as_str(), item)));
+    for known in &sale.items {
+        let sku = &known.settings.sku;
+        match named.get(sku.as_str()) {
+            None => {
+                let detail = format!("the sale has item {sku:?}; items can be added, not removed");
+                return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
+            }
+            Some(item) if item.initial_stock != known.settings.initial_stock => {
+                let initial_stock = known.settings.initial_stock;
+                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), initial_stock });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Commands: what callers ask, parsed and well formed, nothing of it checked against state.
+
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// A request to hold units for one customer, all lines or none.
+#[derive(Debug, Clone)]
+pub struct Reserve<'a> {
+    pub sale: &'a str,
+    pub customer: &'a str,
+    /// Every SKU once: the same SKU twice in a request is summed before it comes here. Never empty.
+    pub lines: SmallVec<[AskedLine<'a>; 2]>,
+    /// Absent: the sale's.
+    pub hold_seconds: Option<u32>,
+    pub reference: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedLine<'a> {
+    pub sku: &'a str,
+    /// At least 1.
+    pub units: u32,
+}
+
+impl Reserve<'_> {
+    /// What "the same request" means for an idempotency key: the summed lines in any order, the hold time asked for
+    /// and the reference. Sale and customer are the key's scope. Stable across versions: it is kept in the journal.
+    pub fn fingerprint(&self) -> u64 {
+        let mut lines: SmallVec<[AskedLine<'_>; 2]> = self.lines.clone();
+        lines.sort_unstable_by_key(|line| line.sku);
+        let mut hasher = Xxh3Default::new();
+        for line in &lines {
+            put_text(&mut hasher, line.sku);
+            hasher.update(&line.units.to_le_bytes());
+        }
+        hasher.update(&self.hold_seconds.unwrap_or(0).to_le_bytes());
+        put_text(&mut hasher, self.reference.unwrap_or(""));
+        hasher.digest()
+    }
+}
+
+/// A request to put units into a sale or to take unsold ones out.
+#[derive(Debug, Clone)]
+pub struct Adjust<'a> {
+    pub sale: &'a str,
+    pub sku: &'a str,
+    /// Not 0.
+    pub delta: i64,
+    pub reason: Option<&'a str>,
+    pub reference: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+impl Adjust<'_> {
+    /// As `Reserve::fingerprint`; the item is the key's scope.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        hasher.update(&self.delta.to_le_bytes());
+        put_text(&mut hasher, self.reason.unwrap_or(""));
+        put_text(&mut hasher, self.reference.unwrap_or(""));
+        hasher.digest()
+    }
+}
+
+/// Length first, so that neighbouring texts cannot run into each other.
+fn put_text(hasher: &mut Xxh3Default, text: &str) {
+    hasher.update(&(text.len() as u32).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reserve<'a>(lines: &[(&'a str, u32)], reference: Option<&'a str>) -> Reserve<'a> {
+        let lines = lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
+        Reserve { sale: "drop", customer: "ann", lines, hold_seconds: None, reference, key: None }
+    }
+
+    #[test]
+    fn the_fingerprint_tells_requests_apart_and_not_their_order() {
+        let one = reserve(&[("a", 1), ("b", 2)], None).fingerprint();
+        assert_eq!(one, reserve(&[("b", 2), ("a", 1)], None).fingerprint());
+        assert_ne!(one, reserve(&[("a", 2), ("b", 1)], None).fingerprint());
+        assert_ne!(one, reserve(&[("a", 1), ("b", 2)], Some("r")).fingerprint());
+        assert_ne!(one, Reserve { hold_seconds: Some(60), ..reserve(&[("a", 1), ("b", 2)], None) }.fingerprint());
+        assert_eq!(one, PINNED, "kept in journals: must never change");
+    }
+
+    const PINNED: u64 = 13_375_301_242_962_774_352;
+}

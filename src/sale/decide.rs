@@ -1,0 +1,254 @@
+//! Decisions: a command meets the state at a moment and becomes an outcome and events.
+//!
+//! Invariant: every decision first takes over the facts it makes, then hands them to the recorder, in one step under the
+//! shard's lock; what is answered is what was recorded.
+
+use super::{
+    catalogue::Plan,
+    event::{Ended, Event, Held},
+    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    outcome::{Refusal, Reservation, State},
+    shard::Shard,
+    time::Timestamp,
+};
+
+/// Where decided facts go, in order.
+pub trait Record {
+    fn record(&mut self, event: &Event<'_>);
+}
+
+/// What a shard makes of a reserve.
+#[derive(Debug)]
+pub enum Reserved {
+    Held(Reservation),
+    /// This shard's slices cannot serve it; others may.
+    SliceShort,
+    LimitExceeded {
+        item: ItemNumber,
+        limit: u32,
+        already: u64,
+    },
+}
+
+impl Shard {
+    /// The answer to a request whose key is known: as the first time, or a refusal when the request is another.
+    pub fn replay(
+        &self,
+        sale: SaleNumber,
+        customer: &str,
+        (key, fingerprint): (&str, u64),
+    ) -> Option<Result<Reservation, Refusal>> {
+        let (slot, first) = self.find_key(sale, customer, key)?;
+        Some(if first == fingerprint { Ok(self.show_as_made(slot)) } else { Err(Refusal::IdempotencyKeyReused) })
+    }
+
+    /// Holds all lines of the plan or none. Checks stock first, then the customer's limits. `entropy`: random bits for
+    /// the id.
+    pub fn reserve(&mut self, now: Timestamp, plan: &Plan<'_>, entropy: u64, record: &mut impl Record) -> Reserved {
+        let now = self.advance(now);
+        let served = plan.lines.iter().all(|line| self.slice(line.line.item).available >= i64::from(line.line.units));
+        if !served {
+            return Reserved::SliceShort;
+        }
+        if let Err(exceeded) = self.check_limits(plan) {
+            return exceeded;
+        }
+        let id = ReservationId::new(now, Bucket::of(plan.customer), entropy);
+        let event = Event::Held(Held {
+            id,
+            sale: plan.sale,
+            customer: plan.customer,
+            hold_seconds: plan.hold_seconds,
+            lines: plan.lines.iter().map(|line| line.line).collect(),
+            reference: plan.reference,
+            key: plan.key,
+        });
+        self.take(&event, record);
+        Reserved::Held(Reservation {
+            id,
+            sale: plan.sale,
+            customer: plan.customer.into(),
+            state: State::Held,
+            lines: plan.lines.iter().map(|line| line.line).collect(),
+            reference: plan.reference.map(Box::from),
+            expires_at: now.plus_seconds(plan.hold_seconds.into()),
+            ended_at: None,
+            extensions: 0,
+        })
+    }
+
+    /// Whether the customer's limits allow the plan.
+    pub fn check_limits(&self, plan: &Plan<'_>) -> Result<(), Reserved> {
+        for line in &plan.lines {
+            let Some(limit) = line.customer_limit else { continue };
+            let item = line.line.item;
+            let already = self.units_of(plan.customer, item);
+            if already + u64::from(line.line.units) > u64::from(limit) {
+                return Err(Reserved::LimitExceeded { item, limit, already });
+            }
+        }
+        Ok(())
+    }
+
+    /// The reservation as it is at this moment; a hold whose time is over is expired first.
+    pub fn look(
+        &mut self,
+        now: Timestamp,
+        id: ReservationId,
+        record: &mut impl Record,
+    ) -> Result<Reservation, Refusal> {
+        let (slot, _) = self.current(now, id, record)?;
+        Ok(self.show(slot))
+    }
+
+    pub fn confirm(
+        &mut self,
+        now: Timestamp,
+        id: ReservationId,
+        reference: Option<&str>,
+        record: &mut impl Record,
+    ) -> Result<Reservation, Refusal> {
+        let (slot, now) = self.current(now, id, record)?;
+        match self.reservations[slot].state {
+            State::Held => {
+                let lines = self.quantities(&self.reservations[slot]);
+                self.take(&Event::Confirmed(Ended { id, at: now, text: reference, lines }), record);
+                Ok(self.show(slot))
+            }
+            State::Confirmed => Ok(self.show(slot)),
+            State::Released | State::Expired => Err(self.refuse_ended(slot)),
+        }
+    }
+
+    pub fn release(
+        &mut self,
+        now: Timestamp,
+        id: ReservationId,
+        reason: Option<&str>,
+        record: &mut impl Record,
+    ) -> Result<Reservation, Refusal> {
+        let (slot, now) = self.current(now, id, record)?;
+        match self.reservations[slot].state {
+            State::Held => {
+                let lines = self.quantities(&self.reservations[slot]);
+                self.take(&Event::Released(Ended { id, at: now, text: reason, lines }), record);
+                Ok(self.show(slot))
+            }
+            State::Released => Ok(self.show(slot)),
+            State::Confirmed | State::Expired => Err(self.refuse_ended(slot)),
+        }
+    }
+
+    /// Moves a hold's end to `now + hold_seconds`, never to an earlier moment; counts as an extension either way.
+    /// `extensions_max`: of the reservation's sale.
+    pub fn extend(
+        &mut self,
+        now: Timestamp,
+        id: ReservationId,
+        hold_seconds: u32,
+        extensions_max: impl FnOnce(SaleNumber) -> u32,
+        record: &mut impl Record,
+    ) -> Result<Reservation, Refusal> {
+        let (slot, now) = self.current(now, id, record)?;
+        let entry = &self.reservations[slot];
+        if entry.state != State::Held {
+            return Err(self.refuse_ended(slot));
+        }
+        if u32::from(entry.extensions) >= extensions_max(entry.sale) {
+            return Err(Refusal::ExtensionLimitReached(Box::new(self.show(slot))));
+        }
+        let expires_at = entry.expires_at.max(now.plus_seconds(hold_seconds.into()));
+        let extensions = entry.extensions + 1;
+        self.take(&Event::Extended { id, at: now, expires_at, extensions }, record);
+        Ok(self.show(slot))
+    }
+
+    /// Expires up to `most` due holds. Returns how many, and the longest time one was overdue, in milliseconds.
+    pub fn expire_due(&mut self, now: Timestamp, most: usize, record: &mut impl Record) -> (usize, u64) {
+        let now = self.advance(now);
+        let (mut taken, mut lag) = (0, 0);
+        while taken < most {
+            let Some((bucket, slot)) = self.expiries.take_due(now) else { break };
+            taken += 1;
+            let due = self
+                .reservations
+                .get(slot)
+                .filter(|entry| entry.state == State::Held && self.expiries.bucket(entry.expires_at) == bucket);
+            if let Some(entry) = due {
+                lag = lag.max(now.millis_since(entry.expires_at));
+                self.expire(now, slot, record);
+            }
+        }
+        (taken, lag)
+    }
+
+    /// Lets up to `most` reservations that are over and past their retention leave memory. `counts_customers`: whether a
+    /// limit of the item may still ask what a customer has.
+    pub fn retire_due(
+        &mut self,
+        now: Timestamp,
+        most: usize,
+        counts_customers: impl Fn(ItemNumber) -> bool,
+        record: &mut impl Record,
+    ) -> usize {
+        let now = self.advance(now);
+        let mut taken = 0;
+        while taken < most {
+            let Some((bucket, slot)) = self.retirements.take_due(now) else { break };
+            taken += 1;
+            let due = self.reservations.get(slot).filter(|entry| {
+                entry.state != State::Held && self.retirements.bucket(self.retires_at(entry)) == bucket
+            });
+            if let Some(entry) = due {
+                let counted = entry.state == State::Confirmed
+                    && self.quantities(entry).iter().any(|line| counts_customers(line.item));
+                self.take(&Event::Retired { id: entry.id, counted }, record);
+            }
+        }
+        taken
+    }
+
+    /// Time as this shard sees it: never backwards, whatever the machine's clock does.
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// The slot of a reservation, expired first when its time is over.
+    fn current(
+        &mut self,
+        now: Timestamp,
+        id: ReservationId,
+        record: &mut impl Record,
+    ) -> Result<(u32, Timestamp), Refusal> {
+        let now = self.advance(now);
+        let slot = self.find(id).ok_or(Refusal::ReservationNotFound)?;
+        let entry = &self.reservations[slot];
+        if entry.state == State::Held && now >= entry.expires_at {
+            self.expire(now, slot, record);
+        }
+        Ok((slot, now))
+    }
+
+    fn expire(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) {
+        let entry = &self.reservations[slot];
+        assert!(now >= entry.expires_at, "no hold expires early");
+        let ended = Ended { id: entry.id, at: now, text: None, lines: self.quantities(entry) };
+        self.take(&Event::Expired(ended), record);
+    }
+
+    fn refuse_ended(&self, slot: u32) -> Refusal {
+        let reservation = Box::new(self.show(slot));
+        match reservation.state {
+            State::Confirmed => Refusal::AlreadyConfirmed(reservation),
+            State::Released => Refusal::AlreadyReleased(reservation),
+            State::Expired => Refusal::ReservationExpired(reservation),
+            State::Held => unreachable!("a hold is not over"),
+        }
+    }
+
+    fn take(&mut self, event: &Event<'_>, record: &mut impl Record) {
+        self.apply(event);
+        record.record(event);
+    }
+}

@@ -1,0 +1,18 @@
+//! The rules of a flash sale, pure: they take state, time and a command, and return an outcome and events.
+//!
+//! Nothing here reads a clock, does I/O, awaits, logs or draws random numbers, and nothing is imported from the rest
+//! of the house. What happens is the same on every machine and on every replay.
+
+pub mod adjustments;
+pub mod catalogue;
+pub mod codec;
+pub mod command;
+pub mod deadlines;
+pub mod decide;
+pub mod event;
+pub mod ids;
+pub mod outcome;
+pub mod settings;
+pub mod shard;
+mod slab;
+pub mod time;

@@ -1,0 +1,117 @@
+//! Outcomes: what the rules answer. A refusal here is a business answer, a success of the program, and no error.
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use super::{
+    event::PricedLine,
+    ids::{ReservationId, SaleNumber},
+    settings::Invalid,
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    Held = 0,
+    Confirmed = 1,
+    Released = 2,
+    Expired = 3,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Where a sale stands: by its operator's word and by the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    Scheduled = 0,
+    Open = 1,
+    Paused = 2,
+    Closed = 3,
+}
+
+impl Status {
+    pub const ALL: [Self; 4] = [Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
+
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(value)).copied()
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A reservation as an answer shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub customer: CompactString,
+    pub state: State,
+    pub lines: SmallVec<[PricedLine; 1]>,
+    pub reference: Option<Box<str>>,
+    pub expires_at: Timestamp,
+    /// When it was confirmed, released or expired; None while it is held.
+    pub ended_at: Option<Timestamp>,
+    pub extensions: u16,
+}
+
+/// Units asked for and not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    pub sku: CompactString,
+    pub requested: u64,
+    pub available: u64,
+}
+
+/// Why a command was not carried out. Nothing was changed by it, except that a hold found past its time is expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    Invalid(Vec<Invalid>),
+    SaleNotFound,
+    ItemNotFound {
+        sku: String,
+    },
+    ReservationNotFound,
+    /// At one instant since the request came in, each of these lines had fewer units available than it asks.
+    Short(Vec<Shortage>),
+    CustomerLimitExceeded {
+        sku: CompactString,
+        limit: u32,
+        already: u64,
+    },
+    SaleNotStarted {
+        opens_at: Timestamp,
+    },
+    SaleEnded,
+    SalePaused,
+    ReservationExpired(Box<Reservation>),
+    AlreadyConfirmed(Box<Reservation>),
+    AlreadyReleased(Box<Reservation>),
+    ExtensionLimitReached(Box<Reservation>),
+    InitialStockImmutable {
+        sku: String,
+        initial_stock: u64,
+    },
+    IdempotencyKeyReused,
+    /// A limit of the whole service is reached: which one.
+    Full(&'static str),
+    /// The store is too far behind.
+    BacklogFull,
+}

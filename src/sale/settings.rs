@@ -1,0 +1,238 @@
+//! What an operator says of a sale: the document of `PUT /v1/sales/{sale}`, and the checks that make it valid.
+//!
+//! Invariant: a `SaleSettings` that was let in passed `check`.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{SaleId, check_name, check_text},
+    time::Timestamp,
+};
+
+/// Bounds of a sale document; each is a key of the configuration's `limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Items in one sale.
+    pub items_per_sale_max: usize,
+    /// Units of one item, initial stock and adjustments together.
+    pub stock_max: u64,
+    /// The longest hold, by settings or by request, in seconds.
+    pub hold_seconds_max: u64,
+    /// Extensions of one hold, also when the sale sets none.
+    pub extensions_max: u32,
+    /// Different lines of one reservation request.
+    pub lines_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            items_per_sale_max: 10_000,
+            stock_max: 1_000_000_000_000,
+            hold_seconds_max: 86_400,
+            extensions_max: 100,
+            lines_max: 20,
+        }
+    }
+}
+
+/// Why a request cannot be taken: where (an RFC 6901 pointer into its body) and what to change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    pub pointer: String,
+    pub detail: String,
+}
+
+impl Invalid {
+    pub fn new(pointer: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        Self { pointer: pointer.into(), detail: detail.to_string() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaleSettings {
+    /// Empty in a request that leaves the name to its path.
+    #[serde(default)]
+    pub id: String,
+    pub name: String,
+    pub opens_at: Timestamp,
+    pub closes_at: Timestamp,
+    /// How long a hold lasts when the request does not say, in seconds.
+    pub hold_seconds: u64,
+    /// How often one hold may be extended; absent: `limits.extensions_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_extensions: Option<u32>,
+    /// Units of each item that one customer may hold or have confirmed; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_limit: Option<u32>,
+    pub items: Vec<ItemSettings>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemSettings {
+    pub sku: String,
+    pub initial_stock: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_limit: Option<u32>,
+}
+
+/// An amount in minor units of an ISO 4217 currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub amount: u64,
+    pub currency: Currency,
+}
+
+/// Three letters of ISO 4217. Which codes exist is not checked: the list changes, letters do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    pub fn parse(text: &str) -> Option<Self> {
+        let letters: [u8; 3] = text.as_bytes().try_into().ok()?;
+        letters.iter().all(u8::is_ascii_uppercase).then_some(Self(letters))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("letters are ASCII")
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("must be three capital letters of ISO 4217"))
+    }
+}
+
+/// Largest price, in minor units: it must fit a signed 64-bit column and stay exact in JSON (2^53 - 1).
+pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
+
+impl SaleSettings {
+    /// Everything that is wrong with the document, each with its pointer; empty when it may be let in.
+    pub fn check(&self, limits: &Limits) -> Vec<Invalid> {
+        let mut wrong = Vec::new();
+        let mut refuse = |pointer: String, detail: String| wrong.push(Invalid { pointer, detail });
+        if let Err(error) = SaleId::parse(&self.id) {
+            refuse("/id".into(), error.to_string());
+        }
+        if let Err(error) = check_text(&self.name) {
+            refuse("/name".into(), error.to_string());
+        }
+        if self.opens_at >= self.closes_at {
+            refuse("/closes_at".into(), "must be after opens_at".into());
+        }
+        if self.hold_seconds == 0 || self.hold_seconds > limits.hold_seconds_max {
+            refuse("/hold_seconds".into(), format!("must be 1 to {}", limits.hold_seconds_max));
+        }
+        if self.max_extensions.is_some_and(|most| most > limits.extensions_max) {
+            refuse("/max_extensions".into(), format!("must be at most {}", limits.extensions_max));
+        }
+        if self.customer_limit == Some(0) {
+            refuse("/customer_limit".into(), "must be at least 1; leave it out for no limit".into());
+        }
+        if self.items.is_empty() || self.items.len() > limits.items_per_sale_max {
+            refuse("/items".into(), format!("must hold 1 to {} items", limits.items_per_sale_max));
+        }
+        let mut seen = HashSet::new();
+        for (index, item) in self.items.iter().enumerate().take(limits.items_per_sale_max) {
+            let mut refuse = |member: &str, detail: String| {
+                wrong.push(Invalid { pointer: format!("/items/{index}/{member}"), detail });
+            };
+            item.check(limits, &mut refuse);
+            if !seen.insert(item.sku.as_str()) {
+                refuse("sku", format!("{:?} stands in this sale twice", item.sku));
+            }
+        }
+        wrong
+    }
+}
+
+impl ItemSettings {
+    fn check(&self, limits: &Limits, refuse: &mut impl FnMut(&str, String)) {
+        if let Err(error) = check_name(&self.sku) {
+            refuse("sku", error.to_string());
+        }
+        if self.initial_stock > limits.stock_max {
+            refuse("initial_stock", format!("must be at most {}", limits.stock_max));
+        }
+        if self.price.is_some_and(|price| price.amount > AMOUNT_MAX) {
+            refuse("price/amount", format!("must be at most {AMOUNT_MAX}"));
+        }
+        if self.customer_limit == Some(0) {
+            refuse("customer_limit", "must be at least 1; leave it out for the sale's limit".into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> SaleSettings {
+        serde_json::from_str(
+            r#"{"id":"drop","name":"Drop","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T09:00:00Z",
+                "hold_seconds":300,"items":[{"sku":"tv","initial_stock":10,"price":{"amount":19900,"currency":"EUR"}}]}"#,
+        )
+        .unwrap()
+    }
+
+    fn pointers(settings: &SaleSettings) -> Vec<String> {
+        settings.check(&Limits::default()).into_iter().map(|wrong| wrong.pointer).collect()
+    }
+
+    #[test]
+    fn a_good_document_is_let_in() {
+        assert_eq!(pointers(&document()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_wrong_member_is_pointed_at() {
+        let mut bad = document();
+        bad.id = "Drop".into();
+        bad.name = String::new();
+        bad.closes_at = bad.opens_at;
+        bad.hold_seconds = 0;
+        bad.max_extensions = Some(101);
+        bad.customer_limit = Some(0);
+        bad.items.push(bad.items[0].clone());
+        bad.items[1].initial_stock = u64::MAX;
+        bad.items[1].price = Some(Price { amount: u64::MAX, currency: Currency::parse("EUR").unwrap() });
+        assert_eq!(
+            pointers(&bad),
+            [
+                "/id",
+                "/name",
+                "/closes_at",
+                "/hold_seconds",
+                "/max_extensions",
+                "/customer_limit",
+                "/items/1/initial_stock",
+                "/items/1/price/amount",
+                "/items/1/sku"
+            ]
+        );
+    }
+
+    #[test]
+    fn currencies_are_three_capital_letters() {
+        assert!(Currency::parse("JPY").is_some());
+        for bad in ["", "eur", "EURO", "E1R"] {
+            assert!(Currency::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! A shard: a share of the customers' buckets, with a slice of every item's stock.
+//!
+//! Invariants, for every item and at every instant:
+//! - the slice's `held` is the sum over the shard's live holds, its `confirmed` the sum over its confirmed reservations,
+//!   those that left memory included;
+//! - over all shards `available + held + confirmed` is the item's stock, and while the shard serves none is negative;
+//! - a customer's units are what the customer holds or has confirmed, as far as a limit may ask for them.
+//!
+//! This file is the state and `apply`, the only way it changes; `decide.rs` holds the decisions. Replay uses `apply`
+//! alone, and meanwhile `available` may be negative: it is settled when replay is over.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::BuildHasher,
+};
+
+use compact_str::CompactString;
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::{
+    deadlines::Deadlines,
+    event::{Ended, Event, Held, PricedLine, Quantities, Quantity},
+    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber},
+    outcome::{self, State},
+    settings::Price,
+    slab::Slab,
+    time::Timestamp,
+};
+
+/// How late a due hold may be taken by its shard, in milliseconds. With the interval of the engine's clock it stays
+/// well below the 100 ms that are promised.
+const EXPIRY_WIDTH_MILLIS: u64 = 16;
+
+/// How late a reservation that is over may leave memory, in milliseconds.
+const RETIREMENT_WIDTH_MILLIS: u64 = 1000;
+
+#[derive(Debug)]
+pub struct Shard {
+    /// The latest moment seen: time never runs backwards in a shard.
+    pub(super) now: Timestamp,
+    shards: usize,
+    retention_millis: u64,
+    pub(super) hasher: FixedState,
+    buckets: Vec<Customers>,
+    slices: Vec<Slice>,
+    pub(super) reservations: Slab<Entry>,
+    customers: Slab<Customer>,
+    prices: Prices,
+    pub(super) expiries: Deadlines,
+    pub(super) retirements: Deadlines,
+    live_holds: u64,
+}
+
+/// A slice of an item's stock, in units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Slice {
+    pub available: i64,
+    pub held: u64,
+    pub confirmed: u64,
+}
+
+/// The index tables of one bucket of customers. They hold slots only; small tables also grow in small steps.
+#[derive(Debug, Default)]
+struct Customers {
+    by_id: HashTable<u32>,
+    by_key: HashTable<u32>,
+    by_name: HashTable<u32>,
+    /// Confirmed units of reservations that left memory and count towards no limit.
+    forgotten: BTreeMap<ItemNumber, u64>,
+}
+
+#[derive(Debug)]
+struct Customer {
+    name: CompactString,
+    /// Reservations in memory.
+    reservations: u32,
+    holdings: SmallVec<[Holding; 1]>,
+}
+
+/// A customer's units of one item.
+#[derive(Debug, Clone, Copy)]
+struct Holding {
+    item: ItemNumber,
+    /// Held and confirmed, of reservations in memory and of those that left it and still count.
+    units: u64,
+    /// The part of `units` whose reservations left memory.
+    carried: u64,
+}
+
+/// A reservation in memory. Its creation time and bucket are in its id.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub id: ReservationId,
+    pub expires_at: Timestamp,
+    /// When it was confirmed, released or expired; meaningless while it is held.
+    pub ended_at: Timestamp,
+    lines: SmallVec<[Line; 1]>,
+    texts: Option<Box<Texts>>,
+    customer: u32,
+    pub sale: SaleNumber,
+    /// As first asked: the answer to a repeated request is made from it.
+    hold_seconds: u32,
+    pub extensions: u16,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    item: ItemNumber,
+    units: u32,
+    price: u32,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    key: Option<(Box<str>, u64)>,
+    reference: Option<Box<str>>,
+    confirm_reference: Option<Box<str>>,
+}
+
+/// Prices that holds were made at, each kept once. Index 0 is "no price".
+#[derive(Debug, Default)]
+struct Prices {
+    list: Vec<Price>,
+    by_price: HashMap<Price, u32, FixedState>,
+}
+
+impl Prices {
+    fn intern(&mut self, price: Option<Price>) -> u32 {
+        let Some(price) = price else { return 0 };
+        *self.by_price.entry(price).or_insert_with(|| {
+            self.list.push(price);
+            self.list.len() as u32
+        })
+    }
+
+    fn get(&self, index: u32) -> Option<Price> {
+        index.checked_sub(1).map(|index| self.list[index as usize])
+    }
+}
+
+impl Shard {
+    /// Shard of `shards`. `retention_millis`: how long a reservation that is over stays known. `seed` keeps callers
+    /// from choosing customer ids that fall together in a table; it changes nothing that can be seen.
+    pub fn new(shards: usize, retention_millis: u64, seed: u64) -> Self {
+        Self {
+            now: Timestamp::default(),
+            shards,
+            retention_millis,
+            hasher: FixedState::with_seed(seed),
+            buckets: std::iter::repeat_with(Customers::default).take(BUCKETS.div_ceil(shards)).collect(),
+            slices: Vec::new(),
+            reservations: Slab::default(),
+            customers: Slab::default(),
+            prices: Prices::default(),
+            expiries: Deadlines::new(EXPIRY_WIDTH_MILLIS),
+            retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
+            live_holds: 0,
+        }
+    }
+
+    /// Reservations in memory, whatever their state.
+    pub fn reservations(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// Customers in memory: those with reservations in memory, and those whose units still count.
+    pub fn customers(&self) -> usize {
+        self.customers.len()
+    }
+
+    /// Reservations in state `held`.
+    pub fn live_holds(&self) -> u64 {
+        self.live_holds
+    }
+
+    pub fn slice(&self, item: ItemNumber) -> Slice {
+        self.slices.get(item.index()).copied().unwrap_or_default()
+    }
+
+    /// Makes room for items up to `count`.
+    pub fn resize(&mut self, count: usize) {
+        if self.slices.len() < count {
+            self.slices.resize(count, Slice::default());
+        }
+    }
+
+    /// Sets the units of an item that this shard may give away. Only for who holds all shards and keeps the sum.
+    pub fn set_available(&mut self, item: ItemNumber, available: u64) {
+        self.slices[item.index()].available = i64::try_from(available).expect("stock is limited to 2^63");
+    }
+
+    /// Takes a fact over. Facts of the catalogue change nothing here.
+    ///
+    /// # Panics
+    /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
+    pub fn apply(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Held(held) => self.hold(held),
+            Event::Extended { id, expires_at, extensions, .. } => {
+                let slot = self.expect(*id);
+                let entry = &mut self.reservations[slot];
+                assert_eq!(entry.state, State::Held, "only a hold is extended: {id}");
+                (entry.expires_at, entry.extensions) = (*expires_at, *extensions);
+                self.expiries.file(*expires_at, slot);
+            }
+            Event::Confirmed(ended) => self.end(ended, State::Confirmed),
+            Event::Released(ended) => self.end(ended, State::Released),
+            Event::Expired(ended) => self.end(ended, State::Expired),
+            Event::Retired { id, counted } => self.retire(*id, *counted),
+            Event::Carried { customer, item, units } => {
+                let customer = self.customer(customer);
+                let holding = self.customers[customer].holding(*item);
+                holding.units += units;
+                holding.carried += units;
+                self.confirmed_in_the_past(*item, *units);
+            }
+            Event::Forgotten { bucket, item, units } => {
+                *self.bucket(*bucket).forgotten.entry(*item).or_default() += units;
+                self.confirmed_in_the_past(*item, *units);
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that make one bucket's state out of nothing.
+    pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
+        let tables = &self.buckets[bucket.index() / self.shards];
+        for &slot in &tables.by_id {
+            self.retell_reservation(&self.reservations[slot], &mut each);
+        }
+        for &slot in &tables.by_name {
+            let customer = &self.customers[slot];
+            for holding in customer.holdings.iter().filter(|holding| holding.carried > 0) {
+                each(&Event::Carried { customer: &customer.name, item: holding.item, units: holding.carried });
+            }
+        }
+        for (&item, &units) in &tables.forgotten {
+            each(&Event::Forgotten { bucket, item, units });
+        }
+    }
+
+    fn retell_reservation(&self, entry: &Entry, each: &mut impl FnMut(&Event<'_>)) {
+        let texts = entry.texts.as_deref();
+        each(&Event::Held(Held {
+            id: entry.id,
+            sale: entry.sale,
+            customer: &self.customers[entry.customer].name,
+            hold_seconds: entry.hold_seconds,
+            lines: self.priced_lines(entry),
+            reference: texts.and_then(|texts| texts.reference.as_deref()),
+            key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
+        }));
+        let (id, extensions) = (entry.id, entry.extensions);
+        if extensions > 0 {
+            each(&Event::Extended { id, at: id.created_at(), expires_at: entry.expires_at, extensions });
+        }
+        let mut ended = Ended { id, at: entry.ended_at, text: None, lines: self.quantities(entry) };
+        match entry.state {
+            State::Held => {}
+            State::Confirmed => {
+                ended.text = texts.and_then(|texts| texts.confirm_reference.as_deref());
+                each(&Event::Confirmed(ended));
+            }
+            State::Released => each(&Event::Released(ended)),
+            State::Expired => each(&Event::Expired(ended)),
+        }
+    }
+
+    /// The reservation as it is now.
+    pub(super) fn show(&self, slot: u32) -> outcome::Reservation {
+        let entry = &self.reservations[slot];
+        let texts = entry.texts.as_deref();
+        let reference = texts.and_then(|texts| texts.confirm_reference.as_ref().or(texts.reference.as_ref()));
+        outcome::Reservation {
+            id: entry.id,
+            sale: entry.sale,
+            customer: self.customers[entry.customer].name.clone(),
+            state: entry.state,
+            lines: self.priced_lines(entry),
+            reference: reference.cloned(),
+            expires_at: entry.expires_at,
+            ended_at: (entry.state != State::Held).then_some(entry.ended_at),
+            extensions: entry.extensions,
+        }
+    }
+
+    /// The reservation as it was answered when it was made.
+    pub(super) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
+        let entry = &self.reservations[slot];
+        outcome::Reservation {
+            state: State::Held,
+            reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
+            expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
+            ended_at: None,
+            extensions: 0,
+            ..self.show(slot)
+        }
+    }
+
+    pub(super) fn find(&self, id: ReservationId) -> Option<u32> {
+        let bucket = &self.buckets[id.bucket().index() / self.shards];
+        bucket.by_id.find(id.entropy(), |&slot| self.reservations[slot].id == id).copied()
+    }
+
+    /// The reservation that a key stands for, with the fingerprint of its request.
+    pub(super) fn find_key(&self, sale: SaleNumber, customer: &str, key: &str) -> Option<(u32, u64)> {
+        let bucket = &self.buckets[Bucket::of(customer).index() / self.shards];
+        let hash = key_hash(&self.hasher, sale, customer, key);
+        let is_it = |&slot: &u32| {
+            let entry = &self.reservations[slot];
+            entry.sale == sale && entry.key() == Some(key) && self.customers[entry.customer].name == customer
+        };
+        let slot = *bucket.by_key.find(hash, is_it)?;
+        let fingerprint = self.reservations[slot].texts.as_deref().and_then(|texts| texts.key.as_ref())?.1;
+        Some((slot, fingerprint))
+    }
+
+    /// Units of the item that the customer holds or has confirmed.
+    pub(super) fn units_of(&self, customer: &str, item: ItemNumber) -> u64 {
+        let bucket = &self.buckets[Bucket::of(customer).index() / self.shards];
+        let hash = self.hasher.hash_one(customer);
+        let slot = bucket.by_name.find(hash, |&slot| self.customers[slot].name == customer);
+        slot.map_or(0, |&slot| self.customers[slot].units(item))
+    }
+
+    pub(super) fn quantities(&self, entry: &Entry) -> Quantities {
+        entry.lines.iter().map(|line| Quantity { item: line.item, units: line.units }).collect()
+    }
+
+    fn priced_lines(&self, entry: &Entry) -> SmallVec<[PricedLine; 1]> {
+        let priced =
+            |line: &Line| PricedLine { item: line.item, units: line.units, price: self.prices.get(line.price) };
+        entry.lines.iter().map(priced).collect()
+    }
+
+    fn bucket(&mut self, bucket: Bucket) -> &mut Customers {
+        &mut self.buckets[bucket.index() / self.shards]
+    }
+
+    fn expect(&self, id: ReservationId) -> u32 {
+        self.find(id).unwrap_or_else(|| panic!("a fact speaks of reservation {id}, which is not known"))
+    }
+
+    /// The customer's slot; made when there is none.
+    fn customer(&mut self, name: &str) -> u32 {
+        let Self { buckets, customers, hasher, shards, .. } = self;
+        let bucket = &mut buckets[Bucket::of(name).index() / *shards];
+        let hash = hasher.hash_one(name);
+        if let Some(&slot) = bucket.by_name.find(hash, |&slot| customers[slot].name == name) {
+            return slot;
+        }
+        let slot = customers.insert(Customer { name: name.into(), reservations: 0, holdings: SmallVec::new() });
+        bucket.by_name.insert_unique(hash, slot, |&slot| hasher.hash_one(customers[slot].name.as_str()));
+        slot
+    }
+
+    /// Drops a customer of whom nothing is known any more.
+    fn drop_customer_if_unknown(&mut self, slot: u32) {
+        let customer = &self.customers[slot];
+        if customer.reservations > 0 || !customer.holdings.is_empty() {
+            return;
+        }
+        let hash = self.hasher.hash_one(customer.name.as_str());
+        let bucket = Bucket::of(&customer.name);
+        let found = self.bucket(bucket).by_name.find_entry(hash, |&other| other == slot);
+        found.expect("a customer is in the table of its bucket").remove();
+        self.customers.remove(slot);
+    }
+
+    fn hold(&mut self, held: &Held<'_>) {
+        assert!(self.find(held.id).is_none(), "reservation id {} was drawn twice", held.id);
+        let customer = self.customer(held.customer);
+        let mut lines = SmallVec::with_capacity(held.lines.len());
+        for line in &held.lines {
+            self.resize(line.item.index() + 1);
+            let slice = &mut self.slices[line.item.index()];
+            slice.available -= i64::from(line.units);
+            slice.held += u64::from(line.units);
+            self.customers[customer].holding(line.item).units += u64::from(line.units);
+            lines.push(Line { item: line.item, units: line.units, price: self.prices.intern(line.price) });
+        }
+        self.customers[customer].reservations += 1;
+        let key = held.key.map(|(key, fingerprint)| (Box::from(key), fingerprint));
+        let reference = held.reference.map(Box::from);
+        let has_texts = key.is_some() || reference.is_some();
+        let created_at = held.id.created_at();
+        let entry = Entry {
+            id: held.id,
+            expires_at: created_at.plus_seconds(held.hold_seconds.into()),
+            ended_at: Timestamp::default(),
+            lines,
+            texts: has_texts.then(|| Box::new(Texts { key, reference, confirm_reference: None })),
+            customer,
+            sale: held.sale,
+            hold_seconds: held.hold_seconds,
+            extensions: 0,
+            state: State::Held,
+        };
+        let expires_at = entry.expires_at;
+        let slot = self.reservations.insert(entry);
+        self.expiries.file(expires_at, slot);
+        self.index(slot, held);
+        self.live_holds += 1;
+        self.now = self.now.max(created_at);
+    }
+
+    fn index(&mut self, slot: u32, held: &Held<'_>) {
+        let Self { buckets, reservations, customers, hasher, shards, .. } = self;
+        let bucket = &mut buckets[held.id.bucket().index() / *shards];
+        bucket.by_id.insert_unique(held.id.entropy(), slot, |&slot| reservations[slot].id.entropy());
+        if let Some((key, _)) = held.key {
+            let hash = key_hash(hasher, held.sale, held.customer, key);
+            bucket.by_key.insert_unique(hash, slot, |&slot| {
+                let entry = &reservations[slot];
+                let key = entry.key().expect("an entry of the key table has a key");
+                key_hash(hasher, entry.sale, &customers[entry.customer].name, key)
+            });
+        }
+    }
+
+    fn end(&mut self, ended: &Ended<'_>, state: State) {
+        let slot = self.expect(ended.id);
+        let Self { reservations, customers, slices, .. } = self;
+        let entry = &mut reservations[slot];
+        assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", state.as_str(), ended.id);
+        (entry.state, entry.ended_at) = (state, ended.at);
+        for line in &entry.lines {
+            let slice = &mut slices[line.item.index()];
+            let units = u64::from(line.units);
+            slice.held = slice.held.checked_sub(units).expect("a hold's units are held");
+            if state == State::Confirmed {
+                slice.confirmed += units;
+            } else {
+                slice.available += i64::from(line.units);
+                customers[entry.customer].give_up(line.item, units);
+            }
+        }
+        if let (State::Confirmed, Some(reference)) = (state, ended.text) {
+            entry.texts.get_or_insert_default().confirm_reference = Some(reference.into());
+        }
+        self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);
+        self.live_holds -= 1;
+        self.now = self.now.max(ended.at);
+    }
+
+    fn retire(&mut self, id: ReservationId, counted: bool) {
+        let slot = self.expect(id);
+        self.unindex(slot);
+        let entry = self.reservations.remove(slot);
+        assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
+        let customer = &mut self.customers[entry.customer];
+        customer.reservations -= 1;
+        if entry.state == State::Confirmed {
+            for line in &entry.lines {
+                let units = u64::from(line.units);
+                if counted {
+                    customer.holding(line.item).carried += units;
+                } else {
+                    customer.give_up(line.item, units);
+                    let bucket = &mut self.buckets[id.bucket().index() / self.shards];
+                    *bucket.forgotten.entry(line.item).or_default() += units;
+                }
+            }
+        }
+        self.drop_customer_if_unknown(entry.customer);
+    }
+
+    fn unindex(&mut self, slot: u32) {
+        let Self { buckets, reservations, customers, hasher, shards, .. } = self;
+        let entry = &reservations[slot];
+        let bucket = &mut buckets[entry.id.bucket().index() / *shards];
+        let by_id = bucket.by_id.find_entry(entry.id.entropy(), |&other| other == slot);
+        by_id.expect("a reservation is in the table of its bucket").remove();
+        if let Some(key) = entry.key() {
+            let hash = key_hash(hasher, entry.sale, &customers[entry.customer].name, key);
+            let by_key = bucket.by_key.find_entry(hash, |&other| other == slot);
+            by_key.expect("a key is in the table of its bucket").remove();
+        }
+    }
+
+    fn confirmed_in_the_past(&mut self, item: ItemNumber, units: u64) {
+        self.resize(item.index() + 1);
+        let slice = &mut self.slices[item.index()];
+        slice.confirmed += units;
+        slice.available -= i64::try_from(units).expect("stock is limited to 2^63");
+    }
+
+    /// When the entry's reservation is due to leave memory.
+    pub(super) fn retires_at(&self, entry: &Entry) -> Timestamp {
+        entry.ended_at.plus_millis(self.retention_millis)
+    }
+}
+
+impl Entry {
+    fn key(&self) -> Option<&str> {
+        self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
+    }
+}
+
+impl Customer {
+    fn units(&self, item: ItemNumber) -> u64 {
+        self.holdings.binary_search_by_key(&item, |holding| holding.item).map_or(0, |at| self.holdings[at].units)
+    }
+
+    fn holding(&mut self, item: ItemNumber) -> &mut Holding {
+        let at = self.holdings.binary_search_by_key(&item, |holding| holding.item).unwrap_or_else(|at| {
+            self.holdings.insert(at, Holding { item, units: 0, carried: 0 });
+            at
+        });
+        &mut self.holdings[at]
+    }
+
+    fn give_up(&mut self, item: ItemNumber, units: u64) {
+        let at = self.holdings.binary_search_by_key(&item, |holding| holding.item);
+        let at = at.expect("a customer has what is taken away");
+        let holding = &mut self.holdings[at];
+        holding.units = holding.units.checked_sub(units).expect("a customer has what is taken away");
+        if holding.units == 0 {
+            self.holdings.remove(at);
+        }
+    }
+}
+
+fn key_hash(hasher: &FixedState, sale: SaleNumber, customer: &str, key: &str) -> u64 {
+    hasher.hash_one((sale.0, customer, key))
+}

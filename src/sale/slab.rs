@@ -1,0 +1,78 @@
+//! Numbered places for values, in chunks: growing never moves what is there, so no insert pays for all the others.
+
+const CHUNK: usize = 1024;
+
+#[derive(Debug)]
+pub struct Slab<T> {
+    chunks: Vec<Vec<Option<T>>>,
+    free: Vec<u32>,
+    length: usize,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), free: Vec::new(), length: 0 }
+    }
+}
+
+impl<T> Slab<T> {
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn insert(&mut self, value: T) -> u32 {
+        self.length += 1;
+        if let Some(slot) = self.free.pop() {
+            self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = Some(value);
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunk = self.chunks.last_mut().expect("just made");
+        chunk.push(Some(value));
+        let slot = (self.chunks.len() - 1) * CHUNK + self.chunks.last().expect("just made").len() - 1;
+        u32::try_from(slot).expect("a shard holds fewer than 2^32 values")
+    }
+
+    pub fn remove(&mut self, slot: u32) -> T {
+        let value = self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].take().expect("a slot in use");
+        self.free.push(slot);
+        self.length -= 1;
+        value
+    }
+
+    pub fn get(&self, slot: u32) -> Option<&T> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)?.as_ref()
+    }
+}
+
+impl<T> std::ops::Index<u32> for Slab<T> {
+    type Output = T;
+
+    fn index(&self, slot: u32) -> &T {
+        self.get(slot).expect("a slot in use")
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].as_mut().expect("a slot in use")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_stable_and_used_again() {
+        let mut slab = Slab::default();
+        let slots: Vec<u32> = (0..3000).map(|value| slab.insert(value)).collect();
+        assert!(slots.iter().enumerate().all(|(value, &slot)| slab[slot] == value));
+        assert_eq!(slab.remove(slots[1500]), 1500);
+        assert_eq!((slab.len(), slab.get(slots[1500])), (2999, None));
+        assert_eq!(slab.insert(7), slots[1500]);
+        assert_eq!(slab.len(), 3000);
+    }
+}

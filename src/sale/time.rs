@@ -1,0 +1,123 @@
+//! A moment, as milliseconds since the Unix epoch. Nothing here reads a clock: moments come in as arguments.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Milliseconds since 1970-01-01T00:00:00Z; at most 48 bits, as a UUIDv7 holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The last moment that is representable here and in RFC 3339: 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    pub const fn from_millis(millis: u64) -> Self {
+        if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
+    }
+
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    pub const fn plus_seconds(self, seconds: u64) -> Self {
+        self.plus_millis(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 when it is not earlier.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// RFC 3339 with an offset, from 1970 to 9999; finer than milliseconds is cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        let millis = u64::try_from(moment.as_millisecond()).ok()?;
+        (millis <= Self::MAX.0).then_some(Self(millis))
+    }
+
+    /// `2026-11-27T08:00:00.000Z` in `buffer`: written by hand because every answer carries two or three of them.
+    pub fn encode(self, buffer: &mut [u8; 24]) -> &str {
+        let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let (year, month, day) = civil_from_days(days);
+        let mut put = |at: usize, width: usize, mut value: u64| {
+            for place in (at..at + width).rev() {
+                buffer[place] = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, in_day / 3_600_000);
+        put(14, 2, in_day / 60_000 % 60);
+        put(17, 2, in_day / 1000 % 60);
+        put(20, 3, in_day % 1000);
+        for (at, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')] {
+            buffer[at] = mark;
+        }
+        std::str::from_utf8(buffer).expect("digits and marks are ASCII")
+    }
+}
+
+/// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`, for days from 1970 on.
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.encode(&mut [0; 24]))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.encode(&mut [0; 24]))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-27T08:00:00.000Z"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_agrees_with_a_calendar_library() {
+        let mut millis = 0;
+        while millis <= Timestamp::MAX.millis() {
+            let ours = Timestamp::from_millis(millis);
+            let theirs = jiff::Timestamp::from_millisecond(millis as i64).unwrap();
+            assert_eq!(ours.to_string(), format!("{theirs:.3}"));
+            assert_eq!(Timestamp::parse(&ours.to_string()), Some(ours));
+            millis += 86_400_000 * 13 + 12_345_678_901;
+        }
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn parse_takes_offsets_and_refuses_the_rest() {
+        assert_eq!(Timestamp::parse("1970-01-01T01:00:00.5+01:00"), Some(Timestamp::from_millis(500)));
+        for bad in ["", "now", "2026-11-27", "2026-11-27T08:00:00", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+}
