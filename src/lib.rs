@@ -1,3 +1,24 @@
+//! Doorbuster: flash-sale inventory reservation from memory, durable before it is answered.
+//!
+//! The house, from the ground up; each floor imports only what stands below it:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`sale`] | the rules, pure: ids, settings, commands, outcomes, events, a shard |
+//! | [`journal`] | frames, segments, group commit, recovery, snapshots; knows no event |
+//! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
+//! | [`store`] | write-behind into SQL |
+//! | [`telemetry`] | every metric |
+//! | [`http`] | the API and the ops listener |
+//! | [`service`] | start-up and shutdown: all of it put together |
+
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod engine;
+pub mod http;
 pub mod journal;
 pub mod sale;
+pub mod service;
+pub mod store;
+pub mod telemetry;

@@ -9,8 +9,7 @@ const STEP: usize = 128;
 /// What a tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tick {
-    /// Deadlines that were looked at because they passed.
-    pub due: usize,
+    pub expired: usize,
     pub retired: usize,
     /// Sales that opened or ended.
     pub turned: usize,
@@ -26,15 +25,16 @@ impl Engine {
             loop {
                 let mut cell = self.cells[index].cell.lock();
                 let published = self.published.load();
-                let (due, lag) = self
-                    .decide(index, &published.bounds, &mut cell, |shard, record| shard.expire_due(now, STEP, record));
+                let expiry = self.decide(index, &published.bounds, &mut cell, |shard, record| {
+                    shard.expire_due(now, STEP, record)
+                });
                 let retired = self.decide(index, &published.bounds, &mut cell, |shard, record| {
                     shard.retire_due(now, STEP, |item| published.catalogue.counts_customers(item), record)
                 });
-                tick.due += due;
+                tick.expired += expiry.expired;
                 tick.retired += retired;
-                tick.lag_millis = tick.lag_millis.max(lag);
-                if due < STEP && retired < STEP {
+                tick.lag_millis = tick.lag_millis.max(expiry.lag_millis);
+                if expiry.deadlines < STEP && retired < STEP {
                     break;
                 }
             }

@@ -75,8 +75,6 @@ pub struct Settings {
     pub customers_max: u64,
     /// Bytes of one shard's events that wait for their cut.
     pub lane_bytes_max: usize,
-    /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
-    pub wait_for_disk: bool,
     /// Keeps callers from choosing customer ids that fall together in a table.
     pub hash_seed: u64,
 }
@@ -92,13 +90,12 @@ impl Default for Settings {
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
             lane_bytes_max: 16 << 20,
-            wait_for_disk: true,
             hash_seed: 0,
         }
     }
 }
 
-/// A value that may be shown once its epoch is durable.
+/// A value that may be shown once its epoch is durable, unless the operator chose to acknowledge earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer<T> {
     pub value: T,
@@ -120,7 +117,7 @@ pub struct Engine {
     /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
     open_epoch: AtomicU64,
     durability: Durability,
-    commits: Mutex<Option<Box<dyn Fn(&CommitStats) + Send>>>,
+    commits: Mutex<Option<CommitObserver>>,
     backlog_full: AtomicBool,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
     spares: Mutex<Vec<Vec<u8>>>,
@@ -164,6 +161,8 @@ struct Published {
     bounds: Bounds,
 }
 
+type CommitObserver = Box<dyn Fn(Epoch, &CommitStats) + Send>;
+
 type Guards<'a> = SmallVec<[MutexGuard<'a, Cell>; 16]>;
 
 impl Lane {
@@ -206,7 +205,7 @@ impl Engine {
     }
 
     /// Has every commit's figures handed to `observer`, on the journal's thread.
-    pub fn observe_commits(&self, observer: impl Fn(&CommitStats) + Send + 'static) {
+    pub fn observe_commits(&self, observer: impl Fn(Epoch, &CommitStats) + Send + 'static) {
         *self.commits.lock() = Some(Box::new(observer));
     }
 
@@ -222,6 +221,11 @@ impl Engine {
 
     pub fn backlog_full(&self) -> bool {
         self.backlog_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything waits to be cut into a batch.
+    pub fn has_changes(&self) -> bool {
+        self.control.lock().lane.events > 0 || self.cells.iter().any(|slot| slot.cell.lock().lane.events > 0)
     }
 
     fn shard_of(&self, id: ReservationId) -> usize {
@@ -250,7 +254,7 @@ impl Engine {
 
     /// An answer that shows state as new as the lane's latest event.
     fn answer<T>(&self, value: T, lane: &Lane) -> Answer<T> {
-        Answer { value, durable_at: if self.settings.wait_for_disk { lane.last_epoch } else { 0 } }
+        Answer { value, durable_at: lane.last_epoch }
     }
 
     fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
@@ -298,7 +302,7 @@ impl Source for Engine {
     fn committed(&self, epoch: Epoch, stats: &CommitStats) {
         self.durability.publish(epoch);
         if let Some(observer) = &*self.commits.lock() {
-            observer(stats);
+            observer(epoch, stats);
         }
     }
 

@@ -50,7 +50,7 @@ impl Engine {
         let guards = self.lock_all();
         let view = control.catalogue.sale(id).map(|sale| view(sale, now, &guards));
         let latest = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
-        Answer { value: view, durable_at: if self.settings.wait_for_disk { latest } else { 0 } }
+        Answer { value: view, durable_at: latest }
     }
 
     /// What can be had of each item, as of one instant. Not waited for: no reservation shows in it.

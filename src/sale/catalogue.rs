@@ -144,6 +144,12 @@ impl Catalogue {
         &self.item_numbered(number).settings.sku
     }
 
+    /// The item's sale id and SKU.
+    pub fn names(&self, number: ItemNumber) -> (&str, &str) {
+        let place = self.items[number.index()];
+        (&self.sale_numbered(place.sale).settings.id, self.sku(number))
+    }
+
     /// Whether a limit may still ask how much of this item a customer has.
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);

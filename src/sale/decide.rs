@@ -30,6 +30,16 @@ pub enum Reserved {
     },
 }
 
+/// What became of deadlines that passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// Looked at; some are of holds that ended or were extended meanwhile.
+    pub deadlines: usize,
+    pub expired: usize,
+    /// The longest time that a hold was past its end, in milliseconds.
+    pub lag_millis: u64,
+}
+
 impl Shard {
     /// The answer to a request whose key is known: as the first time, or a refusal when the request is another.
     pub fn replay(
@@ -163,23 +173,24 @@ impl Shard {
         Ok(self.show(slot))
     }
 
-    /// Expires up to `most` due holds. Returns how many, and the longest time one was overdue, in milliseconds.
-    pub fn expire_due(&mut self, now: Timestamp, most: usize, record: &mut impl Record) -> (usize, u64) {
+    /// Looks at up to `most` deadlines that have passed, and expires the holds that are still due.
+    pub fn expire_due(&mut self, now: Timestamp, most: usize, record: &mut impl Record) -> Expiry {
         let now = self.advance(now);
-        let (mut taken, mut lag) = (0, 0);
-        while taken < most {
+        let mut expiry = Expiry::default();
+        while expiry.deadlines < most {
             let Some((bucket, slot)) = self.expiries.take_due(now) else { break };
-            taken += 1;
+            expiry.deadlines += 1;
             let due = self
                 .reservations
                 .get(slot)
                 .filter(|entry| entry.state == State::Held && self.expiries.bucket(entry.expires_at) == bucket);
             if let Some(entry) = due {
-                lag = lag.max(now.millis_since(entry.expires_at));
+                expiry.lag_millis = expiry.lag_millis.max(now.millis_since(entry.expires_at));
+                expiry.expired += 1;
                 self.expire(now, slot, record);
             }
         }
-        (taken, lag)
+        expiry
     }
 
     /// Lets up to `most` reservations that are over and past their retention leave memory. `counts_customers`: whether a

@@ -1,0 +1,198 @@
+//! The command line: what each command is given, and where it goes.
+//!
+//! Invariant: a command that serves gets a configuration that was checked as a whole. Results go to standard output;
+//! errors and warnings go to standard error, and the exit code says of which kind they were.
+
+mod check_config;
+pub mod demo;
+pub mod exit;
+pub mod inspect;
+mod logging;
+pub mod serve;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::exit::ExitCode;
+use crate::config::{Flag, Loaded, Sources};
+
+/// Flash-sale inventory reservations: answered from memory, never oversold, never lost once acknowledged.
+#[derive(Debug, Parser)]
+#[command(name = "doorbuster", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Serve(Settings),
+    /// Serve, open a sale, send a burst of shoppers at it over HTTP, check the guarantees, and keep serving.
+    Demo {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        options: DemoOptions,
+    },
+    /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
+    CheckConfig(Settings),
+    /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
+    Inspect {
+        /// Configuration file that names the data directory.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Data directory; overrides data.dir.
+        #[arg(long, value_name = "DIR")]
+        data: Option<String>,
+        #[command(flatten)]
+        options: InspectOptions,
+    },
+}
+
+/// Where the configuration comes from, besides the environment.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory; overrides data.dir.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Address of the HTTP API; overrides server.listen.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of probes and metrics; overrides server.ops_listen.
+    #[arg(long, value_name = "ADDR")]
+    ops_listen: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct DemoOptions {
+    /// Shoppers that want one unit each.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub shoppers: u32,
+    /// Units on sale.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub units: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct InspectOptions {
+    /// Print JSON: one document; with --events one object on each line, the last of which is that document.
+    #[arg(long)]
+    pub json: bool,
+    /// Print every event of the journal too.
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// Does what the process's arguments say.
+pub fn run() -> std::process::ExitCode {
+    let code = match Cli::parse().command {
+        Command::Serve(settings) => with_config(settings, |loaded| serve::run(loaded.config).into()),
+        Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options).into()),
+        Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
+        Command::Inspect { config, data, options } => {
+            let settings = Settings { config, data, listen: None, ops_listen: None };
+            with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))
+        }
+    };
+    code.into()
+}
+
+fn with_config(settings: Settings, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match settings.sources().load() {
+        Ok(loaded) => run(loaded),
+        Err(errors) => {
+            for error in errors.0 {
+                complain(&error);
+            }
+            ExitCode::BadConfig
+        }
+    }
+}
+
+impl Settings {
+    fn sources(self) -> Sources {
+        let flags = [
+            ("--data", "data", "dir", self.data),
+            ("--listen", "server", "listen", self.listen),
+            ("--ops-listen", "server", "ops_listen", self.ops_listen),
+        ];
+        let given = flags.into_iter().filter_map(|(name, section, key, value)| {
+            let value = value?;
+            Some(Flag { name, section, key, value })
+        });
+        Sources { file: self.config, environment: std::env::vars_os().collect(), flags: given.collect() }
+    }
+}
+
+/// The end of a command that only prints. Whoever stops reading, such as `head`, has seen enough.
+fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::Clean,
+        Err(error) => {
+            complain(&format_args!("{error:#}"));
+            ExitCode::StorageFailed
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Says on standard error what is wrong. When nobody can hear it, the exit code still tells.
+pub(crate) fn complain(error: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "error: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_become_settings() {
+        let cli = Cli::try_parse_from(["doorbuster", "serve", "--config", "x.toml", "--listen", "127.0.0.1:1"]).unwrap();
+        let Command::Serve(settings) = cli.command else { panic!("serve was asked for") };
+        let sources = settings.sources();
+        assert_eq!(sources.file, Some("x.toml".into()));
+        let [flag] = sources.flags.as_slice() else { panic!("one option was given") };
+        assert_eq!((flag.name, flag.section, flag.key, flag.value.as_str()), ("--listen", "server", "listen", "127.0.0.1:1"));
+    }
+
+    #[test]
+    fn every_option_names_a_key() {
+        let settings = |data: &str, listen: &str| Settings {
+            config: None,
+            data: Some(data.to_owned()),
+            listen: Some(listen.to_owned()),
+            ops_listen: Some("127.0.0.1:2".to_owned()),
+        };
+        let sources = settings("/x", "127.0.0.1:1").sources();
+        let loaded = Sources { environment: Vec::new(), ..sources }.load().unwrap();
+        assert_eq!(loaded.origins.len(), 3);
+        assert!(Sources { environment: Vec::new(), ..settings("", "0.0.0.0:1").sources() }.load().is_err());
+    }
+
+    #[test]
+    fn the_demo_has_its_defaults() {
+        let cli = Cli::try_parse_from(["doorbuster", "demo"]).unwrap();
+        let Command::Demo { options, .. } = cli.command else { panic!("the demo was asked for") };
+        assert_eq!(options, DemoOptions { shoppers: 20_000, units: 1000 });
+    }
+}

@@ -1,0 +1,181 @@
+//! What the value of a key may be, and what to say when it is not.
+
+use std::{fmt, net::SocketAddr};
+
+use figment::value::Value;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Allowed {
+    /// Both ends included.
+    Integer {
+        least: u64,
+        most: u64,
+    },
+    OneOf(&'static [&'static str]),
+    /// An IP address and a port.
+    Address,
+    Directory,
+    /// What `tracing_subscriber::EnvFilter` takes.
+    LogFilter,
+    StoreUrl,
+}
+
+pub(super) const fn integer(least: u64, most: u64) -> Allowed {
+    Allowed::Integer { least, most }
+}
+
+const POSTGRES: &str = "this build writes to SQLite only and cannot use PostgreSQL yet: leave it empty for store.db in the \
+                        data directory, or use sqlite://path";
+
+impl Allowed {
+    /// What is allowed instead, where the value is not.
+    pub fn judge(self, value: &Value) -> Result<(), String> {
+        let text = value.as_str();
+        let allowed = match self {
+            Self::Integer { least, most } => {
+                whole(value).is_some_and(|number| (i128::from(least)..=i128::from(most)).contains(&number))
+            }
+            Self::OneOf(words) => text.is_some_and(|text| words.contains(&text)),
+            Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            Self::Directory => text.is_some_and(|text| !text.is_empty() && !text.contains('\0')),
+            Self::LogFilter => text.is_some_and(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok()),
+            Self::StoreUrl => {
+                if text.is_some_and(is_postgres) {
+                    return Err(POSTGRES.to_owned());
+                }
+                text.is_some_and(|url| url.is_empty() || sqlite_path(url).is_some())
+            }
+        };
+        if allowed { Ok(()) } else { Err(format!("must be {self}")) }
+    }
+
+    /// A value from where everything is text. What cannot be read stays text, for `judge` to refuse.
+    pub fn read(self, text: &str) -> Value {
+        match self {
+            Self::Integer { .. } => match text.trim().replace('_', "").parse::<i128>() {
+                Ok(number) => Value::from(number),
+                Err(_) => Value::from(text),
+            },
+            _ => Value::from(text),
+        }
+    }
+
+    /// The value as a TOML file would have it, without what must not be seen.
+    pub fn show(self, value: &Value) -> String {
+        match (self, value.as_str()) {
+            // A user name and a password may stand in it.
+            (Self::StoreUrl, Some(url)) if url.contains('@') => {
+                let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+                quote(&format!("{scheme}://…"))
+            }
+            (_, Some(text)) => quote(text),
+            (_, None) => show_other(value),
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer { least, most } => write!(f, "an integer from {least} to {most}"),
+            Self::OneOf(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
+                f.write_str(&quoted.join(" or "))
+            }
+            Self::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
+            Self::Directory => f.write_str("the path of a directory"),
+            Self::LogFilter => f.write_str(
+                "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
+                 \"info,doorbuster::store=debug\"",
+            ),
+            Self::StoreUrl => f.write_str("\"\" for store.db in the data directory, or sqlite://path"),
+        }
+    }
+}
+
+/// The path in `sqlite://path`.
+pub(super) fn sqlite_path(url: &str) -> Option<&str> {
+    // A question mark would start parameters, of which there are none.
+    url.strip_prefix("sqlite://").filter(|path| !path.is_empty() && !path.contains(['\0', '?']))
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+fn whole(value: &Value) -> Option<i128> {
+    let small = || value.to_u128().and_then(|number| i128::try_from(number).ok());
+    value.to_i128().or_else(small)
+}
+
+/// Text as a TOML basic string.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(control))),
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn show_other(value: &Value) -> String {
+    if let Some(number) = whole(value) {
+        return number.to_string();
+    }
+    match value {
+        Value::Num(_, number) => number.to_f64().map_or_else(|| "a number".to_owned(), |number| number.to_string()),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Dict(..) => "a table".to_owned(),
+        Value::Array(..) => "an array".to_owned(),
+        _ => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_text_reads_back_as_toml() {
+        use figment::providers::{Format, Toml};
+        for text in ["", "plain", "a \"b\" \\ c", "tab\tline\nend", "ü×\u{7f}"] {
+            let read: figment::value::Dict = Toml::from_str(&format!("key = {}", quote(text))).unwrap();
+            assert_eq!(read["key"].as_str(), Some(text));
+        }
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let url = Value::from("postgres://app:secret@db/doorbuster");
+        assert_eq!(Allowed::StoreUrl.show(&url), "\"postgres://…\"");
+        assert!(Allowed::StoreUrl.judge(&url).unwrap_err().contains("SQLite only"));
+    }
+
+    #[test]
+    fn each_kind_takes_what_it_says() {
+        for (allowed, good, bad) in [
+            (integer(1, 10), vec![Value::from(1), Value::from(10_u64)], vec![Value::from(0), Value::from(-1), Value::from("5"), Value::from(5.0)]),
+            (Allowed::Address, vec![Value::from("127.0.0.1:0"), Value::from("[::1]:80")], vec![Value::from("localhost:80"), Value::from("127.0.0.1"), Value::from(80)]),
+            (Allowed::OneOf(&["a", "b"]), vec![Value::from("a")], vec![Value::from("A"), Value::from("")]),
+            (Allowed::Directory, vec![Value::from("."), Value::from("/x y")], vec![Value::from(""), Value::from(true)]),
+            (Allowed::LogFilter, vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")], vec![Value::from(""), Value::from("x=y=z")]),
+            (Allowed::StoreUrl, vec![Value::from(""), Value::from("sqlite:///var/x.db")], vec![Value::from("sqlite://"), Value::from("mysql://x"), Value::from("store.db")]),
+        ] {
+            good.iter().for_each(|value| assert_eq!(allowed.judge(value), Ok(()), "{value:?}"));
+            bad.iter().for_each(|value| assert!(allowed.judge(value).is_err(), "{value:?}"));
+        }
+    }
+
+    #[test]
+    fn text_becomes_a_number_where_a_number_belongs() {
+        assert_eq!(whole(&integer(0, 9).read("67_108_864")), Some(67_108_864));
+        assert_eq!(integer(0, 9).read("5ms").as_str(), Some("5ms"));
+        assert_eq!(Allowed::Directory.read("123").as_str(), Some("123"));
+    }
+}

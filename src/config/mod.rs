@@ -1,0 +1,121 @@
+//! Configuration: a TOML file, overridden by the environment, overridden by the command line; read and checked as a whole
+//! before anything starts.
+//!
+//! Invariant: a [`Config`] that [`Sources::load`] returned passed every check, so what runs need not doubt a value.
+//!
+//! [`sections`] holds the keys with their defaults and what each may be; [`Allowed`] says what a value may be and why
+//! another is refused; [`Sources`] knows where values come from; [`runtime`] turns them into what the layers below take.
+//! `doorbuster.example.toml` explains every key to those who set them, and a test keeps it and the keys together.
+
+mod allowed;
+mod error;
+mod runtime;
+mod sections;
+mod show;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    allowed::Allowed,
+    error::{ConfigError, ConfigErrors, Origin},
+    sections::{
+        Ack, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Section, Server, Snapshot, Store, Wrong,
+    },
+    source::{Flag, Sources},
+};
+
+/// Every setting, one field for each section of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub engine: Engine,
+    pub journal: Journal,
+    pub snapshot: Snapshot,
+    pub store: Store,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub log: Log,
+}
+
+/// A configuration that may be used, and where what is not default in it comes from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// By key, such as `journal.ack`.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// A section's name and its keys.
+type Keys = (&'static str, &'static [Key]);
+
+const SECTIONS: [Keys; 9] = [
+    keys::<Server>(),
+    keys::<Data>(),
+    keys::<Engine>(),
+    keys::<Journal>(),
+    keys::<Snapshot>(),
+    keys::<Store>(),
+    keys::<Limits>(),
+    keys::<Metrics>(),
+    keys::<Log>(),
+];
+
+const fn keys<S: Section>() -> Keys {
+    (S::NAME, S::KEYS)
+}
+
+impl Config {
+    /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
+    pub fn check(&self) -> Vec<Wrong> {
+        let Self { server, data, engine, journal, snapshot, store, limits, metrics, log } = self;
+        let mut wrong = [
+            server.check(),
+            data.check(),
+            engine.check(),
+            journal.check(),
+            snapshot.check(),
+            store.check(),
+            limits.check(),
+            metrics.check(),
+            log.check(),
+        ]
+        .concat();
+        if self.limits.items_per_sale_max as u64 > self.limits.items_max {
+            let allowed = format!("must be at most limits.items_max, which is {}", self.limits.items_max);
+            wrong.push(Wrong::new("limits.items_per_sale_max", self.limits.items_per_sale_max, allowed));
+        }
+        wrong
+    }
+
+    /// What is allowed and yet worth a line in the log at start: the reader may not have meant it.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let ops_listen = self.server.ops_listen;
+        if !ops_listen.ip().is_loopback() {
+            warnings.push(format!(
+                "server.ops_listen is {ops_listen}: metrics and probes can be read by whoever reaches that address"
+            ));
+        }
+        if self.engine.retention_seconds < 86_400 {
+            warnings.push(format!(
+                "engine.retention_seconds is {}: idempotency keys are promised for at least 24 hours (86400)",
+                self.engine.retention_seconds
+            ));
+        }
+        if self.journal.ack == Ack::Buffered {
+            warnings.push(format!(
+                "journal.ack is \"buffered\": a crash may lose what was acknowledged in the last {} ms",
+                self.journal.flush_ms
+            ));
+        }
+        warnings
+    }
+}

@@ -1,0 +1,151 @@
+//! From checked values to what the layers below are started with.
+
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
+
+use super::{Ack, Config, Journal, Limits, Store, allowed::sqlite_path};
+use crate::{
+    clock,
+    engine::{self, SHARDS_MAX},
+    journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
+    sale,
+    store::WriteBehindSettings,
+};
+
+/// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
+const SHARDS_PER_CORE: usize = 4;
+
+/// What all lanes together may gather: a batch is one frame, and half of one is left for what no limit holds back, such as
+/// expiries and sale documents.
+const LANES_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
+
+impl Config {
+    /// HTTP workers to start.
+    pub fn workers(&self) -> usize {
+        if self.server.workers == 0 { cores() } else { self.server.workers }
+    }
+
+    /// Shards of the engine.
+    pub fn shards(&self) -> usize {
+        match self.engine.shards {
+            0 => shards_for(cores()),
+            set => set,
+        }
+    }
+
+    /// Where segments and snapshots are.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.data.dir.join("journal")
+    }
+
+    /// The file of the SQLite store.
+    pub fn store_path(&self) -> PathBuf {
+        sqlite_path(&self.store.url).map_or_else(|| self.data.dir.join("store.db"), PathBuf::from)
+    }
+
+    /// `hash_seed`: random, of this process alone.
+    pub fn engine_settings(&self, hash_seed: u64) -> engine::Settings {
+        let shards = self.shards();
+        engine::Settings {
+            shards,
+            retention_millis: self.engine.retention_seconds * 1000,
+            limits: self.limits.for_sales(),
+            sales_max: self.limits.sales_max,
+            items_max: self.limits.items_max as usize,
+            reservations_max: self.limits.reservations_max,
+            customers_max: self.limits.customers_max,
+            lane_bytes_max: self.journal.lane_bytes_max.min(LANES_BYTES_MAX / (shards + 1)),
+            hash_seed,
+        }
+    }
+
+    /// How often the engine's clock ticks.
+    pub fn tick(&self) -> Duration {
+        Duration::from_millis(self.engine.tick_ms)
+    }
+}
+
+impl Journal {
+    pub fn writer_settings(&self) -> WriterSettings {
+        WriterSettings { segment_bytes: self.segment_bytes, now: clock::monotonic }
+    }
+
+    pub fn committer_settings(&self) -> CommitterSettings {
+        let flush_interval = match self.ack {
+            Ack::Durable => None,
+            Ack::Buffered => Some(Duration::from_millis(self.flush_ms)),
+        };
+        let seal_after = Duration::from_millis(self.seal_after_ms);
+        CommitterSettings { flush_interval, seal_after, now: clock::monotonic }
+    }
+}
+
+impl Store {
+    pub fn write_behind_settings(&self) -> WriteBehindSettings {
+        let Self { window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max, .. } =
+            *self;
+        WriteBehindSettings { window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max }
+    }
+}
+
+impl Limits {
+    /// Those that bound a sale document and a request, for the rules.
+    pub fn for_sales(&self) -> sale::settings::Limits {
+        let Self { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max, .. } = *self;
+        sale::settings::Limits { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max }
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn shards_for(cores: usize) -> usize {
+    (SHARDS_PER_CORE * cores).next_power_of_two().min(SHARDS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_follow_the_cores() {
+        let shards: Vec<_> = [1, 2, 3, 64, 1000].into_iter().map(shards_for).collect();
+        assert_eq!(shards, [4, 8, 16, 256, 1024]);
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_layers() {
+        let config = Config::default();
+        let settings = engine::Settings::default();
+        let made = Config { engine: super::super::Engine { shards: settings.shards, ..config.engine.clone() }, ..config }
+            .engine_settings(settings.hash_seed);
+        assert_eq!(format!("{made:?}"), format!("{settings:?}"));
+        assert_eq!(Store::default().write_behind_settings(), WriteBehindSettings::default());
+    }
+
+    #[test]
+    fn a_batch_of_full_lanes_always_fits_a_frame() {
+        for shards in [1, 8, 256, SHARDS_MAX] {
+            let mut config = Config::default();
+            config.engine.shards = shards;
+            config.journal.lane_bytes_max = 512 << 20;
+            assert!(config.engine_settings(0).lane_bytes_max * (shards + 1) <= LANES_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn the_store_is_in_the_data_directory_unless_it_is_told_to_be_elsewhere() {
+        let mut config = Config::default();
+        assert_eq!(config.store_path(), PathBuf::from("./data/store.db"));
+        config.store.url = "sqlite:///var/lib/sales.db".to_owned();
+        assert_eq!(config.store_path(), PathBuf::from("/var/lib/sales.db"));
+    }
+
+    #[test]
+    fn only_a_buffered_journal_flushes_at_intervals() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.committer_settings().flush_interval, None);
+        journal.ack = Ack::Buffered;
+        assert_eq!(journal.committer_settings().flush_interval, Some(Duration::from_millis(5)));
+    }
+}

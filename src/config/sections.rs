@@ -1,0 +1,420 @@
+//! The sections of the configuration: their keys, defaults and ranges.
+//!
+//! Invariant: the keys of a section are the fields of its struct, in the same order. Units are in the names.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use figment::value::Value;
+use serde::{Deserialize, Serialize};
+
+use super::allowed::{Allowed, integer};
+use crate::engine::SHARDS_MAX;
+
+/// A key of a section, and what its value may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub allowed: Allowed,
+}
+
+const fn key(name: &'static str, allowed: Allowed) -> Key {
+    Key { name, allowed }
+}
+
+/// A value that cannot be used: which, and what would be allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// With its section, such as `journal.flush_ms`.
+    pub key: String,
+    /// As a TOML file would have it.
+    pub value: String,
+    pub allowed: String,
+}
+
+impl Wrong {
+    pub fn new(key: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+}
+
+/// What the sections have in common.
+pub trait Section: Serialize {
+    const NAME: &'static str;
+    const KEYS: &'static [Key];
+
+    /// What must hold between keys of the section, all of which are in range.
+    fn check_together(&self, _wrong: &mut Vec<Wrong>) {}
+
+    /// Everything that is wrong with the section; empty when it may be used.
+    fn check(&self) -> Vec<Wrong> {
+        let values = Value::serialize(self).expect("a section is plain data").into_dict().expect("a section is a struct");
+        let judged = Self::KEYS.iter().filter_map(|key| {
+            let value = &values[key.name];
+            let refused = key.allowed.judge(value).err()?;
+            Some(Wrong::new(format!("{}.{}", Self::NAME, key.name), key.allowed.show(value), refused))
+        });
+        let mut wrong: Vec<_> = judged.collect();
+        if wrong.is_empty() {
+            self.check_together(&mut wrong);
+        }
+        wrong
+    }
+}
+
+/// Where the service listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub ops_listen: SocketAddr,
+    /// 0: one for each core; see `Config::workers`.
+    pub workers: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            ops_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            workers: 0,
+        }
+    }
+}
+
+impl Section for Server {
+    const NAME: &'static str = "server";
+    const KEYS: &'static [Key] = &[
+        key("listen", Allowed::Address),
+        key("ops_listen", Allowed::Address),
+        key("workers", integer(0, 1024)),
+    ];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        let Self { listen, ops_listen, .. } = self;
+        if !listen.ip().is_loopback() {
+            let allowed = "must be a loopback address such as 127.0.0.1:8080: no keys can be configured yet, so whoever \
+                           reaches this address could reserve and change stock. To serve other machines put a proxy that \
+                           authenticates in front, on the same host";
+            wrong.push(Wrong::new("server.listen", format!("\"{listen}\""), allowed));
+        }
+        // Port 0 asks the system for any free one, so two of those never meet.
+        if listen.port() == ops_listen.port() && listen.port() != 0 && overlap(listen, ops_listen) {
+            let allowed = format!("must differ from server.listen, which is {listen}");
+            wrong.push(Wrong::new("server.ops_listen", format!("\"{ops_listen}\""), allowed));
+        }
+    }
+}
+
+fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
+    one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified()
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub dir: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "./data".into() }
+    }
+}
+
+impl Section for Data {
+    const NAME: &'static str = "data";
+    const KEYS: &'static [Key] = &[key("dir", Allowed::Directory)];
+}
+
+/// The part that decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// 0: by the number of cores; see `Config::shards`.
+    pub shards: usize,
+    pub retention_seconds: u64,
+    pub tick_ms: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { shards: 0, retention_seconds: 86_400, tick_ms: 10 }
+    }
+}
+
+impl Section for Engine {
+    const NAME: &'static str = "engine";
+    const KEYS: &'static [Key] = &[
+        key("shards", integer(0, SHARDS_MAX as u64)),
+        key("retention_seconds", integer(1, SECONDS_OF_A_YEAR)),
+        // Due holds are back in stock within 100 ms: half of that is for the tick.
+        key("tick_ms", integer(1, 50)),
+    ];
+}
+
+/// When a change counts as acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// Once it is on disk.
+    Durable,
+    /// At once; it is on disk within `flush_ms`.
+    Buffered,
+}
+
+/// The journal's promise, and what it may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    pub ack: Ack,
+    pub flush_ms: u64,
+    pub segment_bytes: u64,
+    pub max_backlog_bytes: u64,
+    pub lane_bytes_max: usize,
+    pub seal_after_ms: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            ack: Ack::Durable,
+            flush_ms: 5,
+            segment_bytes: 64 * MIB,
+            max_backlog_bytes: 8 * GIB,
+            lane_bytes_max: 16 << 20,
+            seal_after_ms: 1000,
+        }
+    }
+}
+
+impl Section for Journal {
+    const NAME: &'static str = "journal";
+    const KEYS: &'static [Key] = &[
+        key("ack", Allowed::OneOf(&["durable", "buffered"])),
+        key("flush_ms", integer(1, 1000)),
+        key("segment_bytes", integer(MIB, 4 * GIB)),
+        key("max_backlog_bytes", integer(2 * MIB, 1024 * 1024 * GIB)),
+        key("lane_bytes_max", integer(64 * KIB, 512 * MIB)),
+        key("seal_after_ms", integer(1, 3_600_000)),
+    ];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        if self.max_backlog_bytes < 2 * self.segment_bytes {
+            // Space is given back by whole segments, so less would refuse reservations while nothing is wrong.
+            let allowed = format!("must be at least twice journal.segment_bytes, which is {}", self.segment_bytes);
+            wrong.push(Wrong::new("journal.max_backlog_bytes", self.max_backlog_bytes, allowed));
+        }
+    }
+}
+
+/// When snapshots are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub journal_bytes: u64,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { journal_bytes: 256 * MIB }
+    }
+}
+
+impl Section for Snapshot {
+    const NAME: &'static str = "snapshot";
+    const KEYS: &'static [Key] = &[key("journal_bytes", integer(64 * KIB, 1024 * GIB))];
+}
+
+/// The SQL store, and how it follows the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Empty: `store.db` in the data directory; see `Config::store_path`.
+    pub url: String,
+    pub window_events_max: u64,
+    pub window_bytes_max: u64,
+    pub linger_ms: u64,
+    pub retry_ms_min: u64,
+    pub retry_ms_max: u64,
+    pub drain_windows_max: u32,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            window_events_max: 20_000,
+            window_bytes_max: 8 * MIB,
+            linger_ms: 100,
+            retry_ms_min: 50,
+            retry_ms_max: 5_000,
+            drain_windows_max: 64,
+        }
+    }
+}
+
+impl Section for Store {
+    const NAME: &'static str = "store";
+    const KEYS: &'static [Key] = &[
+        key("url", Allowed::StoreUrl),
+        key("window_events_max", integer(1, 10_000_000)),
+        key("window_bytes_max", integer(64 * KIB, GIB)),
+        key("linger_ms", integer(1, 60_000)),
+        key("retry_ms_min", integer(1, 60_000)),
+        key("retry_ms_max", integer(1, 3_600_000)),
+        key("drain_windows_max", integer(0, 1_000_000)),
+    ];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        if self.retry_ms_max < self.retry_ms_min {
+            let allowed = format!("must be at least store.retry_ms_min, which is {}", self.retry_ms_min);
+            wrong.push(Wrong::new("store.retry_ms_max", self.retry_ms_max, allowed));
+        }
+    }
+}
+
+/// What a caller may ask for, and how much the service takes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub items_per_sale_max: usize,
+    pub stock_max: u64,
+    pub hold_seconds_max: u64,
+    pub extensions_max: u32,
+    pub lines_max: usize,
+    pub quantity_max: u32,
+    pub sales_max: usize,
+    pub items_max: u64,
+    pub reservations_max: u64,
+    pub customers_max: u64,
+    pub body_bytes_max: usize,
+    pub sale_body_bytes_max: usize,
+    pub header_bytes_max: usize,
+    pub path_bytes_max: usize,
+    pub connections_max: usize,
+    pub header_read_seconds: u64,
+    pub body_read_seconds: u64,
+    pub idle_seconds: u64,
+    pub drain_seconds: u64,
+    pub sales_page_max: usize,
+    pub h2_streams_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            items_per_sale_max: 10_000,
+            stock_max: 1_000_000_000_000,
+            hold_seconds_max: 86_400,
+            extensions_max: 100,
+            lines_max: 20,
+            quantity_max: 1_000_000,
+            sales_max: 10_000,
+            items_max: 100_000,
+            reservations_max: 20_000_000,
+            customers_max: 20_000_000,
+            body_bytes_max: 65_536,
+            sale_body_bytes_max: 4 << 20,
+            header_bytes_max: 16_384,
+            path_bytes_max: 2048,
+            connections_max: 20_000,
+            header_read_seconds: 10,
+            body_read_seconds: 10,
+            idle_seconds: 75,
+            drain_seconds: 25,
+            sales_page_max: 100,
+            h2_streams_max: 128,
+        }
+    }
+}
+
+impl Section for Limits {
+    const NAME: &'static str = "limits";
+    const KEYS: &'static [Key] = &[
+        key("items_per_sale_max", integer(1, 1_000_000)),
+        // Every count must stay exact in JSON: 2^53 - 1.
+        key("stock_max", integer(1, (1 << 53) - 1)),
+        key("hold_seconds_max", integer(1, SECONDS_OF_A_YEAR)),
+        key("extensions_max", integer(0, u16::MAX as u64)),
+        // A hold names the count of its lines in one byte.
+        key("lines_max", integer(1, u8::MAX as u64)),
+        key("quantity_max", integer(1, u32::MAX as u64)),
+        key("sales_max", integer(1, 1_000_000)),
+        key("items_max", integer(1, 10_000_000)),
+        key("reservations_max", integer(1, 1_000_000_000)),
+        key("customers_max", integer(1, 1_000_000_000)),
+        key("body_bytes_max", integer(1024, 16 * MIB)),
+        key("sale_body_bytes_max", integer(1024, 256 * MIB)),
+        // hyper refuses to work with less than 8 KiB.
+        key("header_bytes_max", integer(8 * KIB, MIB)),
+        // The longest path of this service: a sale, and a SKU with every byte escaped.
+        key("path_bytes_max", integer(512, 64 * KIB)),
+        key("connections_max", integer(1, 1_000_000)),
+        key("header_read_seconds", integer(1, 600)),
+        key("body_read_seconds", integer(1, 600)),
+        key("idle_seconds", integer(1, 86_400)),
+        key("drain_seconds", integer(1, 3600)),
+        key("sales_page_max", integer(1, 1000)),
+        key("h2_streams_max", integer(1, 10_000)),
+    ];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        if self.path_bytes_max > self.header_bytes_max {
+            let allowed = format!("must be at most limits.header_bytes_max, which is {}", self.header_bytes_max);
+            wrong.push(Wrong::new("limits.path_bytes_max", self.path_bytes_max, allowed));
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub items_max: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { items_max: 200 }
+    }
+}
+
+impl Section for Metrics {
+    const NAME: &'static str = "metrics";
+    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000))];
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one object on each line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Section for Log {
+    const NAME: &'static str = "log";
+    const KEYS: &'static [Key] =
+        &[key("level", Allowed::LogFilter), key("format", Allowed::OneOf(&["text", "json"]))];
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECONDS_OF_A_YEAR: u64 = 365 * 86_400;

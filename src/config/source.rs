@@ -1,0 +1,273 @@
+//! Where values come from, and how the sources become one configuration.
+//!
+//! Each source is judged by itself before it is laid over the ones below, so a bad value is told even where a better one
+//! hides it. The environment is an argument, so that tests need no process-wide state.
+
+use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
+
+use figment::{
+    Error, Figment, Metadata, Profile, Provider,
+    providers::{Format, Serialized, Toml},
+    value::{Dict, Map, Value},
+};
+
+use super::{
+    Config, ConfigError, ConfigErrors, Loaded, Origin, SECTIONS,
+    sections::{Key, Wrong},
+};
+
+/// What variables start with that are meant for this program.
+const PREFIX: &str = "DOORBUSTER_";
+/// What stands between section and key in a variable's name.
+const SEPARATOR: &str = "__";
+
+/// A value given on the command line.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// As it is typed, such as `--listen`.
+    pub name: &'static str,
+    pub section: &'static str,
+    pub key: &'static str,
+    pub value: String,
+}
+
+/// All that a configuration is made from; what is lower in this list wins.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    pub file: Option<PathBuf>,
+    /// All variables of the process; those without the prefix are none of ours.
+    pub environment: Vec<(OsString, OsString)>,
+    pub flags: Vec<Flag>,
+}
+
+/// The values of one source.
+#[derive(Debug, Default)]
+struct Layer {
+    values: Dict,
+    origins: BTreeMap<String, Origin>,
+    errors: Vec<ConfigError>,
+}
+
+impl Sources {
+    /// Reads and checks everything. All errors are told, not only the first.
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        let (mut origins, mut errors) = (BTreeMap::new(), Vec::new());
+        for layer in [self.read_file(), self.read_environment(), self.read_flags()] {
+            figment = figment.merge(LayerValues(layer.values));
+            origins.extend(layer.origins);
+            errors.extend(layer.errors);
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let config: Config = figment.extract().expect("values that were judged fit their fields");
+        let told = config.check().into_iter().map(|Wrong { key, value, allowed }| {
+            let origin = origins.get(&key).cloned();
+            ConfigError::Value { key, value, origin, allowed }
+        });
+        let errors: Vec<_> = told.collect();
+        if errors.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigErrors(errors)) }
+    }
+
+    fn read_file(&self) -> Layer {
+        let mut layer = Layer::default();
+        let Some(path) = &self.file else { return layer };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(source) => {
+                layer.errors.push(ConfigError::Unreadable { path: path.clone(), source });
+                return layer;
+            }
+        };
+        let sections: Dict = match Toml::from_str(&text) {
+            Ok(sections) => sections,
+            Err(error) => {
+                let message = error.to_string().trim_end().to_owned();
+                layer.errors.push(ConfigError::Syntax { path: path.clone(), message });
+                return layer;
+            }
+        };
+        for (section, values) in sections {
+            layer.take_section(&section, values, &Origin::File(path.clone()));
+        }
+        layer
+    }
+
+    fn read_environment(&self) -> Layer {
+        let mut layer = Layer::default();
+        for (name, value) in &self.environment {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let Some(value) = value.to_str() else {
+                layer.errors.push(ConfigError::NotText { name: name.to_owned() });
+                continue;
+            };
+            if is_service_link(name, value) {
+                continue;
+            }
+            let origin = Origin::Variable(name.to_owned());
+            match all_keys().find(|(section, key)| variable(section, key.name) == name) {
+                Some((section, key)) => layer.take(section, key, key.allowed.read(value), origin),
+                None => {
+                    let suggestion = closest(name, all_keys().map(|(section, key)| variable(section, key.name)));
+                    layer.errors.push(ConfigError::Unknown {
+                        key: name.to_owned(),
+                        origin,
+                        what: "setting",
+                        suggestion,
+                    });
+                }
+            }
+        }
+        layer
+    }
+
+    fn read_flags(&self) -> Layer {
+        let mut layer = Layer::default();
+        for flag in &self.flags {
+            let (section, key) = all_keys()
+                .find(|(section, key)| *section == flag.section && key.name == flag.key)
+                .expect("options of the command line name keys that exist");
+            layer.take(section, key, key.allowed.read(&flag.value), Origin::Flag(flag.name));
+        }
+        layer
+    }
+}
+
+impl Layer {
+    fn take_section(&mut self, section: &str, values: Value, origin: &Origin) {
+        let Some(&(name, keys)) = SECTIONS.iter().find(|(name, _)| *name == section) else {
+            let suggestion = closest(section, SECTIONS.iter().map(|(name, _)| (*name).to_owned()));
+            self.unknown(format!("[{section}]"), origin, "section", suggestion);
+            return;
+        };
+        let Value::Dict(_, values) = values else {
+            let allowed = format!("must be a section with keys, written [{name}]");
+            let (key, value) = (name.to_owned(), "one value".to_owned());
+            self.errors.push(ConfigError::Value { key, value, origin: Some(origin.clone()), allowed });
+            return;
+        };
+        for (written, value) in values {
+            match keys.iter().find(|key| key.name == written) {
+                Some(key) => self.take(name, key, value, origin.clone()),
+                None => {
+                    let dotted = |(section, key): (&str, &Key)| format!("{section}.{}", key.name);
+                    let full = format!("{name}.{written}");
+                    // The right key in the wrong section is told before a similar key in the right one.
+                    let elsewhere = all_keys().find(|(_, key)| key.name == written).map(dotted);
+                    let suggestion = elsewhere.or_else(|| closest(&full, all_keys().map(dotted)));
+                    self.unknown(full, origin, "key", suggestion);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, section: &'static str, key: &Key, value: Value, origin: Origin) {
+        let full = format!("{section}.{}", key.name);
+        if let Err(allowed) = key.allowed.judge(&value) {
+            let value = key.allowed.show(&value);
+            self.errors.push(ConfigError::Value { key: full, value, origin: Some(origin), allowed });
+            return;
+        }
+        let values = self.values.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+        if let Value::Dict(_, values) = values {
+            values.insert(key.name.to_owned(), value);
+        }
+        self.origins.insert(full, origin);
+    }
+
+    fn unknown(&mut self, key: String, origin: &Origin, what: &'static str, suggestion: Option<String>) {
+        self.errors.push(ConfigError::Unknown { key, origin: origin.clone(), what, suggestion });
+    }
+}
+
+/// What figment merges.
+struct LayerValues(Dict);
+
+impl Provider for LayerValues {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("configuration")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Profile::Default.collect(self.0.clone()))
+    }
+}
+
+fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| (*section, key)))
+}
+
+/// The environment variable that sets a key.
+pub(super) fn variable(section: &str, key: &str) -> String {
+    format!("{PREFIX}{section}{SEPARATOR}{key}").to_ascii_uppercase()
+}
+
+/// Whether the variable is one of those that Kubernetes gives every container for a Service whose name starts with
+/// `doorbuster`, such as `DOORBUSTER_SERVICE_HOST` and `DOORBUSTER_PORT_8080_TCP=tcp://10.0.0.1:8080`. Nobody set it for us.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
+    let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
+    let protocols = ["tcp://", "udp://", "sctp://"];
+    let is_url = protocols.iter().any(|protocol| value.starts_with(protocol));
+    let of_port = ["_TCP_", "_UDP_", "_SCTP_"].iter().any(|protocol| name.contains(protocol));
+    !name.contains(SEPARATOR) && (service || is_port && (is_url || of_port))
+}
+
+/// The name that was probably meant: one that differs in at most three letters and a third of its length.
+fn closest(written: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let (distance, name) = names.map(|name| (edits(written, &name), name)).min()?;
+    (distance <= 3 && distance * 3 <= name.len()).then_some(name)
+}
+
+/// How many letters must be put in, taken out or changed to make one text of the other (Levenshtein, row by row).
+fn edits(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, other_letter) in other.bytes().enumerate() {
+            let changed = diagonal + usize::from(letter != other_letter);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_count_letters() {
+        for (one, other, expected) in [("", "abc", 3), ("abc", "abc", 0), ("flsh_ms", "flush_ms", 1), ("kitten", "sitting", 3)] {
+            assert_eq!(edits(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_are_told_apart() {
+        for (name, value) in [
+            ("DOORBUSTER_SERVICE_HOST", "10.0.0.1"),
+            ("DOORBUSTER_SERVICE_PORT", "8080"),
+            ("DOORBUSTER_SERVICE_PORT_HTTP_API", "8080"),
+            ("DOORBUSTER_PORT", "tcp://10.0.0.1:8080"),
+            ("DOORBUSTER_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("DOORBUSTER_PORT_8080_TCP_PROTO", "tcp"),
+            ("DOORBUSTER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("DOORBUSTER_OPS_SERVICE_HOST", "10.0.0.1"),
+            ("DOORBUSTER_OPS_PORT_9464_TCP_PORT", "9464"),
+        ] {
+            assert!(is_service_link(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("DOORBUSTER_PORT", "8080"),
+            ("DOORBUSTER_JOURNAL_ACK", "durable"),
+            ("DOORBUSTER_SERVER__PORT", "tcp://10.0.0.1:8080"),
+            ("DOORBUSTER_SERVER__SERVICE_HOST", "x"),
+        ] {
+            assert!(!is_service_link(name, value), "{name}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The configuration from outside: sources in, values or messages out.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use figment::{
+    providers::{Format, Toml},
+    value::{Dict, Value},
+};
+use tempfile::TempDir;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/doorbuster.example.toml"));
+
+fn load(file: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, Vec<String>> {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("doorbuster.toml");
+    fs::write(&path, file).unwrap();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let told = |error: ConfigErrors| {
+        let plain = |error: ConfigError| error.to_string().replace(&path.display().to_string(), "FILE");
+        error.0.into_iter().map(plain).collect()
+    };
+    Sources { file: Some(path.clone()), environment, flags }.load().map_err(told)
+}
+
+fn errors(file: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    load(file, environment, Vec::new()).expect_err("something is wrong")
+}
+
+fn keys_of(sections: &Dict) -> Vec<String> {
+    let keys = |(section, values): (&String, &Value)| {
+        let keys: Vec<_> = values.as_dict().unwrap().keys().map(|key| format!("{section}.{key}")).collect();
+        keys
+    };
+    sections.iter().flat_map(keys).collect()
+}
+
+#[test]
+fn nothing_given_is_the_default_and_the_default_is_allowed() {
+    assert_eq!(Config::default().check(), []);
+    assert_eq!(Sources::default().load().unwrap().config, Config::default());
+    assert!(Config::default().warnings().is_empty());
+}
+
+#[test]
+fn environment_overrides_file_and_options_override_both() {
+    let file = "[journal]\nack = \"buffered\"\nflush_ms = 7\n[server]\nworkers = 1\nlisten = \"127.0.0.1:1\"";
+    let environment = [
+        ("DOORBUSTER_JOURNAL__FLUSH_MS", "8"),
+        ("DOORBUSTER_SERVER__LISTEN", "127.0.0.1:2"),
+        ("DOORBUSTER_DATA__DIR", "123"),
+        ("PATH", "/bin"),
+    ];
+    let listen = Flag { name: "--listen", section: "server", key: "listen", value: "[::1]:3".to_owned() };
+    let loaded = load(file, &environment, vec![listen]).unwrap();
+    let Config { server, data, journal, .. } = &loaded.config;
+    assert_eq!((journal.ack, journal.flush_ms, server.workers), (Ack::Buffered, 8, 1));
+    assert_eq!((server.listen.to_string(), data.dir.as_path()), ("[::1]:3".to_owned(), Path::new("123")));
+    assert_eq!(loaded.origins["journal.flush_ms"], Origin::Variable("DOORBUSTER_JOURNAL__FLUSH_MS".to_owned()));
+    assert_eq!(loaded.origins["server.listen"], Origin::Flag("--listen"));
+    assert!(matches!(loaded.origins["server.workers"], Origin::File(_)));
+    assert!(!loaded.origins.contains_key("engine.shards"));
+}
+
+#[test]
+fn every_mistake_is_told_with_key_value_source_and_what_is_allowed() {
+    let file = "tick_ms = 5\n[journal]\nack = \"fast\"\nflush_ms = 0\nflsh_ms = 1\n[limits]\ntick_ms = 4\n[jurnal]\nack = 1\n\
+                [engine]\nshards = \"many\"\ntick_ms = [1]";
+    let environment = [
+        ("DOORBUSTER_ENGINE__TICK_MS", "10ms"),
+        ("DOORBUSTER_JOURNAL_ACK", "durable"),
+        ("DOORBUSTER_FROBNICATE", "1"),
+        ("DOORBUSTER_SERVER__LISTEN", "localhost:8080"),
+        ("DOORBUSTER_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let errors: BTreeSet<_> = errors(file, &environment).into_iter().collect();
+    let expected = [
+        "engine.shards = \"many\" from file FILE: must be an integer from 0 to 1024",
+        "engine.tick_ms = an array from file FILE: must be an integer from 1 to 50",
+        "journal.flsh_ms in file FILE is unknown: there is no such key; did you mean journal.flush_ms?",
+        "limits.tick_ms in file FILE is unknown: there is no such key; did you mean engine.tick_ms?",
+        "journal.ack = \"fast\" from file FILE: must be \"durable\" or \"buffered\"",
+        "journal.flush_ms = 0 from file FILE: must be an integer from 1 to 1000",
+        "[jurnal] in file FILE is unknown: there is no such section; did you mean journal?",
+        "[tick_ms] in file FILE is unknown: there is no such section",
+        "engine.tick_ms = \"10ms\" from environment variable DOORBUSTER_ENGINE__TICK_MS: must be an integer from 1 to 50",
+        "DOORBUSTER_JOURNAL_ACK in environment variable DOORBUSTER_JOURNAL_ACK is unknown: there is no such setting; did you \
+         mean DOORBUSTER_JOURNAL__ACK?",
+        "DOORBUSTER_FROBNICATE in environment variable DOORBUSTER_FROBNICATE is unknown: there is no such setting",
+        "server.listen = \"localhost:8080\" from environment variable DOORBUSTER_SERVER__LISTEN: must be an IP address and a \
+         port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+    ];
+    assert_eq!(errors, expected.map(str::to_owned).into_iter().collect());
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_told() {
+    let file = "[server]\nlisten = \"0.0.0.0:80\"\nops_listen = \"0.0.0.0:80\"\n\
+                [journal]\nsegment_bytes = 1_073_741_824\nmax_backlog_bytes = 2_000_000_000\n\
+                [store]\nretry_ms_min = 6000\n[limits]\nitems_max = 10\npath_bytes_max = 60_000\n";
+    let errors = errors(file, &[]);
+    assert_eq!(errors.len(), 6, "{errors:#?}");
+    assert!(errors[0].starts_with("server.listen = \"0.0.0.0:80\" from file FILE: must be a loopback address"));
+    assert!(errors[1].ends_with("must differ from server.listen, which is 0.0.0.0:80"));
+    assert!(errors[2].starts_with("journal.max_backlog_bytes = 2000000000"));
+    assert_eq!(
+        errors[3],
+        "store.retry_ms_max = 5000 from the default: must be at least store.retry_ms_min, which is 6000"
+    );
+    assert!(errors[4].starts_with("limits.path_bytes_max = 60000"));
+    assert!(errors[5].starts_with("limits.items_per_sale_max = 10000 from the default"));
+}
+
+#[test]
+fn postgres_is_refused_without_showing_its_password() {
+    let errors = errors("", &[("DOORBUSTER_STORE__URL", "postgres://app:secret@db/x")]);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].contains("SQLite only") && !errors[0].contains("secret"), "{errors:?}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_told() {
+    let missing = Sources { file: Some("/nowhere/doorbuster.toml".into()), ..Sources::default() };
+    assert!(missing.load().unwrap_err().to_string().starts_with("cannot read the configuration file /nowhere/"));
+    let broken = errors("[journal]\nack = durable\n", &[]);
+    assert!(broken[0].starts_with("FILE is not valid TOML: ") && broken[0].contains("line 2"), "{broken:?}");
+}
+
+#[test]
+fn what_may_surprise_is_warned_of() {
+    let file = "[server]\nops_listen = \"0.0.0.0:9464\"\n[engine]\nretention_seconds = 60\n[journal]\nack = \"buffered\"";
+    let warnings = load(file, &[], Vec::new()).unwrap().config.warnings();
+    let starts: Vec<_> = warnings.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(starts, ["server.ops_listen", "engine.retention_seconds", "journal.ack"]);
+}
+
+#[test]
+fn what_is_shown_reads_back_the_same() {
+    let file = "[data]\ndir = 'C:\\a \"b\"'\n[log]\nlevel = \"info,doorbuster=debug\"\nformat = \"json\"";
+    let loaded = load(file, &[("DOORBUSTER_JOURNAL__ACK", "buffered")], Vec::new()).unwrap();
+    let shown = loaded.to_toml();
+    assert_eq!(load(&shown, &[], Vec::new()).unwrap().config, loaded.config);
+    let told = shown.lines().find(|line| line.starts_with("ack")).unwrap();
+    assert!(told.ends_with("# environment variable DOORBUSTER_JOURNAL__ACK"), "{told}");
+    assert!(shown.lines().any(|line| line == "flush_ms = 5"));
+}
+
+#[test]
+fn the_keys_are_the_fields() {
+    let Ok(Value::Dict(_, sections)) = Value::serialize(Config::default()) else { panic!("a struct") };
+    let listed = SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{}", key.name)));
+    let fields: BTreeSet<_> = keys_of(&sections).into_iter().collect();
+    assert_eq!(listed.collect::<BTreeSet<_>>(), fields);
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let loaded = load(EXAMPLE, &[], Vec::new()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    let Ok(Value::Dict(_, sections)) = Value::serialize(Config::default()) else { panic!("a struct") };
+    let set: Vec<_> = loaded.origins.into_keys().collect();
+    assert_eq!(set, keys_of(&sections).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+    assert!(Toml::from_str::<Dict>(EXAMPLE).is_ok());
+}
+
+/// Above each key stands a comment, and in it the ends of the key's range.
+#[test]
+fn the_example_explains_every_key() {
+    let mut comment = String::new();
+    let mut section = "";
+    for line in EXAMPLE.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push_str(text);
+        } else if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            let (_, keys) = SECTIONS.iter().find(|(known, _)| *known == section).unwrap();
+            let key = keys.iter().find(|key| key.name == name).unwrap();
+            assert!(comment.len() > 20, "{section}.{name} has no comment");
+            if let Allowed::Integer { least, most } = key.allowed {
+                for end in [least, most] {
+                    let shown = [grouped(end), with_unit(end)];
+                    assert!(shown.iter().any(|end| comment.contains(end)), "{section}.{name}: {shown:?} in {comment}");
+                }
+            }
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+}
+
+/// With an underscore every three digits, from five digits on.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push('_');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn with_unit(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes;
+    let mut unit = 0;
+    while value >= 1024 && value % 1024 == 0 {
+        value /= 1024;
+        unit += 1;
+    }
+    format!("{value} {}", units[unit])
+}

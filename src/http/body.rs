@@ -1,0 +1,156 @@
+//! Bodies: the answer's bytes, and the request's bytes within their limits.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming, SizeHint},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING},
+};
+
+use super::problem;
+
+/// The body of an answer: whole bytes.
+#[derive(Debug, Default)]
+pub struct Body(Option<Bytes>);
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}
+
+/// Whether the caller takes JSON. No header, or one that names JSON or a range around it, does.
+pub fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(hyper::header::ACCEPT).iter().peekable();
+    if ranges.peek().is_none() {
+        return true;
+    }
+    ranges.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("");
+        let refused = parts.any(|parameter| matches!(parameter.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
+        let json = ["*/*", "application/*", "application/json", "application/problem+json"];
+        !refused && json.iter().any(|known| media.eq_ignore_ascii_case(known))
+    })
+}
+
+/// The whole body of a JSON request, or the answer that says why not.
+///
+/// `required`: whether a body must come, so that one of unknown length is worth an answer of its own.
+pub async fn read(
+    request: Request<Incoming>,
+    bytes_max: usize,
+    time_max: Duration,
+    required: bool,
+) -> Result<Bytes, Response<Body>> {
+    let headers = request.headers();
+    if let Some(content_type) = headers.get(CONTENT_TYPE) {
+        let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
+        if !media.eq_ignore_ascii_case("application/json") {
+            return Err(problem::UNSUPPORTED_MEDIA_TYPE.respond(format!("the Content-Type is {media:?}; send application/json")));
+        }
+    }
+    let told_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
+    if must_tell_length && !told_length {
+        return Err(problem::LENGTH_REQUIRED.respond("this call takes a JSON body; say how long it is"));
+    }
+    let mut body = request.into_body();
+    let size = hyper::body::Body::size_hint(&body);
+    if size.lower() > bytes_max as u64 {
+        return Err(too_large(bytes_max));
+    }
+    if hyper::body::Body::is_end_stream(&body) {
+        return Ok(Bytes::new());
+    }
+    // Most bodies are here already, with the head that announced them.
+    let first = match poll_once(&mut body).await {
+        Some(first) => first,
+        None => match tokio::time::timeout(time_max, rest(&mut body, bytes_max, BytesMut::new())).await {
+            Ok(whole) => return whole,
+            Err(_) => return Err(timed_out(time_max)),
+        },
+    };
+    let first = data(first)?;
+    if first.len() > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    if hyper::body::Body::is_end_stream(&body) {
+        return Ok(first);
+    }
+    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, BytesMut::from(first))).await {
+        Ok(whole) => whole,
+        Err(_) => Err(timed_out(time_max)),
+    }
+}
+
+type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// The next frame if it is here without waiting.
+async fn poll_once(body: &mut Incoming) -> Option<Piece> {
+    let mut frame = std::pin::pin!(body.frame());
+    std::future::poll_fn(|context| {
+        Poll::Ready(match frame.as_mut().poll(context) {
+            Poll::Ready(piece) => Some(piece),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, Response<Body>> {
+    while let Some(piece) = body.frame().await {
+        let bytes = data(Some(piece))?;
+        if whole.len() + bytes.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+fn data(piece: Piece) -> Result<Bytes, Response<Body>> {
+    match piece {
+        None => Ok(Bytes::new()),
+        Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
+        Some(Err(error)) => Err(problem::INVALID_REQUEST.respond(format!("the body could not be read: {error}"))),
+    }
+}
+
+fn too_large(bytes_max: usize) -> Response<Body> {
+    problem::CONTENT_TOO_LARGE.respond(format!("the body may have up to {bytes_max} bytes"))
+}
+
+fn timed_out(time_max: Duration) -> Response<Body> {
+    problem::REQUEST_TIMEOUT.respond(format!("the body must be complete within {} s", time_max.as_secs()))
+}

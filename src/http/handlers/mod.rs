@@ -1,0 +1,83 @@
+//! One function per call: parse, ask the engine, answer.
+
+mod problems;
+mod reservations;
+mod sales;
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::Serialize;
+
+use super::{
+    Body, body, problem,
+    router::{Matched, Route},
+    worker::Worker,
+};
+use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+pub async fn handle(worker: &Worker, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+    let answered = match matched.route {
+        Route::ListSales => sales::list(worker, request.uri().query()).await,
+        Route::PutSale => sales::put(worker, &matched.subject, request).await,
+        Route::GetSale => sales::get(worker, &matched.subject).await,
+        Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
+            sales::turn(worker, matched.route, &matched.subject, request).await
+        }
+        Route::Availability => sales::availability(worker, &matched.subject),
+        Route::Adjust => sales::adjust(worker, &matched, request).await,
+        Route::Reserve => reservations::reserve(worker, &matched.subject, request).await,
+        Route::GetReservation => reservations::get(worker, &matched.subject).await,
+        Route::Confirm => reservations::confirm(worker, &matched.subject, request).await,
+        Route::Release => reservations::release(worker, &matched.subject, request).await,
+        Route::Extend => reservations::extend(worker, &matched.subject, request).await,
+        Route::Problem => problems::get(&matched.subject, request.headers()),
+        Route::Unknown => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
+    };
+    answered.unwrap_or_else(|refused| refused)
+}
+
+/// A response, or the problem that stands in its place.
+type Answered = Result<Response<Body>, Response<Body>>;
+
+/// The body of one of the small calls.
+async fn read_small(worker: &Worker, request: Request<Incoming>, required: bool) -> Result<Bytes, Response<Body>> {
+    let limits = worker.limits();
+    body::read(request, limits.body_bytes_max, limits.body_read_time, required).await
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let mut bytes = Vec::with_capacity(512);
+    serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl<T> Answer<T> {
+    /// The same answer with another value, made from this one.
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { value: map(self.value), durable_at: self.durable_at }
+    }
+}
+
+/// The `Idempotency-Key`, bare or quoted.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Response<Body>> {
+    let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or("");
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if bare.is_empty() || bare.len() > TEXT_BYTES_MAX || !visible || values.next().is_some() {
+        let detail = format!("Idempotency-Key must be given once: 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes");
+        return Err(problem::invalid(&[Invalid::new("", detail)]));
+    }
+    Ok(Some(bare))
+}

@@ -1,0 +1,126 @@
+//! Reserve, look, confirm, release, extend.
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{HeaderValue, LOCATION},
+};
+
+use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
+use crate::{
+    engine::{Answer, Made},
+    http::{
+        Body, problem,
+        wire::{self, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody, ReserveBody},
+        worker::Worker,
+    },
+    sale::{
+        command::Reserve,
+        ids::ReservationId,
+        outcome::{Refusal, Reservation},
+    },
+};
+
+pub async fn reserve(worker: &Worker, sale: &str, request: Request<Incoming>) -> Answered {
+    // The key outlives the request, whose body is taken apart.
+    let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
+    let bytes = read_small(worker, request, true).await?;
+    let answer = decide(worker, sale, key.as_deref(), &bytes)?;
+    Ok(worker.when_durable(answer).await)
+}
+
+fn decide(
+    worker: &Worker,
+    sale: &str,
+    key: Option<&str>,
+    bytes: &Bytes,
+) -> Result<Answer<Response<Body>>, Response<Body>> {
+    let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
+    let asked = Reserve {
+        sale,
+        customer: &body.customer,
+        lines: checked.lines,
+        hold_seconds: checked.hold_seconds,
+        reference: body.reference.as_deref(),
+        key,
+    };
+    let answer = worker.engine().reserve(worker.now(), &asked, worker.entropy());
+    worker.service.telemetry.reservations.reserve(&answer.value);
+    Ok(answer.map(|outcome| show_made(worker, outcome)))
+}
+
+fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> {
+    let catalogue = worker.engine().catalogue();
+    match outcome {
+        Err(refusal) => problem::refuse(&refusal, &catalogue),
+        Ok(made) => {
+            let mut response = json(StatusCode::CREATED, &ReservationBody::new(&made.reservation, &catalogue));
+            let mut location = *b"/v1/reservations/------------------------------------";
+            location[17..].copy_from_slice(made.reservation.id.encode(&mut [0; 36]).as_bytes());
+            let location = HeaderValue::from_bytes(&location).expect("an id is ASCII");
+            response.headers_mut().insert(LOCATION, location);
+            if made.replayed {
+                response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+            }
+            response
+        }
+    }
+}
+
+pub async fn get(worker: &Worker, id: &str) -> Answered {
+    let answer = worker.engine().look(worker.now(), parse_id(id)?);
+    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+}
+
+pub async fn confirm(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+    let id = parse_id(id)?;
+    let bytes = read_small(worker, request, false).await?;
+    let body: ConfirmBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    check_text("/reference", &body.reference)?;
+    let answer = worker.engine().confirm(worker.now(), id, body.reference.as_deref());
+    worker.service.telemetry.reservations.confirm(&answer.value);
+    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+}
+
+pub async fn release(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+    let id = parse_id(id)?;
+    let bytes = read_small(worker, request, false).await?;
+    let body: ReleaseBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    check_text("/reason", &body.reason)?;
+    let answer = worker.engine().release(worker.now(), id, body.reason.as_deref());
+    worker.service.telemetry.reservations.release(&answer.value);
+    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+}
+
+pub async fn extend(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+    let id = parse_id(id)?;
+    let bytes = read_small(worker, request, true).await?;
+    let body: ExtendBody = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let hold_seconds_max = worker.limits().reserve.hold_seconds_max;
+    let hold_seconds = body.check(hold_seconds_max).map_err(|wrong| problem::invalid(&wrong))?;
+    let answer = worker.engine().extend(worker.now(), id, hold_seconds);
+    worker.service.telemetry.reservations.extend(&answer.value);
+    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+}
+
+fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body> {
+    let catalogue = worker.engine().catalogue();
+    match outcome {
+        Ok(reservation) => json(StatusCode::OK, &ReservationBody::new(&reservation, &catalogue)),
+        Err(refusal) => problem::refuse(&refusal, &catalogue),
+    }
+}
+
+/// What is no reservation id is the id of no reservation.
+fn parse_id(text: &str) -> Result<ReservationId, Response<Body>> {
+    let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not the id of a reservation");
+    ReservationId::parse(text).ok_or_else(unknown)
+}
+
+fn check_text(pointer: &str, text: &Option<std::borrow::Cow<'_, str>>) -> Result<(), Response<Body>> {
+    let mut wrong = Vec::new();
+    wire::check_texts(&mut wrong, [(pointer, text)]);
+    if wrong.is_empty() { Ok(()) } else { Err(problem::invalid(&wrong)) }
+}

@@ -1,0 +1,142 @@
+//! Sales: put, get, list, pause, resume, close, availability, adjustments.
+
+use hyper::{Request, Response, StatusCode, body::Incoming, header::HeaderValue};
+
+use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
+use crate::{
+    engine::{Adjustment, Answer, SaleView},
+    http::{
+        Body, body, problem,
+        router::{Matched, Route},
+        wire::{self, AdjustBody, AdjustmentBody, AvailabilityBody, NoBody, SaleBody, SalesBody},
+        worker::Worker,
+    },
+    sale::{
+        catalogue::Put,
+        command::Adjust,
+        outcome::Refusal,
+        settings::{Invalid, SaleSettings},
+    },
+};
+
+pub async fn put(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+    let limits = worker.limits();
+    let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
+    let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    if settings.id.is_empty() {
+        settings.id = id.to_owned();
+    }
+    if settings.id != id {
+        let detail = format!("must be {id:?}, as in the path, or be left out");
+        return Err(problem::invalid(&[Invalid::new("/id", detail)]));
+    }
+    let answer = worker.engine().put_sale(worker.now(), &settings);
+    let answer = answer.map(|outcome| match outcome {
+        Ok((Put::Created, sale)) => json(StatusCode::CREATED, &sale.settings),
+        Ok((Put::Replaced, sale)) => json(StatusCode::OK, &sale.settings),
+        Err(refusal) => refuse(worker, &refusal),
+    });
+    Ok(worker.when_durable(answer).await)
+}
+
+pub async fn get(worker: &Worker, id: &str) -> Answered {
+    let answer = worker.engine().sale(worker.now(), id);
+    Ok(worker.when_durable(show(worker, answer)).await)
+}
+
+pub async fn list(worker: &Worker, query: Option<&str>) -> Answered {
+    let page_max = worker.limits().sales_page_max;
+    let page = Page::parse(query.unwrap_or(""), page_max).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let answer = worker.engine().sales(worker.now(), &page.after, page.limit);
+    let answer = answer.map(|(views, more)| {
+        let sales: Vec<_> = views.iter().map(SaleBody::new).collect();
+        let next = views.last().filter(|_| more).map(|view| view.sale.settings.id.as_str());
+        json(StatusCode::OK, &SalesBody { sales, next })
+    });
+    Ok(worker.when_durable(answer).await)
+}
+
+pub async fn turn(worker: &Worker, route: Route, id: &str, request: Request<Incoming>) -> Answered {
+    let bytes = read_small(worker, request, false).await?;
+    let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let (engine, now) = (worker.engine(), worker.now());
+    let turned = match route {
+        Route::PauseSale => engine.pause(now, id),
+        Route::ResumeSale => engine.resume(now, id),
+        _ => engine.close(now, id),
+    };
+    turned.value.map_err(|refusal| refuse(worker, &refusal))?;
+    // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
+    Ok(worker.when_durable(show(worker, engine.sale(now, id))).await)
+}
+
+pub fn availability(worker: &Worker, id: &str) -> Answered {
+    let view = worker.engine().availability(worker.now(), id).map_err(|refusal| refuse(worker, &refusal))?;
+    Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
+}
+
+pub async fn adjust(worker: &Worker, matched: &Matched, request: Request<Incoming>) -> Answered {
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let bytes = read_small(worker, request, true).await?;
+    let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    body.check().map_err(|wrong| problem::invalid(&wrong))?;
+    let asked = Adjust {
+        sale: &matched.subject,
+        sku: &matched.sku,
+        delta: body.delta,
+        reason: body.reason.as_deref(),
+        reference: body.reference.as_deref(),
+        key: key.as_deref(),
+    };
+    let answer = worker.engine().adjust(worker.now(), &asked);
+    let answer = answer.map(|outcome| match outcome {
+        Ok(adjustment) => show_adjustment(&adjustment),
+        // Nothing was sold out to anybody here: the operator asked back more than is there.
+        Err(Refusal::Short(lines)) => problem::short_as(&problem::INSUFFICIENT_STOCK, &lines),
+        Err(refusal) => refuse(worker, &refusal),
+    });
+    Ok(worker.when_durable(answer).await)
+}
+
+fn show_adjustment(adjustment: &Adjustment) -> Response<Body> {
+    let mut response = json(StatusCode::CREATED, &AdjustmentBody::new(&adjustment.made));
+    if adjustment.replayed {
+        response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn show(worker: &Worker, answer: Answer<Result<SaleView, Refusal>>) -> Answer<Response<Body>> {
+    answer.map(|outcome| match outcome {
+        Ok(view) => json(StatusCode::OK, &SaleBody::new(&view)),
+        Err(refusal) => refuse(worker, &refusal),
+    })
+}
+
+fn refuse(worker: &Worker, refusal: &Refusal) -> Response<Body> {
+    problem::refuse(refusal, &worker.engine().catalogue())
+}
+
+/// Which part of a list is wanted.
+struct Page {
+    after: String,
+    limit: usize,
+}
+
+impl Page {
+    fn parse(query: &str, limit_max: usize) -> Result<Self, Invalid> {
+        let mut page = Self { after: String::new(), limit: limit_max };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            match name {
+                "after" => page.after = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned(),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
+                    page.limit = limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?;
+                }
+                _ => return Err(Invalid::new("", format!("the query takes after and limit, not {name:?}"))),
+            }
+        }
+        Ok(page)
+    }
+}

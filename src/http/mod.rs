@@ -1,0 +1,22 @@
+//! The edge: HTTP/1.1 and h2c on one port, one worker per core, answers when they are durable.
+//!
+//! Invariant: no answer that shows a change leaves before the change is on disk (unless `journal.ack` says otherwise),
+//! and every request gets exactly one answer in the form of the contract. Nothing here reaches into a shard.
+
+mod body;
+mod handlers;
+mod ops;
+pub mod problem;
+mod router;
+mod server;
+mod waiters;
+pub mod wire;
+mod worker;
+
+pub use body::Body;
+pub use ops::{Health, serve_ops};
+pub use server::{Listeners, ServerHandle, start};
+pub use worker::{Limits, Service};
+
+/// Label values of the API's calls in metrics.
+pub const ROUTE_NAMES: &[&str] = &router::Route::NAMES;

@@ -1,0 +1,258 @@
+//! Problem details (RFC 9457): the one table from outcomes to status codes, and what each problem means to a person.
+//!
+//! Invariant: every problem that is answered stands in `PROBLEMS`, with its status and the page its `type` leads to.
+
+use bytes::Bytes;
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Body, wire};
+use crate::sale::{
+    catalogue::Catalogue,
+    outcome::{Refusal, Reservation, Shortage},
+    settings::Invalid,
+};
+
+/// What stands in the contract of one problem.
+#[derive(Debug)]
+pub struct Problem {
+    pub code: &'static str,
+    pub status: u16,
+    pub title: &'static str,
+    /// What it means, to a person.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+macro_rules! problems {
+    ($($name:ident = $status:literal $code:literal $title:literal, $meaning:literal, $remedy:literal;)*) => {
+        $(pub static $name: Problem =
+            Problem { code: $code, status: $status, title: $title, meaning: $meaning, remedy: $remedy };)*
+        pub static PROBLEMS: &[&Problem] = &[$(&$name),*];
+    };
+}
+
+problems! {
+    INVALID_REQUEST = 400 "invalid_request" "The request is malformed",
+        "The body, a header or a path segment is not what the contract asks for.",
+        "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.";
+    NOT_FOUND = 404 "not_found" "There is nothing at this path",
+        "The path is not part of the contract.",
+        "Check the path.";
+    SALE_NOT_FOUND = 404 "sale_not_found" "The sale does not exist",
+        "No sale has this id.",
+        "Check the id, or create the sale with PUT.";
+    ITEM_NOT_FOUND = 404 "item_not_found" "The sale has no such item",
+        "The sale exists, but none of its items has this SKU.",
+        "Check the SKU, or add the item to the sale with PUT.";
+    RESERVATION_NOT_FOUND = 404 "reservation_not_found" "The reservation does not exist",
+        "No reservation has this id, or it was over for longer than the retention time and left memory.",
+        "Check the id. What happened to old reservations is in the store.";
+    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
+        "The path exists, but not with this method.",
+        "Use one of the methods in the Allow header.";
+    NOT_ACCEPTABLE = 406 "not_acceptable" "The answer would not be acceptable",
+        "The Accept header excludes JSON, and JSON is what is spoken here.",
+        "Accept application/json, or send no Accept header.";
+    REQUEST_TIMEOUT = 408 "request_timeout" "The body did not arrive in time",
+        "The request's body was not complete when its time was up. Nothing was done.",
+        "Send the whole request at once; it is safe to retry.";
+    LENGTH_REQUIRED = 411 "length_required" "The request needs a Content-Length",
+        "A body is expected, and its length was not told.",
+        "Send Content-Length or use chunked transfer.";
+    CONTENT_TOO_LARGE = 413 "content_too_large" "The body is too large",
+        "The body exceeds the limit for this call. Nothing was done.",
+        "Send less at once; the detail names the limit.";
+    URI_TOO_LONG = 414 "uri_too_long" "The path is too long",
+        "The request's target exceeds the limit.",
+        "No valid path is that long; check how it is built.";
+    UNSUPPORTED_MEDIA_TYPE = 415 "unsupported_media_type" "The body is not JSON",
+        "The Content-Type says something other than application/json.",
+        "Send JSON with Content-Type: application/json.";
+    HEADERS_TOO_LARGE = 431 "request_header_fields_too_large" "The headers are too large",
+        "The request's headers together exceed the limit.",
+        "Send fewer or shorter headers.";
+    SOLD_OUT = 409 "sold_out" "Sold out",
+        "At an instant between the request and this answer, nothing was available of a line's item. \
+         Units may come back when holds are released or expire.",
+        "Tell the customer. A later try may succeed: poll availability rather than retrying blindly.";
+    INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
+        "At an instant between the request and this answer, fewer units were available than a line asks for.",
+        "Ask for at most `available`.";
+    CUSTOMER_LIMIT_EXCEEDED = 409 "customer_limit_exceeded" "The customer's limit is reached",
+        "With this reservation the customer would hold or have confirmed more units of the item than its limit.",
+        "Ask for at most `limit - already`. Releasing a hold gives its units back to the limit.";
+    SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
+        "The sale opens later.",
+        "Try again at `opens_at`.";
+    SALE_ENDED = 409 "sale_ended" "The sale has ended",
+        "The sale's window is over, or its operator closed it. Confirm and release go on.",
+        "Nothing more can be reserved in this sale.";
+    SALE_PAUSED = 409 "sale_paused" "The sale is paused",
+        "The sale's operator paused it. Confirm and release go on.",
+        "Try again when the sale is resumed.";
+    RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
+        "The hold's time was over before this request was decided; its units are back in stock.",
+        "Reserve again. If a payment came in for it, refund it or reserve anew for the customer.";
+    ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
+        "A confirmed reservation can be neither released nor extended.",
+        "Nothing is left to do here; returned units go back by an adjustment.";
+    ALREADY_RELEASED = 409 "already_released" "The reservation is released",
+        "A released reservation can be neither confirmed nor extended; its units are back in stock.",
+        "Reserve again.";
+    EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold was extended as often as it may be",
+        "The sale allows a number of extensions per hold, and this hold has had them.",
+        "Confirm before `expires_at`, or let the units go.";
+    INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
+        "Once an item exists, its initial stock is history.",
+        "Send the old `initial_stock`, and change the stock with an adjustment.";
+    IDEMPOTENCY_KEY_REUSED = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
+        "This key was used before, in the same scope, with a different request. Nothing was done.",
+        "Use a new key for a new request, and the same key only to repeat the same request.";
+    OVERLOADED = 503 "overloaded" "The service is at a limit",
+        "A limit of the whole service is reached. Nothing was done.",
+        "Try again after Retry-After.";
+    BACKLOG_FULL = 503 "backlog_full" "The store is too far behind",
+        "The database could not keep up for so long that no new reservations are taken. Confirm and release go on.",
+        "Try again after Retry-After.";
+    DRAINING = 503 "draining" "The service is shutting down",
+        "This process takes no more requests. Nothing was done.",
+        "Try again after Retry-After.";
+    OUTCOME_UNKNOWN = 503 "outcome_unknown" "Whether it happened is not known",
+        "The disk failed before the change was certain to be on it. It may or may not be there after the restart.",
+        "Repeat the request with the same idempotency key: if it had happened, you get the same answer.";
+}
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+impl Problem {
+    /// The path of the page that explains it: the problem's `type`.
+    pub fn path(&self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+
+    pub fn slug(&self) -> String {
+        self.code.replace('_', "-")
+    }
+
+    pub fn respond(&self, detail: impl Into<String>) -> Response<Body> {
+        self.respond_with(detail, Map::new())
+    }
+
+    /// The answer, with members beyond the standard ones.
+    pub fn respond_with(&self, detail: impl Into<String>, members: Map<String, Value>) -> Response<Body> {
+        let mut document = Map::new();
+        document.insert("type".into(), self.path().into());
+        document.insert("title".into(), self.title.into());
+        document.insert("status".into(), self.status.into());
+        document.insert("code".into(), self.code.into());
+        document.insert("detail".into(), detail.into().into());
+        document.extend(members);
+        let body = serde_json::to_vec(&document).expect("plain JSON");
+        let mut response = Response::new(Body::from(Bytes::from(body)));
+        *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == 503 {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = METHOD_NOT_ALLOWED.respond(format!("allowed here: {allow}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+pub fn invalid(errors: &[Invalid]) -> Response<Body> {
+    let detail = match errors {
+        [only] if only.pointer.is_empty() => only.detail.clone(),
+        [only] => format!("{}: {}", only.pointer, only.detail),
+        _ => format!("{} members are wrong; see errors", errors.len()),
+    };
+    INVALID_REQUEST.respond_with(detail, members(json!({ "errors": errors })))
+}
+
+/// The answer to a refusal: the one place where outcomes become status codes.
+pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
+    match refusal {
+        Refusal::Invalid(errors) => invalid(errors),
+        Refusal::SaleNotFound => SALE_NOT_FOUND.respond("no sale has this id"),
+        Refusal::ItemNotFound { sku } => ITEM_NOT_FOUND.respond(format!("the sale has no item {sku:?}")),
+        Refusal::ReservationNotFound => RESERVATION_NOT_FOUND.respond("no reservation with this id is known"),
+        Refusal::Short(lines) => short(lines),
+        Refusal::CustomerLimitExceeded { sku, limit, already } => CUSTOMER_LIMIT_EXCEEDED.respond_with(
+            format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}"),
+            members(json!({ "sku": sku.as_str(), "limit": limit, "already": already })),
+        ),
+        Refusal::SaleNotStarted { opens_at } => SALE_NOT_STARTED
+            .respond_with(format!("the sale opens at {opens_at}"), members(json!({ "opens_at": opens_at }))),
+        Refusal::SaleEnded => SALE_ENDED.respond("the sale is closed"),
+        Refusal::SalePaused => SALE_PAUSED.respond("the sale is paused"),
+        Refusal::ReservationExpired(reservation) => ended(&RESERVATION_EXPIRED, "expired", reservation, catalogue),
+        Refusal::AlreadyConfirmed(reservation) => ended(&ALREADY_CONFIRMED, "was confirmed", reservation, catalogue),
+        Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, catalogue),
+        Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
+            format!("the hold was extended {} times", reservation.extensions),
+            members(json!({ "reservation": wire::ReservationBody::new(reservation, catalogue) })),
+        ),
+        Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
+            .respond(format!("item {sku:?} began with {initial_stock} units; use an adjustment to change its stock")),
+        Refusal::IdempotencyKeyReused => {
+            IDEMPOTENCY_KEY_REUSED.respond("this Idempotency-Key was used with a different request")
+        }
+        Refusal::Full(limit) => OVERLOADED.respond(format!("{limit} is reached")),
+        Refusal::BacklogFull => BACKLOG_FULL.respond("journal.max_backlog_bytes is reached"),
+    }
+}
+
+/// Sold out when a line has nothing left, else not enough.
+pub fn short(lines: &[Shortage]) -> Response<Body> {
+    let sold_out = lines.iter().any(|line| line.available == 0);
+    let problem = if sold_out { &SOLD_OUT } else { &INSUFFICIENT_STOCK };
+    short_as(problem, lines)
+}
+
+pub fn short_as(problem: &Problem, lines: &[Shortage]) -> Response<Body> {
+    let told = lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
+    let detail = told.collect::<Vec<_>>().join("; ");
+    let lines = lines.iter().map(
+        |line| json!({ "sku": line.sku.as_str(), "requested": line.requested, "available": line.available }),
+    );
+    problem.respond_with(detail, members(json!({ "lines": lines.collect::<Vec<_>>() })))
+}
+
+fn ended(problem: &Problem, how: &str, reservation: &Reservation, catalogue: &Catalogue) -> Response<Body> {
+    let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let body = wire::ReservationBody::new(reservation, catalogue);
+    problem.respond_with(format!("the reservation {how}{at}"), members(json!({ "reservation": body })))
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => unreachable!("members are an object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_a_code_of_its_own_and_a_valid_status() {
+        let mut codes: Vec<_> = PROBLEMS.iter().map(|problem| problem.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), PROBLEMS.len());
+        assert!(PROBLEMS.iter().all(|problem| StatusCode::from_u16(problem.status).is_ok()));
+        assert_eq!(SOLD_OUT.path(), "/problems/sold-out");
+    }
+}

@@ -1,0 +1,151 @@
+//! Paths and methods: which call a request is.
+
+use std::borrow::Cow;
+
+use hyper::{Method, Response};
+
+use super::{Body, problem};
+
+/// The calls of the contract, as metrics count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Route {
+    Unknown,
+    ListSales,
+    PutSale,
+    GetSale,
+    PauseSale,
+    ResumeSale,
+    CloseSale,
+    Availability,
+    Adjust,
+    Reserve,
+    GetReservation,
+    Confirm,
+    Release,
+    Extend,
+    Problem,
+}
+
+impl Route {
+    /// Label values of metrics, by `Route as usize`.
+    pub const NAMES: [&'static str; 15] = [
+        "unknown",
+        "list_sales",
+        "put_sale",
+        "get_sale",
+        "pause_sale",
+        "resume_sale",
+        "close_sale",
+        "availability",
+        "adjust",
+        "reserve",
+        "get_reservation",
+        "confirm",
+        "release",
+        "extend",
+        "problem",
+    ];
+}
+
+/// A call with the variable segments of its path, decoded.
+#[derive(Debug)]
+pub struct Matched {
+    pub route: Route,
+    /// Sale id, reservation id or slug.
+    pub subject: String,
+    pub sku: String,
+}
+
+/// A request that is no call, with its answer.
+#[derive(Debug)]
+pub struct Unrouted {
+    pub route: Route,
+    pub response: Response<Body>,
+}
+
+/// Finds the call. Paths are few and fixed, so a match on their segments is all it takes.
+pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
+    let mut segments = [""; 6];
+    let mut count = 0;
+    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+        if count == segments.len() {
+            return Err(not_found());
+        }
+        segments[count] = segment;
+        count += 1;
+    }
+    let (subject, sku) = (segments[2], segments[4]);
+    let get = matches!(*method, Method::GET | Method::HEAD);
+    let post = *method == Method::POST;
+    let (route, allowed, allow) = match &segments[..count] {
+        ["v1", "sales"] => (Route::ListSales, get, "GET, HEAD"),
+        ["v1", "sales", _] if *method == Method::PUT => (Route::PutSale, true, "GET, HEAD, PUT"),
+        ["v1", "sales", _] => (Route::GetSale, get, "GET, HEAD, PUT"),
+        ["v1", "sales", _, "pause"] => (Route::PauseSale, post, "POST"),
+        ["v1", "sales", _, "resume"] => (Route::ResumeSale, post, "POST"),
+        ["v1", "sales", _, "close"] => (Route::CloseSale, post, "POST"),
+        ["v1", "sales", _, "availability"] => (Route::Availability, get, "GET, HEAD"),
+        ["v1", "sales", _, "reservations"] => (Route::Reserve, post, "POST"),
+        ["v1", "sales", _, "items", _, "adjustments"] => (Route::Adjust, post, "POST"),
+        ["v1", "reservations", _] => (Route::GetReservation, get, "GET, HEAD"),
+        ["v1", "reservations", _, "confirm"] => (Route::Confirm, post, "POST"),
+        ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
+        ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
+        ["problems", _] => (Route::Problem, get, "GET, HEAD"),
+        _ => return Err(not_found()),
+    };
+    if !allowed {
+        return Err(Unrouted { route, response: problem::method_not_allowed(allow) });
+    }
+    let subject = if route == Route::Problem { segments[1] } else { subject };
+    match (decode(subject), decode(sku)) {
+        (Some(subject), Some(sku)) => Ok(Matched { route, subject: subject.into_owned(), sku: sku.into_owned() }),
+        _ => Err(not_found()),
+    }
+}
+
+fn not_found() -> Unrouted {
+    Unrouted { route: Route::Unknown, response: problem::NOT_FOUND.respond("no call of this service has this path") }
+}
+
+/// Undoes percent-encoding; None when it is broken or does not give UTF-8.
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(segment.into());
+    }
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_found_and_their_segments_decoded() {
+        let matched = route(&Method::POST, "/v1/sales/drop/items/tv%2F55%20in/adjustments").unwrap();
+        assert_eq!((matched.route, &*matched.subject, &*matched.sku), (Route::Adjust, "drop", "tv/55 in"));
+        assert_eq!(route(&Method::GET, "/problems/sold-out").unwrap().subject, "sold-out");
+        assert_eq!(route(&Method::HEAD, "/v1/sales").unwrap().route, Route::ListSales);
+    }
+
+    #[test]
+    fn other_methods_and_paths_are_refused() {
+        for (method, path, status) in [
+            (Method::DELETE, "/v1/sales/drop", 405),
+            (Method::GET, "/v1/sales/drop/pause", 405),
+            (Method::GET, "/", 404),
+            (Method::GET, "/v1/sales/drop/items/tv/adjustments/x", 404),
+            (Method::POST, "/v1/sales/", 405),
+            (Method::GET, "/v1/reservations/%ff", 404),
+        ] {
+            assert_eq!(route(&method, path).unwrap_err().response.status(), status, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_name() {
+        assert_eq!(Route::NAMES[Route::Problem as usize], "problem");
+        assert_eq!(Route::NAMES.len(), Route::Problem as usize + 1);
+    }
+}

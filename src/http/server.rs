@@ -1,0 +1,186 @@
+//! Worker threads: each accepts on a socket of its own, and drains when told.
+//!
+//! Invariant: a connection lives on the worker that accepted it; workers share nothing but the service.
+
+use std::{
+    cell::Cell,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use hyper::{rt::Executor, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpStream, sync::watch, task::LocalSet};
+
+use super::worker::{Limits, Service, Worker};
+
+/// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
+/// overflow costs clients whole seconds of retransmission.
+const ACCEPT_BACKLOG: i32 = 4096;
+
+/// How long accepting rests when the process is out of file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(20);
+
+/// Sockets bound to one address, one for each worker.
+pub struct Listeners {
+    pub address: SocketAddr,
+    sockets: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds `workers` sockets. With port 0 the kernel chooses one port for all of them.
+    pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Self> {
+        // The first one alone tells whether the address is free: with SO_REUSEPORT a second service would share it.
+        drop(TcpListener::bind(address)?);
+        let first = bind(address)?;
+        let address = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..workers {
+            sockets.push(bind(address)?);
+        }
+        Ok(Self { address, sockets })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The running workers.
+pub struct ServerHandle {
+    drain: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ServerHandle {
+    /// Stops accepting, lets requests in flight finish for up to the drain time, and waits for the workers' end.
+    pub fn drain(self) {
+        let _ = self.drain.send(true);
+        for thread in self.threads {
+            thread.join().expect("a worker does not panic");
+        }
+    }
+}
+
+/// Starts one worker for each socket.
+pub fn start(listeners: Listeners, service: Arc<Service>) -> io::Result<ServerHandle> {
+    let (drain, draining) = watch::channel(false);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let threads = listeners.sockets.into_iter().enumerate().map(|(number, socket)| {
+        let (service, draining, connections) = (service.clone(), draining.clone(), connections.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
+            LocalSet::new().block_on(&runtime, run(socket, service, draining, connections));
+        })
+    });
+    Ok(ServerHandle { drain, threads: threads.collect::<io::Result<_>>()? })
+}
+
+async fn run(
+    socket: TcpListener,
+    service: Arc<Service>,
+    mut draining: watch::Receiver<bool>,
+    connections: Arc<AtomicUsize>,
+) {
+    let listener = tokio::net::TcpListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
+    let worker = Worker::start(service.clone());
+    let graceful = GracefulShutdown::new();
+    let open = Rc::new(Cell::new(0_usize));
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let limits = &service.limits;
+                    if connections.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+                        connections.fetch_sub(1, Ordering::Relaxed);
+                        service.telemetry.edge.connection_refused();
+                        refuse(stream);
+                        continue;
+                    }
+                    open.set(open.get() + 1);
+                    service.telemetry.edge.connection_opened();
+                    let (worker, watcher, open) = (worker.clone(), graceful.watcher(), open.clone());
+                    let connections = connections.clone();
+                    tokio::task::spawn_local(async move {
+                        serve(stream, worker.clone(), watcher).await;
+                        connections.fetch_sub(1, Ordering::Relaxed);
+                        open.set(open.get() - 1);
+                        worker.service.telemetry.edge.connection_closed();
+                    });
+                }
+                // Nothing can be accepted for want of a descriptor; those that are open will end.
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+            _ = draining.changed() => break,
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(service.limits.drain_time, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = open.get(), "connections were still busy when the drain time was over");
+    }
+}
+
+async fn serve(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
+    // Answers are small and complete: waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let builder = builder(worker.limits());
+    let service = service_fn(move |request| worker.clone().handle(request));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    // How a client goes away is its own business.
+    let _ = watcher.watch(connection).await;
+}
+
+fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_time)
+        // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
+        .max_buf_size((limits.header_bytes_max * 8).max(64 << 10))
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max * 2).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Runs a connection's own tasks (HTTP/2 streams) on its worker.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Past `connections_max`: a short answer and goodbye, without reading anything.
+fn refuse(stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+        retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\n\r\n\
+        {\"type\":\"/problems/overloaded\",\"title\":\"The service is at a limit\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections here\"}";
+    let _ = stream.try_write(ANSWER);
+}

@@ -1,0 +1,156 @@
+//! A worker: what one core's requests share, and the way of a request through it.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{Request, Response, body::Incoming};
+use rand::{Rng, rngs::ThreadRng};
+use tokio::sync::Notify;
+
+use super::{
+    Body, body, handlers, problem,
+    router::{self, Route},
+    waiters::Waiters,
+    wire::ReserveLimits,
+};
+use crate::{
+    clock::Clock,
+    engine::{Answer, Engine},
+    journal::Bell,
+    sale::time::Timestamp,
+    telemetry::Telemetry,
+};
+
+/// What all workers share.
+pub struct Service {
+    pub engine: Arc<Engine>,
+    /// Tells the journal's writer that there is something to commit.
+    pub bell: Bell,
+    pub clock: Arc<dyn Clock>,
+    pub telemetry: Arc<Telemetry>,
+    pub limits: Limits,
+    /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
+    pub wait_for_disk: bool,
+    /// Set when the service is stopping: what comes in from then on is refused.
+    pub draining: AtomicBool,
+}
+
+/// Limits of the edge; each is a key of the configuration's `limits`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub reserve: ReserveLimits,
+    pub body_bytes_max: usize,
+    pub sale_body_bytes_max: usize,
+    pub header_bytes_max: usize,
+    pub path_bytes_max: usize,
+    pub connections_max: usize,
+    pub header_read_time: Duration,
+    pub body_read_time: Duration,
+    pub drain_time: Duration,
+    pub sales_page_max: usize,
+    pub h2_streams_max: u32,
+}
+
+pub struct Worker {
+    pub service: Arc<Service>,
+    waiters: Rc<Waiters>,
+    /// Set when this turn of the event loop changed something; the journal is told once per turn.
+    changed: Rc<Notify>,
+    random: RefCell<ThreadRng>,
+}
+
+impl Worker {
+    /// The calling thread's worker; must be called inside its `LocalSet`.
+    pub fn start(service: Arc<Service>) -> Rc<Self> {
+        let changed = Rc::new(Notify::new());
+        let (notified, bell) = (changed.clone(), service.bell.clone());
+        tokio::task::spawn_local(async move {
+            loop {
+                // Woken to the end of the queue of tasks that are ready: all of them have their turn first.
+                notified.notified().await;
+                bell.ring();
+            }
+        });
+        let waiters = Waiters::start(service.engine.clone());
+        Rc::new(Self { service, waiters, changed, random: RefCell::new(rand::rng()) })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.service.engine
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.service.limits
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.service.clock.now()
+    }
+
+    pub fn entropy(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// Gives the response out once what it shows is durable, or at once where acknowledging early was chosen.
+    pub async fn when_durable(&self, answer: Answer<Response<Body>>) -> Response<Body> {
+        if answer.durable_at <= self.engine().durability().epoch() {
+            return answer.value;
+        }
+        self.changed.notify_one();
+        if !self.service.wait_for_disk {
+            return answer.value;
+        }
+        match self.waiters.durable(answer.durable_at).await {
+            Ok(()) => answer.value,
+            Err(_) => problem::OUTCOME_UNKNOWN.respond("the disk failed before this change was certain to be on it"),
+        }
+    }
+
+    /// One request, one answer.
+    pub async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let started = std::time::Instant::now();
+        let (route, response) = match self.admit(&request) {
+            Err(response) => (Route::Unknown, response),
+            Ok(()) => match router::route(request.method(), request.uri().path()) {
+                Err(unrouted) => (unrouted.route, unrouted.response),
+                Ok(matched) => (matched.route, handlers::handle(&self, matched, request).await),
+            },
+        };
+        self.service.telemetry.edge.observe(route as usize, response.status().as_u16(), started.elapsed());
+        Ok(response)
+    }
+
+    /// The checks that need nothing but the head, cheapest first.
+    fn admit(&self, request: &Request<Incoming>) -> Result<(), Response<Body>> {
+        if self.engine().durability().failed() {
+            return Err(problem::OUTCOME_UNKNOWN.respond("the disk failed; the service is stopping"));
+        }
+        if self.service.draining.load(Ordering::Relaxed) {
+            return Err(problem::DRAINING.respond("the service is shutting down"));
+        }
+        let limits = self.limits();
+        let target = request.uri();
+        if target.path().len() + target.query().map_or(0, str::len) > limits.path_bytes_max {
+            let detail = format!("the target may have up to {} bytes", limits.path_bytes_max);
+            return Err(problem::URI_TOO_LONG.respond(detail));
+        }
+        let headers = request.headers();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if bytes > limits.header_bytes_max {
+            let detail = format!("the headers may have up to {} bytes", limits.header_bytes_max);
+            return Err(problem::HEADERS_TOO_LARGE.respond(detail));
+        }
+        if !body::accepts_json(headers) && !target.path().starts_with("/problems/") {
+            return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! The commit loop: cut a batch, make it durable, say so.
+//!
+//! Batching is natural: whatever gathers while one sync runs is the next batch. Invariant: [`Source::committed`] is called
+//! for each epoch once, in order, after its batch is durable, and never again after [`Source::failed`].
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::sync::Parker;
+
+use super::spare::Spare;
+use super::{Bell, CommitStats, Epoch, WriteError, Writer};
+
+/// Where batches come from, and who waits for them.
+pub trait Source: Send + Sync {
+    /// Takes everything gathered since the last cut, or nothing. The payload goes into the buffer, which comes empty. The
+    /// epoch is the one after that of the last cut.
+    fn cut(&self, payload: &mut Vec<u8>) -> Option<Epoch>;
+
+    /// This epoch and all before it are durable.
+    fn committed(&self, epoch: Epoch, stats: &CommitStats);
+
+    /// The disk failed. Whether the batch that was last cut is on disk is unknown, and nothing later is ever committed.
+    fn failed(&self, error: &WriteError);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct CommitterSettings {
+    /// The least time between two commits, for those who do not wait for them; `None` commits as fast as the disk can.
+    pub flush_interval: Option<Duration>,
+    /// How long the journal is idle before it is sealed; see [`Writer::seal`].
+    pub seal_after: Duration,
+    /// What `flush_interval` and `seal_after` are measured with: `Instant::now`, or a simulation's clock.
+    pub now: fn() -> Instant,
+}
+
+/// The one thread that writes the journal, or the steps of it for those who call them by hand.
+pub struct Committer<S> {
+    source: Arc<S>,
+    writer: Writer,
+    settings: CommitterSettings,
+    parker: Parker,
+    bell: Bell,
+    payload: Vec<u8>,
+}
+
+impl<S: Source> Committer<S> {
+    pub fn new(source: Arc<S>, writer: Writer, settings: CommitterSettings) -> Committer<S> {
+        let parker = Parker::new();
+        let bell = Bell::new(&parker);
+        Committer { source, writer, settings, parker, bell, payload: Vec::new() }
+    }
+
+    /// What wakes and what stops [`Committer::run`].
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// Commits one batch; whether there was one.
+    pub fn step(&mut self) -> Result<bool, WriteError> {
+        if self.writer.is_poisoned() {
+            return Err(WriteError::Poisoned);
+        }
+        self.payload.clear();
+        let Some(epoch) = self.source.cut(&mut self.payload) else {
+            return Ok(false);
+        };
+        let stats = self.writer.append(epoch, &self.payload).inspect_err(|error| self.source.failed(error))?;
+        self.source.committed(epoch, &stats);
+        Ok(true)
+    }
+
+    /// Seals the journal; see [`Writer::seal`].
+    pub fn seal(&mut self) -> Result<(), WriteError> {
+        if self.writer.is_poisoned() {
+            return Err(WriteError::Poisoned);
+        }
+        self.writer.seal().inspect_err(|error| self.source.failed(error))
+    }
+
+    /// Commits until the bell says stop, or the disk fails. A second thread makes segments ahead meanwhile.
+    pub fn run(mut self) -> Result<(), WriteError> {
+        let spare = self.writer.spare();
+        thread::scope(|scope| {
+            let _closed_at_end = Closing(&spare);
+            let named = thread::Builder::new().name("journal-spare".to_owned());
+            if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
+                tracing::warn!(%error, "no thread to prepare journal segments with; commits will wait for them");
+            }
+            self.commit_until_stopped()
+        })
+    }
+
+    fn commit_until_stopped(&mut self) -> Result<(), WriteError> {
+        let mut seal_at = self.seal_time();
+        loop {
+            // Asked before the step: what was there when the bell said stop is then cut by the step or a later one.
+            let stopping = self.bell.is_stopping();
+            if self.step()? {
+                seal_at = self.seal_time();
+                self.hold_back();
+            } else if stopping {
+                return self.seal();
+            } else {
+                match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
+                    None => self.parker.park(),
+                    Some(Duration::ZERO) => {
+                        self.seal()?;
+                        seal_at = None;
+                    }
+                    Some(left) => self.parker.park_timeout(left),
+                }
+            }
+        }
+    }
+
+    fn seal_time(&self) -> Option<Instant> {
+        (!self.writer.is_sealed()).then(|| (self.settings.now)() + self.settings.seal_after)
+    }
+
+    /// Lets a batch gather for the flush interval. Rings do not end it early; stopping does.
+    fn hold_back(&self) {
+        let Some(interval) = self.settings.flush_interval else {
+            return;
+        };
+        let until = (self.settings.now)() + interval;
+        while !self.bell.is_stopping() {
+            match until.saturating_duration_since((self.settings.now)()) {
+                Duration::ZERO => break,
+                left => self.parker.park_timeout(left),
+            }
+        }
+    }
+}
+
+/// Lets the second thread go however the loop ends, so that a panic in it is seen and not waited on.
+struct Closing<'a>(&'a Spare);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

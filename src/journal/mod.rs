@@ -1,0 +1,54 @@
+//! What happened, in order, on disk: an append-only sequence of batches that outlives the process and the power.
+//!
+//! A *batch* is opaque bytes under an *epoch*, a number that counts up from 1 without a gap. Each batch is one
+//! [`frame`], whole or absent; frames stand in preallocated segment files. What this module keeps:
+//!
+//! - An epoch that was reported as committed is found again by every later [`replay`], whatever crashed when.
+//! - What [`replay`] shows is durable: it cannot be gone after the next power loss.
+//! - A torn tail is not corruption, and corruption is not a torn tail: the first is cut off, the second is refused with
+//!   file and offset. Nothing is lost silently.
+//! - A failed write or sync is final. Nothing after it is ever reported as committed, and no sync is tried twice.
+//!
+//! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and
+//! power loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts,
+//! appends and reports; [`replay`] recovers; [`Reader`] follows behind; [`SnapshotWriter`] and [`SnapshotReader`] bound how
+//! much must be replayed; [`prune`] removes what nobody needs.
+//!
+//! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete
+//! only when the journal reaches the snapshot's `last_epoch`, which [`replay`] checks when told so.
+//!
+//! Nothing here knows what a payload means, reads a clock of its own, or starts a thread outside [`Committer::run`].
+
+mod bell;
+mod committer;
+mod cursor;
+mod damage;
+pub mod frame;
+pub mod memory;
+mod prune;
+mod reader;
+mod recovery;
+mod segment;
+mod snapshot;
+mod spare;
+mod storage;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use bell::Bell;
+pub use committer::{Committer, CommitterSettings, Source};
+pub use damage::{Damage, Follows};
+pub use frame::FrameError;
+pub use memory::{MemoryStorage, Survival};
+pub use prune::{Pruned, prune};
+pub use reader::{Batch, ReadError, Reader};
+pub use recovery::{RecoveryError, Scan, Tail, Torn, replay, scan};
+pub use segment::Position;
+pub use snapshot::{SnapshotError, SnapshotReader, SnapshotSummary, SnapshotWriter, discard_unfinished, latest};
+pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
+pub use writer::{CommitStats, WriteError, Writer, WriterSettings};
+
+/// The number of a batch: consecutive, from 1. Zero stands for "before the first".
+pub type Epoch = u64;

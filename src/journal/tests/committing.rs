@@ -1,0 +1,256 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::*;
+
+/// Numbers handed in by any thread, cut into batches of eight bytes each.
+#[derive(Default)]
+struct Desk {
+    state: Mutex<DeskState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct DeskState {
+    gathered: Vec<u64>,
+    in_flight: u64,
+    epoch: Epoch,
+    committed_epoch: Epoch,
+    committed: u64,
+    failed: Option<String>,
+}
+
+impl Desk {
+    fn hand_in(&self, number: u64) {
+        self.state.lock().gathered.push(number);
+    }
+
+    fn wait_for(&self, committed: u64) {
+        let mut state = self.state.lock();
+        while state.committed < committed {
+            let timed_out = self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out();
+            assert!(!timed_out, "a ring was lost: {} of {committed} committed", state.committed);
+        }
+    }
+}
+
+impl Source for Desk {
+    fn cut(&self, payload: &mut Vec<u8>) -> Option<Epoch> {
+        assert!(payload.is_empty());
+        let mut state = self.state.lock();
+        if state.gathered.is_empty() {
+            return None;
+        }
+        state.in_flight = state.gathered.len() as u64;
+        state.gathered.drain(..).for_each(|number| payload.extend(number.to_le_bytes()));
+        state.epoch += 1;
+        Some(state.epoch)
+    }
+
+    fn committed(&self, epoch: Epoch, stats: &CommitStats) {
+        let mut state = self.state.lock();
+        assert_eq!(epoch, state.committed_epoch + 1);
+        assert_eq!(stats.payload_bytes, state.in_flight * 8);
+        assert!(state.failed.is_none());
+        state.committed_epoch = epoch;
+        state.committed += state.in_flight;
+        self.changed.notify_all();
+    }
+
+    fn failed(&self, error: &WriteError) {
+        assert!(self.state.lock().failed.replace(error.to_string()).is_none(), "said once");
+    }
+}
+
+fn committer(storage: &MemoryStorage, settings: CommitterSettings) -> (Arc<Desk>, Committer<Desk>) {
+    let desk = Arc::new(Desk::default());
+    (desk.clone(), Committer::new(desk, writer(storage), settings))
+}
+
+fn never_idle() -> CommitterSettings {
+    CommitterSettings { flush_interval: None, seal_after: Duration::from_secs(3600), now: Instant::now }
+}
+
+fn numbers(storage: &MemoryStorage) -> Vec<u64> {
+    let (batches, _) = recover(&storage.crash(Survival::Nothing)).unwrap();
+    let bytes: Vec<u8> = batches.into_iter().flat_map(|(_, payload)| payload).collect();
+    bytes.chunks(8).map(|number| u64::from_le_bytes(number.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_step_commits_what_has_gathered() {
+    let storage = MemoryStorage::new();
+    let (desk, mut committer) = committer(&storage, never_idle());
+    assert!(!committer.step().unwrap());
+    desk.hand_in(1);
+    desk.hand_in(2);
+    assert!(committer.step().unwrap());
+    assert!(!committer.step().unwrap());
+    assert_eq!((desk.state.lock().committed, storage.syncs()), (2, 1));
+    assert_eq!(numbers(&storage), [1, 2]);
+}
+
+#[test]
+fn a_failure_is_said_once_and_nothing_is_committed_after() {
+    let storage = MemoryStorage::new();
+    let (desk, mut committer) = committer(&storage, never_idle());
+    desk.hand_in(1);
+    committer.step().unwrap();
+    storage.fail_sync(1, memory::EIO);
+    desk.hand_in(2);
+    assert!(matches!(committer.step(), Err(WriteError::Storage(_))));
+    desk.hand_in(3);
+    assert!(matches!(committer.step(), Err(WriteError::Poisoned)));
+    assert!(matches!(committer.seal(), Err(WriteError::Poisoned)));
+    let state = desk.state.lock();
+    assert_eq!((state.committed_epoch, state.gathered.len()), (1, 1), "what comes later is not even cut");
+    assert!(state.failed.as_ref().unwrap().contains("cannot sync"));
+    assert_eq!(numbers(&storage), [1]);
+}
+
+#[test]
+fn a_running_committer_ends_with_the_failure() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    storage.fail_write(3, memory::ENOSPC);
+    let running = thread::spawn(|| committer.run());
+    let mut numbers = 0..;
+    wait_until("the failure", || {
+        desk.hand_in(numbers.next().unwrap());
+        bell.ring();
+        desk.state.lock().failed.is_some()
+    });
+    assert!(running.join().unwrap().is_err());
+    assert_eq!(desk.state.lock().committed_epoch, 2);
+}
+
+/// One wait for each ring: a single lost one would leave the loop waiting.
+#[test]
+fn no_ring_is_lost() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    for number in 1..=20_000 {
+        desk.hand_in(number);
+        bell.ring();
+        desk.wait_for(number);
+    }
+    bell.stop();
+    running.join().unwrap().unwrap();
+    assert_eq!(numbers(&storage).len(), 20_000);
+}
+
+#[test]
+fn many_threads_ring_and_nothing_is_left_behind() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (desk, bell) = (desk.clone(), bell.clone());
+            scope.spawn(move || {
+                for number in 0..5_000 {
+                    desk.hand_in(thread * 5_000 + number);
+                    bell.ring();
+                }
+            });
+        }
+    });
+    desk.wait_for(20_000);
+    bell.stop();
+    running.join().unwrap().unwrap();
+    let mut found = numbers(&storage);
+    found.sort_unstable();
+    assert!(found.into_iter().eq(0..20_000));
+}
+
+#[test]
+fn batches_gather_while_a_sync_runs() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    storage.hold_syncs();
+    desk.hand_in(1);
+    bell.ring();
+    wait_until("the first sync", || storage.syncs() == 1);
+    for number in 2..=100 {
+        desk.hand_in(number);
+        bell.ring();
+    }
+    assert_eq!(desk.state.lock().committed, 0, "nothing is committed before its sync");
+    storage.release_syncs();
+    desk.wait_for(100);
+    assert_eq!(desk.state.lock().committed_epoch, 2);
+    bell.stop();
+    running.join().unwrap().unwrap();
+}
+
+#[test]
+fn stopping_commits_the_rest_and_seals() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    desk.hand_in(1);
+    bell.stop();
+    committer.run().unwrap();
+    assert_eq!(numbers(&storage), [1]);
+    assert!(recover(&storage).unwrap().1.sealed);
+    assert_eq!(desk.state.lock().committed, 1);
+}
+
+/// How often the clock was read: a loop that does not sleep reads it all the time.
+static CLOCK_READS: AtomicU64 = AtomicU64::new(0);
+
+fn counted_now() -> Instant {
+    CLOCK_READS.fetch_add(1, Ordering::Relaxed);
+    Instant::now()
+}
+
+#[test]
+fn an_idle_journal_is_sealed_once_and_then_sleeps() {
+    let storage = MemoryStorage::new();
+    let settings = CommitterSettings { flush_interval: None, seal_after: Duration::from_millis(5), now: counted_now };
+    let (desk, committer) = committer(&storage, settings);
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    for number in 1..=3 {
+        desk.hand_in(number);
+        bell.ring();
+        desk.wait_for(number);
+        wait_until("the seal", || storage.syncs() == number * 2);
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(storage.syncs(), number * 2, "one for the batch, one for its seal");
+    }
+    bell.stop();
+    running.join().unwrap().unwrap();
+    assert_eq!(storage.syncs(), 6);
+    let reads = CLOCK_READS.load(Ordering::Relaxed);
+    assert!(reads < 100, "the clock was read {reads} times");
+}
+
+#[test]
+fn a_flush_interval_gathers_and_does_not_hold_up_stopping() {
+    let storage = MemoryStorage::new();
+    let settings = CommitterSettings { flush_interval: Some(Duration::from_secs(3600)), ..never_idle() };
+    let (desk, committer) = committer(&storage, settings);
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    for number in 1..=10 {
+        desk.hand_in(number);
+        bell.ring();
+        if number == 1 {
+            desk.wait_for(1);
+        }
+    }
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(desk.state.lock().committed, 1, "the second batch waits for the interval");
+    bell.stop();
+    running.join().unwrap().unwrap();
+    let state = desk.state.lock();
+    assert_eq!((state.committed, state.committed_epoch), (10, 2));
+}

@@ -1,0 +1,60 @@
+//! The journal as the store's feed. Always read from the segment files: while the store keeps up, what it reads is what
+//! was just written and is still in the page cache, so there is one way for keeping up and for catching up.
+
+use std::sync::Arc;
+
+use super::backlog::Backlog;
+use crate::{
+    engine::Engine,
+    journal::{ReadError, Reader, Storage, frame::frame_bytes},
+    store::{Feed, FeedError, Span},
+};
+
+pub struct JournalFeed {
+    storage: Arc<dyn Storage>,
+    engine: Arc<Engine>,
+    backlog: Arc<Backlog>,
+    reader: Reader,
+}
+
+impl JournalFeed {
+    pub fn new(storage: Arc<dyn Storage>, engine: Arc<Engine>, backlog: Arc<Backlog>) -> Self {
+        let reader = Reader::new(storage.clone(), 0);
+        Self { storage, engine, backlog, reader }
+    }
+}
+
+impl Feed for JournalFeed {
+    fn seek(&mut self, epoch: u64) -> Result<Span, FeedError> {
+        let durable = self.engine.durability().epoch();
+        self.reader = Reader::new(self.storage.clone(), epoch);
+        // Read once to find out whether the batch is still there, and again when it is asked for.
+        match Reader::new(self.storage.clone(), epoch).next(durable) {
+            Ok(_) => {}
+            Err(ReadError::TooOld { oldest, .. }) => return Ok(Span { oldest, durable }),
+            Err(error) => return Err(describe(error)),
+        }
+        let behind = match self.backlog.end() {
+            Some(end) => self.reader.behind_bytes(durable, end).map_err(describe)?,
+            None => 0,
+        };
+        self.backlog.measured(behind);
+        Ok(Span { oldest: epoch.min(durable) + 1, durable })
+    }
+
+    fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<u64>, FeedError> {
+        let durable = self.engine.durability().epoch();
+        let Some(batch) = self.reader.next(durable).map_err(describe)? else { return Ok(None) };
+        payload.clear();
+        payload.extend_from_slice(batch.payload);
+        self.backlog.taken(frame_bytes(payload.len()) as u64);
+        Ok(Some(batch.epoch))
+    }
+}
+
+fn describe(error: ReadError) -> FeedError {
+    match error {
+        ReadError::Storage(failure) => FeedError::Unreadable(failure.to_string()),
+        _ => FeedError::Damaged(error.to_string()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What probes and scrapers are told.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU8, Ordering},
+};
+
+use serde_json::{Value, json};
+
+use super::backlog::Backlog;
+use crate::{
+    clock::monotonic,
+    engine::Engine,
+    http::Health,
+    store::StoreStatus,
+    telemetry::{StoreLag, Telemetry},
+};
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+pub struct ServiceHealth {
+    telemetry: Arc<Telemetry>,
+    state: AtomicU8,
+    parts: OnceLock<Parts>,
+}
+
+/// What there is once recovery is complete.
+struct Parts {
+    engine: Arc<Engine>,
+    store: Arc<StoreStatus>,
+    backlog: Arc<Backlog>,
+    /// When the store was last seen to have everything.
+    caught_up: parking_lot::Mutex<std::time::Instant>,
+}
+
+impl ServiceHealth {
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry, state: AtomicU8::new(STARTING), parts: OnceLock::new() }
+    }
+
+    pub fn attach(&self, engine: Arc<Engine>, store: Arc<StoreStatus>, backlog: Arc<Backlog>) {
+        let caught_up = parking_lot::Mutex::new(monotonic());
+        let _ = self.parts.set(Parts { engine, store, backlog, caught_up });
+    }
+
+    pub fn set_ready(&self) {
+        self.state.store(READY, Ordering::Release);
+    }
+
+    pub fn set_draining(&self) {
+        self.state.store(DRAINING, Ordering::Release);
+    }
+
+    /// Where the store stands now. To be asked at least every second, so that the lag in seconds is right to a second.
+    pub fn store_lag(&self) -> Option<StoreLag> {
+        let Parts { engine, store, backlog, caught_up } = self.parts.get()?;
+        let durable = engine.durability().epoch();
+        let applied_epoch = store.applied_epoch();
+        let mut caught_up = caught_up.lock();
+        if applied_epoch >= durable {
+            *caught_up = monotonic();
+        }
+        Some(StoreLag {
+            applied_epoch,
+            epochs: durable.saturating_sub(applied_epoch),
+            seconds: caught_up.elapsed().as_secs_f64(),
+            bytes: backlog.bytes(),
+            backlog_full: engine.backlog_full(),
+            rows_total: store.rows_total(),
+            up: store.last_error().is_none(),
+        })
+    }
+}
+
+impl Health for ServiceHealth {
+    fn ready(&self) -> (bool, Value) {
+        let state = self.state.load(Ordering::Acquire);
+        let (Some(parts), Some(lag)) = (self.parts.get(), self.store_lag()) else {
+            return (false, json!({ "status": "starting" }));
+        };
+        let failed = parts.engine.durability().failed();
+        let status = match state {
+            _ if failed => "failed",
+            READY => "ready",
+            DRAINING => "draining",
+            _ => "starting",
+        };
+        let details = json!({
+            "status": status,
+            "journal": { "durable_epoch": parts.engine.durability().epoch(), "failed": failed },
+            "store": {
+                "up": lag.up,
+                "applied_epoch": lag.applied_epoch,
+                "lag_epochs": lag.epochs,
+                "lag_seconds": lag.seconds,
+                "backlog_bytes": lag.bytes,
+                "backlog_full": lag.backlog_full,
+                "last_error": parts.store.last_error().as_deref(),
+            },
+        });
+        (status == "ready", details)
+    }
+
+    fn metrics(&self) -> String {
+        if let Some(lag) = self.store_lag() {
+            self.telemetry.store.observe(&lag);
+        }
+        self.telemetry.render()
+    }
+}

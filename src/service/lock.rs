@@ -1,0 +1,25 @@
+//! One data directory, one process.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::Path,
+};
+
+use super::StartError;
+
+/// Held as long as the service runs; the kernel lets it go with the process, however that ends.
+pub struct DirectoryLock(#[expect(dead_code, reason = "held, not read")] File);
+
+impl DirectoryLock {
+    /// Makes the directory where it is missing, and takes its lock.
+    pub fn take(path: &Path) -> Result<Self, StartError> {
+        let refuse = |source| StartError::Directory { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(refuse)?;
+        let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(refuse)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(StartError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(refuse(source)),
+        }
+    }
+}

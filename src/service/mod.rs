@@ -1,0 +1,304 @@
+//! The whole service: a data directory brought back to life, its threads, and their orderly end.
+//!
+//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `store`,
+//! which writes behind; `snapshots`; `observer`, which reads totals for metrics; `ops`, which answers probes.
+//!
+//! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
+//! acknowledged is on disk before the process ends.
+
+mod backlog;
+mod feed;
+mod health;
+mod lock;
+mod observer;
+mod open;
+mod snapshots;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::DirectoryLock};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Ack, Config},
+    engine::{Engine, RecoverError},
+    http::{self, Listeners, ServerHandle},
+    journal::{self, Bell, Committer, Storage, WriteError},
+    store::{SqliteStore, StoreError, WriteBehind},
+    telemetry::Telemetry,
+};
+
+/// How long waiting answers get to leave after the disk failed.
+const FAILURE_GRACE: Duration = Duration::from_millis(500);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{address}: {source}; choose another address, or stop what listens there")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the data directory {path} is in use by another process")]
+    InUse { path: PathBuf },
+    #[error("the data directory {path} cannot be used: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Journal(#[from] journal::RecoveryError<RecoverError>),
+    #[error(transparent)]
+    Snapshot(#[from] journal::SnapshotError),
+    #[error("the journal and its snapshot do not add up: {0}")]
+    State(#[from] RecoverError),
+    #[error("the journal cannot be written: {0}")]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The journal failed while the service ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal could not be written; what was not acknowledged may be lost")]
+pub struct JournalFailed;
+
+/// A running service.
+pub struct Running {
+    /// Where the API listens.
+    pub api: SocketAddr,
+    /// Where probes and metrics are.
+    pub ops: SocketAddr,
+    pub engine: Arc<Engine>,
+    health: Arc<ServiceHealth>,
+    edge: Arc<http::Service>,
+    server: Option<ServerHandle>,
+    storage: Arc<dyn Storage>,
+    telemetry: Arc<Telemetry>,
+    bell: Bell,
+    journal: Option<JoinHandle<Result<(), WriteError>>>,
+    journal_failed: Arc<Notify>,
+    clock: Stoppable,
+    store: Stoppable,
+    snapshots: Stoppable,
+    observer: Stoppable,
+    _lock: DirectoryLock,
+}
+
+/// A thread that looks at a flag, and is unparked to look at it at once.
+struct Stoppable {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stoppable {
+    fn start(name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<Self, StartError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&seen));
+        Ok(Self { stop, thread: Some(thread.map_err(StartError::Thread)?) })
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            thread.join().expect("a thread of the service does not panic");
+        }
+    }
+}
+
+impl Running {
+    /// Brings the data directory back and serves it.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
+        let lock = DirectoryLock::take(&config.data.dir)?;
+        let listeners = listen(config.server.listen, |address| Listeners::bind(address, config.workers()))?;
+        let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
+        let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
+        let health = Arc::new(ServiceHealth::new(telemetry.clone()));
+        serve_ops(ops_listener, health.clone())?;
+
+        let open::Opened { engine, writer, storage } = open::open(config)?;
+        let engine = Arc::new(engine);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        engine.tick(clock.now());
+        let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
+        let bell = committer.bell();
+        let backlog = Arc::new(Backlog::new(engine.clone(), config.journal.max_backlog_bytes));
+        observe_commits(&engine, &telemetry, &backlog);
+        let (store, store_status) = start_store(config, &engine, &storage, &backlog)?;
+
+        let journal_failed = Arc::new(Notify::new());
+        let journal = start_journal(committer, &journal_failed)?;
+        let edge = Arc::new(http::Service {
+            engine: engine.clone(),
+            bell: bell.clone(),
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+            limits: edge_limits(config),
+            wait_for_disk: config.journal.ack == Ack::Durable,
+            draining: AtomicBool::new(false),
+        });
+        health.attach(engine.clone(), store_status.clone(), backlog.clone());
+        let (api, server) = (listeners.address, http::start(listeners, edge.clone()).map_err(StartError::Thread)?);
+        let running = Self {
+            api,
+            ops,
+            clock: start_clock(config.tick(), &engine, &bell, &clock, &telemetry)?,
+            snapshots: snapshots::start(config, &engine, &storage, &bell, &telemetry, &backlog, &store_status)?,
+            observer: observer::start(&engine, &clock, &telemetry, &health)?,
+            server: Some(server),
+            journal: Some(journal),
+            health,
+            edge,
+            engine,
+            storage,
+            telemetry,
+            bell,
+            journal_failed,
+            store,
+            _lock: lock,
+        };
+        running.health.set_ready();
+        Ok(running)
+    }
+
+    /// Resolves when the journal has failed: nothing more is acknowledged, and the process should end.
+    pub async fn journal_failed(&self) {
+        self.journal_failed.notified().await;
+    }
+
+    /// Stops taking requests, finishes those in flight, makes the last batch durable, writes a snapshot, and lets the
+    /// store catch up as far as it may.
+    pub fn stop(mut self) -> Result<(), JournalFailed> {
+        self.health.set_draining();
+        self.edge.draining.store(true, Ordering::Release);
+        if self.engine.durability().failed() {
+            thread::sleep(FAILURE_GRACE);
+            return Err(JournalFailed);
+        }
+        if let Some(server) = self.server.take() {
+            server.drain();
+        }
+        self.clock.stop();
+        self.snapshots.stop();
+        self.bell.stop();
+        let journal = self.journal.take().expect("stopped once").join().expect("the journal's thread does not panic");
+        if journal.is_err() {
+            return Err(JournalFailed);
+        }
+        if let Err(error) = snapshots::take(&self.engine, &self.storage, &self.bell, &self.telemetry) {
+            tracing::warn!(%error, "no snapshot was written at the end; the next start replays more of the journal");
+        }
+        self.store.stop();
+        self.observer.stop();
+        Ok(())
+    }
+}
+
+fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, StartError> {
+    bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let serve = move || {
+        if let Err(error) = runtime.block_on(http::serve_ops(listener, health)) {
+            tracing::error!(%error, "the ops listener ended");
+        }
+    };
+    // Ends with the process: a probe may ask until the very end.
+    thread::Builder::new().name("ops".to_owned()).spawn(serve).map_err(StartError::Thread)?;
+    Ok(())
+}
+
+fn observe_commits(engine: &Arc<Engine>, telemetry: &Arc<Telemetry>, backlog: &Arc<Backlog>) {
+    let (telemetry, backlog) = (telemetry.clone(), backlog.clone());
+    engine.observe_commits(move |epoch, stats| {
+        telemetry.journal.committed(epoch, stats);
+        backlog.appended(stats);
+    });
+}
+
+fn start_journal(
+    committer: Committer<Engine>,
+    failed: &Arc<Notify>,
+) -> Result<JoinHandle<Result<(), WriteError>>, StartError> {
+    let failed = failed.clone();
+    let run = move || committer.run().inspect_err(|_| failed.notify_one());
+    thread::Builder::new().name("journal".to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+fn start_clock(
+    interval: Duration,
+    engine: &Arc<Engine>,
+    bell: &Bell,
+    clock: &Arc<dyn Clock>,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Stoppable, StartError> {
+    let (engine, bell, clock, telemetry) = (engine.clone(), bell.clone(), clock.clone(), telemetry.clone());
+    Stoppable::start("clock", move |stop| {
+        while !stop.load(Ordering::Acquire) {
+            let tick = engine.tick(clock.now());
+            telemetry.reservations.ticked(&tick);
+            // Also tells the journal of changes whose askers went away before their turn to tell it.
+            if engine.has_changes() {
+                bell.ring();
+            }
+            thread::park_timeout(interval);
+        }
+    })
+}
+
+fn start_store(
+    config: &Config,
+    engine: &Arc<Engine>,
+    storage: &Arc<dyn Storage>,
+    backlog: &Arc<Backlog>,
+) -> Result<(Stoppable, Arc<crate::store::StoreStatus>), StartError> {
+    let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
+    let sink = SqliteStore::open(config.store_path())?;
+    let mut write_behind = WriteBehind::new(feed, sink, config.store.write_behind_settings());
+    // A store that belongs to another journal is found out before anything is served.
+    if let Err(error) = write_behind.settle()
+        && error.is_final()
+    {
+        return Err(error.into());
+    }
+    let status = write_behind.status();
+    let store = Stoppable::start("store", move |stop| {
+        if let Err(error) = write_behind.run(stop) {
+            tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
+        }
+    })?;
+    Ok((store, status))
+}
+
+fn edge_limits(config: &Config) -> http::Limits {
+    let limits = &config.limits;
+    http::Limits {
+        reserve: http::wire::ReserveLimits {
+            lines_max: limits.lines_max,
+            quantity_max: limits.quantity_max,
+            hold_seconds_max: limits.hold_seconds_max,
+        },
+        body_bytes_max: limits.body_bytes_max,
+        sale_body_bytes_max: limits.sale_body_bytes_max,
+        header_bytes_max: limits.header_bytes_max,
+        path_bytes_max: limits.path_bytes_max,
+        connections_max: limits.connections_max,
+        header_read_time: Duration::from_secs(limits.header_read_seconds),
+        body_read_time: Duration::from_secs(limits.body_read_seconds),
+        drain_time: Duration::from_secs(limits.drain_seconds),
+        sales_page_max: limits.sales_page_max,
+        h2_streams_max: limits.h2_streams_max,
+    }
+}

@@ -1,0 +1,81 @@
+//! Snapshots when the journal has grown enough, and the removal of segments that nobody needs.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{StartError, Stoppable, backlog::Backlog};
+use crate::{
+    config::Config,
+    engine::{Engine, SnapshotError, SnapshotTaken},
+    journal::{self, Bell, Epoch, Storage},
+    store::StoreStatus,
+    telemetry::Telemetry,
+};
+
+/// How often it is asked whether something is due.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+pub fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    storage: &Arc<dyn Storage>,
+    bell: &Bell,
+    telemetry: &Arc<Telemetry>,
+    backlog: &Arc<Backlog>,
+    store: &Arc<StoreStatus>,
+) -> Result<Stoppable, StartError> {
+    let (engine, storage, bell, telemetry) = (engine.clone(), storage.clone(), bell.clone(), telemetry.clone());
+    let (backlog, store, journal_bytes) = (backlog.clone(), store.clone(), config.snapshot.journal_bytes);
+    Stoppable::start("snapshots", move |stop| {
+        let mut first_epoch = newest(&*storage);
+        let mut appended_at_last = backlog.appended_total();
+        while !stop.load(Ordering::Acquire) {
+            if backlog.appended_total() - appended_at_last >= journal_bytes {
+                appended_at_last = backlog.appended_total();
+                match take(&engine, &storage, &bell, &telemetry) {
+                    Ok(taken) => first_epoch = taken.first_epoch,
+                    Err(error) => tracing::warn!(%error, "a snapshot failed; the journal is kept"),
+                }
+            }
+            prune(&*storage, first_epoch, store.applied_epoch());
+            thread::park_timeout(INTERVAL);
+        }
+    })
+}
+
+/// Takes a snapshot while the service serves.
+pub fn take(
+    engine: &Engine,
+    storage: &Arc<dyn Storage>,
+    bell: &Bell,
+    telemetry: &Telemetry,
+) -> Result<SnapshotTaken, SnapshotError> {
+    let started = Instant::now();
+    let taken = engine.snapshot(storage, |_| {
+        bell.ring();
+        thread::sleep(Duration::from_millis(1));
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    telemetry.journal.snapshot_taken(taken.bytes, seconds);
+    tracing::info!(first_epoch = taken.first_epoch, bytes = taken.bytes, seconds, "snapshot taken");
+    Ok(taken)
+}
+
+/// The epoch from which the newest snapshot needs the journal; 0 when there is no snapshot.
+fn newest(storage: &dyn Storage) -> Epoch {
+    match journal::latest(storage) {
+        Ok(snapshot) => snapshot.map_or(0, |snapshot| snapshot.summary().first_epoch),
+        Err(_) => 0,
+    }
+}
+
+fn prune(storage: &dyn Storage, snapshot_needs_from: Epoch, store_applied: Epoch) {
+    match journal::prune(storage, snapshot_needs_from.min(store_applied + 1)) {
+        Ok(pruned) if pruned.files.is_empty() => {}
+        Ok(pruned) => tracing::info!(files = pruned.files.len(), bytes = pruned.bytes, "removed journal files"),
+        Err(error) => tracing::warn!(%error, "journal files that nobody needs could not be removed"),
+    }
+}

@@ -1,0 +1,79 @@
+//! Why the store did not move on, and whether trying again can help.
+
+use super::fold::FoldError;
+
+/// The journal could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// May pass by itself; asked again later.
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(String),
+    /// Does not pass by itself.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the SQLite store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+
+    #[error(
+        "the store has format {found}, this program knows up to {known}: run the program that wrote it, or a newer one"
+    )]
+    Newer { found: i64, known: i64 },
+
+    #[error("{path} is a database of something else: give the store a file of its own")]
+    Foreign { path: String },
+
+    #[error(
+        "the store has applied batches up to {cursor}, but the journal ends at {durable}: the data directory is older \
+         than its store. Put back the journal that belongs to this store, or the store.db of the same copy"
+    )]
+    Ahead { cursor: u64, durable: u64 },
+
+    #[error(
+        "the store has applied batches up to {cursor}, but the journal begins at {oldest}: the batches between are \
+         gone. Put back the store.db that belongs to this journal, or a later copy of it"
+    )]
+    Behind { cursor: u64, oldest: u64 },
+
+    #[error("batch {expected} should come next and batch {found} came: nothing was applied past {}", .expected - 1)]
+    Gap { expected: u64, found: u64 },
+
+    #[error("another writer moved the store's cursor away from {expected}: one store takes one writer")]
+    CursorMoved { expected: u64 },
+
+    #[error("batch {epoch} cannot be folded: {source}")]
+    Batch { epoch: u64, source: FoldError },
+
+    #[error("item {sku:?} of sale {sale:?} breaks `stock = available + held + confirmed, none negative`: {detail}")]
+    Conservation { sale: String, sku: String, detail: String },
+
+    #[error("the store contradicts the journal: {0}")]
+    Contradiction(String),
+
+    #[error("the store holds what this program never writes: {0}")]
+    Content(String),
+}
+
+impl StoreError {
+    /// Whether trying again is of no use until somebody has looked. A locked, full or absent database is worth a try.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    rusqlite::ErrorCode::DatabaseCorrupt
+                        | rusqlite::ErrorCode::NotADatabase
+                        | rusqlite::ErrorCode::ConstraintViolation
+                )
+            ),
+            Self::Feed(FeedError::Unreadable(_)) => false,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Folds a window of batches to what its rows come to, so that a key is written once however often it changed.
+//!
+//! Pure: no SQL, no look-ups, no clock. Invariant: applying the window at once leaves the same rows as applying its
+//! events one by one. That works because events carry what they need: a `Held` its lines and prices, an ending its
+//! lines.
+//!
+//! Only whole batches go in. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
+//! stand one after another and the sums in between need not.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+
+use crate::{
+    engine::batch,
+    sale::{
+        codec::Malformed,
+        event::{Adjusted, Ended, Event, Held, PricedLines},
+        ids::{ItemNumber, ReservationId, SaleNumber},
+        outcome::State,
+        settings::SaleSettings,
+        time::Timestamp,
+    },
+};
+
+/// Why a batch makes no sense. Its frame was intact, so a newer or a broken program wrote it.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the settings of sale number {} cannot be read: {source}", sale.0)]
+    Settings { sale: SaleNumber, source: serde_json::Error },
+    #[error("sale number {} has {numbers} item numbers for {items} items", sale.0)]
+    ItemNumbers { sale: SaleNumber, numbers: usize, items: usize },
+    #[error("reservation {id} was {event} when it had already {before}")]
+    OutOfOrder { id: ReservationId, event: &'static str, before: &'static str },
+}
+
+/// Batches `after + 1` to `through`, folded. Its memory is a small multiple of `payload_bytes`.
+#[derive(Debug, Default)]
+pub struct Window {
+    after: u64,
+    through: u64,
+    events: u64,
+    payload_bytes: u64,
+    at: Option<Timestamp>,
+    sales: BTreeMap<SaleNumber, SaleChange>,
+    items: BTreeMap<ItemNumber, ItemChange>,
+    reservations: BTreeMap<ReservationId, ReservationChange>,
+    movements: Vec<Movement>,
+}
+
+/// What became of a sale.
+#[derive(Debug)]
+pub struct SaleChange {
+    /// The last document put; None when none was.
+    pub definition: Option<Definition>,
+    /// The operator's last word on pausing: `Some(Some(at))` paused, `Some(None)` resumed, None nothing said.
+    pub paused_at: Option<Option<Timestamp>>,
+    pub closed_at: Option<Timestamp>,
+    /// When the sale changed last. Its status is what its times and the operator's words come to at that moment.
+    pub at: Timestamp,
+}
+
+#[derive(Debug)]
+pub struct Definition {
+    pub settings: SaleSettings,
+    /// The numbers of the items, in the order of the settings.
+    pub items: Vec<ItemNumber>,
+    /// When the first document of the window was put: the creation, should the sale be new.
+    pub created_at: Timestamp,
+}
+
+/// Units to add to an item's counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ItemChange {
+    pub stock: i64,
+    pub available: i64,
+    pub held: i64,
+    pub confirmed: i64,
+    /// When a document of this window first listed the item. It is new if the database does not know it.
+    pub listed_at: Option<Timestamp>,
+}
+
+/// What became of a reservation: a new row when it has `begun`, else a change of one written before.
+#[derive(Debug, Default)]
+pub struct ReservationChange {
+    pub begun: Option<Begun>,
+    pub extension: Option<Extension>,
+    pub end: Option<End>,
+}
+
+/// A hold as it began; its creation time is in its id.
+#[derive(Debug)]
+pub struct Begun {
+    pub sale: SaleNumber,
+    pub customer: CompactString,
+    pub hold_seconds: u32,
+    pub reference: Option<Box<str>>,
+    pub lines: PricedLines,
+}
+
+/// The last extension; `count` is how many there were since the hold began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    pub expires_at: Timestamp,
+    pub count: u16,
+}
+
+#[derive(Debug)]
+pub struct End {
+    /// Never `Held`.
+    pub state: State,
+    pub at: Timestamp,
+    /// Confirmed: the order's reference, which takes the place of the hold's. Released: the reason.
+    pub text: Option<Box<str>>,
+}
+
+/// An adjustment of stock. Movements are never folded together: each is a row of its own.
+#[derive(Debug)]
+pub struct Movement {
+    pub item: ItemNumber,
+    pub at: Timestamp,
+    pub delta: i64,
+    pub reason: Option<Box<str>>,
+    pub reference: Option<Box<str>>,
+    pub stock_after: u64,
+    pub available_after: u64,
+}
+
+impl Window {
+    /// An empty window that goes on from a cursor.
+    pub fn starting_after(epoch: u64) -> Self {
+        Self { after: epoch, through: epoch, ..Self::default() }
+    }
+
+    /// The cursor that the window goes on from.
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// The last epoch in the window; `after` when it is empty.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.after == self.through
+    }
+
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
+    }
+
+    /// The latest time in any event of the window.
+    pub fn at(&self) -> Option<Timestamp> {
+        self.at
+    }
+
+    pub fn sales(&self) -> &BTreeMap<SaleNumber, SaleChange> {
+        &self.sales
+    }
+
+    pub fn items(&self) -> &BTreeMap<ItemNumber, ItemChange> {
+        &self.items
+    }
+
+    /// In the order of ids, which is the order of creation: a database inserts them at the end of its tree.
+    pub fn reservations(&self) -> &BTreeMap<ReservationId, ReservationChange> {
+        &self.reservations
+    }
+
+    /// In the order in which they happened.
+    pub fn movements(&self) -> &[Movement] {
+        &self.movements
+    }
+
+    /// Folds one batch in. After an error the window is of no use.
+    pub fn fold(&mut self, epoch: u64, payload: &[u8]) -> Result<(), FoldError> {
+        debug_assert_eq!(epoch, self.through + 1, "batches come in order");
+        self.through = epoch;
+        self.payload_bytes += payload.len() as u64;
+        batch::for_each(payload, |_lane, _place, event| self.fold_event(event))
+    }
+
+    fn fold_event(&mut self, event: Event<'_>) -> Result<(), FoldError> {
+        self.events += 1;
+        match event {
+            Event::Held(held) => self.begin(held),
+            Event::Extended { id, at, expires_at, extensions } => {
+                self.extend(id, at, Extension { expires_at, count: extensions })
+            }
+            Event::Confirmed(ended) => self.end(ended, State::Confirmed),
+            Event::Released(ended) => self.end(ended, State::Released),
+            Event::Expired(ended) => self.end(ended, State::Expired),
+            Event::SaleDefined { sale, at, items, settings } => self.define(sale, at, items, settings),
+            Event::SalePaused { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(Some(at))),
+            Event::SaleResumed { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(None)),
+            Event::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
+            Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
+            Event::Adjusted(adjusted) => self.adjust(adjusted),
+            // What memory keeps and what snapshots say again: the rows already show it.
+            Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, held: Held<'_>) -> Result<(), FoldError> {
+        self.pass(held.id.created_at());
+        for line in &held.lines {
+            let item = self.items.entry(line.item).or_default();
+            item.available -= i64::from(line.units);
+            item.held += i64::from(line.units);
+        }
+        let change = self.reservations.entry(held.id).or_default();
+        if change.begun.is_some() || change.extension.is_some() || change.end.is_some() {
+            return Err(FoldError::OutOfOrder { id: held.id, event: "held", before: "begun" });
+        }
+        change.begun = Some(Begun {
+            sale: held.sale,
+            customer: held.customer.into(),
+            hold_seconds: held.hold_seconds,
+            reference: held.reference.map(Into::into),
+            lines: held.lines,
+        });
+        Ok(())
+    }
+
+    fn extend(&mut self, id: ReservationId, at: Timestamp, extension: Extension) -> Result<(), FoldError> {
+        self.pass(at);
+        let change = self.reservations.entry(id).or_default();
+        if change.end.is_some() {
+            return Err(FoldError::OutOfOrder { id, event: "extended", before: "ended" });
+        }
+        change.extension = Some(extension);
+        Ok(())
+    }
+
+    fn end(&mut self, ended: Ended<'_>, state: State) -> Result<(), FoldError> {
+        self.pass(ended.at);
+        for line in &ended.lines {
+            let item = self.items.entry(line.item).or_default();
+            item.held -= i64::from(line.units);
+            match state {
+                State::Confirmed => item.confirmed += i64::from(line.units),
+                _ => item.available += i64::from(line.units),
+            }
+        }
+        let change = self.reservations.entry(ended.id).or_default();
+        if change.end.is_some() {
+            return Err(FoldError::OutOfOrder { id: ended.id, event: state.as_str(), before: "ended" });
+        }
+        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into) });
+        Ok(())
+    }
+
+    fn define(
+        &mut self,
+        sale: SaleNumber,
+        at: Timestamp,
+        items: Vec<ItemNumber>,
+        settings: &[u8],
+    ) -> Result<(), FoldError> {
+        let settings: SaleSettings =
+            serde_json::from_slice(settings).map_err(|source| FoldError::Settings { sale, source })?;
+        if items.len() != settings.items.len() {
+            return Err(FoldError::ItemNumbers { sale, numbers: items.len(), items: settings.items.len() });
+        }
+        for &item in &items {
+            self.items.entry(item).or_default().listed_at.get_or_insert(at);
+        }
+        self.turn(sale, at, |change| {
+            let created_at = change.definition.as_ref().map_or(at, |before| before.created_at);
+            change.definition = Some(Definition { settings, items, created_at });
+        })
+    }
+
+    fn turn(&mut self, sale: SaleNumber, at: Timestamp, turn: impl FnOnce(&mut SaleChange)) -> Result<(), FoldError> {
+        self.pass(at);
+        let unchanged = SaleChange { definition: None, paused_at: None, closed_at: None, at };
+        let change = self.sales.entry(sale).or_insert(unchanged);
+        change.at = at;
+        turn(change);
+        Ok(())
+    }
+
+    fn adjust(&mut self, adjusted: Adjusted<'_>) -> Result<(), FoldError> {
+        self.pass(adjusted.at);
+        let item = self.items.entry(adjusted.item).or_default();
+        item.stock = item.stock.saturating_add(adjusted.delta);
+        item.available = item.available.saturating_add(adjusted.delta);
+        self.movements.push(Movement {
+            item: adjusted.item,
+            at: adjusted.at,
+            delta: adjusted.delta,
+            reason: adjusted.reason.map(Into::into),
+            reference: adjusted.reference.map(Into::into),
+            stock_after: adjusted.stock,
+            available_after: adjusted.available,
+        });
+        Ok(())
+    }
+
+    fn pass(&mut self, at: Timestamp) {
+        self.at = self.at.max(Some(at));
+    }
+}
+
+impl ItemChange {
+    /// Whether the counts stay as they are.
+    pub fn is_neutral(&self) -> bool {
+        (self.stock, self.available, self.held, self.confirmed) == (0, 0, 0, 0)
+    }
+}

@@ -1,0 +1,60 @@
+//! Write-behind: brings what the journal holds into an SQL database that people can query.
+//!
+//! [`WriteBehind`] reads durable batches from a [`Feed`], folds a [`Window`] of them to the final row per key, and has
+//! a [`Sink`] write those rows and the cursor (the last epoch applied) in one transaction. Invariants:
+//!
+//! - Each batch is applied exactly once and in order: rows and cursor commit together or not at all, and after any
+//!   doubt (a crash, a failed commit) work goes on from the cursor that the database holds.
+//! - The store may lag and never lies: every state it shows is one that the service was in at the end of a batch.
+//! - A cursor that was reported as applied is durable, so the journal may delete the batches up to it.
+//! - Nothing here answers a request. The database may be slow, locked or away; the service goes on without it.
+//!
+//! The fold knows no SQL; what differs between databases stands behind [`Sink`]. Nothing here reads a clock: every time
+//! in the database was in an event.
+
+mod error;
+mod fold;
+mod names;
+mod sqlite;
+mod status;
+mod write_behind;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{FeedError, StoreError};
+pub use fold::{
+    Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
+};
+pub use sqlite::{Counts, ItemTotals, SqliteReader, SqliteStore, StateCounts, StoredLine, StoredReservation};
+pub use status::StoreStatus;
+pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
+
+/// A database that takes windows.
+pub trait Sink: Send {
+    /// The last epoch applied; 0 when none was.
+    fn cursor(&mut self) -> Result<u64, StoreError>;
+
+    /// Writes all rows of the window and moves the cursor from `window.after()` to `window.through()`, both or neither.
+    /// Says how many rows it wrote. After an error it is open which of the two happened, until `cursor` tells.
+    fn apply(&mut self, window: &Window) -> Result<u64, StoreError>;
+
+    /// Connects anew, after an error.
+    fn reopen(&mut self) -> Result<(), StoreError>;
+}
+
+/// Where batches come from: the journal, durable frames only.
+pub trait Feed: Send {
+    /// Makes the batch after `epoch` the next one, and says which batches the journal holds durably now.
+    fn seek(&mut self, epoch: u64) -> Result<Span, FeedError>;
+
+    /// The next batch: fills `payload` (whose old content is dropped) and names the epoch. None when there is none yet.
+    fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<u64>, FeedError>;
+}
+
+/// Epochs that a journal holds: from `oldest` to `durable`. Empty, as in a new journal, when `oldest == durable + 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub oldest: u64,
+    pub durable: u64,
+}

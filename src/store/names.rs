@@ -1,0 +1,51 @@
+//! What the numbers in events are called: rows carry slugs and SKUs, because people read them.
+//!
+//! A number once given keeps its name for ever, so a name may be learned before the row that holds it commits.
+
+use hashbrown::HashMap;
+
+use crate::sale::ids::{ItemNumber, SaleNumber};
+
+use super::{error::StoreError, fold::Window};
+
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    sales: HashMap<SaleNumber, Box<str>>,
+    items: HashMap<ItemNumber, ItemName>,
+}
+
+#[derive(Debug)]
+pub(super) struct ItemName {
+    pub sale: Box<str>,
+    pub sku: Box<str>,
+}
+
+impl Names {
+    pub fn learn_sale(&mut self, number: SaleNumber, id: &str) {
+        self.sales.entry(number).or_insert_with(|| id.into());
+    }
+
+    pub fn learn_item(&mut self, number: ItemNumber, sale: &str, sku: &str) {
+        self.items.entry(number).or_insert_with(|| ItemName { sale: sale.into(), sku: sku.into() });
+    }
+
+    pub fn learn(&mut self, window: &Window) {
+        for (&number, sale) in window.sales() {
+            let Some(definition) = &sale.definition else { continue };
+            self.learn_sale(number, &definition.settings.id);
+            for (&item, settings) in definition.items.iter().zip(&definition.settings.items) {
+                self.learn_item(item, &definition.settings.id, &settings.sku);
+            }
+        }
+    }
+
+    pub fn sale(&self, number: SaleNumber) -> Result<&str, StoreError> {
+        let unknown = || StoreError::Contradiction(format!("an event names sale number {}, never defined", number.0));
+        self.sales.get(&number).map(|id| &**id).ok_or_else(unknown)
+    }
+
+    pub fn item(&self, number: ItemNumber) -> Result<&ItemName, StoreError> {
+        let unknown = || StoreError::Contradiction(format!("an event names item number {}, never defined", number.0));
+        self.items.get(&number).ok_or_else(unknown)
+    }
+}

@@ -1,0 +1,116 @@
+//! The embedded store: one SQLite file in the data directory.
+//!
+//! WAL, so that people may read while windows are written. `synchronous = FULL`, although `NORMAL` would keep rows and
+//! cursor just as consistent: with `NORMAL` a power loss may take the last transactions back, and the journal deletes
+//! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
+//! of thousands of rows costs little, and a cursor that was reported stays.
+
+mod read;
+mod schema;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::sale::ids::{ItemNumber, SaleNumber};
+
+use super::{Sink, error::StoreError, fold::Window, names::Names};
+
+pub use read::{Counts, ItemTotals, SqliteReader, StateCounts, StoredLine, StoredReservation};
+
+/// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.
+const CACHE_KIB_MAX: i64 = 64 << 10;
+
+/// How long one statement waits for another process's lock. Short: the loop around it retries and can be stopped.
+const BUSY_MS_MAX: u64 = 250;
+
+/// Pages of WAL that start a checkpoint, 4 KiB each. A page that changed in several windows is copied home only once.
+const CHECKPOINT_PAGES: i64 = 8 << 10;
+
+/// What the WAL file may keep on disk once a checkpoint has emptied it.
+const WAL_BYTES_KEPT_MAX: i64 = 64 << 20;
+
+/// Statements kept prepared; more than there are.
+const STATEMENTS_MAX: usize = 32;
+
+/// The writer of a store file. One at a time: a second one finds its cursor moved and stops.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    connection: Connection,
+    names: Names,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it or bringing it to this program's format where needed.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let path = path.into();
+        let connection = connect(&path)?;
+        let names = load_names(&connection)?;
+        Ok(Self { path, connection, names })
+    }
+
+    /// Opens a file to look into, beside a writer or without one.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<SqliteReader, StoreError> {
+        SqliteReader::open(path.as_ref())
+    }
+}
+
+impl Sink for SqliteStore {
+    fn cursor(&mut self) -> Result<u64, StoreError> {
+        let cursor: i64 = self.connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
+        u64::try_from(cursor).map_err(|_| StoreError::Content(format!("a cursor of {cursor}")))
+    }
+
+    fn apply(&mut self, window: &Window) -> Result<u64, StoreError> {
+        self.names.learn(window);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows = write::window(&transaction, &self.names, window)?;
+        transaction.commit()?;
+        Ok(rows)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        *self = Self::open(self.path.clone())?;
+        Ok(())
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS_MAX))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Before anything is written: a file of something else, or of a newer program, is left as it is.
+    schema::check(&connection, path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT_MAX)?;
+    // References are for readers of the schema: the journal's order guarantees them, and a check costs a look-up a row.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    schema::migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+fn load_names(connection: &Connection) -> Result<Names, StoreError> {
+    let mut names = Names::default();
+    let mut sales = connection.prepare("SELECT number, id FROM sales")?;
+    let mut rows = sales.query([])?;
+    while let Some(row) = rows.next()? {
+        names.learn_sale(SaleNumber(row.get(0)?), row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?);
+    }
+    let mut items = connection.prepare("SELECT number, sale, sku FROM items")?;
+    let mut rows = items.query([])?;
+    while let Some(row) = rows.next()? {
+        let (sale, sku) = (row.get_ref(1)?, row.get_ref(2)?);
+        names.learn_item(
+            ItemNumber(row.get(0)?),
+            sale.as_str().map_err(rusqlite::Error::from)?,
+            sku.as_str().map_err(rusqlite::Error::from)?,
+        );
+    }
+    Ok(names)
+}

@@ -1,0 +1,50 @@
+//! The schema's formats, and how a file comes to the newest one.
+//!
+//! Invariant: a file has one of the formats below, whole, or is not touched.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::error::StoreError;
+
+/// `MIGRATIONS[n]` leads from format n to n + 1. Once released, one is never changed: a new one follows it.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+/// The format that this program writes.
+pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+
+/// "DOOR": tells our files from other SQLite databases, also to `file`.
+const APPLICATION_ID: i64 = 0x444F_4F52;
+
+/// Refuses a file of a newer format, or of something else. Says the format; 0 for a file with nothing in it.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (format, application_id) = (pragma("user_version")?, pragma("application_id")?);
+    let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application_id != APPLICATION_ID && (application_id, format, objects) != (0, 0, 0) {
+        return Err(StoreError::Foreign { path: path.display().to_string() });
+    }
+    if format > FORMAT {
+        return Err(StoreError::Newer { found: format, known: FORMAT });
+    }
+    Ok(format)
+}
+
+/// Brings a file to the newest format, in one transaction. Takes no write lock when it has that already.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    if check(connection, path)? == FORMAT {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Asked again under the lock.
+    let format = check(&transaction, path)?;
+    for migration in &MIGRATIONS[usize::try_from(format).unwrap_or(0)..] {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.execute("UPDATE write_behind SET format = ?1", [FORMAT])?;
+    transaction.commit()?;
+    Ok(())
+}

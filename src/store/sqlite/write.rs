@@ -1,0 +1,361 @@
+//! A window as rows, inside a transaction that somebody else commits.
+//!
+//! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
+//! a difference between what it holds and what the journal says.
+
+use rusqlite::{
+    CachedStatement, ErrorCode, ToSql, Transaction, params,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use crate::{
+    sale::{
+        event::PricedLine,
+        ids::{ItemNumber, ReservationId, SaleNumber},
+        outcome::State,
+        settings::{ItemSettings, Price},
+        time::Timestamp,
+    },
+    store::{
+        error::StoreError,
+        fold::{Begun, Definition, ItemChange, Movement, ReservationChange, SaleChange, Window},
+        names::Names,
+    },
+};
+
+const PUT_SALE: &str = "
+    INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
+                       created_at, updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    ON CONFLICT (id) DO UPDATE
+       SET name = excluded.name, opens_at = excluded.opens_at, closes_at = excluded.closes_at,
+           hold_seconds = excluded.hold_seconds, max_extensions = excluded.max_extensions,
+           customer_limit = excluded.customer_limit, updated_at = excluded.updated_at
+     WHERE number = excluded.number";
+
+const TURN_SALE: &str = "
+    UPDATE sales
+       SET paused_at = CASE WHEN ?2 THEN ?3 ELSE paused_at END, closed_at = coalesce(closed_at, ?4), updated_at = ?5
+     WHERE number = ?1";
+
+const ADD_ITEM: &str = "
+    INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
+                       price_currency, customer_limit)
+    VALUES (?1, ?2, ?3, ?4, ?4, ?4, 0, 0, ?5, ?6, ?7)
+    ON CONFLICT (sale, sku) DO NOTHING";
+
+const PUT_ITEM: &str = "
+    UPDATE items SET price_amount = ?4, price_currency = ?5, customer_limit = ?6
+     WHERE sale = ?1 AND sku = ?2 AND number = ?3";
+
+const COUNT_ITEM: &str = "
+    UPDATE items SET stock = stock + ?2, available = available + ?3, held = held + ?4, confirmed = confirmed + ?5
+     WHERE number = ?1";
+
+const ADD_MOVEMENT: &str = "
+    INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+const ADD_RESERVATION: &str = "
+    INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+                              released_at, expired_at, release_reason)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+const CHANGE_RESERVATION: &str = "
+    UPDATE reservations
+       SET state = ?2, reference = coalesce(?3, reference), expires_at = coalesce(?4, expires_at),
+           extensions = coalesce(?5, extensions), confirmed_at = ?6, released_at = ?7, expired_at = ?8,
+           release_reason = ?9
+     WHERE id = ?1 AND state = 'held'";
+
+const ADD_LINE: &str = "
+    INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
+    VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const MOVE_CURSOR: &str = "
+    UPDATE write_behind SET cursor = ?2, updated_at = max(coalesce(updated_at, ''), coalesce(?3, updated_at))
+     WHERE cursor = ?1";
+
+/// Writes the window's rows and moves the cursor; says how many rows were touched.
+pub(super) fn window(transaction: &Transaction<'_>, names: &Names, window: &Window) -> Result<u64, StoreError> {
+    let mut writer = Writer { transaction, names, rows: 0 };
+    // First, so that a second writer is found out before its work is done twice.
+    writer.move_cursor(window)?;
+    writer.sales(window)?;
+    writer.movements(window.movements())?;
+    writer.counts(window)?;
+    writer.reservations(window)?;
+    writer.lines(window)?;
+    Ok(writer.rows)
+}
+
+struct Writer<'a> {
+    transaction: &'a Transaction<'a>,
+    names: &'a Names,
+    rows: u64,
+}
+
+impl Writer<'_> {
+    fn move_cursor(&mut self, window: &Window) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(MOVE_CURSOR)?;
+        let (from, to) = (integer(window.after())?, integer(window.through())?);
+        let moved = statement.execute(params![from, to, window.at().map(Moment::of)])?;
+        if moved != 1 {
+            return Err(StoreError::CursorMoved { expected: window.after() });
+        }
+        Ok(())
+    }
+
+    fn sales(&mut self, window: &Window) -> Result<(), StoreError> {
+        for (&number, change) in window.sales() {
+            if let Some(definition) = &change.definition {
+                self.put_sale(number, definition, change.at)?;
+                for (&item, settings) in definition.items.iter().zip(&definition.settings.items) {
+                    let listed_at = window.items().get(&item).and_then(|change| change.listed_at);
+                    self.put_item(&definition.settings.id, item, settings, listed_at.unwrap_or(change.at))?;
+                }
+            }
+            self.turn_sale(number, change)?;
+        }
+        Ok(())
+    }
+
+    fn put_sale(&mut self, number: SaleNumber, definition: &Definition, at: Timestamp) -> Result<(), StoreError> {
+        let Definition { settings, created_at, .. } = definition;
+        let mut statement = self.transaction.prepare_cached(PUT_SALE)?;
+        let touched = statement.execute(params![
+            settings.id,
+            number.0,
+            settings.name,
+            Moment::of(settings.opens_at),
+            Moment::of(settings.closes_at),
+            integer(settings.hold_seconds)?,
+            settings.max_extensions,
+            settings.customer_limit,
+            Moment::of(*created_at),
+            Moment::of(at),
+        ])?;
+        self.touched(touched, || format!("sale {:?} has another number than {}", settings.id, number.0))
+    }
+
+    fn turn_sale(&mut self, number: SaleNumber, change: &SaleChange) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(TURN_SALE)?;
+        let (said, paused_at) = (change.paused_at.is_some(), change.paused_at.flatten().map(Moment::of));
+        let closed_at = change.closed_at.map(Moment::of);
+        let touched = statement.execute(params![number.0, said, paused_at, closed_at, Moment::of(change.at)])?;
+        self.touched(touched, || format!("an event names sale number {}, never defined", number.0))
+    }
+
+    fn put_item(
+        &mut self,
+        sale: &str,
+        number: ItemNumber,
+        settings: &ItemSettings,
+        listed_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let ItemSettings { sku, customer_limit, .. } = settings;
+        let (amount, currency) = price_columns(&settings.price)?;
+        let initial = integer(settings.initial_stock)?;
+        let mut add = self.transaction.prepare_cached(ADD_ITEM)?;
+        let added = add.execute(params![sale, sku, number.0, initial, amount, currency, customer_limit])?;
+        if added == 1 {
+            self.rows += 1;
+            let mut add = self.transaction.prepare_cached(ADD_MOVEMENT)?;
+            let none = None::<&str>;
+            add.execute(params![sale, sku, initial, "initial", none, Moment::of(listed_at), initial, initial])?;
+            self.rows += 1;
+            return Ok(());
+        }
+        let mut put = self.transaction.prepare_cached(PUT_ITEM)?;
+        let touched = put.execute(params![sale, sku, number.0, amount, currency, customer_limit])?;
+        self.touched(touched, || format!("item {sku:?} of sale {sale:?} has another number than {}", number.0))
+    }
+
+    fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(ADD_MOVEMENT)?;
+        for movement in movements {
+            let name = self.names.item(movement.item)?;
+            self.rows += statement.execute(params![
+                name.sale,
+                name.sku,
+                movement.delta,
+                movement.reason,
+                movement.reference,
+                Moment::of(movement.at),
+                integer(movement.stock_after)?,
+                integer(movement.available_after)?,
+            ])? as u64;
+        }
+        Ok(())
+    }
+
+    fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(COUNT_ITEM)?;
+        for (&number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
+            let ItemChange { stock, available, held, confirmed, .. } = *change;
+            let touched = statement
+                .execute(params![number.0, stock, available, held, confirmed])
+                .map_err(|error| self.conservation(number, change, error))?;
+            self.touched(touched, || format!("an event names item number {}, never defined", number.0))?;
+        }
+        Ok(())
+    }
+
+    /// Names the item whose counts the database refused.
+    fn conservation(&self, number: ItemNumber, change: &ItemChange, error: rusqlite::Error) -> StoreError {
+        match (error.sqlite_error_code(), self.names.item(number)) {
+            (Some(ErrorCode::ConstraintViolation), Ok(name)) => StoreError::Conservation {
+                sale: name.sale.to_string(),
+                sku: name.sku.to_string(),
+                detail: format!(
+                    "{error}, on adding {} to stock, {} to available, {} to held, {} to confirmed",
+                    change.stock, change.available, change.held, change.confirmed
+                ),
+            },
+            _ => error.into(),
+        }
+    }
+
+    fn reservations(&mut self, window: &Window) -> Result<(), StoreError> {
+        let mut add = self.transaction.prepare_cached(ADD_RESERVATION)?;
+        let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
+        for (id, change) in window.reservations() {
+            let row = ReservationRow::of(change);
+            let touched = match &change.begun {
+                Some(begun) => row.insert(&mut add, id, begun, self.names.sale(begun.sale)?),
+                None => row.update(&mut change_one, id),
+            }
+            .map_err(|error| contradicted(id, error))?;
+            self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
+        }
+        Ok(())
+    }
+
+    /// After all reservations, so that each tree grows in one go.
+    fn lines(&mut self, window: &Window) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(ADD_LINE)?;
+        let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?)));
+        for (id, begun) in begun {
+            let mut buffer = [0; 36];
+            let id = id.encode(&mut buffer);
+            for PricedLine { item, units, price } in &begun.lines {
+                let (amount, currency) = price_columns(price)?;
+                let sku = &self.names.item(*item)?.sku;
+                self.rows += statement.execute(params![id, sku, units, amount, currency])? as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn touched(&mut self, rows: usize, contradiction: impl FnOnce() -> String) -> Result<(), StoreError> {
+        if rows != 1 {
+            return Err(StoreError::Contradiction(contradiction()));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+/// The columns of a reservation that change after it began.
+struct ReservationRow<'a> {
+    state: State,
+    extension: Option<(Moment, u16)>,
+    confirmed_at: Option<Moment>,
+    released_at: Option<Moment>,
+    expired_at: Option<Moment>,
+    order_reference: Option<&'a str>,
+    release_reason: Option<&'a str>,
+}
+
+impl<'a> ReservationRow<'a> {
+    fn of(change: &'a ReservationChange) -> Self {
+        let end = change.end.as_ref();
+        let state = end.map_or(State::Held, |end| end.state);
+        let at_if = |this: State| end.filter(|end| end.state == this).map(|end| Moment::of(end.at));
+        let text_if = |this: State| end.filter(|end| end.state == this).and_then(|end| end.text.as_deref());
+        Self {
+            state,
+            extension: change.extension.map(|extension| (Moment::of(extension.expires_at), extension.count)),
+            confirmed_at: at_if(State::Confirmed),
+            released_at: at_if(State::Released),
+            expired_at: at_if(State::Expired),
+            order_reference: text_if(State::Confirmed),
+            release_reason: text_if(State::Released),
+        }
+    }
+
+    fn insert(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        id: &ReservationId,
+        begun: &Begun,
+        sale: &str,
+    ) -> rusqlite::Result<usize> {
+        let created_at = id.created_at();
+        let first_expiry = Moment::of(created_at.plus_seconds(begun.hold_seconds.into()));
+        let (expires_at, extensions) = self.extension.unwrap_or((first_expiry, 0));
+        statement.execute(params![
+            id.encode(&mut [0; 36]),
+            sale,
+            begun.customer.as_str(),
+            self.state.as_str(),
+            self.order_reference.or(begun.reference.as_deref()),
+            Moment::of(created_at),
+            expires_at,
+            extensions,
+            self.confirmed_at,
+            self.released_at,
+            self.expired_at,
+            self.release_reason,
+        ])
+    }
+
+    fn update(&self, statement: &mut CachedStatement<'_>, id: &ReservationId) -> rusqlite::Result<usize> {
+        statement.execute(params![
+            id.encode(&mut [0; 36]),
+            self.state.as_str(),
+            self.order_reference,
+            self.extension.map(|(expires_at, _)| expires_at),
+            self.extension.map(|(_, count)| count),
+            self.confirmed_at,
+            self.released_at,
+            self.expired_at,
+            self.release_reason,
+        ])
+    }
+}
+
+/// A time as a column holds it: RFC 3339, on the stack, since every row has two of them.
+#[derive(Clone, Copy)]
+struct Moment([u8; 24]);
+
+impl Moment {
+    fn of(at: Timestamp) -> Self {
+        let mut text = [0; 24];
+        at.encode(&mut text);
+        Self(text)
+    }
+}
+
+impl ToSql for Moment {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
+}
+
+/// Names the reservation whose row the database refused.
+fn contradicted(id: &ReservationId, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("reservation {id}: {error}")),
+        _ => error.into(),
+    }
+}
+
+fn price_columns(price: &Option<Price>) -> Result<(Option<i64>, Option<&str>), StoreError> {
+    let amount = price.as_ref().map(|price| integer(price.amount)).transpose()?;
+    Ok((amount, price.as_ref().map(|price| price.currency.as_str())))
+}
+
+fn integer(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Contradiction(format!("{value} is more than a column holds")))
+}

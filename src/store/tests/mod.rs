@@ -1,0 +1,173 @@
+//! What the tests share: a journal in memory and ways to look into a store file.
+
+mod exactly_once;
+mod model;
+mod refusals;
+mod rows;
+
+use std::{path::Path, sync::Arc};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, types::Value};
+
+use super::*;
+use crate::{
+    engine::batch::{CATALOGUE_LANE, put_section},
+    sale::{
+        event::{Ended, Event, Held, PricedLine, Quantity},
+        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+        settings::{Currency, ItemSettings, Price, SaleSettings},
+        time::Timestamp,
+    },
+};
+
+/// 2026-11-27T08:00:00.000Z
+const OPENS: Timestamp = Timestamp::from_millis(1_795_766_400_000);
+const SALE: SaleNumber = SaleNumber(0);
+const TV: ItemNumber = ItemNumber(0);
+const PHONE: ItemNumber = ItemNumber(1);
+
+/// Durable batches, shared between the test and the feeds it opens. Epochs count from 1.
+#[derive(Debug, Default, Clone)]
+struct MemoryJournal {
+    batches: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Batches that were deleted.
+    pruned: u64,
+}
+
+#[derive(Debug)]
+struct MemoryFeed {
+    journal: MemoryJournal,
+    at: u64,
+}
+
+impl MemoryJournal {
+    fn of(batches: &[Vec<u8>]) -> Self {
+        Self { batches: Arc::new(Mutex::new(batches.to_vec())), pruned: 0 }
+    }
+
+    fn durable(&self) -> u64 {
+        self.batches.lock().len() as u64
+    }
+
+    fn push(&self, lanes: &[(u16, &[Event<'_>])]) {
+        self.batches.lock().push(batch(lanes));
+    }
+
+    fn feed(&self) -> MemoryFeed {
+        MemoryFeed { journal: self.clone(), at: 0 }
+    }
+}
+
+impl Feed for MemoryFeed {
+    fn seek(&mut self, epoch: u64) -> Result<Span, FeedError> {
+        self.at = epoch;
+        Ok(Span { oldest: self.journal.pruned + 1, durable: self.journal.durable() })
+    }
+
+    fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<u64>, FeedError> {
+        let batches = self.journal.batches.lock();
+        let Some(batch) = batches.get(self.at as usize) else { return Ok(None) };
+        payload.clear();
+        payload.extend_from_slice(batch);
+        self.at += 1;
+        Ok(Some(self.at))
+    }
+}
+
+fn batch(lanes: &[(u16, &[Event<'_>])]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (lane, events) in lanes {
+        let mut bytes = Vec::new();
+        events.iter().for_each(|event| event.encode(&mut bytes));
+        put_section(&mut payload, *lane, &bytes);
+    }
+    payload
+}
+
+/// A transaction for every batch, and short waits.
+fn single_batches() -> WriteBehindSettings {
+    WriteBehindSettings { window_events_max: 1, linger_ms: 1, retry_ms_min: 1, retry_ms_max: 5, ..Default::default() }
+}
+
+fn write_behind(journal: &MemoryJournal, path: &Path) -> WriteBehind<MemoryFeed, SqliteStore> {
+    WriteBehind::new(journal.feed(), SqliteStore::open(path).unwrap(), WriteBehindSettings::default())
+}
+
+/// Applies everything there is.
+fn catch_up<F: Feed, S: Sink>(write_behind: &mut WriteBehind<F, S>) {
+    while write_behind.step().unwrap() != Progress::Idle {}
+}
+
+/// A sale of ten `tv` and ten `phone`, opening at `OPENS` for an hour.
+fn settings() -> SaleSettings {
+    let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
+    let item = |sku: &str, price| ItemSettings { sku: sku.into(), initial_stock: 10, price, customer_limit: None };
+    SaleSettings {
+        id: "drop".into(),
+        name: "The drop".into(),
+        opens_at: OPENS,
+        closes_at: OPENS.plus_seconds(3600),
+        hold_seconds: 300,
+        max_extensions: None,
+        customer_limit: Some(4),
+        items: vec![item("tv", price), item("phone", None)],
+    }
+}
+
+fn journal_with_sale(at: Timestamp) -> MemoryJournal {
+    let (journal, document) = (MemoryJournal::default(), serde_json::to_vec(&settings()).unwrap());
+    let defined = Event::SaleDefined { sale: SALE, at, items: vec![TV, PHONE], settings: &document };
+    journal.push(&[(CATALOGUE_LANE, &[defined])]);
+    journal
+}
+
+fn reservation_id(at: Timestamp, customer: &str, entropy: u64) -> ReservationId {
+    ReservationId::new(at, Bucket::of(customer), entropy)
+}
+
+fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
+    let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
+    let lines = [PricedLine { item: TV, units, price }].into_iter().collect();
+    Event::Held(Held { id, sale: SALE, customer, hold_seconds: 300, lines, reference: None, key: None })
+}
+
+fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Ended<'_> {
+    Ended { id, at, text, lines: [Quantity { item: TV, units }].into_iter().collect() }
+}
+
+/// The rows of a query, cell by cell, as a person would read them.
+fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    let columns = statement.column_count();
+    let row = |row: &rusqlite::Row<'_>| {
+        (0..columns)
+            .map(|column| {
+                Ok(match row.get::<_, Value>(column)? {
+                    Value::Null => "-".to_owned(),
+                    Value::Integer(integer) => integer.to_string(),
+                    Value::Real(real) => real.to_string(),
+                    Value::Text(text) => text,
+                    Value::Blob(_) => "blob".to_owned(),
+                })
+            })
+            .collect()
+    };
+    statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Everything in the store, except what the cuts between windows may change: the order of different items' movements.
+fn content(path: &Path) -> Vec<Vec<Vec<String>>> {
+    [
+        "SELECT * FROM sales ORDER BY id",
+        "SELECT * FROM items ORDER BY sale, sku",
+        "SELECT * FROM reservations ORDER BY id",
+        "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
+        "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements
+          ORDER BY sale, sku, id",
+        "SELECT * FROM write_behind",
+    ]
+    .map(|sql| query(path, sql))
+    .to_vec()
+}

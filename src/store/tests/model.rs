@@ -1,0 +1,429 @@
+//! Folding in windows against applying event by event: the same content, however the windows are cut.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    engine::batch::for_each,
+    sale::{
+        catalogue::{Catalogue, encode_settings},
+        codec::Malformed,
+        event::Adjusted,
+        outcome::State,
+    },
+};
+
+/// What may happen next, chosen blindly; whatever does not fit the world's state is skipped.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Wait {
+        millis: u64,
+    },
+    Define {
+        sale: u32,
+        items: usize,
+    },
+    Reserve {
+        customer: u8,
+        item: usize,
+        units: u32,
+        second: bool,
+        reference: bool,
+    },
+    Extend {
+        pick: usize,
+    },
+    End {
+        pick: usize,
+        state: u8,
+        text: bool,
+    },
+    Adjust {
+        item: usize,
+        delta: i64,
+    },
+    Turn {
+        sale: u32,
+        turn: u8,
+    },
+    /// Events that change no row.
+    Noise,
+    Cut,
+}
+
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (1..400_000u64).prop_map(|millis| Step::Wait { millis }),
+        1 => (0..2u32, 1..5usize).prop_map(|(sale, items)| Step::Define { sale, items }),
+        9 => (any::<u8>(), 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
+            |(customer, item, units, second, reference)| Step::Reserve { customer, item, units, second, reference }
+        ),
+        3 => any::<usize>().prop_map(|pick| Step::Extend { pick }),
+        6 => (any::<usize>(), 0..3u8, any::<bool>()).prop_map(|(pick, state, text)| Step::End { pick, state, text }),
+        2 => (0..8usize, -5..9i64).prop_map(|(item, delta)| Step::Adjust { item, delta }),
+        2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
+        1 => Just(Step::Noise),
+        6 => Just(Step::Cut),
+    ];
+    proptest::collection::vec(step, 20..250)
+}
+
+type HeldLines = Vec<(usize, u32)>;
+
+/// A service in miniature: turns steps into events that could have happened, and cuts them into batches.
+struct World {
+    now: Timestamp,
+    entropy: u64,
+    catalogue: Catalogue,
+    available: Vec<u64>,
+    /// What is held: lines as item and units, and how often it was extended.
+    holds: Vec<(ReservationId, HeldLines, u16)>,
+    lanes: BTreeMap<u16, Vec<u8>>,
+    batches: Vec<Vec<u8>>,
+}
+
+pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
+    let mut world = World {
+        now: OPENS,
+        entropy: 0,
+        catalogue: Catalogue::default(),
+        available: Vec::new(),
+        holds: Vec::new(),
+        lanes: BTreeMap::new(),
+        batches: Vec::new(),
+    };
+    world.define(0, 2);
+    steps.iter().for_each(|step| world.take(step));
+    world.cut();
+    world.batches
+}
+
+impl World {
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Wait { millis } => {
+                self.now = self.now.plus_millis(millis);
+                self.catalogue.turns(self.now).iter().for_each(|event| self.tell(event));
+            }
+            Step::Define { sale, items } => self.define(sale, items),
+            Step::Reserve { customer, item, units, second, reference } => {
+                self.reserve(&format!("customer-{customer}"), item, units, second, reference.then_some("cart"));
+            }
+            Step::Extend { pick } => self.extend(pick),
+            Step::End { pick, state, text } => self.end(pick, state, text.then_some("it's \"said\" 🛒")),
+            Step::Adjust { item, delta } => self.adjust(item, delta),
+            Step::Turn { sale, turn } => self.turn(sale, turn),
+            Step::Noise => {
+                let bucket = Bucket::of("ann");
+                self.tell(&Event::Retired { id: reservation_id(self.now, "ann", 1), counted: true });
+                self.tell(&Event::Carried { customer: "ann", item: TV, units: 3 });
+                self.tell(&Event::Forgotten { bucket, item: TV, units: 3 });
+                self.tell(&Event::Stocked { item: TV, stock: 999 });
+            }
+            Step::Cut => self.cut(),
+        }
+    }
+
+    /// Writes an event into its lane: the catalogue's, or one of three shards'.
+    fn tell(&mut self, event: &Event<'_>) {
+        self.catalogue.apply(event);
+        let lane = event.bucket().map_or(CATALOGUE_LANE, |bucket| bucket.shard(3) as u16);
+        event.encode(self.lanes.entry(lane).or_default());
+    }
+
+    fn cut(&mut self) {
+        let mut payload = Vec::new();
+        let lanes = std::mem::take(&mut self.lanes);
+        // The catalogue first.
+        let (catalogue, shards): (Vec<_>, Vec<_>) = lanes.iter().partition(|(lane, _)| **lane == CATALOGUE_LANE);
+        catalogue.into_iter().chain(shards).for_each(|(lane, bytes)| put_section(&mut payload, *lane, bytes));
+        self.batches.push(payload);
+    }
+
+    fn define(&mut self, sale: u32, items: usize) {
+        let number = sale.min(self.catalogue.sales().len() as u32);
+        let known = self.catalogue.sales().get(number as usize);
+        if known.is_some_and(|sale| sale.items.len() > items) {
+            return;
+        }
+        let items = (0..items)
+            .map(|index| ItemSettings {
+                sku: format!("sku-{index}"),
+                initial_stock: 5 + index as u64,
+                ..settings().items[index % 2].clone()
+            })
+            .collect();
+        let (opens_at, closes_at) = (self.now.plus_seconds(60), self.now.plus_seconds(600));
+        let name = format!("as of {}", self.now);
+        let document = SaleSettings { id: format!("sale-{number}"), name, opens_at, closes_at, items, ..settings() };
+        let Ok((_, sale, items)) = self.catalogue.judge_put(&document, &Default::default()) else { return };
+        for (item, settings) in items.iter().zip(&document.items) {
+            if item.index() == self.available.len() {
+                self.available.push(settings.initial_stock);
+            }
+        }
+        self.tell(&Event::SaleDefined { sale, at: self.now, items, settings: &encode_settings(&document) });
+    }
+
+    fn reserve(&mut self, customer: &str, item: usize, units: u32, second: bool, reference: Option<&str>) {
+        let item = item % self.available.len();
+        let sale = self.sale_of(item);
+        let other = (item + 1) % self.available.len();
+        let mut lines = vec![(item, units)];
+        if second && other != item && self.sale_of(other) == sale {
+            lines.push((other, 1));
+        }
+        if lines.iter().any(|&(item, units)| self.available[item] < u64::from(units)) {
+            return;
+        }
+        lines.iter().for_each(|&(item, units)| self.available[item] -= u64::from(units));
+        self.entropy += 1 << 20;
+        let id = reservation_id(self.now, customer, self.entropy);
+        let priced = lines.iter().map(|&(item, units)| {
+            let item = ItemNumber(item as u32);
+            PricedLine { item, units, price: self.catalogue.item_numbered(item).settings.price }
+        });
+        let lines_of_event = priced.collect();
+        self.tell(&Event::Held(Held {
+            id,
+            sale,
+            customer,
+            hold_seconds: 120,
+            lines: lines_of_event,
+            reference,
+            key: Some(("key", 9)),
+        }));
+        self.holds.push((id, lines, 0));
+    }
+
+    fn extend(&mut self, pick: usize) {
+        let (count, expires_at) = (self.holds.len(), self.now.plus_seconds(500));
+        let Some((id, _, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
+        *extensions += 1;
+        let event = Event::Extended { id: *id, at: self.now, expires_at, extensions: *extensions };
+        self.tell(&event);
+    }
+
+    fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>) {
+        if self.holds.is_empty() {
+            return;
+        }
+        let (id, lines, _) = self.holds.swap_remove(pick % self.holds.len());
+        if state != 0 {
+            lines.iter().for_each(|&(item, units)| self.available[item] += u64::from(units));
+        }
+        let lines = lines.iter().map(|&(item, units)| Quantity { item: ItemNumber(item as u32), units }).collect();
+        let ended = Ended { id, at: self.now, text, lines };
+        self.tell(&match state {
+            0 => Event::Confirmed(ended),
+            1 => Event::Released(ended),
+            _ => Event::Expired(Ended { text: None, ..ended }),
+        });
+    }
+
+    fn adjust(&mut self, item: usize, delta: i64) {
+        let item = item % self.available.len();
+        let Some(available) = self.available[item].checked_add_signed(delta) else { return };
+        self.available[item] = available;
+        let number = ItemNumber(item as u32);
+        let stock = self.catalogue.item_numbered(number).stock.checked_add_signed(delta).unwrap();
+        let (reason, reference) = (Some("counted again"), (delta > 0).then_some("wh-1"));
+        self.tell(&Event::Adjusted(Adjusted {
+            item: number,
+            at: self.now,
+            delta,
+            reason,
+            reference,
+            key: None,
+            stock,
+            available,
+        }));
+    }
+
+    fn turn(&mut self, sale: u32, turn: u8) {
+        let Some(sale) = self.catalogue.sales().get(sale as usize).cloned() else { return };
+        let event = match turn {
+            0 => self.catalogue.pause(self.now, &sale).ok().flatten(),
+            1 => self.catalogue.resume(self.now, &sale).ok().flatten(),
+            // Seldom: nothing follows a close.
+            _ if self.now.millis().is_multiple_of(7) => self.catalogue.close(self.now, &sale),
+            _ => None,
+        };
+        event.iter().for_each(|event| self.tell(event));
+    }
+
+    fn sale_of(&self, item: usize) -> SaleNumber {
+        let number = ItemNumber(item as u32);
+        let owner = self.catalogue.sales().iter().find(|sale| sale.items.iter().any(|item| item.number == number));
+        owner.unwrap().number
+    }
+}
+
+/// The rows as applying one event after the other makes them, without a thought for speed.
+#[derive(Default)]
+struct Naive {
+    catalogue: Catalogue,
+    changed_at: BTreeMap<SaleNumber, Timestamp>,
+    counts: BTreeMap<ItemNumber, Counts>,
+    reservations: BTreeMap<ReservationId, StoredReservation>,
+    /// Delta, reason, time, and stock after.
+    movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
+}
+
+impl Naive {
+    fn apply(&mut self, event: &Event<'_>) {
+        if !matches!(event, Event::Stocked { .. }) {
+            self.catalogue.apply(event);
+        }
+        match event {
+            Event::Held(held) => self.hold(held),
+            Event::Extended { id, expires_at, extensions, .. } => {
+                let row = self.reservations.get_mut(id).unwrap();
+                (row.expires_at, row.extensions) = (expires_at.to_string(), u32::from(*extensions));
+            }
+            Event::Confirmed(ended) => {
+                let row = self.end(ended, State::Confirmed);
+                row.confirmed_at = Some(ended.at.to_string());
+                row.reference = ended.text.map(str::to_owned).or(row.reference.take());
+            }
+            Event::Released(ended) => {
+                let row = self.end(ended, State::Released);
+                row.released_at = Some(ended.at.to_string());
+                row.release_reason = ended.text.map(str::to_owned);
+            }
+            Event::Expired(ended) => self.end(ended, State::Expired).expired_at = Some(ended.at.to_string()),
+            Event::SaleDefined { sale, at, items, .. } => {
+                self.changed_at.insert(*sale, *at);
+                for item in items {
+                    let stock = self.catalogue.item_numbered(*item).settings.initial_stock as i64;
+                    let movements = self.movements.entry(*item).or_default();
+                    if movements.is_empty() {
+                        movements.push([stock.to_string(), "initial".into(), at.to_string(), stock.to_string()]);
+                        self.counts.insert(*item, Counts { stock, available: stock, held: 0, confirmed: 0 });
+                    }
+                }
+            }
+            Event::SalePaused { sale, at }
+            | Event::SaleResumed { sale, at }
+            | Event::SaleClosed { sale, at }
+            | Event::StatusReached { sale, at, .. } => drop(self.changed_at.insert(*sale, *at)),
+            Event::Adjusted(adjusted) => {
+                let counts = self.counts.get_mut(&adjusted.item).unwrap();
+                counts.stock += adjusted.delta;
+                counts.available += adjusted.delta;
+                let (delta, reason) = (adjusted.delta.to_string(), adjusted.reason.unwrap().to_owned());
+                let row = [delta, reason, adjusted.at.to_string(), adjusted.stock.to_string()];
+                self.movements.get_mut(&adjusted.item).unwrap().push(row);
+            }
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, held: &Held<'_>) {
+        let mut lines = Vec::new();
+        for line in &held.lines {
+            let counts = self.counts.get_mut(&line.item).unwrap();
+            counts.available -= i64::from(line.units);
+            counts.held += i64::from(line.units);
+            let price = line.price.map(|price| (price.amount as i64, price.currency.as_str().to_owned()));
+            lines.push(StoredLine { sku: self.catalogue.sku(line.item).to_owned(), quantity: line.units, price });
+        }
+        lines.sort_by(|one, other| one.sku.cmp(&other.sku));
+        let created_at = held.id.created_at();
+        let row = StoredReservation {
+            id: held.id.to_string(),
+            sale: self.catalogue.sale_numbered(held.sale).settings.id.clone(),
+            customer: held.customer.to_owned(),
+            state: State::Held,
+            reference: held.reference.map(str::to_owned),
+            created_at: created_at.to_string(),
+            expires_at: created_at.plus_seconds(held.hold_seconds.into()).to_string(),
+            extensions: 0,
+            confirmed_at: None,
+            released_at: None,
+            expired_at: None,
+            release_reason: None,
+            lines,
+        };
+        assert!(self.reservations.insert(held.id, row).is_none());
+    }
+
+    fn end(&mut self, ended: &Ended<'_>, state: State) -> &mut StoredReservation {
+        for line in &ended.lines {
+            let counts = self.counts.get_mut(&line.item).unwrap();
+            counts.held -= i64::from(line.units);
+            match state {
+                State::Confirmed => counts.confirmed += i64::from(line.units),
+                _ => counts.available += i64::from(line.units),
+            }
+        }
+        let row = self.reservations.get_mut(&ended.id).unwrap();
+        row.state = state;
+        row
+    }
+
+    fn compare(&self, path: &Path) {
+        let reader = SqliteStore::open_read_only(path).unwrap();
+        for (id, expected) in &self.reservations {
+            assert_eq!(reader.reservation(id).unwrap().as_ref(), Some(expected));
+        }
+        let mut by_state = StateCounts::default();
+        for row in self.reservations.values() {
+            match row.state {
+                State::Held => by_state.held += 1,
+                State::Confirmed => by_state.confirmed += 1,
+                State::Released => by_state.released += 1,
+                State::Expired => by_state.expired += 1,
+            }
+        }
+        assert_eq!(reader.count_by_state().unwrap(), by_state);
+
+        let totals: BTreeMap<_, _> =
+            reader.totals().unwrap().into_iter().map(|item| ((item.sale.clone(), item.sku.clone()), item)).collect();
+        assert_eq!(totals.len(), self.counts.len());
+        let moved =
+            query(path, "SELECT sale, sku, delta, reason, at, stock_after FROM stock_movements ORDER BY sale, sku, id");
+        let mut expected_moves: Vec<Vec<String>> = Vec::new();
+        for sale in self.catalogue.sales() {
+            let status = sale.status(self.changed_at[&sale.number]).as_str();
+            let sql = format!("SELECT name, status FROM sales WHERE id = '{}'", sale.settings.id);
+            assert_eq!(query(path, &sql), [[sale.settings.name.clone(), status.into()]]);
+            for item in &sale.items {
+                let found = &totals[&(sale.settings.id.clone(), item.settings.sku.clone())];
+                assert_eq!(found.stored, self.counts[&item.number]);
+                assert_eq!(found.recomputed, found.stored);
+                for movement in &self.movements[&item.number] {
+                    let name = [sale.settings.id.clone(), item.settings.sku.clone()];
+                    expected_moves.push(name.iter().chain(movement).cloned().collect());
+                }
+            }
+        }
+        expected_moves.sort_by(|one, other| one[..2].cmp(&other[..2]));
+        assert_eq!(moved, expected_moves);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn windows_leave_what_single_events_leave(steps in steps(), window_events_max in 1..120u64) {
+        let batches = batches(&steps);
+        let mut naive = Naive::default();
+        for batch in &batches {
+            for_each::<Malformed>(batch, |_, _, event| { naive.apply(&event); Ok(()) }).unwrap();
+        }
+
+        let directory = tempfile::tempdir().unwrap();
+        let (cut, whole) = (directory.path().join("cut.db"), directory.path().join("whole.db"));
+        let journal = MemoryJournal::of(&batches);
+        let settings = WriteBehindSettings { window_events_max, ..Default::default() };
+        catch_up(&mut WriteBehind::new(journal.feed(), SqliteStore::open(&cut).unwrap(), settings));
+        catch_up(&mut write_behind(&journal, &whole));
+
+        naive.compare(&cut);
+        prop_assert_eq!(content(&cut), content(&whole));
+    }
+}

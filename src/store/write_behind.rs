@@ -1,0 +1,244 @@
+//! The loop that follows the journal into the store.
+//!
+//! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a commit that
+//! it confirmed. After any error that knowledge is gone: the sink is reopened, asked for its cursor, and the feed goes
+//! back to it. Whether a failed COMMIT had taken effect therefore never needs to be guessed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{Feed, Sink, error::StoreError, fold::Window, status::StoreStatus};
+
+/// Between two warnings about a store that stays away.
+const WARNING_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteBehindSettings {
+    /// Events that end a window, and
+    pub window_events_max: u64,
+    /// bytes of batches that end it; its memory is a small multiple. The batch that crosses a bound is still taken.
+    pub window_bytes_max: u64,
+    /// How long to let batches gather once all are applied: a transaction is a sync of the disk the journal is on.
+    pub linger_ms: u64,
+    /// The first wait after an error; doubled each time,
+    pub retry_ms_min: u64,
+    /// up to this.
+    pub retry_ms_max: u64,
+    /// Windows still applied after being told to stop. What is left is applied after the next start.
+    pub drain_windows_max: u32,
+}
+
+impl Default for WriteBehindSettings {
+    fn default() -> Self {
+        Self {
+            window_events_max: 20_000,
+            window_bytes_max: 8 << 20,
+            linger_ms: 100,
+            retry_ms_min: 50,
+            retry_ms_max: 5_000,
+            drain_windows_max: 64,
+        }
+    }
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything durable was applied before.
+    Idle,
+    /// Applied batches up to `through`; `caught_up` when there was no further one.
+    Applied { through: u64, rows: u64, caught_up: bool },
+}
+
+/// What is known of where the sink stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Footing {
+    /// Opened and not asked yet.
+    Fresh,
+    /// The cursor is the one that `window` goes on from, and the feed stands there too.
+    Firm,
+    /// Something failed.
+    Lost,
+}
+
+#[derive(Debug)]
+pub struct WriteBehind<F, S> {
+    feed: F,
+    sink: S,
+    settings: WriteBehindSettings,
+    status: Arc<StoreStatus>,
+    footing: Footing,
+    cursor: u64,
+    payload: Vec<u8>,
+}
+
+impl<F: Feed, S: Sink> WriteBehind<F, S> {
+    pub fn new(feed: F, sink: S, settings: WriteBehindSettings) -> Self {
+        let (footing, cursor, payload) = (Footing::Fresh, 0, Vec::new());
+        Self { feed, sink, settings, status: Arc::default(), footing, cursor, payload }
+    }
+
+    pub fn status(&self) -> Arc<StoreStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Finds out where the sink stands and whether the journal goes on from there, applying nothing. A start-up calls
+    /// it to refuse a data directory whose parts do not belong together; `step` does the same by itself.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        if self.footing == Footing::Firm {
+            return Ok(());
+        }
+        if self.footing == Footing::Lost {
+            self.sink.reopen()?;
+        }
+        let cursor = self.sink.cursor()?;
+        let span = self.feed.seek(cursor)?;
+        if cursor > span.durable {
+            return Err(StoreError::Ahead { cursor, durable: span.durable });
+        }
+        if cursor + 1 < span.oldest {
+            return Err(StoreError::Behind { cursor, oldest: span.oldest });
+        }
+        self.cursor = cursor;
+        self.footing = Footing::Firm;
+        self.status.reached(cursor);
+        Ok(())
+    }
+
+    /// Applies one window, if there is one. After an error the next step starts over from the sink's cursor.
+    pub fn step(&mut self) -> Result<Progress, StoreError> {
+        let progress = self.settle().and_then(|()| self.apply_window());
+        match &progress {
+            Ok(_) => self.status.went_well(),
+            Err(error) => {
+                self.footing = Footing::Lost;
+                self.status.failed(error);
+            }
+        }
+        progress
+    }
+
+    /// Steps until `stop` is set, then until all is applied or a bound is reached. To have it look at `stop` at once,
+    /// unpark its thread. Comes back with an error only when that one is final.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), StoreError> {
+        let mut retry = Retry::new(&self.settings);
+        while !stop.load(Ordering::Acquire) {
+            match self.step() {
+                Ok(progress) => {
+                    retry.succeeded();
+                    if !matches!(progress, Progress::Applied { caught_up: false, .. }) {
+                        thread::park_timeout(Duration::from_millis(self.settings.linger_ms));
+                    }
+                }
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => thread::park_timeout(retry.failed(&error)),
+            }
+        }
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), StoreError> {
+        for _ in 0..self.settings.drain_windows_max {
+            match self.step() {
+                Ok(Progress::Applied { caught_up: false, .. }) => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, applied_epoch = self.cursor, "the store is left behind the journal");
+                    return Ok(());
+                }
+            }
+        }
+        tracing::info!(
+            applied_epoch = self.cursor,
+            "the store is left behind the journal: it goes on at the next start"
+        );
+        Ok(())
+    }
+
+    fn apply_window(&mut self) -> Result<Progress, StoreError> {
+        let mut window = Window::starting_after(self.cursor);
+        let caught_up = self.gather(&mut window)?;
+        if window.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let rows = self.sink.apply(&window)?;
+        self.cursor = window.through();
+        self.status.applied(self.cursor, rows);
+        Ok(Progress::Applied { through: self.cursor, rows, caught_up })
+    }
+
+    /// Fills the window; true when the feed had no more.
+    fn gather(&mut self, window: &mut Window) -> Result<bool, StoreError> {
+        let WriteBehindSettings { window_events_max, window_bytes_max, .. } = self.settings;
+        while window.events() < window_events_max && window.payload_bytes() < window_bytes_max {
+            let Some(epoch) = self.feed.next(&mut self.payload)? else { return Ok(true) };
+            let expected = window.through() + 1;
+            if epoch != expected {
+                return Err(StoreError::Gap { expected, found: epoch });
+            }
+            window.fold(epoch, &self.payload).map_err(|source| StoreError::Batch { epoch, source })?;
+        }
+        Ok(false)
+    }
+}
+
+/// How long to wait after an error, and which errors to log. Counts the waits instead of reading a clock.
+struct Retry {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+    waited_since_warning: Option<Duration>,
+}
+
+impl Retry {
+    fn new(settings: &WriteBehindSettings) -> Self {
+        let first = Duration::from_millis(settings.retry_ms_min);
+        let longest = Duration::from_millis(settings.retry_ms_max);
+        Self { first, longest, next: first, waited_since_warning: None }
+    }
+
+    fn succeeded(&mut self) {
+        self.next = self.first;
+        if self.waited_since_warning.take().is_some() {
+            tracing::info!("the store is back");
+        }
+    }
+
+    /// The wait before the next try.
+    fn failed(&mut self, error: &StoreError) -> Duration {
+        let wait = self.next.min(self.longest);
+        self.next = wait * 2;
+        let waited = self.waited_since_warning.map(|waited| waited + wait);
+        self.waited_since_warning = match waited {
+            Some(waited) if waited < WARNING_INTERVAL => Some(waited),
+            _ => {
+                tracing::warn!(%error, "the store cannot be written; the journal keeps everything until it can");
+                Some(Duration::ZERO)
+            }
+        };
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_to_a_limit_and_start_over_after_a_success() {
+        let settings = WriteBehindSettings { retry_ms_min: 50, retry_ms_max: 180, ..Default::default() };
+        let error = StoreError::Gap { expected: 2, found: 1 };
+        let mut retry = Retry::new(&settings);
+        let waits: Vec<_> = (0..4).map(|_| retry.failed(&error).as_millis()).collect();
+        assert_eq!(waits, [50, 100, 180, 180]);
+        retry.succeeded();
+        assert_eq!(retry.failed(&error).as_millis(), 50);
+    }
+}
