@@ -28,12 +28,14 @@ use doorbuster::{
     },
 };
 use naive::{Adjusted, Model, Request, Ticked};
-use proptest::test_runner::{Config, TestRunner};
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, TestRunner},
+};
 use support::{ask, house::House};
 
 const DEFAULT_COMMANDS: u64 = 200_000;
 const SEQUENCE_MOST: usize = 400;
-const SEQUENCES_AT_ONCE: u32 = 32;
 
 /// Short enough that reservations and keys are forgotten within a sequence.
 const RETENTION_MILLIS: u64 = 90_000;
@@ -139,11 +141,13 @@ impl Tally {
 fn run_commands(wanted: u64) -> Tally {
     let tally = Mutex::new(Tally::default());
     let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = Config { cases: SEQUENCES_AT_ONCE, failure_persistence: None, max_shrink_iters: 3_000, max_shrink_time: 20_000, ..Config::default() };
+    let config =
+        Config { failure_persistence: None, max_shrink_iters: 20_000, max_shrink_time: 60_000, ..Config::default() };
     let mut runner = TestRunner::new(config);
+    let sequences = (proptest::sample::select(&SHARDS[..]), commands::commands(SEQUENCE_MOST));
     while lock().commands < wanted {
-        let sequences = (proptest::sample::select(&SHARDS[..]), commands::commands(SEQUENCE_MOST));
-        let outcome = runner.run(&sequences, |(shards, commands)| {
+        let sequence = sequences.new_tree(&mut runner).expect("nothing is filtered");
+        let outcome = runner.run_one(sequence, |(shards, commands)| {
             let mut world = World::new(shards);
             for command in &commands {
                 world.run(command);
@@ -165,15 +169,14 @@ struct World {
     /// The model as of the last commit, and the service's digest then.
     durable: (Model, u64),
     /// Every reservation ever made, also those that a crash undid.
-    made: Vec<ReservationId>,
+    made: Vec<(ReservationId, Request)>,
     tally: Tally,
 }
 
 impl World {
     fn new(shards: usize) -> Self {
         let limits = Limits { stock_max: STOCK_MAX, extensions_max: EXTENSIONS_MAX, ..Limits::default() };
-        let house =
-            House::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
+        let house = House::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
         let model = Model::new(RETENTION_MILLIS, STOCK_MAX, EXTENSIONS_MAX);
         let durable = (model.clone(), house.engine.digest());
         let mut world = Self { house, model, durable, made: Vec::new(), tally: Tally::default() };
@@ -205,7 +208,13 @@ impl World {
             Command::Adjust { sale, sku, delta, key, reference } => {
                 self.adjust(*sale, SKUS[*sku], *delta, key.map(|key| KEYS[key]), reference.map(|at| REFERENCES[at]));
             }
-            Command::Reserve(reserve) => self.reserve(reserve),
+            Command::Reserve(reserve) => self.reserve(&request(reserve)),
+            Command::Repeat { ago } => {
+                let latest = self.made.len().checked_sub(1);
+                if let Some((_, asked)) = latest.map(|latest| &self.made[latest - ago % (latest + 1)]) {
+                    self.reserve(&asked.clone());
+                }
+            }
             Command::Confirm { ago, reference } => {
                 let reference = reference.map(|at| REFERENCES[at]);
                 self.change(
@@ -231,6 +240,13 @@ impl World {
             ),
             Command::Tick => self.tick(),
             Command::Wait { millis } => self.house.wait_millis(*millis),
+            Command::WaitForEnd { ago, offset } => {
+                let position = self.made.len().checked_sub(1).map(|latest| latest - ago % (latest + 1));
+                if let Some(known) = position.and_then(|position| self.model.reservations.get(&position)) {
+                    let end = Timestamp::from_millis(known.expires_at.millis().saturating_add_signed(*offset));
+                    self.house.now = self.house.now.max(end);
+                }
+            }
             Command::Commit => self.commit(),
             Command::Restart { shards, gracefully } => {
                 self.tally.note("restart");
@@ -318,34 +334,18 @@ impl World {
         self.assert_pending(&answer, matches!(expected, Ok(Adjusted { replayed: false, .. })));
         let shown = answer.value.map(|adjustment| {
             let made = adjustment.made;
-            assert_eq!((made.delta, made.reason.as_deref(), made.reference.as_deref()), (
-                asked.delta,
-                asked.reason,
-                asked.reference
-            ));
+            assert_eq!(
+                (made.delta, made.reason.as_deref(), made.reference.as_deref()),
+                (asked.delta, asked.reason, asked.reference)
+            );
             Adjusted { at: made.at, stock: made.stock, available: made.available, replayed: adjustment.replayed }
         });
         assert_eq!(shown.map_err(without_details), expected);
     }
 
-    fn reserve(&mut self, reserve: &commands::Reserve) {
-        let mut lines: Vec<(&'static str, u32)> = Vec::new();
-        for &(sku, units) in &reserve.lines {
-            match lines.iter_mut().find(|line| line.0 == SKUS[sku]) {
-                Some(line) => line.1 += units,
-                None => lines.push((SKUS[sku], units)),
-            }
-        }
-        let request = Request {
-            sale: SALES[reserve.sale],
-            customer: CUSTOMERS[reserve.customer],
-            lines,
-            hold_seconds: reserve.hold_seconds,
-            reference: reserve.reference.map(|at| REFERENCES[at]),
-            key: reserve.key.map(|key| KEYS[key]),
-        };
+    fn reserve(&mut self, request: &Request) {
         let (now, entropy, position) = (self.house.now, self.house.draw(), self.made.len());
-        let expected = self.model.reserve(now, &request, position, entropy);
+        let expected = self.model.reserve(now, request, position, entropy);
         let answer = self.house.engine.reserve(now, &request.command(), entropy);
         let is_new = matches!(expected, Ok((first, _)) if first == position);
         match &expected {
@@ -357,7 +357,8 @@ impl World {
         let shown = answer.value.map(|made| (made.replayed, made.reservation));
         assert_eq!(shown, expected.map(|(_, reservation)| (!is_new, reservation)), "{request:?}");
         if is_new {
-            self.made.push(ReservationId::new(now, Bucket::of(request.customer), entropy));
+            let id = ReservationId::new(now, Bucket::of(request.customer), entropy);
+            self.made.push((id, request.clone()));
         }
     }
 
@@ -371,7 +372,7 @@ impl World {
         let position = newest - ago % (newest + 1);
         let expected = expect(&mut self.model, self.house.now, position);
         self.tally.note_result(&expected);
-        let answer = change(&self.house, self.made[position]);
+        let answer = change(&self.house, self.made[position].0);
         self.assert_pending(&answer, self.model.uncommitted.contains(&position));
         assert_eq!(answer.value, expected, "reservation {position}");
     }
@@ -379,7 +380,7 @@ impl World {
     fn tick(&mut self) {
         let expected = self.model.tick(self.house.now);
         let tick = self.house.tick();
-        assert_eq!(Ticked { turned: tick.turned, lag_millis: tick.lag_millis }, expected);
+        assert_eq!(Ticked { expired: tick.expired, turned: tick.turned, lag_millis: tick.lag_millis }, expected);
     }
 
     /// An answer that shows what is not on disk yet must wait for it.
@@ -480,7 +481,7 @@ impl World {
     }
 
     fn compare_reservations(&mut self) {
-        for (position, &id) in self.made.iter().enumerate() {
+        for (position, &(id, _)) in self.made.iter().enumerate() {
             // To look at a hold that is overdue would expire it: the commands do that.
             if self.model.is_settled(self.house.now, position) {
                 let answer = self.house.engine.look(self.house.now, id);
@@ -506,6 +507,24 @@ impl World {
             let refused = self.house.reserve(&ask::reserve(sale_id, customer, &[(sku, units as u32)]));
             assert_eq!(refused, Err(Refusal::CustomerLimitExceeded { sku: sku.into(), limit, already }));
         }
+    }
+}
+
+fn request(reserve: &commands::Reserve) -> Request {
+    let mut lines: Vec<(&'static str, u32)> = Vec::new();
+    for &(sku, units) in &reserve.lines {
+        match lines.iter_mut().find(|line| line.0 == SKUS[sku]) {
+            Some(line) => line.1 += units,
+            None => lines.push((SKUS[sku], units)),
+        }
+    }
+    Request {
+        sale: SALES[reserve.sale],
+        customer: CUSTOMERS[reserve.customer],
+        lines,
+        hold_seconds: reserve.hold_seconds,
+        reference: reserve.reference.map(|at| REFERENCES[at]),
+        key: reserve.key.map(|key| KEYS[key]),
     }
 }
 

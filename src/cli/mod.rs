@@ -15,7 +15,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use self::exit::ExitCode;
 use crate::config::{Flag, Loaded, Sources};
@@ -74,10 +74,10 @@ struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct DemoOptions {
     /// Shoppers that want one unit each.
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub shoppers: u32,
     /// Units on sale.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub units: u32,
 }
 
@@ -94,8 +94,8 @@ pub struct InspectOptions {
 /// Does what the process's arguments say.
 pub fn run() -> std::process::ExitCode {
     let code = match Cli::parse().command {
-        Command::Serve(settings) => with_config(settings, |loaded| serve::run(loaded.config).into()),
-        Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options).into()),
+        Command::Serve(settings) => with_config(settings, |loaded| serve::run(loaded.config)),
+        Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
@@ -167,12 +167,16 @@ mod tests {
 
     #[test]
     fn options_become_settings() {
-        let cli = Cli::try_parse_from(["doorbuster", "serve", "--config", "x.toml", "--listen", "127.0.0.1:1"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["doorbuster", "serve", "--config", "x.toml", "--listen", "127.0.0.1:1"]).unwrap();
         let Command::Serve(settings) = cli.command else { panic!("serve was asked for") };
         let sources = settings.sources();
         assert_eq!(sources.file, Some("x.toml".into()));
         let [flag] = sources.flags.as_slice() else { panic!("one option was given") };
-        assert_eq!((flag.name, flag.section, flag.key, flag.value.as_str()), ("--listen", "server", "listen", "127.0.0.1:1"));
+        assert_eq!(
+            (flag.name, flag.section, flag.key, flag.value.as_str()),
+            ("--listen", "server", "listen", "127.0.0.1:1")
+        );
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(super) const fn integer(least: u64, most: u64) -> Allowed {
     Allowed::Integer { least, most }
 }
 
-const POSTGRES: &str = "this build writes to SQLite only and cannot use PostgreSQL yet: leave it empty for store.db in the \
-                        data directory, or use sqlite://path";
+const POSTGRES: &str = "this build writes to SQLite only and cannot use PostgreSQL yet: leave it empty for store.db in \
+                        the data directory, or use sqlite://path";
 
 impl Allowed {
     /// What is allowed instead, where the value is not.
@@ -54,7 +54,8 @@ impl Allowed {
     pub fn read(self, text: &str) -> Value {
         match self {
             Self::Integer { .. } => match text.trim().replace('_', "").parse::<i128>() {
-                Ok(number) => Value::from(number),
+                // As a file's integers come: fields are deserialized from 64 bits, not from 128.
+                Ok(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
                 Err(_) => Value::from(text),
             },
             _ => Value::from(text),
@@ -160,12 +161,28 @@ mod tests {
     #[test]
     fn each_kind_takes_what_it_says() {
         for (allowed, good, bad) in [
-            (integer(1, 10), vec![Value::from(1), Value::from(10_u64)], vec![Value::from(0), Value::from(-1), Value::from("5"), Value::from(5.0)]),
-            (Allowed::Address, vec![Value::from("127.0.0.1:0"), Value::from("[::1]:80")], vec![Value::from("localhost:80"), Value::from("127.0.0.1"), Value::from(80)]),
+            (
+                integer(1, 10),
+                vec![Value::from(1), Value::from(10_u64)],
+                vec![Value::from(0), Value::from(-1), Value::from("5"), Value::from(5.0)],
+            ),
+            (
+                Allowed::Address,
+                vec![Value::from("127.0.0.1:0"), Value::from("[::1]:80")],
+                vec![Value::from("localhost:80"), Value::from("127.0.0.1"), Value::from(80)],
+            ),
             (Allowed::OneOf(&["a", "b"]), vec![Value::from("a")], vec![Value::from("A"), Value::from("")]),
             (Allowed::Directory, vec![Value::from("."), Value::from("/x y")], vec![Value::from(""), Value::from(true)]),
-            (Allowed::LogFilter, vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")], vec![Value::from(""), Value::from("x=y=z")]),
-            (Allowed::StoreUrl, vec![Value::from(""), Value::from("sqlite:///var/x.db")], vec![Value::from("sqlite://"), Value::from("mysql://x"), Value::from("store.db")]),
+            (
+                Allowed::LogFilter,
+                vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")],
+                vec![Value::from(""), Value::from("x=y=z")],
+            ),
+            (
+                Allowed::StoreUrl,
+                vec![Value::from(""), Value::from("sqlite:///var/x.db")],
+                vec![Value::from("sqlite://"), Value::from("mysql://x"), Value::from("store.db")],
+            ),
         ] {
             good.iter().for_each(|value| assert_eq!(allowed.judge(value), Ok(()), "{value:?}"));
             bad.iter().for_each(|value| assert!(allowed.judge(value).is_err(), "{value:?}"));

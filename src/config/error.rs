@@ -28,14 +28,12 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is not valid TOML: {message}", path.display())]
     Syntax { path: PathBuf, message: String },
-    #[error("{key} in {origin} is unknown: there is no such {what}{}", did_you_mean(.suggestion))]
-    Unknown {
-        key: String,
-        origin: Origin,
-        /// "section", "key" or "setting".
-        what: &'static str,
-        suggestion: Option<String>,
-    },
+    #[error("[{section}] in {origin} is unknown: there is no such section{}", did_you_mean(.suggestion))]
+    UnknownSection { section: String, origin: Origin, suggestion: Option<String> },
+    #[error("{key} in {origin} is unknown: there is no such key{}", did_you_mean(.suggestion))]
+    UnknownKey { key: String, origin: Origin, suggestion: Option<String> },
+    #[error("environment variable {name} is unknown: no key is set by it{}", did_you_mean(.suggestion))]
+    UnknownVariable { name: String, suggestion: Option<String> },
     #[error("environment variable {name} is not UTF-8")]
     NotText { name: String },
     #[error("{key} = {value} from {}: {allowed}", origin_of(.origin))]

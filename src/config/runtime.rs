@@ -14,8 +14,8 @@ use crate::{
 /// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
 const SHARDS_PER_CORE: usize = 4;
 
-/// What all lanes together may gather: a batch is one frame, and half of one is left for what no limit holds back, such as
-/// expiries and sale documents.
+/// What all lanes together may gather: a batch is one frame, and half of one is left for what no limit holds back,
+/// such as expiries and sale documents.
 const LANES_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
 
 impl Config {
@@ -81,9 +81,17 @@ impl Journal {
 
 impl Store {
     pub fn write_behind_settings(&self) -> WriteBehindSettings {
-        let Self { window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max, .. } =
-            *self;
-        WriteBehindSettings { window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max }
+        let Self {
+            window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max, ..
+        } = *self;
+        WriteBehindSettings {
+            window_events_max,
+            window_bytes_max,
+            linger_ms,
+            retry_ms_min,
+            retry_ms_max,
+            drain_windows_max,
+        }
     }
 }
 
@@ -117,8 +125,9 @@ mod tests {
     fn defaults_are_those_of_the_layers() {
         let config = Config::default();
         let settings = engine::Settings::default();
-        let made = Config { engine: super::super::Engine { shards: settings.shards, ..config.engine.clone() }, ..config }
-            .engine_settings(settings.hash_seed);
+        let made =
+            Config { engine: super::super::Engine { shards: settings.shards, ..config.engine.clone() }, ..config }
+                .engine_settings(settings.hash_seed);
         assert_eq!(format!("{made:?}"), format!("{settings:?}"));
         assert_eq!(Store::default().write_behind_settings(), WriteBehindSettings::default());
     }

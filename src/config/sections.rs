@@ -47,7 +47,8 @@ pub trait Section: Serialize {
 
     /// Everything that is wrong with the section; empty when it may be used.
     fn check(&self) -> Vec<Wrong> {
-        let values = Value::serialize(self).expect("a section is plain data").into_dict().expect("a section is a struct");
+        let values =
+            Value::serialize(self).expect("a section is plain data").into_dict().expect("a section is a struct");
         let judged = Self::KEYS.iter().filter_map(|key| {
             let value = &values[key.name];
             let refused = key.allowed.judge(value).err()?;
@@ -60,6 +61,10 @@ pub trait Section: Serialize {
         wrong
     }
 }
+
+const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080: no keys can be configured yet, so \
+                             whoever reaches this address could reserve and change stock. To serve other machines put \
+                             a proxy that authenticates in front, on the same host";
 
 /// Where the service listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,19 +88,13 @@ impl Default for Server {
 
 impl Section for Server {
     const NAME: &'static str = "server";
-    const KEYS: &'static [Key] = &[
-        key("listen", Allowed::Address),
-        key("ops_listen", Allowed::Address),
-        key("workers", integer(0, 1024)),
-    ];
+    const KEYS: &'static [Key] =
+        &[key("listen", Allowed::Address), key("ops_listen", Allowed::Address), key("workers", integer(0, 1024))];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {
         let Self { listen, ops_listen, .. } = self;
         if !listen.ip().is_loopback() {
-            let allowed = "must be a loopback address such as 127.0.0.1:8080: no keys can be configured yet, so whoever \
-                           reaches this address could reserve and change stock. To serve other machines put a proxy that \
-                           authenticates in front, on the same host";
-            wrong.push(Wrong::new("server.listen", format!("\"{listen}\""), allowed));
+            wrong.push(Wrong::new("server.listen", format!("\"{listen}\""), LOOPBACK_ONLY));
         }
         // Port 0 asks the system for any free one, so two of those never meet.
         if listen.port() == ops_listen.port() && listen.port() != 0 && overlap(listen, ops_listen) {
@@ -410,8 +409,7 @@ impl Default for Log {
 
 impl Section for Log {
     const NAME: &'static str = "log";
-    const KEYS: &'static [Key] =
-        &[key("level", Allowed::LogFilter), key("format", Allowed::OneOf(&["text", "json"]))];
+    const KEYS: &'static [Key] = &[key("level", Allowed::LogFilter), key("format", Allowed::OneOf(&["text", "json"]))];
 }
 
 const KIB: u64 = 1 << 10;

@@ -1,7 +1,7 @@
 //! Where values come from, and how the sources become one configuration.
 //!
-//! Each source is judged by itself before it is laid over the ones below, so a bad value is told even where a better one
-//! hides it. The environment is an argument, so that tests need no process-wide state.
+//! Each source is judged by itself before it is laid over the ones below, so a bad value is told even where a better
+//! one hides it. The environment is an argument, so that tests need no process-wide state.
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
 
@@ -105,17 +105,13 @@ impl Sources {
             if is_service_link(name, value) {
                 continue;
             }
-            let origin = Origin::Variable(name.to_owned());
             match all_keys().find(|(section, key)| variable(section, key.name) == name) {
-                Some((section, key)) => layer.take(section, key, key.allowed.read(value), origin),
+                Some((section, key)) => {
+                    layer.take(section, key, key.allowed.read(value), Origin::Variable(name.to_owned()));
+                }
                 None => {
                     let suggestion = closest(name, all_keys().map(|(section, key)| variable(section, key.name)));
-                    layer.errors.push(ConfigError::Unknown {
-                        key: name.to_owned(),
-                        origin,
-                        what: "setting",
-                        suggestion,
-                    });
+                    layer.errors.push(ConfigError::UnknownVariable { name: name.to_owned(), suggestion });
                 }
             }
         }
@@ -138,7 +134,8 @@ impl Layer {
     fn take_section(&mut self, section: &str, values: Value, origin: &Origin) {
         let Some(&(name, keys)) = SECTIONS.iter().find(|(name, _)| *name == section) else {
             let suggestion = closest(section, SECTIONS.iter().map(|(name, _)| (*name).to_owned()));
-            self.unknown(format!("[{section}]"), origin, "section", suggestion);
+            let (section, origin) = (section.to_owned(), origin.clone());
+            self.errors.push(ConfigError::UnknownSection { section, origin, suggestion });
             return;
         };
         let Value::Dict(_, values) = values else {
@@ -152,11 +149,11 @@ impl Layer {
                 Some(key) => self.take(name, key, value, origin.clone()),
                 None => {
                     let dotted = |(section, key): (&str, &Key)| format!("{section}.{}", key.name);
-                    let full = format!("{name}.{written}");
+                    let key = format!("{name}.{written}");
                     // The right key in the wrong section is told before a similar key in the right one.
                     let elsewhere = all_keys().find(|(_, key)| key.name == written).map(dotted);
-                    let suggestion = elsewhere.or_else(|| closest(&full, all_keys().map(dotted)));
-                    self.unknown(full, origin, "key", suggestion);
+                    let suggestion = elsewhere.or_else(|| closest(&key, all_keys().map(dotted)));
+                    self.errors.push(ConfigError::UnknownKey { key, origin: origin.clone(), suggestion });
                 }
             }
         }
@@ -174,10 +171,6 @@ impl Layer {
             values.insert(key.name.to_owned(), value);
         }
         self.origins.insert(full, origin);
-    }
-
-    fn unknown(&mut self, key: String, origin: &Origin, what: &'static str, suggestion: Option<String>) {
-        self.errors.push(ConfigError::Unknown { key, origin: origin.clone(), what, suggestion });
     }
 }
 
@@ -199,12 +192,13 @@ fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
 }
 
 /// The environment variable that sets a key.
-pub(super) fn variable(section: &str, key: &str) -> String {
+fn variable(section: &str, key: &str) -> String {
     format!("{PREFIX}{section}{SEPARATOR}{key}").to_ascii_uppercase()
 }
 
 /// Whether the variable is one of those that Kubernetes gives every container for a Service whose name starts with
-/// `doorbuster`, such as `DOORBUSTER_SERVICE_HOST` and `DOORBUSTER_PORT_8080_TCP=tcp://10.0.0.1:8080`. Nobody set it for us.
+/// `doorbuster`, such as `DOORBUSTER_SERVICE_HOST` and `DOORBUSTER_PORT_8080_TCP=tcp://10.0.0.1:8080`. Nobody set it
+/// for us.
 fn is_service_link(name: &str, value: &str) -> bool {
     let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
     let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
@@ -241,7 +235,9 @@ mod tests {
 
     #[test]
     fn edits_count_letters() {
-        for (one, other, expected) in [("", "abc", 3), ("abc", "abc", 0), ("flsh_ms", "flush_ms", 1), ("kitten", "sitting", 3)] {
+        for (one, other, expected) in
+            [("", "abc", 3), ("abc", "abc", 0), ("flsh_ms", "flush_ms", 1), ("kitten", "sitting", 3)]
+        {
             assert_eq!(edits(one, other), expected, "{one} {other}");
         }
     }

@@ -77,7 +77,7 @@ impl Engine {
             let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &cell.lane));
         }
-        let plan = match judged.map_or_else(judge, Ok).and_then(|plan| self.refuse_if_full(&cell).map(|()| plan)) {
+        let plan = match judged.map_or_else(judge, Ok).and_then(|plan| self.refuse_if_full(&cell, asked.customer).map(|()| plan)) {
             Ok(plan) => plan,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
@@ -152,7 +152,7 @@ impl Engine {
         if short.is_empty() { Ok(()) } else { Err(Refusal::Short(short)) }
     }
 
-    fn refuse_if_full(&self, cell: &Cell) -> Result<(), Refusal> {
+    fn refuse_if_full(&self, cell: &Cell, customer: &str) -> Result<(), Refusal> {
         let Settings { reservations_max, customers_max, lane_bytes_max, .. } = &self.settings;
         if cell.lane.bytes.len() >= *lane_bytes_max {
             return Err(Refusal::Full("journal.lane_bytes_max"));
@@ -163,7 +163,10 @@ impl Engine {
         if cell.shard.reservations() as u64 >= share(*reservations_max) && self.reservations() >= *reservations_max {
             return Err(Refusal::Full("limits.reservations_max"));
         }
-        if cell.shard.customers() as u64 >= share(*customers_max) && self.customers() >= *customers_max {
+        if cell.shard.customers() as u64 >= share(*customers_max)
+            && self.customers() >= *customers_max
+            && !cell.shard.knows(customer)
+        {
             return Err(Refusal::Full("limits.customers_max"));
         }
         Ok(())

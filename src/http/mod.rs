@@ -9,6 +9,7 @@ mod ops;
 pub mod problem;
 mod router;
 mod server;
+mod timed;
 mod waiters;
 pub mod wire;
 mod worker;

@@ -2,18 +2,18 @@
 //!
 //! Invariant: every problem that is answered stands in `PROBLEMS`, with its status and the page its `type` leads to.
 
-use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::{Body, wire};
 use crate::sale::{
     catalogue::Catalogue,
     outcome::{Refusal, Reservation, Shortage},
     settings::Invalid,
+    time::Timestamp,
 };
 
 /// What stands in the contract of one problem.
@@ -141,20 +141,21 @@ impl Problem {
     }
 
     pub fn respond(&self, detail: impl Into<String>) -> Response<Body> {
-        self.respond_with(detail, Map::new())
+        self.respond_with(detail, Members::None {})
     }
 
-    /// The answer, with members beyond the standard ones.
-    pub fn respond_with(&self, detail: impl Into<String>, members: Map<String, Value>) -> Response<Body> {
-        let mut document = Map::new();
-        document.insert("type".into(), self.path().into());
-        document.insert("title".into(), self.title.into());
-        document.insert("status".into(), self.status.into());
-        document.insert("code".into(), self.code.into());
-        document.insert("detail".into(), detail.into().into());
-        document.extend(members);
-        let body = serde_json::to_vec(&document).expect("plain JSON");
-        let mut response = Response::new(Body::from(Bytes::from(body)));
+    fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> Response<Body> {
+        let document = Document {
+            kind: &self.path(),
+            title: self.title,
+            status: self.status,
+            code: self.code,
+            detail: detail.into(),
+            members,
+        };
+        let mut body = Vec::with_capacity(320);
+        serde_json::to_writer(&mut body, &document).expect("problems are plain JSON");
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -163,6 +164,37 @@ impl Problem {
         }
         response
     }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: String,
+    #[serde(flatten)]
+    members: Members<'a>,
+}
+
+/// Members beyond the standard ones, as the contract names them for each problem.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Members<'a> {
+    None {},
+    Errors { errors: &'a [Invalid] },
+    Lines { lines: Vec<Line<'a>> },
+    Limit { sku: &'a str, limit: u32, already: u64 },
+    OpensAt { opens_at: Timestamp },
+    Reservation { reservation: wire::ReservationBody<'a> },
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    sku: &'a str,
+    requested: u64,
+    available: u64,
 }
 
 pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
@@ -177,7 +209,7 @@ pub fn invalid(errors: &[Invalid]) -> Response<Body> {
         [only] => format!("{}: {}", only.pointer, only.detail),
         _ => format!("{} members are wrong; see errors", errors.len()),
     };
-    INVALID_REQUEST.respond_with(detail, members(json!({ "errors": errors })))
+    INVALID_REQUEST.respond_with(detail, Members::Errors { errors })
 }
 
 /// The answer to a refusal: the one place where outcomes become status codes.
@@ -190,10 +222,10 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
         Refusal::Short(lines) => short(lines),
         Refusal::CustomerLimitExceeded { sku, limit, already } => CUSTOMER_LIMIT_EXCEEDED.respond_with(
             format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}"),
-            members(json!({ "sku": sku.as_str(), "limit": limit, "already": already })),
+            Members::Limit { sku, limit: *limit, already: *already },
         ),
         Refusal::SaleNotStarted { opens_at } => SALE_NOT_STARTED
-            .respond_with(format!("the sale opens at {opens_at}"), members(json!({ "opens_at": opens_at }))),
+            .respond_with(format!("the sale opens at {opens_at}"), Members::OpensAt { opens_at: *opens_at }),
         Refusal::SaleEnded => SALE_ENDED.respond("the sale is closed"),
         Refusal::SalePaused => SALE_PAUSED.respond("the sale is paused"),
         Refusal::ReservationExpired(reservation) => ended(&RESERVATION_EXPIRED, "expired", reservation, catalogue),
@@ -201,7 +233,7 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
         Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, catalogue),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
             format!("the hold was extended {} times", reservation.extensions),
-            members(json!({ "reservation": wire::ReservationBody::new(reservation, catalogue) })),
+            Members::Reservation { reservation: wire::ReservationBody::new(reservation, catalogue) },
         ),
         Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
             .respond(format!("item {sku:?} began with {initial_stock} units; use an adjustment to change its stock")),
@@ -221,25 +253,17 @@ pub fn short(lines: &[Shortage]) -> Response<Body> {
 }
 
 pub fn short_as(problem: &Problem, lines: &[Shortage]) -> Response<Body> {
-    let told = lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
+    let told =
+        lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
     let detail = told.collect::<Vec<_>>().join("; ");
-    let lines = lines.iter().map(
-        |line| json!({ "sku": line.sku.as_str(), "requested": line.requested, "available": line.available }),
-    );
-    problem.respond_with(detail, members(json!({ "lines": lines.collect::<Vec<_>>() })))
+    let lines = lines.iter().map(|line| Line { sku: &line.sku, requested: line.requested, available: line.available });
+    problem.respond_with(detail, Members::Lines { lines: lines.collect() })
 }
 
 fn ended(problem: &Problem, how: &str, reservation: &Reservation, catalogue: &Catalogue) -> Response<Body> {
     let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
     let body = wire::ReservationBody::new(reservation, catalogue);
-    problem.respond_with(format!("the reservation {how}{at}"), members(json!({ "reservation": body })))
-}
-
-fn members(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(members) => members,
-        _ => unreachable!("members are an object"),
-    }
+    problem.respond_with(format!("the reservation {how}{at}"), Members::Reservation { reservation: body })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::{rt::Executor, service::service_fn};
+use hyper::{Request, body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
@@ -23,7 +23,10 @@ use hyper_util::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpStream, sync::watch, task::LocalSet};
 
-use super::worker::{Limits, Service, Worker};
+use super::{
+    timed::{Activity, Timed},
+    worker::{Limits, Service, Worker},
+};
 
 /// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
 /// overflow costs clients whole seconds of retransmission.
@@ -144,8 +147,18 @@ async fn serve(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
     // Answers are small and complete: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let builder = builder(worker.limits());
-    let service = service_fn(move |request| worker.clone().handle(request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let activity = Activity::new(worker.limits().idle_time, worker.limits().header_read_time);
+    let socket = Timed::new(TokioIo::new(stream), activity.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let in_flight = activity.begin(request.version());
+        let worker = worker.clone();
+        async move {
+            let answer = worker.handle(request).await;
+            drop(in_flight);
+            answer
+        }
+    });
+    let connection = builder.serve_connection(socket, service);
     // How a client goes away is its own business.
     let _ = watcher.watch(connection).await;
 }
@@ -155,7 +168,8 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_time)
+        // The socket has a patience of its own, which tells a slow head from an idle connection.
+        .header_read_timeout(None)
         // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
         .max_buf_size((limits.header_bytes_max * 8).max(64 << 10))
         .pipeline_flush(true);

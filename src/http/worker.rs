@@ -53,6 +53,7 @@ pub struct Limits {
     pub path_bytes_max: usize,
     pub connections_max: usize,
     pub header_read_time: Duration,
+    pub idle_time: Duration,
     pub body_read_time: Duration,
     pub drain_time: Duration,
     pub sales_page_max: usize,

@@ -318,12 +318,19 @@ impl Shard {
         Some((slot, fingerprint))
     }
 
+    /// Whether anything of the customer is in memory.
+    pub fn knows(&self, customer: &str) -> bool {
+        self.find_customer(customer).is_some()
+    }
+
     /// Units of the item that the customer holds or has confirmed.
     pub(super) fn units_of(&self, customer: &str, item: ItemNumber) -> u64 {
-        let bucket = &self.buckets[Bucket::of(customer).index() / self.shards];
-        let hash = self.hasher.hash_one(customer);
-        let slot = bucket.by_name.find(hash, |&slot| self.customers[slot].name == customer);
-        slot.map_or(0, |&slot| self.customers[slot].units(item))
+        self.find_customer(customer).map_or(0, |slot| self.customers[slot].units(item))
+    }
+
+    fn find_customer(&self, name: &str) -> Option<u32> {
+        let bucket = &self.buckets[Bucket::of(name).index() / self.shards];
+        bucket.by_name.find(self.hasher.hash_one(name), |&slot| self.customers[slot].name == name).copied()
     }
 
     pub(super) fn quantities(&self, entry: &Entry) -> Quantities {

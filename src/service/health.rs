@@ -59,13 +59,14 @@ impl ServiceHealth {
         let durable = engine.durability().epoch();
         let applied_epoch = store.applied_epoch();
         let mut caught_up = caught_up.lock();
-        if applied_epoch >= durable {
+        let has_everything = applied_epoch >= durable;
+        if has_everything {
             *caught_up = monotonic();
         }
         Some(StoreLag {
             applied_epoch,
             epochs: durable.saturating_sub(applied_epoch),
-            seconds: caught_up.elapsed().as_secs_f64(),
+            seconds: if has_everything { 0.0 } else { caught_up.elapsed().as_secs_f64() },
             bytes: backlog.bytes(),
             backlog_full: engine.backlog_full(),
             rows_total: store.rows_total(),

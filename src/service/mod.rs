@@ -275,11 +275,21 @@ fn start_store(
     }
     let status = write_behind.status();
     let store = Stoppable::start("store", move |stop| {
+        yield_to_requests();
         if let Err(error) = write_behind.run(stop) {
             tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
         }
     })?;
     Ok((store, status))
+}
+
+/// Makes the calling thread take only what processor time the others leave: in a spike the store may lag, and requests
+/// may not.
+fn yield_to_requests() {
+    const NICEST: i32 = 19;
+    if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
+        tracing::warn!(%error, "a background thread runs at the priority of the others");
+    }
 }
 
 fn edge_limits(config: &Config) -> http::Limits {
@@ -296,6 +306,7 @@ fn edge_limits(config: &Config) -> http::Limits {
         path_bytes_max: limits.path_bytes_max,
         connections_max: limits.connections_max,
         header_read_time: Duration::from_secs(limits.header_read_seconds),
+        idle_time: Duration::from_secs(limits.idle_seconds),
         body_read_time: Duration::from_secs(limits.body_read_seconds),
         drain_time: Duration::from_secs(limits.drain_seconds),
         sales_page_max: limits.sales_page_max,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{StartError, Stoppable, backlog::Backlog};
+use super::{StartError, Stoppable, backlog::Backlog, yield_to_requests};
 use crate::{
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
@@ -30,6 +30,7 @@ pub fn start(
     let (engine, storage, bell, telemetry) = (engine.clone(), storage.clone(), bell.clone(), telemetry.clone());
     let (backlog, store, journal_bytes) = (backlog.clone(), store.clone(), config.snapshot.journal_bytes);
     Stoppable::start("snapshots", move |stop| {
+        yield_to_requests();
         let mut first_epoch = newest(&*storage);
         let mut appended_at_last = backlog.appended_total();
         while !stop.load(Ordering::Acquire) {

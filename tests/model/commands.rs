@@ -18,20 +18,55 @@ pub enum Command {
     Pause(usize),
     Resume(usize),
     Close(usize),
-    Adjust { sale: usize, sku: usize, delta: i64, key: Option<usize>, reference: Option<usize> },
+    Adjust {
+        sale: usize,
+        sku: usize,
+        delta: i64,
+        key: Option<usize>,
+        reference: Option<usize>,
+    },
     Reserve(Reserve),
+    /// The request of an earlier reservation once more, as a client that saw no answer sends it.
+    Repeat {
+        ago: usize,
+    },
     /// `ago`: which reservation, counted back from the latest.
-    Confirm { ago: usize, reference: Option<usize> },
-    Release { ago: usize },
-    Extend { ago: usize, seconds: u32 },
-    Look { ago: usize },
+    Confirm {
+        ago: usize,
+        reference: Option<usize>,
+    },
+    Release {
+        ago: usize,
+    },
+    Extend {
+        ago: usize,
+        seconds: u32,
+    },
+    Look {
+        ago: usize,
+    },
     Tick,
-    Wait { millis: u64 },
+    /// To the very end of a hold, or a millisecond before or after it, where that is still to come.
+    WaitForEnd {
+        ago: usize,
+        offset: i64,
+    },
+    Wait {
+        millis: u64,
+    },
     Commit,
-    Restart { shards: usize, gracefully: bool },
-    LosePower { seed: u64 },
+    Restart {
+        shards: usize,
+        gracefully: bool,
+    },
+    LosePower {
+        seed: u64,
+    },
     /// A snapshot with other commands after so many of its steps each.
-    Snapshot { meanwhile: Vec<(usize, Command)>, ending: Ending },
+    Snapshot {
+        meanwhile: Vec<(usize, Command)>,
+        ending: Ending,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -84,7 +119,7 @@ fn command() -> impl Strategy<Value = Command> {
     ];
     let restart = (prop::sample::select(&SHARDS[..]), any::<bool>());
     prop_oneof![
-        100 => plain_command(),
+        300 => plain_command(),
         2 => restart.prop_map(|(shards, gracefully)| Command::Restart { shards, gracefully }),
         1 => any::<u64>().prop_map(|seed| Command::LosePower { seed }),
         2 => (meanwhile, ending).prop_map(|(meanwhile, ending)| Command::Snapshot { meanwhile, ending }),
@@ -106,19 +141,21 @@ fn plain_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         3 => (sale(), document()).prop_map(|(sale, document)| Command::Put(sale, document)),
         1 => sale().prop_map(Command::Pause),
-        2 => sale().prop_map(Command::Resume),
-        // For good, hence seldom, and never the sale where most happens unless the sequence is short of luck.
+        4 => sale().prop_map(Command::Resume),
+        // For good, hence seldom, and never the sale where most happens.
         1 => (1..SALES.len()).prop_map(Command::Close),
         6 => adjust.prop_map(|(sale, sku, delta, key, reference)| Command::Adjust {
             sale, sku, delta: if delta == 0 { 20 } else { delta }, key, reference
         }),
         40 => reserve().prop_map(Command::Reserve),
+        8 => ago().prop_map(|ago| Command::Repeat { ago }),
         8 => (ago(), reference()).prop_map(|(ago, reference)| Command::Confirm { ago, reference }),
         12 => ago().prop_map(|ago| Command::Release { ago }),
         6 => (ago(), 1..60_u32).prop_map(|(ago, seconds)| Command::Extend { ago, seconds }),
         5 => ago().prop_map(|ago| Command::Look { ago }),
         12 => Just(Command::Tick),
         12 => wait.prop_map(|millis| Command::Wait { millis }),
+        4 => (ago(), -1..=1_i64).prop_map(|(ago, offset)| Command::WaitForEnd { ago, offset }),
         8 => Just(Command::Commit),
     ]
 }

@@ -46,9 +46,7 @@ impl Request {
             lines.sort_unstable();
             lines
         };
-        sorted(self) == sorted(other)
-            && self.hold_seconds == other.hold_seconds
-            && self.reference == other.reference
+        sorted(self) == sorted(other) && self.hold_seconds == other.hold_seconds && self.reference == other.reference
     }
 }
 
@@ -125,6 +123,7 @@ pub struct Adjusted {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ticked {
+    pub expired: usize,
     pub turned: usize,
     pub lag_millis: u64,
 }
@@ -311,7 +310,9 @@ impl Model {
         if let Some(known) = self.adjustments.iter().find(is_known) {
             let Adjustment { at, stock, available, .. } = *known;
             let same = known.request == request;
-            return same.then_some(Adjusted { at, stock, available, replayed: true }).ok_or(Refusal::IdempotencyKeyReused);
+            return same
+                .then_some(Adjusted { at, stock, available, replayed: true })
+                .ok_or(Refusal::IdempotencyKeyReused);
         }
         let available = self.counts(sale_id, asked.sku).available;
         let Some(available) = available.checked_add_signed(asked.delta) else {
@@ -395,9 +396,8 @@ impl Model {
     fn find_key(&self, request: &Request) -> Option<(usize, &Reservation)> {
         let same_scope = |known: &Request| known.sale == request.sale && known.customer == request.customer;
         let mut all = self.reservations.iter();
-        let found = all.find(|(_, known)| {
-            request.key.is_some() && known.request.key == request.key && same_scope(&known.request)
-        });
+        let found = all
+            .find(|(_, known)| request.key.is_some() && known.request.key == request.key && same_scope(&known.request));
         found.map(|(&position, known)| (position, known))
     }
 
@@ -528,6 +528,7 @@ impl Model {
             match known.ended_at {
                 None if has_passed(known.expires_at, EXPIRY_SPAN_MILLIS, now) => {
                     ticked.lag_millis = ticked.lag_millis.max(now.millis_since(known.expires_at));
+                    ticked.expired += 1;
                     self.end(now, position, State::Expired);
                 }
                 Some(at) if has_passed(at.plus_millis(self.retention_millis), RETIREMENT_SPAN_MILLIS, now) => {

@@ -21,9 +21,8 @@ pub const OPENING: Timestamp = Timestamp::from_millis(1_795_766_400_000);
 
 /// Customer names that fall on pairwise different shards, one for each of `shards`, in the shards' order.
 pub fn a_customer_on_each_of(shards: usize) -> Vec<String> {
-    let on_shard = |shard| {
-        (0..).map(|number| format!("customer-{number}")).find(|name| Bucket::of(name).shard(shards) == shard)
-    };
+    let on_shard =
+        |shard| (0..).map(|number| format!("customer-{number}")).find(|name| Bucket::of(name).shard(shards) == shard);
     (0..shards).map(|shard| on_shard(shard).expect("names do not run out")).collect()
 }
 

@@ -28,7 +28,7 @@ use super::{InspectOptions, complain, exit::ExitCode};
 use crate::{
     config::Config,
     engine::batch,
-    journal::{self, Epoch, RecoveryError, Scan, SnapshotError, Storage},
+    journal::{self, Epoch, RecoveryError, Scan, SnapshotError},
     sale::{
         codec::{Malformed, Reader},
         event::Event,
@@ -46,12 +46,7 @@ pub fn run(config: &Config, options: InspectOptions) -> anyhow::Result<ExitCode>
     Ok(code)
 }
 
-fn inspect(
-    data: &Path,
-    options: InspectOptions,
-    style: Style,
-    out: &mut dyn Write,
-) -> anyhow::Result<ExitCode> {
+fn inspect(data: &Path, options: InspectOptions, style: Style, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let directory = data.join(JOURNAL);
     let view = match View::open(&directory) {
         Ok(view) => view,
@@ -176,12 +171,7 @@ impl Inspection {
     }
 
     /// Reads all batches, tells their events where that is asked for, and judges the journal as a start would.
-    fn read_journal(
-        &mut self,
-        options: InspectOptions,
-        style: Style,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
+    fn read_journal(&mut self, options: InspectOptions, style: Style, out: &mut dyn Write) -> anyhow::Result<()> {
         let oldest = self.report.segments.iter().find_map(|segment| segment.first_epoch).unwrap_or(1);
         let (from, reaches) = match self.snapshot {
             // Segments from before the snapshot are there as long as the store needs them.
@@ -240,9 +230,7 @@ impl Inspection {
                 DamageFacts { file: Some(file), offset: Some(offset), message }
             }
             RecoveryError::MissingStart { file, .. } => DamageFacts { file: Some(file), offset: Some(0), message },
-            RecoveryError::MissingSegment { missing, .. } => {
-                DamageFacts { file: Some(missing), offset: None, message }
-            }
+            RecoveryError::MissingSegment { missing, .. } => DamageFacts { file: Some(missing), offset: None, message },
             RecoveryError::Refused { .. } => DamageFacts::somewhere(message),
         };
         self.report.damage.push(damage);

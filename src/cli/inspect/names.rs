@@ -1,8 +1,8 @@
 //! What the numbers in events are called.
 //!
 //! A name once given never changes, so names may be learned from a snapshot and used for events before it. (A whole
-//! `Catalogue` is no help here: it insists on taking each event once and in order, and a look at a journal must not fail where
-//! a start would.)
+//! `Catalogue` is no help here: it insists on taking each event once and in order, and a look at a journal must not
+//! fail where a start would.)
 
 use std::collections::HashMap;
 

@@ -159,7 +159,10 @@ impl Report {
         }
         if let Some(TornFacts { file, offset, bytes, found }) = torn {
             writeln!(out, "  torn        {bytes} bytes at {file}, byte {offset}: {found}")?;
-            writeln!(out, "              (the next start cuts them off, unless the service is writing them right now)")?;
+            writeln!(
+                out,
+                "              (the next start cuts them off, unless the service is writing them right now)"
+            )?;
         }
         if self.damage.is_empty() {
             writeln!(out, "  sound       nothing stands in the way of a start")?;
@@ -232,7 +235,8 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         for row in [&headings].into_iter().chain(&self.rows) {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-                let padded = if column < self.numbers { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
+                let padded =
+                    if column < self.numbers { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
                 line.push_str(&padded);
             }
             writeln!(out, "{}", line.trim_end())?;

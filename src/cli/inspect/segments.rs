@@ -1,5 +1,5 @@
-//! What each segment holds, as far as its frames can be read. Judges nothing: whether what follows the last good frame is a
-//! torn tail or damage is for `journal::scan` to say.
+//! What each segment holds, as far as its frames can be read. Judges nothing: whether what follows the last good
+//! frame is a torn tail or damage is for `journal::scan` to say.
 
 use std::io;
 

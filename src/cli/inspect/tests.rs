@@ -15,8 +15,9 @@ use super::*;
 use crate::{
     clock,
     engine::{self, Engine},
-    journal::{Committer, CommitterSettings, DirectoryStorage, StorageFile, Writer, WriterSettings, replay},
+    journal::{Committer, CommitterSettings, DirectoryStorage, Storage, StorageFile, Writer, WriterSettings, replay},
     sale::{
+        codec::Write as _,
         command::{AskedLine, Reserve},
         event::{Ended, Held, PricedLine, Quantity},
         ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
@@ -27,7 +28,8 @@ use crate::{
 
 const SEGMENT_BYTES: u64 = 4096;
 const DOCUMENT: &str = r#"{"id":"drop","name":"Drop of the day","opens_at":"2026-11-27T08:00:00Z",
-    "closes_at":"2026-11-27T09:00:00Z","hold_seconds":300,"items":[{"sku":"tv","initial_stock":10},{"sku":"mat","initial_stock":5}]}"#;
+    "closes_at":"2026-11-27T09:00:00Z","hold_seconds":300,
+    "items":[{"sku":"tv","initial_stock":10},{"sku":"mat","initial_stock":5}]}"#;
 const OPEN: Timestamp = Timestamp::from_millis(1_795_767_300_000);
 
 /// A data directory and what writes its journal.
@@ -151,8 +153,8 @@ fn events_are_lines_with_names() {
     let expected = [
         "1  catalogue   2026-11-27T08:15:00.000Z  sale_defined    sale=drop  name=\"Drop of the day\"".to_owned(),
         format!(
-            "2  shard 3     2026-11-27T08:15:00.000Z  held            reservation={}  sale=drop  customer=ann  lines=2*tv  \
-             expires_at=2026-11-27T08:20:00.000Z",
+            "2  shard 3     2026-11-27T08:15:00.000Z  held            reservation={}  sale=drop  customer=ann  \
+             lines=2*tv  expires_at=2026-11-27T08:20:00.000Z",
             id(0)
         ),
         format!(
@@ -232,11 +234,12 @@ fn a_missing_segment_is_damage() {
     assert_eq!(report["damage"][0]["file"], "journal-00000000000000000002.seg");
 }
 
-/// A service with one sale and one hold, and a snapshot of it; then the sale's name is used after the snapshot alone.
+/// A service with one sale and one hold, a snapshot of them, and another hold.
 fn with_snapshot() -> (Place, Arc<Engine>) {
     let place = Place::new();
     let engine = Arc::new(Engine::new(engine::Settings::default()));
-    let settings = CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: clock::monotonic };
+    let settings =
+        CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: clock::monotonic };
     let mut committer = Committer::new(engine.clone(), place.writer(), settings);
     let sale: SaleSettings = serde_json::from_str(DOCUMENT).unwrap();
     engine.put_sale(OPEN, &sale).value.unwrap();
@@ -262,6 +265,29 @@ fn a_snapshot_is_shown_with_what_it_holds() {
     assert_eq!(report["journal_events"]["held"], 2);
     let (text, _) = place.inspect(EVENTS);
     assert!(text.contains("lines=1*mat"), "{text}");
+}
+
+#[test]
+fn names_are_known_from_the_snapshot_alone() {
+    let (place, mut writer) = Place::with_holds(100);
+    let mut snapshot = journal::SnapshotWriter::begin(place.storage.clone(), 60).unwrap();
+    let items = vec![ItemNumber(0), ItemNumber(1)];
+    let mut events = Vec::new();
+    Event::SaleDefined { sale: SaleNumber(0), at: OPEN, items, settings: DOCUMENT.as_bytes() }.encode(&mut events);
+    let mut chunk = Vec::new();
+    chunk.u16(batch::CATALOGUE_LANE);
+    chunk.u64(60);
+    chunk.u32(0);
+    chunk.block(&events);
+    snapshot.chunk(&chunk).unwrap();
+    snapshot.finish(61).unwrap();
+    journal::prune(place.storage.as_ref(), 60).unwrap();
+    writer.seal().unwrap();
+    let (report, code) = place.json();
+    assert_eq!(code, ExitCode::Clean, "{report}");
+    assert!(report["journal_events"]["sale_defined"].is_null());
+    let (text, _) = place.inspect(EVENTS);
+    assert!(text.contains("sale=drop  customer=ann  lines=2*tv") && !text.contains('#'), "{text}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The files of a journal as they were at one moment, for reading only.
 //!
-//! The service may go on while somebody looks. Invariants: nothing is ever written, not even opened for writing; and what is
-//! seen is a prefix of what was written, so a batch under way looks like a torn tail and never like damage.
+//! The service may go on while somebody looks. Invariants: nothing is ever written, not even opened for writing; and
+//! what is seen is a prefix of what was written, so a batch under way looks like a torn tail and never like damage.
 //!
-//! How: all files are opened first, so that none goes away later. Then segments are measured newest first, each up to its
-//! last byte that is not zero, and nothing behind that is shown. Frames are written in order, so whatever stands before
-//! a byte that was seen had been written before it. The first segment with anything in it is the last to be measured: those
-//! before it are complete.
+//! How: all files are opened first, so that none goes away later. Then segments are measured newest first, each up to
+//! its last byte that is not zero, and nothing behind that is shown. Frames are written in order, so whatever stands
+//! before a byte that was seen had been written before it. The first segment with anything in it is the last to be
+//! measured: those before it are complete.
 
 use std::{
     collections::BTreeMap,

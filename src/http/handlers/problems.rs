@@ -4,7 +4,7 @@ use hyper::{
     Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Answered, json as respond};
 use crate::http::{
@@ -22,9 +22,17 @@ pub fn get(slug: &str, headers: &HeaderMap) -> Answered {
 
 fn document(problem: &Problem) -> Response<Body> {
     let Problem { code, status, title, meaning, remedy } = problem;
-    let document = json!({
-        "type": problem.path(), "code": code, "status": status, "title": title, "meaning": meaning, "remedy": remedy,
-    });
+    #[derive(Serialize)]
+    struct Document<'a> {
+        #[serde(rename = "type")]
+        kind: String,
+        title: &'a str,
+        status: u16,
+        code: &'a str,
+        meaning: &'a str,
+        remedy: &'a str,
+    }
+    let document = Document { kind: problem.path(), title, status: *status, code, meaning, remedy };
     respond(StatusCode::OK, &document)
 }
 

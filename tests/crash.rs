@@ -1,0 +1,16 @@
+//! The real binary under load, killed at moments it did not choose, and everything it ever answered held against it.
+//!
+//! `DOORBUSTER_CRASH_CYCLES` sets how often the main test kills; `DOORBUSTER_CRASH_SEED` repeats a run that failed, as far
+//! as timing lets it.
+
+mod served;
+#[path = "support/dice.rs"]
+mod dice;
+
+mod crash {
+    mod buffered;
+    mod cycles;
+    mod endings;
+    mod ledger;
+    mod load;
+}

@@ -1,0 +1,103 @@
+//! The contract's table of problems, and the check of every problem document that any test sees.
+
+use serde_json::Value;
+
+use super::{Answer, shapes};
+
+/// Code, status, and the members beyond `type`, `title`, `status`, `code` and `detail`.
+pub const TABLE: &[(&str, u16, &[&str])] = &[
+    ("invalid_request", 400, &["errors"]),
+    ("not_found", 404, &[]),
+    ("sale_not_found", 404, &[]),
+    ("item_not_found", 404, &[]),
+    ("reservation_not_found", 404, &[]),
+    ("method_not_allowed", 405, &[]),
+    ("not_acceptable", 406, &[]),
+    ("request_timeout", 408, &[]),
+    ("sold_out", 409, &["lines"]),
+    ("insufficient_stock", 409, &["lines"]),
+    ("customer_limit_exceeded", 409, &["already", "limit", "sku"]),
+    ("sale_not_started", 409, &["opens_at"]),
+    ("sale_ended", 409, &[]),
+    ("sale_paused", 409, &[]),
+    ("reservation_expired", 409, &["reservation"]),
+    ("already_confirmed", 409, &["reservation"]),
+    ("already_released", 409, &["reservation"]),
+    ("extension_limit_reached", 409, &["reservation"]),
+    ("initial_stock_immutable", 409, &[]),
+    ("length_required", 411, &[]),
+    ("content_too_large", 413, &[]),
+    ("uri_too_long", 414, &[]),
+    ("unsupported_media_type", 415, &[]),
+    ("idempotency_key_reused", 422, &[]),
+    ("request_header_fields_too_large", 431, &[]),
+    ("overloaded", 503, &[]),
+    ("backlog_full", 503, &[]),
+    ("draining", 503, &[]),
+    ("outcome_unknown", 503, &[]),
+];
+
+/// The path that a problem's `type` is.
+pub fn path(code: &str) -> String {
+    format!("/problems/{}", code.replace('_', "-"))
+}
+
+/// Fails unless the answer, which refuses something, is a problem of the contract in every part.
+#[track_caller]
+pub fn check(answer: &Answer) {
+    let told = || format!("{} {:?}", answer.status, String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", told());
+    let document = answer.json();
+    let code = document["code"].as_str().unwrap_or_else(|| panic!("no code in {}", told()));
+    let known = TABLE.iter().find(|(known, ..)| *known == code);
+    let &(_, status, members) = known.unwrap_or_else(|| panic!("{code} is not in the contract: {}", told()));
+    assert_eq!(answer.status, status, "{}", told());
+    assert_eq!(document["status"], status, "{}", told());
+    assert_eq!(document["type"], path(code), "{}", told());
+    for member in ["title", "detail"] {
+        assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "no {member} in {}", told());
+    }
+    let standard = ["code", "detail", "status", "title", "type"];
+    let mut expected: Vec<&str> = standard.iter().chain(members).copied().collect();
+    expected.sort_unstable();
+    assert_eq!(shapes::members(&document), expected, "{}", told());
+    members.iter().for_each(|member| check_member(code, member, &document[*member]));
+    if status == 503 {
+        let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
+        assert!(seconds.is_some_and(|seconds| seconds > 0), "503 says when to try again: {answer:?}");
+    }
+    assert_eq!(answer.header("allow").is_some(), status == 405, "{answer:?}");
+}
+
+#[track_caller]
+fn check_member(code: &str, member: &str, value: &Value) {
+    match member {
+        "errors" => {
+            let errors = value.as_array().filter(|errors| !errors.is_empty()).expect("errors are a list");
+            for error in errors {
+                assert_eq!(shapes::members(error), ["detail", "pointer"]);
+                let pointer = error["pointer"].as_str().expect("a pointer is text");
+                assert!(pointer.is_empty() || pointer.starts_with('/'), "{pointer:?} is no JSON pointer");
+                assert!(error["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{error}");
+            }
+        }
+        "lines" => {
+            let lines = value.as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
+            for line in lines {
+                assert_eq!(shapes::members(line), ["available", "requested", "sku"]);
+                let (available, requested) = (&line["available"], &line["requested"]);
+                assert!(available.as_u64().unwrap() < requested.as_u64().unwrap(), "{line} is not short");
+            }
+            if code == "sold_out" {
+                assert!(lines.iter().any(|line| line["available"] == 0), "nothing is sold out in {value}");
+            }
+        }
+        "sku" => assert!(value.is_string(), "{value}"),
+        "limit" | "already" => assert!(value.is_u64(), "{value}"),
+        "opens_at" => {
+            shapes::check_time(value);
+        }
+        "reservation" => shapes::check_reservation(value),
+        _ => unreachable!("every member of the table is checked"),
+    }
+}
