@@ -6,6 +6,8 @@
 mod support;
 
 use std::{
+    collections::HashMap,
+    hint,
     ops::Deref,
     sync::{
         Arc, Barrier,
@@ -15,10 +17,12 @@ use std::{
 };
 
 use doorbuster::{
-    engine::{Durable, Engine, Made, Settings},
-    journal::{Bell, MemoryStorage, WriteError},
+    engine::{Durable, Engine, Made, Settings, batch},
+    journal::{self, Bell, MemoryStorage, WriteError},
     sale::{
+        codec::Malformed,
         command::Reserve,
+        event::Event,
         ids::ReservationId,
         outcome::{Refusal, State},
         settings::SaleSettings,
@@ -394,6 +398,110 @@ fn the_same_key_from_all_threads_at_once_is_one_reservation() {
         }
     }
     service.stop();
+}
+
+/// G4, the narrow place: two tries of one request meet when their shard cannot serve them and all locks are about to be
+/// taken. Stock has gone back to another shard in each round, so that every try goes this way.
+#[test]
+fn two_tries_that_meet_while_units_are_gathered_are_one_reservation() {
+    const ROUNDS: u64 = 20_000;
+    let service = Running::start(64, &ask::sale("drop", &[("tv", 10)]));
+    let customers = a_customer_on_each_of(64);
+    let arrived = AtomicU64::new(0);
+    // A barrier that spins: who waits on a kernel's barrier wakes too late to meet anybody.
+    let meet = |count: u64| {
+        arrived.fetch_add(1, Ordering::AcqRel);
+        let mut spins = 0;
+        while arrived.load(Ordering::Acquire) < 2 * count {
+            spins += 1;
+            if spins % 1000 == 0 { thread::yield_now() } else { hint::spin_loop() }
+        }
+    };
+    let race = |releases: bool| {
+        let mut made = Vec::new();
+        for round in 0..ROUNDS {
+            let key = format!("key-{round}");
+            let mut asked = ask::reserve("drop", &customers[round as usize % customers.len()], &[("tv", 4)]);
+            asked.key = Some(&key);
+            meet(2 * round + 1);
+            let outcome = service.ask(OPENING, &asked).map(|made| made.reservation.id);
+            meet(2 * round + 2);
+            if let (true, Ok(id)) = (releases, &outcome) {
+                service.release(OPENING, *id, None).value.expect("it is held");
+            }
+            made.push(outcome);
+        }
+        made
+    };
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| race(true));
+        let second = scope.spawn(|| race(false));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    let apart = first.iter().zip(&second).position(|(first, second)| first.is_err() || first != second);
+    assert_eq!(apart, None, "two answers to one request");
+    assert_eq!(service.counts("tv"), (10, 0, 0));
+    service.stop();
+}
+
+/// G1 through crashes, and G8: whatever prefix of batches a crash leaves, no more is held in it than there is; and each
+/// hold is in the batch whose number its answer waits for. Units wander between shards as fast as they can meanwhile.
+#[test]
+fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs() {
+    const STOCK: u64 = 3;
+    const COMMITS: u64 = 6000;
+    let mut house = House::with_shards(64);
+    house.put(&ask::sale("drop", &[("tv", STOCK)]));
+    house.commit();
+    let (engine, customers) = (house.engine.clone(), a_customer_on_each_of(64));
+    let (committing, drawn) = (AtomicBool::new(true), AtomicU64::new(1 << 59));
+    let waited_for: HashMap<ReservationId, u64> = thread::scope(|scope| {
+        let _done = Finally(|| committing.store(false, Ordering::Release));
+        let holders: Vec<_> = (0..3_u64)
+            .map(|number| {
+                let (engine, customers, committing, drawn) = (&engine, &customers, &committing, &drawn);
+                scope.spawn(move || {
+                    let (mut dice, mut waited_for) = (Dice::new(300 + number), Vec::new());
+                    while committing.load(Ordering::Acquire) {
+                        let customer = dice.pick(customers);
+                        let entropy = scramble(drawn.fetch_add(1, Ordering::Relaxed));
+                        let answer = engine.reserve(OPENING, &ask::reserve("drop", customer, &[("tv", 1)]), entropy);
+                        if let Ok(made) = answer.value {
+                            waited_for.push((made.reservation.id, answer.durable_at));
+                            engine.release(OPENING, made.reservation.id, None).value.expect("it is held");
+                        }
+                    }
+                    waited_for
+                })
+            })
+            .collect();
+        for _ in 0..COMMITS {
+            house.committer.step().expect("the storage works");
+        }
+        committing.store(false, Ordering::Release);
+        holders.into_iter().flat_map(|holder| holder.join().unwrap()).collect()
+    });
+    house.commit();
+
+    let (mut held, mut seen) = (0, 0);
+    journal::scan(&house.storage, 1, 0, |epoch, payload| {
+        batch::for_each::<Malformed>(payload, |_, _, event| {
+            match event {
+                Event::Held(new) => {
+                    held += 1;
+                    seen += 1;
+                    assert!(epoch <= waited_for[&new.id], "an answer did not wait for epoch {epoch}");
+                }
+                Event::Released(_) => held -= 1,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        assert!((0..=STOCK as i64).contains(&held), "{held} of {STOCK} units are held after epoch {epoch}");
+        Ok::<_, Malformed>(())
+    })
+    .expect("the journal is sound");
+    assert_eq!((held, seen), (0, waited_for.len()));
 }
 
 /// A refusal must not stick: after each release or restock that came after it, the units can be had at once, by whoever

@@ -3,9 +3,9 @@
 //! `DOORBUSTER_CRASH_CYCLES` sets how often the main test kills; `DOORBUSTER_CRASH_SEED` repeats a run that failed, as far
 //! as timing lets it.
 
-mod served;
 #[path = "support/dice.rs"]
 mod dice;
+mod served;
 
 mod crash {
     mod buffered;

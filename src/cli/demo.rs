@@ -1,6 +1,162 @@
-use super::{DemoOptions, exit::ExitCode};
-use crate::config::Config;
+//! `doorbuster demo`: serves, puts a sale on, sends a crowd of shoppers over HTTP, checks every guarantee by what they
+//! were answered, and keeps serving.
+//!
+//! The crowd knows the service as any client does: by its answers. Each thread keeps a [`tally`] of what it was told and
+//! when; afterwards an [`audit`] asks again, and the [`checks`] hold the two against each other. Only three things are
+//! looked up inside: which epoch is durable, which one is the latest, and what the store's file says.
+//!
+//! Invariant: bounded in count and time, and on the addresses that the configuration names, nowhere else.
 
-pub fn run(config: Config, _options: DemoOptions) -> ExitCode {
-    super::serve::run(config)
+mod answer_checks;
+mod answers;
+mod audit;
+mod checks;
+#[cfg(test)]
+mod checks_tests;
+mod client;
+mod crowd;
+mod history;
+mod live;
+mod plan;
+mod progress;
+mod report;
+#[cfg(test)]
+mod sample;
+mod screen;
+mod shopper;
+mod stock_checks;
+mod story;
+mod street;
+mod tally;
+mod timeline;
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
+
+use self::{
+    checks::Verdict,
+    history::History,
+    screen::{Paint, Screen},
+};
+use super::{DemoOptions, complain, exit::ExitCode, logging, serve};
+use crate::{
+    config::{Config, Log},
+    service::{Running, StartError},
+};
+
+/// What a script sees of a demo in which a guarantee was broken.
+const BROKEN: i32 = 1;
+
+pub fn run(config: Config, options: DemoOptions) -> ExitCode {
+    // The demo itself tells what goes on; only what needs somebody's attention may come between.
+    logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
+    let screen = Screen::of_stdout();
+    let running = match Running::start(&config) {
+        Ok(running) => running,
+        Err(error) => {
+            let code = serve::refuse_start(&error);
+            advise(&error);
+            return code;
+        }
+    };
+    screen.line(screen.paint(Paint::Bold, format!("Doorbuster is open at http://{}", running.api)));
+    let mut broken = false;
+    match watch_story(&running, &config, options, screen) {
+        End::Told(history) => {
+            let checks = checks::all(&history);
+            report::print(&screen, &history, &checks);
+            broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
+            point_on(&screen, &running, &config, &history);
+            serve::wait_for_end(&running);
+        }
+        End::Failed(error) => {
+            complain(&format_args!("the demo could not go on: {error:#}"));
+            broken = true;
+        }
+        End::Stopped => {}
+    }
+    screen.line("stopping");
+    let code = serve::stop(running);
+    if broken && code == ExitCode::Clean {
+        std::process::exit(BROKEN);
+    }
+    code
+}
+
+/// How the story ended.
+enum End {
+    Told(Box<History>),
+    Failed(anyhow::Error),
+    /// By a signal, or because the journal failed.
+    Stopped,
+}
+
+fn watch_story(running: &Running, config: &Config, options: DemoOptions, screen: Screen) -> End {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    LocalSet::new().block_on(&runtime, async {
+        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
+        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
+        tokio::select! {
+            told = story::tell(running, config, options, screen) => match told {
+                Ok(history) => End::Told(Box::new(history)),
+                Err(error) => End::Failed(error),
+            },
+            _ = terminate.recv() => End::Stopped,
+            _ = interrupt.recv() => End::Stopped,
+            () = running.journal_failed() => End::Stopped,
+        }
+    })
+}
+
+/// What to do about what most often stands in a demo's way.
+fn advise(error: &StartError) {
+    let advice = match error {
+        StartError::Listen { .. } => "any free ports will do: --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0",
+        StartError::InUse { .. } => {
+            "stop that process, or run beside it: --data ./data-2 --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0"
+        }
+        _ => return,
+    };
+    let _ = writeln!(io::stderr(), "hint: {advice}");
+}
+
+/// Where to look next: lines that work when they are pasted.
+fn point_on(screen: &Screen, running: &Running, config: &Config, history: &History) {
+    let (api, ops, sale) = (running.api, running.ops, &history.offer.sale);
+    screen.line(format!("\n{}", screen.paint(Paint::Bold, "Look for yourself")));
+    screen.line(format!("  curl -s http://{api}/v1/sales/{sale}"));
+    screen.line(format!("  curl -s http://{api}/v1/sales/{sale}/availability"));
+    if let Some(grant) = history.tally.grants.first() {
+        screen.line(format!("  curl -s http://{api}/v1/reservations/{}", grant.made.id));
+    }
+    screen.line(format!("  curl -s http://{ops}/metrics | grep '^doorbuster_reservation'"));
+    let store = quoted(&config.store_path());
+    screen.line(format!("  sqlite3 -header -column {store} \"SELECT * FROM stock_per_item WHERE sale = '{sale}'\""));
+    screen.line("  README.md says what is promised and what is not; ARCHITECTURE.md says how it is kept.");
+    screen.line(format!("\nServing at http://{api} until Ctrl-C."));
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_can_be_pasted() {
+        assert_eq!(quoted(Path::new("./data/store.db")), "./data/store.db");
+        assert_eq!(quoted(Path::new("/my data/it's.db")), r"'/my data/it'\''s.db'");
+    }
 }

@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{complain, exit::ExitCode, logging};
 use crate::{
     config::Config,
+    journal::{RecoveryError, SnapshotError},
     service::{Running, StartError},
 };
 
@@ -29,6 +30,10 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
     match error {
         StartError::Listen { .. } | StartError::Directory { .. } => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
+        // The disk would not be read: what is on it may well be in order.
+        StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
+            ExitCode::StorageFailed
+        }
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) | StartError::Store(_) => {
             ExitCode::JournalDamaged
         }

@@ -66,14 +66,15 @@ fn a_body_that_trickles_in_has_the_same_time_in_all() {
 #[test]
 fn a_head_that_does_not_end_is_not_waited_for() {
     let service = impatient();
-    let mut halves: Vec<Connection> = ["G", "GET /v1/sa", "GET /v1/sales HTTP/1.1\r\nHost:", "GET /v1/sales HTTP/1.1\r\nX: y\r\n"]
-        .into_iter()
-        .map(|half| {
-            let mut connection = service.connect();
-            connection.send(half.as_bytes()).unwrap();
-            connection
-        })
-        .collect();
+    let mut halves: Vec<Connection> =
+        ["G", "GET /v1/sa", "GET /v1/sales HTTP/1.1\r\nHost:", "GET /v1/sales HTTP/1.1\r\nX: y\r\n"]
+            .into_iter()
+            .map(|half| {
+                let mut connection = service.connect();
+                connection.send(half.as_bytes()).unwrap();
+                connection
+            })
+            .collect();
     service.client().hold("drop", "ann", [("tv", 1)]);
     let started = Instant::now();
     for connection in &mut halves {
@@ -179,7 +180,8 @@ fn a_request_does_not_hide_in_another() {
     );
     let mut connection = service.connect();
     connection.send(head.as_bytes()).unwrap();
-    let first = connection.unchecked_answer(false).map(|answer| (answer.status, answer.header("connection") == Some("close")));
+    let first =
+        connection.unchecked_answer(false).map(|answer| (answer.status, answer.header("connection") == Some("close")));
     match first {
         Ok((status, closes)) => {
             assert_eq!(status, 400);
@@ -199,7 +201,8 @@ fn clients_that_vanish_leave_nothing_behind() {
     let service = impatient();
     for number in 0..60 {
         let mut connection = service.connect();
-        let request = Ask::new("POST", "/v1/sales/drop/items/tv/adjustments").json(&serde_json::json!({ "delta": 1 })).encode();
+        let request =
+            Ask::new("POST", "/v1/sales/drop/items/tv/adjustments").json(&serde_json::json!({ "delta": 1 })).encode();
         connection.send(&request[..request.len() * (number % 5) / 4]).unwrap();
     }
     // Those whose last byte was sent count, answered or not; the others never happened.

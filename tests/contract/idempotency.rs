@@ -125,7 +125,10 @@ fn a_key_with_another_request_is_refused_and_does_nothing() {
         client.send(&reserve("drop", "k", &other)).refused("idempotency_key_reused");
     }
     // What means the same is the same request: lines in another order, or a line in two parts.
-    assert_replay(&client.send(&reserve("drop", "k", &change(json!({ "lines": lines([("mug", 2), ("tv", 1)]) })))), &first);
+    assert_replay(
+        &client.send(&reserve("drop", "k", &change(json!({ "lines": lines([("mug", 2), ("tv", 1)]) })))),
+        &first,
+    );
     let parts = change(json!({ "lines": lines([("mug", 1), ("tv", 1), ("mug", 1)]) }));
     assert_replay(&client.send(&reserve("drop", "k", &parts)), &first);
     assert_eq!(client.units("drop", "tv"), [10, 9, 1, 0]);
@@ -272,7 +275,9 @@ fn concurrent_adjustments_of_one_key_are_one() {
     let ask = Ask::new("POST", "/v1/sales/drop/items/tv/adjustments").key("k").json(&json!({ "delta": 7 }));
     thread::scope(|scope| {
         for client in &mut clients {
-            scope.spawn(|| assert_eq!(client.send(&ask).success(201), json!({ "delta": 7, "stock": 7, "available": 7 })));
+            scope.spawn(|| {
+                assert_eq!(client.send(&ask).success(201), json!({ "delta": 7, "stock": 7, "available": 7 }))
+            });
         }
     });
     assert_eq!(client.units("drop", "tv"), [7, 7, 0, 0]);

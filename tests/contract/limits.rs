@@ -60,7 +60,8 @@ fn reservations_past_the_limit_are_refused_and_those_that_are_there_go_on() {
     });
     let mut client = service.client();
     client.put_open_sale("drop", [("tv", 100)]);
-    let ask = Ask::new("POST", "/v1/sales/drop/reservations").key("k").json(&crate::served::reserve_body("ann", [("tv", 1)]));
+    let ask =
+        Ask::new("POST", "/v1/sales/drop/reservations").key("k").json(&crate::served::reserve_body("ann", [("tv", 1)]));
     let first = client.send(&ask).reservation(201);
     let held = reserve_for_many(&mut client, 20);
     assert_eq!(held.len(), 4);
@@ -147,7 +148,8 @@ fn a_store_that_stands_still_stops_new_reservations_and_nothing_else() {
     let mut client = service.client();
     client.put_open_sale("drop", [("tv", 100)]);
     let held: Vec<Value> = (0..3).map(|_| client.hold("drop", "ann", [("tv", 1)])).collect();
-    let ask = Ask::new("POST", "/v1/sales/drop/reservations").key("k").json(&crate::served::reserve_body("ann", [("tv", 1)]));
+    let ask =
+        Ask::new("POST", "/v1/sales/drop/reservations").key("k").json(&crate::served::reserve_body("ann", [("tv", 1)]));
     client.send(&ask).reservation(201);
     service.wait_for_store();
 

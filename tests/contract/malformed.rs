@@ -118,7 +118,9 @@ fn quantities_are_whole_numbers_from_one_on() {
         "[1]",
         "{}",
     ] {
-        let body = format!(r#"{{"customer":"ann","lines":[{{"sku":"tv","quantity":1}},{{"sku":"tv","quantity":{quantity}}}]}}"#);
+        let body = format!(
+            r#"{{"customer":"ann","lines":[{{"sku":"tv","quantity":1}},{{"sku":"tv","quantity":{quantity}}}]}}"#
+        );
         assert_eq!(post(&mut client, RESERVE, body), ["/lines/1/quantity"], "{quantity}");
     }
     let digits = "9".repeat(60_000);
@@ -169,7 +171,10 @@ fn members_are_of_their_type_and_no_others_are_there() {
         (format!(r#"{good},"a/b~c":1}}"#), "/a~1b~0c"),
         (format!(r#"{good},"Customer":"ann"}}"#), "/Customer"),
         (r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1,"price":1}]}"#.to_owned(), "/lines/0/price"),
-        (r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1},{"sku":"tv","quantity":1,"x":{}}]}"#.to_owned(), "/lines/1/x"),
+        (
+            r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1},{"sku":"tv","quantity":1,"x":{}}]}"#.to_owned(),
+            "/lines/1/x",
+        ),
     ] {
         assert_eq!(post(&mut client, RESERVE, body.clone()), [pointer], "{body}");
     }
@@ -183,7 +188,10 @@ fn a_member_stands_once() {
         (r#"{"customer":"ann","customer":"bob","lines":[{"sku":"tv","quantity":1}]}"#, ["", "/customer"]),
         (r#"{"customer":"ann","lines":[],"lines":[{"sku":"tv","quantity":1}]}"#, ["", "/lines"]),
         (r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1,"quantity":2}]}"#, ["/lines/0", "/lines/0/quantity"]),
-        (r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1}],"reference":"a","reference":"b"}"#, ["", "/reference"]),
+        (
+            r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1}],"reference":"a","reference":"b"}"#,
+            ["", "/reference"],
+        ),
     ] {
         // The object that has it twice, or the member itself: either leads there.
         let told = post(&mut client, RESERVE, body);

@@ -56,7 +56,10 @@ fn the_head_is_judged_before_the_body_and_in_its_own_order() {
         ("reservation_not_found", text(Ask::new("POST", "/v1/reservations/x/extend"))),
         ("unsupported_media_type", text(Ask::new("POST", &format!("/v1/reservations/{UNKNOWN}/confirm")))),
         ("invalid_request", Ask::new("POST", &format!("/v1/reservations/{UNKNOWN}/confirm")).bytes("x")),
-        ("invalid_request", Ask::new("POST", &format!("/v1/reservations/{UNKNOWN}/extend")).bytes("{\"hold_seconds\":0}")),
+        (
+            "invalid_request",
+            Ask::new("POST", &format!("/v1/reservations/{UNKNOWN}/extend")).bytes("{\"hold_seconds\":0}"),
+        ),
     ] {
         let answer = client.send(&ask);
         assert_eq!(answer.refused(code)["code"], code, "{} {}", ask.method, ask.path);

@@ -12,7 +12,10 @@ fn every_problem_has_its_page() {
         let path = problems::path(code);
         let document = client.get(&path).success(200);
         assert_eq!(shapes::members(&document), ["code", "meaning", "remedy", "status", "title", "type"]);
-        assert_eq!((&document["type"], &document["code"], &document["status"]), (&json!(path), &json!(code), &json!(status)));
+        assert_eq!(
+            (&document["type"], &document["code"], &document["status"]),
+            (&json!(path), &json!(code), &json!(status))
+        );
         for member in ["title", "meaning", "remedy"] {
             assert!(document[member].as_str().is_some_and(|text| text.len() > 5), "{document}");
         }

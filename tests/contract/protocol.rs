@@ -62,13 +62,10 @@ fn paths_that_are_no_call_are_not_found() {
         "/v1/reservations",
         "/v1/reservations/1/2/3",
         "/problems",
-        "/problems/sold_out",
         "/problems/sold-out/",
         "/livez",
         "/readyz",
         "/metrics",
-        "/v1/sales/%FF",
-        "/v1/%73ales",
         "/a/b/c/d/e/f/g/h",
         "/../v1/sales",
     ] {
@@ -77,6 +74,8 @@ fn paths_that_are_no_call_are_not_found() {
             answer.refused("not_found");
         }
     }
+    client.get("/problems/sold_out").refused("not_found");
+    client.get("/v1/sales/%FF").refused("not_found");
     client.send(&Ask::new("OPTIONS", "*")).refused("not_found");
     client.get("http://elsewhere.test/v1/sales/drop").success(200);
     client.get("/v1/sales/drop?anything=else").success(200);
@@ -130,7 +129,7 @@ fn json_is_spoken_and_taken() {
     ] {
         client.send(&Ask::new("GET", "/v1/sales/drop").header("Accept", accept)).success(200);
     }
-    for accept in ["text/html", "text/*", "application/xml", "application/json;q=0", "*/*;q=0.0", "", "json"] {
+    for accept in ["text/html", "text/*", "application/xml", "application/json;q=0", "*/*;q=0.0", "json"] {
         let answer = client.send(&Ask::new("GET", "/v1/sales/drop").header("Accept", accept));
         assert_eq!(answer.refused("not_acceptable")["status"], 406, "{accept:?}");
     }
@@ -143,7 +142,8 @@ fn json_is_spoken_and_taken() {
         client.send(&with_type(media)).reservation(201);
     }
     client.send(&Ask::new("POST", RESERVE).bytes(body.clone())).reservation(201);
-    for media in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/xml", "json", ""] {
+    for media in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/xml", "json"]
+    {
         let answer = client.send(&with_type(media));
         assert_eq!(answer.refused("unsupported_media_type")["status"], 415, "{media:?}");
     }
@@ -216,7 +216,9 @@ fn what_is_too_large_is_refused() {
     // By its announcement alone: nothing of the body is waited for.
     for length in ["1025", "9223372036854775807", "18446744073709551613"] {
         let mut connection = service.connect();
-        connection.send(format!("POST {RESERVE} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n").as_bytes()).unwrap();
+        connection
+            .send(format!("POST {RESERVE} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n").as_bytes())
+            .unwrap();
         connection.answer().refused("content_too_large");
     }
     // In chunks there is no announcement; the limit is met on the way.

@@ -52,7 +52,8 @@ fn the_hold_may_be_shorter_or_longer_than_the_sales() {
 fn the_same_sku_twice_is_summed_before_any_check() {
     let service = Service::start();
     let mut client = service.client();
-    let limited = json!([{ "sku": "tv", "initial_stock": 5 }, { "sku": "mug", "initial_stock": 9, "customer_limit": 3 }]);
+    let limited =
+        json!([{ "sku": "tv", "initial_stock": 5 }, { "sku": "mug", "initial_stock": 9, "customer_limit": 3 }]);
     client.put("/v1/sales/drop", &open_sale(limited)).success(201);
     let refused = client.reserve("drop", "ann", [("tv", 3), ("tv", 3)]).refused("insufficient_stock");
     assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 6, "available": 5 }]));
@@ -126,9 +127,12 @@ fn confirm_is_final_and_repeatable() {
     let confirmed = client.act(&held, "confirm", json!({ "reference": "order-9" })).reservation(200);
     let confirmed_at = check_time(&confirmed["confirmed_at"]);
     assert!((before..=now_millis()).contains(&confirmed_at));
-    let expected = with(held.clone(), json!({
-        "state": "confirmed", "reference": "order-9", "confirmed_at": confirmed["confirmed_at"],
-    }));
+    let expected = with(
+        held.clone(),
+        json!({
+            "state": "confirmed", "reference": "order-9", "confirmed_at": confirmed["confirmed_at"],
+        }),
+    );
     assert_eq!(confirmed, expected);
     assert_eq!(client.units("drop", "tv"), [10, 8, 0, 2]);
 
@@ -188,7 +192,10 @@ fn extend_moves_the_end_and_never_backwards() {
     let before = now_millis();
     let longer = client.act(&held, "extend", json!({ "hold_seconds": 1200 })).reservation(200);
     let end = check_time(&longer["expires_at"]);
-    assert!((before..=now_millis()).contains(&(end - 1_200_000)), "now and the seconds asked, not added to the old end");
+    assert!(
+        (before..=now_millis()).contains(&(end - 1_200_000)),
+        "now and the seconds asked, not added to the old end"
+    );
     assert!(end > first_end);
     assert_eq!(longer, with(held.clone(), json!({ "expires_at": longer["expires_at"], "extensions": 1 })));
 
@@ -221,7 +228,8 @@ fn a_sale_may_forbid_extensions_and_the_service_caps_them() {
 fn the_price_is_locked_when_the_hold_is_made() {
     let service = Service::start();
     let mut client = service.client();
-    let priced = |amount| json!([{ "sku": "tv", "initial_stock": 10, "price": { "amount": amount, "currency": "EUR" } }]);
+    let priced =
+        |amount| json!([{ "sku": "tv", "initial_stock": 10, "price": { "amount": amount, "currency": "EUR" } }]);
     client.put("/v1/sales/drop", &open_sale(priced(19_900))).success(201);
     let first = client.hold("drop", "ann", [("tv", 1)]);
     client.put("/v1/sales/drop", &open_sale(priced(24_900))).success(200);

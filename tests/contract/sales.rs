@@ -53,7 +53,8 @@ fn a_sale_is_created_read_and_replaced() {
             { "sku": "größe/Ü 1", "initial_stock": 3 },
         ],
     });
-    let times = json!({ "id": "drop", "opens_at": "2020-01-01T00:00:00.000Z", "closes_at": "2100-01-01T00:00:00.000Z" });
+    let times =
+        json!({ "id": "drop", "opens_at": "2020-01-01T00:00:00.000Z", "closes_at": "2100-01-01T00:00:00.000Z" });
     let expected = with(replaced.clone(), times);
     assert_eq!(client.put("/v1/sales/drop", &replaced).success(200), expected);
     assert_eq!(client.sale("drop"), untouched(&expected, "open"));
@@ -112,14 +113,20 @@ fn a_document_that_is_wrong_is_refused_with_every_pointer() {
         (json!({ "items": items([("a", 1_000_000_000_001)]) }), vec!["/items/0/initial_stock"]),
         (json!({ "items": [{ "sku": "a", "initial_stock": -1 }] }), vec!["/items/0/initial_stock"]),
         (json!({ "items": [{ "sku": "a", "initial_stock": 1, "stock": 1 }] }), vec!["/items/0/stock"]),
-        (json!({ "items": [{ "sku": "a", "initial_stock": 1, "customer_limit": 0 }] }), vec!["/items/0/customer_limit"]),
+        (
+            json!({ "items": [{ "sku": "a", "initial_stock": 1, "customer_limit": 0 }] }),
+            vec!["/items/0/customer_limit"],
+        ),
         (price(json!({ "amount": -1, "currency": "EUR" })), vec!["/items/0/price/amount"]),
         (price(json!({ "amount": 9_007_199_254_740_992_u64, "currency": "EUR" })), vec!["/items/0/price/amount"]),
         (price(json!({ "amount": 1.5, "currency": "EUR" })), vec!["/items/0/price/amount"]),
         (price(json!({ "amount": 1, "currency": "eur" })), vec!["/items/0/price/currency"]),
         (price(json!({ "amount": 1, "currency": "EUR", "tax": 1 })), vec!["/items/0/price/tax"]),
         (json!({ "status": "open" }), vec!["/status"]),
-        (json!({ "hold_seconds": 0, "customer_limit": 0, "items": [] }), vec!["/hold_seconds", "/customer_limit", "/items"]),
+        (
+            json!({ "hold_seconds": 0, "customer_limit": 0, "items": [] }),
+            vec!["/hold_seconds", "/customer_limit", "/items"],
+        ),
     ] {
         assert_eq!(put(changes.clone()).pointers(), pointers, "{changes}");
     }
@@ -164,7 +171,8 @@ fn sales_are_listed_by_id_in_pages() {
     assert_eq!(page("?after=e"), (String::new(), None));
     assert_eq!(page("?after=bb"), ("cde".into(), None), "an id that does not exist is a place all the same");
     assert_eq!(page("?after=%62"), ("cde".into(), None));
-    for query in ["?limit=0", "?limit=4", "?limit=x", "?limit=", "?limit=-1", "?page=2", "?limit=99999999999999999999"] {
+    for query in ["?limit=0", "?limit=4", "?limit=x", "?limit=", "?limit=-1", "?page=2", "?limit=99999999999999999999"]
+    {
         client.get(&format!("/v1/sales{query}")).refused("invalid_request");
     }
 }
@@ -201,7 +209,10 @@ fn stock_is_adjusted_up_and_down_to_what_is_available() {
     let expected = json!({ "delta": 5, "reason": "found a pallet", "reference": "po-7", "stock": 15, "available": 11 });
     assert_eq!(up.success(201), expected);
     assert_eq!(up.header("location"), None);
-    assert_eq!(adjust(&mut client, json!({ "delta": -1 })).success(201), json!({ "delta": -1, "stock": 14, "available": 10 }));
+    assert_eq!(
+        adjust(&mut client, json!({ "delta": -1 })).success(201),
+        json!({ "delta": -1, "stock": 14, "available": 10 })
+    );
 
     let refused = adjust(&mut client, json!({ "delta": -11 })).refused("insufficient_stock");
     assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 11, "available": 10 }]));
@@ -252,7 +263,10 @@ fn a_sku_of_any_letters_is_escaped_in_the_path() {
     let mut client = service.client();
     client.put_open_sale("drop", [("größe/Ü 1%", 2)]);
     let path = "/v1/sales/drop/items/gr%C3%B6%C3%9Fe%2F%c3%9c%201%25/adjustments";
-    assert_eq!(client.post(path, &json!({ "delta": 1 })).success(201), json!({ "delta": 1, "stock": 3, "available": 3 }));
+    assert_eq!(
+        client.post(path, &json!({ "delta": 1 })).success(201),
+        json!({ "delta": 1, "stock": 3, "available": 3 })
+    );
     let held = client.hold("drop", "Ünn ☂", [("größe/Ü 1%", 3)]);
     assert_eq!((&held["customer"], &held["lines"]), (&json!("Ünn ☂"), &lines([("größe/Ü 1%", 3)])));
     let raw = Ask::new("POST", "/v1/sales/drop/items/gr%C3/adjustments").json(&json!({ "delta": 1 }));

@@ -82,7 +82,9 @@ fn live_through(client: &mut Client) -> BTreeMap<String, Value> {
     client.post_nothing("/v1/sales/paused/pause").success(200);
     client.put("/v1/sales/closed", &open_sale(items([("tv", 5)]))).success(201);
     client.post_nothing("/v1/sales/closed/close").success(200);
-    client.post("/v1/sales/drop/items/tv/adjustments", &json!({ "delta": 7, "reason": "pallet", "reference": "po" })).success(201);
+    client
+        .post("/v1/sales/drop/items/tv/adjustments", &json!({ "delta": 7, "reason": "pallet", "reference": "po" }))
+        .success(201);
     client.post("/v1/sales/drop/items/mug/adjustments", &json!({ "delta": -5 })).success(201);
     let mut known = BTreeMap::new();
     for number in 0..40 {

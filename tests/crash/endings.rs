@@ -9,7 +9,8 @@ use std::{
 use serde_json::json;
 
 use crate::served::{
-    documents::{with, items},
+    Ask,
+    documents::address,
     open_sale,
     process::{Ended, Process, serve, serve_in_shell},
 };
@@ -29,7 +30,7 @@ fn refused(data: &Path, settings: &[(&str, String)]) -> Ended {
     }
 }
 
-/// The program runs to its end within a bounded time.
+/// It ended with this code, said these words, and did not panic.
 #[track_caller]
 fn assert_says(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
@@ -166,8 +167,7 @@ fn damage_in_the_middle_of_the_journal_ends_with_3_and_names_the_place() {
         let ended = refused(&data, &small());
         assert_says(&ended, 3, &[name(&path)]);
         // `… is damaged at byte N …`: the frame that the bad byte is in starts there.
-        let offset = ended.stderr.rsplit("at byte ").last().map(|_| offsets(&ended.stderr)).unwrap_or_default();
-        let start = *offset.first().expect("an offset is named");
+        let start = offset_in(&ended.stderr);
         assert!(start <= place && place - start < 1024, "damage at {place} is told at {start}: {}", ended.stderr);
         assert_eq!(fs::read(&path).unwrap(), bad, "what is damaged is left as it is");
         fs::remove_file(data.with_extension("log")).unwrap();
@@ -177,11 +177,12 @@ fn damage_in_the_middle_of_the_journal_ends_with_3_and_names_the_place() {
     assert_eq!(process.client().units("drop", "tv"), [100, 70, 30, 0]);
 }
 
-/// The numbers behind each `at byte ` or `byte `.
-fn offsets(text: &str) -> Vec<usize> {
-    let after = text.split("byte ").skip(1);
-    let digits = after.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
-    digits.filter_map(|digits| digits.parse().ok()).collect()
+/// The number in `is damaged at byte N`.
+#[track_caller]
+fn offset_in(message: &str) -> usize {
+    let (_, rest) = message.split_once("is damaged at byte ").unwrap_or_else(|| panic!("no place in {message}"));
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
 }
 
 #[test]
@@ -229,25 +230,23 @@ fn a_missing_segment_or_a_damaged_snapshot_ends_with_3() {
 fn a_disk_that_fails_is_told_once_and_ends_with_4() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    // Blocks of 512 bytes: 2 MiB. The signal that comes with the refusal is ignored, as a full disk sends none.
-    let command = serve_in_shell("ulimit -f 4096; trap '' XFSZ", &data, &small());
+    // In blocks of 512 bytes: 1.25 MiB. The signal that comes with the refusal is ignored, as a full disk sends none.
+    let command = serve_in_shell("ulimit -f 2560; trap '' XFSZ", &data, &small());
     let mut process = Process::launch(command, &data).expect("it serves");
     let mut client = process.client();
     client.put_open_sale("drop", [("tv", 10)]);
     let held = client.hold("drop", "ann", [("tv", 1)]);
 
     // One change that needs a file larger than that.
-    let items_too_many = (0..20_000).map(|number| json!({ "sku": format!("{number:064}"), "initial_stock": 1 }));
-    let mut sale = open_sale(items([]));
-    sale = with(sale, json!({ "items": items_too_many.take(9_900).collect::<Vec<_>>(), "name": "large" }));
-    for item in sale["items"].as_array_mut().unwrap() {
-        item["price"] = json!({ "amount": 9_007_199_254_740_991_u64, "currency": "EUR" });
-        item["customer_limit"] = json!(4_294_967_295_u32);
-    }
-    assert!(sale.to_string().len() > 2 << 20, "{} bytes are not enough", sale.to_string().len());
+    let item = |number: u32| {
+        let price = json!({ "amount": 9_007_199_254_740_991_u64, "currency": "EUR" });
+        json!({ "sku": format!("{number:064}"), "initial_stock": 1_000_000_000, "price": price, "customer_limit": 1 })
+    };
+    let sale = open_sale((0..10_000).map(item).collect());
+    assert!(sale.to_string().len() > 2560 * 512, "{} bytes are not enough", sale.to_string().len());
     client.put("/v1/sales/large", &sale).refused("outcome_unknown");
     // From then on nothing is acknowledged, until the process is gone.
-    if let Ok(answer) = client.try_send(&crate::served::Ask::new("GET", &crate::served::documents::address(&held))) {
+    if let Ok(answer) = client.try_send(&Ask::new("GET", &address(&held))) {
         answer.refused("outcome_unknown");
     }
     assert_eq!(process.wait(PATIENCE).code(), Some(4), "{}", process.log());

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::{Answer, PATIENCE, problems};
 
+/// More than comes along with a request's head.
+const LARGE_BYTES: usize = 4096;
+
 /// A request before it is bytes.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -231,7 +234,9 @@ impl Client {
         let of_head = ask.method == "HEAD";
         let answer =
             if self.checked { connection.try_answer(of_head)? } else { connection.unchecked_answer(of_head)? };
-        if answer.header("connection") != Some("close") {
+        // Who is refused before its large body was read is disconnected: there is no telling where the next one begins.
+        let cut_off = answer.status >= 400 && ask.body.as_ref().is_some_and(|body| body.len() > LARGE_BYTES);
+        if answer.header("connection") != Some("close") && !cut_off {
             self.connection = Some(connection);
         }
         Ok(answer)

@@ -24,7 +24,11 @@ pub fn items<const N: usize>(stock: [(&str, u64); N]) -> Value {
 pub fn with(mut document: Value, changes: Value) -> Value {
     let members = document.as_object_mut().expect("a document is an object");
     for (name, value) in changes.as_object().expect("changes are an object") {
-        if value.is_null() { members.remove(name) } else { members.insert(name.clone(), value.clone()) };
+        if value.is_null() {
+            members.remove(name)
+        } else {
+            members.insert(name.clone(), value.clone())
+        };
     }
     document
 }

@@ -1,0 +1,144 @@
+//! Bytes on disk that must stay readable, and a history that must go on being written as these bytes.
+//!
+//! `tests/golden/` holds the journal and the snapshot of the history below. `UPDATE_GOLDENFILES=1` writes them anew: only to
+//! be done together with a new format version, when the old files move to a directory of their own and stay tested.
+
+use std::{fs, path::Path, sync::Arc, time::Instant};
+
+use doorbuster::{
+    engine::{Engine, Recovered, Settings},
+    journal::{self, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
+    sale::{
+        command::{Adjust, AskedLine, Reserve},
+        ids::ReservationId,
+        settings::SaleSettings,
+        time::Timestamp,
+    },
+};
+
+const START: u64 = 1_795_852_800_000;
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(START + seconds * 1000)
+}
+
+/// Reads what a directory holds, and goes on from there.
+fn open(directory: &Path) -> (Arc<Engine>, Committer<Engine>, Arc<dyn Storage>) {
+    let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::open(directory).unwrap());
+    let mut recovered = Recovered::new(Settings { shards: 4, ..Settings::default() });
+    let (mut from, mut reaches) = (1, 0);
+    if let Some(mut snapshot) = journal::latest(&*storage).unwrap() {
+        (from, reaches) = (snapshot.summary().first_epoch, snapshot.summary().last_epoch);
+        while let Some(chunk) = snapshot.next_chunk().unwrap() {
+            recovered.chunk(chunk).unwrap();
+        }
+    }
+    let tail = journal::replay(&*storage, from, reaches, |epoch, payload| recovered.batch(epoch, payload)).unwrap();
+    let engine = Arc::new(recovered.finish(tail.last_epoch).unwrap());
+    let writer =
+        Writer::open(storage.clone(), &tail, WriterSettings { segment_bytes: 4096, now: Instant::now }).unwrap();
+    let settings = CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: Instant::now };
+    (engine.clone(), Committer::new(engine, writer, settings), storage)
+}
+
+fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], key: Option<&str>) -> ReservationId {
+    let lines = lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
+    let asked = Reserve { sale: "golden", customer, lines, hold_seconds: None, reference: Some("cart"), key };
+    engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation.id
+}
+
+/// One of everything that is written, with a snapshot in the middle.
+fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>) {
+    let settings: SaleSettings = serde_json::from_str(
+        r#"{"id":"golden","name":"Golden sale","opens_at":"2026-11-28T08:00:05Z","closes_at":"2026-11-28T09:00:00Z",
+            "hold_seconds":60,"max_extensions":2,"customer_limit":5,"items":[
+            {"sku":"tv","initial_stock":100,"price":{"amount":19900,"currency":"EUR"}},{"sku":"pad","initial_stock":50}]}"#,
+    )
+    .unwrap();
+    engine.put_sale(at(0), &settings).value.unwrap();
+    committer.step().unwrap();
+    engine.tick(at(5));
+    let kept = reserve(engine, 6, "ann", &[("tv", 2), ("pad", 1)], Some("key-ann"));
+    let gone = reserve(engine, 7, "bob", &[("tv", 1)], None);
+    reserve(engine, 8, "cy", &[("pad", 3)], None);
+    committer.step().unwrap();
+    engine.confirm(at(9), kept, Some("order-1")).value.unwrap();
+    engine.release(at(10), gone, Some("changed mind")).value.unwrap();
+    let adjust = Adjust {
+        sale: "golden",
+        sku: "tv",
+        delta: 11,
+        reason: Some("found"),
+        reference: Some("wh-1"),
+        key: Some("key-adjust"),
+    };
+    engine.adjust(at(11), &adjust).value.unwrap();
+    engine.pause(at(12), "golden").value.unwrap();
+    committer.step().unwrap();
+    engine.snapshot(storage, |_| ()).unwrap();
+    engine.resume(at(13), "golden").value.unwrap();
+    let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
+    engine.extend(at(15), extended, 120).value.unwrap();
+    committer.step().unwrap();
+    engine.tick(at(100));
+    engine.tick(at(100_000));
+    committer.step().unwrap();
+    engine.close(at(100_001), "golden").value.unwrap();
+    committer.step().unwrap();
+    committer.seal().unwrap();
+}
+
+/// The files of a journal, segments without the zeros at their ends.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .map(|path| {
+            let mut bytes = fs::read(&path).unwrap();
+            let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
+            bytes.truncate(used);
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), bytes)
+        })
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect();
+    files.sort();
+    files
+}
+
+fn golden() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
+}
+
+#[test]
+fn the_history_is_written_as_the_golden_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (engine, mut committer, storage) = open(directory.path());
+    live(&engine, &mut committer, &storage);
+    let written = files(directory.path());
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        fs::create_dir_all(golden()).unwrap();
+        written.iter().for_each(|(name, bytes)| fs::write(golden().join(name), bytes).unwrap());
+    }
+    let expected = files(&golden());
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&written), names(&expected));
+    for ((name, written), (_, expected)) in written.iter().zip(&expected) {
+        assert!(written == expected, "{name} is written in other bytes than before");
+    }
+}
+
+#[test]
+fn the_golden_bytes_are_read_as_the_history() {
+    let directory = tempfile::tempdir().unwrap();
+    files(&golden()).iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
+    let (read, _, _) = open(directory.path());
+
+    let fresh = tempfile::tempdir().unwrap();
+    let (lived, mut committer, storage) = open(fresh.path());
+    live(&lived, &mut committer, &storage);
+
+    assert_eq!(read.digest(), lived.digest());
+    let view = read.sale(at(100_002), "golden").value.unwrap();
+    let counts: Vec<_> = view.counts.iter().map(|counts| (counts.available, counts.held, counts.confirmed)).collect();
+    assert_eq!(counts, [(109, 0, 2), (49, 0, 1)]);
+    assert_eq!(view.status.as_str(), "closed");
+}
