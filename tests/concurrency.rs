@@ -578,6 +578,46 @@ fn refusals_without_a_lock_are_exact() {
     }
 }
 
+/// A pause that was answered is in force: no hold slips in behind it that was judged by the sale as it was before.
+#[test]
+fn no_hold_is_made_after_a_pause_was_answered() {
+    let service = Running::start(8, &ask::sale("drop", &[("tv", 100_000_000)]));
+    let done = AtomicBool::new(false);
+    together(
+        |number| {
+            if number > 0 {
+                let mut turn = 0_u64;
+                while !done.load(Ordering::Acquire) {
+                    turn += 1;
+                    let customer = format!("customer-{number}-{}", turn % 50);
+                    match service.reserve(OPENING, &customer, &[("tv", 1)]) {
+                        // Not let go of: a hold that comes and goes could hide from who counts.
+                        Ok(_) => {}
+                        Err(refusal) => {
+                            assert_eq!(refusal, Refusal::SalePaused);
+                            thread::yield_now();
+                        }
+                    }
+                }
+                return;
+            }
+            let _done = Finally(|| done.store(true, Ordering::Release));
+            for _ in 0..300 {
+                service.pause(OPENING, "drop").value.expect("the sale is on");
+                let before = service.counts("tv");
+                for _ in 0..20 {
+                    thread::yield_now();
+                }
+                assert_eq!(service.counts("tv"), before, "the sale is paused");
+                service.resume(OPENING, "drop").value.expect("the sale is on");
+                thread::yield_now();
+            }
+        },
+        thread::yield_now,
+    );
+    service.stop();
+}
+
 /// G6 under threads: who confirms and the clock race for each hold at its very end, and exactly one wins.
 #[test]
 fn a_hold_is_either_confirmed_in_time_or_expired() {

@@ -30,7 +30,7 @@ fn house(stock: u64) -> House {
     house
 }
 
-/// 1. Availability is checked first and taken later, without one lock over both: two buyers pass the check for the same
+/// Pain 1: Availability is checked first and taken later, without one lock over both: two buyers pass the check for the same
 /// unit. (medusa #16569)
 #[test]
 fn concurrent_buyers_do_not_oversubscribe() {
@@ -62,7 +62,7 @@ fn concurrent_buyers_do_not_oversubscribe() {
     }
 }
 
-/// 2. The same SKU stands in one request twice, each line passes the check by itself, and together they oversell.
+/// Pain 2: The same SKU stands in one request twice, each line passes the check by itself, and together they oversell.
 /// (medusa #16502)
 #[test]
 fn the_same_item_twice_in_one_request_does_not_oversell() {
@@ -81,7 +81,7 @@ fn the_same_item_twice_in_one_request_does_not_oversell() {
     assert_eq!(house.counts("tv"), (0, 3, 0));
 }
 
-/// 3. Counts go negative, and nothing repairs them. (medusa #12401)
+/// Pain 3: Counts go negative, and nothing repairs them. (medusa #12401)
 #[test]
 fn counts_never_go_negative() {
     let mut house = house(5);
@@ -95,7 +95,7 @@ fn counts_never_go_negative() {
     assert_eq!(house.counts("tv"), (0, 0, 4));
 }
 
-/// 4. Stock is deducted ahead of the check for duplicates, so that impatient clicks burn it. (springboot-seckill #35)
+/// Pain 4: Stock is deducted ahead of the check for duplicates, so that impatient clicks burn it. (springboot-seckill #35)
 #[test]
 fn duplicate_clicks_burn_no_stock() {
     let mut house = house(10);
@@ -113,7 +113,7 @@ fn duplicate_clicks_burn_no_stock() {
     assert_eq!(house.counts("tv"), (8, 2, 0));
 }
 
-/// 4, without a key: clicks that a limit refuses burn nothing either.
+/// Pain 4, without a key: clicks that a limit refuses burn nothing either.
 #[test]
 fn refused_clicks_burn_no_stock() {
     let mut house = House::with_shards(8);
@@ -126,7 +126,7 @@ fn refused_clicks_burn_no_stock() {
     assert_eq!(house.counts("tv"), (9, 1, 0));
 }
 
-/// 5. A "sold out" flag, set once in memory, stays after stock has come back. (springboot-seckill #22)
+/// Pain 5: A "sold out" flag, set once in memory, stays after stock has come back. (springboot-seckill #22)
 #[test]
 fn a_sold_out_flag_does_not_stick() {
     let mut house = house(1);
@@ -152,7 +152,7 @@ fn a_sold_out_flag_does_not_stick() {
     house.hold("eve", "tv", 1);
 }
 
-/// 6. Calls before the start burn the stock that the cache was warmed with. (newbee-mall #97)
+/// Pain 6: Calls before the start burn the stock that the cache was warmed with. (newbee-mall #97)
 #[test]
 fn calls_before_the_start_burn_no_stock() {
     let mut house = House::with_shards(8);
@@ -167,7 +167,7 @@ fn calls_before_the_start_burn_no_stock() {
     house.hold("ann", "tv", 3);
 }
 
-/// 6, the other half: after an exception, cache and database part ways. Here a failed write ends the service, and what
+/// Pain 6, the other half: after an exception, cache and database part ways. Here a failed write ends the service, and what
 /// starts again is what the journal says.
 #[test]
 fn memory_and_disk_do_not_part_ways_after_a_failure() {
@@ -182,7 +182,7 @@ fn memory_and_disk_do_not_part_ways_after_a_failure() {
     assert_eq!(house.counts("tv"), (2, 1, 0));
 }
 
-/// 7. Payment lands after the hold has expired, and the order is shipped although its units were sold to somebody else.
+/// Pain 7: Payment lands after the hold has expired, and the order is shipped although its units were sold to somebody else.
 /// (codingXiaxw/seckill #41, bn-api #1189)
 #[test]
 fn payment_after_expiry_does_not_sell_a_unit_twice() {
@@ -198,7 +198,7 @@ fn payment_after_expiry_does_not_sell_a_unit_twice() {
     assert_eq!(house.counts("tv"), (0, 0, 1));
 }
 
-/// 8. Expired holds vanish without a trace. (alf.io #531)
+/// Pain 8: Expired holds vanish without a trace. (alf.io #531)
 #[test]
 fn expired_holds_stay_known() {
     let mut house = house(1);
@@ -215,7 +215,7 @@ fn expired_holds_stay_known() {
     assert_eq!((found.reference.as_deref(), found.lines), (Some("cart-7"), held.lines));
 }
 
-/// 11. A shopper who comes back to the checkout is told "sold out" because of their own hold on the last unit.
+/// Pain 11: A shopper who comes back to the checkout is told "sold out" because of their own hold on the last unit.
 /// (woocommerce #67354, spree #14040)
 #[test]
 fn a_shopper_is_not_blocked_by_their_own_hold() {
@@ -231,7 +231,7 @@ fn a_shopper_is_not_blocked_by_their_own_hold() {
     house.confirm(again.id).unwrap();
 }
 
-/// 13. Releasing twice puts the units back twice. (mollie/magento2 #500)
+/// Pain 13: Releasing twice puts the units back twice. (mollie/magento2 #500)
 #[test]
 fn a_double_release_does_not_inflate_stock() {
     let mut house = house(5);
@@ -254,7 +254,7 @@ fn a_double_release_does_not_inflate_stock() {
     assert_eq!(house.counts("tv"), (3, 0, 2));
 }
 
-/// 14. What is shown as available ignores holds (saleor #10877), or still counts expired ones (tigerbeetle #2118).
+/// Pain 14: What is shown as available ignores holds (saleor #10877), or still counts expired ones (tigerbeetle #2118).
 #[test]
 fn availability_counts_live_holds_and_no_expired_ones() {
     let mut house = house(5);
@@ -268,7 +268,7 @@ fn availability_counts_live_holds_and_no_expired_ones() {
     house.hold("bob", "tv", 5);
 }
 
-/// 15. A cap meant for each person is only held against each order. (lunar #463)
+/// Pain 15: A cap meant for each person is only held against each order. (lunar #463)
 #[test]
 fn a_cap_per_person_is_not_a_cap_per_order() {
     let settings = Settings { shards: 8, retention_millis: 60_000, ..Settings::default() };
@@ -287,7 +287,7 @@ fn a_cap_per_person_is_not_a_cap_per_order() {
     house.hold("bob", "tv", 2);
 }
 
-/// 16. The hold time in the settings is ignored. (woocommerce #45245)
+/// Pain 16: The hold time in the settings is ignored. (woocommerce #45245)
 #[test]
 fn the_hold_time_in_the_settings_is_the_hold_time() {
     for hold_seconds in [1, 90, 86_400] {

@@ -448,3 +448,27 @@ fn a_clock_set_back_does_not_turn_time_back() {
     let third = house.hold("bob", "tv", 1);
     assert_eq!(third.expires_at, first.expires_at, "a restart does not forget what time it was");
 }
+
+#[test]
+fn a_tick_counts_only_what_it_retired_also_after_a_restart() {
+    let mut house = House::new(Settings { shards: 1, retention_millis: 1000, ..Settings::default() });
+    house.put(&ask::sale("drop", &[("tv", 5)]));
+    let held = house.hold("ann", "tv", 1);
+    house.release(held.id).unwrap();
+    house.wait_seconds(10);
+    assert_eq!(house.tick().retired, 1);
+    house.restart();
+    assert_eq!((house.engine.reservations(), house.tick().retired), (0, 0), "nothing is left to retire");
+}
+
+#[test]
+fn the_catalogues_time_does_not_run_backwards_over_a_restart() {
+    let mut house = House::with_shards(1);
+    house.put(&ask::sale("drop", &[("tv", 5)]));
+    house.wait_seconds(100);
+    let first = house.adjust(&ask::adjust("drop", "tv", 1)).unwrap().made.at;
+    house.now = Timestamp::from_millis(house.now.millis() - 50_000);
+    assert_eq!(house.adjust(&ask::adjust("drop", "tv", 1)).unwrap().made.at, first);
+    house.restart();
+    assert_eq!(house.adjust(&ask::adjust("drop", "tv", 1)).unwrap().made.at, first);
+}

@@ -1,9 +1,9 @@
 //! `doorbuster demo`: serves, puts a sale on, sends a crowd of shoppers over HTTP, checks every guarantee by what they
 //! were answered, and keeps serving.
 //!
-//! The crowd knows the service as any client does: by its answers. Each thread keeps a [`tally`] of what it was told and
-//! when; afterwards an [`audit`] asks again, and the [`checks`] hold the two against each other. Only three things are
-//! looked up inside: which epoch is durable, which one is the latest, and what the store's file says.
+//! The crowd knows the service as any client does: by its answers. Each thread keeps a [`tally`] of what it was told
+//! and when; afterwards an [`audit`] asks again, and the [`checks`] hold the two against each other. Only three things
+//! are looked up inside: which epoch is durable, which one is the latest, and what the store's file says.
 //!
 //! Invariant: bounded in count and time, and on the addresses that the configuration names, nowhere else.
 

@@ -25,16 +25,15 @@ impl Engine {
             loop {
                 let mut cell = self.cells[index].cell.lock();
                 let published = self.published.load();
-                let expiry = self.decide(index, &published.bounds, &mut cell, |shard, record| {
-                    shard.expire_due(now, STEP, record)
-                });
-                let retired = self.decide(index, &published.bounds, &mut cell, |shard, record| {
+                let expiry = self
+                    .decide(index, &published.bounds, &mut cell, |shard, record| shard.expire_due(now, STEP, record));
+                let retirement = self.decide(index, &published.bounds, &mut cell, |shard, record| {
                     shard.retire_due(now, STEP, |item| published.catalogue.counts_customers(item), record)
                 });
                 tick.expired += expiry.expired;
-                tick.retired += retired;
+                tick.retired += retirement.retired;
                 tick.lag_millis = tick.lag_millis.max(expiry.lag_millis);
-                if expiry.deadlines < STEP && retired < STEP {
+                if expiry.deadlines < STEP && retirement.deadlines < STEP {
                     break;
                 }
             }

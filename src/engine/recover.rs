@@ -79,7 +79,10 @@ impl Recovered {
             while let Some(event) = Event::decode(&mut events)? {
                 match event {
                     // Told to be remembered: the stock it led to is told by itself.
-                    Event::Adjusted(_) => self.adjustments.apply(&event),
+                    Event::Adjusted(ref adjusted) => {
+                        self.now = self.now.max(adjusted.at);
+                        self.adjustments.apply(&event);
+                    }
                     _ => self.apply(&event),
                 }
             }
@@ -103,6 +106,7 @@ impl Recovered {
         match event.bucket() {
             Some(bucket) => self.shards[bucket.shard(self.settings.shards)].apply(event),
             None => {
+                self.now = self.now.max(event.at().unwrap_or_default());
                 self.catalogue.apply(event);
                 self.adjustments.apply(event);
             }

@@ -6,7 +6,7 @@ use super::{Answer, Cell, Engine, Published, Recorder, Settings, stock};
 use crate::sale::{
     catalogue::{Catalogue, Plan},
     command::Reserve,
-    decide::Reserved,
+    decide::{LimitExceeded, Reserved},
     ids::{Bucket, ItemNumber, ReservationId},
     outcome::{Refusal, Reservation, Shortage},
     settings::Limits,
@@ -77,7 +77,10 @@ impl Engine {
             let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &cell.lane));
         }
-        let plan = match judged.map_or_else(judge, Ok).and_then(|plan| self.refuse_if_full(&cell, asked.customer).map(|()| plan)) {
+        let plan = match judged
+            .map_or_else(judge, Ok)
+            .and_then(|plan| self.refuse_if_full(&cell, asked.customer).map(|()| plan))
+        {
             Ok(plan) => plan,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
@@ -121,7 +124,7 @@ impl Engine {
             return Some(Answer::at_once(Err(Refusal::Short(short))));
         }
         if let Err(exceeded) = guards[index].shard.check_limits(plan) {
-            return Some(self.answer(conclude(exceeded, catalogue), &guards[index].lane));
+            return Some(self.answer(conclude(Reserved::LimitExceeded(exceeded), catalogue), &guards[index].lane));
         }
         for line in &plan.lines {
             let (item, units) = (line.line.item, u64::from(line.line.units));
@@ -231,7 +234,7 @@ impl Engine {
 fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
     match reserved {
         Reserved::Held(reservation) => Ok(Made { reservation, replayed: false }),
-        Reserved::LimitExceeded { item, limit, already } => {
+        Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {
             Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
         }
         Reserved::SliceShort => unreachable!("a short slice goes the slow path"),

@@ -58,7 +58,8 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
     ranges.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
-        let refused = parts.any(|parameter| matches!(parameter.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
+        let refused =
+            parts.any(|parameter| matches!(parameter.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
         let json = ["*/*", "application/*", "application/json", "application/problem+json"];
         !refused && json.iter().any(|known| media.eq_ignore_ascii_case(known))
     })
@@ -77,7 +78,8 @@ pub async fn read(
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
         if !media.eq_ignore_ascii_case("application/json") {
-            return Err(problem::UNSUPPORTED_MEDIA_TYPE.respond(format!("the Content-Type is {media:?}; send application/json")));
+            return Err(problem::UNSUPPORTED_MEDIA_TYPE
+                .respond(format!("the Content-Type is {media:?}; send application/json")));
         }
     }
     let told_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);

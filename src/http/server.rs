@@ -18,7 +18,10 @@ use std::{
 use hyper::{Request, body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpStream, sync::watch, task::LocalSet};
@@ -102,7 +105,8 @@ async fn run(
     mut draining: watch::Receiver<bool>,
     connections: Arc<AtomicUsize>,
 ) {
-    let listener = tokio::net::TcpListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
+    let listener =
+        tokio::net::TcpListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
     let worker = Worker::start(service.clone());
     let graceful = GracefulShutdown::new();
     let open = Rc::new(Cell::new(0_usize));

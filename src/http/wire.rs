@@ -400,7 +400,10 @@ mod tests {
             (r#"{"customer":"","lines":[],"hold_seconds":0}"#, vec!["/customer", "/lines", "/hold_seconds"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":1}],"vip":true}"#, vec!["/vip"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":1}]} x"#, vec![""]),
-            (r#"{"customer":"a","lines":[{"sku":"x","quantity":600},{"sku":"x","quantity":600}]}"#, vec!["/lines/1/quantity"]),
+            (
+                r#"{"customer":"a","lines":[{"sku":"x","quantity":600},{"sku":"x","quantity":600}]}"#,
+                vec!["/lines/1/quantity"],
+            ),
         ] {
             assert_eq!(wrong(body), pointers, "{body}");
         }
@@ -408,7 +411,8 @@ mod tests {
 
     #[test]
     fn the_same_sku_twice_is_one_line() {
-        let text = br#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
+        let text =
+            br#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
         let body: ReserveBody<'_> = parse(text).unwrap();
         let lines = body.check(&LIMITS).unwrap().lines;
         assert_eq!(lines.as_slice(), [AskedLine { sku: "x", units: 4 }, AskedLine { sku: "y", units: 2 }]);

@@ -157,6 +157,9 @@ impl Catalogue {
     }
 
     /// The checks of a reserve that need no shard, in their order: the sale is open, each item exists.
+    ///
+    /// # Panics
+    /// When an item is asked for by two lines: they are summed where requests are parsed.
     pub fn plan<'a>(
         &self,
         now: Timestamp,
@@ -169,6 +172,8 @@ impl Catalogue {
         for line in &asked.lines {
             let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
             let price = item.settings.price;
+            let once = lines.iter().all(|known: &PlanLine| known.line.item != item.number);
+            assert!(once, "a reserve names each SKU once");
             lines.push(PlanLine {
                 line: PricedLine { item: item.number, units: line.units, price },
                 customer_limit: sale.customer_limit(item),

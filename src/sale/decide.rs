@@ -23,11 +23,16 @@ pub enum Reserved {
     Held(Reservation),
     /// This shard's slices cannot serve it; others may.
     SliceShort,
-    LimitExceeded {
-        item: ItemNumber,
-        limit: u32,
-        already: u64,
-    },
+    LimitExceeded(LimitExceeded),
+}
+
+/// A customer's limit that a plan would break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitExceeded {
+    pub item: ItemNumber,
+    pub limit: u32,
+    /// Units that the customer holds or has confirmed.
+    pub already: u64,
 }
 
 /// What became of deadlines that passed.
@@ -38,6 +43,14 @@ pub struct Expiry {
     pub expired: usize,
     /// The longest time that a hold was past its end, in milliseconds.
     pub lag_millis: u64,
+}
+
+/// What became of deadlines of retention that passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retirement {
+    /// Looked at; after a restart some are of reservations that had left before.
+    pub deadlines: usize,
+    pub retired: usize,
 }
 
 impl Shard {
@@ -61,7 +74,7 @@ impl Shard {
             return Reserved::SliceShort;
         }
         if let Err(exceeded) = self.check_limits(plan) {
-            return exceeded;
+            return Reserved::LimitExceeded(exceeded);
         }
         let id = ReservationId::new(now, Bucket::of(plan.customer), entropy);
         let event = Event::Held(Held {
@@ -88,13 +101,13 @@ impl Shard {
     }
 
     /// Whether the customer's limits allow the plan.
-    pub fn check_limits(&self, plan: &Plan<'_>) -> Result<(), Reserved> {
+    pub fn check_limits(&self, plan: &Plan<'_>) -> Result<(), LimitExceeded> {
         for line in &plan.lines {
             let Some(limit) = line.customer_limit else { continue };
             let item = line.line.item;
             let already = self.units_of(plan.customer, item);
             if already + u64::from(line.line.units) > u64::from(limit) {
-                return Err(Reserved::LimitExceeded { item, limit, already });
+                return Err(LimitExceeded { item, limit, already });
             }
         }
         Ok(())
@@ -193,20 +206,20 @@ impl Shard {
         expiry
     }
 
-    /// Lets up to `most` reservations that are over and past their retention leave memory. `counts_customers`: whether a
-    /// limit of the item may still ask what a customer has.
+    /// Looks at up to `most` deadlines of retention, and lets the reservations that are over and past theirs leave memory.
+    /// `counts_customers`: whether a limit of the item may still ask what a customer has.
     pub fn retire_due(
         &mut self,
         now: Timestamp,
         most: usize,
         counts_customers: impl Fn(ItemNumber) -> bool,
         record: &mut impl Record,
-    ) -> usize {
+    ) -> Retirement {
         let now = self.advance(now);
-        let mut taken = 0;
-        while taken < most {
+        let mut retirement = Retirement::default();
+        while retirement.deadlines < most {
             let Some((bucket, slot)) = self.retirements.take_due(now) else { break };
-            taken += 1;
+            retirement.deadlines += 1;
             let due = self.reservations.get(slot).filter(|entry| {
                 entry.state != State::Held && self.retirements.bucket(self.retires_at(entry)) == bucket
             });
@@ -214,9 +227,10 @@ impl Shard {
                 let counted = entry.state == State::Confirmed
                     && self.quantities(entry).iter().any(|line| counts_customers(line.item));
                 self.take(&Event::Retired { id: entry.id, counted }, record);
+                retirement.retired += 1;
             }
         }
-        taken
+        retirement
     }
 
     /// Time as this shard sees it: never backwards, whatever the machine's clock does.

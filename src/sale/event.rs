@@ -164,6 +164,22 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// When it was decided; None where it does not say.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Held(held) => Some(held.id.created_at()),
+            Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.at),
+            Self::Adjusted(adjusted) => Some(adjusted.at),
+            Self::Extended { at, .. }
+            | Self::SaleDefined { at, .. }
+            | Self::SalePaused { at, .. }
+            | Self::SaleResumed { at, .. }
+            | Self::SaleClosed { at, .. }
+            | Self::StatusReached { at, .. } => Some(*at),
+            Self::Retired { .. } | Self::Carried { .. } | Self::Forgotten { .. } | Self::Stocked { .. } => None,
+        }
+    }
+
     /// Appends the event to a lane.
     pub fn encode(&self, lane: &mut Vec<u8>) {
         let start = lane.len();

@@ -197,6 +197,7 @@ impl Shard {
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
     pub fn apply(&mut self, event: &Event<'_>) {
+        self.now = self.now.max(event.at().unwrap_or_default());
         match event {
             Event::Held(held) => self.hold(held),
             Event::Extended { id, expires_at, extensions, .. } => {
@@ -411,7 +412,6 @@ impl Shard {
         self.expiries.file(expires_at, slot);
         self.index(slot, held);
         self.live_holds += 1;
-        self.now = self.now.max(created_at);
     }
 
     fn index(&mut self, slot: u32, held: &Held<'_>) {
@@ -450,7 +450,6 @@ impl Shard {
         }
         self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);
         self.live_holds -= 1;
-        self.now = self.now.max(ended.at);
     }
 
     fn retire(&mut self, id: ReservationId, counted: bool) {

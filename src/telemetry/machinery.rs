@@ -87,7 +87,10 @@ impl Store {
             lag_epochs: gauge("doorbuster_store_lag_epochs", "Durable epochs that are not yet in the store."),
             lag_seconds: gauge("doorbuster_store_lag_seconds", "Seconds since the store last had everything."),
             backlog_bytes: gauge("doorbuster_store_backlog_bytes", "Bytes of journal that the store has not applied."),
-            backlog_full: gauge("doorbuster_store_backlog_full", "1 when new reservations are refused for the backlog."),
+            backlog_full: gauge(
+                "doorbuster_store_backlog_full",
+                "1 when new reservations are refused for the backlog.",
+            ),
             rows: make.counter("doorbuster_store_rows_total", "Rows written to the store.", &[]),
             up: gauge("doorbuster_store_up", "1 when the store's last transaction succeeded."),
         }

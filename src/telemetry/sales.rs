@@ -164,7 +164,12 @@ impl ItemGauges {
             let help = "Units of an item, by where they are; `stock` is the sum of the others.";
             make.gauge("doorbuster_stock_units", help, &[("sale", sale), ("sku", sku), ("state", state)])
         };
-        Self { stock: gauge("stock"), available: gauge("available"), held: gauge("held"), confirmed: gauge("confirmed") }
+        Self {
+            stock: gauge("stock"),
+            available: gauge("available"),
+            held: gauge("held"),
+            confirmed: gauge("confirmed"),
+        }
     }
 
     fn set(&self, stock: u64, counts: &Counts) {

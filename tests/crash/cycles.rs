@@ -24,12 +24,12 @@ use crate::{
     },
 };
 
-const CLIENTS: usize = 4;
-const CYCLES: u64 = 30;
+const CLIENTS: usize = 6;
+const CYCLES: u64 = 50;
 /// So that no cycle outgrows its time on a fast machine.
 const REQUESTS_PER_CYCLE_MAX: usize = 1500;
 /// Every so many cycles the store is compared, and everything ever acknowledged is looked at.
-const CYCLES_PER_AUDIT: u64 = 6;
+const CYCLES_PER_AUDIT: u64 = 10;
 
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}")))
@@ -64,6 +64,8 @@ fn whatever_was_acknowledged_survives_every_end() {
     }
     let known: usize = loads.iter().map(|load| load.ledger.reservations.len()).sum();
     assert!(known as u64 > cycles * 20, "only {known} reservations were made: this says little");
+    let told = |words: &str| process.log().matches(words).count();
+    println!("{} snapshots, {} times files were removed", told("snapshot taken"), told("removed journal files"));
     process.terminate();
     assert_eq!(process.wait(Duration::from_secs(20)).code(), Some(0));
 }
@@ -96,7 +98,7 @@ fn put_sale(process: &Process) {
 /// Ends the process at a moment within its load, and says how.
 fn end_under_load(process: &mut Process, loads: &mut [Load], dice: &mut Dice) -> String {
     // Snapshots and pruning are due once a second: some cycles last until around then.
-    let delay = if dice.one_in(4) { 950 + dice.below(500) } else { 5 + dice.below(350) };
+    let delay = if dice.one_in(4) { 950 + dice.below(500) } else { 10 + dice.below(350) };
     let orderly = dice.one_in(5);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -63,10 +63,14 @@ fn a_bad_configuration_ends_with_2_and_names_the_key() {
         settings.push((key, value.to_owned()));
         refused(&data, &settings)
     };
-    assert_says(&with_setting("journal.flsh_ms", "5"), 2, &["journal.flsh_ms", "journal.flush_ms"]);
+    assert_says(
+        &with_setting("journal.flsh_ms", "5"),
+        2,
+        &["DOORBUSTER_JOURNAL__FLSH_MS", "DOORBUSTER_JOURNAL__FLUSH_MS"],
+    );
     assert_says(&with_setting("journal.flush_ms", "0"), 2, &["journal.flush_ms", "1 to 1000"]);
     assert_says(&with_setting("journal.ack", "maybe"), 2, &["journal.ack", "durable", "buffered"]);
-    assert_says(&with_setting("nothing.here", "1"), 2, &["nothing"]);
+    assert_says(&with_setting("nothing.here", "1"), 2, &["DOORBUSTER_NOTHING__HERE"]);
     assert_says(&with_setting("store.url", "postgres://app:secret@db/x"), 2, &["store.url"]);
 
     let mut elsewhere = serve(&data, &small());

@@ -59,12 +59,6 @@ impl Ledger {
         held
     }
 
-    /// Takes over what a call about a reservation answered.
-    pub fn seen(&mut self, seen: &Value) {
-        let known = self.reservations.get_mut(seen["id"].as_str().expect("an id")).expect("a reservation of ours");
-        known.accept(seen);
-    }
-
     /// Repeats every request whose answer is open, twice, and takes over what became of it.
     pub fn resolve(&mut self, client: &mut Client) {
         for ask in std::mem::take(&mut self.open_reserves) {

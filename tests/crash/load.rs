@@ -14,9 +14,9 @@ pub const SALE: &str = "drop";
 
 /// SKU, initial stock, and the limit of a customer. The first is scarce: sold out most of the time.
 pub const ITEMS: [(&str, u64, Option<u64>); 4] =
-    [("scarce", 20, None), ("limited", 2000, Some(4)), ("plenty", 5000, None), ("some", 300, Some(9))];
+    [("scarce", 20, None), ("limited", 20_000, Some(4)), ("plenty", 100_000, None), ("some", 300, Some(9))];
 
-/// Customers of one client; nobody else reserves for them.
+/// Customers of one client at a time; nobody else reserves for them.
 const CUSTOMERS: u64 = 40;
 
 pub struct Load {
@@ -50,12 +50,12 @@ impl Load {
 
     fn step(&mut self, client: &mut Client, second: &mut Client) -> Result<(), Gone> {
         match self.dice.below(100) {
-            0..45 => self.reserve(client),
-            45..52 => self.reserve_twice(client, second),
-            52..66 => self.act(client, "confirm", Open::Confirm),
-            66..82 => self.act(client, "release", Open::Release),
-            82..90 => self.act(client, "extend", Open::Extend),
-            90..95 => self.adjust(client),
+            0..38 => self.reserve(client),
+            38..44 => self.reserve_twice(client, second),
+            44..62 => self.act(client, "confirm", Open::Confirm),
+            62..82 => self.act(client, "release", Open::Release),
+            82..88 => self.act(client, "extend", Open::Extend),
+            88..94 => self.adjust(client),
             _ => self.look(client),
         }
     }
@@ -68,11 +68,14 @@ impl Load {
     fn ask_to_reserve(&mut self) -> Ask {
         let lines: Vec<Value> = (0..1 + self.dice.below(3))
             .map(|_| {
-                let (sku, ..) = *self.dice.pick(&ITEMS);
+                // Half of all lines are of the item that never sells out, so that there is always something to lose.
+                let (sku, ..) = if self.dice.one_in(2) { ITEMS[2] } else { *self.dice.pick(&ITEMS) };
                 json!({ "sku": sku, "quantity": 1 + self.dice.below(2) })
             })
             .collect();
-        let customer = format!("customer-{}-{}", self.number, self.dice.below(CUSTOMERS));
+        // New customers keep coming, and the last ones come again: to their limits, for instance.
+        let customer = self.next_key / 20 + self.dice.below(CUSTOMERS);
+        let customer = format!("customer-{}-{customer}", self.number);
         let mut body = json!({ "customer": customer, "lines": lines });
         if self.dice.one_in(6) {
             body["hold_seconds"] = json!(1);
@@ -173,7 +176,7 @@ impl Load {
 
     fn adjust(&mut self, client: &mut Client) -> Result<(), Gone> {
         let (sku, ..) = *self.dice.pick(&ITEMS);
-        let delta = if self.dice.one_in(3) { -(self.dice.below(4) as i64 + 1) } else { self.dice.below(8) as i64 + 1 };
+        let delta = if self.dice.one_in(3) { -(self.dice.below(8) as i64 + 1) } else { self.dice.below(16) as i64 + 1 };
         let ask = Ask::new("POST", &format!("/v1/sales/{SALE}/items/{sku}/adjustments"));
         let ask = ask.key(&self.key()).json(&json!({ "delta": delta, "reason": "count" }));
         match attempt(client, &ask) {

@@ -5,7 +5,7 @@
 //! wherever it turns up, and so is every reservation in it; a test only says which problem it expects.
 //!
 //! Each test binary compiles this for itself and uses a part of it, hence the allowance.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod answer;
 pub mod client;

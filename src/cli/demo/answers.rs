@@ -1,5 +1,5 @@
-//! The service's answers as a client of the contract reads them. On purpose not the service's own types: what it says is
-//! taken at its word on the wire.
+//! The service's answers as a client of the contract reads them. On purpose not the service's own types: it is taken
+//! at its word on the wire.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! Everything the checks judge by: the offer, the demo's own count, and what the service answered when it was asked again.
+//! Everything the checks judge by: the offer, the demo's own count, and what the service answered when asked again.
 
 use super::{
     answers::{Reservation, Sale},

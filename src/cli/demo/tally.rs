@@ -1,7 +1,7 @@
 //! The demo's own count: what was asked, what was answered, and when. It knows nothing of the service's state but the
 //! answers it got, so it can be held against that state.
 //!
-//! Invariant: of each change it keeps the moments between which it must have happened: from sending to the whole answer.
+//! Invariant: of each change it keeps the moments between which it must have happened: from sending to whole answer.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! How many units of an item were out at each moment, as far as a client can know.
 //!
-//! A client knows of each change only between which moments it happened. So it knows two numbers for every moment: units
-//! that may have been out, and units that surely were. What the service says of its stock must lie between them, at some
-//! moment between request and answer. When nothing was under way the two are one number, and the check is exact.
+//! A client knows of each change only between which moments it happened. So it knows two numbers for every moment:
+//! units that may have been out, and units that surely were. What the service says of its stock must lie between them,
+//! at some moment between request and answer. When nothing was under way the two are one number, and the check is
+//! exact.
 
 use super::{
     client::{Moment, moment},

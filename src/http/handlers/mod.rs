@@ -76,7 +76,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Response<Body>> 
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if bare.is_empty() || bare.len() > TEXT_BYTES_MAX || !visible || values.next().is_some() {
-        let detail = format!("Idempotency-Key must be given once: 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes");
+        let detail = format!(
+            "Idempotency-Key must be given once: 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes"
+        );
         return Err(problem::invalid(&[Invalid::new("", detail)]));
     }
     Ok(Some(bare))
