@@ -131,10 +131,10 @@ fn advise(error: &StartError) {
 fn point_on(screen: &Screen, running: &Running, config: &Config, history: &History) {
     let (api, ops, sale) = (running.api, running.ops, &history.offer.sale);
     screen.line(format!("\n{}", screen.paint(Paint::Bold, "Look for yourself")));
-    screen.line(format!("  curl -s http://{api}/v1/sales/{sale}"));
-    screen.line(format!("  curl -s http://{api}/v1/sales/{sale}/availability"));
+    screen.line(format!("  curl -sw '\\n' http://{api}/v1/sales/{sale}"));
+    screen.line(format!("  curl -sw '\\n' http://{api}/v1/sales/{sale}/availability"));
     if let Some(grant) = history.tally.grants.first() {
-        screen.line(format!("  curl -s http://{api}/v1/reservations/{}", grant.made.id));
+        screen.line(format!("  curl -sw '\\n' http://{api}/v1/reservations/{}", grant.made.id));
     }
     screen.line(format!("  curl -s http://{ops}/metrics | grep '^doorbuster_reservation'"));
     let store = quoted(&config.store_path());

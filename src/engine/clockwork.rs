@@ -9,7 +9,10 @@ const STEP: usize = 128;
 /// What a tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tick {
+    /// Holds that this tick expired.
     pub expired: usize,
+    /// Holds that expired since the last tick, because somebody asked for them.
+    pub expired_meanwhile: usize,
     pub retired: usize,
     /// Sales that opened or ended.
     pub turned: usize,
@@ -25,11 +28,13 @@ impl Engine {
             loop {
                 let mut cell = self.cells[index].cell.lock();
                 let published = self.published.load();
+                tick.expired_meanwhile += std::mem::take(&mut cell.expired);
                 let expiry = self
                     .decide(index, &published.bounds, &mut cell, |shard, record| shard.expire_due(now, STEP, record));
                 let retirement = self.decide(index, &published.bounds, &mut cell, |shard, record| {
                     shard.retire_due(now, STEP, |item| published.catalogue.counts_customers(item), record)
                 });
+                cell.expired = 0;
                 tick.expired += expiry.expired;
                 tick.retired += retirement.retired;
                 tick.lag_millis = tick.lag_millis.max(expiry.lag_millis);
@@ -38,6 +43,7 @@ impl Engine {
                 }
             }
         }
+        self.measure_fullness();
         tick
     }
 

@@ -119,6 +119,8 @@ pub struct Engine {
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
     backlog_full: AtomicBool,
+    /// A limit of memory may be reached before the next tick looks.
+    near_full: AtomicBool,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
     spares: Mutex<Vec<Vec<u8>>>,
 }
@@ -128,6 +130,8 @@ struct Slot {
     cell: Mutex<Cell>,
     reservations: AtomicU64,
     customers: AtomicU64,
+    /// The lane holds more than it may until it is cut.
+    lane_full: AtomicBool,
 }
 
 /// A shard and its lane: the bytes of its events that are not yet cut into a batch.
@@ -135,6 +139,8 @@ struct Cell {
     shard: Shard,
     lane: Lane,
     catalogue_version: u64,
+    /// Holds that expired since the last tick counted them.
+    expired: usize,
 }
 
 #[derive(Default)]
@@ -178,11 +184,13 @@ struct Recorder<'a> {
     lane: &'a mut Lane,
     bounds: &'a Bounds,
     open_epoch: Epoch,
+    expired: &'a mut usize,
 }
 
 impl Record for Recorder<'_> {
     fn record(&mut self, event: &Event<'_>) {
         self.lane.push(event, self.open_epoch);
+        *self.expired += usize::from(matches!(event, Event::Expired(_)));
         match event {
             Event::Held(held) => {
                 held.lines.iter().for_each(|line| self.bounds[line.item.index()].take(line.units.into()));
@@ -244,11 +252,14 @@ impl Engine {
         cell: &mut Cell,
         decide: impl FnOnce(&mut Shard, &mut Recorder<'_>) -> T,
     ) -> T {
-        let Cell { shard, lane, .. } = cell;
+        let Cell { shard, lane, expired, .. } = cell;
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
-        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch });
+        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, expired });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
+        if lane.bytes.len() >= self.settings.lane_bytes_max {
+            self.cells[index].lane_full.store(true, Ordering::Relaxed);
+        }
         outcome
     }
 
@@ -288,6 +299,7 @@ impl Source for Engine {
             std::mem::swap(&mut lane.bytes, spare);
             lane.events = 0;
         }
+        self.cells.iter().for_each(|slot| slot.lane_full.store(false, Ordering::Relaxed));
         let epoch = self.open_epoch.fetch_add(1, Ordering::Relaxed);
         drop(guards);
         drop(control);

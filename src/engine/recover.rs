@@ -141,7 +141,8 @@ impl Recovered {
             CachePadded::new(Slot {
                 reservations: AtomicU64::new(shard.reservations() as u64),
                 customers: AtomicU64::new(shard.customers() as u64),
-                cell: Mutex::new(Cell { shard, lane: lane(), catalogue_version: version }),
+                lane_full: AtomicBool::new(false),
+                cell: Mutex::new(Cell { shard, lane: lane(), catalogue_version: version, expired: 0 }),
             })
         });
         Engine {
@@ -158,6 +159,7 @@ impl Recovered {
             durability: Durability::at(last_epoch),
             commits: Mutex::new(None),
             backlog_full: AtomicBool::new(false),
+            near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
             settings: self.settings,
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Cell, Engine, Published, Recorder, Settings, stock};
+use super::{Answer, Engine, Published, Recorder, Settings, stock};
 use crate::sale::{
     catalogue::{Catalogue, Plan},
     command::Reserve,
@@ -13,6 +13,10 @@ use crate::sale::{
     shard::Shard,
     time::Timestamp,
 };
+
+/// How far from a limit of memory it begins to be looked at closely: more than can come in between two ticks, even when
+/// a tick is late by seconds.
+const NEAR_FULL: u64 = 1_000_000;
 
 /// A reservation as the answer to its reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,23 +54,21 @@ impl Engine {
             Ok(sale) => sale,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
-        let judge = || -> Result<Plan<'_>, Refusal> {
-            if self.backlog_full() {
-                return Err(Refusal::BacklogFull);
-            }
+        let index = Bucket::of(asked.customer).shard(self.cells.len());
+        let judge = |knows: &dyn Fn() -> bool| -> Result<Plan<'_>, Refusal> {
+            self.refuse_if_full(index, knows)?;
             let plan = catalogue.plan(now, sale, asked, fingerprint)?;
             self.refuse_by_bounds(&plan, published)?;
             Ok(plan)
         };
         let mut judged = None;
         if asked.key.is_none() {
-            match judge() {
+            match judge(&|| self.cells[index].cell.lock().shard.knows(asked.customer)) {
                 Ok(plan) => judged = Some(plan),
                 Err(refusal) => return Some(Answer::at_once(Err(refusal))),
             }
         }
 
-        let index = Bucket::of(asked.customer).shard(self.cells.len());
         let mut cell = self.cells[index].cell.lock();
         if cell.catalogue_version != catalogue.version() {
             return None;
@@ -77,10 +79,7 @@ impl Engine {
             let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &cell.lane));
         }
-        let plan = match judged
-            .map_or_else(judge, Ok)
-            .and_then(|plan| self.refuse_if_full(&cell, asked.customer).map(|()| plan))
-        {
+        let plan = match judged.map_or_else(|| judge(&|| cell.shard.knows(asked.customer)), Ok) {
             Ok(plan) => plan,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
@@ -155,24 +154,34 @@ impl Engine {
         if short.is_empty() { Ok(()) } else { Err(Refusal::Short(short)) }
     }
 
-    fn refuse_if_full(&self, cell: &Cell, customer: &str) -> Result<(), Refusal> {
-        let Settings { reservations_max, customers_max, lane_bytes_max, .. } = &self.settings;
-        if cell.lane.bytes.len() >= *lane_bytes_max {
+    /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
+    /// `knows`: whether the customer is in memory; it may take the shard's lock where that is not held.
+    fn refuse_if_full(&self, index: usize, knows: &dyn Fn() -> bool) -> Result<(), Refusal> {
+        if self.backlog_full() {
+            return Err(Refusal::BacklogFull);
+        }
+        if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
         }
-        // The sum over all shards is only looked at when this one has its share.
-        let shards = self.cells.len() as u64;
-        let share = |max: u64| max / shards;
-        if cell.shard.reservations() as u64 >= share(*reservations_max) && self.reservations() >= *reservations_max {
+        // Far from the limits nothing is summed up; the tick looks how far.
+        if !self.near_full.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Settings { reservations_max, customers_max, .. } = self.settings;
+        if self.reservations() >= reservations_max {
             return Err(Refusal::Full("limits.reservations_max"));
         }
-        if cell.shard.customers() as u64 >= share(*customers_max)
-            && self.customers() >= *customers_max
-            && !cell.shard.knows(customer)
-        {
+        if self.customers() >= customers_max && !knows() {
             return Err(Refusal::Full("limits.customers_max"));
         }
         Ok(())
+    }
+
+    /// Finds out whether the limits of memory are so near that each reserve must look.
+    pub(super) fn measure_fullness(&self) {
+        let Settings { reservations_max, customers_max, .. } = self.settings;
+        let near = self.reservations() + NEAR_FULL >= reservations_max || self.customers() + NEAR_FULL >= customers_max;
+        self.near_full.store(near, Ordering::Relaxed);
     }
 
     /// Reservations in memory over all shards, each shard as of its last change.

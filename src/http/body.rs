@@ -15,6 +15,7 @@ use hyper::{
 };
 
 use super::problem;
+use crate::sale::settings::Invalid;
 
 /// The body of an answer: whole bytes.
 #[derive(Debug, Default)]
@@ -145,7 +146,7 @@ fn data(piece: Piece) -> Result<Bytes, Response<Body>> {
     match piece {
         None => Ok(Bytes::new()),
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
-        Some(Err(error)) => Err(problem::INVALID_REQUEST.respond(format!("the body could not be read: {error}"))),
+        Some(Err(error)) => Err(problem::invalid(&[Invalid::new("", format!("the body could not be read: {error}"))])),
     }
 }
 

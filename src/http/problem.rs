@@ -144,18 +144,15 @@ impl Problem {
         self.respond_with(detail, Members::None {})
     }
 
+    /// The document of a request that never became one.
+    pub fn document(&self, detail: &str) -> Vec<u8> {
+        let errors = [Invalid::new("", detail)];
+        let named = self.code == INVALID_REQUEST.code;
+        self.encode(detail.to_owned(), if named { Members::Errors { errors: &errors } } else { Members::None {} })
+    }
+
     fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> Response<Body> {
-        let document = Document {
-            kind: &self.path(),
-            title: self.title,
-            status: self.status,
-            code: self.code,
-            detail: detail.into(),
-            members,
-        };
-        let mut body = Vec::with_capacity(320);
-        serde_json::to_writer(&mut body, &document).expect("problems are plain JSON");
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::from(self.encode(detail.into(), members)));
         *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -163,6 +160,14 @@ impl Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response
+    }
+
+    fn encode(&self, detail: String, members: Members<'_>) -> Vec<u8> {
+        let document =
+            Document { kind: &self.path(), title: self.title, status: self.status, code: self.code, detail, members };
+        let mut body = Vec::with_capacity(320);
+        serde_json::to_writer(&mut body, &document).expect("problems are plain JSON");
+        body
     }
 }
 

@@ -175,8 +175,7 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         // The socket has a patience of its own, which tells a slow head from an idle connection.
         .header_read_timeout(None)
         // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
-        .max_buf_size((limits.header_bytes_max * 8).max(64 << 10))
-        .pipeline_flush(true);
+        .max_buf_size((limits.header_bytes_max * 8).max(64 << 10));
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -9,12 +9,16 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use memchr::memmem;
 use tokio::time::{Instant, Sleep};
+
+use super::problem::{self, Problem};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -92,18 +96,39 @@ impl Drop for InFlight {
     }
 }
 
-/// A socket that ends when its connection's patience does.
+/// A socket that ends when its connection's patience does, and that speaks of unreadable requests in our form.
+///
+/// What hyper cannot parse never becomes a request: it answers by itself, a bare status line and no body, and closes.
+/// That answer is replaced here by the problem that the contract has for its status.
 pub struct Timed<T> {
     inner: T,
     activity: Rc<Activity>,
     timer: Pin<Box<Sleep>>,
+    /// What is written in place of hyper's own answer, and how much of it was.
+    replacement: Option<(Bytes, usize)>,
 }
 
 impl<T> Timed<T> {
     pub fn new(inner: T, activity: Rc<Activity>) -> Self {
         // Looked at often enough for the shorter of the two times to be kept.
         let timer = Box::pin(tokio::time::sleep(activity.head_time.min(activity.idle_time)));
-        Self { inner, activity, timer }
+        Self { inner, activity, timer, replacement: None }
+    }
+
+    /// Writes the replacement; ready when all of it is written.
+    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        T: Write + Unpin,
+    {
+        while let Some((bytes, written)) = &mut self.replacement {
+            match ready!(Pin::new(&mut self.inner).poll_write(context, &bytes[*written..])) {
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) if *written + count < bytes.len() => *written += count,
+                Ok(_) => self.replacement = None,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -142,14 +167,20 @@ impl<T: Read + Unpin> Read for Timed<T> {
 
 impl<T: Write + Unpin> Write for Timed<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(problem) = bare_answer(bytes) {
+            self.replacement = Some((on_the_wire(problem), 0));
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_replacement(context))?;
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_replacement(context))?;
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 
@@ -162,6 +193,34 @@ impl<T: Write + Unpin> Write for Timed<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(problem) = slices.first().and_then(|first| bare_answer(first)) {
+            self.replacement = Some((on_the_wire(problem), 0));
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }
+}
+
+/// The problem for an answer that hyper made by itself. Ours always have a body.
+fn bare_answer(bytes: &[u8]) -> Option<&'static Problem> {
+    let status = bytes.strip_prefix(b"HTTP/1.1 4")?;
+    let problem = match status.first_chunk()? {
+        b"00" => &problem::INVALID_REQUEST,
+        b"14" => &problem::URI_TOO_LONG,
+        b"31" => &problem::HEADERS_TOO_LARGE,
+        _ => return None,
+    };
+    memmem::find(bytes, b"content-length: 0\r\n").map(|_| problem)
+}
+
+fn on_the_wire(problem: &Problem) -> Bytes {
+    let body = problem.document("the request could not be read as HTTP/1.1");
+    let reason = hyper::StatusCode::from_u16(problem.status).ok().and_then(|status| status.canonical_reason());
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        problem.status,
+        reason.unwrap_or(""),
+        body.len(),
+    );
+    [head.as_bytes(), &body].concat().into()
 }

@@ -16,6 +16,7 @@ use crate::{
         command::AskedLine,
         event::PricedLine,
         ids::{ReservationId, check_name, check_text},
+        object::Object,
         outcome::{Reservation, State, Status},
         settings::{Invalid, Price, SaleSettings},
         time::Timestamp,
@@ -28,7 +29,7 @@ pub struct ReserveBody<'a> {
     #[serde(borrow)]
     pub customer: Cow<'a, str>,
     #[serde(borrow)]
-    lines: SmallVec<[LineBody<'a>; 2]>,
+    lines: SmallVec<[Object<LineBody<'a>>; 2]>,
     #[serde(default)]
     hold_seconds: Option<u64>,
     #[serde(default, borrow)]
@@ -73,7 +74,7 @@ impl ReserveBody<'_> {
         }
         let hold_seconds = check_hold(self.hold_seconds, limits.hold_seconds_max, &mut wrong);
         let mut lines: SmallVec<[AskedLine<'_>; 2]> = SmallVec::new();
-        for (index, line) in self.lines.iter().enumerate().take(limits.lines_max) {
+        for (index, Object(line)) in self.lines.iter().enumerate().take(limits.lines_max) {
             if let Err(error) = check_name(&line.sku) {
                 wrong.push(Invalid::new(format!("/lines/{index}/sku"), error));
             }
@@ -170,7 +171,7 @@ pub fn check_texts<const N: usize>(wrong: &mut Vec<Invalid>, texts: [(&str, &Opt
 
 /// Parses a body. The fast path keeps no track of where it is; only a body that fails is parsed again to find out.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
-    serde_json::from_slice(bytes).map_err(|_| locate::<T>(bytes))
+    serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| locate::<T>(bytes))
 }
 
 /// As `parse`; no bytes mean a body without members.
@@ -181,7 +182,7 @@ pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> Resu
 fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
     use serde_path_to_error::Segment;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+    let error = match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
         Err(error) => error,
         // What fails only behind the value is left: something follows it.
         Ok(_) => {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::Notify;
 
@@ -118,6 +118,7 @@ impl Worker {
     /// One request, one answer.
     pub async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let started = std::time::Instant::now();
+        let head_only = request.method() == Method::HEAD;
         let (route, response) = match self.admit(&request) {
             Err(response) => (Route::Unknown, response),
             Ok(()) => match router::route(request.method(), request.uri().path()) {
@@ -126,7 +127,7 @@ impl Worker {
             },
         };
         self.service.telemetry.edge.observe(route as usize, response.status().as_u16(), started.elapsed());
-        Ok(response)
+        Ok(if head_only { without_body(response) } else { response })
     }
 
     /// The checks that need nothing but the head, cheapest first.
@@ -154,4 +155,12 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// The answer to HEAD: as to GET, with the length of the body in place of the body.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    let length = hyper::body::Body::size_hint(&body).exact().unwrap_or(0);
+    head.headers.insert(CONTENT_LENGTH, length.into());
+    Response::from_parts(head, Body::default())
 }

@@ -11,6 +11,7 @@ pub mod deadlines;
 pub mod decide;
 pub mod event;
 pub mod ids;
+pub mod object;
 pub mod outcome;
 pub mod settings;
 pub mod shard;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ids::{SaleId, check_name, check_text},
+    object,
     time::Timestamp,
 };
 
@@ -68,6 +69,7 @@ pub struct SaleSettings {
     /// Units of each item that one customer may hold or have confirmed; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    #[serde(deserialize_with = "object::list")]
     pub items: Vec<ItemSettings>,
 }
 
@@ -76,7 +78,7 @@ pub struct SaleSettings {
 pub struct ItemSettings {
     pub sku: String,
     pub initial_stock: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

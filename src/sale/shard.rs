@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
+    time::Duration,
 };
 
 use compact_str::CompactString;
@@ -29,8 +30,9 @@ use super::{
     time::Timestamp,
 };
 
-/// How late a due hold may be taken by its shard, in milliseconds. With the interval of the engine's clock it stays
+/// How late a due hold may be taken by its shard. With the interval of the engine's clock it stays
 /// well below the 100 ms that are promised.
+pub const EXPIRY_SPAN: Duration = Duration::from_millis(EXPIRY_WIDTH_MILLIS);
 const EXPIRY_WIDTH_MILLIS: u64 = 16;
 
 /// How late a reservation that is over may leave memory, in milliseconds.

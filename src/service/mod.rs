@@ -35,6 +35,7 @@ use crate::{
     engine::{Engine, RecoverError},
     http::{self, Listeners, ServerHandle},
     journal::{self, Bell, Committer, Storage, WriteError},
+    sale::shard::EXPIRY_SPAN,
     store::{SqliteStore, StoreError, WriteBehind},
     telemetry::Telemetry,
 };
@@ -129,6 +130,8 @@ impl Running {
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let engine = Arc::new(engine);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
+        thread::sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
         let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
         let bell = committer.bell();

@@ -117,7 +117,7 @@ impl Reservations {
     }
 
     pub fn ticked(&self, tick: &Tick) {
-        self.expired.increment(tick.expired as u64);
+        self.expired.increment((tick.expired + tick.expired_meanwhile) as u64);
         self.retired.increment(tick.retired as u64);
         if tick.expired > 0 {
             self.expiry_lag.record(tick.lag_millis as f64 / 1000.0);

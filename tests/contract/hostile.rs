@@ -180,18 +180,10 @@ fn a_request_does_not_hide_in_another() {
     );
     let mut connection = service.connect();
     connection.send(head.as_bytes()).unwrap();
-    let first =
-        connection.unchecked_answer(false).map(|answer| (answer.status, answer.header("connection") == Some("close")));
-    match first {
-        Ok((status, closes)) => {
-            assert_eq!(status, 400);
-            let closed = closes || {
-                let _ = connection.send(&hidden);
-                connection.unchecked_answer(false).is_err()
-            };
-            assert!(closed, "what follows such a request is not read as another");
-        }
-        Err(_) => {}
+    if let Ok(answer) = connection.unchecked_answer(false) {
+        assert_eq!(answer.status, 400);
+        let _ = connection.send(&hidden);
+        assert!(connection.unchecked_answer(false).is_err(), "what follows such a request is not read as another");
     }
     assert_eq!(service.client().units("drop", "tv"), [10, 10, 0, 0]);
 }
@@ -205,14 +197,15 @@ fn clients_that_vanish_leave_nothing_behind() {
             Ask::new("POST", "/v1/sales/drop/items/tv/adjustments").json(&serde_json::json!({ "delta": 1 })).encode();
         connection.send(&request[..request.len() * (number % 5) / 4]).unwrap();
     }
-    // Those whose last byte was sent count, answered or not; the others never happened.
-    crate::served::wait_until("whole requests are carried out", || {
-        service.client().units("drop", "tv") == [22, 22, 0, 0]
-    });
     let mut ops = service.ops();
     crate::served::wait_until("all connections are given back", || {
         let scrape = crate::served::metrics::Scrape::parse(ops.get("/metrics").text());
         scrape.value("doorbuster_http_connections", []) == 0.0
     });
-    assert_eq!(service.client().units("drop", "tv"), [22, 22, 0, 0]);
+    // Twelve requests went out whole. Each was carried out or not, as the service noticed that nobody waits for it; of
+    // the others nothing happened, and nothing happens any more.
+    let [stock, available, ..] = service.client().units("drop", "tv");
+    assert!(stock == available && (10..=22).contains(&stock), "{stock} in stock, {available} available");
+    assert_eq!(service.client().units("drop", "tv"), [stock, stock, 0, 0]);
+    service.client().hold("drop", "ann", [("tv", 1)]);
 }

@@ -30,8 +30,11 @@ pub(super) fn no_lost_answer(history: &History) -> Finding {
         (known && *shown != expected).then(|| format!("{id} is {}, not as it was answered", shown.state))
     });
     let seen = history.audit.seen.len();
-    let of =
-        if seen < history.tally.grants.len() { format!(" of {}", history.tally.grants.len()) } else { String::new() };
+    let of = if seen < history.tally.grants.len() {
+        format!(" of {}", number(history.tally.grants.len() as u64))
+    } else {
+        String::new()
+    };
     let evidence = format!("{}{of} asked for again, each exactly as answered", counted(seen, "reservation"));
     Finding::new(broken.collect(), seen, evidence)
 }

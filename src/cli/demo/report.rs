@@ -55,7 +55,7 @@ fn happened(history: &History) -> Vec<String> {
             End::Open | End::Unknown(_) => expired += 1,
         }
     }
-    let units = (0..history.offer.items.len()).map(|item| history.confirmed(item)).sum();
+    let units: u64 = (0..history.offer.items.len()).map(|item| history.confirmed(item)).sum();
     let row = |name: &str, text: String| format!("  {name:<10}{text}");
     let mut lines = vec![
         row(
@@ -85,7 +85,7 @@ fn happened(history: &History) -> Vec<String> {
                 number(expired),
             ),
         ),
-        row("sold", format!("{} units, confirmed with an order reference", number(units))),
+        row("sold", format!("{}, confirmed with an order reference", counted(units as usize, "unit"))),
     ];
     lines.extend(refusals(history).into_iter().zip(["refused", ""]).map(|(text, name)| row(name, text)));
     lines
@@ -103,6 +103,7 @@ fn refusals(history: &History) -> Vec<String> {
 
 fn latencies(history: &History) -> Vec<String> {
     let latencies = &history.tally.latencies;
+    let kept = if history.offer.durable { ", on disk" } else { "" };
     let row = |name: &str, of: &Histogram<u64>| {
         let quantiles = [0.5, 0.9, 0.99, 0.999].map(|quantile| of.value_at_quantile(quantile)).map(milliseconds);
         let [p50, p90, p99, p999] = if of.is_empty() { std::array::from_fn(|_| "-".to_owned()) } else { quantiles };
@@ -111,9 +112,9 @@ fn latencies(history: &History) -> Vec<String> {
     };
     vec![
         format!("  {:<26}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}", "", "count", "p50", "p90", "p99", "p99.9", "max"),
-        row("grant, on disk", &latencies.grants),
+        row(&format!("grant{kept}"), &latencies.grants),
         row("refusal", &latencies.refusals),
-        row("confirm, release, on disk", &latencies.ends),
+        row(&format!("confirm, release{kept}"), &latencies.ends),
     ]
 }
 
