@@ -1,8 +1,8 @@
 //! `doorbuster demo`: serves, puts a sale on, sends a crowd of shoppers over HTTP, checks every guarantee by what they
 //! were answered, and keeps serving.
 //!
-//! The crowd knows the service as any client does: by its answers. Each thread keeps a [`tally`] of what it was told
-//! and when; afterwards an [`audit`] asks again, and the [`checks`] hold the two against each other. Only three things
+//! The crowd knows the service as any client does: by its answers. Each thread keeps a `tally` of what it was told
+//! and when; afterwards an `audit` asks again, and the `checks` hold the two against each other. Only three things
 //! are looked up inside: which epoch is durable, which one is the latest, and what the store's file says.
 //!
 //! Invariant: bounded in count and time, and on the addresses that the configuration names, nowhere else.
@@ -51,9 +51,6 @@ use crate::{
     service::{Running, StartError},
 };
 
-/// What a script sees of a demo in which a guarantee was broken.
-const BROKEN: i32 = 1;
-
 pub fn run(config: Config, options: DemoOptions) -> ExitCode {
     // The demo itself tells what goes on; only what needs somebody's attention may come between.
     logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
@@ -83,11 +80,10 @@ pub fn run(config: Config, options: DemoOptions) -> ExitCode {
         End::Stopped => {}
     }
     screen.line("stopping");
-    let code = serve::stop(running);
-    if broken && code == ExitCode::Clean {
-        std::process::exit(BROKEN);
+    match serve::stop(running) {
+        ExitCode::Clean if broken => ExitCode::GuaranteeBroken,
+        code => code,
     }
-    code
 }
 
 /// How the story ended.

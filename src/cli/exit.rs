@@ -5,6 +5,8 @@
 #[repr(u8)]
 pub enum ExitCode {
     Clean = 0,
+    /// The demo saw a guarantee broken.
+    GuaranteeBroken = 1,
     /// Bad configuration or arguments: starting again without a change is of no use.
     BadConfig = 2,
     /// The journal or a snapshot is damaged: somebody has to look.

@@ -73,7 +73,7 @@ struct Settings {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct DemoOptions {
-    /// Shoppers that want one unit each.
+    /// Shoppers, with one to three units in their baskets.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub shoppers: u32,
     /// Units on sale.

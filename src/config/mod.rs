@@ -3,8 +3,8 @@
 //!
 //! Invariant: a [`Config`] that [`Sources::load`] returned passed every check, so what runs need not doubt a value.
 //!
-//! [`sections`] holds the keys with their defaults and what each may be; [`Allowed`] says what a value may be and why
-//! another is refused; [`Sources`] knows where values come from; [`runtime`] turns them into what the layers below
+//! `sections` holds the keys with their defaults and what each may be; [`Allowed`] says what a value may be and why
+//! another is refused; [`Sources`] knows where values come from; `runtime` turns them into what the layers below
 //! take. `doorbuster.example.toml` explains every key to those who set them, and a test keeps it and the keys
 //! together.
 

@@ -12,7 +12,7 @@
 //! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and
 //! power loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts,
 //! appends and reports; [`replay`] recovers; [`Reader`] follows behind; [`SnapshotWriter`] and [`SnapshotReader`] bound how
-//! much must be replayed; [`prune`] removes what nobody needs.
+//! much must be replayed; [`prune()`] removes what nobody needs.
 //!
 //! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete
 //! only when the journal reaches the snapshot's `last_epoch`, which [`replay`] checks when told so.

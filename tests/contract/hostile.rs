@@ -197,6 +197,12 @@ fn clients_that_vanish_leave_nothing_behind() {
             Ask::new("POST", "/v1/sales/drop/items/tv/adjustments").json(&serde_json::json!({ "delta": 1 })).encode();
         connection.send(&request[..request.len() * (number % 5) / 4]).unwrap();
     }
+    let mut last = [0; 4];
+    crate::served::wait_until("nothing changes any more", || {
+        thread::sleep(Duration::from_millis(250));
+        let before = std::mem::replace(&mut last, service.client().units("drop", "tv"));
+        before == last
+    });
     let mut ops = service.ops();
     crate::served::wait_until("all connections are given back", || {
         let scrape = crate::served::metrics::Scrape::parse(ops.get("/metrics").text());

@@ -16,8 +16,11 @@ fn verdict(history: &History, guarantee: &str) -> Verdict {
     checks.iter().find(|check| check.guarantee == guarantee).unwrap().verdict
 }
 
+/// A way to make a history wrong, and what it is called.
+type Way = (&'static str, fn(&mut History));
+
 /// Each way to be wrong breaks the check of its guarantee.
-fn breaks(guarantee: &str, ways: &[(&str, fn(&mut History))]) {
+fn breaks(guarantee: &str, ways: &[Way]) {
     for (what, make_wrong) in ways {
         let mut history = right();
         make_wrong(&mut history);
