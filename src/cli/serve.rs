@@ -1,6 +1,9 @@
 //! `doorbuster serve`: runs until it is told to stop, or the disk fails.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{complain, exit::ExitCode, logging};
 use crate::{
@@ -18,9 +21,10 @@ pub fn run(config: Config) -> ExitCode {
         Ok(running) => running,
         Err(error) => return refuse_start(&error),
     };
+    let signals = EndSignals::watch();
     // On standard output and in one line: whoever started the process with port 0 reads the ports here.
     println!("listening on http://{} (API) and http://{} (ops)", running.api, running.ops);
-    wait_for_end(&running);
+    signals.wait(&running);
     stop(running)
 }
 
@@ -43,16 +47,35 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
 
 /// Returns at SIGTERM, at Ctrl-C, and when the journal has failed.
 pub fn wait_for_end(running: &Running) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
-        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            () = running.journal_failed() => tracing::error!("the journal failed: stopping"),
-        }
-    });
+    EndSignals::watch().wait(running);
+}
+
+/// SIGTERM and SIGINT, watched from the moment this is made: a signal that comes before the wait is not lost.
+struct EndSignals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn watch() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
+        let interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
+        drop(entered);
+        Self { runtime, terminate, interrupt }
+    }
+
+    fn wait(mut self, running: &Running) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+                _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
+                () = running.journal_failed() => tracing::error!("the journal failed: stopping"),
+            }
+        });
+    }
 }
 
 /// Stops in order, and says how that went.
