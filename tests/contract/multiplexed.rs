@@ -110,6 +110,8 @@ fn many_streams_share_what_there_is() {
     client.put_open_sale("drop", [("tv", UNITS)]);
     let granted = run(async {
         let multiplexed = Multiplexed::open(&service).await;
+        // Once an answer is here the client also knows how many streams it may open at once.
+        multiplexed.send(&Ask::new("GET", "/v1/sales/drop")).await.success(200);
         let asked: Vec<_> = (0..STREAMS)
             .map(|number| {
                 let multiplexed = multiplexed.clone();
