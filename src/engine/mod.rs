@@ -219,7 +219,7 @@ impl Engine {
 
     /// The catalogue of this moment: names and settings for answers.
     pub fn catalogue(&self) -> impl std::ops::Deref<Target = Catalogue> + use<> {
-        CatalogueGuard(self.published.load_full())
+        CatalogueGuard(self.published.load())
     }
 
     /// Whether new reserves are refused because the store is too far behind.
@@ -275,7 +275,7 @@ impl Engine {
     }
 }
 
-struct CatalogueGuard(Arc<Published>);
+struct CatalogueGuard(arc_swap::Guard<Arc<Published>>);
 
 impl std::ops::Deref for CatalogueGuard {
     type Target = Catalogue;

@@ -381,7 +381,6 @@ impl Shard {
     }
 
     fn hold(&mut self, held: &Held<'_>) {
-        assert!(self.find(held.id).is_none(), "reservation id {} was drawn twice", held.id);
         let customer = self.customer(held.customer);
         let mut lines = SmallVec::with_capacity(held.lines.len());
         for line in &held.lines {
@@ -419,7 +418,12 @@ impl Shard {
     fn index(&mut self, slot: u32, held: &Held<'_>) {
         let Self { buckets, reservations, customers, hasher, shards, .. } = self;
         let bucket = &mut buckets[held.id.bucket().index() / *shards];
-        bucket.by_id.insert_unique(held.id.entropy(), slot, |&slot| reservations[slot].id.entropy());
+        let is_it = |&other: &u32| reservations[other].id == held.id;
+        let by_id = bucket.by_id.entry(held.id.entropy(), is_it, |&slot| reservations[slot].id.entropy());
+        let hashbrown::hash_table::Entry::Vacant(place) = by_id else {
+            panic!("reservation id {} was drawn twice", held.id)
+        };
+        place.insert(slot);
         if let Some((key, _)) = held.key {
             let hash = key_hash(hasher, held.sale, held.customer, key);
             bucket.by_key.insert_unique(hash, slot, |&slot| {
