@@ -157,10 +157,11 @@ impl Worker {
     }
 }
 
-/// The answer to HEAD: as to GET, with the length of the body in place of the body.
+/// The answer to HEAD: as to GET, with the length of the body, where it is known, in place of the body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
-    let length = hyper::body::Body::size_hint(&body).exact().unwrap_or(0);
-    head.headers.insert(CONTENT_LENGTH, length.into());
+    if let Some(length) = hyper::body::Body::size_hint(&body).exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
     Response::from_parts(head, Body::default())
 }
