@@ -9,9 +9,11 @@
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
 //! | [`telemetry`] | every metric |
+//! | [`auth`] | API keys, roles, and the sales they reach |
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,6 +9,7 @@ mod contract {
     mod expiry;
     mod hostile;
     mod idempotency;
+    mod keys;
     mod limits;
     mod malformed;
     mod multiplexed;

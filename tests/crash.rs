@@ -11,6 +11,7 @@ mod crash {
     mod buffered;
     mod cycles;
     mod endings;
+    mod keys;
     mod ledger;
     mod load;
 }

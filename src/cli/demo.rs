@@ -51,7 +51,13 @@ use crate::{
     service::{Running, StartError},
 };
 
-pub fn run(config: Config, options: DemoOptions) -> ExitCode {
+pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
+    // Its shoppers have no keys. Without any, only this machine may call.
+    config.auth.keys.clear();
+    if let Some(wrong) = config.check_start() {
+        complain(&format_args!("the demo serves this machine only: {} = {}", wrong.key, wrong.value));
+        return ExitCode::BadConfig;
+    }
     // The demo itself tells what goes on; only what needs somebody's attention may come between.
     logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
     let screen = Screen::of_stdout();

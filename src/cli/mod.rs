@@ -7,7 +7,9 @@ mod check_config;
 pub mod demo;
 pub mod exit;
 pub mod inspect;
+mod keys;
 mod logging;
+mod reload;
 pub mod serve;
 
 use std::{
@@ -41,6 +43,11 @@ enum Command {
     },
     /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
     CheckConfig(Settings),
+    /// API keys: who may call, and as what.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
     Inspect {
         /// Configuration file that names the data directory.
@@ -52,6 +59,12 @@ enum Command {
         #[command(flatten)]
         options: InspectOptions,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a key. Prints it, once, and the line that goes into the configuration under [auth.keys].
+    New(keys::New),
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -94,9 +107,13 @@ pub struct InspectOptions {
 /// Does what the process's arguments say.
 pub fn run() -> std::process::ExitCode {
     let code = match Cli::parse().command {
-        Command::Serve(settings) => with_config(settings, |loaded| serve::run(loaded.config)),
+        Command::Serve(settings) => {
+            let sources = settings.sources();
+            with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone()))
+        }
         Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
+        Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))
@@ -106,7 +123,11 @@ pub fn run() -> std::process::ExitCode {
 }
 
 fn with_config(settings: Settings, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    match settings.sources().load() {
+    with_sources(&settings.sources(), run)
+}
+
+fn with_sources(sources: &Sources, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match sources.load() {
         Ok(loaded) => run(loaded),
         Err(errors) => {
             for error in errors.0 {

@@ -1,18 +1,25 @@
 //! `doorbuster serve`: runs until it is told to stop, or the disk fails.
 
+use std::time::Duration;
+
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{complain, exit::ExitCode, logging};
+use super::{complain, exit::ExitCode, logging, reload::Reload};
 use crate::{
-    config::Config,
+    config::{Config, Sources},
     journal::{RecoveryError, SnapshotError},
     service::{Running, StartError},
 };
 
-pub fn run(config: Config) -> ExitCode {
+/// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
+const FILE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+pub fn run(config: Config, sources: Sources) -> ExitCode {
+    // From before anything starts: what changes meanwhile is noticed.
+    let mut reload = Reload::new(sources, config.clone());
     logging::start(&config.log);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -24,7 +31,10 @@ pub fn run(config: Config) -> ExitCode {
     let signals = EndSignals::watch();
     // On standard output and in one line: whoever started the process with port 0 reads the ports here.
     println!("listening on http://{} (API) and http://{} (ops)", running.api, running.ops);
-    signals.wait(&running);
+    if config.auth.keys.is_empty() {
+        tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
+    }
+    signals.wait(&running, Some(&mut reload));
     stop(running)
 }
 
@@ -47,14 +57,15 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
 
 /// Returns at SIGTERM, at Ctrl-C, and when the journal has failed.
 pub fn wait_for_end(running: &Running) {
-    EndSignals::watch().wait(running);
+    EndSignals::watch().wait(running, None);
 }
 
-/// SIGTERM and SIGINT, watched from the moment this is made: a signal that comes before the wait is not lost.
+/// SIGTERM, SIGINT and SIGHUP, watched from the moment this is made: a signal that comes before the wait is not lost.
 struct EndSignals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl EndSignals {
@@ -63,16 +74,31 @@ impl EndSignals {
         let entered = runtime.enter();
         let terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
         let interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
+        let hang_up = signal(SignalKind::hangup()).expect("SIGHUP can be watched");
         drop(entered);
-        Self { runtime, terminate, interrupt }
+        Self { runtime, terminate, interrupt, hang_up }
     }
 
-    fn wait(mut self, running: &Running) {
+    /// Waits for the end; meanwhile reads keys anew at SIGHUP and when the configuration's file changes.
+    fn wait(mut self, running: &Running, mut reload: Option<&mut Reload>) {
         self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
-                _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
-                () = running.journal_failed() => tracing::error!("the journal failed: stopping"),
+            let mut look = tokio::time::interval(FILE_LOOK_INTERVAL);
+            loop {
+                let asked = tokio::select! {
+                    _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping"),
+                    _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping"),
+                    () = running.journal_failed() => return tracing::error!("the journal failed: stopping"),
+                    _ = self.hang_up.recv() => {
+                        tracing::info!("SIGHUP: reading keys anew");
+                        true
+                    }
+                    _ = look.tick() => false,
+                };
+                if let Some(reload) = &mut reload
+                    && (reload.file_changed() || asked)
+                {
+                    reload.run(running);
+                }
             }
         });
     }

@@ -1,9 +1,14 @@
 //! What the value of a key may be, and what to say when it is not.
 
-use std::{fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use figment::value::Value;
+use figment::{
+    providers::{Format, Toml},
+    value::{Dict, Value},
+};
 use tracing_subscriber::EnvFilter;
+
+use crate::auth::{KeySettings, is_key_name};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Allowed {
@@ -19,6 +24,8 @@ pub enum Allowed {
     /// What `tracing_subscriber::EnvFilter` takes.
     LogFilter,
     StoreUrl,
+    /// API keys by name.
+    ApiKeys,
 }
 
 pub(super) const fn integer(least: u64, most: u64) -> Allowed {
@@ -46,6 +53,7 @@ impl Allowed {
                 }
                 text.is_some_and(|url| url.is_empty() || sqlite_path(url).is_some())
             }
+            Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
     }
@@ -58,6 +66,10 @@ impl Allowed {
                 Ok(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
                 Err(_) => Value::from(text),
             },
+            Self::ApiKeys => {
+                let read = Toml::from_str::<Dict>(&format!("keys = {text}"));
+                read.ok().and_then(|mut read| read.remove("keys")).unwrap_or_else(|| Value::from(text))
+            }
             _ => Value::from(text),
         }
     }
@@ -70,6 +82,7 @@ impl Allowed {
                 let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
                 quote(&format!("{scheme}://…"))
             }
+            (Self::ApiKeys, None) => show_keys(value),
             (_, Some(text)) => quote(text),
             (_, None) => show_other(value),
         }
@@ -90,9 +103,39 @@ impl fmt::Display for Allowed {
                 "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
                  \"info,doorbuster::store=debug\"",
             ),
+            Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
             Self::StoreUrl => f.write_str("\"\" for store.db in the data directory, or sqlite://path"),
         }
     }
+}
+
+fn judge_keys(value: &Value) -> Result<(), String> {
+    let keys = value.as_dict().ok_or("it is no table")?;
+    let mut identifiers = BTreeMap::new();
+    for (name, key) in keys {
+        if !is_key_name(name) {
+            return Err(format!("the name {name:?} must be 1 to 64 of a-z, 0-9, - and _"));
+        }
+        let settings: KeySettings = key.deserialize().map_err(|error| format!("{name}: {}", error.kind))?;
+        if let Some(other) = identifiers.insert(settings.hash.identifier(), name) {
+            return Err(format!("{name} and {other} are the same key"));
+        }
+    }
+    Ok(())
+}
+
+/// Keys on one line, as TOML. What is kept of a key gives nothing away.
+fn show_keys(value: &Value) -> String {
+    let text = |value: &Value| value.as_str().map(quote).unwrap_or_default();
+    let of_key = |(name, key): (&String, &Value)| {
+        let members = key.as_dict().into_iter().flatten().map(|(member, value)| match value.as_array() {
+            Some(list) => format!("{member} = [{}]", list.iter().map(text).collect::<Vec<_>>().join(", ")),
+            None => format!("{member} = {}", text(value)),
+        });
+        format!("{name} = {{ {} }}", members.collect::<Vec<_>>().join(", "))
+    };
+    let keys: Vec<_> = value.as_dict().into_iter().flatten().map(of_key).collect();
+    if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
 }
 
 /// The path in `sqlite://path`.
@@ -144,7 +187,6 @@ mod tests {
 
     #[test]
     fn quoted_text_reads_back_as_toml() {
-        use figment::providers::{Format, Toml};
         for text in ["", "plain", "a \"b\" \\ c", "tab\tline\nend", "ü×\u{7f}"] {
             let read: figment::value::Dict = Toml::from_str(&format!("key = {}", quote(text))).unwrap();
             assert_eq!(read["key"].as_str(), Some(text));

@@ -26,7 +26,7 @@ pub use self::{
     allowed::Allowed,
     error::{ConfigError, ConfigErrors, Origin},
     sections::{
-        Ack, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Section, Server, Snapshot, Store, Wrong,
+        Ack, Auth, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Section, Server, Snapshot, Store, Wrong,
     },
     source::{Flag, Sources},
 };
@@ -36,6 +36,7 @@ pub use self::{
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub auth: Auth,
     pub data: Data,
     pub engine: Engine,
     pub journal: Journal,
@@ -45,6 +46,9 @@ pub struct Config {
     pub metrics: Metrics,
     pub log: Log,
 }
+
+const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080 while no keys are configured: whoever \
+                             reaches this address could reserve and change stock. Make a key with `doorbuster keys new`";
 
 /// A configuration that may be used, and where what is not default in it comes from.
 #[derive(Debug, Clone)]
@@ -57,8 +61,9 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 9] = [
+const SECTIONS: [Keys; 10] = [
     keys::<Server>(),
+    keys::<Auth>(),
     keys::<Data>(),
     keys::<Engine>(),
     keys::<Journal>(),
@@ -76,9 +81,10 @@ const fn keys<S: Section>() -> Keys {
 impl Config {
     /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
     pub fn check(&self) -> Vec<Wrong> {
-        let Self { server, data, engine, journal, snapshot, store, limits, metrics, log } = self;
+        let Self { server, auth, data, engine, journal, snapshot, store, limits, metrics, log } = self;
         let mut wrong = [
             server.check(),
+            auth.check(),
             data.check(),
             engine.check(),
             journal.check(),
@@ -94,6 +100,13 @@ impl Config {
             wrong.push(Wrong::new("limits.items_per_sale_max", self.limits.items_per_sale_max, allowed));
         }
         wrong
+    }
+
+    /// What must hold when the service starts. Later the keys may all be taken away: then nobody is let in.
+    pub fn check_start(&self) -> Option<Wrong> {
+        let listen = self.server.listen;
+        let open = !listen.ip().is_loopback() && self.auth.keys.is_empty();
+        open.then(|| Wrong::new("server.listen", format!("\"{listen}\""), LOOPBACK_ONLY))
     }
 
     /// What is allowed and yet worth a line in the log at start: the reader may not have meant it.

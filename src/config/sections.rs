@@ -2,13 +2,13 @@
 //!
 //! Invariant: the keys of a section are the fields of its struct, in the same order. Units are in the names.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
 use super::allowed::{Allowed, integer};
-use crate::engine::SHARDS_MAX;
+use crate::{auth::KeySettings, engine::SHARDS_MAX};
 
 /// A key of a section, and what its value may be.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +62,6 @@ pub trait Section: Serialize {
     }
 }
 
-const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080: no keys can be configured yet, so \
-                             whoever reaches this address could reserve and change stock. To serve other machines put \
-                             a proxy that authenticates in front, on the same host";
-
 /// Where the service listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,9 +89,6 @@ impl Section for Server {
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {
         let Self { listen, ops_listen, .. } = self;
-        if !listen.ip().is_loopback() {
-            wrong.push(Wrong::new("server.listen", format!("\"{listen}\""), LOOPBACK_ONLY));
-        }
         // Port 0 asks the system for any free one, so two of those never meet.
         if listen.port() == ops_listen.port() && listen.port() != 0 && overlap(listen, ops_listen) {
             let allowed = format!("must differ from server.listen, which is {listen}");
@@ -106,6 +99,19 @@ impl Section for Server {
 
 fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
     one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified()
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// By name. None: whoever reaches the address may do everything, and only loopback addresses are served.
+    pub keys: BTreeMap<String, KeySettings>,
+}
+
+impl Section for Auth {
+    const NAME: &'static str = "auth";
+    const KEYS: &'static [Key] = &[key("keys", Allowed::ApiKeys)];
 }
 
 /// Where everything is kept.

@@ -6,9 +6,9 @@
 use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
 
 use figment::{
-    Error, Figment, Metadata, Profile, Provider,
+    Figment,
     providers::{Format, Serialized, Toml},
-    value::{Dict, Map, Value},
+    value::{Dict, Value},
 };
 
 use super::{
@@ -43,7 +43,8 @@ pub struct Sources {
 /// The values of one source.
 #[derive(Debug, Default)]
 struct Layer {
-    values: Dict,
+    /// By section and key.
+    values: BTreeMap<(&'static str, &'static str), Value>,
     origins: BTreeMap<String, Origin>,
     errors: Vec<ConfigError>,
 }
@@ -51,18 +52,32 @@ struct Layer {
 impl Sources {
     /// Reads and checks everything. All errors are told, not only the first.
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        self.load_checked(|config| config.check().into_iter().chain(config.check_start()).collect())
+    }
+
+    /// As `load`, for a service that has started.
+    pub fn load_again(&self) -> Result<Loaded, ConfigErrors> {
+        self.load_checked(Config::check)
+    }
+
+    fn load_checked(&self, check: impl FnOnce(&Config) -> Vec<Wrong>) -> Result<Loaded, ConfigErrors> {
         let mut figment = Figment::from(Serialized::defaults(Config::default()));
         let (mut origins, mut errors) = (BTreeMap::new(), Vec::new());
+        // Whole values: a table of keys from the environment stands in the place of the file's.
+        let mut values = BTreeMap::new();
         for layer in [self.read_file(), self.read_environment(), self.read_flags()] {
-            figment = figment.merge(LayerValues(layer.values));
+            values.extend(layer.values);
             origins.extend(layer.origins);
             errors.extend(layer.errors);
         }
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
+        for ((section, key), value) in values {
+            figment = figment.merge((format!("{section}.{key}"), value));
+        }
         let config: Config = figment.extract().expect("values that were judged fit their fields");
-        let told = config.check().into_iter().map(|Wrong { key, value, allowed }| {
+        let told = check(&config).into_iter().map(|Wrong { key, value, allowed }| {
             let origin = origins.get(&key).cloned();
             ConfigError::Value { key, value, origin, allowed }
         });
@@ -166,24 +181,8 @@ impl Layer {
             self.errors.push(ConfigError::Value { key: full, value, origin: Some(origin), allowed });
             return;
         }
-        let values = self.values.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
-        if let Value::Dict(_, values) = values {
-            values.insert(key.name.to_owned(), value);
-        }
+        self.values.insert((section, key.name), value);
         self.origins.insert(full, origin);
-    }
-}
-
-/// What figment merges.
-struct LayerValues(Dict);
-
-impl Provider for LayerValues {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("configuration")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        Ok(Profile::Default.collect(self.0.clone()))
     }
 }
 

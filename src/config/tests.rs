@@ -99,15 +99,46 @@ fn values_that_do_not_fit_together_are_told() {
                 [store]\nretry_ms_min = 6000\n[limits]\nitems_max = 10\npath_bytes_max = 60_000\n";
     let errors = errors(file, &[]);
     assert_eq!(errors.len(), 6, "{errors:#?}");
-    assert!(errors[0].starts_with("server.listen = \"0.0.0.0:80\" from file FILE: must be a loopback address"));
-    assert!(errors[1].ends_with("must differ from server.listen, which is 0.0.0.0:80"));
-    assert!(errors[2].starts_with("journal.max_backlog_bytes = 2000000000"));
+    assert!(errors[0].ends_with("must differ from server.listen, which is 0.0.0.0:80"));
+    assert!(errors[1].starts_with("journal.max_backlog_bytes = 2000000000"));
     assert_eq!(
-        errors[3],
+        errors[2],
         "store.retry_ms_max = 5000 from the default: must be at least store.retry_ms_min, which is 6000"
     );
-    assert!(errors[4].starts_with("limits.path_bytes_max = 60000"));
-    assert!(errors[5].starts_with("limits.items_per_sale_max = 10000 from the default"));
+    assert!(errors[3].starts_with("limits.path_bytes_max = 60000"));
+    assert!(errors[4].starts_with("limits.items_per_sale_max = 10000 from the default"));
+    assert!(errors[5].starts_with("server.listen = \"0.0.0.0:80\" from file FILE: must be a loopback address"));
+}
+
+#[test]
+fn keys_come_from_file_or_environment_and_open_other_addresses() {
+    let hash = crate::auth::mint(7, [1, 2, 3], [4; 32]).hash;
+    let file = format!(
+        "[server]\nlisten = \"0.0.0.0:80\"\n[auth.keys]\n\
+         eu = {{ role = \"checkout\", sales = [\"a-*\", \"b\"], hash = \"{hash}\" }}\n"
+    );
+    let loaded = load(&file, &[], Vec::new()).unwrap();
+    assert!(loaded.config.auth.keys["eu"].sales[0].matches("a-1"));
+    assert_eq!(load(&loaded.to_toml(), &[], Vec::new()).unwrap().config, loaded.config);
+    let variable = format!("{{ us = {{ role = \"viewer\", hash = \"{hash}\" }} }}");
+    let loaded = load(&file, &[("DOORBUSTER_AUTH__KEYS", &variable)], Vec::new()).unwrap();
+    assert_eq!(loaded.config.auth.keys["us"].role, crate::auth::Role::Viewer);
+    assert_eq!(loaded.config.auth.keys.len(), 1, "the variable stands in the file's place");
+    for (key, told) in [
+        ("eu = 1", "eu: "),
+        ("eu = { role = \"king\", hash = \"x\" }", "king"),
+        ("eu = { role = \"viewer\", hash = \"x\" }", "hash must be as `doorbuster keys new` prints it"),
+        ("EU = { role = \"viewer\", hash = \"x\" }", "the name \"EU\" must be"),
+        (&format!("a = {{ role = \"viewer\", hash = \"{hash}\", sale = [] }}"), "sale"),
+        (&format!("a = {{ role = \"viewer\", hash = \"{hash}\", sales = [\"A\"] }}"), "ids of sales"),
+        (
+            &format!("a = {{ role = \"viewer\", hash = \"{hash}\" }}\nb = {{ role = \"viewer\", hash = \"{hash}\" }}"),
+            "are the same key",
+        ),
+    ] {
+        let errors = errors(&format!("[auth.keys]\n{key}\n"), &[]);
+        assert!(errors[0].starts_with("auth.keys = ") && errors[0].contains(told), "{errors:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     sale::{
         catalogue::Sale,
         event::Event,
-        ids::{BUCKETS, Bucket, ItemNumber},
+        ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
         outcome::{Refusal, Status},
         time::Timestamp,
     },
@@ -59,12 +59,18 @@ impl Engine {
         self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards))
     }
 
-    /// Up to `most` sales whose ids come after `after`, by id, and whether there are more.
-    pub fn sales(&self, now: Timestamp, after: &str, most: usize) -> Answer<(Vec<SaleView>, bool)> {
+    /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
+    pub fn sales(
+        &self,
+        now: Timestamp,
+        after: &str,
+        most: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Answer<(Vec<SaleView>, bool)> {
         let ids = {
             let published = self.published.load();
             let sales = published.catalogue.sales().iter().map(|sale| sale.settings.id.clone());
-            let mut ids: Vec<String> = sales.filter(|id| id.as_str() > after).collect();
+            let mut ids: Vec<String> = sales.filter(|id| id.as_str() > after && wanted(id)).collect();
             ids.sort_unstable();
             ids
         };
@@ -76,6 +82,12 @@ impl Engine {
             views.extend(answer.value);
         }
         Answer { value: (views, ids.len() > most), durable_at }
+    }
+
+    /// The sale of a reservation in memory.
+    pub fn sale_of(&self, id: ReservationId) -> Option<Arc<Sale>> {
+        let number = self.cells[self.shard_of(id)].cell.lock().shard.sale_of(id)?;
+        Some(self.published.load().catalogue.sale_numbered(number).clone())
     }
 
     /// The counts of every item by number, each exact at an instant of its own, with its stock at that instant.

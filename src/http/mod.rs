@@ -5,6 +5,7 @@
 
 #![expect(clippy::result_large_err, reason = "a refusal is a whole response, moved once on its way out")]
 
+mod auth;
 mod body;
 mod handlers;
 mod ops;

@@ -4,7 +4,7 @@
 
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
@@ -40,6 +40,12 @@ problems! {
     INVALID_REQUEST = 400 "invalid_request" "The request is malformed",
         "The body, a header or a path segment is not what the contract asks for.",
         "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.";
+    UNAUTHENTICATED = 401 "unauthenticated" "A key is needed",
+        "The service asks for a key, and the request has none that it knows.",
+        "Send `Authorization: Bearer` with the key you were given. If it worked before, it was taken away: ask for another.";
+    FORBIDDEN = 403 "forbidden" "The key does not permit this",
+        "The key is known, and its role does not include this call.",
+        "Use a key of the role that the detail names.";
     NOT_FOUND = 404 "not_found" "There is nothing at this path",
         "The path is not part of the contract.",
         "Check the path.";
@@ -156,6 +162,9 @@ impl Problem {
         *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == 401 {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\""));
+        }
         if self.status == 503 {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -217,13 +226,23 @@ pub fn invalid(errors: &[Invalid]) -> Response<Body> {
     INVALID_REQUEST.respond_with(detail, Members::Errors { errors })
 }
 
+/// Also for a sale that the caller may not know of.
+pub fn no_such_sale() -> Response<Body> {
+    SALE_NOT_FOUND.respond("no sale has this id")
+}
+
+/// Also for a reservation that the caller may not know of.
+pub fn no_such_reservation() -> Response<Body> {
+    RESERVATION_NOT_FOUND.respond("no reservation with this id is known")
+}
+
 /// The answer to a refusal: the one place where outcomes become status codes.
 pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
     match refusal {
         Refusal::Invalid(errors) => invalid(errors),
-        Refusal::SaleNotFound => SALE_NOT_FOUND.respond("no sale has this id"),
+        Refusal::SaleNotFound => no_such_sale(),
         Refusal::ItemNotFound { sku } => ITEM_NOT_FOUND.respond(format!("the sale has no item {sku:?}")),
-        Refusal::ReservationNotFound => RESERVATION_NOT_FOUND.respond("no reservation with this id is known"),
+        Refusal::ReservationNotFound => no_such_reservation(),
         Refusal::Short(lines) => short(lines),
         Refusal::CustomerLimitExceeded { sku, limit, already } => CUSTOMER_LIMIT_EXCEEDED.respond_with(
             format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}"),

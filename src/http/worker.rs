@@ -11,17 +11,19 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::Notify;
 
 use super::{
-    Body, body, handlers, problem,
-    router::{self, Route},
+    Body, auth, body, handlers, problem,
+    router::{self, Matched, Route},
     waiters::Waiters,
     wire::ReserveLimits,
 };
 use crate::{
+    auth::Keyring,
     clock::Clock,
     engine::{Answer, Engine},
     journal::Bell,
@@ -37,6 +39,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub limits: Limits,
+    /// The keys in force; replaced as a whole.
+    pub keyring: ArcSwap<Keyring>,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -123,11 +127,21 @@ impl Worker {
             Err(response) => (Route::Unknown, response),
             Ok(()) => match router::route(request.method(), request.uri().path()) {
                 Err(unrouted) => (unrouted.route, unrouted.response),
-                Ok(matched) => (matched.route, handlers::handle(&self, matched, request).await),
+                Ok(matched) => (matched.route, self.answer(matched, request).await),
             },
         };
         self.service.telemetry.edge.observe(route as usize, response.status().as_u16(), started.elapsed());
         Ok(if head_only { without_body(response) } else { response })
+    }
+
+    /// The way of a call, step by step: who calls, then what it asks for.
+    async fn answer(&self, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+        let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
+        match authorized {
+            Ok(Some(caller)) => handlers::handle(self, &caller, matched, request).await,
+            Ok(None) => handlers::handle_public(matched, &request),
+            Err(refused) => refused,
+        }
     }
 
     /// The checks that need nothing but the head, cheapest first.

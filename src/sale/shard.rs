@@ -308,6 +308,11 @@ impl Shard {
         bucket.by_id.find(id.entropy(), |&slot| self.reservations[slot].id == id).copied()
     }
 
+    /// The sale that a reservation belongs to.
+    pub fn sale_of(&self, id: ReservationId) -> Option<SaleNumber> {
+        self.find(id).map(|slot| self.reservations[slot].sale)
+    }
+
     /// The reservation that a key stands for, with the fingerprint of its request.
     pub(super) fn find_key(&self, sale: SaleNumber, customer: &str, key: &str) -> Option<(u32, u64)> {
         let bucket = &self.buckets[Bucket::of(customer).index() / self.shards];

@@ -15,6 +15,7 @@ mod open;
 mod snapshots;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -26,10 +27,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::DirectoryLock};
 use crate::{
+    auth::{KeySettings, Keyring},
     clock::{Clock, SystemClock},
     config::{Ack, Config},
     engine::{Engine, RecoverError},
@@ -147,6 +150,7 @@ impl Running {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
+            keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
@@ -172,6 +176,12 @@ impl Running {
         };
         running.health.set_ready();
         Ok(running)
+    }
+
+    /// Puts keys that were read anew in place of those in force.
+    pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
+        let keyring = self.edge.keyring.load().replaced_by(keys);
+        self.edge.keyring.store(Arc::new(keyring));
     }
 
     /// Resolves when the journal has failed: nothing more is acknowledged, and the process should end.

@@ -7,6 +7,8 @@ use super::{Answer, shapes};
 /// Code, status, and the members beyond `type`, `title`, `status`, `code` and `detail`.
 pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("invalid_request", 400, &["errors"]),
+    ("unauthenticated", 401, &[]),
+    ("forbidden", 403, &[]),
     ("not_found", 404, &[]),
     ("sale_not_found", 404, &[]),
     ("item_not_found", 404, &[]),
@@ -67,6 +69,8 @@ pub fn check(answer: &Answer) {
         assert!(seconds.is_some_and(|seconds| seconds > 0), "503 says when to try again: {answer:?}");
     }
     assert_eq!(answer.header("allow").is_some(), status == 405, "{answer:?}");
+    let scheme = answer.header("www-authenticate").and_then(|value| value.split(' ').next());
+    assert_eq!(scheme, (status == 401).then_some("Bearer"), "{answer:?}");
 }
 
 #[track_caller]

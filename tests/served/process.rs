@@ -111,8 +111,12 @@ impl Process {
 
     /// SIGTERM; the end is waited for with `wait`.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
-        assert!(sent.success(), "the process is there");
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success(), "the process is there");
     }
 
     /// Waits for the end, and fails when it takes longer than `most`.

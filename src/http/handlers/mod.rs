@@ -17,28 +17,38 @@ use super::{
     router::{Matched, Route},
     worker::Worker,
 };
-use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
+use crate::{auth::Caller, engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-pub async fn handle(worker: &Worker, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+/// Calls that need a caller.
+pub async fn handle(worker: &Worker, caller: &Caller, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+    let subject = &matched.subject;
     let answered = match matched.route {
-        Route::ListSales => sales::list(worker, request.uri().query()).await,
-        Route::PutSale => sales::put(worker, &matched.subject, request).await,
-        Route::GetSale => sales::get(worker, &matched.subject).await,
+        Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
+        Route::PutSale => sales::put(worker, subject, request).await,
+        Route::GetSale => sales::get(worker, subject).await,
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
-            sales::turn(worker, matched.route, &matched.subject, request).await
+            sales::turn(worker, matched.route, subject, request).await
         }
-        Route::Availability => sales::availability(worker, &matched.subject),
+        Route::Availability => sales::availability(worker, subject),
         Route::Adjust => sales::adjust(worker, &matched, request).await,
-        Route::Reserve => reservations::reserve(worker, &matched.subject, request).await,
-        Route::GetReservation => reservations::get(worker, &matched.subject).await,
-        Route::Confirm => reservations::confirm(worker, &matched.subject, request).await,
-        Route::Release => reservations::release(worker, &matched.subject, request).await,
-        Route::Extend => reservations::extend(worker, &matched.subject, request).await,
+        Route::Reserve => reservations::reserve(worker, subject, request).await,
+        Route::GetReservation => reservations::get(worker, caller, subject).await,
+        Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
+        Route::Release => reservations::release(worker, caller, subject, request).await,
+        Route::Extend => reservations::extend(worker, caller, subject, request).await,
+        Route::Problem | Route::Unknown => return handle_public(matched, &request),
+    };
+    answered.unwrap_or_else(|refused| refused)
+}
+
+/// Calls that anybody may make.
+pub fn handle_public(matched: Matched, request: &Request<Incoming>) -> Response<Body> {
+    let answered = match matched.route {
         Route::Problem => problems::get(&matched.subject, request.headers()),
-        Route::Unknown => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
+        _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
     };
     answered.unwrap_or_else(|refused| refused)
 }

@@ -9,6 +9,7 @@ use hyper::{
 
 use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
 use crate::{
+    auth::Caller,
     engine::{Answer, Made},
     http::{
         Body, problem,
@@ -69,37 +70,42 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> 
     }
 }
 
-pub async fn get(worker: &Worker, id: &str) -> Answered {
-    let answer = worker.engine().look(worker.now(), parse_id(id)?);
+pub async fn get(worker: &Worker, caller: &Caller, id: &str) -> Answered {
+    let id = parse_id(id)?;
+    must_see(worker, caller, id)?;
+    let answer = worker.engine().look(worker.now(), id);
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn confirm(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ConfirmBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     check_text("/reference", &body.reference)?;
+    must_see(worker, caller, id)?;
     let answer = worker.engine().confirm(worker.now(), id, body.reference.as_deref());
     worker.service.telemetry.reservations.confirm(&answer.value);
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn release(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ReleaseBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     check_text("/reason", &body.reason)?;
+    must_see(worker, caller, id)?;
     let answer = worker.engine().release(worker.now(), id, body.reason.as_deref());
     worker.service.telemetry.reservations.release(&answer.value);
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn extend(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, true).await?;
     let body: ExtendBody = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let hold_seconds_max = worker.limits().reserve.hold_seconds_max;
     let hold_seconds = body.check(hold_seconds_max).map_err(|wrong| problem::invalid(&wrong))?;
+    must_see(worker, caller, id)?;
     let answer = worker.engine().extend(worker.now(), id, hold_seconds);
     worker.service.telemetry.reservations.extend(&answer.value);
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
@@ -111,6 +117,12 @@ fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body
         Ok(reservation) => json(StatusCode::OK, &ReservationBody::new(&reservation, &catalogue)),
         Err(refusal) => problem::refuse(&refusal, &catalogue),
     }
+}
+
+/// A reservation of a sale that the caller may not know of does not exist for it.
+fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), Response<Body>> {
+    let sees = || worker.engine().sale_of(id).is_none_or(|sale| caller.sees(&sale.settings.id));
+    if caller.sees_all() || sees() { Ok(()) } else { Err(problem::no_such_reservation()) }
 }
 
 /// What is no reservation id is the id of no reservation.

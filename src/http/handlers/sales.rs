@@ -4,6 +4,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming, header::HeaderValue};
 
 use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
 use crate::{
+    auth::Caller,
     engine::{Adjustment, Answer, SaleView},
     http::{
         Body, body, problem,
@@ -44,10 +45,10 @@ pub async fn get(worker: &Worker, id: &str) -> Answered {
     Ok(worker.when_durable(show(worker, answer)).await)
 }
 
-pub async fn list(worker: &Worker, query: Option<&str>) -> Answered {
+pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answered {
     let page_max = worker.limits().sales_page_max;
     let page = Page::parse(query.unwrap_or(""), page_max).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let answer = worker.engine().sales(worker.now(), &page.after, page.limit);
+    let answer = worker.engine().sales(worker.now(), &page.after, page.limit, |id| caller.sees(id));
     let answer = answer.map(|(views, more)| {
         let sales: Vec<_> = views.iter().map(SaleBody::new).collect();
         let next = views.last().filter(|_| more).map(|view| view.sale.settings.id.as_str());

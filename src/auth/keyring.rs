@@ -1,0 +1,135 @@
+//! The keys in force, and the caller that a request's key makes of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{KeySettings, Pattern, Role, hash::identifier};
+
+/// Whoever sends a request: a key, or anybody at all where none are configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The key's name.
+    pub name: String,
+    pub role: Role,
+    sales: Vec<Pattern>,
+}
+
+impl Caller {
+    /// Who calls a service that asks for no key. It serves its own machine only.
+    fn anybody() -> Self {
+        Self { name: "anybody".to_owned(), role: Role::Operator, sales: Vec::new() }
+    }
+
+    /// Whether the caller may know of the sale.
+    pub fn sees(&self, sale: &str) -> bool {
+        self.sees_all() || self.sales.iter().any(|pattern| pattern.matches(sale))
+    }
+
+    pub fn sees_all(&self) -> bool {
+        self.sales.is_empty()
+    }
+}
+
+/// Why a request has no caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    #[error("send your key: Authorization: Bearer db_…")]
+    NoKey,
+    #[error("the Authorization header must be: Bearer, a space, and a key that starts with db_")]
+    Malformed,
+    #[error("this key is not known here, or not any more")]
+    Unknown,
+}
+
+/// The keys in force at a moment.
+#[derive(Debug)]
+pub struct Keyring {
+    anybody: Option<Arc<Caller>>,
+    keys: HashMap<u32, (KeySettings, Arc<Caller>)>,
+}
+
+impl Keyring {
+    /// With no keys it lets anybody in.
+    pub fn new(keys: &BTreeMap<String, KeySettings>) -> Self {
+        Self { anybody: keys.is_empty().then(|| Arc::new(Caller::anybody())), ..Self::closed(keys) }
+    }
+
+    /// With no keys it lets nobody in: the last key was taken away, and that opens no door.
+    pub fn closed(keys: &BTreeMap<String, KeySettings>) -> Self {
+        let keys = keys.iter().map(|(name, key)| {
+            let caller = Caller { name: name.clone(), role: key.role, sales: key.sales.clone() };
+            (key.hash.identifier(), (key.clone(), Arc::new(caller)))
+        });
+        Self { anybody: None, keys: keys.collect() }
+    }
+
+    /// Keys read anew, in place of these. A service that once asked for a key goes on asking.
+    pub fn replaced_by(&self, keys: &BTreeMap<String, KeySettings>) -> Self {
+        if self.anybody.is_some() { Self::new(keys) } else { Self::closed(keys) }
+    }
+
+    pub fn asks_for_key(&self) -> bool {
+        self.anybody.is_none()
+    }
+
+    /// The caller that an `Authorization` header names.
+    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Arc<Caller>, Unauthenticated> {
+        if let Some(anybody) = &self.anybody {
+            return Ok(anybody.clone());
+        }
+        let header = authorization.ok_or(Unauthenticated::NoKey)?;
+        let header = std::str::from_utf8(header).map_err(|_| Unauthenticated::Malformed)?;
+        let (scheme, key) = header.split_once(' ').ok_or(Unauthenticated::Malformed)?;
+        let key = key.trim_matches(' ');
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Unauthenticated::Malformed);
+        }
+        let identifier = identifier(key).ok_or(Unauthenticated::Malformed)?;
+        let (settings, caller) = self.keys.get(&identifier).ok_or(Unauthenticated::Unknown)?;
+        if settings.hash.is_of(key) { Ok(caller.clone()) } else { Err(Unauthenticated::Unknown) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Minted, mint};
+
+    fn keys(role: Role, hash: super::super::KeyHash) -> BTreeMap<String, KeySettings> {
+        BTreeMap::from([("eu".to_owned(), KeySettings { role, sales: Vec::new(), hash })])
+    }
+
+    #[test]
+    fn only_the_whole_key_lets_in() {
+        let Minted { key, hash } = mint(1, [1, 2, 3], [4; 32]);
+        let ring = Keyring::new(&keys(Role::Checkout, hash));
+        let ask = |header: &str| ring.authenticate(Some(header.as_bytes())).map(|caller| caller.name.clone());
+        assert_eq!(ask(&format!("Bearer {key}")), Ok("eu".to_owned()));
+        assert_eq!(ask(&format!("bearer  {key} ")), Ok("eu".to_owned()));
+        let other = mint(1, [1, 2, 4], [4; 32]).key;
+        for (header, refused) in [
+            (format!("Bearer {other}"), Unauthenticated::Unknown),
+            (format!("Bearer {}", mint(2, [1, 2, 3], [4; 32]).key), Unauthenticated::Unknown),
+            (format!("Basic {key}"), Unauthenticated::Malformed),
+            (key.clone(), Unauthenticated::Malformed),
+            ("Bearer ".to_owned(), Unauthenticated::Malformed),
+        ] {
+            assert_eq!(ask(&header), Err(refused), "{header}");
+        }
+        assert_eq!(ring.authenticate(None), Err(Unauthenticated::NoKey));
+    }
+
+    #[test]
+    fn taking_the_last_key_away_opens_no_door() {
+        let Minted { key, hash } = mint(1, [1, 2, 3], [4; 32]);
+        let none = BTreeMap::new();
+        assert!(!Keyring::new(&none).asks_for_key());
+        let ring = Keyring::new(&none).replaced_by(&keys(Role::Viewer, hash));
+        assert!(ring.asks_for_key());
+        let ring = ring.replaced_by(&none);
+        assert!(ring.asks_for_key());
+        assert_eq!(ring.authenticate(Some(format!("Bearer {key}").as_bytes())), Err(Unauthenticated::Unknown));
+    }
+}

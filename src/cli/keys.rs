@@ -1,0 +1,68 @@
+//! `keys new`: a key for a caller, and the line by which the service knows it.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::exit::ExitCode;
+use crate::auth::{KeySettings, Minted, Pattern, Role, is_key_name, mint};
+
+#[derive(Debug, Args)]
+pub struct New {
+    /// Who it is for, such as checkout-eu; a-z, 0-9, - and _.
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: String,
+    /// viewer reads; checkout also reserves, extends, confirms, releases; operator also changes sales and stock.
+    #[arg(long, value_enum)]
+    role: Role,
+    /// A sale that the key reaches, with * for any characters; may be given more than once. Without it: all.
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+    sales: Vec<Pattern>,
+}
+
+fn parse_name(text: &str) -> Result<String, &'static str> {
+    if is_key_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 of a-z, 0-9, - and _") }
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
+    text.to_owned().try_into()
+}
+
+/// The key on the first line, the configuration's line on the second; what to do with them on standard error.
+pub fn run(new: New) -> anyhow::Result<ExitCode> {
+    let Minted { key, hash } = mint(rand::random(), rand::random(), rand::random());
+    let line = config_line(&new.name, &KeySettings { role: new.role, sales: new.sales, hash });
+    let mut out = io::stdout().lock();
+    writeln!(out, "{key}\n{line}")?;
+    out.flush()?;
+    let _ = writeln!(
+        io::stderr(),
+        "The first line is the key: hand it to the caller, it is shown only now. The second goes into the configuration \
+         under [auth.keys]; nobody can make the key of it. A running service takes it over within a second."
+    );
+    Ok(ExitCode::Clean)
+}
+
+fn config_line(name: &str, key: &KeySettings) -> String {
+    let sales: Vec<_> = key.sales.iter().map(|pattern| format!("\"{pattern}\"")).collect();
+    let sales = if sales.is_empty() { String::new() } else { format!("sales = [{}], ", sales.join(", ")) };
+    format!("{name} = {{ role = \"{}\", {sales}hash = \"{}\" }}", key.role.as_str(), key.hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_line_is_what_the_configuration_takes() {
+        use figment::providers::{Format, Toml};
+        let hash = mint(1, [2, 3, 4], [5; 32]).hash;
+        for sales in [Vec::new(), vec!["a-*".to_owned().try_into().unwrap(), "b".to_owned().try_into().unwrap()]] {
+            let key = KeySettings { role: Role::Operator, sales, hash: hash.clone() };
+            let read: BTreeMap<String, KeySettings> = Toml::from_str(&config_line("eu-1", &key)).unwrap();
+            assert_eq!(read["eu-1"], key);
+        }
+    }
+}

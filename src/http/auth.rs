@@ -1,0 +1,59 @@
+//! The step of the way in that asks who calls: key, role, and which sales the key reaches.
+
+use std::sync::Arc;
+
+use hyper::{
+    Response,
+    header::{AUTHORIZATION, HeaderMap},
+};
+
+use super::{
+    Body, problem,
+    router::{Matched, Route},
+};
+use crate::auth::{Caller, Keyring, Role};
+
+/// The least role that may make the call; None: everybody may.
+fn needed(route: Route) -> Option<Role> {
+    match route {
+        Route::Unknown | Route::Problem => None,
+        Route::ListSales | Route::GetSale | Route::Availability | Route::GetReservation => Some(Role::Viewer),
+        Route::Reserve | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
+        Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
+            Some(Role::Operator)
+        }
+    }
+}
+
+/// Whether the call's subject is a sale.
+fn is_of_sale(route: Route) -> bool {
+    match route {
+        Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
+        Route::Availability | Route::Adjust | Route::Reserve => true,
+        Route::Unknown | Route::ListSales | Route::Problem => false,
+        Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
+    }
+}
+
+/// The caller, where the call needs one and it may make the call. A sale that the caller may not know of does not exist
+/// for it; whether a reservation belongs to such a sale is asked where it is looked up.
+pub fn authorize(
+    keyring: &Keyring,
+    headers: &HeaderMap,
+    matched: &Matched,
+) -> Result<Option<Arc<Caller>>, Response<Body>> {
+    let Some(needed) = needed(matched.route) else { return Ok(None) };
+    let header = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let caller = keyring
+        .authenticate(header)
+        .map_err(|unauthenticated| problem::UNAUTHENTICATED.respond(unauthenticated.to_string()))?;
+    if caller.role < needed {
+        let (role, needed) = (caller.role.as_str(), needed.as_str());
+        let detail = format!("the key's role is {role}; this call needs {needed}");
+        return Err(problem::FORBIDDEN.respond(detail));
+    }
+    if is_of_sale(matched.route) && !caller.sees(&matched.subject) {
+        return Err(problem::no_such_sale());
+    }
+    Ok(Some(caller))
+}

@@ -1,0 +1,220 @@
+//! Keys, roles, and the sales that a key reaches.
+
+use std::collections::BTreeMap;
+
+use doorbuster::auth::{KeySettings, Role, mint};
+use serde_json::json;
+
+use crate::served::{
+    Answer, Ask, Client, Service,
+    documents::{items, with},
+    open_sale, reserve_body,
+};
+
+/// Keys of the tests, by name.
+struct Keys {
+    settings: BTreeMap<String, KeySettings>,
+    texts: BTreeMap<&'static str, String>,
+}
+
+impl Keys {
+    fn new() -> Self {
+        Self { settings: BTreeMap::new(), texts: BTreeMap::new() }
+    }
+
+    fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
+        let minted = mint(self.texts.len() as u32, [1, 2, 3], [4; 32]);
+        let sales = sales.iter().map(|&sale| sale.to_owned().try_into().unwrap()).collect();
+        self.settings.insert(name.to_owned(), KeySettings { role, sales, hash: minted.hash });
+        self.texts.insert(name, minted.key);
+        self
+    }
+
+    fn all_roles() -> Self {
+        let keys = Self::new().add("viewer", Role::Viewer, &[]).add("checkout", Role::Checkout, &[]);
+        keys.add("operator", Role::Operator, &[])
+    }
+
+    fn serve(&self) -> Service {
+        Service::start_with(|config| config.auth.keys = self.settings.clone())
+    }
+
+    fn sign(&self, ask: Ask, name: &str) -> Ask {
+        ask.header("Authorization", &format!("Bearer {}", self.texts[name]))
+    }
+
+    fn send(&self, client: &mut Client, name: &str, ask: Ask) -> Answer {
+        client.send(&self.sign(ask, name))
+    }
+}
+
+fn put(sale: &str) -> Ask {
+    Ask::new("PUT", &format!("/v1/sales/{sale}")).json(&open_sale(items([("tv", 10)])))
+}
+
+fn reserve(sale: &str) -> Ask {
+    Ask::new("POST", &format!("/v1/sales/{sale}/reservations")).json(&reserve_body("ann", [("tv", 1)]))
+}
+
+#[test]
+fn without_a_known_key_nothing_is_told_but_the_contract() {
+    let keys = Keys::all_roles();
+    let service = keys.serve();
+    let mut client = service.client();
+    let key = &keys.texts["operator"];
+    let other = mint(2, [1, 2, 9], [4; 32]).key;
+    let flipped = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
+    for header in [
+        None,
+        Some(String::new()),
+        Some(key.clone()),
+        Some("Bearer".to_owned()),
+        Some(format!("Basic {key}")),
+        Some(format!("Bearer {flipped}")),
+        Some(format!("Bearer {other}")),
+        Some(format!("Bearer {key}0")),
+        Some(format!("Bearer {}", key.to_uppercase())),
+        Some(format!("Bearer {key}, Bearer {key}")),
+        Some(format!("Bearer {}", keys.settings["operator"].hash)),
+    ] {
+        for ask in [Ask::new("GET", "/v1/sales"), put("drop"), reserve("drop"), Ask::new("GET", "/v1/reservations/x")] {
+            let ask = header.iter().fold(ask, |ask, header| ask.header("Authorization", header));
+            client.send(&ask).refused("unauthenticated");
+        }
+    }
+    // What anybody may ask, and what is no call at all.
+    client.get("/problems/unauthenticated").success(200);
+    client.get("/nothing").refused("not_found");
+    client.send(&Ask::new("DELETE", "/v1/sales")).refused("method_not_allowed");
+    keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales/drop")).refused("sale_not_found");
+}
+
+#[test]
+fn each_role_may_do_its_calls_and_no_others() {
+    let keys = Keys::all_roles();
+    let service = keys.serve();
+    let mut client = service.client();
+    keys.send(&mut client, "operator", put("drop")).success(201);
+    let held = keys.send(&mut client, "checkout", reserve("drop")).success(201);
+    let id = held["id"].as_str().unwrap();
+    let reservation = |verb: &str| format!("/v1/reservations/{id}{verb}");
+    let post = |path: &str| Ask::new("POST", path);
+    // By the least role that may.
+    let calls = [
+        (0, Ask::new("GET", "/v1/sales")),
+        (0, Ask::new("GET", "/v1/sales/drop")),
+        (0, Ask::new("HEAD", "/v1/sales/drop")),
+        (0, Ask::new("GET", "/v1/sales/drop/availability")),
+        (0, Ask::new("GET", &reservation(""))),
+        (1, reserve("drop")),
+        (1, post(&reservation("/extend")).json(&json!({ "hold_seconds": 60 }))),
+        (1, post(&reservation("/confirm"))),
+        (2, put("drop")),
+        (2, post("/v1/sales/drop/items/tv/adjustments").json(&json!({ "delta": 1 }))),
+        (2, post("/v1/sales/drop/pause")),
+        (2, post("/v1/sales/drop/resume")),
+    ];
+    for (least, ask) in calls {
+        for (rank, role) in ["viewer", "checkout", "operator"].into_iter().enumerate() {
+            let answer = keys.send(&mut client, role, ask.clone());
+            let told = format!("{role}: {} {} {answer:?}", ask.method, ask.path);
+            if rank < least {
+                assert_eq!(answer.refused("forbidden")["code"], "forbidden", "{told}");
+            } else {
+                assert!(answer.status < 300, "{told}");
+            }
+        }
+    }
+    keys.send(&mut client, "viewer", post(&reservation("/release"))).refused("forbidden");
+    keys.send(&mut client, "checkout", post("/v1/sales/drop/close")).refused("forbidden");
+    keys.send(&mut client, "operator", post("/v1/sales/drop/close")).success(200);
+}
+
+#[test]
+fn a_key_of_some_sales_sees_nothing_of_others() {
+    let keys = Keys::all_roles().add("summer", Role::Operator, &["summer-*", "one"]);
+    let service = keys.serve();
+    let mut client = service.client();
+    for sale in ["summer-1", "winter-1", "one", "one-2"] {
+        keys.send(&mut client, "operator", put(sale)).success(201);
+    }
+    let hidden = keys.send(&mut client, "operator", reserve("winter-1")).success(201);
+    let hidden = hidden["id"].as_str().unwrap();
+    let unknown = "019a0000-0000-7000-8000-000000000000";
+    let post = |path: &str| Ask::new("POST", path);
+    // What is hidden is answered as what does not exist, to the byte.
+    for verb in ["", "/availability", "/pause", "/close", "/reservations", "/items/tv/adjustments"] {
+        let ask = |sale: &str| {
+            let method = if matches!(verb, "" | "/availability") { "GET" } else { "POST" };
+            let ask = Ask::new(method, &format!("/v1/sales/{sale}{verb}"));
+            match verb {
+                "/reservations" => ask.json(&reserve_body("ann", [("tv", 1)])),
+                "/items/tv/adjustments" => ask.json(&json!({ "delta": 1 })),
+                _ => ask,
+            }
+        };
+        let refused = keys.send(&mut client, "summer", ask("winter-1")).refused("sale_not_found");
+        assert_eq!(refused, keys.send(&mut client, "summer", ask("summer-9")).refused("sale_not_found"), "{verb}");
+    }
+    keys.send(&mut client, "summer", put("winter-1")).refused("sale_not_found");
+    keys.send(&mut client, "summer", put("winter-2")).refused("sale_not_found");
+    for verb in ["", "/confirm", "/release", "/extend"] {
+        let ask = |id: &str| match verb {
+            "" => Ask::new("GET", &format!("/v1/reservations/{id}")),
+            "/extend" => post(&format!("/v1/reservations/{id}/extend")).json(&json!({ "hold_seconds": 60 })),
+            verb => post(&format!("/v1/reservations/{id}{verb}")),
+        };
+        let refused = keys.send(&mut client, "summer", ask(hidden)).refused("reservation_not_found");
+        assert_eq!(refused, keys.send(&mut client, "summer", ask(unknown)).refused("reservation_not_found"), "{verb}");
+    }
+    let still = keys.send(&mut client, "viewer", Ask::new("GET", &format!("/v1/reservations/{hidden}"))).success(200);
+    assert_eq!((&still["state"], &still["extensions"]), (&json!("held"), &json!(0)));
+
+    let ids = |list: serde_json::Value| -> Vec<String> {
+        list["sales"].as_array().unwrap().iter().map(|sale| sale["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let list = keys.send(&mut client, "summer", Ask::new("GET", "/v1/sales")).success(200);
+    assert_eq!(ids(list), ["one", "summer-1"]);
+    let first = keys.send(&mut client, "summer", Ask::new("GET", "/v1/sales?limit=1")).success(200);
+    assert_eq!(first["next"], "one");
+    let second = keys.send(&mut client, "summer", Ask::new("GET", "/v1/sales?limit=1&after=one")).success(200);
+    assert_eq!(second.get("next"), None);
+    assert_eq!(ids(second), ["summer-1"]);
+
+    keys.send(&mut client, "summer", put("summer-2")).success(201);
+    let held = keys.send(&mut client, "summer", reserve("one")).success(201);
+    let confirm = post(&format!("/v1/reservations/{}/confirm", held["id"].as_str().unwrap()));
+    assert_eq!(keys.send(&mut client, "summer", confirm).success(200)["state"], "confirmed");
+}
+
+#[test]
+fn keys_change_while_requests_come_in() {
+    let keys = Keys::all_roles();
+    let service = keys.serve();
+    let mut client = service.client();
+    keys.send(&mut client, "operator", put("drop")).success(201);
+    let mut fewer = keys.settings.clone();
+    fewer.remove("operator");
+    service.running().replace_keys(&fewer);
+    keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales")).refused("unauthenticated");
+    keys.send(&mut client, "viewer", Ask::new("GET", "/v1/sales")).success(200);
+    // The last key taken away opens no door.
+    service.running().replace_keys(&BTreeMap::new());
+    keys.send(&mut client, "viewer", Ask::new("GET", "/v1/sales")).refused("unauthenticated");
+    client.get("/v1/sales").refused("unauthenticated");
+    service.running().replace_keys(&keys.settings);
+    keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales/drop")).success(200);
+}
+
+#[test]
+fn who_calls_is_asked_before_the_body_is_looked_at() {
+    let keys = Keys::all_roles();
+    let service = keys.serve();
+    let mut client = service.client();
+    let bad = || Ask::new("POST", "/v1/sales/drop/reservations").header("Content-Type", "text/plain").bytes("x");
+    client.send(&bad()).refused("unauthenticated");
+    keys.send(&mut client, "viewer", bad()).refused("forbidden");
+    keys.send(&mut client, "checkout", bad()).refused("unsupported_media_type");
+    let huge = with(open_sale(items([("tv", 1)])), json!({ "name": "x".repeat(100_000) }));
+    client.send(&Ask::new("PUT", "/v1/sales/drop").json(&huge)).refused("unauthenticated");
+}

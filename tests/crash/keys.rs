@@ -1,0 +1,104 @@
+//! Keys from the command that makes them to the running binary that knows them, and that forgets them in time.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::served::{Ask, process::Process, wait_until};
+
+/// As promised: a key that was removed stops working within this time.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// A key, and the line of the configuration that the command printed with it.
+fn make(arguments: &[&str]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_doorbuster")).args(["keys", "new"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [key, line] = text.lines().collect::<Vec<_>>()[..] else { panic!("two lines, not {text:?}") };
+    assert!(key.starts_with("db_") && !line.contains(&key[4..]), "{text}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(key), "the key is told once");
+    (key.to_owned(), line.to_owned())
+}
+
+fn write(file: &Path, lines: &[&str]) {
+    let text = format!("[server]\nlisten = \"0.0.0.0:0\"\n[auth.keys]\n{}\n", lines.join("\n"));
+    // As editors and orchestrators do it: another file in its place.
+    let next = file.with_extension("next");
+    fs::write(&next, text).unwrap();
+    fs::rename(&next, file).unwrap();
+}
+
+fn status(process: &Process, key: &str) -> u16 {
+    let ask = Ask::new("GET", "/v1/sales").header("Authorization", &format!("Bearer {key}"));
+    process.client().send(&ask).status
+}
+
+/// Serves on all addresses, which takes keys.
+fn start(data: &Path, file: &Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+    command.arg("serve").arg("--data").arg(data).arg("--config").arg(file).args(["--ops-listen", "127.0.0.1:0"]);
+    Process::launch(command, data).unwrap_or_else(|ended| panic!("does not serve: {ended:?}"))
+}
+
+#[test]
+fn keys_are_read_anew_and_forgotten_within_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("doorbuster.toml"));
+    let (first, first_line) = make(&["--name", "first", "--role", "operator"]);
+    let (second, second_line) = make(&["--name", "second", "--role", "viewer", "--sales", "a-*", "--sales", "b"]);
+    assert_ne!(first, second);
+    write(&file, &[&first_line]);
+    let process = start(&data, &file);
+    assert_eq!((status(&process, &first), status(&process, &second)), (200, 401));
+
+    write(&file, &[&first_line, &second_line]);
+    wait_until("the second key works", || status(&process, &second) == 200);
+
+    // What cannot be used changes nothing, and says so.
+    write(&file, &["broken"]);
+    wait_until("the mistake is told", || process.log().contains("the keys stay as they were"));
+    assert_eq!((status(&process, &first), status(&process, &second)), (200, 200));
+
+    let removed = Instant::now();
+    write(&file, &[&second_line]);
+    wait_until("the first key is forgotten", || status(&process, &first) == 401);
+    assert!(removed.elapsed() < FORGOTTEN_WITHIN, "{:?}", removed.elapsed());
+    assert_eq!(status(&process, &second), 200);
+
+    // The last one too: then nobody is let in.
+    let removed = Instant::now();
+    write(&file, &[]);
+    wait_until("the last key is forgotten", || status(&process, &second) == 401);
+    assert!(removed.elapsed() < FORGOTTEN_WITHIN, "{:?}", removed.elapsed());
+    assert_eq!(process.client().get("/v1/sales").status, 401);
+    assert!(!process.log().contains(&first) && !process.log().contains(&second), "a key is in the log");
+}
+
+#[test]
+fn a_hang_up_reads_keys_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("doorbuster.toml"));
+    let (key, line) = make(&["--name", "eu", "--role", "checkout"]);
+    write(&file, &[&line]);
+    let process = start(&data, &file);
+    process.signal("HUP");
+    wait_until("the signal is handled", || process.log().contains("SIGHUP"));
+    assert_eq!(status(&process, &key), 200);
+}
+
+#[test]
+fn a_key_needs_a_name_and_a_role_that_exist() {
+    for arguments in [
+        &["--name", "x"][..],
+        &["--role", "viewer"],
+        &["--name", "x", "--role", "king"],
+        &["--name", "X y", "--role", "viewer"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        let status = command.args(["keys", "new"]).args(arguments).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
