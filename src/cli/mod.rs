@@ -8,6 +8,7 @@ pub mod demo;
 pub mod exit;
 pub mod inspect;
 mod logging;
+mod openapi;
 pub mod serve;
 
 use std::{
@@ -41,6 +42,12 @@ enum Command {
     },
     /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
     CheckConfig(Settings),
+    /// Print the OpenAPI document of the HTTP API, with the limits of the configuration in it.
+    Openapi {
+        /// Configuration file that sets the limits.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
     Inspect {
         /// Configuration file that names the data directory.
@@ -97,6 +104,10 @@ pub fn run() -> std::process::ExitCode {
         Command::Serve(settings) => with_config(settings, |loaded| serve::run(loaded.config)),
         Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
+        Command::Openapi { config } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_config(settings, |loaded| finish(openapi::run(&loaded.config)))
+        }
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))

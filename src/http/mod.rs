@@ -7,6 +7,7 @@
 
 mod body;
 mod handlers;
+pub mod openapi;
 mod ops;
 pub mod problem;
 mod router;

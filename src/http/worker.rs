@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::Notify;
@@ -37,6 +38,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub limits: Limits,
+    /// The OpenAPI document, made once.
+    pub contract: Bytes,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.

@@ -1,6 +1,6 @@
 //! One function per call: parse, ask the engine, answer.
 
-mod problems;
+pub mod problems;
 mod reservations;
 mod sales;
 
@@ -38,9 +38,15 @@ pub async fn handle(worker: &Worker, matched: Matched, request: Request<Incoming
         Route::Release => reservations::release(worker, &matched.subject, request).await,
         Route::Extend => reservations::extend(worker, &matched.subject, request).await,
         Route::Problem => problems::get(&matched.subject, request.headers()),
+        Route::OpenApi => Ok(contract(worker)),
         Route::Unknown => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
     };
     answered.unwrap_or_else(|refused| refused)
+}
+
+/// The document that describes all of this.
+fn contract(worker: &Worker) -> Response<Body> {
+    json_bytes(StatusCode::OK, worker.service.contract.clone())
 }
 
 /// A response, or the problem that stands in its place.
@@ -55,7 +61,11 @@ async fn read_small(worker: &Worker, request: Request<Incoming>, required: bool)
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
-    let mut response = Response::new(Body::from(bytes));
+    json_bytes(status, bytes)
+}
+
+fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(bytes.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
