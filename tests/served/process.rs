@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, PATIENCE};
+use super::{Ask, Client, PATIENCE, described};
 
 /// A `doorbuster serve` that is killed when this is dropped, however the test ends.
 pub struct Process {
@@ -80,6 +80,11 @@ impl Process {
         match first.recv_timeout(PATIENCE) {
             Ok(line) => {
                 (process.api, process.ops) = parse_addresses(&line);
+                // One that is failing already has nothing to say of itself.
+                let document = Client::unchecked(process.api).try_send(&Ask::new("GET", "/openapi.json"));
+                if let Some(document) = document.ok().filter(|document| document.status == 200) {
+                    described::learn(process.api, document.text());
+                }
                 Ok(process)
             }
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("neither serves nor ends:\n{}", process.log()),
