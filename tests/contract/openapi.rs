@@ -5,7 +5,9 @@ use std::{panic, process::Command};
 use doorbuster::{config::Config, service};
 use serde_json::{Value, json};
 
-use crate::served::{Answer, Ask, Service, described::Described, documents::address, shapes};
+use crate::served::{
+    Answer, Ask, Service, described::Described, documents::address, process::without_environment, shapes,
+};
 
 #[test]
 fn a_service_serves_the_document_of_its_configuration() {
@@ -28,9 +30,7 @@ fn a_service_serves_the_document_of_its_configuration() {
 /// Runs `doorbuster openapi` and gives what it prints.
 fn print(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_")) {
-        command.env_remove(name);
-    }
+    without_environment(&mut command);
     let output = command.arg("openapi").args(arguments).output().expect("the binary runs");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).expect("the document is UTF-8")
