@@ -1,7 +1,7 @@
 //! The HTTP contract over a real socket: every call, every refusal, and what the protocol itself may bring.
 //!
-//! What holds for every answer is checked where answers come in (`served/problems.rs`, `served/shapes.rs`); the tests here
-//! say which answer belongs to which request.
+//! What holds for every answer is checked where answers come in (`served/problems.rs`, `served/shapes.rs`,
+//! `served/described.rs`); the tests here say which answer belongs to which request.
 
 mod served;
 
@@ -13,6 +13,7 @@ mod contract {
     mod limits;
     mod malformed;
     mod multiplexed;
+    mod openapi;
     mod ops;
     mod order;
     mod problems;

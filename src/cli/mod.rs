@@ -9,6 +9,7 @@ pub mod exit;
 pub mod inspect;
 mod keys;
 mod logging;
+mod openapi;
 mod reload;
 pub mod serve;
 
@@ -47,6 +48,12 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Print the OpenAPI document of the HTTP API, with the limits of the configuration in it.
+    Openapi {
+        /// Configuration file that sets the limits.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
     Inspect {
@@ -114,6 +121,10 @@ pub fn run() -> std::process::ExitCode {
         Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
+        Command::Openapi { config } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_config(settings, |loaded| finish(openapi::run(&loaded.config)))
+        }
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))

@@ -14,9 +14,9 @@ use super::{
 use crate::auth::{Caller, Keyring, Role};
 
 /// The least role that may make the call; None: everybody may.
-fn needed(route: Route) -> Option<Role> {
+pub fn needed(route: Route) -> Option<Role> {
     match route {
-        Route::Unknown | Route::Problem => None,
+        Route::Unknown | Route::Problem | Route::OpenApi => None,
         Route::ListSales | Route::GetSale | Route::Availability | Route::GetReservation => Some(Role::Viewer),
         Route::Reserve | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
         Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
@@ -30,7 +30,7 @@ fn is_of_sale(route: Route) -> bool {
     match route {
         Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
         Route::Availability | Route::Adjust | Route::Reserve => true,
-        Route::Unknown | Route::ListSales | Route::Problem => false,
+        Route::Unknown | Route::ListSales | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
     }
 }

@@ -8,6 +8,7 @@
 mod auth;
 mod body;
 mod handlers;
+pub mod openapi;
 mod ops;
 pub mod problem;
 mod router;

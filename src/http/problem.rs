@@ -7,6 +7,7 @@ use hyper::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Body, wire};
 use crate::sale::{
@@ -26,20 +27,43 @@ pub struct Problem {
     pub meaning: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
+    /// What its document has beyond the standard members.
+    pub members: Kind,
+}
+
+/// The members beyond the standard ones that a problem's document has: the variants of `Members`, without their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    None,
+    Errors,
+    Lines,
+    Limit,
+    OpensAt,
+    Reservation,
 }
 
 macro_rules! problems {
-    ($($name:ident = $status:literal $code:literal $title:literal, $meaning:literal, $remedy:literal;)*) => {
-        $(pub static $name: Problem =
-            Problem { code: $code, status: $status, title: $title, meaning: $meaning, remedy: $remedy };)*
+    ($($name:ident = $status:literal $code:literal $title:literal, $meaning:literal, $remedy:literal
+        $(, with $members:ident)?;)*) => {
+        $(pub static $name: Problem = Problem {
+            code: $code,
+            status: $status,
+            title: $title,
+            meaning: $meaning,
+            remedy: $remedy,
+            members: problems!(@members $($members)?),
+        };)*
         pub static PROBLEMS: &[&Problem] = &[$(&$name),*];
     };
+    (@members) => { Kind::None };
+    (@members $members:ident) => { Kind::$members };
 }
 
 problems! {
     INVALID_REQUEST = 400 "invalid_request" "The request is malformed",
         "The body, a header or a path segment is not what the contract asks for.",
-        "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.";
+        "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.",
+        with Errors;
     UNAUTHENTICATED = 401 "unauthenticated" "A key is needed",
         "The service asks for a key, and the request has none that it knows.",
         "Send `Authorization: Bearer` with the key you were given. If it worked before, it was taken away: ask for another.";
@@ -85,16 +109,20 @@ problems! {
     SOLD_OUT = 409 "sold_out" "Sold out",
         "At an instant between the request and this answer, nothing was available of a line's item. \
          Units may come back when holds are released or expire.",
-        "Tell the customer. A later try may succeed: poll availability rather than retrying blindly.";
+        "Tell the customer. A later try may succeed: poll availability rather than retrying blindly.",
+        with Lines;
     INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
         "At an instant between the request and this answer, fewer units were available than a line asks for.",
-        "Ask for at most `available`.";
+        "Ask for at most `available`.",
+        with Lines;
     CUSTOMER_LIMIT_EXCEEDED = 409 "customer_limit_exceeded" "The customer's limit is reached",
         "With this reservation the customer would hold or have confirmed more units of the item than its limit.",
-        "Ask for at most `limit - already`. Releasing a hold gives its units back to the limit.";
+        "Ask for at most `limit - already`. Releasing a hold gives its units back to the limit.",
+        with Limit;
     SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
         "The sale opens later.",
-        "Try again at `opens_at`.";
+        "Try again at `opens_at`.",
+        with OpensAt;
     SALE_ENDED = 409 "sale_ended" "The sale has ended",
         "The sale's window is over, or its operator closed it. Confirm and release go on.",
         "Nothing more can be reserved in this sale.";
@@ -103,16 +131,20 @@ problems! {
         "Try again when the sale is resumed.";
     RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
         "The hold's time was over before this request was decided; its units are back in stock.",
-        "Reserve again. If a payment came in for it, refund it or reserve anew for the customer.";
+        "Reserve again. If a payment came in for it, refund it or reserve anew for the customer.",
+        with Reservation;
     ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
         "A confirmed reservation can be neither released nor extended.",
-        "Nothing is left to do here; returned units go back by an adjustment.";
+        "Nothing is left to do here; returned units go back by an adjustment.",
+        with Reservation;
     ALREADY_RELEASED = 409 "already_released" "The reservation is released",
         "A released reservation can be neither confirmed nor extended; its units are back in stock.",
-        "Reserve again.";
+        "Reserve again.",
+        with Reservation;
     EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold was extended as often as it may be",
         "The sale allows a number of extensions per hold, and this hold has had them.",
-        "Confirm before `expires_at`, or let the units go.";
+        "Confirm before `expires_at`, or let the units go.",
+        with Reservation;
     INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
         "Once an item exists, its initial stock is history.",
         "Send the old `initial_stock`, and change the stock with an adjustment.";
@@ -154,7 +186,10 @@ impl Problem {
     pub fn document(&self, detail: &str) -> Vec<u8> {
         let errors = [Invalid::new("", detail)];
         let named = self.code == INVALID_REQUEST.code;
-        self.encode(detail.to_owned(), if named { Members::Errors { errors: &errors } } else { Members::None {} })
+        self.encode(
+            detail.to_owned(),
+            if named { Members::Errors(Errors { errors: &errors }) } else { Members::None {} },
+        )
     }
 
     fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> Response<Body> {
@@ -172,6 +207,7 @@ impl Problem {
     }
 
     fn encode(&self, detail: String, members: Members<'_>) -> Vec<u8> {
+        debug_assert_eq!(members.kind(), self.members, "{} has the members that its row in the table says", self.code);
         let document =
             Document { kind: &self.path(), title: self.title, status: self.status, code: self.code, detail, members };
         let mut body = Vec::with_capacity(320);
@@ -180,15 +216,23 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A refusal (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// The path of the page that explains it.
     #[serde(rename = "type")]
     kind: &'a str,
+    /// What happened, in a few words that are always the same.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// What programs tell problems apart by.
     code: &'a str,
+    /// What happened this time, to a person.
     detail: String,
     #[serde(flatten)]
+    #[schema(ignore)]
     members: Members<'a>,
 }
 
@@ -197,18 +241,71 @@ struct Document<'a> {
 #[serde(untagged)]
 enum Members<'a> {
     None {},
-    Errors { errors: &'a [Invalid] },
-    Lines { lines: Vec<Line<'a>> },
-    Limit { sku: &'a str, limit: u32, already: u64 },
-    OpensAt { opens_at: Timestamp },
-    Reservation { reservation: wire::ReservationBody<'a> },
+    Errors(Errors<'a>),
+    Lines(Lines<'a>),
+    Limit(Limit<'a>),
+    OpensAt(OpensAt),
+    Reservation(Of<'a>),
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+impl Members<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::None {} => Kind::None,
+            Self::Errors(_) => Kind::Errors,
+            Self::Lines(_) => Kind::Lines,
+            Self::Limit(_) => Kind::Limit,
+            Self::OpensAt(_) => Kind::OpensAt,
+            Self::Reservation(_) => Kind::Reservation,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Errors<'a> {
+    /// Everything that is wrong with the request.
+    errors: &'a [Invalid],
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Lines<'a> {
+    /// The lines that could not be served.
+    lines: Vec<Line<'a>>,
+}
+
+/// A line that asks for more than is available.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShortLine)]
+pub struct Line<'a> {
+    /// The item's SKU.
     sku: &'a str,
+    /// Units that were asked for.
     requested: u64,
+    /// Units that were available at that instant.
     available: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Limit<'a> {
+    /// The item whose limit is reached.
+    sku: &'a str,
+    /// Units of it that one customer may hold or have confirmed.
+    limit: u32,
+    /// Units of it that the customer holds or has confirmed.
+    already: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OpensAt {
+    /// From when on units can be reserved.
+    #[schema(value_type = String)]
+    opens_at: Timestamp,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Of<'a> {
+    /// The reservation as it is.
+    reservation: wire::ReservationBody<'a>,
 }
 
 pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
@@ -223,7 +320,7 @@ pub fn invalid(errors: &[Invalid]) -> Response<Body> {
         [only] => format!("{}: {}", only.pointer, only.detail),
         _ => format!("{} members are wrong; see errors", errors.len()),
     };
-    INVALID_REQUEST.respond_with(detail, Members::Errors { errors })
+    INVALID_REQUEST.respond_with(detail, Members::Errors(Errors { errors }))
 }
 
 /// Also for a sale that the caller may not know of.
@@ -246,10 +343,10 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
         Refusal::Short(lines) => short(lines),
         Refusal::CustomerLimitExceeded { sku, limit, already } => CUSTOMER_LIMIT_EXCEEDED.respond_with(
             format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}"),
-            Members::Limit { sku, limit: *limit, already: *already },
+            Members::Limit(Limit { sku, limit: *limit, already: *already }),
         ),
         Refusal::SaleNotStarted { opens_at } => SALE_NOT_STARTED
-            .respond_with(format!("the sale opens at {opens_at}"), Members::OpensAt { opens_at: *opens_at }),
+            .respond_with(format!("the sale opens at {opens_at}"), Members::OpensAt(OpensAt { opens_at: *opens_at })),
         Refusal::SaleEnded => SALE_ENDED.respond("the sale is closed"),
         Refusal::SalePaused => SALE_PAUSED.respond("the sale is paused"),
         Refusal::ReservationExpired(reservation) => ended(&RESERVATION_EXPIRED, "expired", reservation, catalogue),
@@ -257,7 +354,7 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
         Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, catalogue),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
             format!("the hold was extended {} times", reservation.extensions),
-            Members::Reservation { reservation: wire::ReservationBody::new(reservation, catalogue) },
+            Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, catalogue) }),
         ),
         Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
             .respond(format!("item {sku:?} began with {initial_stock} units; use an adjustment to change its stock")),
@@ -281,13 +378,13 @@ pub fn short_as(problem: &Problem, lines: &[Shortage]) -> Response<Body> {
         lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
     let detail = told.collect::<Vec<_>>().join("; ");
     let lines = lines.iter().map(|line| Line { sku: &line.sku, requested: line.requested, available: line.available });
-    problem.respond_with(detail, Members::Lines { lines: lines.collect() })
+    problem.respond_with(detail, Members::Lines(Lines { lines: lines.collect() }))
 }
 
 fn ended(problem: &Problem, how: &str, reservation: &Reservation, catalogue: &Catalogue) -> Response<Body> {
     let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let body = wire::ReservationBody::new(reservation, catalogue);
-    problem.respond_with(format!("the reservation {how}{at}"), Members::Reservation { reservation: body })
+    let reservation = wire::ReservationBody::new(reservation, catalogue);
+    problem.respond_with(format!("the reservation {how}{at}"), Members::Reservation(Of { reservation }))
 }
 
 #[cfg(test)]

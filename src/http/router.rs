@@ -25,11 +25,12 @@ pub enum Route {
     Release,
     Extend,
     Problem,
+    OpenApi,
 }
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -45,6 +46,7 @@ impl Route {
         "release",
         "extend",
         "problem",
+        "openapi",
     ];
 }
 
@@ -93,6 +95,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
+        ["openapi.json"] => (Route::OpenApi, get, "GET, HEAD"),
         _ => return Err(not_found()),
     };
     if !allowed {
@@ -127,6 +130,7 @@ mod tests {
         assert_eq!((matched.route, &*matched.subject, &*matched.sku), (Route::Adjust, "drop", "tv/55 in"));
         assert_eq!(route(&Method::GET, "/problems/sold-out").unwrap().subject, "sold-out");
         assert_eq!(route(&Method::HEAD, "/v1/sales").unwrap().route, Route::ListSales);
+        assert_eq!(route(&Method::GET, "/openapi.json").unwrap().route, Route::OpenApi);
     }
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_route_has_a_name() {
-        assert_eq!(Route::NAMES[Route::Problem as usize], "problem");
-        assert_eq!(Route::NAMES.len(), Route::Problem as usize + 1);
+        assert_eq!(Route::NAMES[Route::OpenApi as usize], "openapi");
+        assert_eq!(Route::NAMES.len(), Route::OpenApi as usize + 1);
     }
 }

@@ -1,12 +1,14 @@
 //! Wire types: the JSON of the contract, in and out.
 //!
 //! Invariant: what parses here is well formed; unknown members, wrong types and values out of range are refused with a
-//! pointer to where they stand.
+//! pointer to where they stand. The OpenAPI document is made from these types: their comments are its descriptions, and
+//! bounds of their members stand in `openapi/bounds.rs`.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use smallvec::SmallVec;
+use utoipa::ToSchema;
 
 use crate::{
     engine::SaleView,
@@ -23,24 +25,35 @@ use crate::{
     },
 };
 
-#[derive(Debug, Deserialize)]
+/// Units to hold for one customer, all of them or none.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReserveRequest)]
 pub struct ReserveBody<'a> {
+    /// Whose reservation this is: an opaque id of the caller's choice.
     #[serde(borrow)]
     pub customer: Cow<'a, str>,
+    /// What to hold. Lines of the same SKU are summed before any check.
     #[serde(borrow)]
+    #[schema(value_type = Vec<LineBody>)]
     lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+    /// How long to hold, in seconds; left out: as long as the sale says.
     #[serde(default)]
     hold_seconds: Option<u64>,
+    /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Units of one item.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LineBody<'a> {
+#[schema(as = ReserveLine)]
+pub struct LineBody<'a> {
+    /// An item of the sale.
     #[serde(borrow)]
     sku: Cow<'a, str>,
+    /// Units; lines of the same SKU together have the same bound.
     quantity: u64,
 }
 
@@ -106,23 +119,32 @@ fn check_hold(seconds: Option<u64>, most: u64, wrong: &mut Vec<Invalid>) -> Opti
     u32::try_from(seconds).ok()
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Why or for what a hold is confirmed; all of it optional.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ConfirmRequest)]
 pub struct ConfirmBody<'a> {
+    /// What the caller knows the confirmation by, such as an order's number. Takes the place of the reservation's.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Why a hold is released; all of it optional.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReleaseRequest)]
 pub struct ReleaseBody<'a> {
+    /// Kept in the store, for people.
     #[serde(default, borrow)]
     pub reason: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// How long a hold is to last from now on.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExtendRequest)]
 pub struct ExtendBody {
+    /// Seconds from now until the new `expires_at`, which is never earlier than before.
     hold_seconds: u64,
 }
 
@@ -135,16 +157,22 @@ impl ExtendBody {
 }
 
 /// For calls that take no members.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NoMembers)]
 pub struct NoBody {}
 
-#[derive(Debug, Deserialize)]
+/// A change of an item's stock.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AdjustRequest)]
 pub struct AdjustBody<'a> {
+    /// Units to put in, or to take out when negative. Only what is available can be taken out.
     pub delta: i64,
+    /// Why, for people.
     #[serde(default, borrow)]
     pub reason: Option<Cow<'a, str>>,
+    /// What the caller knows the change by, such as a delivery's number.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
 }
@@ -200,26 +228,46 @@ fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
     Invalid::new(pointer, error.inner())
 }
 
-/// A reservation as the contract shows it.
-#[derive(Debug, Serialize)]
+/// Units held for one customer, and what became of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reservation)]
 pub struct ReservationBody<'a> {
+    /// A UUIDv7: it sorts by the time of creation.
     #[serde(serialize_with = "write_id")]
+    #[schema(value_type = String)]
     id: ReservationId,
+    /// The id of its sale.
     sale: &'a str,
+    /// Whose it is, as it was reserved.
     customer: &'a str,
+    /// `held` until it is confirmed, released or expired; these three are final.
     state: &'static str,
+    /// One line for each SKU, with the price that was in force when the hold was made.
     #[serde(serialize_with = "write_lines")]
+    #[schema(value_type = Vec<ReservedLine>)]
     lines: (&'a [PricedLine], &'a Catalogue),
+    /// The caller's name for it, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// When it was made.
+    #[schema(value_type = String)]
     created_at: Timestamp,
+    /// When the hold ends. A confirm at this moment or later is refused.
+    #[schema(value_type = String)]
     expires_at: Timestamp,
+    /// When it was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     confirmed_at: Option<Timestamp>,
+    /// When it was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     released_at: Option<Timestamp>,
+    /// When it expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
+    /// How often the hold was extended.
     extensions: u16,
 }
 
@@ -247,49 +295,77 @@ fn write_id<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(id.encode(&mut [0; 36]))
 }
 
+/// Reserved units of one item.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReservedLine<'a> {
+    /// An item of the sale.
+    sku: &'a str,
+    /// Units.
+    quantity: u32,
+    /// Of one unit, when the hold was made; left out when the item had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+}
+
 fn write_lines<S: Serializer>(lines: &(&[PricedLine], &Catalogue), serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        sku: &'a str,
-        quantity: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        price: Option<Price>,
-    }
     let (lines, catalogue) = lines;
     let mut list = serializer.serialize_seq(Some(lines.len()))?;
     for line in *lines {
-        list.serialize_element(&Line { sku: catalogue.sku(line.item), quantity: line.units, price: line.price })?;
+        let (sku, quantity, price) = (catalogue.sku(line.item), line.units, line.price);
+        list.serialize_element(&ReservedLine { sku, quantity, price })?;
     }
     list.end()
 }
 
-/// A sale as the contract shows it: its settings with the computed members.
-#[derive(Debug, Serialize)]
+/// A sale: its settings, with its status and the units of its items as they are.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sale)]
 pub struct SaleBody<'a> {
+    /// The sale's id.
     id: &'a str,
+    /// The sale's name, for people.
     name: &'a str,
+    /// From when on units can be reserved.
+    #[schema(value_type = String)]
     opens_at: Timestamp,
+    /// From when on no more units can be reserved.
+    #[schema(value_type = String)]
     closes_at: Timestamp,
+    /// How long a hold lasts when its request does not say, in seconds.
     hold_seconds: u64,
+    /// How often one hold may be extended; left out when the service's own limit is all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_extensions: Option<u32>,
+    /// Units of each item that one customer may hold or have confirmed; left out when there is no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
+    /// By the clock and by the operator's word: only an `open` sale takes reservations.
     status: &'static str,
+    /// In the order they were put.
     items: Vec<ItemBody<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct ItemBody<'a> {
+/// An item: its settings, and where its units are: `stock = available + held + confirmed`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Item)]
+pub struct ItemBody<'a> {
+    /// The item's SKU.
     sku: &'a str,
+    /// Units that the item began with.
     initial_stock: u64,
+    /// Of one unit; left out when the item has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
+    /// Units that one customer may hold or have confirmed; left out when the sale's limit is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
+    /// Units in the sale: initial stock and adjustments.
     stock: u64,
+    /// Units that can be reserved.
     available: u64,
+    /// Units in holds.
     held: u64,
+    /// Units confirmed.
     confirmed: u64,
 }
 
@@ -321,24 +397,36 @@ impl<'a> SaleBody<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A page of sales, by id.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sales)]
 pub struct SalesBody<'a> {
+    /// The page.
     pub sales: Vec<SaleBody<'a>>,
-    /// The `after` of the next page.
+    /// The `after` of the next page; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+/// What can be reserved right now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Availability)]
 pub struct AvailabilityBody<'a> {
+    /// The sale's id.
     sale: &'a str,
+    /// By the clock and by the operator's word: only an `open` sale takes reservations.
     status: &'static str,
+    /// In the order they were put.
     items: Vec<AvailableBody<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct AvailableBody<'a> {
+/// Available units of one item.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AvailableItem)]
+pub struct AvailableBody<'a> {
+    /// The item's SKU.
     sku: &'a str,
+    /// Units that can be reserved.
     available: u64,
 }
 
@@ -350,14 +438,21 @@ impl<'a> AvailabilityBody<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A change of an item's stock, and what it led to.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Adjustment)]
 pub struct AdjustmentBody<'a> {
+    /// Units put in, or taken out when negative.
     delta: i64,
+    /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// Units in the sale after the change.
     stock: u64,
+    /// Units that could be reserved after the change.
     available: u64,
 }
 

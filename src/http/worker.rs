@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::Notify;
@@ -41,6 +42,8 @@ pub struct Service {
     pub limits: Limits,
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
+    /// The OpenAPI document, made once.
+    pub contract: Bytes,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -139,7 +142,7 @@ impl Worker {
         let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
         match authorized {
             Ok(Some(caller)) => handlers::handle(self, &caller, matched, request).await,
-            Ok(None) => handlers::handle_public(matched, &request),
+            Ok(None) => handlers::handle_public(self, matched, &request),
             Err(refused) => refused,
         }
     }

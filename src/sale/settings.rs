@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     ids::{SaleId, check_name, check_text},
@@ -40,9 +41,11 @@ impl Default for Limits {
 }
 
 /// Why a request cannot be taken: where (an RFC 6901 pointer into its body) and what to change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
+    /// Where: an RFC 6901 pointer into the body. Empty for the body as a whole, a header or the query.
     pub pointer: String,
+    /// What is wrong there and what would be right, to a person.
     pub detail: String,
 }
 
@@ -52,32 +55,43 @@ impl Invalid {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A sale as its operator puts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaleSettings {
-    /// Empty in a request that leaves the name to its path.
+    /// The sale's id, as in the path; empty or left out in a request that leaves it to the path.
     #[serde(default)]
     pub id: String,
+    /// The sale's name, for people.
     pub name: String,
+    /// From when on units can be reserved; before `closes_at`.
+    #[schema(value_type = String)]
     pub opens_at: Timestamp,
+    /// From when on no more units can be reserved.
+    #[schema(value_type = String)]
     pub closes_at: Timestamp,
     /// How long a hold lasts when the request does not say, in seconds.
     pub hold_seconds: u64,
-    /// How often one hold may be extended; absent: `limits.extensions_max`.
+    /// How often one hold may be extended; absent: as often as the service allows at all, `limits.extensions_max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_extensions: Option<u32>,
     /// Units of each item that one customer may hold or have confirmed; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    /// What is on sale. Items can be added later, and not removed.
     #[serde(deserialize_with = "object::list")]
     pub items: Vec<ItemSettings>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An item as the sale's operator puts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemSettings {
+    /// The item's SKU, once in a sale.
     pub sku: String,
+    /// Units that the item begins with. Cannot change once the item exists: adjust its stock instead.
     pub initial_stock: u64,
+    /// Of one unit; locked into a reservation when its hold is made.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
@@ -86,10 +100,13 @@ pub struct ItemSettings {
 }
 
 /// An amount in minor units of an ISO 4217 currency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
+    /// In minor units, such as cents.
     pub amount: u64,
+    /// Three letters of ISO 4217.
+    #[schema(value_type = String)]
     pub currency: Currency,
 }
 

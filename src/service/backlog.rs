@@ -16,7 +16,7 @@ use crate::{
 pub struct Backlog {
     engine: Arc<Engine>,
     bytes_max: u64,
-    /// Appended by the writer less taken by the store. An estimate: exact again at every seek of the store.
+    /// Appended by the writer less applied by the store. An estimate: exact again at every seek of the store.
     bytes: AtomicI64,
     appended_total: AtomicU64,
     end: Mutex<Option<Position>>,
@@ -48,8 +48,8 @@ impl Backlog {
         self.judge();
     }
 
-    /// The store takes a batch of so many bytes.
-    pub fn taken(&self, bytes: u64) {
+    /// So many bytes more are in the store.
+    pub fn applied(&self, bytes: u64) {
         self.bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
         self.judge();
     }

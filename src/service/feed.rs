@@ -15,12 +15,14 @@ pub struct JournalFeed {
     engine: Arc<Engine>,
     backlog: Arc<Backlog>,
     reader: Reader,
+    /// Bytes given out and not yet in the store.
+    given_bytes: u64,
 }
 
 impl JournalFeed {
     pub fn new(storage: Arc<dyn Storage>, engine: Arc<Engine>, backlog: Arc<Backlog>) -> Self {
         let reader = Reader::new(storage.clone(), 0);
-        Self { storage, engine, backlog, reader }
+        Self { storage, engine, backlog, reader, given_bytes: 0 }
     }
 }
 
@@ -28,6 +30,7 @@ impl Feed for JournalFeed {
     fn seek(&mut self, epoch: u64) -> Result<Span, FeedError> {
         let durable = self.engine.durability().epoch();
         self.reader = Reader::new(self.storage.clone(), epoch);
+        self.given_bytes = 0;
         // Read once to find out whether the batch is still there, and again when it is asked for.
         match Reader::new(self.storage.clone(), epoch).next(durable) {
             Ok(_) => {}
@@ -47,8 +50,12 @@ impl Feed for JournalFeed {
         let Some(batch) = self.reader.next(durable).map_err(describe)? else { return Ok(None) };
         payload.clear();
         payload.extend_from_slice(batch.payload);
-        self.backlog.taken(frame_bytes(payload.len()) as u64);
+        self.given_bytes += frame_bytes(payload.len()) as u64;
         Ok(Some(batch.epoch))
+    }
+
+    fn applied(&mut self) {
+        self.backlog.applied(std::mem::take(&mut self.given_bytes));
     }
 }
 

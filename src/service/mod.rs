@@ -151,6 +151,7 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
+            contract: contract(config).to_string().into(),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
@@ -303,6 +304,11 @@ fn yield_to_requests() {
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::warn!(%error, "a background thread runs at the priority of the others");
     }
+}
+
+/// The OpenAPI document of a service with this configuration.
+pub fn contract(config: &Config) -> http::openapi::Document {
+    http::openapi::document(&edge_limits(config), &config.limits.for_sales())
 }
 
 fn edge_limits(config: &Config) -> http::Limits {

@@ -50,6 +50,9 @@ pub trait Feed: Send {
 
     /// The next batch: fills `payload` (whose old content is dropped) and names the epoch. None when there is none yet.
     fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<u64>, FeedError>;
+
+    /// All that was given out since `seek` is in the store.
+    fn applied(&mut self) {}
 }
 
 /// Epochs that a journal holds: from `oldest` to `durable`. Empty, as in a new journal, when `oldest == durable + 1`.

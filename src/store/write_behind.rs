@@ -169,6 +169,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             return Ok(Progress::Idle);
         }
         let rows = self.sink.apply(&window)?;
+        self.feed.applied();
         self.cursor = window.through();
         self.status.applied(self.cursor, rows);
         Ok(Progress::Applied { through: self.cursor, rows, caught_up })

@@ -1,6 +1,6 @@
 //! HTTP/2 with prior knowledge on the same port: the same answers, many at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,11 +8,19 @@ use hyper::{Request, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 
-use crate::served::{Answer, Ask, PATIENCE, Service, documents::address, problems, reserve_body};
+use crate::served::{
+    Answer, Ask, PATIENCE, Service,
+    described::{self, Described},
+    documents::address,
+    problems, reserve_body,
+};
 
 /// One HTTP/2 connection.
 #[derive(Clone)]
-struct Multiplexed(http2::SendRequest<Full<Bytes>>);
+struct Multiplexed {
+    sender: http2::SendRequest<Full<Bytes>>,
+    described: Arc<Described>,
+}
 
 impl Multiplexed {
     async fn open(service: &Service) -> Self {
@@ -20,7 +28,7 @@ impl Multiplexed {
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
         tokio::spawn(connection);
-        Self(sender)
+        Self { sender, described: described::at(service.address()).expect("a document") }
     }
 
     async fn send(&self, ask: &Ask) -> Answer {
@@ -31,7 +39,7 @@ impl Multiplexed {
         }
         let body = Full::new(Bytes::from(ask.body.clone().unwrap_or_default()));
         let request = request.body(body).expect("a request");
-        let mut sender = self.0.clone();
+        let mut sender = self.sender.clone();
         let response =
             tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer");
         let headers = response
@@ -44,6 +52,7 @@ impl Multiplexed {
         if status >= 400 && ask.method != "HEAD" {
             problems::check(&answer);
         }
+        self.described.check(ask, &answer);
         answer
     }
 }

@@ -25,6 +25,7 @@ fn every_path_names_its_methods() {
         (format!("/v1/reservations/{id}/release"), "POST"),
         (format!("/v1/reservations/{id}/extend"), "POST"),
         ("/problems/sold-out".to_owned(), "GET, HEAD"),
+        ("/openapi.json".to_owned(), "GET, HEAD"),
     ];
     for (path, allow) in &paths {
         let allowed: Vec<&str> = allow.split(", ").collect();
@@ -92,6 +93,7 @@ fn a_head_is_the_head_of_a_get() {
         "/v1/sales/drop/availability",
         &address(&held),
         "/problems/sold-out",
+        "/openapi.json",
         "/v1/sales/none",
         "/nothing",
         "/v1/sales?limit=0",

@@ -12,7 +12,7 @@ use crate::served::{
     Ask,
     documents::address,
     open_sale,
-    process::{Ended, Process, serve, serve_in_shell},
+    process::{Ended, Process, serve, serve_in_shell, without_environment},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -93,6 +93,7 @@ fn an_address_that_others_reach_ends_with_2() {
     let data = directory.path().join("data");
     for address in ["0.0.0.0:0", "[::]:0"] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        without_environment(&mut command);
         command.arg("serve").arg("--data").arg(&data).args(["--listen", address, "--ops-listen", "127.0.0.1:0"]);
         let ended = Process::launch(command, &data).err().expect("refused");
         assert_says(&ended, 2, &["server.listen", "loopback"]);

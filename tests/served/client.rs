@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Answer, PATIENCE, problems};
+use super::{Answer, PATIENCE, described, problems};
 
 /// More than comes along with a request's head.
 const LARGE_BYTES: usize = 4096;
@@ -64,6 +64,7 @@ impl Ask {
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
+    address: SocketAddr,
     reader: BufReader<TcpStream>,
 }
 
@@ -73,7 +74,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self { address, reader: BufReader::new(stream) })
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -89,6 +90,25 @@ impl Connection {
     /// As `answer`, from a service that may be gone. `of_head`: to a HEAD, which has no body.
     #[track_caller]
     pub fn try_answer(&mut self, of_head: bool) -> io::Result<Answer> {
+        let answer = self.answer_of_the_api(of_head)?;
+        if let Some(described) = described::at(self.address) {
+            described.check_alone(&answer, of_head);
+        }
+        Ok(answer)
+    }
+
+    /// As `try_answer`, to a request that is known.
+    #[track_caller]
+    fn answer_to(&mut self, ask: &Ask) -> io::Result<Answer> {
+        let answer = self.answer_of_the_api(ask.method == "HEAD")?;
+        if let Some(described) = described::at(self.address) {
+            described.check(ask, &answer);
+        }
+        Ok(answer)
+    }
+
+    #[track_caller]
+    fn answer_of_the_api(&mut self, of_head: bool) -> io::Result<Answer> {
         let answer = self.unchecked_answer(of_head)?;
         if answer.status >= 400 && !of_head {
             problems::check(&answer);
@@ -232,8 +252,7 @@ impl Client {
         };
         connection.send(&ask.encode())?;
         let of_head = ask.method == "HEAD";
-        let answer =
-            if self.checked { connection.try_answer(of_head)? } else { connection.unchecked_answer(of_head)? };
+        let answer = if self.checked { connection.answer_to(ask)? } else { connection.unchecked_answer(of_head)? };
         // Who is refused before its large body was read is disconnected: there is no telling where the next one begins.
         let cut_off = answer.status >= 400 && ask.body.as_ref().is_some_and(|body| body.len() > LARGE_BYTES);
         if answer.header("connection") != Some("close") && !cut_off {

@@ -2,10 +2,14 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use doorbuster::{config::Config, service::Running, store::SqliteReader, store::SqliteStore};
+use doorbuster::{
+    config::Config,
+    service::{Running, contract},
+    store::{SqliteReader, SqliteStore},
+};
 use tempfile::TempDir;
 
-use super::{Client, Connection, wait_until};
+use super::{Client, Connection, described, wait_until};
 
 pub struct Service {
     pub config: Config,
@@ -37,6 +41,7 @@ impl Service {
         change(&mut config);
         let running = Running::start(&config).expect("the service starts");
         let (api, ops) = (running.api, running.ops);
+        described::learn(api, &contract(&config).to_string());
         Self { config, running: Some(running), api, ops, directory }
     }
 
@@ -73,6 +78,7 @@ impl Service {
     pub fn start_again(&mut self) {
         let running = Running::start(&self.config).expect("the service starts again");
         (self.api, self.ops) = (running.api, running.ops);
+        described::learn(self.api, &contract(&self.config).to_string());
         self.running = Some(running);
     }
 

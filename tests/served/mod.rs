@@ -2,13 +2,15 @@
 //! that looks at every answer it gets.
 //!
 //! Invariant: an answer of the API with a status of 400 or more is checked against the contract's table of problems
-//! wherever it turns up, and so is every reservation in it; a test only says which problem it expects.
+//! wherever it turns up, and so is every reservation in it; a test only says which problem it expects. Every answer is
+//! checked against the service's own OpenAPI document too (`described`).
 //!
 //! Each test binary compiles this for itself and uses a part of it, hence the allowance.
 #![allow(dead_code, unused_imports)]
 
 pub mod answer;
 pub mod client;
+pub mod described;
 pub mod documents;
 pub mod here;
 pub mod metrics;

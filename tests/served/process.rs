@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, PATIENCE};
+use super::{Ask, Client, PATIENCE, described};
 
 /// A `doorbuster serve` that is killed when this is dropped, however the test ends.
 pub struct Process {
@@ -43,15 +43,18 @@ pub fn serve_in_shell(before: &str, data: &Path, settings: &[(&str, String)]) ->
 fn configure(mut command: Command, data: &Path, settings: &[(&str, String)]) -> Command {
     command.arg("serve").arg("--data").arg(data);
     command.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("DOORBUSTER_") {
-            command.env_remove(name);
-        }
-    }
+    without_environment(&mut command);
     for (key, value) in settings {
         command.env(format!("DOORBUSTER_{}", key.replace('.', "__").to_ascii_uppercase()), value);
     }
     command
+}
+
+/// Keeps from the command what would set a key, such as the settings of the tests themselves.
+pub fn without_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_")) {
+        command.env_remove(name);
+    }
 }
 
 impl Process {
@@ -80,6 +83,11 @@ impl Process {
         match first.recv_timeout(PATIENCE) {
             Ok(line) => {
                 (process.api, process.ops) = parse_addresses(&line);
+                // One that is failing already has nothing to say of itself.
+                let document = Client::unchecked(process.api).try_send(&Ask::new("GET", "/openapi.json"));
+                if let Some(document) = document.ok().filter(|document| document.status == 200) {
+                    described::learn(process.api, document.text());
+                }
                 Ok(process)
             }
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("neither serves nor ends:\n{}", process.log()),

@@ -1,6 +1,6 @@
 //! One function per call: parse, ask the engine, answer.
 
-mod problems;
+pub mod problems;
 mod reservations;
 mod sales;
 
@@ -39,18 +39,24 @@ pub async fn handle(worker: &Worker, caller: &Caller, matched: Matched, request:
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
-        Route::Problem | Route::Unknown => return handle_public(matched, &request),
+        Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
     };
     answered.unwrap_or_else(|refused| refused)
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(matched: Matched, request: &Request<Incoming>) -> Response<Body> {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> Response<Body> {
     let answered = match matched.route {
         Route::Problem => problems::get(&matched.subject, request.headers()),
+        Route::OpenApi => Ok(contract(worker)),
         _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
     };
     answered.unwrap_or_else(|refused| refused)
+}
+
+/// The document that describes all of this.
+fn contract(worker: &Worker) -> Response<Body> {
+    json_bytes(StatusCode::OK, worker.service.contract.clone())
 }
 
 /// A response, or the problem that stands in its place.
@@ -65,7 +71,11 @@ async fn read_small(worker: &Worker, request: Request<Incoming>, required: bool)
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
-    let mut response = Response::new(Body::from(bytes));
+    json_bytes(status, bytes)
+}
+
+fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(bytes.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -5,6 +5,7 @@ use hyper::{
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Answered, json as respond};
 use crate::http::{
@@ -17,27 +18,37 @@ pub fn get(slug: &str, headers: &HeaderMap) -> Answered {
     let known = PROBLEMS.iter().find(|problem| problem.slug() == slug);
     let problem = known.ok_or_else(|| problem::NOT_FOUND.respond("no problem of this service has this name"))?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    Ok(if accept.contains("text/html") { page(problem) } else { document(problem) })
+    Ok(if accept.contains("text/html") { page(problem) } else { respond(StatusCode::OK, &Page::of(problem)) })
 }
 
-fn document(problem: &Problem) -> Response<Body> {
-    let Problem { code, status, title, meaning, remedy } = problem;
-    #[derive(Serialize)]
-    struct Document<'a> {
-        #[serde(rename = "type")]
-        kind: String,
-        title: &'a str,
-        status: u16,
-        code: &'a str,
-        meaning: &'a str,
-        remedy: &'a str,
+/// What a problem means, and what to do about it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemPage)]
+pub struct Page<'a> {
+    /// This page's path, as problems name it.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What happened, in a few words.
+    title: &'a str,
+    /// The status of an answer with this problem.
+    status: u16,
+    /// What programs tell problems apart by.
+    code: &'a str,
+    /// What it means, to a person.
+    meaning: &'a str,
+    /// What to do about it.
+    remedy: &'a str,
+}
+
+impl<'a> Page<'a> {
+    pub fn of(problem: &Problem) -> Page<'a> {
+        let Problem { code, status, title, meaning, remedy, .. } = problem;
+        Page { kind: problem.path(), title, status: *status, code, meaning, remedy }
     }
-    let document = Document { kind: problem.path(), title, status: *status, code, meaning, remedy };
-    respond(StatusCode::OK, &document)
 }
 
 fn page(problem: &Problem) -> Response<Body> {
-    let Problem { code, status, title, meaning, remedy } = problem;
+    let Problem { code, status, title, meaning, remedy, .. } = problem;
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{title}</title><style>body{{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}}</style>\

@@ -1,0 +1,13 @@
+//! `openapi`: the document that a service with this configuration serves at `/openapi.json`, laid out for people.
+
+use std::io::{self, Write};
+
+use super::exit::ExitCode;
+use crate::{config::Config, service};
+
+pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:#}", service::contract(config))?;
+    out.flush()?;
+    Ok(ExitCode::Clean)
+}

@@ -1,0 +1,198 @@
+//! Bounds: what types do not say of their members, and the limits of the running configuration.
+//!
+//! Invariant: each row names a member that exists; a wire type that changes its name takes its row along.
+
+use serde_json::{Value, json};
+
+use crate::{
+    http::Limits,
+    sale::{
+        ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
+        outcome::{State, Status},
+        settings::{self, AMOUNT_MAX},
+    },
+};
+
+/// A sale's id.
+pub const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
+/// No control characters.
+pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+/// A UUIDv7 as answers write it.
+pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+/// A time as answers write it.
+const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
+
+/// JSON's numbers are exact up to here.
+const EXACT_MAX: u64 = (1 << 53) - 1;
+
+/// Keywords for a member, and a sentence for its description that says the same to people.
+struct Bound(Value, String);
+
+fn integer(least: u64, most: u64) -> Bound {
+    Bound(json!({ "minimum": least, "maximum": most }), format!("{least} to {most}."))
+}
+
+fn text(bytes_max: usize) -> Bound {
+    let sentence = format!("1 to {bytes_max} bytes of UTF-8 without control characters.");
+    Bound(json!({ "minLength": 1, "maxLength": bytes_max, "pattern": PRINTABLE }), sentence)
+}
+
+fn list(most: usize) -> Bound {
+    Bound(json!({ "minItems": 1, "maxItems": most }), format!("1 to {most} entries."))
+}
+
+fn form(keywords: Value) -> Bound {
+    Bound(keywords, String::new())
+}
+
+fn name() -> Bound {
+    text(NAME_BYTES_MAX)
+}
+
+fn free_text() -> Bound {
+    text(TEXT_BYTES_MAX)
+}
+
+fn sale_id() -> Bound {
+    form(json!({ "pattern": SLUG, "maxLength": NAME_BYTES_MAX }))
+}
+
+fn asked_time() -> Bound {
+    Bound(json!({ "format": "date-time" }), "RFC 3339 with an offset, from 1970 to 9999.".to_owned())
+}
+
+fn time() -> Bound {
+    form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
+}
+
+fn state() -> Bound {
+    let states = [State::Held, State::Confirmed, State::Released, State::Expired].map(State::as_str);
+    form(json!({ "enum": states }))
+}
+
+fn status() -> Bound {
+    form(json!({ "enum": Status::ALL.map(Status::as_str) }))
+}
+
+fn customer_limit() -> Bound {
+    integer(1, u32::MAX.into())
+}
+
+type Row = (&'static str, &'static str, Bound);
+
+/// Adds the bounds to their members.
+pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
+    for (schema, member, Bound(keywords, sentence)) in requests(edge, sale).into_iter().chain(answers()) {
+        let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
+        let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
+        for (keyword, value) in keywords.as_object().into_iter().flatten() {
+            member[keyword] = value.clone();
+        }
+        // A `u32` may be more than the format `int32` holds.
+        if member["format"] == "int32" && member["maximum"].as_u64() > Some(i32::MAX as u64) {
+            member["format"] = json!("int64");
+        }
+        if !sentence.is_empty() {
+            let told = member["description"].as_str().unwrap_or_default();
+            member["description"] = json!(format!("{told} {sentence}").trim_start());
+        }
+    }
+}
+
+fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
+    let quantity_max = u64::from(edge.reserve.quantity_max);
+    let hold_seconds = || integer(1, edge.reserve.hold_seconds_max);
+    vec![
+        ("ReserveRequest", "customer", name()),
+        ("ReserveRequest", "lines", list(edge.reserve.lines_max)),
+        ("ReserveRequest", "hold_seconds", hold_seconds()),
+        ("ReserveRequest", "reference", free_text()),
+        ("ReserveLine", "sku", name()),
+        ("ReserveLine", "quantity", integer(1, quantity_max)),
+        ("ConfirmRequest", "reference", free_text()),
+        ("ReleaseRequest", "reason", free_text()),
+        ("ExtendRequest", "hold_seconds", hold_seconds()),
+        ("AdjustRequest", "delta", Bound(json!({ "not": { "const": 0 } }), too_much(sale))),
+        ("AdjustRequest", "reason", free_text()),
+        ("AdjustRequest", "reference", free_text()),
+        ("SaleSettings", "id", form(json!({ "pattern": format!("^$|{SLUG}"), "maxLength": NAME_BYTES_MAX }))),
+        ("SaleSettings", "name", free_text()),
+        ("SaleSettings", "opens_at", asked_time()),
+        ("SaleSettings", "closes_at", asked_time()),
+        ("SaleSettings", "hold_seconds", integer(1, sale.hold_seconds_max)),
+        ("SaleSettings", "max_extensions", integer(0, sale.extensions_max.into())),
+        ("SaleSettings", "customer_limit", customer_limit()),
+        ("SaleSettings", "items", list(sale.items_per_sale_max)),
+        ("ItemSettings", "sku", name()),
+        ("ItemSettings", "initial_stock", integer(0, sale.stock_max)),
+        ("ItemSettings", "customer_limit", customer_limit()),
+        ("Price", "amount", integer(0, AMOUNT_MAX)),
+        ("Price", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
+    ]
+}
+
+fn too_much(sale: &settings::Limits) -> String {
+    format!("Not 0, and the item's stock may be up to {} units.", sale.stock_max)
+}
+
+/// Answers may show what an earlier configuration let in, so limits that are set do not bound them.
+fn answers() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
+    let at_least_one = || form(json!({ "minItems": 1 }));
+    vec![
+        ("Reservation", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
+        ("Reservation", "sale", sale_id()),
+        ("Reservation", "customer", name()),
+        ("Reservation", "state", state()),
+        ("Reservation", "lines", at_least_one()),
+        ("Reservation", "reference", free_text()),
+        ("Reservation", "created_at", time()),
+        ("Reservation", "expires_at", time()),
+        ("Reservation", "confirmed_at", time()),
+        ("Reservation", "released_at", time()),
+        ("Reservation", "expired_at", time()),
+        ("Reservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
+        ("ReservedLine", "sku", name()),
+        ("ReservedLine", "quantity", some_units()),
+        ("Sale", "id", sale_id()),
+        ("Sale", "name", free_text()),
+        ("Sale", "opens_at", time()),
+        ("Sale", "closes_at", time()),
+        ("Sale", "hold_seconds", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
+        ("Sale", "max_extensions", form(json!({ "minimum": 0, "maximum": u32::MAX }))),
+        ("Sale", "customer_limit", some_units()),
+        ("Sale", "status", status()),
+        ("Sale", "items", at_least_one()),
+        ("Item", "sku", name()),
+        ("Item", "initial_stock", units()),
+        ("Item", "customer_limit", some_units()),
+        ("Item", "stock", units()),
+        ("Item", "available", units()),
+        ("Item", "held", units()),
+        ("Item", "confirmed", units()),
+        ("Sales", "next", sale_id()),
+        ("Availability", "sale", sale_id()),
+        ("Availability", "status", status()),
+        ("Availability", "items", at_least_one()),
+        ("AvailableItem", "sku", name()),
+        ("AvailableItem", "available", units()),
+        ("Adjustment", "delta", form(json!({ "not": { "const": 0 } }))),
+        ("Adjustment", "reason", free_text()),
+        ("Adjustment", "reference", free_text()),
+        ("Adjustment", "stock", units()),
+        ("Adjustment", "available", units()),
+        ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
+        ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
+        ("InvalidRequestProblem", "errors", at_least_one()),
+        ("SoldOutProblem", "lines", at_least_one()),
+        ("InsufficientStockProblem", "lines", at_least_one()),
+        ("ShortLine", "sku", name()),
+        ("ShortLine", "requested", form(json!({ "minimum": 1 }))),
+        ("ShortLine", "available", units()),
+        ("CustomerLimitExceededProblem", "sku", name()),
+        ("CustomerLimitExceededProblem", "limit", some_units()),
+        ("CustomerLimitExceededProblem", "already", units()),
+        ("SaleNotStartedProblem", "opens_at", time()),
+    ]
+}

@@ -1,0 +1,352 @@
+//! The calls: what each one takes, answers and may refuse.
+
+use super::{CONTRACT, RESERVATIONS, SALES};
+use crate::http::{
+    auth,
+    problem::{self, Problem},
+    router::Route,
+};
+
+pub struct Call {
+    pub route: Route,
+    /// As OpenAPI writes it. Every `get` is also there as `head`.
+    pub method: &'static str,
+    pub path: &'static str,
+    pub id: &'static str,
+    pub tag: &'static str,
+    pub summary: &'static str,
+    pub description: &'static str,
+    /// Parameters besides those of the path, by their names in the document's components.
+    pub parameters: &'static [&'static str],
+    pub body: Option<Asked>,
+    pub answers: &'static [Given],
+    /// Refusals beyond those that every call of its kind has.
+    pub problems: &'static [&'static Problem],
+}
+
+/// A request's body.
+pub struct Asked {
+    pub schema: &'static str,
+    pub required: bool,
+    pub limit: BodyLimit,
+}
+
+pub enum BodyLimit {
+    Small,
+    Sale,
+}
+
+/// A success.
+pub struct Given {
+    pub status: u16,
+    pub schema: &'static str,
+    pub description: &'static str,
+    pub headers: &'static [&'static str],
+    /// Calls that go on from its `id`, with what their paths name it.
+    pub links: &'static [(&'static str, &'static str)],
+}
+
+const fn asks(schema: &'static str) -> Option<Asked> {
+    Some(Asked { schema, required: true, limit: BodyLimit::Small })
+}
+
+const fn may_ask(schema: &'static str) -> Option<Asked> {
+    Some(Asked { schema, required: false, limit: BodyLimit::Small })
+}
+
+const fn ok(schema: &'static str, description: &'static str) -> Given {
+    Given { status: 200, schema, description, headers: &[], links: &[] }
+}
+
+const SALE_LINKS: &[(&str, &str)] = &[("getSale", "sale"), ("reserve", "sale")];
+const RESERVATION_LINKS: &[(&str, &str)] = &[
+    ("getReservation", "id"),
+    ("confirmReservation", "id"),
+    ("releaseReservation", "id"),
+    ("extendReservation", "id"),
+];
+
+pub static CALLS: &[Call] = &[
+    Call {
+        route: Route::ListSales,
+        method: "get",
+        path: "/v1/sales",
+        id: "listSales",
+        tag: SALES,
+        summary: "List sales",
+        description: "Sales by id, a page at a time: ask again with `after` set to `next` until there is no `next`.",
+        parameters: &["After", "Limit"],
+        body: None,
+        answers: &[ok("Sales", "A page of sales")],
+        problems: &[],
+    },
+    Call {
+        route: Route::GetSale,
+        method: "get",
+        path: "/v1/sales/{sale}",
+        id: "getSale",
+        tag: SALES,
+        summary: "Look at a sale",
+        description: "Settings, status, and where the units of each item are. To poll what is available, use the \
+                      cheaper availability call.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Sale", "The sale as it is")],
+        problems: &[&problem::SALE_NOT_FOUND],
+    },
+    Call {
+        route: Route::PutSale,
+        method: "put",
+        path: "/v1/sales/{sale}",
+        id: "putSale",
+        tag: SALES,
+        summary: "Create a sale or replace its settings",
+        description: "Repeating it changes nothing. Items can be added and not removed, the initial stock of an item \
+                      cannot change, and a sale that its operator closed stays as it is.",
+        parameters: &[],
+        body: Some(Asked { schema: "SaleSettings", required: true, limit: BodyLimit::Sale }),
+        answers: &[
+            Given {
+                status: 200,
+                schema: "SaleSettings",
+                description: "Replaced; the settings as they are now",
+                headers: &[],
+                links: SALE_LINKS,
+            },
+            Given {
+                status: 201,
+                schema: "SaleSettings",
+                description: "Created; the settings as they are now",
+                headers: &[],
+                links: SALE_LINKS,
+            },
+        ],
+        problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED, &problem::INITIAL_STOCK_IMMUTABLE],
+    },
+    Call {
+        route: Route::PauseSale,
+        method: "post",
+        path: "/v1/sales/{sale}/pause",
+        id: "pauseSale",
+        tag: SALES,
+        summary: "Pause a sale",
+        description: "It refuses reserves until it is resumed; confirm, release and extend go on. Repeating it changes \
+                      nothing.",
+        parameters: &[],
+        body: may_ask("NoMembers"),
+        answers: &[ok("Sale", "The sale, paused")],
+        problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
+    },
+    Call {
+        route: Route::ResumeSale,
+        method: "post",
+        path: "/v1/sales/{sale}/resume",
+        id: "resumeSale",
+        tag: SALES,
+        summary: "Resume a paused sale",
+        description: "It takes reserves again while its window is open. Repeating it changes nothing.",
+        parameters: &[],
+        body: may_ask("NoMembers"),
+        answers: &[ok("Sale", "The sale, resumed")],
+        problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
+    },
+    Call {
+        route: Route::CloseSale,
+        method: "post",
+        path: "/v1/sales/{sale}/close",
+        id: "closeSale",
+        tag: SALES,
+        summary: "Close a sale for good",
+        description: "It refuses reserves from now on; confirm, release and extend go on. Repeating it changes nothing.",
+        parameters: &[],
+        body: may_ask("NoMembers"),
+        answers: &[ok("Sale", "The sale, closed")],
+        problems: &[&problem::SALE_NOT_FOUND],
+    },
+    Call {
+        route: Route::Adjust,
+        method: "post",
+        path: "/v1/sales/{sale}/items/{sku}/adjustments",
+        id: "adjustStock",
+        tag: SALES,
+        summary: "Put units into an item's stock, or take available ones out",
+        description: "More than is available cannot be taken out. With an idempotency key, repeating it answers as the \
+                      first time.",
+        parameters: &["IdempotencyKey"],
+        body: asks("AdjustRequest"),
+        answers: &[Given {
+            status: 201,
+            schema: "Adjustment",
+            description: "The change, and what it led to",
+            headers: &["Idempotent-Replayed"],
+            links: &[],
+        }],
+        problems: &[
+            &problem::SALE_NOT_FOUND,
+            &problem::ITEM_NOT_FOUND,
+            &problem::INSUFFICIENT_STOCK,
+            &problem::IDEMPOTENCY_KEY_REUSED,
+        ],
+    },
+    Call {
+        route: Route::Availability,
+        method: "get",
+        path: "/v1/sales/{sale}/availability",
+        id: "getAvailability",
+        tag: SALES,
+        summary: "See what can be reserved",
+        description: "Cheap, and made to be polled.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Availability", "What is available now")],
+        problems: &[&problem::SALE_NOT_FOUND],
+    },
+    Call {
+        route: Route::Reserve,
+        method: "post",
+        path: "/v1/sales/{sale}/reservations",
+        id: "reserve",
+        tag: RESERVATIONS,
+        summary: "Hold units for a customer",
+        description: "Takes all lines or none. Checked in this order, and the first failure answers: the request is well \
+                      formed; the sale exists; its idempotency key (known: answered as the first time, or \
+                      `idempotency_key_reused`); limits of the service; the sale is open; the items exist; stock; the \
+                      customer's limit. A refusal is not remembered: the retry is judged afresh.",
+        parameters: &["IdempotencyKey"],
+        body: asks("ReserveRequest"),
+        answers: &[Given {
+            status: 201,
+            schema: "Reservation",
+            description: "The hold, durable. To a repeat of its key: the hold as it was first answered",
+            headers: &["Location", "Idempotent-Replayed"],
+            links: RESERVATION_LINKS,
+        }],
+        problems: &[
+            &problem::SALE_NOT_FOUND,
+            &problem::ITEM_NOT_FOUND,
+            &problem::SOLD_OUT,
+            &problem::INSUFFICIENT_STOCK,
+            &problem::CUSTOMER_LIMIT_EXCEEDED,
+            &problem::SALE_NOT_STARTED,
+            &problem::SALE_ENDED,
+            &problem::SALE_PAUSED,
+            &problem::IDEMPOTENCY_KEY_REUSED,
+            &problem::BACKLOG_FULL,
+        ],
+    },
+    Call {
+        route: Route::GetReservation,
+        method: "get",
+        path: "/v1/reservations/{id}",
+        id: "getReservation",
+        tag: RESERVATIONS,
+        summary: "Look at a reservation",
+        description: "A reservation that is over is known for the retention time, and found in the store after that.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Reservation", "The reservation as it is")],
+        problems: &[&problem::RESERVATION_NOT_FOUND],
+    },
+    Call {
+        route: Route::Confirm,
+        method: "post",
+        path: "/v1/reservations/{id}/confirm",
+        id: "confirmReservation",
+        tag: RESERVATIONS,
+        summary: "Confirm a hold: its units are sold",
+        description: "Only before `expires_at`. Repeating it answers with the same reservation.",
+        parameters: &[],
+        body: may_ask("ConfirmRequest"),
+        answers: &[ok("Reservation", "The reservation, confirmed")],
+        problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_RELEASED],
+    },
+    Call {
+        route: Route::Release,
+        method: "post",
+        path: "/v1/reservations/{id}/release",
+        id: "releaseReservation",
+        tag: RESERVATIONS,
+        summary: "Release a hold: its units are back in stock",
+        description: "Only before `expires_at`. Repeating it answers with the same reservation.",
+        parameters: &[],
+        body: may_ask("ReleaseRequest"),
+        answers: &[ok("Reservation", "The reservation, released")],
+        problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_CONFIRMED],
+    },
+    Call {
+        route: Route::Extend,
+        method: "post",
+        path: "/v1/reservations/{id}/extend",
+        id: "extendReservation",
+        tag: RESERVATIONS,
+        summary: "Make a hold last longer",
+        description: "The new `expires_at` is so many seconds from now, and never earlier than before. Each call counts \
+                      as an extension.",
+        parameters: &[],
+        body: asks("ExtendRequest"),
+        answers: &[ok("Reservation", "The reservation with its new end")],
+        problems: &[
+            &problem::RESERVATION_NOT_FOUND,
+            &problem::RESERVATION_EXPIRED,
+            &problem::ALREADY_CONFIRMED,
+            &problem::ALREADY_RELEASED,
+            &problem::EXTENSION_LIMIT_REACHED,
+        ],
+    },
+    Call {
+        route: Route::Problem,
+        method: "get",
+        path: "/problems/{slug}",
+        id: "getProblem",
+        tag: CONTRACT,
+        summary: "Read what a problem means and what to do",
+        description: "A page for a browser that accepts `text/html`, JSON for everybody else.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("ProblemPage", "What it means and what to do")],
+        problems: &[],
+    },
+    Call {
+        route: Route::OpenApi,
+        method: "get",
+        path: "/openapi.json",
+        id: "getContract",
+        tag: CONTRACT,
+        summary: "Read this document",
+        description: "The contract of this service, with the limits of its configuration.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Contract", "This document")],
+        problems: &[],
+    },
+];
+
+/// Refusals of the call: its own, and those that all calls like it have.
+pub fn problems_of(call: &Call) -> Vec<&'static Problem> {
+    let mut all = vec![
+        &problem::INVALID_REQUEST,
+        &problem::URI_TOO_LONG,
+        &problem::HEADERS_TOO_LARGE,
+        &problem::OVERLOADED,
+        &problem::DRAINING,
+        &problem::OUTCOME_UNKNOWN,
+    ];
+    if auth::needed(call.route).is_some() {
+        all.extend([&problem::UNAUTHENTICATED, &problem::FORBIDDEN]);
+    }
+    if call.route != Route::Problem {
+        all.push(&problem::NOT_ACCEPTABLE);
+    }
+    // A segment of the path may be broken: half an escape, or no UTF-8.
+    if call.path.contains('{') {
+        all.push(&problem::NOT_FOUND);
+    }
+    if let Some(asked) = &call.body {
+        all.extend([&problem::REQUEST_TIMEOUT, &problem::CONTENT_TOO_LARGE, &problem::UNSUPPORTED_MEDIA_TYPE]);
+        if asked.required {
+            all.push(&problem::LENGTH_REQUIRED);
+        }
+    }
+    all.extend(call.problems);
+    all
+}

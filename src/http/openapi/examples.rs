@@ -1,0 +1,125 @@
+//! Examples: one story, a television on sale. A test holds each against the schema it stands for.
+
+use serde_json::{Value, json};
+
+use crate::http::{
+    handlers::problems::Page,
+    problem::{self, Kind, Problem},
+};
+
+/// A reservation's id.
+pub const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
+
+/// An example of the schema with this name.
+pub fn of(schema: &str) -> Value {
+    match schema {
+        "ReserveRequest" => json!({
+            "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "hold_seconds": 300, "reference": "cart-1",
+        }),
+        "ConfirmRequest" => json!({ "reference": "order-1" }),
+        "ReleaseRequest" => json!({ "reason": "the customer changed their mind" }),
+        "ExtendRequest" => json!({ "hold_seconds": 300 }),
+        "AdjustRequest" => json!({ "delta": 50, "reason": "second delivery", "reference": "delivery-7" }),
+        "NoMembers" => json!({}),
+        "SaleSettings" => settings(),
+        "Sale" => sale(),
+        "Sales" => json!({ "sales": [sale()], "next": "doorbuster-tv" }),
+        "Availability" => {
+            json!({ "sale": "doorbuster-tv", "status": "open", "items": [{ "sku": "tv-55", "available": 700 }] })
+        }
+        "Adjustment" => json!({
+            "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
+        }),
+        "Reservation" => reservation("held"),
+        "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
+        "Contract" => json!({
+            "openapi": "3.1.0", "info": { "title": "Doorbuster", "version": env!("CARGO_PKG_VERSION") }, "paths": {},
+        }),
+        _ => unreachable!("{schema} is not the body of a call"),
+    }
+}
+
+/// A document of this problem.
+pub fn of_problem(problem: &Problem) -> Value {
+    let (detail, own) = match problem.members {
+        Kind::None => (problem.title, json!({})),
+        Kind::Errors => (
+            "/lines/0/quantity: must be at least 1",
+            json!({ "errors": [{ "pointer": "/lines/0/quantity", "detail": "must be at least 1" }] }),
+        ),
+        Kind::Lines if problem.code == problem::SOLD_OUT.code => (
+            "\"tv-55\": 1 asked, 0 available",
+            json!({ "lines": [{ "sku": "tv-55", "requested": 1, "available": 0 }] }),
+        ),
+        Kind::Lines => (
+            "\"tv-55\": 3 asked, 2 available",
+            json!({ "lines": [{ "sku": "tv-55", "requested": 3, "available": 2 }] }),
+        ),
+        Kind::Limit => (
+            "the limit for \"tv-55\" is 2 per customer, and the customer has 2",
+            json!({ "sku": "tv-55", "limit": 2, "already": 2 }),
+        ),
+        Kind::OpensAt => {
+            ("the sale opens at 2026-11-27T08:00:00.000Z", json!({ "opens_at": "2026-11-27T08:00:00.000Z" }))
+        }
+        Kind::Reservation => (problem.title, json!({ "reservation": reservation(state_of(problem)) })),
+    };
+    let mut document = json!({
+        "type": problem.path(), "title": problem.title, "status": problem.status, "code": problem.code, "detail": detail,
+    });
+    for (member, value) in own.as_object().into_iter().flatten() {
+        document[member] = value.clone();
+    }
+    document
+}
+
+/// The state of the reservation that the problem shows.
+fn state_of(problem: &Problem) -> &'static str {
+    match problem.code {
+        "reservation_expired" => "expired",
+        "already_confirmed" => "confirmed",
+        "already_released" => "released",
+        _ => "held",
+    }
+}
+
+fn reservation(state: &str) -> Value {
+    let mut reservation = json!({
+        "id": ID,
+        "sale": "doorbuster-tv",
+        "customer": "ann",
+        "state": state,
+        "lines": [{ "sku": "tv-55", "quantity": 1, "price": { "amount": 19900, "currency": "EUR" } }],
+        "reference": "cart-1",
+        "created_at": "2025-11-27T08:00:00.060Z",
+        "expires_at": "2025-11-27T08:05:00.060Z",
+        "extensions": 0,
+    });
+    match state {
+        "held" => {}
+        "expired" => reservation["expired_at"] = json!("2025-11-27T08:05:00.060Z"),
+        ended => reservation[format!("{ended}_at")] = json!("2025-11-27T08:02:30.000Z"),
+    }
+    reservation
+}
+
+fn settings() -> Value {
+    json!({
+        "id": "doorbuster-tv",
+        "name": "Television doorbuster",
+        "opens_at": "2026-11-27T08:00:00.000Z",
+        "closes_at": "2026-11-27T20:00:00.000Z",
+        "hold_seconds": 300,
+        "max_extensions": 2,
+        "customer_limit": 2,
+        "items": [{ "sku": "tv-55", "initial_stock": 1000, "price": { "amount": 19900, "currency": "EUR" } }],
+    })
+}
+
+fn sale() -> Value {
+    let mut sale = settings();
+    sale["status"] = json!("open");
+    let units = [("stock", 1000), ("available", 700), ("held", 120), ("confirmed", 180)];
+    units.into_iter().for_each(|(member, count)| sale["items"][0][member] = json!(count));
+    sale
+}

@@ -1,0 +1,214 @@
+//! Paths, parameters and headers: the calls as OpenAPI writes them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    bounds::{PRINTABLE, SLUG, UUID},
+    calls::{Asked, BodyLimit, CALLS, Call, Given, problems_of},
+    examples, problems,
+};
+use crate::{
+    http::{Limits, auth, problem::PROBLEMS},
+    sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
+};
+
+/// Every path with its calls.
+pub fn paths(limits: &Limits) -> Value {
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for call in CALLS {
+        let path = paths.entry(call.path).or_default();
+        if call.path.contains('{') {
+            let parameters = path_parameters(call.path).map(|name| reference("parameters", name));
+            path.insert("parameters".to_owned(), parameters.collect());
+        }
+        let operation = operation(call, limits);
+        if call.method == "get" {
+            path.insert("head".to_owned(), head(&operation, call));
+        }
+        path.insert(call.method.to_owned(), operation);
+    }
+    json!(paths)
+}
+
+/// The names in braces.
+pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn operation(call: &Call, limits: &Limits) -> Value {
+    let mut responses: Map<String, Value> =
+        call.answers.iter().map(|given| (given.status.to_string(), answer(given))).collect();
+    responses.extend(problems::by_status(&problems_of(call)));
+    let mut operation = json!({
+        "operationId": call.id,
+        "tags": [call.tag],
+        "summary": call.summary,
+        "description": call.description,
+        "responses": responses,
+        "security": security(call),
+    });
+    if let Some(role) = auth::needed(call.route) {
+        let text = format!("{} Needs the role `{}`.", call.description, role.as_str());
+        operation["description"] = json!(text);
+    }
+    if !call.parameters.is_empty() {
+        operation["parameters"] = call.parameters.iter().map(|name| reference("parameters", name)).collect();
+    }
+    if let Some(asked) = &call.body {
+        operation["requestBody"] = request_body(asked, limits);
+    }
+    operation
+}
+
+/// A key, where the call needs one; a service without keys needs none.
+fn security(call: &Call) -> Value {
+    if auth::needed(call.route).is_some() { json!([{ "key": [] }, {}]) } else { json!([]) }
+}
+
+/// As the GET, and no bodies.
+fn head(get: &Value, call: &Call) -> Value {
+    let mut head = get.clone();
+    head["operationId"] = json!(format!("{}Head", call.id));
+    head["summary"] = json!(format!("{}: the head alone", call.summary));
+    head["description"] = json!("Answers as GET does, with the length of the body in place of the body.");
+    for response in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        // What is referred to is written out, so that its body can be left out.
+        if let Some(code) = response["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+            *response = problems::response_named(code);
+        }
+        let members = response.as_object_mut().expect("a response is an object");
+        members.remove("content");
+        members.remove("links");
+    }
+    head
+}
+
+fn request_body(asked: &Asked, limits: &Limits) -> Value {
+    let bytes_max = match asked.limit {
+        BodyLimit::Small => limits.body_bytes_max,
+        BodyLimit::Sale => limits.sale_body_bytes_max,
+    };
+    let optional = if asked.required { "" } else { " All of it is optional, and so is the body." };
+    json!({
+        "description": format!("Up to {bytes_max} bytes.{optional}"),
+        "required": asked.required,
+        "content": { "application/json": {
+            "schema": reference("schemas", asked.schema),
+            "example": examples::of(asked.schema),
+        } },
+    })
+}
+
+fn answer(given: &Given) -> Value {
+    let mut answer = json!({
+        "description": given.description,
+        "content": { "application/json": {
+            "schema": reference("schemas", given.schema),
+            "example": examples::of(given.schema),
+        } },
+    });
+    if given.schema == "ProblemPage" {
+        answer["content"]["text/html"] = json!({ "schema": { "type": "string" } });
+    }
+    for name in given.headers {
+        answer["headers"][name] = reference("headers", name);
+    }
+    for (operation, parameter) in given.links {
+        answer["links"][operation] =
+            json!({ "operationId": operation, "parameters": { (*parameter): "$response.body#/id" } });
+    }
+    answer
+}
+
+pub fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+/// Parameters, by the names that calls and paths use for them.
+pub fn parameters(limits: &Limits) -> Value {
+    let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).collect();
+    json!({
+        "sale": {
+            "name": "sale", "in": "path", "required": true, "description": "A sale's id.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },
+            "example": "doorbuster-tv",
+        },
+        "sku": {
+            "name": "sku", "in": "path", "required": true,
+            "description": format!(
+                "An item's SKU, 1 to {NAME_BYTES_MAX} bytes of UTF-8 without control characters, percent-encoded."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
+            "example": "tv-55",
+        },
+        "id": {
+            "name": "id", "in": "path", "required": true, "description": "A reservation's id.",
+            "schema": { "type": "string", "format": "uuid", "pattern": UUID },
+            "example": examples::ID,
+        },
+        "slug": {
+            "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",
+            "schema": { "type": "string", "enum": slugs },
+            "example": "sold-out",
+        },
+        "After": {
+            "name": "after", "in": "query", "description": "Sales whose ids sort behind this: the last page's `next`.",
+            "schema": { "type": "string" },
+            "example": "doorbuster-tv",
+        },
+        "Limit": {
+            "name": "limit", "in": "query", "description": "Sales on a page.",
+            "schema": {
+                "type": "integer", "minimum": 1, "maximum": limits.sales_page_max, "default": limits.sales_page_max,
+            },
+            "example": 1,
+        },
+        "IdempotencyKey": {
+            "name": "Idempotency-Key", "in": "header",
+            "description": format!(
+                "Makes the call safe to repeat: the same key with the same request is answered as the first time, with \
+                 another request it is refused. 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in double \
+                 quotes. Its scope is the sale and customer of a reserve, or the item of an adjustment."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX + 2, "pattern": key_pattern() },
+            "example": "6b7f1a52-8a0e-4f63-9d3c-1f2a3b4c5d6e",
+        },
+    })
+}
+
+fn key_pattern() -> String {
+    let bare = format!("[!#-~]{{1,{TEXT_BYTES_MAX}}}");
+    format!("^({bare}|\"{bare}\")$")
+}
+
+/// Headers of answers.
+pub fn headers() -> Value {
+    json!({
+        "Location": {
+            "description": "The path of the reservation.", "required": true,
+            "schema": { "type": "string", "format": "uri-reference" },
+            "example": format!("/v1/reservations/{}", examples::ID),
+        },
+        "Idempotent-Replayed": {
+            "description": "Only on the answer to a repeated key.",
+            "schema": { "type": "string", "const": "true" },
+        },
+        "Retry-After": {
+            "description": "Seconds after which to try again.", "required": true,
+            "schema": { "type": "integer", "minimum": 1, "maximum": 60 },
+            "example": 1,
+        },
+        "WWW-Authenticate": {
+            "description": "How to say who calls.", "required": true,
+            "schema": { "type": "string", "pattern": "^Bearer " },
+            "example": "Bearer realm=\"doorbuster\"",
+        },
+        "Allow": {
+            "description": "The methods that the path has.", "required": true,
+            "schema": { "type": "string" },
+            "example": "GET, HEAD, PUT",
+        },
+    })
+}

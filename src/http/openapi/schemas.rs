@@ -1,0 +1,94 @@
+//! Schemas: what the wire types say of themselves, and a schema for each problem.
+
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::{bounds, problems};
+use crate::{
+    http::{
+        Limits,
+        handlers::problems::Page,
+        problem::{Document, Errors, Lines, Of, PROBLEMS},
+        wire::{
+            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody,
+            ReservationBody, ReserveBody, SaleBody, SalesBody,
+        },
+    },
+    sale::settings::{self, SaleSettings},
+};
+
+/// Every schema by its name.
+pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
+    let mut requests = Map::new();
+    add::<ReserveBody<'_>>(&mut requests);
+    add::<ConfirmBody<'_>>(&mut requests);
+    add::<ReleaseBody<'_>>(&mut requests);
+    add::<ExtendBody>(&mut requests);
+    add::<AdjustBody<'_>>(&mut requests);
+    add::<NoBody>(&mut requests);
+    add::<SaleSettings>(&mut requests);
+    requests.values_mut().for_each(describe_choices);
+
+    let mut answers = Map::new();
+    add::<SaleBody<'_>>(&mut answers);
+    add::<SalesBody<'_>>(&mut answers);
+    add::<AvailabilityBody<'_>>(&mut answers);
+    add::<AdjustmentBody<'_>>(&mut answers);
+    add::<ReservationBody<'_>>(&mut answers);
+    add::<Page<'_>>(&mut answers);
+    add::<Document<'_>>(&mut answers);
+    // For what their members refer to; the members themselves stand in the schemas of problems.
+    add_inner::<Errors<'_>>(&mut answers);
+    add_inner::<Lines<'_>>(&mut answers);
+    add_inner::<Of<'_>>(&mut answers);
+    answers.extend(PROBLEMS.iter().map(|problem| (problems::name(problem), problems::schema(problem))));
+    answers.values_mut().for_each(without_null);
+
+    let mut schemas = requests;
+    schemas.extend(answers);
+    schemas.insert("Contract".to_owned(), json!({ "type": "object", "description": "An OpenAPI 3.1 document." }));
+    let mut schemas = Value::Object(schemas);
+    bounds::add(&mut schemas, edge, sale);
+    schemas
+}
+
+fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
+    add_inner::<T>(schemas);
+    schemas.insert(T::name().into_owned(), json!(T::schema()));
+}
+
+fn add_inner<T: ToSchema>(schemas: &mut Map<String, Value>) {
+    let mut inner = Vec::new();
+    T::schemas(&mut inner);
+    schemas.extend(inner.into_iter().map(|(name, schema)| (name, json!(schema))));
+}
+
+/// What is told of a member that may be null stands with the member, and not with one of its choices.
+fn describe_choices(schema: &mut Value) {
+    for member in members_of(schema) {
+        let choices = member.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();
+        let told: Vec<_> = choices.filter_map(|choice| choice.as_object_mut()?.remove("description")).collect();
+        if let [only] = &told[..] {
+            member["description"] = only.clone();
+        }
+    }
+}
+
+/// Answers leave out what is not there: a member that may be missing is never null.
+fn without_null(schema: &mut Value) {
+    for member in members_of(schema) {
+        if let Some(types) = member["type"].as_array() {
+            let real = types.iter().find(|kind| *kind != "null").cloned();
+            member["type"] = real.expect("nothing is null alone");
+        }
+        if let Some(choices) = member["oneOf"].as_array() {
+            let real = choices.iter().find(|choice| choice["type"] != "null").cloned();
+            *member = real.expect("nothing is null alone");
+        }
+    }
+}
+
+fn members_of(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let members = schema.get_mut("properties").and_then(Value::as_object_mut);
+    members.into_iter().flat_map(Map::values_mut)
+}

@@ -1,0 +1,239 @@
+//! The document against the router, the table of problems, the OpenAPI schema, and itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::{calls::CALLS, paths::path_parameters, problems::name};
+use crate::{
+    config::Config,
+    http::{
+        problem::{self, PROBLEMS},
+        router::{self, Route},
+    },
+    service,
+};
+
+fn document() -> Value {
+    serde_json::to_value(service::contract(&Config::default())).expect("the document is plain JSON")
+}
+
+/// Every operation with its path and method.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let methods = item.as_object().expect("calls").iter().filter(|(name, _)| *name != "parameters");
+        operations.extend(methods.map(|(method, operation)| (path.clone(), method.clone(), operation.clone())));
+    }
+    operations
+}
+
+/// The path with an example for each of its parameters.
+fn example_path(document: &Value, path: &str) -> String {
+    path_parameters(path).fold(path.to_owned(), |written, name| {
+        let example = document["components"]["parameters"][name]["example"].as_str().expect("an example");
+        written.replace(&format!("{{{name}}}"), example)
+    })
+}
+
+fn validator(document: &Value, schema: &Value) -> jsonschema::Validator {
+    let mut schema = schema.clone();
+    schema["components"] = document["components"].clone();
+    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+}
+
+#[track_caller]
+fn assert_valid(document: &Value, schema: &Value, value: &Value) {
+    let wrong: Vec<_> = validator(document, schema)
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{value} is not what {schema} says: {wrong:#?}");
+}
+
+#[test]
+fn it_is_an_openapi_document() {
+    let openapi: Value = serde_json::from_str(include_str!("../../../tests/openapi/openapi-3.1.schema.json")).unwrap();
+    let document = document();
+    let validator = jsonschema::validator_for(&openapi).unwrap();
+    let wrong: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(jsonschema::draft202012::meta::is_valid(schema), "{name} is no JSON schema");
+    }
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        assert!(ids.insert(operation["operationId"].to_string()), "the id of {method} {path} is used twice");
+    }
+    all_references(&document, &mut |reference| {
+        let pointer = reference.strip_prefix('#').expect("references stay in the document");
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    });
+}
+
+fn all_references(value: &Value, each: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(reference)) = members.get("$ref") {
+                each(reference);
+            }
+            members.values().for_each(|member| all_references(member, each));
+        }
+        Value::Array(values) => values.iter().for_each(|value| all_references(value, each)),
+        _ => {}
+    }
+}
+
+#[test]
+fn it_has_every_route_and_no_other() {
+    let document = document();
+    let documented: BTreeSet<usize> = CALLS.iter().map(|call| call.route as usize).collect();
+    let routes: BTreeSet<usize> = (0..Route::NAMES.len()).filter(|route| *route != Route::Unknown as usize).collect();
+    let named = |routes: &BTreeSet<usize>| routes.iter().map(|route| Route::NAMES[*route]).collect::<Vec<_>>();
+    assert_eq!(named(&documented), named(&routes));
+    for call in CALLS {
+        let method: Method = call.method.to_uppercase().parse().unwrap();
+        let matched = router::route(&method, &example_path(&document, call.path));
+        assert_eq!(matched.map(|matched| matched.route).ok(), Some(call.route), "{method} {}", call.path);
+    }
+}
+
+/// The router names the methods of a path when it is asked with another.
+#[test]
+fn it_has_every_method_of_a_path() {
+    let document = document();
+    let mut methods: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, method, _) in operations(&document) {
+        methods.entry(path).or_default().push(method.to_uppercase());
+    }
+    for (path, methods) in methods {
+        let brew = Method::from_bytes(b"BREW").unwrap();
+        let refused = router::route(&brew, &example_path(&document, &path)).unwrap_err();
+        assert_eq!(refused.response.headers()["allow"], methods.join(", "), "{path}");
+    }
+}
+
+#[test]
+fn it_has_every_problem_with_an_example() {
+    let document = document();
+    let mut answered = BTreeSet::new();
+    for (.., operation) in operations(&document) {
+        all_references(&operation, &mut |reference| {
+            answered.insert(reference.rsplit('/').next().unwrap().to_owned());
+        });
+    }
+    for problem in PROBLEMS {
+        let name = name(problem);
+        let example = &document["components"]["examples"][problem.code]["value"];
+        assert_valid(&document, &json!({ "$ref": format!("#/components/schemas/{name}") }), example);
+        assert_valid(&document, &json!({ "$ref": "#/components/schemas/Problem" }), example);
+        assert_eq!((&example["code"], &example["status"]), (&json!(problem.code), &json!(problem.status)));
+        // Whoever keeps to the document's methods never meets the other one.
+        let expected = problem.code != problem::METHOD_NOT_ALLOWED.code;
+        assert_eq!(answered.contains(&name), expected, "{name}");
+    }
+}
+
+#[test]
+fn its_examples_are_what_its_schemas_say() {
+    let document = document();
+    let mut seen = 0;
+    for (path, method, operation) in operations(&document) {
+        let success = operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
+        let bodies = success.map(|(_, response)| response).chain(operation.get("requestBody"));
+        for body in bodies.map(|body| &body["content"]["application/json"]).filter(|body| !body.is_null()) {
+            assert!(body.get("example").is_some(), "an example is missing from {method} {path}");
+            assert_valid(&document, &body["schema"], &body["example"]);
+            seen += 1;
+        }
+    }
+    assert!(seen > CALLS.len());
+    for kind in ["parameters", "headers"] {
+        for (name, described) in document["components"][kind].as_object().unwrap() {
+            if let Some(example) = described.get("example") {
+                assert_valid(&document, &described["schema"], example);
+            } else {
+                assert!(described["schema"].get("const").is_some(), "{kind} {name} has no example");
+            }
+        }
+    }
+}
+
+/// Every member says what it is, every number and text has its bounds, and requests take nothing unknown.
+#[test]
+fn its_schemas_are_complete() {
+    let document = document();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].as_str().is_some_and(|told| !told.is_empty()), "{name} has no description");
+        for (member, described) in schema["properties"].as_object().into_iter().flatten() {
+            let place = format!("{name}.{member}: {described}");
+            let is_reference = described.get("$ref").is_some();
+            assert!(is_reference || described["description"].is_string(), "no description in {place}");
+            let is = |kind: &str| {
+                let kinds = &described["type"];
+                kinds == kind || kinds.as_array().is_some_and(|kinds| kinds.iter().any(|known| known == kind))
+            };
+            let has = |keyword: &str| described.get(keyword).is_some();
+            if is("integer") {
+                assert!(has("format") && (has("minimum") || has("not") || has("const")), "no bounds in {place}");
+            }
+            let free = ["title", "detail", "type", "code", "meaning", "remedy", "pointer"].contains(&member.as_str());
+            if is("string") && !free {
+                assert!(has("maxLength") || has("format") || has("enum") || has("pattern"), "no bounds in {place}");
+            }
+        }
+    }
+    for name in schemas_of_requests(&document) {
+        assert_eq!(document["components"]["schemas"][&name]["additionalProperties"], json!(false), "{name}");
+    }
+}
+
+/// Schemas of request bodies, and those that they refer to.
+fn schemas_of_requests(document: &Value) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut new: Vec<Value> =
+        operations(document).into_iter().map(|(.., operation)| operation["requestBody"].clone()).collect();
+    while let Some(value) = new.pop() {
+        all_references(&value, &mut |reference| {
+            let name = reference.rsplit('/').next().expect("a reference has a name").to_owned();
+            new.push(document["components"]["schemas"][&name].clone());
+            known.insert(name);
+        });
+    }
+    known
+}
+
+#[test]
+fn limits_are_those_of_the_configuration() {
+    let mut config = Config::default();
+    config.limits.lines_max = 7;
+    config.limits.quantity_max = 70;
+    config.limits.hold_seconds_max = 700;
+    config.limits.items_per_sale_max = 77;
+    config.limits.stock_max = 7000;
+    config.limits.extensions_max = 17;
+    config.limits.sales_page_max = 27;
+    config.limits.body_bytes_max = 7777;
+    config.limits.sale_body_bytes_max = 77_777;
+    let document = serde_json::to_value(service::contract(&config)).unwrap();
+    let schema = |name: &str, member: &str, keyword: &str| {
+        let described = &document["components"]["schemas"][name]["properties"][member];
+        let bound = described[keyword].as_u64();
+        let told = described["description"].as_str().unwrap_or_default();
+        assert!(bound.is_some_and(|bound| told.contains(&bound.to_string())), "{name}.{member} says {told:?}");
+        bound
+    };
+    assert_eq!(schema("ReserveRequest", "lines", "maxItems"), Some(7));
+    assert_eq!(schema("ReserveLine", "quantity", "maximum"), Some(70));
+    assert_eq!(schema("ReserveRequest", "hold_seconds", "maximum"), Some(700));
+    assert_eq!(schema("ExtendRequest", "hold_seconds", "maximum"), Some(700));
+    assert_eq!(schema("SaleSettings", "hold_seconds", "maximum"), Some(700));
+    assert_eq!(schema("SaleSettings", "items", "maxItems"), Some(77));
+    assert_eq!(schema("SaleSettings", "max_extensions", "maximum"), Some(17));
+    assert_eq!(schema("ItemSettings", "initial_stock", "maximum"), Some(7000));
+    assert_eq!(document["components"]["parameters"]["Limit"]["schema"]["maximum"], 27);
+    let body = |path: &str, method: &str| document["paths"][path][method]["requestBody"]["description"].to_string();
+    assert!(body("/v1/sales/{sale}/reservations", "post").contains("7777 bytes"));
+    assert!(body("/v1/sales/{sale}", "put").contains("77777 bytes"));
+}
