@@ -30,6 +30,18 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// The same, as rate limits read it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Monotonic;
+
+impl governor::clock::Clock for Monotonic {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        monotonic()
+    }
+}
+
 /// A clock that tests turn by hand.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);

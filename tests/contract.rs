@@ -18,6 +18,7 @@ mod contract {
     mod order;
     mod problems;
     mod protocol;
+    mod rates;
     mod reservations;
     mod sales;
     mod stopping;

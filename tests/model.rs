@@ -303,6 +303,7 @@ impl World {
             hold_seconds: document.hold_seconds,
             max_extensions: document.max_extensions,
             customer_limit: document.customer_limit,
+            rate_limits: None,
             items,
         }
     }

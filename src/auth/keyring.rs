@@ -14,17 +14,23 @@ pub struct Caller {
     pub name: String,
     pub role: Role,
     sales: Vec<Pattern>,
+    has_key: bool,
 }
 
 impl Caller {
     /// Who calls a service that asks for no key. It serves its own machine only.
     fn anybody() -> Self {
-        Self { name: "anybody".to_owned(), role: Role::Operator, sales: Vec::new() }
+        Self { name: "anybody".to_owned(), role: Role::Operator, sales: Vec::new(), has_key: false }
     }
 
     /// Whether the caller may know of the sale.
     pub fn sees(&self, sale: &str) -> bool {
         self.sees_all() || self.sales.iter().any(|pattern| pattern.matches(sale))
+    }
+
+    /// The name of the caller's key, where it has one.
+    pub fn key(&self) -> Option<&str> {
+        self.has_key.then_some(&self.name)
     }
 
     pub fn sees_all(&self) -> bool {
@@ -59,7 +65,7 @@ impl Keyring {
     /// With no keys it lets nobody in: the last key was taken away, and that opens no door.
     pub fn closed(keys: &BTreeMap<String, KeySettings>) -> Self {
         let keys = keys.iter().map(|(name, key)| {
-            let caller = Caller { name: name.clone(), role: key.role, sales: key.sales.clone() };
+            let caller = Caller { name: name.clone(), role: key.role, sales: key.sales.clone(), has_key: true };
             (key.hash.identifier(), (key.clone(), Arc::new(caller)))
         });
         Self { anybody: None, keys: keys.collect() }

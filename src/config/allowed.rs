@@ -8,7 +8,10 @@ use figment::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::auth::{KeySettings, is_key_name};
+use crate::{
+    auth::{KeySettings, is_key_name},
+    sale::settings::{Quota, WINDOW_SECONDS_MAX},
+};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Allowed {
@@ -26,6 +29,8 @@ pub enum Allowed {
     StoreUrl,
     /// API keys by name.
     ApiKeys,
+    /// So many requests in so many seconds.
+    Quota,
 }
 
 pub(super) const fn integer(least: u64, most: u64) -> Allowed {
@@ -53,6 +58,7 @@ impl Allowed {
                 }
                 text.is_some_and(|url| url.is_empty() || sqlite_path(url).is_some())
             }
+            Self::Quota => text.is_some_and(|text| text.is_empty() || Quota::parse(text).is_some()),
             Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
@@ -102,6 +108,10 @@ impl fmt::Display for Allowed {
             Self::LogFilter => f.write_str(
                 "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
                  \"info,doorbuster::store=debug\"",
+            ),
+            Self::Quota => write!(
+                f,
+                "requests and a window of 1 to {WINDOW_SECONDS_MAX} seconds, such as \"20/10s\", or \"\" for no limit"
             ),
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
             Self::StoreUrl => f.write_str("\"\" for store.db in the data directory, or sqlite://path"),
@@ -220,6 +230,7 @@ mod tests {
                 vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")],
                 vec![Value::from(""), Value::from("x=y=z")],
             ),
+            (Allowed::Quota, vec![Value::from(""), Value::from("20/10s")], vec![Value::from("20"), Value::from(20)]),
             (
                 Allowed::StoreUrl,
                 vec![Value::from(""), Value::from("sqlite:///var/x.db")],

@@ -26,7 +26,8 @@ pub use self::{
     allowed::Allowed,
     error::{ConfigError, ConfigErrors, Origin},
     sections::{
-        Ack, Auth, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Section, Server, Snapshot, Store, Wrong,
+        Ack, Auth, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, RateLimits, Section, Server, Snapshot,
+        Store, Wrong,
     },
     source::{Flag, Sources},
 };
@@ -43,6 +44,7 @@ pub struct Config {
     pub snapshot: Snapshot,
     pub store: Store,
     pub limits: Limits,
+    pub rate_limits: RateLimits,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -61,7 +63,7 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 10] = [
+const SECTIONS: [Keys; 11] = [
     keys::<Server>(),
     keys::<Auth>(),
     keys::<Data>(),
@@ -70,6 +72,7 @@ const SECTIONS: [Keys; 10] = [
     keys::<Snapshot>(),
     keys::<Store>(),
     keys::<Limits>(),
+    keys::<RateLimits>(),
     keys::<Metrics>(),
     keys::<Log>(),
 ];
@@ -81,7 +84,7 @@ const fn keys<S: Section>() -> Keys {
 impl Config {
     /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
     pub fn check(&self) -> Vec<Wrong> {
-        let Self { server, auth, data, engine, journal, snapshot, store, limits, metrics, log } = self;
+        let Self { server, auth, data, engine, journal, snapshot, store, limits, rate_limits, metrics, log } = self;
         let mut wrong = [
             server.check(),
             auth.check(),
@@ -91,6 +94,7 @@ impl Config {
             snapshot.check(),
             store.check(),
             limits.check(),
+            rate_limits.check(),
             metrics.check(),
             log.check(),
         ]

@@ -2,12 +2,12 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, Journal, Limits, Store, allowed::sqlite_path};
+use super::{Ack, Config, Journal, Limits, RateLimits, Store, allowed::sqlite_path};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
-    sale,
+    sale::{self, settings::Quota},
     store::WriteBehindSettings,
 };
 
@@ -100,6 +100,14 @@ impl Limits {
     pub fn for_sales(&self) -> sale::settings::Limits {
         let Self { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max, .. } = *self;
         sale::settings::Limits { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max }
+    }
+}
+
+impl RateLimits {
+    /// As a sale's own stand in their place. A quota that is not set is none.
+    pub fn quotas(&self) -> sale::settings::RateLimits {
+        let [key, customer, sale] = [&self.key, &self.customer, &self.sale].map(|text| Quota::parse(text));
+        sale::settings::RateLimits { sale, customer, key }
     }
 }
 

@@ -372,6 +372,32 @@ impl Section for Limits {
     }
 }
 
+/// How many requests callers may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimits {
+    pub key: String,
+    pub customer: String,
+    pub sale: String,
+    pub callers_max: usize,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { key: String::new(), customer: String::new(), sale: String::new(), callers_max: 1_000_000 }
+    }
+}
+
+impl Section for RateLimits {
+    const NAME: &'static str = "rate_limits";
+    const KEYS: &'static [Key] = &[
+        key("key", Allowed::Quota),
+        key("customer", Allowed::Quota),
+        key("sale", Allowed::Quota),
+        key("callers_max", integer(1000, 100_000_000)),
+    ];
+}
+
 /// How much is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

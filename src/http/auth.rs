@@ -26,7 +26,7 @@ pub fn needed(route: Route) -> Option<Role> {
 }
 
 /// Whether the call's subject is a sale.
-fn is_of_sale(route: Route) -> bool {
+pub fn is_of_sale(route: Route) -> bool {
     match route {
         Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
         Route::Availability | Route::Adjust | Route::Reserve => true,

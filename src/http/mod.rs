@@ -11,6 +11,7 @@ mod handlers;
 pub mod openapi;
 mod ops;
 pub mod problem;
+mod rates;
 mod router;
 mod server;
 mod timed;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use body::Body;
 pub use ops::{Health, serve_ops};
+pub use rates::Rates;
 pub use server::{Listeners, ServerHandle, start};
 pub use worker::{Limits, Service};
 

@@ -4,16 +4,16 @@
 
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Body, wire};
+use super::{Body, rates::Limited, wire};
 use crate::sale::{
     catalogue::Catalogue,
     outcome::{Refusal, Reservation, Shortage},
-    settings::Invalid,
+    settings::{Invalid, Quota},
     time::Timestamp,
 };
 
@@ -151,6 +151,10 @@ problems! {
     IDEMPOTENCY_KEY_REUSED = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
         "This key was used before, in the same scope, with a different request. Nothing was done.",
         "Use a new key for a new request, and the same key only to repeat the same request.";
+    RATE_LIMITED = 429 "rate_limited" "Too many requests",
+        "The quota that `RateLimit-Policy` names is used up: of the key, of the customer in this sale, or of the sale. \
+         Nothing was done.",
+        "Try again after Retry-After, which is when the next request is let in.";
     OVERLOADED = 503 "overloaded" "The service is at a limit",
         "A limit of the whole service is reached. Nothing was done.",
         "Try again after Retry-After.";
@@ -311,6 +315,23 @@ pub struct Of<'a> {
 pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = METHOD_NOT_ALLOWED.respond(format!("allowed here: {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// With the headers of draft-ietf-httpapi-ratelimit-headers-10.
+pub fn rate_limited(limited: &Limited) -> Response<Body> {
+    let Limited { policy, quota: Quota { requests, window_seconds }, wait } = limited;
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0).max(u64::from(wait.is_zero()));
+    let detail = format!("the quota of the {policy} is {requests} requests in {window_seconds} s");
+    let mut response = RATE_LIMITED.respond(detail);
+    let header = |text: String| HeaderValue::try_from(text).expect("digits and letters");
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, seconds.into());
+    headers.insert(&RATE_LIMIT, header(format!("\"{policy}\";r=0;t={seconds}")));
+    headers.insert(&RATE_LIMIT_POLICY, header(format!("\"{policy}\";q={requests};w={window_seconds}")));
     response
 }
 

@@ -20,7 +20,7 @@ use crate::{
         ids::{ReservationId, check_name, check_text},
         object::Object,
         outcome::{Reservation, State, Status},
-        settings::{Invalid, Price, SaleSettings},
+        settings::{Invalid, Price, RateLimits, SaleSettings},
         time::Timestamp,
     },
 };
@@ -339,6 +339,9 @@ pub struct SaleBody<'a> {
     /// Units of each item that one customer may hold or have confirmed; left out when there is no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
+    /// How many requests may come in; left out when the configuration alone says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limits: Option<RateLimits>,
     /// By the clock and by the operator's word: only an `open` sale takes reservations.
     status: &'static str,
     /// In the order they were put.
@@ -371,8 +374,17 @@ pub struct ItemBody<'a> {
 
 impl<'a> SaleBody<'a> {
     pub fn new(view: &'a SaleView) -> Self {
-        let SaleSettings { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, .. } =
-            &view.sale.settings;
+        let SaleSettings {
+            id,
+            name,
+            opens_at,
+            closes_at,
+            hold_seconds,
+            max_extensions,
+            customer_limit,
+            rate_limits,
+            ..
+        } = &view.sale.settings;
         let items = view.sale.items.iter().zip(&view.counts).map(|(item, counts)| ItemBody {
             sku: &item.settings.sku,
             initial_stock: item.settings.initial_stock,
@@ -391,6 +403,7 @@ impl<'a> SaleBody<'a> {
             hold_seconds: *hold_seconds,
             max_extensions: *max_extensions,
             customer_limit: *customer_limit,
+            rate_limits: *rate_limits,
             status: view.status.as_str(),
             items: items.collect(),
         }

@@ -19,13 +19,14 @@ use tokio::sync::Notify;
 
 use super::{
     Body, auth, body, handlers, problem,
+    rates::{Limited, Rates},
     router::{self, Matched, Route},
     waiters::Waiters,
     wire::ReserveLimits,
 };
 use crate::{
-    auth::Keyring,
-    clock::Clock,
+    auth::{Caller, Keyring},
+    clock::{Clock, Monotonic},
     engine::{Answer, Engine},
     journal::Bell,
     sale::time::Timestamp,
@@ -42,6 +43,7 @@ pub struct Service {
     pub limits: Limits,
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
+    pub rates: Rates<Monotonic>,
     /// The OpenAPI document, made once.
     pub contract: Bytes,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
@@ -137,13 +139,31 @@ impl Worker {
         Ok(if head_only { without_body(response) } else { response })
     }
 
-    /// The way of a call, step by step: who calls, then what it asks for.
+    /// The way of a call, step by step: who calls, how often it may, then what it asks for.
     async fn answer(&self, matched: Matched, request: Request<Incoming>) -> Response<Body> {
         let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
-        match authorized {
-            Ok(Some(caller)) => handlers::handle(self, &caller, matched, request).await,
-            Ok(None) => handlers::handle_public(self, matched, &request),
-            Err(refused) => refused,
+        let caller = match authorized {
+            Ok(Some(caller)) => caller,
+            Ok(None) => return handlers::handle_public(self, matched, &request),
+            Err(refused) => return refused,
+        };
+        match self.admit_rate(&caller, &matched) {
+            Ok(()) => handlers::handle(self, &caller, matched, request).await,
+            Err(limited) => problem::rate_limited(&limited),
+        }
+    }
+
+    /// The quotas that the head is enough for. That of a customer is asked where the body is read.
+    fn admit_rate(&self, caller: &Caller, matched: &Matched) -> Result<(), Limited> {
+        let rates = &self.service.rates;
+        let catalogue = self.engine().catalogue();
+        let sale = if auth::is_of_sale(matched.route) { catalogue.sale(&matched.subject).ok() } else { None };
+        if let Some(key) = caller.key() {
+            rates.admit_key(key, sale.map(|sale| &**sale))?;
+        }
+        match sale {
+            Some(sale) if matched.route == Route::Reserve => rates.admit_reserve(sale),
+            _ => Ok(()),
         }
     }
 

@@ -78,9 +78,49 @@ pub struct SaleSettings {
     /// Units of each item that one customer may hold or have confirmed; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    /// How many requests may come in, in place of what the configuration says.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub rate_limits: Option<RateLimits>,
     /// What is on sale. Items can be added later, and not removed.
     #[serde(deserialize_with = "object::list")]
     pub items: Vec<ItemSettings>,
+}
+
+/// How many requests may come in for a sale. What is absent is as the configuration says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimits {
+    /// Reserves of all callers together.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub sale: Option<Quota>,
+    /// Reserves for one customer.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Quota>,
+    /// Calls of one key, of all kinds, that name the sale in their path.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub key: Option<Quota>,
+}
+
+/// So many requests in so many seconds: all at once, or spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// 0: no limit.
+    pub requests: u32,
+    /// The time in which that many come back, in seconds.
+    pub window_seconds: u32,
+}
+
+/// The longest window of a quota: a day.
+pub const WINDOW_SECONDS_MAX: u32 = 86_400;
+
+impl Quota {
+    /// Reads `20/10s`: 20 requests in 10 seconds.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (requests, window) = text.split_once('/')?;
+        let quota = Self { requests: requests.parse().ok()?, window_seconds: window.strip_suffix('s')?.parse().ok()? };
+        (1..=WINDOW_SECONDS_MAX).contains(&quota.window_seconds).then_some(quota)
+    }
 }
 
 /// An item as the sale's operator puts it.
@@ -164,6 +204,13 @@ impl SaleSettings {
         if self.customer_limit == Some(0) {
             refuse("/customer_limit".into(), "must be at least 1; leave it out for no limit".into());
         }
+        let limits_of = self.rate_limits.unwrap_or_default();
+        for (member, quota) in [("sale", limits_of.sale), ("customer", limits_of.customer), ("key", limits_of.key)] {
+            if quota.is_some_and(|quota| !(1..=WINDOW_SECONDS_MAX).contains(&quota.window_seconds)) {
+                let detail = format!("must be 1 to {WINDOW_SECONDS_MAX}");
+                refuse(format!("/rate_limits/{member}/window_seconds"), detail);
+            }
+        }
         if self.items.is_empty() || self.items.len() > limits.items_per_sale_max {
             refuse("/items".into(), format!("must hold 1 to {} items", limits.items_per_sale_max));
         }
@@ -245,6 +292,18 @@ mod tests {
                 "/items/1/sku"
             ]
         );
+    }
+
+    #[test]
+    fn quotas_are_read_and_bounded() {
+        assert_eq!(Quota::parse("20/10s"), Some(Quota { requests: 20, window_seconds: 10 }));
+        for bad in ["", "20", "20/", "20/10", "20/0s", "20/86401s", "-1/1s", "x/1s"] {
+            assert_eq!(Quota::parse(bad), None, "{bad}");
+        }
+        let mut sale = document();
+        let window = |window_seconds| Some(Quota { requests: 1, window_seconds });
+        sale.rate_limits = Some(RateLimits { sale: window(0), customer: window(1), key: window(86_401) });
+        assert_eq!(pointers(&sale), ["/rate_limits/sale/window_seconds", "/rate_limits/key/window_seconds"]);
     }
 
     #[test]

@@ -33,10 +33,10 @@ use tokio::sync::Notify;
 use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::DirectoryLock};
 use crate::{
     auth::{KeySettings, Keyring},
-    clock::{Clock, SystemClock},
+    clock::{Clock, Monotonic, SystemClock},
     config::{Ack, Config},
     engine::{Engine, RecoverError},
-    http::{self, Listeners, ServerHandle},
+    http::{self, Listeners, Rates, ServerHandle},
     journal::{self, Bell, Committer, Storage, WriteError},
     sale::shard::EXPIRY_SPAN,
     store::{SqliteStore, StoreError, WriteBehind},
@@ -45,6 +45,10 @@ use crate::{
 
 /// How long waiting answers get to leave after the disk failed.
 const FAILURE_GRACE: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether rate limits remember too many callers, and every how many looks callers are forgotten.
+const RATES_INTERVAL: Duration = Duration::from_millis(100);
+const RATES_FORGOTTEN_EVERY: u64 = 10;
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,7 @@ pub struct Running {
     store: Stoppable,
     snapshots: Stoppable,
     observer: Stoppable,
+    rates: Stoppable,
     _lock: DirectoryLock,
 }
 
@@ -151,6 +156,7 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
+            rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contract: contract(config).to_string().into(),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
@@ -163,6 +169,7 @@ impl Running {
             clock: start_clock(config.tick(), &engine, &bell, &clock, &telemetry)?,
             snapshots: snapshots::start(config, &engine, &storage, &bell, &telemetry, &backlog, &store_status)?,
             observer: observer::start(&engine, &clock, &telemetry, &health)?,
+            rates: start_rates(&edge)?,
             server: Some(server),
             journal: Some(journal),
             health,
@@ -202,6 +209,7 @@ impl Running {
         if let Some(server) = self.server.take() {
             server.drain();
         }
+        self.rates.stop();
         self.clock.stop();
         self.snapshots.stop();
         self.bell.stop();
@@ -249,6 +257,25 @@ fn start_journal(
     let failed = failed.clone();
     let run = move || committer.run().inspect_err(|_| failed.notify_one());
     thread::Builder::new().name("journal".to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+/// Keeps bounded what rate limits remember.
+fn start_rates(edge: &Arc<http::Service>) -> Result<Stoppable, StartError> {
+    let edge = edge.clone();
+    // At the priority of requests: they wait for the locks that it takes.
+    Stoppable::start("rates", move |stop| {
+        for turn in 1_u64.. {
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            if turn.is_multiple_of(RATES_FORGOTTEN_EVERY) {
+                edge.rates.forget()
+            } else {
+                edge.rates.measure()
+            }
+            thread::park_timeout(RATES_INTERVAL);
+        }
+    })
 }
 
 fn start_clock(

@@ -33,6 +33,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("unsupported_media_type", 415, &[]),
     ("idempotency_key_reused", 422, &[]),
     ("request_header_fields_too_large", 431, &[]),
+    ("rate_limited", 429, &[]),
     ("overloaded", 503, &[]),
     ("backlog_full", 503, &[]),
     ("draining", 503, &[]),
@@ -64,9 +65,9 @@ pub fn check(answer: &Answer) {
     expected.sort_unstable();
     assert_eq!(shapes::members(&document), expected, "{}", told());
     members.iter().for_each(|member| check_member(code, member, &document[*member]));
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
-        assert!(seconds.is_some_and(|seconds| seconds > 0), "503 says when to try again: {answer:?}");
+        assert!(seconds.is_some_and(|seconds| seconds > 0), "it says when to try again: {answer:?}");
     }
     assert_eq!(answer.header("allow").is_some(), status == 405, "{answer:?}");
     let scheme = answer.header("www-authenticate").and_then(|value| value.split(' ').next());

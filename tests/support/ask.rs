@@ -17,6 +17,7 @@ pub fn sale(id: &str, items: &[(&str, u64)]) -> SaleSettings {
         hold_seconds: 300,
         max_extensions: None,
         customer_limit: None,
+        rate_limits: None,
         items: items.iter().map(|&(sku, stock)| item(sku, stock)).collect(),
     }
 }

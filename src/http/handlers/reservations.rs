@@ -39,6 +39,10 @@ fn decide(
 ) -> Result<Answer<Response<Body>>, Response<Body>> {
     let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
+    if let Ok(sale) = worker.engine().catalogue().sale(sale) {
+        let admitted = worker.service.rates.admit_customer(sale, &body.customer);
+        admitted.map_err(|limited| problem::rate_limited(&limited))?;
+    }
     let asked = Reserve {
         sale,
         customer: &body.customer,

@@ -9,7 +9,7 @@ use crate::{
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
-        settings::{self, AMOUNT_MAX},
+        settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
 };
 
@@ -128,6 +128,8 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
         ("ItemSettings", "customer_limit", customer_limit()),
         ("Price", "amount", integer(0, AMOUNT_MAX)),
         ("Price", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
+        ("Quota", "requests", integer(0, u32::MAX.into())),
+        ("Quota", "window_seconds", integer(1, WINDOW_SECONDS_MAX.into())),
     ]
 }
 

@@ -332,7 +332,7 @@ pub fn problems_of(call: &Call) -> Vec<&'static Problem> {
         &problem::OUTCOME_UNKNOWN,
     ];
     if auth::needed(call.route).is_some() {
-        all.extend([&problem::UNAUTHENTICATED, &problem::FORBIDDEN]);
+        all.extend([&problem::UNAUTHENTICATED, &problem::FORBIDDEN, &problem::RATE_LIMITED]);
     }
     if call.route != Route::Problem {
         all.push(&problem::NOT_ACCEPTABLE);

@@ -197,8 +197,21 @@ pub fn headers() -> Value {
         },
         "Retry-After": {
             "description": "Seconds after which to try again.", "required": true,
-            "schema": { "type": "integer", "minimum": 1, "maximum": 60 },
+            "schema": { "type": "integer", "minimum": 1 },
             "example": 1,
+        },
+        "RateLimit": {
+            "description": "The quota that is used up, what is left of it, and the seconds after which the next request \
+                            is let in (draft-ietf-httpapi-ratelimit-headers-10).",
+            "required": true,
+            "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";r=0;t=[0-9]+$" },
+            "example": "\"customer\";r=0;t=3",
+        },
+        "RateLimit-Policy": {
+            "description": "That quota: requests, and the window in seconds in which that many come back.",
+            "required": true,
+            "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
+            "example": "\"customer\";q=20;w=10",
         },
         "WWW-Authenticate": {
             "description": "How to say who calls.", "required": true,

@@ -97,12 +97,15 @@ fn response(problems: &[&Problem]) -> Value {
         "description": titles.join("; "),
         "content": { "application/problem+json": { "schema": schema, "examples": examples } },
     });
-    let header = match problems[0].status {
-        401 => "WWW-Authenticate",
-        405 => "Allow",
-        503 => "Retry-After",
-        _ => return response,
+    let headers: &[&str] = match problems[0].status {
+        401 => &["WWW-Authenticate"],
+        405 => &["Allow"],
+        429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
+        503 => &["Retry-After"],
+        _ => &[],
     };
-    response["headers"][header] = reference("headers", header);
+    for header in headers {
+        response["headers"][*header] = reference("headers", header);
+    }
     response
 }

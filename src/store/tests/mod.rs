@@ -111,6 +111,7 @@ fn settings() -> SaleSettings {
         hold_seconds: 300,
         max_extensions: None,
         customer_limit: Some(4),
+        rate_limits: None,
         items: vec![item("tv", price), item("phone", None)],
     }
 }

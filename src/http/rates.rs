@@ -1,0 +1,330 @@
+//! Rate limits: how many requests a key, a customer and a sale as a whole may send.
+//!
+//! Invariant: what is remembered of callers is bounded. One that has not called for its window is forgotten; where more
+//! call at once than may be remembered, the rest share a fixed number of places, and none goes unlimited.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use governor::{
+    NotUntil, RateLimiter,
+    clock::{Clock, Reference},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
+};
+
+use crate::sale::{
+    catalogue::Sale,
+    ids::SaleNumber,
+    settings::{Quota, RateLimits},
+};
+
+/// Locks of a table of callers: few meet at one, and forgetting holds up few.
+const LOCKS: usize = 512;
+
+/// Places that callers share who are too many to be remembered one by one.
+const SHARED_PLACES: u64 = 1 << 16;
+
+/// A request beyond a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// What the quota is of: `key`, `customer` or `sale`.
+    pub policy: &'static str,
+    pub quota: Quota,
+    /// After which the next request is let in.
+    pub wait: Duration,
+}
+
+type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Keyed<C> = RateLimiter<u64, DashMapStateStore<u64>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// A quota of each caller of a kind.
+struct OfEach<C: Clock> {
+    policy: &'static str,
+    quota: Quota,
+    limiter: Keyed<C>,
+    crowded: AtomicBool,
+}
+
+impl<C: Clock + Clone> OfEach<C> {
+    fn new(policy: &'static str, quota: Quota, clock: &C) -> Option<Self> {
+        let state = DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), LOCKS);
+        let limiter = RateLimiter::new(governed(quota)?, state, clock.clone());
+        Some(Self { policy, quota, limiter, crowded: AtomicBool::new(false) })
+    }
+
+    fn admit(&self, caller: u64) -> Result<(), Limited> {
+        let place = if self.crowded.load(Ordering::Relaxed) { caller % SHARED_PLACES } else { caller };
+        let told = self.limiter.check_key(&place);
+        told.map_err(|until| limited(self.policy, self.quota, until, self.limiter.clock()))
+    }
+
+    /// Forgets whoever has all of the quota back.
+    fn forget(&self, most: usize) {
+        self.limiter.retain_recent();
+        if self.limiter.len() < most / 2 {
+            self.limiter.shrink_to_fit();
+        }
+        self.measure(most);
+    }
+
+    fn measure(&self, most: usize) {
+        self.crowded.store(self.limiter.len() >= most, Ordering::Relaxed);
+    }
+}
+
+/// The limits of one sale, made when it is first asked for and again when its settings change.
+struct OfSale<C: Clock> {
+    limits: RateLimits,
+    whole: Option<Direct<C>>,
+    customers: Option<OfEach<C>>,
+    keys: Option<OfEach<C>>,
+}
+
+/// All rate limits. Without any quota it costs nothing.
+pub struct Rates<C: Clock> {
+    clock: C,
+    defaults: RateLimits,
+    /// Callers of one kind to remember.
+    callers_max: usize,
+    hasher: RandomState,
+    keys: Option<OfEach<C>>,
+    sales: DashMap<SaleNumber, Arc<OfSale<C>>>,
+}
+
+impl<C: Clock + Clone> Rates<C> {
+    /// `callers_max`: customers of one sale, and keys, that are remembered one by one.
+    pub fn new(defaults: RateLimits, callers_max: usize, clock: C) -> Self {
+        let keys = defaults.key.and_then(|quota| OfEach::new("key", quota, &clock));
+        Self { clock, defaults, callers_max, hasher: RandomState::new(), keys, sales: DashMap::new() }
+    }
+
+    /// Whether a call of this key may come in; `sale`: the one that its path names.
+    pub fn admit_key(&self, key: &str, sale: Option<&Sale>) -> Result<(), Limited> {
+        let caller = self.hasher.hash_one(key);
+        let own = sale.filter(|sale| own_limits(sale).key.is_some()).and_then(|sale| self.of_sale(sale));
+        if let Some(keys) = own.as_ref().map(|of_sale| of_sale.keys.as_ref()) {
+            return keys.map_or(Ok(()), |keys| keys.admit(caller));
+        }
+        self.keys.as_ref().map_or(Ok(()), |keys| keys.admit(caller))
+    }
+
+    /// Whether one more reserve in this sale may come in.
+    pub fn admit_reserve(&self, sale: &Sale) -> Result<(), Limited> {
+        let Some(of_sale) = self.of_sale(sale) else { return Ok(()) };
+        let (Some(whole), Some(quota)) = (&of_sale.whole, of_sale.limits.sale) else { return Ok(()) };
+        whole.check().map_err(|until| limited("sale", quota, until, &self.clock))
+    }
+
+    /// Whether one more reserve for this customer may come in.
+    pub fn admit_customer(&self, sale: &Sale, customer: &str) -> Result<(), Limited> {
+        let Some(of_sale) = self.of_sale(sale) else { return Ok(()) };
+        of_sale.customers.as_ref().map_or(Ok(()), |customers| customers.admit(self.hasher.hash_one(customer)))
+    }
+
+    /// Forgets callers who have all of their quota back; to be called every second or so.
+    pub fn forget(&self) {
+        self.each(|callers| callers.forget(self.callers_max));
+    }
+
+    /// Finds out whether there are too many callers to remember; to be called often.
+    pub fn measure(&self) {
+        self.each(|callers| callers.measure(self.callers_max));
+    }
+
+    /// Callers that are remembered, of all kinds and sales.
+    pub fn remembered(&self) -> usize {
+        let mut sum = 0;
+        self.each(|callers| sum += callers.limiter.len());
+        sum
+    }
+
+    fn each(&self, mut act: impl FnMut(&OfEach<C>)) {
+        self.keys.iter().for_each(&mut act);
+        // Taken out first: nobody waits for the table meanwhile.
+        let sales: Vec<_> = self.sales.iter().map(|entry| entry.value().clone()).collect();
+        for of_sale in sales {
+            of_sale.customers.iter().chain(&of_sale.keys).for_each(&mut act);
+        }
+    }
+
+    /// None: the sale has no limits.
+    fn of_sale(&self, sale: &Sale) -> Option<Arc<OfSale<C>>> {
+        let own = own_limits(sale);
+        let limits = RateLimits {
+            sale: own.sale.or(self.defaults.sale),
+            customer: own.customer.or(self.defaults.customer),
+            key: own.key,
+        };
+        if limits == RateLimits::default() {
+            return None;
+        }
+        if let Some(known) = self.sales.get(&sale.number).filter(|known| known.limits == limits) {
+            return Some(known.clone());
+        }
+        let mut entry = self.sales.entry(sale.number).or_insert_with(|| Arc::new(OfSale::new(limits, &self.clock)));
+        if entry.limits != limits {
+            *entry = Arc::new(OfSale::new(limits, &self.clock));
+        }
+        Some(entry.clone())
+    }
+}
+
+impl<C: Clock + Clone> OfSale<C> {
+    fn new(limits: RateLimits, clock: &C) -> Self {
+        let each = |policy, quota: Option<Quota>| quota.and_then(|quota| OfEach::new(policy, quota, clock));
+        let whole = limits.sale.and_then(governed).map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()));
+        Self { limits, whole, customers: each("customer", limits.customer), keys: each("key", limits.key) }
+    }
+}
+
+fn own_limits(sale: &Sale) -> RateLimits {
+    sale.settings.rate_limits.unwrap_or_default()
+}
+
+/// As governor counts; None: no limit.
+fn governed(quota: Quota) -> Option<governor::Quota> {
+    let requests = NonZero::new(quota.requests)?;
+    let window = Duration::from_secs(quota.window_seconds.into());
+    Some(governor::Quota::with_period(window / quota.requests)?.allow_burst(requests))
+}
+
+fn limited<P: Reference, C: Clock<Instant = P>>(
+    policy: &'static str,
+    quota: Quota,
+    until: NotUntil<P>,
+    clock: &C,
+) -> Limited {
+    Limited { policy, quota, wait: until.wait_time_from(clock.now()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+    use crate::sale::{
+        catalogue::{Catalogue, encode_settings},
+        event::Event,
+        ids::ItemNumber,
+        settings::SaleSettings,
+        time::Timestamp,
+    };
+
+    fn quota(requests: u32, window_seconds: u32) -> Option<Quota> {
+        Some(Quota { requests, window_seconds })
+    }
+
+    fn sale(number: u32, rate_limits: Option<RateLimits>) -> Arc<Sale> {
+        let document = r#"{"name":"Drop","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T09:00:00Z",
+            "hold_seconds":300,"items":[{"sku":"tv","initial_stock":10}]}"#;
+        let settings: SaleSettings = serde_json::from_str(document).unwrap();
+        let mut catalogue = Catalogue::default();
+        for number in 0..=number {
+            let settings =
+                encode_settings(&SaleSettings { id: format!("drop-{number}"), rate_limits, ..settings.clone() });
+            let (at, items) = (Timestamp::default(), vec![ItemNumber(number)]);
+            catalogue.apply(&Event::SaleDefined { sale: SaleNumber(number), at, items, settings: &settings });
+        }
+        catalogue.sale_numbered(SaleNumber(number)).clone()
+    }
+
+    #[test]
+    fn a_quota_lets_in_so_many_at_once_and_gives_them_back_over_its_window() {
+        let clock = FakeRelativeClock::default();
+        let limits = RateLimits { customer: quota(2, 10), ..RateLimits::default() };
+        let rates = Rates::new(limits, 1000, clock.clone());
+        let drop = sale(0, None);
+        for _ in 0..2 {
+            assert_eq!(rates.admit_customer(&drop, "ann"), Ok(()));
+        }
+        let limited = rates.admit_customer(&drop, "ann").unwrap_err();
+        assert_eq!(
+            (limited.policy, Some(limited.quota), limited.wait),
+            ("customer", quota(2, 10), Duration::from_secs(5))
+        );
+        assert_eq!(rates.admit_customer(&drop, "bob"), Ok(()), "each customer has a quota");
+        assert_eq!(rates.admit_customer(&sale(1, None), "ann"), Ok(()), "in each sale");
+        clock.advance(Duration::from_millis(4999));
+        assert!(rates.admit_customer(&drop, "ann").is_err());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(rates.admit_customer(&drop, "ann"), Ok(()));
+    }
+
+    #[test]
+    fn a_sale_may_say_otherwise_and_change_its_mind() {
+        let clock = FakeRelativeClock::default();
+        let limits = RateLimits { sale: quota(1, 1), customer: quota(1, 1), key: quota(1, 1) };
+        let rates = Rates::new(limits, 1000, clock.clone());
+        assert_eq!(rates.admit_reserve(&sale(0, None)), Ok(()));
+        assert_eq!(rates.admit_reserve(&sale(0, None)).unwrap_err().policy, "sale");
+        let own = RateLimits { sale: quota(0, 1), customer: quota(3, 60), key: quota(2, 1) };
+        let own = sale(0, Some(own));
+        assert!((0..100).all(|_| rates.admit_reserve(&own).is_ok()), "0 is no limit");
+        assert_eq!((0..10).filter(|_| rates.admit_customer(&own, "ann").is_ok()).count(), 3);
+        assert_eq!((0..10).filter(|_| rates.admit_key("eu", Some(&own)).is_ok()).count(), 2);
+        assert_eq!((0..10).filter(|_| rates.admit_key("eu", None).is_ok()).count(), 1, "and for itself alone");
+        assert_eq!((0..10).filter(|_| rates.admit_key("us", Some(&sale(1, None))).is_ok()).count(), 1);
+        assert_eq!((0..10).filter(|_| rates.admit_customer(&sale(0, None), "ann").is_ok()).count(), 1);
+    }
+
+    #[test]
+    fn without_quotas_nobody_is_remembered() {
+        let rates = Rates::new(RateLimits::default(), 1000, FakeRelativeClock::default());
+        let drop = sale(0, None);
+        for number in 0..1000 {
+            assert_eq!(rates.admit_customer(&drop, &number.to_string()), Ok(()));
+            assert_eq!((rates.admit_reserve(&drop), rates.admit_key("eu", Some(&drop))), (Ok(()), Ok(())));
+        }
+        assert_eq!(rates.remembered(), 0);
+    }
+
+    /// Ten million customers in an hour. Each has its quota of ten a minute back after six seconds, and is remembered for as
+    /// long again.
+    #[test]
+    fn customers_who_have_gone_leave_memory() {
+        const A_SECOND: u64 = 10_000_000 / 3600;
+        let clock = FakeRelativeClock::default();
+        let rates =
+            Rates::new(RateLimits { customer: quota(10, 60), ..RateLimits::default() }, 1_000_000, clock.clone());
+        let drop = sale(0, None);
+        for second in 0..3600_u64 {
+            for number in 0..A_SECOND {
+                assert_eq!(rates.admit_customer(&drop, &(second * A_SECOND + number).to_string()), Ok(()));
+            }
+            rates.forget();
+            assert!(rates.remembered() as u64 <= 13 * A_SECOND, "{} are remembered", rates.remembered());
+            clock.advance(Duration::from_secs(1));
+        }
+        clock.advance(Duration::from_secs(60));
+        rates.forget();
+        assert_eq!(rates.remembered(), 0);
+    }
+
+    #[test]
+    fn too_many_at_once_share_places_and_none_goes_unlimited() {
+        let clock = FakeRelativeClock::default();
+        let limits = RateLimits { customer: quota(1, 60), ..RateLimits::default() };
+        let rates = Rates::new(limits, 10_000, clock.clone());
+        let drop = sale(0, None);
+        for number in 0..1_000_000 {
+            let _ = rates.admit_customer(&drop, &number.to_string());
+            if number % 1000 == 0 {
+                rates.measure();
+            }
+        }
+        assert!(rates.remembered() <= 11_000 + SHARED_PLACES as usize, "{} are remembered", rates.remembered());
+        assert!(rates.admit_customer(&drop, "999999").is_err());
+        clock.advance(Duration::from_secs(121));
+        rates.forget();
+        assert_eq!((rates.remembered(), rates.admit_customer(&drop, "999999")), (0, Ok(())));
+    }
+}
