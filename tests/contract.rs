@@ -6,6 +6,7 @@
 mod served;
 
 mod contract {
+    mod attacks;
     mod expiry;
     mod hostile;
     mod idempotency;

@@ -298,12 +298,16 @@ pub struct Limits {
     pub header_bytes_max: usize,
     pub path_bytes_max: usize,
     pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub waiting_max: usize,
     pub header_read_seconds: u64,
     pub body_read_seconds: u64,
     pub idle_seconds: u64,
+    pub write_stall_seconds: u64,
     pub drain_seconds: u64,
     pub sales_page_max: usize,
     pub h2_streams_max: u32,
+    pub h2_resets_max: usize,
 }
 
 impl Default for Limits {
@@ -324,12 +328,16 @@ impl Default for Limits {
             header_bytes_max: 16_384,
             path_bytes_max: 2048,
             connections_max: 20_000,
+            connections_per_address_max: 20_000,
+            waiting_max: 20_000,
             header_read_seconds: 10,
             body_read_seconds: 10,
             idle_seconds: 75,
+            write_stall_seconds: 10,
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
+            h2_resets_max: 100,
         }
     }
 }
@@ -356,12 +364,16 @@ impl Section for Limits {
         // The longest path of this service: a sale, and a SKU with every byte escaped.
         key("path_bytes_max", integer(512, 64 * KIB)),
         key("connections_max", integer(1, 1_000_000)),
+        key("connections_per_address_max", integer(1, 1_000_000)),
+        key("waiting_max", integer(1, 10_000_000)),
         key("header_read_seconds", integer(1, 600)),
         key("body_read_seconds", integer(1, 600)),
         key("idle_seconds", integer(1, 86_400)),
+        key("write_stall_seconds", integer(1, 3600)),
         key("drain_seconds", integer(1, 3600)),
         key("sales_page_max", integer(1, 1000)),
         key("h2_streams_max", integer(1, 10_000)),
+        key("h2_resets_max", integer(1, 10_000)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

@@ -7,6 +7,7 @@
 
 mod auth;
 mod body;
+mod connections;
 mod handlers;
 pub mod openapi;
 mod ops;
@@ -23,6 +24,7 @@ pub use body::Body;
 pub use ops::{Health, serve_ops};
 pub use rates::Rates;
 pub use server::{Listeners, ServerHandle, start};
+pub use timed::Patience;
 pub use worker::{Limits, Service};
 
 /// Label values of the API's calls in metrics.

@@ -169,8 +169,8 @@ problems! {
         "Repeat the request with the same idempotency key: if it had happened, you get the same answer.";
 }
 
-/// Seconds after which a refused caller may try again.
-const RETRY_AFTER_SECONDS: &str = "1";
+/// Seconds after which a refused caller may try again: any of these, so that not all come back at once.
+const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u16> = 1..=3;
 
 impl Problem {
     /// The path of the page that explains it: the problem's `type`.
@@ -205,7 +205,7 @@ impl Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\""));
         }
         if self.status == 503 {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            headers.insert(RETRY_AFTER, rand::random_range(RETRY_AFTER_SECONDS).into());
         }
         response
     }

@@ -7,10 +7,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -27,6 +24,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpStream, sync::watch, task::LocalSet};
 
 use super::{
+    connections::Connections,
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
 };
@@ -88,7 +86,7 @@ impl ServerHandle {
 /// Starts one worker for each socket.
 pub fn start(listeners: Listeners, service: Arc<Service>) -> io::Result<ServerHandle> {
     let (drain, draining) = watch::channel(false);
-    let connections = Arc::new(AtomicUsize::new(0));
+    let connections = Connections::new(service.limits.connections_max, service.limits.connections_per_address_max);
     let threads = listeners.sockets.into_iter().enumerate().map(|(number, socket)| {
         let (service, draining, connections) = (service.clone(), draining.clone(), connections.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -103,7 +101,7 @@ async fn run(
     socket: TcpListener,
     service: Arc<Service>,
     mut draining: watch::Receiver<bool>,
-    connections: Arc<AtomicUsize>,
+    connections: Arc<Connections>,
 ) {
     let listener =
         tokio::net::TcpListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
@@ -113,21 +111,18 @@ async fn run(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let limits = &service.limits;
-                    if connections.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
-                        connections.fetch_sub(1, Ordering::Relaxed);
+                Ok((stream, peer)) => {
+                    let Some(place) = connections.take(peer.ip()) else {
                         service.telemetry.edge.connection_refused();
                         refuse(stream);
                         continue;
-                    }
+                    };
                     open.set(open.get() + 1);
                     service.telemetry.edge.connection_opened();
                     let (worker, watcher, open) = (worker.clone(), graceful.watcher(), open.clone());
-                    let connections = connections.clone();
                     tokio::task::spawn_local(async move {
                         serve(stream, worker.clone(), watcher).await;
-                        connections.fetch_sub(1, Ordering::Relaxed);
+                        drop(place);
                         open.set(open.get() - 1);
                         worker.service.telemetry.edge.connection_closed();
                     });
@@ -151,7 +146,7 @@ async fn serve(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
     // Answers are small and complete: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let builder = builder(worker.limits());
-    let activity = Activity::new(worker.limits().idle_time, worker.limits().header_read_time);
+    let activity = Activity::new(worker.limits().patience);
     let socket = Timed::new(TokioIo::new(stream), activity.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = activity.begin(request.version());
@@ -180,6 +175,8 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
+        .max_pending_accept_reset_streams(limits.h2_resets_max)
+        .max_local_error_reset_streams(limits.h2_resets_max)
         .max_header_list_size(u32::try_from(limits.header_bytes_max * 2).unwrap_or(u32::MAX));
     builder
 }
@@ -194,7 +191,7 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// Past `connections_max`: a short answer and goodbye, without reading anything.
+/// Past a limit of connections: a short answer and goodbye, without reading anything.
 fn refuse(stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
         retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\n\r\n\

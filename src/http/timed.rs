@@ -1,4 +1,5 @@
-//! A connection's patience: how long it may be idle, and how long the head of a request may take to arrive.
+//! A connection's patience: how long it may be idle, how long the head of a request may take to arrive, and how long the
+//! other side may leave unread what is written to it.
 //!
 //! One timer a connection, set again only when it fires: a request that comes in costs two clock readings and no timer.
 //! The body has a limit of its own where it is read.
@@ -30,11 +31,25 @@ enum Phase {
     Busy,
 }
 
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub idle_time: Duration,
+    pub head_time: Duration,
+    pub stall_time: Duration,
+}
+
+impl Patience {
+    /// Looked at so often, each of the times is kept.
+    fn shortest(&self) -> Duration {
+        self.idle_time.min(self.head_time).min(self.stall_time)
+    }
+}
+
 /// What a connection is doing, told by its service and its socket.
 #[derive(Debug)]
 pub struct Activity {
-    idle_time: Duration,
-    head_time: Duration,
+    patience: Patience,
     phase: Cell<Phase>,
     since: Cell<Instant>,
     requests: Cell<usize>,
@@ -43,10 +58,9 @@ pub struct Activity {
 }
 
 impl Activity {
-    pub fn new(idle_time: Duration, head_time: Duration) -> Rc<Self> {
+    pub fn new(patience: Patience) -> Rc<Self> {
         Rc::new(Self {
-            idle_time,
-            head_time,
+            patience,
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
             requests: Cell::new(0),
@@ -76,8 +90,8 @@ impl Activity {
     /// When patience ends if nothing happens; None while requests are being answered.
     fn deadline(&self) -> Option<Instant> {
         match self.phase.get() {
-            Phase::Idle => Some(self.since.get() + self.idle_time),
-            Phase::Head => Some(self.since.get() + self.head_time),
+            Phase::Idle => Some(self.since.get() + self.patience.idle_time),
+            Phase::Head => Some(self.since.get() + self.patience.head_time),
             Phase::Busy => None,
         }
     }
@@ -106,13 +120,14 @@ pub struct Timed<T> {
     timer: Pin<Box<Sleep>>,
     /// What is written in place of hyper's own answer, and how much of it was.
     replacement: Option<(Bytes, usize)>,
+    /// Since when the other side takes nothing of what is to be written.
+    stalled_since: Option<Instant>,
 }
 
 impl<T> Timed<T> {
     pub fn new(inner: T, activity: Rc<Activity>) -> Self {
-        // Looked at often enough for the shorter of the two times to be kept.
-        let timer = Box::pin(tokio::time::sleep(activity.head_time.min(activity.idle_time)));
-        Self { inner, activity, timer, replacement: None }
+        let timer = Box::pin(tokio::time::sleep(activity.patience.shortest()));
+        Self { inner, activity, timer, replacement: None, stalled_since: None }
     }
 
     /// Writes the replacement; ready when all of it is written.
@@ -134,8 +149,9 @@ impl<T> Timed<T> {
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let pause = self.activity.head_time.min(self.activity.idle_time);
-            let next = match self.activity.deadline() {
+            let pause = self.activity.patience.shortest();
+            let stalled = self.stalled_since.map(|since| since + self.activity.patience.stall_time);
+            let next = match self.activity.deadline().into_iter().chain(stalled).min() {
                 Some(deadline) if deadline <= now => return Poll::Ready(()),
                 Some(deadline) => deadline.min(now + pause),
                 None => now + pause,
@@ -143,6 +159,19 @@ impl<T> Timed<T> {
             self.timer.as_mut().reset(next);
         }
         Poll::Pending
+    }
+
+    /// What a write came to, unless nothing could be written for too long.
+    fn note_written(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled_since = None;
+            return written;
+        }
+        self.stalled_since.get_or_insert_with(Instant::now);
+        match self.poll_patience(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -171,7 +200,8 @@ impl<T: Write + Unpin> Write for Timed<T> {
             self.replacement = Some((on_the_wire(problem), 0));
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.note_written(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,7 +227,8 @@ impl<T: Write + Unpin> Write for Timed<T> {
             self.replacement = Some((on_the_wire(problem), 0));
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.note_written(context, written)
     }
 }
 

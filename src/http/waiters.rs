@@ -43,6 +43,11 @@ impl Waiters {
         waiters
     }
 
+    /// Answers that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Resolves when the epoch is durable, or never will be.
     pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<(), OutcomeUnknown>> {
         Wait { waiters: self, epoch, queued: false }

@@ -21,6 +21,7 @@ use super::{
     Body, auth, body, handlers, problem,
     rates::{Limited, Rates},
     router::{self, Matched, Route},
+    timed::Patience,
     waiters::Waiters,
     wire::ReserveLimits,
 };
@@ -61,12 +62,16 @@ pub struct Limits {
     pub header_bytes_max: usize,
     pub path_bytes_max: usize,
     pub connections_max: usize,
-    pub header_read_time: Duration,
-    pub idle_time: Duration,
+    pub connections_per_address_max: usize,
+    /// Answers of one worker that wait for the disk.
+    pub waiting_max: usize,
+    pub patience: Patience,
     pub body_read_time: Duration,
     pub drain_time: Duration,
     pub sales_page_max: usize,
     pub h2_streams_max: u32,
+    /// Streams of one connection that its peer may reset before they were begun.
+    pub h2_resets_max: usize,
 }
 
 pub struct Worker {
@@ -139,18 +144,32 @@ impl Worker {
         Ok(if head_only { without_body(response) } else { response })
     }
 
-    /// The way of a call, step by step: who calls, how often it may, then what it asks for.
+    /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.
     async fn answer(&self, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+        if let Err(overloaded) = self.admit_load(matched.route) {
+            return overloaded;
+        }
         let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
         let caller = match authorized {
             Ok(Some(caller)) => caller,
             Ok(None) => return handlers::handle_public(self, matched, &request),
             Err(refused) => return refused,
         };
-        match self.admit_rate(&caller, &matched) {
-            Ok(()) => handlers::handle(self, &caller, matched, request).await,
-            Err(limited) => problem::rate_limited(&limited),
+        if let Err(limited) = self.admit_rate(&caller, &matched) {
+            return problem::rate_limited(&limited);
         }
+        handlers::handle(self, &caller, matched, request).await
+    }
+
+    /// Past so many answers that wait for the disk nothing more is begun. New reserves are refused first: what was held can
+    /// still be confirmed and released.
+    fn admit_load(&self, route: Route) -> Result<(), Response<Body>> {
+        let most = self.limits().waiting_max;
+        let most = if route == Route::Reserve { most } else { most + most.div_ceil(4) };
+        if self.waiters.len() < most {
+            return Ok(());
+        }
+        Err(problem::OVERLOADED.respond("too many answers wait for the disk: limits.waiting_max is reached"))
     }
 
     /// The quotas that the head is enough for. That of a customer is asked where the body is read.

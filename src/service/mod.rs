@@ -351,11 +351,17 @@ fn edge_limits(config: &Config) -> http::Limits {
         header_bytes_max: limits.header_bytes_max,
         path_bytes_max: limits.path_bytes_max,
         connections_max: limits.connections_max,
-        header_read_time: Duration::from_secs(limits.header_read_seconds),
-        idle_time: Duration::from_secs(limits.idle_seconds),
+        connections_per_address_max: limits.connections_per_address_max,
+        waiting_max: limits.waiting_max.div_ceil(config.workers()),
+        patience: http::Patience {
+            idle_time: Duration::from_secs(limits.idle_seconds),
+            head_time: Duration::from_secs(limits.header_read_seconds),
+            stall_time: Duration::from_secs(limits.write_stall_seconds),
+        },
         body_read_time: Duration::from_secs(limits.body_read_seconds),
         drain_time: Duration::from_secs(limits.drain_seconds),
         sales_page_max: limits.sales_page_max,
         h2_streams_max: limits.h2_streams_max,
+        h2_resets_max: limits.h2_resets_max,
     }
 }
