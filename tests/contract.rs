@@ -23,4 +23,5 @@ mod contract {
     mod reservations;
     mod sales;
     mod stopping;
+    mod tls;
 }

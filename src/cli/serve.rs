@@ -30,7 +30,8 @@ pub fn run(config: Config, sources: Sources) -> ExitCode {
     };
     let signals = EndSignals::watch();
     // On standard output and in one line: whoever started the process with port 0 reads the ports here.
-    println!("listening on http://{} (API) and http://{} (ops)", running.api, running.ops);
+    let scheme = if config.tls.files().is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{} (API) and http://{} (ops)", running.api, running.ops);
     if config.auth.keys.is_empty() {
         tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
     }
@@ -42,7 +43,7 @@ pub fn run(config: Config, sources: Sources) -> ExitCode {
 pub fn refuse_start(error: &StartError) -> ExitCode {
     complain(error);
     match error {
-        StartError::Listen { .. } | StartError::Directory { .. } => ExitCode::BadConfig,
+        StartError::Listen { .. } | StartError::Directory { .. } | StartError::Tls(_) => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
         // The disk would not be read: what is on it may well be in order.
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {

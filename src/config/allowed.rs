@@ -24,6 +24,8 @@ pub enum Allowed {
     /// An IP address and a port.
     Address,
     Directory,
+    /// Empty for none.
+    File,
     /// What `tracing_subscriber::EnvFilter` takes.
     LogFilter,
     StoreUrl,
@@ -51,6 +53,7 @@ impl Allowed {
             Self::OneOf(words) => text.is_some_and(|text| words.contains(&text)),
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Directory => text.is_some_and(|text| !text.is_empty() && !text.contains('\0')),
+            Self::File => text.is_some_and(|text| !text.contains('\0')),
             Self::LogFilter => text.is_some_and(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok()),
             Self::StoreUrl => {
                 if text.is_some_and(is_postgres) {
@@ -105,6 +108,7 @@ impl fmt::Display for Allowed {
             }
             Self::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
             Self::Directory => f.write_str("the path of a directory"),
+            Self::File => f.write_str("the path of a file, or \"\" for none"),
             Self::LogFilter => f.write_str(
                 "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
                  \"info,doorbuster::store=debug\"",

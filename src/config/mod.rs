@@ -27,7 +27,7 @@ pub use self::{
     error::{ConfigError, ConfigErrors, Origin},
     sections::{
         Ack, Auth, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, RateLimits, Section, Server, Snapshot,
-        Store, Wrong,
+        Store, Tls, Wrong,
     },
     source::{Flag, Sources},
 };
@@ -38,6 +38,7 @@ pub use self::{
 pub struct Config {
     pub server: Server,
     pub auth: Auth,
+    pub tls: Tls,
     pub data: Data,
     pub engine: Engine,
     pub journal: Journal,
@@ -63,9 +64,10 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 11] = [
+const SECTIONS: [Keys; 12] = [
     keys::<Server>(),
     keys::<Auth>(),
+    keys::<Tls>(),
     keys::<Data>(),
     keys::<Engine>(),
     keys::<Journal>(),
@@ -84,10 +86,12 @@ const fn keys<S: Section>() -> Keys {
 impl Config {
     /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
     pub fn check(&self) -> Vec<Wrong> {
-        let Self { server, auth, data, engine, journal, snapshot, store, limits, rate_limits, metrics, log } = self;
+        let Self { server, auth, tls, data, engine, journal, snapshot, store, limits, rate_limits, metrics, log } =
+            self;
         let mut wrong = [
             server.check(),
             auth.check(),
+            tls.check(),
             data.check(),
             engine.check(),
             journal.check(),

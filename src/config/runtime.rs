@@ -2,10 +2,11 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, Journal, Limits, RateLimits, Store, allowed::sqlite_path};
+use super::{Ack, Config, Journal, Limits, RateLimits, Store, Tls, allowed::sqlite_path};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
+    http::TlsFiles,
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
     sale::{self, settings::Quota},
     store::WriteBehindSettings,
@@ -100,6 +101,15 @@ impl Limits {
     pub fn for_sales(&self) -> sale::settings::Limits {
         let Self { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max, .. } = *self;
         sale::settings::Limits { items_per_sale_max, stock_max, hold_seconds_max, extensions_max, lines_max }
+    }
+}
+
+impl Tls {
+    /// None: the API is served in the clear.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let (certificate, key) = (path(&self.certificate_file)?, path(&self.key_file)?);
+        Some(TlsFiles { certificate, key, client_authority: path(&self.client_ca_file) })
     }
 }
 

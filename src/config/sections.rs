@@ -114,6 +114,33 @@ impl Section for Auth {
     const KEYS: &'static [Key] = &[key("keys", Allowed::ApiKeys)];
 }
 
+/// TLS of the API. With nothing set it is served in the clear.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate_file: String,
+    pub key_file: String,
+    pub client_ca_file: String,
+}
+
+impl Section for Tls {
+    const NAME: &'static str = "tls";
+    const KEYS: &'static [Key] =
+        &[key("certificate_file", Allowed::File), key("key_file", Allowed::File), key("client_ca_file", Allowed::File)];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        for (name, file, other, needed) in [
+            ("tls.key_file", &self.key_file, "tls.certificate_file", &self.certificate_file),
+            ("tls.certificate_file", &self.certificate_file, "tls.key_file", &self.key_file),
+            ("tls.certificate_file", &self.certificate_file, "tls.client_ca_file", &self.client_ca_file),
+        ] {
+            if file.is_empty() && !needed.is_empty() {
+                wrong.push(Wrong::new(name, "\"\"", format!("must be set, as {other} is")));
+            }
+        }
+    }
+}
+
 /// Where everything is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

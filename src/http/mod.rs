@@ -16,6 +16,7 @@ mod rates;
 mod router;
 mod server;
 mod timed;
+mod tls;
 mod waiters;
 pub mod wire;
 mod worker;
@@ -25,6 +26,7 @@ pub use ops::{Health, serve_ops};
 pub use rates::Rates;
 pub use server::{Listeners, ServerHandle, start};
 pub use timed::Patience;
+pub use tls::{Tls, TlsError, TlsFiles};
 pub use worker::{Limits, Service};
 
 /// Label values of the API's calls in metrics.

@@ -21,7 +21,12 @@ use hyper_util::{
     },
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, sync::watch, task::LocalSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    task::LocalSet,
+};
 
 use super::{
     connections::Connections,
@@ -114,14 +119,16 @@ async fn run(
                 Ok((stream, peer)) => {
                     let Some(place) = connections.take(peer.ip()) else {
                         service.telemetry.edge.connection_refused();
-                        refuse(stream);
+                        if service.tls.is_none() {
+                            refuse(stream);
+                        }
                         continue;
                     };
                     open.set(open.get() + 1);
                     service.telemetry.edge.connection_opened();
                     let (worker, watcher, open) = (worker.clone(), graceful.watcher(), open.clone());
                     tokio::task::spawn_local(async move {
-                        serve(stream, worker.clone(), watcher).await;
+                        receive(stream, worker.clone(), watcher).await;
                         drop(place);
                         open.set(open.get() - 1);
                         worker.service.telemetry.edge.connection_closed();
@@ -142,9 +149,18 @@ async fn run(
     }
 }
 
-async fn serve(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
+/// Serves the connection as it is, or inside TLS.
+async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
     // Answers are small and complete: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &worker.service.tls else { return serve(stream, worker, watcher).await };
+    // How a client fails to shake hands is its own business.
+    if let Some(stream) = tls.receive(stream, worker.limits().patience.head_time).await {
+        serve(stream, worker.clone(), watcher).await;
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>, watcher: Watcher) {
     let builder = builder(worker.limits());
     let activity = Activity::new(worker.limits().patience);
     let socket = Timed::new(TokioIo::new(stream), activity.clone());

@@ -22,6 +22,7 @@ use super::{
     rates::{Limited, Rates},
     router::{self, Matched, Route},
     timed::Patience,
+    tls::Tls,
     waiters::Waiters,
     wire::ReserveLimits,
 };
@@ -45,6 +46,8 @@ pub struct Service {
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
+    /// None: the API is served in the clear.
+    pub tls: Option<Tls>,
     /// The OpenAPI document, made once.
     pub contract: Bytes,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.

@@ -34,9 +34,9 @@ use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::Dir
 use crate::{
     auth::{KeySettings, Keyring},
     clock::{Clock, Monotonic, SystemClock},
-    config::{Ack, Config},
+    config::{self, Ack, Config},
     engine::{Engine, RecoverError},
-    http::{self, Listeners, Rates, ServerHandle},
+    http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     sale::shard::EXPIRY_SPAN,
     store::{SqliteStore, StoreError, WriteBehind},
@@ -69,6 +69,8 @@ pub enum StartError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("TLS cannot be served: {0}")]
+    Tls(#[from] TlsError),
     #[error("a thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
@@ -128,6 +130,7 @@ impl Running {
     /// Brings the data directory back and serves it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
+        let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let lock = DirectoryLock::take(&config.data.dir)?;
         let listeners = listen(config.server.listen, |address| Listeners::bind(address, config.workers()))?;
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
@@ -156,6 +159,7 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
+            tls,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contract: contract(config).to_string().into(),
             wait_for_disk: config.journal.ack == Ack::Durable,
@@ -190,6 +194,15 @@ impl Running {
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
         let keyring = self.edge.keyring.load().replaced_by(keys);
         self.edge.keyring.store(Arc::new(keyring));
+    }
+
+    /// Takes certificate and key as they are now, for connections to come. On an error all stays as it was.
+    pub fn reload_tls(&self, settings: &config::Tls) -> Result<(), TlsError> {
+        match (&self.edge.tls, settings.files()) {
+            (Some(tls), Some(files)) => tls.reload(&files),
+            // Whether TLS is spoken at all is settled at the start.
+            _ => Ok(()),
+        }
     }
 
     /// Resolves when the journal has failed: nothing more is acknowledged, and the process should end.

@@ -3,12 +3,15 @@
 //! Every call, by its head alone:
 //!  1. the target's length (414), 2. the headers' size (431), 3. `Accept` (406), 4. the path (404), 5. the method (405).
 //!
+//! Then: room for one more answer that waits (503), the key (401), its role (403) and its sales (404), the quotas of the key
+//! and, for a reserve, of the sale (429). `keys.rs`, `rates.rs` and `attacks.rs` pin these.
+//!
 //! Then, where the call has them:
 //!  6. a reservation's id has its form (404), or the `Idempotency-Key` has (400),
 //!  7. the body: its type (415), that its length is told (411), its size (413), that it arrives (408), that it is JSON of
 //!     the members asked (400), and then everything that is wrong with their values at once (400).
 //!
-//! Reserve: sale exists (404) → key known (201 again, or 422) → limits of the service (503) → sale open (409 ended, paused,
+//! Reserve: the customer's quota (429) → sale exists (404) → key known (201 again, or 422) → limits of the service (503) → sale open (409 ended, paused,
 //! not started) → items exist (404) → stock (409) → customer's limits (409).
 //!
 //! Adjustment: sale (404) → item (404) → key known (201 again, or 422) → available (409) → stock_max (400).
