@@ -38,8 +38,8 @@ impl Attacker {
 
     /// False once the other side has closed the connection.
     fn is_open_after(&mut self, bytes: &[u8]) -> bool {
-        match self.0.write(bytes) {
-            Ok(_) => true,
+        match self.0.write_all(bytes) {
+            Ok(()) => true,
             Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
         }
     }
