@@ -7,6 +7,8 @@ mod served;
 
 mod contract {
     mod attacks;
+    mod batch;
+    mod batch_limits;
     mod expiry;
     mod hostile;
     mod idempotency;

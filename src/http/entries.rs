@@ -17,7 +17,7 @@ use crate::{
 
 /// A reserve with its key. Its members are those of `ReserveBody`, which serde cannot flatten and be strict at once.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = BatchEntry)]
 pub struct EntryBody<'a> {
     /// Whose reservation this is: an opaque id of the caller's choice.

@@ -27,7 +27,7 @@ use crate::{
 
 /// Units to hold for one customer, all of them or none.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = ReserveRequest)]
 pub struct ReserveBody<'a> {
     /// Whose reservation this is: an opaque id of the caller's choice.

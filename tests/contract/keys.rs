@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::served::{
     Answer, Ask, Client, Service,
+    batches::batch,
     documents::{items, with},
     open_sale, reserve_body,
 };
@@ -107,6 +108,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (0, Ask::new("GET", "/v1/sales/drop/availability")),
         (0, Ask::new("GET", &reservation(""))),
         (1, reserve("drop")),
+        (1, batch("drop", [reserve_body("bob", [("tv", 1)])])),
         (1, post(&reservation("/extend")).json(&json!({ "hold_seconds": 60 }))),
         (1, post(&reservation("/confirm"))),
         (2, put("drop")),
@@ -143,11 +145,13 @@ fn a_key_of_some_sales_sees_nothing_of_others() {
     let unknown = "019a0000-0000-7000-8000-000000000000";
     let post = |path: &str| Ask::new("POST", path);
     // What is hidden is answered as what does not exist, to the byte.
-    for verb in ["", "/availability", "/pause", "/close", "/reservations", "/items/tv/adjustments"] {
+    let verbs = ["/availability", "/pause", "/close", "/reservations", "/reservations/batch", "/items/tv/adjustments"];
+    for verb in [""].into_iter().chain(verbs) {
         let ask = |sale: &str| {
             let method = if matches!(verb, "" | "/availability") { "GET" } else { "POST" };
             let ask = Ask::new(method, &format!("/v1/sales/{sale}{verb}"));
             match verb {
+                "/reservations/batch" => batch(sale, [reserve_body("ann", [("tv", 1)])]),
                 "/reservations" => ask.json(&reserve_body("ann", [("tv", 1)])),
                 "/items/tv/adjustments" => ask.json(&json!({ "delta": 1 })),
                 _ => ask,
