@@ -135,9 +135,12 @@ fn a_key_has_a_quota_of_all_its_calls() {
 
 #[test]
 fn entries_of_a_batch_count_as_reserves() {
-    let service = Service::start_with(|config| config.rate_limits.customer = "2/60s".to_owned());
+    let service = Service::start_with(|config| {
+        config.rate_limits.customer = "2/60s".to_owned();
+        config.rate_limits.sale = "6/60s".to_owned();
+    });
     let mut client = service.client();
-    client.put("/v1/sales/drop", &sale(json!({ "sale": quota(6, 60) }))).success(201);
+    client.put("/v1/sales/drop", &open_sale(items([("tv", 100)]))).success(201);
     let asked = ["ann", "ann", "ann", "bob", "eve", "eve", "joe", "sue"];
     let entries = asked.map(|customer| reserve_body(customer, [("tv", 1)]));
     let results = client.batch("drop", &entries);
