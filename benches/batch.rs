@@ -129,6 +129,8 @@ fn main() {
     config.server.listen.set_port(0);
     config.server.ops_listen.set_port(0);
     config.server.workers = 1;
+    // The store follows when all is measured: what it takes of the processor is another question.
+    config.store.linger_ms = 60_000;
     let running = Running::start(&config).expect("the service starts");
     let address = running.api;
     let sale = r#"{"name":"Bench","opens_at":"2020-01-01T00:00:00Z","closes_at":"2199-01-01T00:00:00Z",
@@ -143,7 +145,8 @@ fn main() {
             show(&format!("{what} alone"), &singles(address, time, &customer, reserve));
             let stop = AtomicBool::new(false);
             let (latencies, batches) = thread::scope(|scope| {
-                let batches = scope.spawn(|| send_batches(address, &customer, &stop));
+                let named = thread::Builder::new().name("batches".to_owned());
+                let batches = named.spawn_scoped(scope, || send_batches(address, &customer, &stop)).expect("a thread");
                 let latencies = singles(address, time, &customer, reserve);
                 stop.store(true, Ordering::Relaxed);
                 (latencies, batches.join().expect("batches are answered"))
@@ -154,7 +157,21 @@ fn main() {
             println!("{:34} {sent:>6} batches, {rate:.0} entries/s while one is asked, {bytes} bytes of answers", "");
         }
     }
+    show_processor_time();
     running.stop().expect("an orderly end");
+}
+
+/// What each thread took of the processor, in seconds.
+fn show_processor_time() {
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux").flatten() {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        // utime and stime, in ticks of a hundredth of a second, stand twelve fields behind the name.
+        let ticks: u64 = read("stat")
+            .rsplit_once(") ")
+            .map(|(_, fields)| fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum())
+            .unwrap_or_default();
+        println!("{:<20} {:.2} s", read("comm").trim(), ticks as f64 / 100.0);
+    }
 }
 
 /// Batches one after the other: how many, the time that they took, and what came back. Making them is not counted.
