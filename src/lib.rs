@@ -9,6 +9,7 @@
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
 //! | [`telemetry`] | every metric |
+//! | [`events`] | the feed: every durable change, for whoever follows |
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod events;
 pub mod http;
 pub mod journal;
 pub mod sale;

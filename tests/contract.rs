@@ -6,6 +6,8 @@
 mod served;
 
 mod contract {
+    mod events;
+    mod events_limits;
     mod expiry;
     mod hostile;
     mod idempotency;

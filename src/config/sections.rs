@@ -298,6 +298,8 @@ pub struct Limits {
     pub drain_seconds: u64,
     pub sales_page_max: usize,
     pub h2_streams_max: u32,
+    pub event_readers_max: usize,
+    pub event_stall_seconds: u64,
 }
 
 impl Default for Limits {
@@ -324,6 +326,8 @@ impl Default for Limits {
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
+            event_readers_max: 100,
+            event_stall_seconds: 30,
         }
     }
 }
@@ -356,6 +360,8 @@ impl Section for Limits {
         key("drain_seconds", integer(1, 3600)),
         key("sales_page_max", integer(1, 1000)),
         key("h2_streams_max", integer(1, 10_000)),
+        key("event_readers_max", integer(1, 10_000)),
+        key("event_stall_seconds", integer(1, 3600)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

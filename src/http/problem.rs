@@ -9,11 +9,14 @@ use hyper::{
 use serde::Serialize;
 
 use super::{Body, wire};
-use crate::sale::{
-    catalogue::Catalogue,
-    outcome::{Refusal, Reservation, Shortage},
-    settings::Invalid,
-    time::Timestamp,
+use crate::{
+    events::Cursor,
+    sale::{
+        catalogue::Catalogue,
+        outcome::{Refusal, Reservation, Shortage},
+        settings::Invalid,
+        time::Timestamp,
+    },
 };
 
 /// What stands in the contract of one problem.
@@ -61,6 +64,11 @@ problems! {
     REQUEST_TIMEOUT = 408 "request_timeout" "The body did not arrive in time",
         "The request's body was not complete when its time was up. Nothing was done.",
         "Send the whole request at once; it is safe to retry.";
+    CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor's event is no longer there",
+        "The journal segment that held the event was removed: state that is in a snapshot and in the store is not kept \
+         as events.",
+        "Read the present state (sales, availability, the store), then go on with `after` set to `oldest`. Read the \
+         feed more often than segments are removed.";
     LENGTH_REQUIRED = 411 "length_required" "The request needs a Content-Length",
         "A body is expected, and its length was not told.",
         "Send Content-Length or use chunked transfer.";
@@ -192,6 +200,7 @@ enum Members<'a> {
     Lines { lines: Vec<Line<'a>> },
     Limit { sku: &'a str, limit: u32, already: u64 },
     OpensAt { opens_at: Timestamp },
+    Oldest { oldest: String },
     Reservation { reservation: wire::ReservationBody<'a> },
 }
 
@@ -206,6 +215,12 @@ pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = METHOD_NOT_ALLOWED.respond(format!("allowed here: {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
+}
+
+/// `oldest`: the earliest cursor that can be gone on from.
+pub fn cursor_too_old(oldest: &Cursor) -> Response<Body> {
+    let detail = format!("events up to {oldest} are no longer in the journal");
+    CURSOR_TOO_OLD.respond_with(detail, Members::Oldest { oldest: oldest.to_string() })
 }
 
 pub fn invalid(errors: &[Invalid]) -> Response<Body> {

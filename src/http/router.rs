@@ -24,12 +24,13 @@ pub enum Route {
     Confirm,
     Release,
     Extend,
+    Events,
     Problem,
 }
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -44,6 +45,7 @@ impl Route {
         "confirm",
         "release",
         "extend",
+        "events",
         "problem",
     ];
 }
@@ -92,6 +94,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "confirm"] => (Route::Confirm, post, "POST"),
         ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
+        ["v1", "events"] => (Route::Events, get, "GET, HEAD"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
         _ => return Err(not_found()),
     };

@@ -1,5 +1,6 @@
 //! One function per call: parse, ask the engine, answer.
 
+mod events;
 mod problems;
 mod reservations;
 mod sales;
@@ -37,6 +38,7 @@ pub async fn handle(worker: &Worker, matched: Matched, request: Request<Incoming
         Route::Confirm => reservations::confirm(worker, &matched.subject, request).await,
         Route::Release => reservations::release(worker, &matched.subject, request).await,
         Route::Extend => reservations::extend(worker, &matched.subject, request).await,
+        Route::Events => events::follow(worker, request).await,
         Route::Problem => problems::get(&matched.subject, request.headers()),
         Route::Unknown => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
     };
