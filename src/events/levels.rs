@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(engine.cut(&mut payload), Some(batches.len() as Epoch + 1));
             batches.push(payload);
         };
-        put(engine, 0, r#"{"sku":"tv","initial_stock":2},{"sku":"none","initial_stock":0}"#);
+        put(engine, 0, r#"{"sku":"none","initial_stock":0},{"sku":"tv","initial_stock":2}"#);
         cut();
         reserve(engine, 1, "ann", "tv", 1);
         cut();
@@ -197,8 +197,8 @@ mod tests {
         let engine = Engine::new(Default::default());
         let batches = live(&engine);
         // In no batch yet, and so of no concern to anybody.
-        reserve(&engine, 71, "eve", "pad", 1);
-        let expected = [(0, 0, at(2)), (1, 5, at(4)), (0, 1, at(70)), (1, 0, at(70))];
+        reserve(&engine, 71, "eve", "tv", 1);
+        let expected = [(1, 0, at(2)), (0, 5, at(4)), (0, 0, at(70)), (1, 1, at(70))];
         for start in 0..=batches.len() {
             let mut unwinding = Unwinding::begin(&engine);
             assert_eq!(unwinding.reach(), batches.len() as Epoch);

@@ -119,7 +119,7 @@ fn a_reader_that_takes_nothing_is_dropped_and_nobody_else_notices() {
         config.limits.idle_seconds = 2;
     });
     let mut client = service.client();
-    client.put_open_sale("drop", [("tv", 100)]);
+    client.put_open_sale("drop", [("tv", 1_000_000)]);
     let mut slow = Feed::lines(service.address(), "?after=0");
     let mut never = service.connect();
     never.send(&Ask::new("GET", "/v1/events?after=0").encode()).unwrap();
@@ -185,7 +185,7 @@ fn a_quiet_stream_is_kept_alive() {
     service.client().put_open_sale("drop", [("tv", 1)]);
     for feed in [&mut feed, &mut lines] {
         assert_eq!(feed.next().unwrap().kind, "sale.put");
-        assert_eq!(feed.heartbeats, 2, "one every three seconds");
+        assert!((2..=4).contains(&feed.heartbeats), "one every three seconds, and not {}", feed.heartbeats);
     }
 }
 
