@@ -7,6 +7,8 @@ mod served;
 
 mod contract {
     mod attacks;
+    mod events;
+    mod events_limits;
     mod expiry;
     mod hostile;
     mod idempotency;

@@ -316,17 +316,17 @@ impl Catalogue {
             by_sku.insert(CompactString::from(&settings.sku), index as u32);
             items.push(Item { number: item, settings: settings.clone(), stock });
         }
-        let mut sale = Sale {
+        let sale = Sale {
             number,
             created_at: present.as_ref().map_or(at, |sale| sale.created_at),
             items,
             by_sku,
             paused: present.as_ref().is_some_and(|sale| sale.paused),
             closed: present.as_ref().is_some_and(|sale| sale.closed),
-            announced: Status::Scheduled,
+            // That a sale is open from the beginning, or by new times, is told by a turn like every other.
+            announced: present.as_ref().map_or(Status::Scheduled, |sale| sale.announced),
             settings,
         };
-        sale.announced = sale.status(at);
         if present.is_some() {
             self.sales[number.index()] = Arc::new(sale);
         } else {

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod client;
 pub mod described;
 pub mod documents;
+pub mod feed;
 pub mod here;
 pub mod metrics;
 pub mod problems;
@@ -27,6 +28,7 @@ pub use self::{
     answer::Answer,
     client::{Ask, Client, Connection},
     documents::{lines, open_sale, reserve_body},
+    feed::{Feed, Told},
     here::Service,
 };
 

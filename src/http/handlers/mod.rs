@@ -1,8 +1,11 @@
 //! One function per call: parse, ask the engine, answer.
 
+mod events;
 pub mod problems;
 mod reservations;
 mod sales;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{
@@ -23,7 +26,12 @@ static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Calls that need a caller.
-pub async fn handle(worker: &Worker, caller: &Caller, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(
+    worker: &Worker,
+    caller: &Arc<Caller>,
+    matched: Matched,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let subject = &matched.subject;
     let answered = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
@@ -39,6 +47,7 @@ pub async fn handle(worker: &Worker, caller: &Caller, matched: Matched, request:
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
+        Route::Events => events::follow(worker, caller, request).await,
         Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
     };
     answered.unwrap_or_else(|refused| refused)
