@@ -7,6 +7,8 @@ mod served;
 
 mod contract {
     mod attacks;
+    mod batch;
+    mod batch_limits;
     mod events;
     mod events_limits;
     mod expiry;

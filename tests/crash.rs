@@ -8,6 +8,7 @@ mod dice;
 mod served;
 
 mod crash {
+    mod batches;
     mod buffered;
     mod cycles;
     mod endings;

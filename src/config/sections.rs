@@ -322,6 +322,8 @@ pub struct Limits {
     pub customers_max: u64,
     pub body_bytes_max: usize,
     pub sale_body_bytes_max: usize,
+    pub batch_entries_max: usize,
+    pub batch_body_bytes_max: usize,
     pub header_bytes_max: usize,
     pub path_bytes_max: usize,
     pub connections_max: usize,
@@ -354,6 +356,8 @@ impl Default for Limits {
             customers_max: 20_000_000,
             body_bytes_max: 65_536,
             sale_body_bytes_max: 4 << 20,
+            batch_entries_max: 10_000,
+            batch_body_bytes_max: 8 << 20,
             header_bytes_max: 16_384,
             path_bytes_max: 2048,
             connections_max: 20_000,
@@ -390,6 +394,8 @@ impl Section for Limits {
         key("customers_max", integer(1, 1_000_000_000)),
         key("body_bytes_max", integer(1024, 16 * MIB)),
         key("sale_body_bytes_max", integer(1024, 256 * MIB)),
+        key("batch_entries_max", integer(1, 1_000_000)),
+        key("batch_body_bytes_max", integer(1024, 256 * MIB)),
         // hyper refuses to work with less than 8 KiB.
         key("header_bytes_max", integer(8 * KIB, MIB)),
         // The longest path of this service: a sale, and a SKU with every byte escaped.

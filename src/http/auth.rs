@@ -20,7 +20,7 @@ pub fn needed(route: Route) -> Option<Role> {
         Route::ListSales | Route::GetSale | Route::Availability | Route::GetReservation | Route::Events => {
             Some(Role::Viewer)
         }
-        Route::Reserve | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
+        Route::Reserve | Route::ReserveBatch | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
         Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
             Some(Role::Operator)
         }
@@ -31,7 +31,7 @@ pub fn needed(route: Route) -> Option<Role> {
 pub fn is_of_sale(route: Route) -> bool {
     match route {
         Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
-        Route::Availability | Route::Adjust | Route::Reserve => true,
+        Route::Availability | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
     }

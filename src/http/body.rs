@@ -160,7 +160,10 @@ pub async fn read(
     if hyper::body::Body::is_end_stream(&body) {
         return Ok(first);
     }
-    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, BytesMut::from(first))).await {
+    // Room for all that was announced: growing a large body would move it again and again.
+    let mut whole = BytesMut::with_capacity(first.len().max(size.lower() as usize));
+    whole.extend_from_slice(&first);
+    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, whole)).await {
         Ok(whole) => whole,
         Err(_) => Err(timed_out(time_max)),
     }
@@ -199,7 +202,8 @@ fn data(piece: Piece) -> Result<Bytes, Response<Body>> {
     }
 }
 
-fn too_large(bytes_max: usize) -> Response<Body> {
+/// For a body, or a part of one that has the same limit.
+pub fn too_large(bytes_max: usize) -> Response<Body> {
     problem::CONTENT_TOO_LARGE.respond(format!("the body may have up to {bytes_max} bytes"))
 }
 

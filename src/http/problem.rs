@@ -367,6 +367,11 @@ pub fn invalid(errors: &[Invalid]) -> Response<Body> {
     INVALID_REQUEST.respond_with(detail, Members::Errors(Errors { errors }))
 }
 
+/// The answer to a change that the disk failed under.
+pub fn outcome_unknown() -> Response<Body> {
+    OUTCOME_UNKNOWN.respond("the disk failed before this change was certain to be on it")
+}
+
 /// Also for a sale that the caller may not know of.
 pub fn no_such_sale() -> Response<Body> {
     SALE_NOT_FOUND.respond("no sale has this id")

@@ -20,6 +20,7 @@ pub enum Route {
     Availability,
     Adjust,
     Reserve,
+    ReserveBatch,
     GetReservation,
     Confirm,
     Release,
@@ -31,7 +32,7 @@ pub enum Route {
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -42,6 +43,7 @@ impl Route {
         "availability",
         "adjust",
         "reserve",
+        "reserve_batch",
         "get_reservation",
         "confirm",
         "release",
@@ -91,6 +93,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "sales", _, "close"] => (Route::CloseSale, post, "POST"),
         ["v1", "sales", _, "availability"] => (Route::Availability, get, "GET, HEAD"),
         ["v1", "sales", _, "reservations"] => (Route::Reserve, post, "POST"),
+        ["v1", "sales", _, "reservations", "batch"] => (Route::ReserveBatch, post, "POST"),
         ["v1", "sales", _, "items", _, "adjustments"] => (Route::Adjust, post, "POST"),
         ["v1", "reservations", _] => (Route::GetReservation, get, "GET, HEAD"),
         ["v1", "reservations", _, "confirm"] => (Route::Confirm, post, "POST"),
@@ -132,6 +135,8 @@ mod tests {
         let matched = route(&Method::POST, "/v1/sales/drop/items/tv%2F55%20in/adjustments").unwrap();
         assert_eq!((matched.route, &*matched.subject, &*matched.sku), (Route::Adjust, "drop", "tv/55 in"));
         assert_eq!(route(&Method::GET, "/problems/sold-out").unwrap().subject, "sold-out");
+        let matched = route(&Method::POST, "/v1/sales/drop/reservations/batch").unwrap();
+        assert_eq!((matched.route, &*matched.subject), (Route::ReserveBatch, "drop"));
         assert_eq!(route(&Method::HEAD, "/v1/sales").unwrap().route, Route::ListSales);
         assert_eq!(route(&Method::GET, "/openapi.json").unwrap().route, Route::OpenApi);
     }

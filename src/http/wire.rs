@@ -27,7 +27,7 @@ use crate::{
 
 /// Units to hold for one customer, all of them or none.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = ReserveRequest)]
 pub struct ReserveBody<'a> {
     /// Whose reservation this is: an opaque id of the caller's choice.
@@ -36,10 +36,10 @@ pub struct ReserveBody<'a> {
     /// What to hold. Lines of the same SKU are summed before any check.
     #[serde(borrow)]
     #[schema(value_type = Vec<LineBody>)]
-    lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+    pub(super) lines: SmallVec<[Object<LineBody<'a>>; 2]>,
     /// How long to hold, in seconds; left out: as long as the sale says.
     #[serde(default)]
-    hold_seconds: Option<u64>,
+    pub(super) hold_seconds: Option<u64>,
     /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
@@ -207,7 +207,8 @@ pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> Resu
     if bytes.is_empty() { Ok(T::default()) } else { parse(bytes) }
 }
 
-fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
+/// What is wrong with a body that does not parse, and where.
+pub fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
     use serde_path_to_error::Segment;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let error = match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
@@ -220,12 +221,17 @@ fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
     };
     let pointer = error.path().iter().map(|segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Map { key } => format!("/{}", escape(key)),
         Segment::Enum { variant } => format!("/{variant}"),
         Segment::Unknown => String::new(),
     });
     let pointer = pointer.collect::<String>();
     Invalid::new(pointer, error.inner())
+}
+
+/// A member's name as JSON pointers write it.
+pub fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Units held for one customer, and what became of them.

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
     Body, auth, body, handlers, problem,
@@ -23,13 +23,13 @@ use super::{
     router::{self, Matched, Route},
     timed::Patience,
     tls::Tls,
-    waiters::Waiters,
+    waiters::{OutcomeUnknown, Waiters},
     wire::ReserveLimits,
 };
 use crate::{
     auth::{Caller, Keyring},
     clock::{Clock, Monotonic},
-    engine::{Answer, Engine},
+    engine::{Answer, Engine, Epoch},
     events::Events,
     journal::Bell,
     sale::time::Timestamp,
@@ -65,6 +65,8 @@ pub struct Limits {
     pub reserve: ReserveLimits,
     pub body_bytes_max: usize,
     pub sale_body_bytes_max: usize,
+    pub batch_entries_max: usize,
+    pub batch_body_bytes_max: usize,
     pub header_bytes_max: usize,
     pub path_bytes_max: usize,
     pub connections_max: usize,
@@ -86,6 +88,8 @@ pub struct Worker {
     /// Set when this turn of the event loop changed something; the journal is told once per turn.
     changed: Rc<Notify>,
     random: RefCell<ThreadRng>,
+    /// Portions of large requests come one at a time, however many such requests there are.
+    turn: Semaphore,
 }
 
 impl Worker {
@@ -101,7 +105,7 @@ impl Worker {
             }
         });
         let waiters = Waiters::start(service.engine.clone());
-        Rc::new(Self { service, waiters, changed, random: RefCell::new(rand::rng()) })
+        Rc::new(Self { service, waiters, changed, random: RefCell::new(rand::rng()), turn: Semaphore::new(1) })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -122,17 +126,36 @@ impl Worker {
 
     /// Gives the response out once what it shows is durable, or at once where acknowledging early was chosen.
     pub async fn when_durable(&self, answer: Answer<Response<Body>>) -> Response<Body> {
-        if answer.durable_at <= self.engine().durability().epoch() {
-            return answer.value;
-        }
-        self.changed.notify_one();
-        if !self.service.wait_for_disk {
-            return answer.value;
-        }
-        match self.waiters.durable(answer.durable_at).await {
+        match self.durable(answer.durable_at).await {
             Ok(()) => answer.value,
-            Err(_) => problem::OUTCOME_UNKNOWN.respond("the disk failed before this change was certain to be on it"),
+            Err(OutcomeUnknown) => problem::outcome_unknown(),
         }
+    }
+
+    /// Resolves once what carries this epoch may be shown.
+    pub async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
+        if epoch <= self.engine().durability().epoch() {
+            return Ok(());
+        }
+        self.tell_journal();
+        if !self.service.wait_for_disk {
+            return Ok(());
+        }
+        self.waiters.durable(epoch).await
+    }
+
+    /// Something was changed. Whoever waits for it to be durable need not say so.
+    pub fn tell_journal(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Does a portion of a large request's work. All that is ready, and sockets, have their turn before the next portion
+    /// of any such request.
+    pub async fn in_turn<T>(&self, portion: impl FnOnce() -> T) -> T {
+        let _turn = self.turn.acquire().await.expect("it is never closed");
+        let done = portion();
+        tokio::task::yield_now().await;
+        done
     }
 
     /// One request, one answer.
@@ -151,7 +174,7 @@ impl Worker {
     }
 
     /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.
-    async fn answer(&self, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: &Rc<Self>, matched: Matched, request: Request<Incoming>) -> Response<Body> {
         if let Err(overloaded) = self.admit_load(matched.route) {
             return overloaded;
         }
@@ -171,14 +194,15 @@ impl Worker {
     /// still be confirmed and released.
     fn admit_load(&self, route: Route) -> Result<(), Response<Body>> {
         let most = self.limits().waiting_max;
-        let most = if route == Route::Reserve { most } else { most + most.div_ceil(4) };
+        let most = if matches!(route, Route::Reserve | Route::ReserveBatch) { most } else { most + most.div_ceil(4) };
         if self.waiters.len() < most {
             return Ok(());
         }
         Err(problem::OVERLOADED.respond("too many answers wait for the disk: limits.waiting_max is reached"))
     }
 
-    /// The quotas that the head is enough for. That of a customer is asked where the body is read.
+    /// The quotas that the head is enough for. That of a customer is asked where the body is read, and so is that of the
+    /// sale for the entries of a batch.
     fn admit_rate(&self, caller: &Caller, matched: &Matched) -> Result<(), Limited> {
         let rates = &self.service.rates;
         let catalogue = self.engine().catalogue();
@@ -192,14 +216,19 @@ impl Worker {
         }
     }
 
-    /// The checks that need nothing but the head, cheapest first.
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), Response<Body>> {
+    pub fn refuse_if_stopping(&self) -> Result<(), Response<Body>> {
         if self.engine().durability().failed() {
             return Err(problem::OUTCOME_UNKNOWN.respond("the disk failed; the service is stopping"));
         }
         if self.service.draining.load(Ordering::Relaxed) {
             return Err(problem::DRAINING.respond("the service is shutting down"));
         }
+        Ok(())
+    }
+
+    /// The checks that need nothing but the head, cheapest first.
+    fn admit(&self, request: &Request<Incoming>) -> Result<(), Response<Body>> {
+        self.refuse_if_stopping()?;
         let limits = self.limits();
         let target = request.uri();
         if target.path().len() + target.query().map_or(0, str::len) > limits.path_bytes_max {

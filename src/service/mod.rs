@@ -369,6 +369,8 @@ fn edge_limits(config: &Config) -> http::Limits {
         },
         body_bytes_max: limits.body_bytes_max,
         sale_body_bytes_max: limits.sale_body_bytes_max,
+        batch_entries_max: limits.batch_entries_max,
+        batch_body_bytes_max: limits.batch_body_bytes_max,
         header_bytes_max: limits.header_bytes_max,
         path_bytes_max: limits.path_bytes_max,
         connections_max: limits.connections_max,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::served::{
     Answer, Ask, PATIENCE, Service,
+    batches::{self, batch},
     described::{self, Described},
     documents::address,
     problems, reserve_body,
@@ -147,4 +148,45 @@ fn many_streams_share_what_there_is() {
     let distinct: std::collections::BTreeSet<String> = granted.iter().map(Value::to_string).collect();
     assert_eq!(distinct.len() as u64, UNITS);
     assert_eq!(client.units("drop", "tv"), [UNITS, 0, UNITS, 0]);
+}
+
+#[test]
+fn batches_and_single_requests_share_a_connection() {
+    let service = Service::start_with(|config| config.server.workers = 1);
+    let mut client = service.client();
+    client.put_open_sale("drop", [("tv", 1500)]);
+    let entry = |number: usize| {
+        let mut entry = reserve_body(&format!("customer-{number}"), [("tv", 1)]);
+        entry["idempotency_key"] = json!(format!("key-{number}"));
+        entry
+    };
+    let batches = [0, 1].map(|half| batch("drop", (half * 1000..(half + 1) * 1000).map(entry)));
+    run(async {
+        let multiplexed = Multiplexed::open(&service).await;
+        let single = async |number: usize| {
+            let ask = Ask::new("POST", "/v1/sales/drop/reservations").json(&reserve_body("ann", [("tv", 1)]));
+            (number, multiplexed.send(&ask).await)
+        };
+        let (first, second, singles) =
+            tokio::join!(multiplexed.send(&batches[0]), multiplexed.send(&batches[1]), one_after_another(40, &single),);
+        let first = [batches::results(&first), batches::results(&second)].concat();
+        let granted = first.iter().filter(|result| batches::outcome(result) == "held").count();
+        assert_eq!(granted + singles.iter().filter(|(_, answer)| answer.status == 201).count(), 1500);
+        // The same over HTTP/1.1 is answered the same, but for what is new about it.
+        for (batch, first) in batches.iter().zip(first.chunks(1000)) {
+            for (again, first) in batches::results(&client.send(batch)).iter().zip(first) {
+                assert_eq!(again["reservation"], first["reservation"]);
+            }
+        }
+    });
+    assert_eq!(client.units("drop", "tv"), [1500, 0, 1500, 0]);
+}
+
+/// So many requests one after the other.
+async fn one_after_another<T>(count: usize, one: &impl AsyncFn(usize) -> T) -> Vec<T> {
+    let mut all = Vec::new();
+    for number in 0..count {
+        all.push(one(number).await);
+    }
+    all
 }

@@ -14,6 +14,9 @@
 //! Reserve: the customer's quota (429) → sale exists (404) → key known (201 again, or 422) → limits of the service (503) → sale open (409 ended, paused,
 //! not started) → items exist (404) → stock (409) → customer's limits (409).
 //!
+//! Batch: no `Idempotency-Key` (400), the body as above, with its shape (400), sale exists (404); then each entry: the sale's
+//! quota (429), its length (413), its form and all its values (400), and on as a reserve.
+//!
 //! Adjustment: sale (404) → item (404) → key known (201 again, or 422) → available (409) → stock_max (400).
 //!
 //! Confirm, release, extend: reservation exists (404) → its state (409) → for extend, the number of extensions (409).

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::served::{
     Answer, Ask, Client, Service,
+    batches::outcomes,
     documents::{items, with},
     open_sale, reserve_body,
 };
@@ -130,6 +131,25 @@ fn a_key_has_a_quota_of_all_its_calls() {
         client.get("/problems/rate-limited").success(200);
         client.get("/v1/sales").refused("unauthenticated");
     }
+}
+
+#[test]
+fn entries_of_a_batch_count_as_reserves() {
+    let service = Service::start_with(|config| {
+        config.rate_limits.customer = "2/60s".to_owned();
+        config.rate_limits.sale = "6/60s".to_owned();
+    });
+    let mut client = service.client();
+    client.put("/v1/sales/drop", &open_sale(items([("tv", 100)]))).success(201);
+    let asked = ["ann", "ann", "ann", "bob", "eve", "eve", "joe", "sue"];
+    let entries = asked.map(|customer| reserve_body(customer, [("tv", 1)]));
+    let results = client.batch("drop", &entries);
+    let limited = "rate_limited";
+    assert_eq!(outcomes(&results), ["held", "held", limited, "held", "held", "held", limited, limited]);
+    assert_eq!(results[2]["problem"]["detail"], "the quota of the customer is 2 requests in 60 s");
+    assert_eq!(results[6]["problem"]["detail"], "the quota of the sale is 6 requests in 60 s");
+    assert_limited(&reserve(&mut client, "ann"), "sale", 6, 60, 10);
+    assert_eq!(client.units("drop", "tv"), [100, 95, 5, 0]);
 }
 
 #[test]

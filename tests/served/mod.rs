@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod answer;
+pub mod batches;
 pub mod client;
 pub mod described;
 pub mod documents;

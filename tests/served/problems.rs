@@ -52,10 +52,24 @@ pub fn check(answer: &Answer) {
     let told = || format!("{} {:?}", answer.status, String::from_utf8_lossy(&answer.body));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", told());
     let document = answer.json();
+    check_document(&document, answer.status);
+    if matches!(answer.status, 429 | 503) {
+        let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
+        assert!(seconds.is_some_and(|seconds| seconds > 0), "it says when to try again: {answer:?}");
+    }
+    assert_eq!(answer.header("allow").is_some(), answer.status == 405, "{answer:?}");
+    let scheme = answer.header("www-authenticate").and_then(|value| value.split(' ').next());
+    assert_eq!(scheme, (answer.status == 401).then_some("Bearer"), "{answer:?}");
+}
+
+/// The same for a document that stands in another, beside its status.
+#[track_caller]
+pub fn check_document(document: &Value, answered: u16) {
+    let told = || format!("{answered} {document}");
     let code = document["code"].as_str().unwrap_or_else(|| panic!("no code in {}", told()));
     let known = TABLE.iter().find(|(known, ..)| *known == code);
     let &(_, status, members) = known.unwrap_or_else(|| panic!("{code} is not in the contract: {}", told()));
-    assert_eq!(answer.status, status, "{}", told());
+    assert_eq!(answered, status, "{}", told());
     assert_eq!(document["status"], status, "{}", told());
     assert_eq!(document["type"], path(code), "{}", told());
     for member in ["title", "detail"] {
@@ -64,15 +78,8 @@ pub fn check(answer: &Answer) {
     let standard = ["code", "detail", "status", "title", "type"];
     let mut expected: Vec<&str> = standard.iter().chain(members).copied().collect();
     expected.sort_unstable();
-    assert_eq!(shapes::members(&document), expected, "{}", told());
+    assert_eq!(shapes::members(document), expected, "{}", told());
     members.iter().for_each(|member| check_member(code, member, &document[*member]));
-    if matches!(status, 429 | 503) {
-        let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
-        assert!(seconds.is_some_and(|seconds| seconds > 0), "it says when to try again: {answer:?}");
-    }
-    assert_eq!(answer.header("allow").is_some(), status == 405, "{answer:?}");
-    let scheme = answer.header("www-authenticate").and_then(|value| value.split(' ').next());
-    assert_eq!(scheme, (status == 401).then_some("Bearer"), "{answer:?}");
 }
 
 #[track_caller]

@@ -1,11 +1,12 @@
 //! One function per call: parse, ask the engine, answer.
 
+mod batch;
 mod events;
 pub mod problems;
 mod reservations;
 mod sales;
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{
@@ -27,7 +28,7 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 
 /// Calls that need a caller.
 pub async fn handle(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     caller: &Arc<Caller>,
     matched: Matched,
     request: Request<Incoming>,
@@ -43,6 +44,7 @@ pub async fn handle(
         Route::Availability => sales::availability(worker, subject),
         Route::Adjust => sales::adjust(worker, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
+        Route::ReserveBatch => batch::reserve(worker, subject, request).await,
         Route::GetReservation => reservations::get(worker, caller, subject).await,
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
@@ -101,14 +103,18 @@ impl<T> Answer<T> {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Response<Body>> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().unwrap_or("");
+    let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
+    let wrong = || Invalid::new("", format!("Idempotency-Key must be given once: {}", key_form()));
+    key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
+}
+
+/// The idempotency key that the text is, if it is one: bare or quoted, it is the same key.
+fn bare_key(text: &str) -> Option<&str> {
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    if bare.is_empty() || bare.len() > TEXT_BYTES_MAX || !visible || values.next().is_some() {
-        let detail = format!(
-            "Idempotency-Key must be given once: 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes"
-        );
-        return Err(problem::invalid(&[Invalid::new("", detail)]));
-    }
-    Ok(Some(bare))
+    (visible && (1..=TEXT_BYTES_MAX).contains(&bare.len())).then_some(bare)
+}
+
+fn key_form() -> String {
+    format!("1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes")
 }

@@ -13,13 +13,14 @@ use crate::{
     engine::{Answer, Made},
     http::{
         Body, problem,
-        wire::{self, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody, ReserveBody},
+        wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody, ReserveBody},
         worker::Worker,
     },
     sale::{
         command::Reserve,
         ids::ReservationId,
         outcome::{Refusal, Reservation},
+        time::Timestamp,
     },
 };
 
@@ -43,6 +44,19 @@ fn decide(
         let admitted = worker.service.rates.admit_customer(sale, &body.customer);
         admitted.map_err(|limited| problem::rate_limited(&limited))?;
     }
+    let answer = ask(worker, worker.now(), sale, &body, checked, key);
+    Ok(answer.map(|outcome| show_made(worker, outcome)))
+}
+
+/// Has the engine judge a reserve that is well formed, and counts what it says.
+pub fn ask<'a>(
+    worker: &Worker,
+    now: Timestamp,
+    sale: &'a str,
+    body: &'a ReserveBody<'_>,
+    checked: CheckedReserve<'a>,
+    key: Option<&'a str>,
+) -> Answer<Result<Made, Refusal>> {
     let asked = Reserve {
         sale,
         customer: &body.customer,
@@ -51,9 +65,9 @@ fn decide(
         reference: body.reference.as_deref(),
         key,
     };
-    let answer = worker.engine().reserve(worker.now(), &asked, worker.entropy());
+    let answer = worker.engine().reserve(now, &asked, worker.entropy());
     worker.service.telemetry.reservations.reserve(&answer.value);
-    Ok(answer.map(|outcome| show_made(worker, outcome)))
+    answer
 }
 
 fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> {

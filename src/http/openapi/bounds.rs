@@ -55,6 +55,17 @@ fn free_text() -> Bound {
     text(TEXT_BYTES_MAX)
 }
 
+fn key() -> Bound {
+    let sentence = format!("1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in double quotes.");
+    Bound(json!({ "minLength": 1, "maxLength": TEXT_BYTES_MAX + 2, "pattern": key_pattern() }), sentence)
+}
+
+/// An idempotency key, bare or quoted.
+pub fn key_pattern() -> String {
+    let bare = format!("[!#-~]{{1,{TEXT_BYTES_MAX}}}");
+    format!("^({bare}|\"{bare}\")$")
+}
+
 fn sale_id() -> Bound {
     form(json!({ "pattern": SLUG, "maxLength": NAME_BYTES_MAX }))
 }
@@ -111,6 +122,12 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
         ("ReserveRequest", "reference", free_text()),
         ("ReserveLine", "sku", name()),
         ("ReserveLine", "quantity", integer(1, quantity_max)),
+        ("BatchRequest", "reservations", list(edge.batch_entries_max)),
+        ("BatchEntry", "customer", name()),
+        ("BatchEntry", "lines", list(edge.reserve.lines_max)),
+        ("BatchEntry", "hold_seconds", hold_seconds()),
+        ("BatchEntry", "reference", free_text()),
+        ("BatchEntry", "idempotency_key", key()),
         ("ConfirmRequest", "reference", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
@@ -160,6 +177,10 @@ fn answers() -> Vec<Row> {
         ("Reservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
         ("ReservedLine", "sku", name()),
         ("ReservedLine", "quantity", some_units()),
+        ("BatchGranted", "status", form(json!({ "const": 201 }))),
+        ("BatchGranted", "replayed", form(json!({ "const": true }))),
+        ("BatchRefused", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
+        ("BatchResults", "results", at_least_one()),
         ("Sale", "id", sale_id()),
         ("Sale", "name", free_text()),
         ("Sale", "opens_at", time()),

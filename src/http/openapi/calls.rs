@@ -34,6 +34,7 @@ pub struct Asked {
 pub enum BodyLimit {
     Small,
     Sale,
+    Batch,
 }
 
 /// A success.
@@ -238,6 +239,25 @@ pub static CALLS: &[Call] = &[
         ],
     },
     Call {
+        route: Route::ReserveBatch,
+        method: "post",
+        path: "/v1/sales/{sale}/reservations/batch",
+        id: "reserveBatch",
+        tag: RESERVATIONS,
+        summary: "Hold units for many customers",
+        description: "Each entry is judged as the call for one reservation would judge it, all of it or nothing, \
+                      independent of the others: what is wrong with one is told in its place of `results`, with \
+                      pointers that begin at the entry. Entries are decided in their order, and are shown as they \
+                      become durable while later ones are being decided. Only a body that is no JSON of this shape is \
+                      refused as a whole, and then nothing was done. Keys belong to entries: an `Idempotency-Key` of \
+                      the batch is refused. When the connection breaks on the way, the entries that were not reached \
+                      are left out and the others stay: give each a key, and the whole batch is safe to repeat.",
+        parameters: &[],
+        body: Some(Asked { schema: "BatchRequest", required: true, limit: BodyLimit::Batch }),
+        answers: &[ok("BatchResults", "What became of each entry, in their order")],
+        problems: &[&problem::SALE_NOT_FOUND],
+    },
+    Call {
         route: Route::GetReservation,
         method: "get",
         path: "/v1/reservations/{id}",
@@ -344,6 +364,21 @@ pub static CALLS: &[Call] = &[
         problems: &[],
     },
 ];
+
+/// Refusals of one entry of a batch: those of the call for one reservation, where they are not the whole batch's.
+pub fn problems_of_entry() -> Vec<&'static Problem> {
+    let single = CALLS.iter().find(|call| call.route == Route::Reserve).expect("the call for one is there");
+    let own = single.problems.iter().copied().filter(|problem| problem.code != problem::SALE_NOT_FOUND.code);
+    let general = [
+        &problem::INVALID_REQUEST,
+        &problem::CONTENT_TOO_LARGE,
+        &problem::RATE_LIMITED,
+        &problem::OVERLOADED,
+        &problem::DRAINING,
+        &problem::OUTCOME_UNKNOWN,
+    ];
+    own.chain(general).collect()
+}
 
 /// Refusals of the call: its own, and those that all calls like it have.
 pub fn problems_of(call: &Call) -> Vec<&'static Problem> {

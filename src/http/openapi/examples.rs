@@ -19,6 +19,14 @@ pub fn of(schema: &str) -> Value {
         "ReserveRequest" => json!({
             "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "hold_seconds": 300, "reference": "cart-1",
         }),
+        "BatchRequest" => json!({ "reservations": [
+            { "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "reference": "cart-1" },
+            { "customer": "bob", "lines": [{ "sku": "tv-55", "quantity": 1 }], "idempotency_key": "bob-1" },
+        ] }),
+        "BatchResults" => json!({ "results": [
+            { "status": 201, "reservation": reservation("held") },
+            { "status": 409, "problem": of_problem(&problem::SOLD_OUT) },
+        ] }),
         "ConfirmRequest" => json!({ "reference": "order-1" }),
         "ReleaseRequest" => json!({ "reason": "the customer changed their mind" }),
         "ExtendRequest" => json!({ "hold_seconds": 300 }),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    bounds::{CURSOR, PRINTABLE, SLUG, UUID},
+    bounds::{CURSOR, PRINTABLE, SLUG, UUID, key_pattern},
     calls::{Asked, BodyLimit, CALLS, Call, FEED, Given, problems_of},
     examples, problems,
 };
@@ -89,6 +89,7 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
     let bytes_max = match asked.limit {
         BodyLimit::Small => limits.body_bytes_max,
         BodyLimit::Sale => limits.sale_body_bytes_max,
+        BodyLimit::Batch => limits.batch_body_bytes_max,
     };
     let optional = if asked.required { "" } else { " All of it is optional, and so is the body." };
     json!({
@@ -203,11 +204,6 @@ pub fn parameters(limits: &Limits) -> Value {
             "example": "6b7f1a52-8a0e-4f63-9d3c-1f2a3b4c5d6e",
         },
     })
-}
-
-fn key_pattern() -> String {
-    let bare = format!("[!#-~]{{1,{TEXT_BYTES_MAX}}}");
-    format!("^({bare}|\"{bare}\")$")
 }
 
 /// Headers of answers.

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{bounds, problems};
+use super::{bounds, calls::problems_of_entry, paths::reference, problems};
 use crate::{
     http::{
         Limits,
+        entries::{EntryBody, GrantedBody},
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
         wire::{
@@ -21,6 +22,7 @@ use crate::{
 pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     let mut requests = Map::new();
     add::<ReserveBody<'_>>(&mut requests);
+    add::<EntryBody<'_>>(&mut requests);
     add::<ConfirmBody<'_>>(&mut requests);
     add::<ReleaseBody<'_>>(&mut requests);
     add::<ExtendBody>(&mut requests);
@@ -28,6 +30,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<NoBody>(&mut requests);
     add::<SaleSettings>(&mut requests);
     requests.values_mut().for_each(describe_choices);
+    requests.insert("BatchRequest".to_owned(), batch_request());
 
     let mut answers = Map::new();
     add::<SaleBody<'_>>(&mut answers);
@@ -35,6 +38,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<AvailabilityBody<'_>>(&mut answers);
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
+    add::<GrantedBody<'_>>(&mut answers);
     add::<Page<'_>>(&mut answers);
     add::<Document<'_>>(&mut answers);
     // For what their members refer to; the members themselves stand in the schemas of problems.
@@ -43,6 +47,8 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add_inner::<Of<'_>>(&mut answers);
     answers.extend(PROBLEMS.iter().map(|problem| (problems::name(problem), problems::schema(problem))));
     answers.values_mut().for_each(without_null);
+    answers.insert("BatchRefused".to_owned(), batch_refused());
+    answers.insert("BatchResults".to_owned(), batch_results());
 
     let mut schemas = requests;
     schemas.extend(answers);
@@ -50,6 +56,47 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     let mut schemas = Value::Object(schemas);
     bounds::add(&mut schemas, edge, sale);
     schemas
+}
+
+/// What is read and written entry by entry has no type as a whole.
+fn batch_request() -> Value {
+    json!({
+        "type": "object",
+        "description": "Reserves for many customers.",
+        "required": ["reservations"],
+        "properties": { "reservations": {
+            "type": "array", "description": "One entry for each.", "items": reference("schemas", "BatchEntry"),
+        } },
+        "additionalProperties": false,
+    })
+}
+
+fn batch_results() -> Value {
+    let result = json!({ "oneOf": [reference("schemas", "BatchGranted"), reference("schemas", "BatchRefused")] });
+    json!({
+        "type": "object",
+        "description": "What became of the entries of a batch.",
+        "required": ["results"],
+        "properties": { "results": {
+            "type": "array", "description": "One result for each entry, in their order.", "items": result,
+        } },
+    })
+}
+
+fn batch_refused() -> Value {
+    let problems = problems_of_entry().into_iter().map(|problem| reference("schemas", &problems::name(problem)));
+    json!({
+        "type": "object",
+        "description": "What became of an entry that was refused.",
+        "required": ["status", "problem"],
+        "properties": {
+            "status": { "type": "integer", "format": "int32", "description": "The status that the single call has for it." },
+            "problem": {
+                "description": "The document of the single call's answer; its pointers begin at the entry.",
+                "oneOf": problems.collect::<Vec<_>>(),
+            },
+        },
+    })
 }
 
 fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {

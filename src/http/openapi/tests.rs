@@ -216,6 +216,8 @@ fn limits_are_those_of_the_configuration() {
     config.limits.sales_page_max = 27;
     config.limits.body_bytes_max = 7777;
     config.limits.sale_body_bytes_max = 77_777;
+    config.limits.batch_entries_max = 777;
+    config.limits.batch_body_bytes_max = 777_777;
     let document = serde_json::to_value(service::contract(&config)).unwrap();
     let schema = |name: &str, member: &str, keyword: &str| {
         let described = &document["components"]["schemas"][name]["properties"][member];
@@ -225,6 +227,9 @@ fn limits_are_those_of_the_configuration() {
         bound
     };
     assert_eq!(schema("ReserveRequest", "lines", "maxItems"), Some(7));
+    assert_eq!(schema("BatchRequest", "reservations", "maxItems"), Some(777));
+    assert_eq!(schema("BatchEntry", "lines", "maxItems"), Some(7));
+    assert_eq!(schema("BatchEntry", "hold_seconds", "maximum"), Some(700));
     assert_eq!(schema("ReserveLine", "quantity", "maximum"), Some(70));
     assert_eq!(schema("ReserveRequest", "hold_seconds", "maximum"), Some(700));
     assert_eq!(schema("ExtendRequest", "hold_seconds", "maximum"), Some(700));
@@ -235,5 +240,16 @@ fn limits_are_those_of_the_configuration() {
     assert_eq!(document["components"]["parameters"]["Limit"]["schema"]["maximum"], 27);
     let body = |path: &str, method: &str| document["paths"][path][method]["requestBody"]["description"].to_string();
     assert!(body("/v1/sales/{sale}/reservations", "post").contains("7777 bytes"));
+    assert!(body("/v1/sales/{sale}/reservations/batch", "post").contains("777777 bytes"));
     assert!(body("/v1/sales/{sale}", "put").contains("77777 bytes"));
+}
+
+/// An entry of a batch is a reserve and its key.
+#[test]
+fn entries_are_reserves() {
+    let document = document();
+    let mut entry = document["components"]["schemas"]["BatchEntry"].clone();
+    entry["properties"].as_object_mut().unwrap().remove("idempotency_key").expect("its key");
+    entry["description"] = document["components"]["schemas"]["ReserveRequest"]["description"].clone();
+    assert_eq!(entry, document["components"]["schemas"]["ReserveRequest"]);
 }

@@ -1,0 +1,293 @@
+//! The body of a batch: its list read entry by entry, a bounded piece at a time, and what its answer shows of each entry.
+//!
+//! Invariant: a body that is no JSON of the batch's shape is refused as a whole, before anything was done; an entry that is
+//! JSON and no reserve is told so in its own place.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use smallvec::SmallVec;
+use utoipa::ToSchema;
+
+use super::wire::{self, LineBody, ReservationBody, ReserveBody};
+use crate::{
+    engine::Made,
+    sale::{catalogue::Catalogue, object::Object, settings::Invalid},
+};
+
+/// A reserve with its key. Its members are those of `ReserveBody`, which serde cannot flatten and be strict at once.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
+#[schema(as = BatchEntry)]
+pub struct EntryBody<'a> {
+    /// Whose reservation this is: an opaque id of the caller's choice.
+    #[serde(borrow)]
+    customer: Cow<'a, str>,
+    /// What to hold. Lines of the same SKU are summed before any check.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<LineBody>)]
+    lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+    /// How long to hold, in seconds; left out: as long as the sale says.
+    #[serde(default)]
+    hold_seconds: Option<u64>,
+    /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
+    #[serde(default, borrow)]
+    reference: Option<Cow<'a, str>>,
+    /// Makes the entry safe to repeat, in a batch or alone with this `Idempotency-Key`.
+    #[serde(default, borrow)]
+    idempotency_key: Option<Cow<'a, str>>,
+}
+
+impl<'a> EntryBody<'a> {
+    /// What the single call has as its body, and what it has as a header.
+    fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
+        let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
+        (ReserveBody { customer, lines, hold_seconds, reference }, idempotency_key)
+    }
+}
+
+/// What became of an entry that was granted.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchGranted)]
+pub struct GrantedBody<'a> {
+    /// The status that the single call has for it: 201.
+    status: u16,
+    /// The hold, durable. To a repeat of its key: the hold as it was first answered.
+    reservation: ReservationBody<'a>,
+    /// The key was known before; left out when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
+}
+
+impl<'a> GrantedBody<'a> {
+    pub fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
+        let reservation = ReservationBody::new(&made.reservation, catalogue);
+        Self { status: 201, reservation, replayed: made.replayed.then_some(true) }
+    }
+}
+
+/// An entry as it stands in the body.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub content: Content<'a>,
+    /// How much of it is to be looked at: a measure of the work that it makes.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub enum Content<'a> {
+    Reserve {
+        body: ReserveBody<'a>,
+        key: Option<Cow<'a, str>>,
+    },
+    /// JSON, and no reserve.
+    Other(&'a [u8]),
+    /// Longer than the body of a single call may be. It was passed over.
+    TooLarge,
+}
+
+impl Entry<'_> {
+    /// What is wrong with JSON that is no reserve.
+    pub fn locate(other: &[u8]) -> Invalid {
+        wire::locate::<EntryBody<'_>>(other)
+    }
+}
+
+/// Work that is done before others have their turn: so many entries, or so many bytes of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Portion {
+    pub entries: usize,
+    pub bytes: usize,
+}
+
+/// What may come next in the body, beside space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Object,
+    Name,
+    Colon,
+    List,
+    FirstEntry,
+    Entry,
+    CommaOrEnd,
+    EndOfObject,
+    Nothing,
+}
+
+/// Reads a batch's body in portions.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    expect: Expect,
+    /// Set inside of an entry that is too large.
+    passing: Option<Passing>,
+    entries: Vec<Entry<'a>>,
+    entries_max: usize,
+    entry_bytes_max: usize,
+}
+
+/// The only member of the body.
+const MEMBER: &str = "reservations";
+
+/// `{"customer":"a","lines":[{"sku":"a","quantity":1}]}` has 50.
+const RESERVE_BYTES_LEAST: usize = 50;
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8], entries_max: usize, entry_bytes_max: usize) -> Self {
+        let entries = Vec::with_capacity(entries_max.min(bytes.len() / RESERVE_BYTES_LEAST));
+        Self { bytes, at: 0, expect: Expect::Object, passing: None, entries, entries_max, entry_bytes_max }
+    }
+
+    /// All entries, once `read` said that it is at the end.
+    pub fn into_entries(self) -> Vec<Entry<'a>> {
+        self.entries
+    }
+
+    /// Reads the next portion; whether the end is reached. Refuses what no batch can be read from.
+    pub fn read(&mut self, portion: Portion) -> Result<bool, Invalid> {
+        let stop = self.bytes.len().min(self.at + portion.bytes);
+        let most = self.entries.len() + portion.entries;
+        while self.at < stop && self.entries.len() < most {
+            if let Some(passing) = &mut self.passing {
+                let passed = passing.pass(&self.bytes[self.at..stop]);
+                self.at += passed.unwrap_or(stop - self.at);
+                if passed.is_some() {
+                    self.passing = None;
+                    self.entries.push(Entry { content: Content::TooLarge, bytes: 0 });
+                }
+            } else if matches!(self.bytes[self.at], b' ' | b'\n' | b'\t' | b'\r') {
+                self.at += 1;
+            } else {
+                self.step(self.bytes[self.at])?;
+            }
+        }
+        if self.at < self.bytes.len() {
+            return Ok(false);
+        }
+        if self.expect == Expect::Nothing { Ok(true) } else { Err(Invalid::new("", "is not JSON: it ends too early")) }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), Invalid> {
+        self.expect = match (self.expect, byte) {
+            (Expect::FirstEntry, b']') => return Err(self.wrong_count()),
+            (Expect::FirstEntry | Expect::Entry, _) => {
+                self.entry(byte)?;
+                Expect::CommaOrEnd
+            }
+            (Expect::Name, b'"') => {
+                self.name()?;
+                Expect::Colon
+            }
+            (expect, byte) => {
+                self.at += 1;
+                match (expect, byte) {
+                    (Expect::Object, b'{') => Expect::Name,
+                    (Expect::Colon, b':') => Expect::List,
+                    (Expect::List, b'[') => Expect::FirstEntry,
+                    (Expect::CommaOrEnd, b',') => Expect::Entry,
+                    (Expect::CommaOrEnd, b']') => Expect::EndOfObject,
+                    (Expect::EndOfObject, b'}') => Expect::Nothing,
+                    (Expect::EndOfObject, b',') => return Err(Invalid::new("", ONE_MEMBER)),
+                    (Expect::Object, _) | (Expect::Name, b'}') => return Err(Invalid::new("", ONE_MEMBER)),
+                    (Expect::List, _) => return Err(Invalid::new("/reservations", "must be a list")),
+                    _ => return Err(Invalid::new("", format!("is not JSON at byte {}", self.at))),
+                }
+            }
+        };
+        Ok(())
+    }
+
+    fn name(&mut self) -> Result<(), Invalid> {
+        let name: String = self.value().map_err(|error| Invalid::new("", without_place(&error)))?;
+        if name == MEMBER {
+            return Ok(());
+        }
+        Err(Invalid::new(format!("/{}", wire::escape(&name)), ONE_MEMBER))
+    }
+
+    fn entry(&mut self, first: u8) -> Result<(), Invalid> {
+        if self.entries.len() == self.entries_max {
+            return Err(self.wrong_count());
+        }
+        let start = self.at;
+        let content = match self.value::<Object<EntryBody<'a>>>() {
+            Ok(Object(entry)) => {
+                let (body, key) = entry.split();
+                Content::Reserve { body, key }
+            }
+            Err(_) => match self.value::<IgnoredAny>() {
+                Ok(_) => Content::Other(&self.bytes[start..self.at]),
+                Err(error) if error.is_eof() && self.window().len() < self.bytes.len() - start => {
+                    self.passing = Passing::begin(first);
+                    return Ok(());
+                }
+                Err(error) => {
+                    let pointer = format!("/reservations/{}", self.entries.len());
+                    return Err(Invalid::new(pointer, without_place(&error)));
+                }
+            },
+        };
+        self.entries.push(Entry { content, bytes: self.at - start });
+        Ok(())
+    }
+
+    fn wrong_count(&self) -> Invalid {
+        Invalid::new("/reservations", format!("must hold 1 to {} entries", self.entries_max))
+    }
+
+    /// As far as one value may reach: what is longer must not hold everybody up.
+    fn window(&self) -> &'a [u8] {
+        &self.bytes[self.at..self.bytes.len().min(self.at + self.entry_bytes_max)]
+    }
+
+    /// Reads the value that begins here and goes behind it, or stays where it is.
+    fn value<T: Deserialize<'a>>(&mut self) -> serde_json::Result<T> {
+        let mut values = serde_json::Deserializer::from_slice(self.window()).into_iter::<T>();
+        let value = values.next().expect("a value begins here")?;
+        self.at += values.byte_offset();
+        Ok(value)
+    }
+}
+
+const ONE_MEMBER: &str = "must be an object with the member reservations, once, and no other";
+
+/// The parser counts places from where an entry begins, which nobody can see.
+fn without_place(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    format!("is not JSON: {}", told.split(" at line ").next().unwrap_or(&told))
+}
+
+/// Inside of a value whose end is looked for and nothing else.
+#[derive(Debug, Default)]
+struct Passing {
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Passing {
+    /// `first` is passed like all that follows. Only these values are long.
+    fn begin(first: u8) -> Option<Self> {
+        matches!(first, b'{' | b'[' | b'"').then(Self::default)
+    }
+
+    /// How many of the bytes belong to the value, if its end is among them.
+    fn pass(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (place, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                _ if self.in_text => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            if self.depth == 0 && !self.in_text {
+                return Some(place + 1);
+            }
+        }
+        None
+    }
+}
