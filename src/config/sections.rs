@@ -366,7 +366,7 @@ impl Default for Limits {
             header_read_seconds: 10,
             body_read_seconds: 10,
             idle_seconds: 75,
-            write_stall_seconds: 10,
+            write_stall_seconds: 60,
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
