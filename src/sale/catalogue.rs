@@ -92,6 +92,12 @@ impl Sale {
         }
     }
 
+    /// The event of a turn that was not told yet.
+    pub fn turn(&self, now: Timestamp) -> Option<Event<'static>> {
+        let status = self.status(now);
+        (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
+    }
+
     pub fn item(&self, sku: &str) -> Option<&Item> {
         self.by_sku.get(sku).map(|&index| &self.items[index as usize])
     }
@@ -243,8 +249,7 @@ impl Catalogue {
 
     /// Events for sales whose window opened or ended since they were last told.
     pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
-        let turned = self.sales.iter().filter(|sale| sale.status(now) != sale.announced);
-        turned.map(|sale| Event::StatusReached { sale: sale.number, at: now, status: sale.status(now) }).collect()
+        self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
     }
 
     /// Takes a fact over. Events of other lanes change nothing here.
