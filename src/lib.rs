@@ -10,6 +10,7 @@
 //! | [`store`] | write-behind into SQL |
 //! | [`telemetry`] | every metric |
 //! | [`auth`] | API keys, roles, and the sales they reach |
+//! | [`events`] | the feed: every durable change, for whoever follows |
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod events;
 pub mod http;
 pub mod journal;
 pub mod sale;

@@ -9,6 +9,8 @@ mod contract {
     mod attacks;
     mod batch;
     mod batch_limits;
+    mod events;
+    mod events_limits;
     mod expiry;
     mod hostile;
     mod idempotency;

@@ -1,7 +1,8 @@
 //! Bytes on disk that must stay readable, and a history that must go on being written as these bytes.
 //!
-//! `tests/golden/` holds the journal and the snapshot of the history below. `UPDATE_GOLDENFILES=1` writes them anew: only to
-//! be done together with a new format version, when the old files move to a directory of their own and stay tested.
+//! `tests/golden/` holds the journal and the snapshot of the history below, as each version that wrote other bytes wrote
+//! them. `UPDATE_GOLDENFILES=1` writes the last ones anew: only to be done together with a new format version or a new
+//! tag, when the directory gets a new name and the old one stays tested.
 
 use std::{fs, path::Path, sync::Arc, time::Instant};
 
@@ -104,8 +105,11 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn golden() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
+/// From before extensions named their sale, and as they are written now.
+const GOLDEN: [&str; 2] = ["format-1", "format-1-tag-9"];
+
+fn golden(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 #[test]
@@ -115,10 +119,10 @@ fn the_history_is_written_as_the_golden_bytes() {
     live(&engine, &mut committer, &storage);
     let written = files(directory.path());
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        fs::create_dir_all(golden()).unwrap();
-        written.iter().for_each(|(name, bytes)| fs::write(golden().join(name), bytes).unwrap());
+        fs::create_dir_all(golden(GOLDEN[1])).unwrap();
+        written.iter().for_each(|(name, bytes)| fs::write(golden(GOLDEN[1]).join(name), bytes).unwrap());
     }
-    let expected = files(&golden());
+    let expected = files(&golden(GOLDEN[1]));
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for ((name, written), (_, expected)) in written.iter().zip(&expected) {
@@ -128,17 +132,20 @@ fn the_history_is_written_as_the_golden_bytes() {
 
 #[test]
 fn the_golden_bytes_are_read_as_the_history() {
-    let directory = tempfile::tempdir().unwrap();
-    files(&golden()).iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
-    let (read, _, _) = open(directory.path());
-
     let fresh = tempfile::tempdir().unwrap();
     let (lived, mut committer, storage) = open(fresh.path());
     live(&lived, &mut committer, &storage);
 
-    assert_eq!(read.digest(), lived.digest());
-    let view = read.sale(at(100_002), "golden").value.unwrap();
-    let counts: Vec<_> = view.counts.iter().map(|counts| (counts.available, counts.held, counts.confirmed)).collect();
-    assert_eq!(counts, [(109, 0, 2), (49, 0, 1)]);
-    assert_eq!(view.status.as_str(), "closed");
+    for version in GOLDEN {
+        let directory = tempfile::tempdir().unwrap();
+        let golden = files(&golden(version));
+        golden.iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
+        let (read, _, _) = open(directory.path());
+
+        assert_eq!(read.digest(), lived.digest(), "{version}");
+        let view = read.sale(at(100_002), "golden").value.unwrap();
+        let counts = view.counts.iter().map(|counts| (counts.available, counts.held, counts.confirmed));
+        assert_eq!(counts.collect::<Vec<_>>(), [(109, 0, 2), (49, 0, 1)]);
+        assert_eq!(view.status.as_str(), "closed");
+    }
 }

@@ -337,6 +337,8 @@ pub struct Limits {
     pub sales_page_max: usize,
     pub h2_streams_max: u32,
     pub h2_resets_max: usize,
+    pub event_readers_max: usize,
+    pub event_stall_seconds: u64,
 }
 
 impl Default for Limits {
@@ -364,11 +366,13 @@ impl Default for Limits {
             header_read_seconds: 10,
             body_read_seconds: 10,
             idle_seconds: 75,
-            write_stall_seconds: 10,
+            write_stall_seconds: 60,
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
             h2_resets_max: 100,
+            event_readers_max: 100,
+            event_stall_seconds: 30,
         }
     }
 }
@@ -407,6 +411,8 @@ impl Section for Limits {
         key("sales_page_max", integer(1, 1000)),
         key("h2_streams_max", integer(1, 10_000)),
         key("h2_resets_max", integer(1, 10_000)),
+        key("event_readers_max", integer(1, 10_000)),
+        key("event_stall_seconds", integer(1, 3600)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

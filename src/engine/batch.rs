@@ -25,17 +25,42 @@ pub fn for_each<'a, E: From<Malformed>>(
     payload: &'a [u8],
     mut each: impl FnMut(u16, u32, Event<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut sections = Reader::new(payload);
-    while !sections.is_empty() {
-        let lane = sections.u16()?;
-        let mut events = Reader::new(sections.block()?);
-        let mut place = 0;
-        while let Some(event) = Event::decode(&mut events)? {
-            each(lane, place, event)?;
-            place += 1;
-        }
+    let mut events = Events::new(payload);
+    while let Some((lane, place, event)) = events.next()? {
+        each(lane, place, event)?;
     }
     Ok(())
+}
+
+/// The events of a batch one by one, for those who pause between them.
+pub struct Events<'a> {
+    sections: Reader<'a>,
+    lane: u16,
+    events: Reader<'a>,
+    place: u32,
+}
+
+impl<'a> Events<'a> {
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self { sections: Reader::new(payload), lane: CATALOGUE_LANE, events: Reader::new(&[]), place: 0 }
+    }
+
+    /// The next event: its lane, its place in the lane, and itself; None at the batch's end.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would need two unwraps where `?` says it once")]
+    pub fn next(&mut self) -> Result<Option<(u16, u32, Event<'a>)>, Malformed> {
+        loop {
+            if let Some(event) = Event::decode(&mut self.events)? {
+                self.place += 1;
+                return Ok(Some((self.lane, self.place - 1, event)));
+            }
+            if self.sections.is_empty() {
+                return Ok(None);
+            }
+            self.lane = self.sections.u16()?;
+            self.events = Reader::new(self.sections.block()?);
+            self.place = 0;
+        }
+    }
 }
 
 #[cfg(test)]

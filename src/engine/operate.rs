@@ -44,6 +44,9 @@ impl Engine {
         }
         let encoded = encode_settings(settings);
         self.publish(&mut control, &[Event::SaleDefined { sale, at: now, items, settings: &encoded }]);
+        // Its times may say that it is open already: in the same batch, as the control lock is held.
+        let turn = control.catalogue.sale_numbered(sale).turn(now);
+        self.publish(&mut control, turn.as_slice());
         let sale = control.catalogue.sale_numbered(sale).clone();
         self.answer(Ok((put, sale)), &control.lane)
     }

@@ -1,12 +1,15 @@
 //! Totals: what is where, over all shards, at one instant.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use super::{Answer, Engine, Guards};
+use parking_lot::MutexGuard;
+
+use super::{Answer, Cell, Engine, Guards};
 use crate::{
     journal::Epoch,
     sale::{
         catalogue::Sale,
+        codec::Reader,
         event::Event,
         ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
         outcome::{Refusal, Status},
@@ -16,6 +19,9 @@ use crate::{
 
 /// Items whose totals are taken under one hold of all locks when many are asked for.
 const STEP: usize = 256;
+
+/// As `STEP`, where less is looked at of each item.
+const STEP_OF_AVAILABLE: usize = 4096;
 
 /// Where an item's units are; `stock` is their sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,6 +109,41 @@ impl Engine {
                 all.push((published.catalogue.item_numbered(item).stock, counts(item, &guards)));
             }
             if until == items {
+                return all;
+            }
+        }
+    }
+
+    /// What was available of each item, by number, at the end of the last cut before it was looked at: that cut's epoch
+    /// and the units. An item that is newer than its cut counts as having been there with its initial stock.
+    pub fn available_at_cuts(&self) -> Vec<(Epoch, i64)> {
+        let mut all = Vec::new();
+        loop {
+            let control = self.control.lock();
+            let guards = self.lock_all();
+            let cut = self.open_epoch.load(Ordering::Relaxed) - 1;
+            let items = control.catalogue.items();
+            let step = all.len()..items.min(all.len() + STEP_OF_AVAILABLE);
+            for number in step.clone() {
+                let slice = |cell: &MutexGuard<'_, Cell>| cell.shard.slice(ItemNumber(number as u32)).available;
+                all.push((cut, guards.iter().map(slice).sum()));
+            }
+            let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
+            let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.bytes.clone()).collect();
+            drop(guards);
+            drop(control);
+            // What no cut has taken yet is undone.
+            for lane in &lanes {
+                let mut events = Reader::new(lane);
+                while let Some(event) = Event::decode(&mut events).expect("a lane holds what was encoded") {
+                    event.for_each_available(|item, units| {
+                        if step.contains(&item.index()) {
+                            all[item.index()].1 -= units;
+                        }
+                    });
+                }
+            }
+            if step.end == items {
                 return all;
             }
         }

@@ -13,7 +13,7 @@ use hyper::{
     body::{Frame, Incoming, SizeHint},
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::problem;
 use crate::sale::settings::Invalid;
@@ -23,9 +23,34 @@ use crate::sale::settings::Invalid;
 pub enum Body {
     /// All of its bytes; none are left once they are handed over.
     Whole(Bytes),
-    /// Pieces as they are made; it ends when their sender is dropped. A full channel holds its maker back, and a channel
-    /// that was closed tells it that the caller has gone.
-    Streamed(mpsc::Receiver<Bytes>),
+    /// Pieces as they are made.
+    Streamed(Stream),
+}
+
+/// Pieces as they are made; it ends when their sender is dropped. A full channel holds its maker back, and a channel that
+/// was closed tells it that the caller has gone.
+#[derive(Debug)]
+pub struct Stream {
+    pieces: mpsc::Receiver<Bytes>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Stream {
+    /// `ended`: resolves, be it with an error, when the maker is through. Until then the request counts as in flight; from
+    /// then on a caller who leaves the rest unread has the patience of an idle connection.
+    pub fn new(pieces: mpsc::Receiver<Bytes>, ended: oneshot::Receiver<()>) -> Self {
+        Self { pieces, ended: Some(ended) }
+    }
+}
+
+impl Body {
+    /// What tells when the maker of a stream is through; to be taken once.
+    pub fn take_ended(&mut self) -> Option<oneshot::Receiver<()>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(stream) => stream.ended.take(),
+        }
+    }
 }
 
 impl Default for Body {
@@ -57,7 +82,7 @@ impl hyper::body::Body for Body {
         let piece = match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => None,
             Self::Whole(bytes) => Some(std::mem::take(bytes)),
-            Self::Streamed(pieces) => ready!(pieces.poll_recv(context)),
+            Self::Streamed(stream) => ready!(stream.pieces.poll_recv(context)),
         };
         Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
     }

@@ -10,11 +10,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Body, rates::Limited, wire};
-use crate::sale::{
-    catalogue::Catalogue,
-    outcome::{Refusal, Reservation, Shortage},
-    settings::{Invalid, Quota},
-    time::Timestamp,
+use crate::{
+    events::Cursor,
+    sale::{
+        catalogue::Catalogue,
+        outcome::{Refusal, Reservation, Shortage},
+        settings::{Invalid, Quota},
+        time::Timestamp,
+    },
 };
 
 /// What stands in the contract of one problem.
@@ -39,6 +42,7 @@ pub enum Kind {
     Lines,
     Limit,
     OpensAt,
+    Oldest,
     Reservation,
 }
 
@@ -91,6 +95,11 @@ problems! {
     REQUEST_TIMEOUT = 408 "request_timeout" "The body did not arrive in time",
         "The request's body was not complete when its time was up. Nothing was done.",
         "Send the whole request at once; it is safe to retry.";
+    CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor's event is no longer there",
+        "The journal segment that held the event was removed: state that is in a snapshot and in the store is not kept \
+         as events.",
+        "Read the present state (sales, availability, the store), then go on with `after` set to `oldest`. Read the \
+         feed more often than segments are removed.", with Oldest;
     LENGTH_REQUIRED = 411 "length_required" "The request needs a Content-Length",
         "A body is expected, and its length was not told.",
         "Send Content-Length or use chunked transfer.";
@@ -249,6 +258,7 @@ enum Members<'a> {
     Lines(Lines<'a>),
     Limit(Limit<'a>),
     OpensAt(OpensAt),
+    Oldest(Oldest),
     Reservation(Of<'a>),
 }
 
@@ -260,6 +270,7 @@ impl Members<'_> {
             Self::Lines(_) => Kind::Lines,
             Self::Limit(_) => Kind::Limit,
             Self::OpensAt(_) => Kind::OpensAt,
+            Self::Oldest(_) => Kind::Oldest,
             Self::Reservation(_) => Kind::Reservation,
         }
     }
@@ -275,6 +286,12 @@ pub struct Errors<'a> {
 pub struct Lines<'a> {
     /// The lines that could not be served.
     lines: Vec<Line<'a>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Oldest {
+    /// The earliest cursor that can be gone on from.
+    oldest: String,
 }
 
 /// A line that asks for more than is available.
@@ -333,6 +350,12 @@ pub fn rate_limited(limited: &Limited) -> Response<Body> {
     headers.insert(&RATE_LIMIT, header(format!("\"{policy}\";r=0;t={seconds}")));
     headers.insert(&RATE_LIMIT_POLICY, header(format!("\"{policy}\";q={requests};w={window_seconds}")));
     response
+}
+
+/// `oldest`: the earliest cursor that can be gone on from.
+pub fn cursor_too_old(oldest: &Cursor) -> Response<Body> {
+    let detail = format!("events up to {oldest} are no longer in the journal");
+    CURSOR_TOO_OLD.respond_with(detail, Members::Oldest(Oldest { oldest: oldest.to_string() }))
 }
 
 pub fn invalid(errors: &[Invalid]) -> Response<Body> {

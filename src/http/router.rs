@@ -25,13 +25,14 @@ pub enum Route {
     Confirm,
     Release,
     Extend,
+    Events,
     Problem,
     OpenApi,
 }
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -47,6 +48,7 @@ impl Route {
         "confirm",
         "release",
         "extend",
+        "events",
         "problem",
         "openapi",
     ];
@@ -97,6 +99,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "confirm"] => (Route::Confirm, post, "POST"),
         ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
+        ["v1", "events"] => (Route::Events, get, "GET, HEAD"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
         ["openapi.json"] => (Route::OpenApi, get, "GET, HEAD"),
         _ => return Err(not_found()),

@@ -168,8 +168,15 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc
         let in_flight = activity.begin(request.version());
         let worker = worker.clone();
         async move {
-            let answer = worker.handle(request).await;
-            drop(in_flight);
+            let mut answer = worker.handle(request).await;
+            let stream = answer.as_mut().ok().and_then(|answer| answer.body_mut().take_ended());
+            match stream {
+                None => drop(in_flight),
+                Some(ended) => drop(tokio::task::spawn_local(async move {
+                    let _ = ended.await;
+                    drop(in_flight);
+                })),
+            }
             answer
         }
     });

@@ -30,6 +30,7 @@ use crate::{
     auth::{Caller, Keyring},
     clock::{Clock, Monotonic},
     engine::{Answer, Engine, Epoch},
+    events::Events,
     journal::Bell,
     sale::time::Timestamp,
     telemetry::Telemetry,
@@ -50,6 +51,8 @@ pub struct Service {
     pub tls: Option<Tls>,
     /// The OpenAPI document, made once.
     pub contract: Bytes,
+    /// The feed of events.
+    pub events: Events,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -238,7 +241,9 @@ impl Worker {
             let detail = format!("the headers may have up to {} bytes", limits.header_bytes_max);
             return Err(problem::HEADERS_TOO_LARGE.respond(detail));
         }
-        if !body::accepts_json(headers) && !target.path().starts_with("/problems/") {
+        // Where there is more than JSON, the call itself looks at what is accepted.
+        let more_than_json = target.path().starts_with("/problems/") || target.path() == "/v1/events";
+        if !more_than_json && !body::accepts_json(headers) {
             return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));
         }
         Ok(())

@@ -92,6 +92,12 @@ impl Sale {
         }
     }
 
+    /// The event of a turn that was not told yet.
+    pub fn turn(&self, now: Timestamp) -> Option<Event<'static>> {
+        let status = self.status(now);
+        (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
+    }
+
     pub fn item(&self, sku: &str) -> Option<&Item> {
         self.by_sku.get(sku).map(|&index| &self.items[index as usize])
     }
@@ -243,8 +249,7 @@ impl Catalogue {
 
     /// Events for sales whose window opened or ended since they were last told.
     pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
-        let turned = self.sales.iter().filter(|sale| sale.status(now) != sale.announced);
-        turned.map(|sale| Event::StatusReached { sale: sale.number, at: now, status: sale.status(now) }).collect()
+        self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
     }
 
     /// Takes a fact over. Events of other lanes change nothing here.
@@ -316,17 +321,17 @@ impl Catalogue {
             by_sku.insert(CompactString::from(&settings.sku), index as u32);
             items.push(Item { number: item, settings: settings.clone(), stock });
         }
-        let mut sale = Sale {
+        let sale = Sale {
             number,
             created_at: present.as_ref().map_or(at, |sale| sale.created_at),
             items,
             by_sku,
             paused: present.as_ref().is_some_and(|sale| sale.paused),
             closed: present.as_ref().is_some_and(|sale| sale.closed),
-            announced: Status::Scheduled,
+            // That a sale is open from the beginning, or by new times, is told by a turn like every other.
+            announced: present.as_ref().map_or(Status::Scheduled, |sale| sale.announced),
             settings,
         };
-        sale.announced = sale.status(at);
         if present.is_some() {
             self.sales[number.index()] = Arc::new(sale);
         } else {

@@ -181,8 +181,8 @@ impl Shard {
             return Err(Refusal::ExtensionLimitReached(Box::new(self.show(slot))));
         }
         let expires_at = entry.expires_at.max(now.plus_seconds(hold_seconds.into()));
-        let extensions = entry.extensions + 1;
-        self.take(&Event::Extended { id, at: now, expires_at, extensions }, record);
+        let (extensions, sale) = (entry.extensions + 1, Some(entry.sale));
+        self.take(&Event::Extended { id, at: now, expires_at, extensions, sale }, record);
         Ok(self.show(slot))
     }
 

@@ -72,12 +72,13 @@ pub struct Adjusted<'a> {
 pub enum Event<'a> {
     // Of a customer's bucket.
     Held(Held<'a>),
-    /// `extensions` counts this one.
+    /// `extensions` counts this one. `sale`: None where it was written before extensions named theirs.
     Extended {
         id: ReservationId,
         at: Timestamp,
         expires_at: Timestamp,
         extensions: u16,
+        sale: Option<SaleNumber>,
     },
     Confirmed(Ended<'a>),
     Released(Ended<'a>),
@@ -136,6 +137,7 @@ pub enum Event<'a> {
 mod tag {
     pub const HELD: u8 = 1;
     pub const EXTENDED: u8 = 2;
+    pub const EXTENDED_OF_SALE: u8 = 9;
     pub const CONFIRMED: u8 = 3;
     pub const RELEASED: u8 = 4;
     pub const EXPIRED: u8 = 5;
@@ -180,6 +182,19 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Calls `each` with what the event adds to the available units of an item. The stock that an item begins with is
+    /// left out: no event alone tells whether a put sale's item is new.
+    pub fn for_each_available(&self, mut each: impl FnMut(ItemNumber, i64)) {
+        match self {
+            Self::Held(held) => held.lines.iter().for_each(|line| each(line.item, -i64::from(line.units))),
+            Self::Released(ended) | Self::Expired(ended) => {
+                ended.lines.iter().for_each(|line| each(line.item, i64::from(line.units)));
+            }
+            Self::Adjusted(adjusted) => each(adjusted.item, adjusted.delta),
+            _ => {}
+        }
+    }
+
     /// Appends the event to a lane.
     pub fn encode(&self, lane: &mut Vec<u8>) {
         let start = lane.len();
@@ -192,12 +207,15 @@ impl<'a> Event<'a> {
     fn encode_fields(&self, lane: &mut Vec<u8>) {
         match self {
             Self::Held(held) => held.encode(lane),
-            Self::Extended { id, at, expires_at, extensions } => {
-                lane.u8(tag::EXTENDED);
+            Self::Extended { id, at, expires_at, extensions, sale } => {
+                lane.u8(if sale.is_some() { tag::EXTENDED_OF_SALE } else { tag::EXTENDED });
                 lane.put(id.bytes());
                 lane.u64(at.millis());
                 lane.u64(expires_at.millis());
                 lane.u16(*extensions);
+                if let Some(sale) = sale {
+                    lane.u32(sale.0);
+                }
             }
             Self::Confirmed(ended) => ended.encode(tag::CONFIRMED, lane),
             Self::Released(ended) => ended.encode(tag::RELEASED, lane),
@@ -259,11 +277,12 @@ impl<'a> Event<'a> {
         let tag = fields.u8()?;
         Ok(match tag {
             tag::HELD => Self::Held(Held::decode(fields)?),
-            tag::EXTENDED => Self::Extended {
+            tag::EXTENDED | tag::EXTENDED_OF_SALE => Self::Extended {
                 id: decode_id(fields)?,
                 at: decode_time(fields)?,
                 expires_at: decode_time(fields)?,
                 extensions: fields.u16()?,
+                sale: if tag == tag::EXTENDED { None } else { Some(SaleNumber(fields.u32()?)) },
             },
             tag::CONFIRMED => Self::Confirmed(Ended::decode(fields)?),
             tag::RELEASED => Self::Released(Ended::decode(fields)?),
@@ -464,7 +483,8 @@ pub mod tests {
         vec![
             Event::Held(held),
             Event::Held(bare),
-            Event::Extended { id, at, expires_at: at.plus_seconds(60), extensions: 2 },
+            Event::Extended { id, at, expires_at: at.plus_seconds(60), extensions: 2, sale: Some(sale) },
+            Event::Extended { id, at, expires_at: at.plus_seconds(60), extensions: 2, sale: None },
             Event::Confirmed(ended.clone()),
             Event::Released(Ended { text: None, ..ended.clone() }),
             Event::Expired(Ended { text: None, ..ended }),

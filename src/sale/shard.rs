@@ -258,7 +258,8 @@ impl Shard {
         }));
         let (id, extensions) = (entry.id, entry.extensions);
         if extensions > 0 {
-            each(&Event::Extended { id, at: id.created_at(), expires_at: entry.expires_at, extensions });
+            let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
+            each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
         }
         let mut ended = Ended { id, at: entry.ended_at, text: None, lines: self.quantities(entry) };
         match entry.state {

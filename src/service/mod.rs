@@ -1,12 +1,14 @@
 //! The whole service: a data directory brought back to life, its threads, and their orderly end.
 //!
 //! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `store`,
-//! which writes behind; `snapshots`; `observer`, which reads totals for metrics; `ops`, which answers probes.
+//! which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
+//! for metrics; `ops`, which answers probes.
 //!
 //! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
 //! acknowledged is on disk before the process ends.
 
 mod backlog;
+mod events;
 mod feed;
 mod health;
 mod lock;
@@ -100,6 +102,7 @@ pub struct Running {
     snapshots: Stoppable,
     observer: Stoppable,
     rates: Stoppable,
+    events: events::Following,
     _lock: DirectoryLock,
 }
 
@@ -152,7 +155,9 @@ impl Running {
 
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
+        let (following, events) = events::start(config, &engine, &storage, &telemetry)?;
         let edge = Arc::new(http::Service {
+            events,
             engine: engine.clone(),
             bell: bell.clone(),
             clock: clock.clone(),
@@ -174,6 +179,7 @@ impl Running {
             snapshots: snapshots::start(config, &engine, &storage, &bell, &telemetry, &backlog, &store_status)?,
             observer: observer::start(&engine, &clock, &telemetry, &health)?,
             rates: start_rates(&edge)?,
+            events: following,
             server: Some(server),
             journal: Some(journal),
             health,
@@ -219,6 +225,8 @@ impl Running {
             thread::sleep(FAILURE_GRACE);
             return Err(JournalFailed);
         }
+        // Their answers would never end by themselves.
+        self.events.stop();
         if let Some(server) = self.server.take() {
             server.drain();
         }

@@ -191,7 +191,7 @@ impl Window {
         self.events += 1;
         match event {
             Event::Held(held) => self.begin(held),
-            Event::Extended { id, at, expires_at, extensions } => {
+            Event::Extended { id, at, expires_at, extensions, .. } => {
                 self.extend(id, at, Extension { expires_at, count: extensions })
             }
             Event::Confirmed(ended) => self.end(ended, State::Confirmed),

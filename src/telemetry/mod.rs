@@ -5,6 +5,7 @@
 //! would grow for ever.
 
 mod edge;
+mod feed;
 mod machinery;
 mod sales;
 
@@ -15,6 +16,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 pub use self::{
     edge::Edge,
+    feed::Events,
     machinery::{Journal, Store, StoreLag},
     sales::{Reservations, Totals},
 };
@@ -33,6 +35,7 @@ pub struct Telemetry {
     pub totals: Totals,
     pub journal: Journal,
     pub store: Store,
+    pub events: Events,
 }
 
 impl Telemetry {
@@ -61,6 +64,7 @@ impl Telemetry {
             totals: Totals::new(&make, items_max),
             journal: Journal::new(&make),
             store: Store::new(&make),
+            events: Events::new(&make),
         }
     }
 

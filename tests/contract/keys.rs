@@ -6,7 +6,7 @@ use doorbuster::auth::{KeySettings, Role, mint};
 use serde_json::json;
 
 use crate::served::{
-    Answer, Ask, Client, Service,
+    Answer, Ask, Client, Feed, Service,
     batches::batch,
     documents::{items, with},
     open_sale, reserve_body,
@@ -189,6 +189,30 @@ fn a_key_of_some_sales_sees_nothing_of_others() {
     let held = keys.send(&mut client, "summer", reserve("one")).success(201);
     let confirm = post(&format!("/v1/reservations/{}/confirm", held["id"].as_str().unwrap()));
     assert_eq!(keys.send(&mut client, "summer", confirm).success(200)["state"], "confirmed");
+}
+
+#[test]
+fn a_key_of_some_sales_is_told_of_their_events_alone() {
+    let keys = Keys::all_roles().add("summer", Role::Viewer, &["summer-*"]);
+    let service = keys.serve();
+    let mut client = service.client();
+    for sale in ["winter-1", "summer-1", "winter-2", "summer-2"] {
+        keys.send(&mut client, "operator", put(sale)).success(201);
+        keys.send(&mut client, "checkout", reserve(sale)).success(201);
+    }
+    client.send(&Ask::new("GET", "/v1/events?after=0")).refused("unauthenticated");
+    let told_to = |name: &str, count: usize| {
+        let ask = Ask::new("GET", "/v1/events?after=0").header("Accept", "application/x-ndjson");
+        Feed::send(service.address(), &keys.sign(ask, name)).unwrap().take(count)
+    };
+    // A sale is put, opened, and a unit of it held.
+    let all = told_to("viewer", 12);
+    let some = told_to("summer", 6);
+    assert!(
+        some.iter().all(|told| told.cloud["source"].as_str().unwrap().starts_with("/v1/sales/summer-")),
+        "{some:?}"
+    );
+    assert!(some.iter().all(|told| all.contains(told)), "under the same cursors");
 }
 
 #[test]

@@ -138,7 +138,8 @@ impl Connection {
         Ok(answer)
     }
 
-    fn head(&mut self) -> io::Result<Answer> {
+    /// The head of an answer whose body is not read yet.
+    pub fn head(&mut self) -> io::Result<Answer> {
         let status_line = self.line()?;
         let mut parts = status_line.splitn(3, ' ');
         let version = parts.next().unwrap_or("").to_owned();
@@ -156,15 +157,17 @@ impl Connection {
 
     fn chunked(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        loop {
-            let line = self.line()?;
-            let length = u64::from_str_radix(line.trim(), 16).map_err(|_| malformed(&line))?;
-            (&mut self.reader).take(length).read_to_end(&mut body)?;
-            self.line()?;
-            if length == 0 {
-                return Ok(body);
-            }
-        }
+        while self.chunk(&mut body)? {}
+        Ok(body)
+    }
+
+    /// Appends one chunk of a chunked body; false when it was the last.
+    pub fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
+        let line = self.line()?;
+        let length = u64::from_str_radix(line.trim(), 16).map_err(|_| malformed(&line))?;
+        (&mut self.reader).take(length).read_to_end(body)?;
+        self.line()?;
+        Ok(length > 0)
     }
 
     fn line(&mut self) -> io::Result<String> {

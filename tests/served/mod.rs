@@ -13,6 +13,7 @@ pub mod batches;
 pub mod client;
 pub mod described;
 pub mod documents;
+pub mod feed;
 pub mod here;
 pub mod metrics;
 pub mod problems;
@@ -28,6 +29,7 @@ pub use self::{
     answer::Answer,
     client::{Ask, Client, Connection},
     documents::{lines, open_sale, reserve_body},
+    feed::{Feed, Told},
     here::Service,
 };
 

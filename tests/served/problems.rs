@@ -27,6 +27,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("already_released", 409, &["reservation"]),
     ("extension_limit_reached", 409, &["reservation"]),
     ("initial_stock_immutable", 409, &[]),
+    ("cursor_too_old", 410, &["oldest"]),
     ("length_required", 411, &[]),
     ("content_too_large", 413, &[]),
     ("uri_too_long", 414, &[]),
@@ -104,6 +105,7 @@ fn check_member(code: &str, member: &str, value: &Value) {
                 assert!(lines.iter().any(|line| line["available"] == 0), "nothing is sold out in {value}");
             }
         }
+        "oldest" => assert!(value.as_str().is_some_and(|cursor| !cursor.is_empty()), "{value}"),
         "sku" => assert!(value.is_string(), "{value}"),
         "limit" | "already" => assert!(value.is_u64(), "{value}"),
         "opens_at" => {

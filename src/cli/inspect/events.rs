@@ -136,9 +136,10 @@ type Described = (Option<Timestamp>, Vec<(&'static str, Value)>);
 fn describe(event: &Event<'_>, names: &Names) -> Described {
     match event {
         Event::Held(held) => describe_held(held, names),
-        Event::Extended { id, at, expires_at, extensions } => {
+        Event::Extended { id, at, expires_at, extensions, sale } => {
             let fields = vec![
                 ("reservation", json!(id.to_string())),
+                ("sale", json!(sale.map(|sale| names.sale(sale)))),
                 ("expires_at", json!(expires_at)),
                 ("extensions", json!(extensions)),
             ];

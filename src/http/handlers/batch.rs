@@ -16,7 +16,8 @@ use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservati
 use crate::{
     engine::{Answer, Epoch, Made},
     http::{
-        Body, body,
+        Body,
+        body::{self, Stream},
         entries::{Content, Entry, GrantedBody, Portion, Reader},
         problem,
         worker::Worker,
@@ -62,8 +63,11 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     if let Err(refusal) = worker.engine().catalogue().sale(&sale) {
         return drop(begin.send(Err(problem::refuse(&refusal, &worker.engine().catalogue()))));
     }
-    let (pieces, body) = mpsc::channel(PIECES_AHEAD);
-    if begin.send(Ok(json_bytes(StatusCode::OK, Body::Streamed(body)))).is_err() {
+    let (pieces, to_send) = mpsc::channel(PIECES_AHEAD);
+    // Dropped when this is through.
+    let (_through, ended) = oneshot::channel();
+    let body = Body::Streamed(Stream::new(to_send, ended));
+    if begin.send(Ok(json_bytes(StatusCode::OK, body))).is_err() {
         return;
     }
     let (decided, to_show) = mpsc::channel(PORTIONS_AHEAD);

@@ -1,11 +1,12 @@
 //! One function per call: parse, ask the engine, answer.
 
 mod batch;
+mod events;
 pub mod problems;
 mod reservations;
 mod sales;
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{
@@ -28,7 +29,7 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 /// Calls that need a caller.
 pub async fn handle(
     worker: &Rc<Worker>,
-    caller: &Caller,
+    caller: &Arc<Caller>,
     matched: Matched,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -48,6 +49,7 @@ pub async fn handle(
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
+        Route::Events => events::follow(worker, caller, request).await,
         Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
     };
     answered.unwrap_or_else(|refused| refused)

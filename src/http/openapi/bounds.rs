@@ -19,6 +19,8 @@ pub const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// A UUIDv7 as answers write it.
 pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+/// A cursor of the feed of events.
+pub const CURSOR: &str = r"^\d+(\.\d+)?$";
 /// A time as answers write it.
 const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
 
@@ -160,6 +162,7 @@ fn answers() -> Vec<Row> {
     let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
     let at_least_one = || form(json!({ "minItems": 1 }));
     vec![
+        ("CursorTooOldProblem", "oldest", form(json!({ "pattern": CURSOR }))),
         ("Reservation", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
         ("Reservation", "sale", sale_id()),
         ("Reservation", "customer", name()),

@@ -1,6 +1,6 @@
 //! The calls: what each one takes, answers and may refuse.
 
-use super::{CONTRACT, RESERVATIONS, SALES};
+use super::{CONTRACT, EVENTS, RESERVATIONS, SALES};
 use crate::http::{
     auth,
     problem::{self, Problem},
@@ -46,6 +46,9 @@ pub struct Given {
     /// Calls that go on from its `id`, with what their paths name it.
     pub links: &'static [(&'static str, &'static str)],
 }
+
+/// The schema of an answer that is no document: events that go on.
+pub const FEED: &str = "Events";
 
 const fn asks(schema: &'static str) -> Option<Asked> {
     Some(Asked { schema, required: true, limit: BodyLimit::Small })
@@ -312,6 +315,27 @@ pub static CALLS: &[Call] = &[
             &problem::ALREADY_RELEASED,
             &problem::EXTENSION_LIMIT_REACHED,
         ],
+    },
+    Call {
+        route: Route::Events,
+        method: "get",
+        path: "/v1/events",
+        id: "followEvents",
+        tag: EVENTS,
+        summary: "Follow every durable change, in order",
+        description: "Server-sent events, or one JSON object a line: CloudEvents 1.0 whose `id` is the cursor to go on from. \
+                      The answer goes on until the reader leaves, is too slow, or the service stops; its last word is \
+                      an event `stream.ended` with the cursor. Without `after` it is told what happens from now on.",
+        parameters: &["AfterEvent", "LastEventId"],
+        body: None,
+        answers: &[Given {
+            status: 200,
+            schema: FEED,
+            description: "Events as they become durable",
+            headers: &["Event-Cursor"],
+            links: &[],
+        }],
+        problems: &[&problem::CURSOR_TOO_OLD],
     },
     Call {
         route: Route::Problem,

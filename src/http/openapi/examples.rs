@@ -8,6 +8,9 @@ use crate::http::{
 };
 
 /// A reservation's id.
+/// An event on one line.
+pub const EVENT: &str = r#"{"specversion":"1.0","id":"12.0","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2026-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"12.0","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
+
 pub const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
 
 /// An example of the schema with this name.
@@ -70,6 +73,7 @@ pub fn of_problem(problem: &Problem) -> Value {
         Kind::OpensAt => {
             ("the sale opens at 2026-11-27T08:00:00.000Z", json!({ "opens_at": "2026-11-27T08:00:00.000Z" }))
         }
+        Kind::Oldest => ("events up to 41.3 are no longer in the journal", json!({ "oldest": "41.3" })),
         Kind::Reservation => (problem.title, json!({ "reservation": reservation(state_of(problem)) })),
     };
     let mut document = json!({

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    bounds::{PRINTABLE, SLUG, UUID, key_pattern},
-    calls::{Asked, BodyLimit, CALLS, Call, Given, problems_of},
+    bounds::{CURSOR, PRINTABLE, SLUG, UUID, key_pattern},
+    calls::{Asked, BodyLimit, CALLS, Call, FEED, Given, problems_of},
     examples, problems,
 };
 use crate::{
@@ -103,13 +103,14 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
 }
 
 fn answer(given: &Given) -> Value {
-    let mut answer = json!({
-        "description": given.description,
-        "content": { "application/json": {
-            "schema": reference("schemas", given.schema),
-            "example": examples::of(given.schema),
-        } },
-    });
+    let content = match given.schema {
+        FEED => feed(),
+        schema => json!({ "application/json": {
+            "schema": reference("schemas", schema),
+            "example": examples::of(schema),
+        } }),
+    };
+    let mut answer = json!({ "description": given.description, "content": content });
     if given.schema == "ProblemPage" {
         answer["content"]["text/html"] = json!({ "schema": { "type": "string" } });
     }
@@ -121,6 +122,21 @@ fn answer(given: &Given) -> Value {
             json!({ "operationId": operation, "parameters": { (*parameter): "$response.body#/id" } });
     }
     answer
+}
+
+/// The two formats of events. Neither is one document, so their schema is text.
+fn feed() -> Value {
+    let data = examples::EVENT;
+    json!({
+        "text/event-stream": {
+            "schema": { "type": "string", "description": "Server-sent events." },
+            "example": format!("id: 12.0\nevent: sale.paused\ndata: {data}\n\n"),
+        },
+        "application/x-ndjson": {
+            "schema": { "type": "string", "description": "One JSON object a line; an empty line says that it is alive." },
+            "example": format!("{data}\n"),
+        },
+    })
 }
 
 pub fn reference(kind: &str, name: &str) -> Value {
@@ -153,6 +169,17 @@ pub fn parameters(limits: &Limits) -> Value {
             "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",
             "schema": { "type": "string", "enum": slugs },
             "example": "sold-out",
+        },
+        "AfterEvent": {
+            "name": "after", "in": "query",
+            "description": "The cursor of the last event that is known; `0` is the beginning of the journal.",
+            "schema": { "type": "string", "pattern": CURSOR },
+            "example": "0",
+        },
+        "LastEventId": {
+            "name": "Last-Event-ID", "in": "header", "description": "As `after`, which wins; browsers send it by themselves.",
+            "schema": { "type": "string", "pattern": CURSOR },
+            "example": "12.0",
         },
         "After": {
             "name": "after", "in": "query", "description": "Sales whose ids sort behind this: the last page's `next`.",
@@ -195,6 +222,11 @@ pub fn headers() -> Value {
             "description": "Seconds after which to try again.", "required": true,
             "schema": { "type": "integer", "minimum": 1 },
             "example": 1,
+        },
+        "Event-Cursor": {
+            "description": "The cursor that the answer starts behind.", "required": true,
+            "schema": { "type": "string", "pattern": CURSOR },
+            "example": "12.0",
         },
         "RateLimit": {
             "description": "The quota that is used up, what is left of it, and the seconds after which the next request \

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
 use super::{examples, paths::reference};
-use crate::http::problem::{Document, Errors, Kind, Limit, Lines, Of, OpensAt, PROBLEMS, Problem};
+use crate::http::problem::{Document, Errors, Kind, Limit, Lines, Of, Oldest, OpensAt, PROBLEMS, Problem};
 
 /// What the schema and the response of the problem are called, such as `SoldOutProblem`.
 pub fn name(problem: &Problem) -> String {
@@ -45,6 +45,7 @@ fn own_members(kind: Kind) -> Option<Value> {
         Kind::Lines => Some(json!(Lines::schema())),
         Kind::Limit => Some(json!(Limit::schema())),
         Kind::OpensAt => Some(json!(OpensAt::schema())),
+        Kind::Oldest => Some(json!(Oldest::schema())),
         Kind::Reservation => Some(json!(Of::schema())),
     }
 }

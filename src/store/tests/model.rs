@@ -202,7 +202,7 @@ impl World {
         let (count, expires_at) = (self.holds.len(), self.now.plus_seconds(500));
         let Some((id, _, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
         *extensions += 1;
-        let event = Event::Extended { id: *id, at: self.now, expires_at, extensions: *extensions };
+        let event = Event::Extended { id: *id, at: self.now, expires_at, extensions: *extensions, sale: None };
         self.tell(&event);
     }
 

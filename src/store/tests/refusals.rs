@@ -112,7 +112,7 @@ fn events_that_contradict_each_other() {
         vec![held(id, "ann", 1), held(id, "ann", 1)],
         vec![confirmed.clone(), held(id, "ann", 1)],
         vec![held(id, "ann", 1), confirmed.clone(), confirmed.clone()],
-        vec![confirmed, Event::Extended { id, at: OPENS, expires_at: OPENS, extensions: 1 }],
+        vec![confirmed, Event::Extended { id, at: OPENS, expires_at: OPENS, extensions: 1, sale: None }],
     ] {
         let mut window = Window::starting_after(0);
         let error = window.fold(1, &batch(&[(0, &events)])).unwrap_err();

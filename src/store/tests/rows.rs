@@ -9,7 +9,7 @@ fn a_window_holds_one_change_per_key_and_only_for_whom_something_changed() {
     let (later, expires_at) = (OPENS.plus_seconds(30), OPENS.plus_seconds(400));
     let lane = [
         held(id, "ann", 2),
-        Event::Extended { id, at: later, expires_at, extensions: 1 },
+        Event::Extended { id, at: later, expires_at, extensions: 1, sale: None },
         Event::Confirmed(ended(id, later, 2, Some("order-9"))),
         Event::Retired { id, counted: true },
     ];
@@ -61,7 +61,7 @@ fn the_views_answer_their_questions() {
     journal.push(&[
         (CATALOGUE_LANE, &[open]),
         (0, &[held(due, "ann", 1), held(kept, "ann", 2), held(sold, "bob", 3)]),
-        (1, &[Event::Extended { id: kept, at: then, expires_at: far, extensions: 1 }]),
+        (1, &[Event::Extended { id: kept, at: then, expires_at: far, extensions: 1, sale: None }]),
         (2, &[Event::Confirmed(ended(sold, then, 3, Some("order-9")))]),
     ]);
     catch_up(&mut write_behind(&journal, &path));

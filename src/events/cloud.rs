@@ -1,0 +1,353 @@
+//! Events as the feed tells them: CloudEvents 1.0 in JSON, framed as server-sent events or as lines.
+//!
+//! What is told is what the event itself holds. Names of sales and items never change, so they are the catalogue's of
+//! today; nothing else is looked up, and an event reads the same whenever it is read.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Cursor, Format, levels::Turn};
+use crate::sale::{
+    catalogue::Catalogue,
+    event::{Adjusted, Ended, Event, Held},
+    ids::{ItemNumber, ReservationId},
+    outcome::{State, Status},
+    settings::Price,
+    time::Timestamp,
+};
+
+/// An event with its names, on its way to be written.
+pub struct Told<'a> {
+    kind: &'static str,
+    pub sale: &'a str,
+    subject: String,
+    time: Timestamp,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Reservation(Reservation<'a>),
+    Adjustment(Adjustment<'a>),
+    Item {
+        sale: &'a str,
+        sku: &'a str,
+        available: u64,
+    },
+    Turn {
+        sale: &'a str,
+        /// `clock`, or `operator`.
+        by: &'static str,
+    },
+    /// The document that was put.
+    Settings(Value),
+    Ending {
+        reason: &'static str,
+        cursor: String,
+    },
+}
+
+/// The reservation's document, as far as one event tells it.
+#[derive(Serialize)]
+struct Reservation<'a> {
+    id: String,
+    sale: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<&'a str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<Line<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    sku: &'a str,
+    quantity: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+}
+
+#[derive(Serialize)]
+struct Adjustment<'a> {
+    sale: &'a str,
+    sku: &'a str,
+    delta: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    stock: u64,
+    available: u64,
+}
+
+impl<'a> Told<'a> {
+    /// None for what is no change to anybody outside: a reservation that leaves memory, and a turn that the document
+    /// put right before it tells. An extension of before extensions named their sale has no place to be told at.
+    pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
+        let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
+        let turn = |kind, number, time, by| {
+            let sale = sale_of(number);
+            Some(Self { kind, sale, subject: sale.to_owned(), time, data: Data::Turn { sale, by } })
+        };
+        match event {
+            Event::Held(held) => Some(Self::held(held, catalogue)),
+            Event::Extended { id, at, expires_at, extensions, sale } => {
+                let mut reservation = Reservation::new(*id, sale_of((*sale)?), State::Held);
+                (reservation.expires_at, reservation.extensions) = (Some(*expires_at), Some(*extensions));
+                Some(Self::reservation("reservation.extended", *at, reservation))
+            }
+            Event::Confirmed(ended) => Self::ended("reservation.confirmed", State::Confirmed, ended, catalogue),
+            Event::Released(ended) => Self::ended("reservation.released", State::Released, ended, catalogue),
+            Event::Expired(ended) => Self::ended("reservation.expired", State::Expired, ended, catalogue),
+            Event::Adjusted(adjusted) => Some(Self::adjusted(adjusted, catalogue)),
+            Event::SaleDefined { sale, at, settings, .. } => {
+                let (sale, document) = (sale_of(*sale), serde_json::from_slice(settings).unwrap_or_default());
+                let data = Data::Settings(document);
+                Some(Self { kind: "sale.put", sale, subject: sale.to_owned(), time: *at, data })
+            }
+            Event::SalePaused { sale, at } => turn("sale.paused", *sale, *at, "operator"),
+            Event::SaleResumed { sale, at } => turn("sale.resumed", *sale, *at, "operator"),
+            Event::SaleClosed { sale, at } => turn("sale.closed", *sale, *at, "operator"),
+            Event::StatusReached { sale, at, status } => match status {
+                Status::Open => turn("sale.opened", *sale, *at, "clock"),
+                Status::Paused => turn("sale.paused", *sale, *at, "clock"),
+                Status::Closed => turn("sale.closed", *sale, *at, "clock"),
+                Status::Scheduled => None,
+            },
+            Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
+        }
+    }
+
+    /// What a batch came to for an item.
+    pub fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
+        let Turn { item, available, at } = turn;
+        let (sale, sku) = catalogue.names(item);
+        let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
+        Self { kind, sale, subject: sku.to_owned(), time: at, data: Data::Item { sale, sku, available } }
+    }
+
+    fn reservation(kind: &'static str, time: Timestamp, data: Reservation<'a>) -> Self {
+        Self { kind, sale: data.sale, subject: data.id.clone(), time, data: Data::Reservation(data) }
+    }
+
+    fn held(held: &Held<'a>, catalogue: &'a Catalogue) -> Self {
+        let sale = &catalogue.sale_numbered(held.sale).settings.id;
+        let (created_at, mut reservation) = (held.id.created_at(), Reservation::new(held.id, sale, State::Held));
+        reservation.customer = Some(held.customer);
+        let lines = held.lines.iter().map(|line| Line::new(line.item, line.units, line.price, catalogue));
+        reservation.lines = lines.collect();
+        reservation.reference = held.reference;
+        reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
+        reservation.extensions = Some(0);
+        Self::reservation("reservation.held", created_at, reservation)
+    }
+
+    fn ended(kind: &'static str, state: State, ended: &Ended<'a>, catalogue: &'a Catalogue) -> Option<Self> {
+        let (sale, _) = catalogue.names(ended.lines.first()?.item);
+        let mut reservation = Reservation::new(ended.id, sale, state);
+        let lines = ended.lines.iter().map(|line| Line::new(line.item, line.units, None, catalogue));
+        reservation.lines = lines.collect();
+        let at = match state {
+            State::Confirmed => {
+                reservation.reference = ended.text;
+                &mut reservation.confirmed_at
+            }
+            State::Released => {
+                reservation.reason = ended.text;
+                &mut reservation.released_at
+            }
+            _ => &mut reservation.expired_at,
+        };
+        *at = Some(ended.at);
+        Some(Self::reservation(kind, ended.at, reservation))
+    }
+
+    fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
+        let Adjusted { item, at, delta, reason, reference, stock, available, .. } = *adjusted;
+        let (sale, sku) = catalogue.names(item);
+        let data = Data::Adjustment(Adjustment { sale, sku, delta, reason, reference, stock, available });
+        Self { kind: "stock.adjusted", sale, subject: sku.to_owned(), time: at, data }
+    }
+
+    /// Appends the event as `format` frames it.
+    pub fn write(&self, cursor: Cursor, format: Format, out: &mut Vec<u8>) {
+        let source = format!("/v1/sales/{}", self.sale);
+        let Self { kind, subject, time, data, .. } = self;
+        let id = cursor.to_string();
+        if format == Format::Stream {
+            out.extend_from_slice(format!("id: {id}\nevent: {kind}\ndata: ").as_bytes());
+        }
+        let (cursor, subject, time) = (Some(id.as_str()), Some(subject.as_str()), Some(*time));
+        Envelope { source: &source, kind, id: &id, subject, time, cursor, data, ..ENVELOPE }.write(format, out);
+    }
+}
+
+/// Appends what a reader is told at its end: why, and after which cursor to go on. No durable event, so it has no
+/// cursor of its own.
+pub fn write_ending(reason: &'static str, cursor: Cursor, format: Format, out: &mut Vec<u8>) {
+    const KIND: &str = "stream.ended";
+    if format == Format::Stream {
+        out.extend_from_slice(format!("event: {KIND}\ndata: ").as_bytes());
+    }
+    let cursor = cursor.to_string();
+    let id = format!("{reason}-after-{cursor}");
+    let data = &Data::Ending { reason, cursor };
+    Envelope { source: "/v1/events", kind: KIND, id: &id, data, ..ENVELOPE }.write(format, out);
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Timestamp>,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    data: &'a Data<'a>,
+}
+
+const ENVELOPE: Envelope<'static> = Envelope {
+    specversion: "1.0",
+    id: "",
+    source: "",
+    kind: "",
+    subject: None,
+    time: None,
+    datacontenttype: "application/json",
+    cursor: None,
+    data: &Data::Settings(Value::Null),
+};
+
+impl Envelope<'_> {
+    /// JSON has no line break of its own, so one line holds it in either format.
+    fn write(&self, format: Format, out: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *out, self).expect("events are plain JSON");
+        out.extend_from_slice(if format == Format::Stream { b"\n\n" } else { b"\n" });
+    }
+}
+
+impl<'a> Reservation<'a> {
+    fn new(id: ReservationId, sale: &'a str, state: State) -> Self {
+        Self {
+            id: id.to_string(),
+            sale,
+            customer: None,
+            state: state.as_str(),
+            lines: Vec::new(),
+            reference: None,
+            reason: None,
+            created_at: id.created_at(),
+            expires_at: None,
+            confirmed_at: None,
+            released_at: None,
+            expired_at: None,
+            extensions: None,
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(item: ItemNumber, quantity: u32, price: Option<Price>, catalogue: &'a Catalogue) -> Self {
+        Self { sku: catalogue.sku(item), quantity, price }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sale::{event::tests::samples, ids::SaleNumber};
+
+    fn catalogue() -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        for number in 0..4 {
+            let settings = format!(
+                r#"{{"id":"sale-{number}","name":"S","opens_at":"2026-11-28T00:00:00Z",
+                    "closes_at":"2027-01-01T00:00:00Z","hold_seconds":60,
+                    "items":[{{"sku":"a \"b\"\n","initial_stock":100}}]}}"#
+            );
+            let item = ItemNumber(if number == 3 { 70_000 } else { number });
+            catalogue.apply(&Event::SaleDefined {
+                sale: SaleNumber(number),
+                at: Timestamp::default(),
+                items: vec![item],
+                settings: settings.as_bytes(),
+            });
+        }
+        catalogue
+    }
+
+    fn told(event: &Event<'_>, format: Format) -> Option<String> {
+        let catalogue = catalogue();
+        let mut out = Vec::new();
+        Told::of(event, &catalogue)?.write(Cursor::at(7, 2), format, &mut out);
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn every_event_is_one_line_and_the_same_in_both_formats() {
+        let mut kinds = Vec::new();
+        for event in samples() {
+            let Some(line) = told(&event, Format::Lines) else { continue };
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let cloud: Value = serde_json::from_str(&line).unwrap();
+            let kind = cloud["type"].as_str().unwrap();
+            assert_eq!((&cloud["id"], &cloud["cursor"]), (&Value::from("7.2"), &Value::from("7.2")));
+            assert_eq!(cloud["source"], "/v1/sales/sale-3");
+            let stream = told(&event, Format::Stream).unwrap();
+            assert_eq!(stream, format!("id: 7.2\nevent: {kind}\ndata: {line}\n"));
+            kinds.push(kind.to_owned());
+        }
+        let expected = [
+            "reservation.held",
+            "reservation.held",
+            "reservation.extended",
+            "reservation.confirmed",
+            "reservation.released",
+            "reservation.expired",
+            "sale.put",
+            "sale.paused",
+            "sale.resumed",
+            "sale.closed",
+            "sale.opened",
+            "stock.adjusted",
+            "stock.adjusted",
+        ];
+        assert_eq!(kinds, expected);
+    }
+
+    #[test]
+    fn a_hold_is_told_whole() {
+        let line = told(&samples()[0], Format::Lines).unwrap();
+        let held = "{\"specversion\":\"1.0\",\"id\":\"7.2\",\"source\":\"/v1/sales/sale-3\",\
+            \"type\":\"reservation.held\",\"subject\":\"01a2212b-107b-72c8-8048-d159e26af37b\",\
+            \"time\":\"2026-11-28T08:00:00.123Z\",\"datacontenttype\":\"application/json\",\"cursor\":\"7.2\",\
+            \"data\":{\"id\":\"01a2212b-107b-72c8-8048-d159e26af37b\",\"sale\":\"sale-3\",\"customer\":\"ann\",\
+            \"state\":\"held\",\"lines\":[{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":2,\"price\":{\"amount\":19900,\
+            \"currency\":\"EUR\"}},{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":1}],\"reference\":\"cart-7\",\
+            \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
+            \"extensions\":0}}\n";
+        assert_eq!(line, held);
+    }
+}

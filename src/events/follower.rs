@@ -1,0 +1,152 @@
+//! Follows one reader up, from where it starts until it ends.
+
+use std::{convert::Infallible, rc::Rc};
+
+use tokio::sync::Notify;
+
+use super::{
+    Cursor, Filter,
+    cloud::Told,
+    hub::Parts,
+    levels::{Levels, Unwinding},
+    opening::Opening,
+    outbox::{End, Outbox},
+};
+use crate::{
+    engine::{Durable, Epoch, batch::Events},
+    journal::{ReadError, Reader},
+    sale::codec::Malformed,
+};
+
+pub struct Follower {
+    pub parts: Rc<Parts>,
+    /// Notified after each commit.
+    pub commits: Rc<Notify>,
+    pub filter: Filter,
+    pub outbox: Outbox,
+}
+
+impl Follower {
+    pub async fn run(mut self, opening: Opening) {
+        let telemetry = self.parts.telemetry.clone();
+        let Err(mut end) = self.follow(opening).await;
+        if self.outbox.is_abandoned() {
+            end = End::Gone;
+        }
+        telemetry.events.reader_ended(matches!(end, End::Slow | End::TooOld));
+        self.outbox.end(end);
+    }
+
+    async fn follow(&mut self, opening: Opening) -> Result<Infallible, End> {
+        let mut levels = self.levels_behind(opening.base).await?;
+        let mut journal = Reader::new(self.parts.storage.clone(), opening.base);
+        let mut skip_to = opening.skip_to;
+        loop {
+            let durable = self.durable(journal.last_epoch() + 1).await?;
+            let batch = journal.next(durable)?.expect("it is durable");
+            self.tell(batch.epoch, batch.payload, skip_to.take(), &mut levels).await?;
+            self.pause().await?;
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        epoch: Epoch,
+        payload: &[u8],
+        skip_to: Option<u32>,
+        levels: &mut Levels,
+    ) -> Result<(), End> {
+        let mut place = 0;
+        let mut events = Events::new(payload);
+        while let Some((_, _, event)) = events.next()? {
+            levels.take(&event);
+            if skip_to.is_none_or(|last| place > last) {
+                let catalogue = self.parts.engine.catalogue();
+                self.put(Told::of(&event, &catalogue), Cursor::at(epoch, place));
+            }
+            place += 1;
+            if self.outbox.is_full() {
+                self.outbox.flush(&self.parts.telemetry.events).await?;
+            }
+        }
+        let catalogue = self.parts.engine.catalogue();
+        for turn in levels.turns() {
+            if skip_to.is_none_or(|last| place > last) {
+                self.put(Some(Told::of_turn(turn, &catalogue)), Cursor::at(epoch, place));
+            }
+            place += 1;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, told: Option<Told<'_>>, cursor: Cursor) {
+        if let Some(told) = told.filter(|told| (self.filter)(told.sale)) {
+            self.outbox.put(&told, cursor);
+        }
+    }
+
+    /// Reads forward once, from the start to a cut at which the engine told what is available, to learn what was
+    /// available at the start.
+    async fn levels_behind(&mut self, epoch: Epoch) -> Result<Levels, End> {
+        let mut unwinding = Unwinding::begin(&self.parts.engine);
+        let mut journal = Reader::new(self.parts.storage.clone(), epoch);
+        while journal.last_epoch() < unwinding.reach() {
+            let durable = self.durable(journal.last_epoch() + 1).await?;
+            let batch = journal.next(durable)?.expect("it is durable");
+            unwinding.undo(batch.epoch, batch.payload)?;
+            self.pause().await?;
+        }
+        Ok(unwinding.finish())
+    }
+
+    /// The durable epoch, once it has come to `wanted`.
+    async fn durable(&mut self, wanted: Epoch) -> Result<Epoch, End> {
+        let commits = self.commits.clone();
+        loop {
+            // Before the look: a commit after it is not missed.
+            let mut commit = std::pin::pin!(commits.notified());
+            commit.as_mut().enable();
+            let durability = self.parts.engine.durability();
+            match durability.of(wanted) {
+                Durable::Yes => return Ok(durability.epoch()),
+                Durable::Unknown => return Err(End::Failed),
+                Durable::NotYet => self.outbox.flush(&self.parts.telemetry.events).await?,
+            }
+            tokio::select! {
+                () = commit => {}
+                () = self.outbox.interrupted() => {
+                    if self.outbox.is_abandoned() {
+                        return Err(End::Gone);
+                    }
+                    self.outbox.keep_alive(&self.parts.telemetry.events).await?;
+                }
+            }
+        }
+    }
+
+    /// Between two batches: other readers have their turn.
+    async fn pause(&mut self) -> Result<(), End> {
+        self.outbox.keep_alive(&self.parts.telemetry.events).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooOld { .. } => Self::TooOld,
+            error => {
+                tracing::error!(%error, "the journal cannot be read for the feed");
+                Self::Failed
+            }
+        }
+    }
+}
+
+impl From<Malformed> for End {
+    fn from(error: Malformed) -> Self {
+        tracing::error!(%error, "the journal holds what the feed cannot tell");
+        Self::Failed
+    }
+}

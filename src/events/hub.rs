@@ -1,0 +1,117 @@
+//! The one thread of the feed: lets readers in, and wakes them after each commit.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::{JoinSet, LocalSet},
+};
+
+use super::{
+    Events, Filter, Followed, Format, Refused, Start,
+    follower::Follower,
+    opening::{self, Opening},
+    outbox::Outbox,
+};
+use crate::{engine::Engine, journal::Storage, telemetry::Telemetry};
+
+/// What the feed reads, and where it counts.
+pub struct Parts {
+    pub engine: Arc<Engine>,
+    pub storage: Arc<dyn Storage>,
+    pub telemetry: Arc<Telemetry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Readers at a time.
+    pub readers_max: usize,
+    /// How long a reader may take nothing of what is there for it.
+    pub stall_time: Duration,
+}
+
+/// A reader that wants to start.
+pub(super) struct Ask {
+    pub start: Start,
+    pub format: Format,
+    pub filter: Filter,
+    /// Held as long as the reader is followed up.
+    pub place: OwnedSemaphorePermit,
+    pub answer: oneshot::Sender<Result<Followed, Refused>>,
+}
+
+/// To be run on a thread of its own.
+pub struct Hub {
+    parts: Parts,
+    settings: Settings,
+    asks: mpsc::Receiver<Ask>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Hub {
+    /// The hub, the door to it, and what ends it: when that says true, or is dropped.
+    pub fn new(parts: Parts, settings: Settings) -> (Self, Events, watch::Sender<bool>) {
+        let (door, asks) = mpsc::channel(settings.readers_max);
+        let (stop, stopping) = watch::channel(false);
+        let events = Events { asks: door, places: Arc::new(Semaphore::new(settings.readers_max)) };
+        (Self { parts, settings, asks, stopping }, events, stop)
+    }
+
+    /// Follows readers up until told to stop, and has said so to each.
+    pub fn run(self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime without I/O needs nothing that could fail");
+        LocalSet::new().block_on(&runtime, self.serve());
+    }
+
+    async fn serve(self) {
+        let Self { parts, settings, mut asks, mut stopping } = self;
+        let (parts, commits) = (Rc::new(parts), Rc::new(Notify::new()));
+        let committed = Arc::new(Notify::new());
+        let notify = committed.clone();
+        parts.engine.durability().subscribe(Box::new(move || notify.notify_one()));
+        let mut followers = JoinSet::new();
+        let seen = stopping.clone();
+        loop {
+            tokio::select! {
+                () = committed.notified() => commits.notify_waiters(),
+                Some(ask) = asks.recv() => {
+                    admit(ask, &parts, &commits, settings.stall_time, &seen, &mut followers);
+                }
+                Some(_) = followers.join_next() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            }
+        }
+        asks.close();
+        while followers.join_next().await.is_some() {}
+    }
+}
+
+fn admit(
+    ask: Ask,
+    parts: &Rc<Parts>,
+    commits: &Rc<Notify>,
+    stall_time: Duration,
+    stopping: &watch::Receiver<bool>,
+    followers: &mut JoinSet<()>,
+) {
+    let Ask { start, format, filter, place, answer } = ask;
+    let opening: Opening = match opening::open(&parts.storage, parts.engine.durability().epoch(), start) {
+        Ok(opening) => opening,
+        Err(refused) => {
+            // Before the answer: who asks again at once finds the place free.
+            drop(place);
+            return drop(answer.send(Err(refused)));
+        }
+    };
+    let (outbox, pieces) = Outbox::new(format, opening.from, stall_time, stopping.clone());
+    let (through, ended) = oneshot::channel();
+    let follower = Follower { parts: parts.clone(), commits: commits.clone(), filter, outbox };
+    parts.telemetry.events.reader_started();
+    followers.spawn_local(async move {
+        follower.run(opening).await;
+        drop(place);
+        drop::<oneshot::Sender<()>>(through);
+    });
+    let _ = answer.send(Ok(Followed { from: opening.from, pieces, ended }));
+}

@@ -1,0 +1,215 @@
+//! What is available of each item at the end of a batch, and which items that batch sold out or brought back.
+//!
+//! A batch is a consistent cut, so sums at its end are exact; within it lanes stand one after another, and sums between
+//! them mean nothing. The stock that an item begins with counts as if it had always been there: no event tells by itself
+//! whether the item is new, and this way none has to.
+//!
+//! Invariant: the levels behind a batch depend on the journal alone, not on where or when a reader started.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{
+    engine::{Engine, Epoch, batch::Events},
+    sale::{codec::Malformed, event::Event, ids::ItemNumber, time::Timestamp},
+};
+
+pub struct Levels {
+    available: Vec<i64>,
+    /// What the present batch moved.
+    moved: BTreeMap<ItemNumber, Moved>,
+}
+
+struct Moved {
+    before: i64,
+    at: Timestamp,
+}
+
+/// An item that a batch left sold out, or brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    pub item: ItemNumber,
+    /// 0: sold out.
+    pub available: u64,
+    /// When the last of what moved it happened.
+    pub at: Timestamp,
+}
+
+/// Levels on their way back in time: known at a cut, wanted at an earlier one.
+pub struct Unwinding(Vec<(Epoch, i64)>);
+
+impl Unwinding {
+    pub fn begin(engine: &Engine) -> Self {
+        Self(engine.available_at_cuts())
+    }
+
+    /// The last batch that has to be undone.
+    pub fn reach(&self) -> Epoch {
+        self.0.iter().map(|&(cut, _)| cut).max().unwrap_or(0)
+    }
+
+    pub fn undo(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), Malformed> {
+        let mut events = Events::new(payload);
+        while let Some((_, _, event)) = events.next()? {
+            event.for_each_available(|item, units| {
+                if let Some((cut, available)) = self.0.get_mut(item.index())
+                    && epoch <= *cut
+                {
+                    *available -= units;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// To be called when every batch behind the one wanted was undone.
+    pub fn finish(self) -> Levels {
+        Levels { available: self.0.into_iter().map(|(_, available)| available).collect(), moved: BTreeMap::new() }
+    }
+}
+
+impl Levels {
+    pub fn take(&mut self, event: &Event<'_>) {
+        if let Event::SaleDefined { items, settings, .. } = event {
+            self.list(items, settings);
+        }
+        let at = event.at().unwrap_or_default();
+        event.for_each_available(|item, units| {
+            let Some(available) = self.available.get_mut(item.index()) else { return };
+            let moved = self.moved.entry(item).or_insert(Moved { before: *available, at });
+            moved.at = moved.at.max(at);
+            *available += units;
+        });
+    }
+
+    /// Ends the batch: the items that it sold out or brought back, by number.
+    pub fn turns(&mut self) -> impl Iterator<Item = Turn> {
+        let (moved, levels) = (std::mem::take(&mut self.moved), &self.available);
+        moved.into_iter().filter_map(|(item, moved)| {
+            let available = u64::try_from(levels[item.index()]).unwrap_or(0);
+            ((moved.before > 0) != (available > 0)).then_some(Turn { item, available, at: moved.at })
+        })
+    }
+
+    /// Items beyond those known are new: numbers are given densely, and never twice.
+    fn list(&mut self, items: &[ItemNumber], settings: &[u8]) {
+        #[derive(Deserialize)]
+        struct Settings {
+            items: Vec<Item>,
+        }
+        #[derive(Deserialize)]
+        struct Item {
+            initial_stock: i64,
+        }
+        let known = self.available.len();
+        if items.iter().all(|item| item.index() < known) {
+            return;
+        }
+        let Ok(settings) = serde_json::from_slice::<Settings>(settings) else { return };
+        for (number, item) in items.iter().zip(settings.items) {
+            if number.index() >= known {
+                self.available.resize(self.available.len().max(number.index() + 1), 0);
+                self.available[number.index()] = item.initial_stock;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        journal::Source,
+        sale::{
+            command::{Adjust, AskedLine, Reserve},
+            ids::ReservationId,
+            settings::SaleSettings,
+        },
+    };
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_millis(1_795_852_800_000 + second * 1000)
+    }
+
+    fn reserve(engine: &Engine, second: u64, customer: &str, sku: &str, units: u32) -> ReservationId {
+        let lines = [AskedLine { sku, units }].into_iter().collect();
+        let asked = Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None };
+        engine.reserve(at(second), &asked, second).value.unwrap().reservation.id
+    }
+
+    fn put(engine: &Engine, second: u64, items: &str) {
+        let text = format!(
+            r#"{{"id":"drop","name":"Drop","opens_at":"2026-11-28T00:00:00Z","closes_at":"2027-01-01T00:00:00Z",
+                "hold_seconds":60,"items":[{items}]}}"#
+        );
+        let settings: SaleSettings = serde_json::from_str(&text).unwrap();
+        engine.put_sale(at(second), &settings).value.unwrap();
+    }
+
+    /// Cuts a batch after each step of a short life.
+    fn live(engine: &Engine) -> Vec<Vec<u8>> {
+        let mut batches = Vec::new();
+        let mut cut = || {
+            let mut payload = Vec::new();
+            assert_eq!(engine.cut(&mut payload), Some(batches.len() as Epoch + 1));
+            batches.push(payload);
+        };
+        put(engine, 0, r#"{"sku":"none","initial_stock":0},{"sku":"tv","initial_stock":2}"#);
+        cut();
+        reserve(engine, 1, "ann", "tv", 1);
+        cut();
+        let last = reserve(engine, 2, "bob", "tv", 1);
+        // Sold out and back within one batch is no turn.
+        put(
+            engine,
+            2,
+            r#"{"sku":"pad","initial_stock":1},{"sku":"none","initial_stock":0},{"sku":"tv","initial_stock":2}"#,
+        );
+        let flicker = reserve(engine, 2, "cy", "pad", 1);
+        engine.release(at(3), flicker, None).value.unwrap();
+        cut();
+        engine.confirm(at(4), last, None).value.unwrap();
+        let adjust = Adjust { sale: "drop", sku: "none", delta: 5, reason: None, reference: None, key: None };
+        engine.adjust(at(4), &adjust).value.unwrap();
+        cut();
+        engine.tick(at(70));
+        reserve(engine, 70, "dee", "none", 5);
+        cut();
+        batches
+    }
+
+    fn turns(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<(u32, u64, Timestamp)> {
+        let mut all = Vec::new();
+        for batch in batches {
+            let mut events = Events::new(batch);
+            while let Some((_, _, event)) = events.next().unwrap() {
+                levels.take(&event);
+            }
+            all.extend(levels.turns().map(|turn| (turn.item.0, turn.available, turn.at)));
+        }
+        all
+    }
+
+    #[test]
+    fn a_reader_is_told_the_same_wherever_and_whenever_it_starts() {
+        const BEFORE: [usize; 6] = [0, 0, 0, 1, 2, 4];
+        let engine = Engine::new(Default::default());
+        let batches = live(&engine);
+        // In no batch yet, and so of no concern to anybody.
+        reserve(&engine, 71, "eve", "tv", 1);
+        let expected = [(1, 0, at(2)), (0, 5, at(4)), (0, 0, at(70)), (1, 1, at(70))];
+        for start in 0..=batches.len() {
+            let mut unwinding = Unwinding::begin(&engine);
+            assert_eq!(unwinding.reach(), batches.len() as Epoch);
+            for (index, batch) in batches.iter().enumerate().skip(start) {
+                unwinding.undo(index as Epoch + 1, batch).unwrap();
+            }
+            let told = turns(&mut unwinding.finish(), &batches[start..]);
+            assert_eq!(told, expected[BEFORE[start]..], "after batch {start}");
+        }
+        // One that started when nothing was there learns of items as they come.
+        let mut early = Unwinding::begin(&Engine::new(Default::default())).finish();
+        assert_eq!(turns(&mut early, &batches), expected);
+    }
+}

@@ -1,0 +1,67 @@
+//! Where in the journal a reader starts, and whether it can.
+
+use std::sync::Arc;
+
+use super::{Cursor, Refused, Start};
+use crate::{
+    engine::{Epoch, batch::Events},
+    journal::{ReadError, Reader, Storage},
+};
+
+/// A start that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    pub from: Cursor,
+    /// Batches are read from the one after this,
+    pub base: Epoch,
+    /// and the first of them is left out up to this place.
+    pub skip_to: Option<u32>,
+}
+
+impl Opening {
+    fn behind(epoch: Epoch) -> Self {
+        Self { from: Cursor::behind(epoch), base: epoch, skip_to: None }
+    }
+}
+
+pub fn open(storage: &Arc<dyn Storage>, durable: Epoch, start: Start) -> Result<Opening, Refused> {
+    let cursor = match start {
+        Start::Now => return Ok(Opening::behind(durable)),
+        Start::After(cursor) => cursor,
+    };
+    if cursor.epoch > durable {
+        let detail =
+            "is beyond the end of the journal: it was told by another service, or before its data was replaced";
+        return Err(Refused::Unknown(detail.to_owned()));
+    }
+    let base = if cursor.place.is_some() { cursor.epoch - 1 } else { cursor.epoch };
+    let mut journal = Reader::new(storage.clone(), base);
+    let batch = match journal.next(durable) {
+        Ok(batch) => batch,
+        Err(ReadError::TooOld { oldest, .. }) => return Err(Refused::TooOld { oldest: Cursor::behind(oldest - 1) }),
+        Err(error) => {
+            tracing::error!(%error, "the journal cannot be read for the feed");
+            return Err(Refused::Unreadable);
+        }
+    };
+    if let (Some(place), Some(batch)) = (cursor.place, batch)
+        && place >= places_max(batch.payload)
+    {
+        return Err(Refused::Unknown("names no event: its batch has fewer".to_owned()));
+    }
+    Ok(Opening { from: cursor, base, skip_to: cursor.place })
+}
+
+/// As many places as a batch may have: one for each event, and one for each item it moves, as it may turn.
+fn places_max(payload: &[u8]) -> u32 {
+    let mut count = 0;
+    let mut items = std::collections::BTreeSet::new();
+    let mut events = Events::new(payload);
+    while let Ok(Some((_, _, event))) = events.next() {
+        count += 1;
+        event.for_each_available(|item, _| {
+            items.insert(item);
+        });
+    }
+    count + items.len() as u32
+}

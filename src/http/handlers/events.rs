@@ -1,0 +1,135 @@
+//! The feed of events: where to start and how to write, and then whatever comes.
+
+use std::sync::Arc;
+
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+
+use super::Answered;
+use crate::{
+    auth::Caller,
+    events::{Cursor, Followed, Format, Refused, Start},
+    http::{Body, body::Stream, problem, worker::Worker},
+    sale::settings::Invalid,
+};
+
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where an answer starts, for those who have not been told an event yet.
+static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
+
+pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: Request<Incoming>) -> Answered {
+    let format = format(request.headers())?;
+    let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let caller = caller.clone();
+    let followed = worker.service.events.follow(start, format, Arc::new(move |sale| caller.sees(sale))).await;
+    let Followed { from, pieces, ended } = followed.map_err(refuse)?;
+    let mut response = Response::new(Body::Streamed(Stream::new(pieces, ended)));
+    let content_type = match format {
+        Format::Stream => "text/event-stream",
+        Format::Lines => "application/x-ndjson",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
+    Ok(response)
+}
+
+fn refuse(refused: Refused) -> Response<Body> {
+    match refused {
+        Refused::Full => problem::OVERLOADED.respond("limits.event_readers_max is reached"),
+        Refused::TooOld { oldest } => problem::cursor_too_old(&oldest),
+        Refused::Unknown(detail) => problem::invalid(&[Invalid::new("/after", detail)]),
+        Refused::Stopping => problem::DRAINING.respond("the service is shutting down"),
+        Refused::Unreadable => problem::OVERLOADED.respond("the journal cannot be read; the log says why"),
+    }
+}
+
+/// The first of the two formats that the Accept header names; server-sent events where it names neither and allows any.
+fn format(headers: &HeaderMap) -> Result<Format, Response<Body>> {
+    let mut accepted = headers.get_all(ACCEPT).iter().peekable();
+    if accepted.peek().is_none() {
+        return Ok(Format::Stream);
+    }
+    let ranges = accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let mut formats = ranges.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32)));
+        match media.as_str() {
+            _ if refused => None,
+            "text/event-stream" | "text/*" | "*/*" => Some(Format::Stream),
+            "application/x-ndjson" | "application/*" => Some(Format::Lines),
+            _ => None,
+        }
+    });
+    let none = || problem::NOT_ACCEPTABLE.respond("events are text/event-stream or application/x-ndjson");
+    formats.next().ok_or_else(none)
+}
+
+fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
+    let mut after = None;
+    for parameter in query.unwrap_or("").split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if name != "after" || after.is_some() {
+            return Err(Invalid::new(format!("/{name}"), "the query takes after, once"));
+        }
+        after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+    }
+    // A browser comes back with the address it began with and the id it has come to; a query that was meant for the
+    // first time would start over. Whoever sets both by hand means the query.
+    let (pointer, text) = match (after, headers.get(&LAST_EVENT_ID)) {
+        (Some(after), _) => ("/after", after),
+        (None, Some(id)) => ("/Last-Event-ID", String::from_utf8_lossy(id.as_bytes()).into_owned()),
+        (None, None) => return Ok(Start::Now),
+    };
+    let cursor: Cursor = text.parse().map_err(|error| Invalid::new(pointer, error))?;
+    Ok(Start::After(cursor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn the_format_is_the_first_that_is_named() {
+        for (accept, expected) in [
+            ("*/*", Some(Format::Stream)),
+            ("text/event-stream", Some(Format::Stream)),
+            ("Application/X-NDJSON", Some(Format::Lines)),
+            ("text/html, application/x-ndjson;q=0.5, */*;q=0.1", Some(Format::Lines)),
+            ("application/x-ndjson;q=0, text/*", Some(Format::Stream)),
+            ("application/json", None),
+            ("text/event-stream;q=0.0", None),
+        ] {
+            assert_eq!(format(&headers(&ACCEPT, accept)).ok(), expected, "{accept}");
+        }
+        assert_eq!(format(&HeaderMap::new()).ok(), Some(Format::Stream));
+    }
+
+    #[test]
+    fn the_query_wins_over_the_header_and_nothing_is_from_now_on() {
+        let known = headers(&LAST_EVENT_ID, "7.1");
+        let none = HeaderMap::new();
+        assert_eq!(start(None, &none), Ok(Start::Now));
+        assert_eq!(start(Some("after=0"), &known), Ok(Start::After(Cursor::BEGINNING)));
+        assert_eq!(start(Some("after=3%2E4"), &none), Ok(Start::After(Cursor::at(3, 4))));
+        assert_eq!(start(Some(""), &known), Ok(Start::After(Cursor::at(7, 1))));
+        for (query, header, pointer) in [
+            (Some("after="), &none, "/after"),
+            (Some("after=x"), &known, "/after"),
+            (Some("after=1&after=2"), &none, "/after"),
+            (Some("before=1"), &none, "/before"),
+            (None, &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
+        ] {
+            assert_eq!(start(query, header).unwrap_err().pointer, pointer, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The feed's thread: at the lowest priority, as in a spike readers may lag and requests may not.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{StartError, yield_to_requests};
+use crate::{
+    config::Config,
+    engine::Engine,
+    events::{Events, Hub, Parts, Settings},
+    journal::Storage,
+    telemetry::Telemetry,
+};
+
+pub struct Following {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    storage: &Arc<dyn Storage>,
+    telemetry: &Arc<Telemetry>,
+) -> Result<(Following, Events), StartError> {
+    let parts = Parts { engine: engine.clone(), storage: storage.clone(), telemetry: telemetry.clone() };
+    let settings = Settings {
+        readers_max: config.limits.event_readers_max,
+        stall_time: Duration::from_secs(config.limits.event_stall_seconds),
+    };
+    let (hub, events, stop) = Hub::new(parts, settings);
+    let run = move || {
+        yield_to_requests();
+        hub.run();
+    };
+    let thread = thread::Builder::new().name("events".to_owned()).spawn(run).map_err(StartError::Thread)?;
+    Ok((Following { stop, thread: Some(thread) }, events))
+}
+
+impl Following {
+    /// Ends every reader's answer, and waits until each was told.
+    pub fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the feed's thread does not panic");
+        }
+    }
+}
