@@ -10,6 +10,7 @@ use doorbuster::{
     engine::{Engine, Recovered, Settings},
     journal::{self, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
     sale::{
+        audit::{Actor, KeyFacts},
         command::{Adjust, AskedLine, Reserve},
         ids::ReservationId,
         settings::SaleSettings,
@@ -56,7 +57,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
             {"sku":"tv","initial_stock":100,"price":{"amount":19900,"currency":"EUR"}},{"sku":"pad","initial_stock":50}]}"#,
     )
     .unwrap();
-    engine.put_sale(at(0), &settings).value.unwrap();
+    engine.put_sale(at(0), Actor::Anybody, &settings).value.unwrap();
     committer.step().unwrap();
     engine.tick(at(5));
     let kept = reserve(engine, 6, "ann", &[("tv", 2), ("pad", 1)], Some("key-ann"));
@@ -73,18 +74,18 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
         reference: Some("wh-1"),
         key: Some("key-adjust"),
     };
-    engine.adjust(at(11), &adjust).value.unwrap();
-    engine.pause(at(12), "golden").value.unwrap();
+    engine.adjust(at(11), Actor::Key("stock"), &adjust).value.unwrap();
+    engine.pause(at(12), Actor::Key("ops"), "golden").value.unwrap();
     committer.step().unwrap();
     engine.snapshot(storage, |_| ()).unwrap();
-    engine.resume(at(13), "golden").value.unwrap();
+    engine.resume(at(13), Actor::Key("ops"), "golden").value.unwrap();
     let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
     engine.extend(at(15), extended, 120).value.unwrap();
     committer.step().unwrap();
     engine.tick(at(100));
     engine.tick(at(100_000));
     committer.step().unwrap();
-    engine.close(at(100_001), "golden").value.unwrap();
+    engine.close(at(100_001), Actor::Key("ops"), "golden").value.unwrap();
     committer.step().unwrap();
     committer.seal().unwrap();
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
+use super::audit::AuditRow;
 use crate::{
     engine::batch,
     sale::{
@@ -48,6 +49,7 @@ pub struct Window {
     items: BTreeMap<ItemNumber, ItemChange>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
     movements: Vec<Movement>,
+    audit: Vec<AuditRow>,
 }
 
 /// What became of a sale.
@@ -179,6 +181,11 @@ impl Window {
         &self.movements
     }
 
+    /// Records of the audit trail, in its order.
+    pub fn audit(&self) -> &[AuditRow] {
+        &self.audit
+    }
+
     /// Folds one batch in. After an error the window is of no use.
     pub fn fold(&mut self, epoch: u64, payload: &[u8]) -> Result<(), FoldError> {
         debug_assert_eq!(epoch, self.through + 1, "batches come in order");
@@ -203,8 +210,14 @@ impl Window {
             Event::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
             Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
             Event::Adjusted(adjusted) => self.adjust(adjusted),
+            Event::Audited(audited) => {
+                self.pass(audited.record.at);
+                self.audit.push(AuditRow::of(&audited));
+                Ok(())
+            }
             // What memory keeps and what snapshots say again: the rows already show it.
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
+            Event::KeysNoted { .. } | Event::AuditReached(_) => Ok(()),
         }
     }
 

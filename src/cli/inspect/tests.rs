@@ -257,7 +257,7 @@ fn with_snapshot() -> (Place, Arc<Engine>) {
         CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: clock::monotonic };
     let mut committer = Committer::new(engine.clone(), place.writer(), settings);
     let sale: SaleSettings = serde_json::from_str(DOCUMENT).unwrap();
-    engine.put_sale(OPEN, &sale).value.unwrap();
+    engine.put_sale(OPEN, Actor::Anybody, &sale).value.unwrap();
     let reserve = |customer| {
         let lines = [AskedLine { sku: "mat", units: 1 }].into_iter().collect();
         Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None }

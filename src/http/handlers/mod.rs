@@ -36,13 +36,13 @@ pub async fn handle(
     let subject = &matched.subject;
     let answered = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
-        Route::PutSale => sales::put(worker, subject, request).await,
+        Route::PutSale => sales::put(worker, caller, subject, request).await,
         Route::GetSale => sales::get(worker, subject).await,
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
-            sales::turn(worker, matched.route, subject, request).await
+            sales::turn(worker, caller, matched.route, subject, request).await
         }
         Route::Availability => sales::availability(worker, subject),
-        Route::Adjust => sales::adjust(worker, &matched, request).await,
+        Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
         Route::ReserveBatch => batch::reserve(worker, subject, request).await,
         Route::GetReservation => reservations::get(worker, caller, subject).await,
