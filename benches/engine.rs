@@ -7,6 +7,7 @@ use doorbuster::{
     engine::{Engine, Settings},
     journal::Source,
     sale::{
+        audit::Actor,
         command::{AskedLine, Reserve},
         settings::SaleSettings,
         time::Timestamp,

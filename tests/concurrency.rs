@@ -20,6 +20,7 @@ use doorbuster::{
     engine::{Durable, Engine, Made, Settings, batch},
     journal::{self, Bell, MemoryStorage, WriteError},
     sale::{
+        audit::Actor,
         codec::Malformed,
         command::Reserve,
         event::Event,

@@ -20,6 +20,7 @@ use doorbuster::{
     engine::{Answer, Durable, Settings},
     journal::{self, Survival},
     sale::{
+        audit::Actor,
         command::Adjust,
         ids::{Bucket, ReservationId},
         outcome::{Refusal, Reservation, Status},

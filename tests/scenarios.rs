@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, error::Error, fs, path::Path};
 use doorbuster::{
     engine::{Made, Settings},
     sale::{
+        audit::Actor,
         ids::ReservationId,
         outcome::{Refusal, Reservation, State},
         settings::SaleSettings,

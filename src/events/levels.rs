@@ -122,6 +122,7 @@ mod tests {
     use crate::{
         journal::Source,
         sale::{
+            audit::Actor,
             command::{Adjust, AskedLine, Reserve},
             ids::ReservationId,
             settings::SaleSettings,
