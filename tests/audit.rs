@@ -126,7 +126,10 @@ fn what_is_refused_or_repeated_leaves_no_record() {
     engine.put_sale(now, BY, &document).value.unwrap_err();
     assert_eq!(engine.audit_head().value.sequence, before.sequence + 1);
     // Nor does what nobody did: the clock's turns.
-    engine.put_sale(now, BY, &SaleSettings { id: "next".into(), opens_at: now.plus_seconds(5), ..document }).value.unwrap();
+    engine
+        .put_sale(now, BY, &SaleSettings { id: "next".into(), opens_at: now.plus_seconds(5), ..document })
+        .value
+        .unwrap();
     let before = engine.audit_head().value;
     assert!(engine.tick(now.plus_seconds(6)).turned > 0);
     assert_eq!(engine.audit_head().value, before);
@@ -214,7 +217,8 @@ fn act(house: &mut House, dice: &mut Dice) {
         0 => drop(engine.pause(now, BY, "drop")),
         1 => drop(engine.resume(now, Actor::Anybody, "drop")),
         2 => {
-            let settings = SaleSettings { hold_seconds: 1 + dice.below(90), ..ask::sale("drop", &[("tv", 30), ("pad", 5)]) };
+            let settings =
+                SaleSettings { hold_seconds: 1 + dice.below(90), ..ask::sale("drop", &[("tv", 30), ("pad", 5)]) };
             house.put(&settings);
         }
         3 => drop(engine.note_keys(now, "reload", &keys(&[("eu", dice.below(4) as u8)]))),

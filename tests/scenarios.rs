@@ -101,9 +101,15 @@ impl Runner for Stage {
                 Ok(String::new())
             }
             "sale" => self.put(&mut args),
-            "pause" => Ok(self.turned("paused", self.house.engine.pause(self.house.now, Actor::Anybody, &self.sale).value)),
-            "resume" => Ok(self.turned("resumed", self.house.engine.resume(self.house.now, Actor::Anybody, &self.sale).value)),
-            "close" => Ok(self.turned("closed", self.house.engine.close(self.house.now, Actor::Anybody, &self.sale).value)),
+            "pause" => {
+                Ok(self.turned("paused", self.house.engine.pause(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "resume" => {
+                Ok(self.turned("resumed", self.house.engine.resume(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "close" => {
+                Ok(self.turned("closed", self.house.engine.close(self.house.now, Actor::Anybody, &self.sale).value))
+            }
             "adjust" => self.adjust(&mut args),
             "reserve" => self.reserve(&mut args),
             "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),

@@ -94,12 +94,7 @@ impl Engine {
     }
 
     /// Puts units into a sale, or takes out units that are available.
-    pub fn adjust(
-        &self,
-        now: Timestamp,
-        by: Actor<'_>,
-        asked: &Adjust<'_>,
-    ) -> Answer<Result<Adjustment, Refusal>> {
+    pub fn adjust(&self, now: Timestamp, by: Actor<'_>, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
         let item = match find_item(&control.catalogue, asked) {

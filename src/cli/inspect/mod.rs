@@ -125,7 +125,8 @@ impl Inspection {
             tail: TailFacts::default(),
             damage: Vec::new(),
         };
-        let mut inspection = Inspection { view, report, names: Names::default(), trail: Trail::default(), snapshot: None };
+        let mut inspection =
+            Inspection { view, report, names: Names::default(), trail: Trail::default(), snapshot: None };
         inspection.list_snapshots()?;
         if let Err(error) = inspection.read_snapshot() {
             inspection.note_snapshot_damage(error)?;

@@ -290,10 +290,16 @@ fn the_audit_trail_is_shown_with_where_it_ends() {
     let hash = head.hash.to_hex().to_string();
     let (report, _) = place.json();
     assert_eq!(report["audit"], serde_json::json!({ "sequence": 1, "hash": hash }));
-    assert_eq!((&report["journal_events"]["audited"], &report["snapshot_events"]["audit_reached"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&report["journal_events"]["audited"], &report["snapshot_events"]["audit_reached"]),
+        (&1.into(), &1.into())
+    );
     let (text, _) = place.inspect(EVENTS);
     let record = format!("  audited         sequence=1  actor=anybody  action=sale.put  sale=drop  detail={{");
-    assert!(text.contains(&record) && text.contains(&format!("\naudit trail\n  records     1\n  hash        {hash}\n")), "{text}");
+    assert!(
+        text.contains(&record) && text.contains(&format!("\naudit trail\n  records     1\n  hash        {hash}\n")),
+        "{text}"
+    );
     // Known from the snapshot where the journal tells no more of it.
     let (bare, _writer) = Place::with_holds(1);
     assert!(bare.json().0["audit"].is_null());

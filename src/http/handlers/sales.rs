@@ -57,13 +57,7 @@ pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answ
     Ok(worker.when_durable(answer).await)
 }
 
-pub async fn turn(
-    worker: &Worker,
-    caller: &Caller,
-    route: Route,
-    id: &str,
-    request: Request<Incoming>,
-) -> Answered {
+pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: Request<Incoming>) -> Answered {
     let bytes = read_small(worker, request, false).await?;
     let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let (engine, now, by) = (worker.engine(), worker.now(), caller.actor());
@@ -82,12 +76,7 @@ pub fn availability(worker: &Worker, id: &str) -> Answered {
     Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
 }
 
-pub async fn adjust(
-    worker: &Worker,
-    caller: &Caller,
-    matched: &Matched,
-    request: Request<Incoming>,
-) -> Answered {
+pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: Request<Incoming>) -> Answered {
     let key = idempotency_key(request.headers())?.map(str::to_owned);
     let bytes = read_small(worker, request, true).await?;
     let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;

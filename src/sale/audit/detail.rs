@@ -104,8 +104,9 @@ pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings, encoded: &[u8
 
 /// The members of a sale document but for its items, of which there may be many.
 fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
-    let SaleSettings { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, .. } =
-        settings;
+    let SaleSettings {
+        id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, ..
+    } = settings;
     let mut sale = members(&SaleSettings {
         id: id.clone(),
         name: name.clone(),

@@ -225,9 +225,7 @@ impl Head {
     /// Whether a trail that came this far is the whole one whose own head is `own`.
     pub fn is_whole(&self, own: &Self) -> Result<(), Broken> {
         match self.sequence {
-            _ if self.sequence < own.sequence => {
-                Err(Broken::Missing { first: self.sequence + 1, last: own.sequence })
-            }
+            _ if self.sequence < own.sequence => Err(Broken::Missing { first: self.sequence + 1, last: own.sequence }),
             _ if self.sequence > own.sequence => Err(Broken::Foreign { number: (own.sequence + 1).to_string() }),
             _ if self.hash != own.hash => Err(Broken::Rewritten { sequence: own.sequence }),
             _ => Ok(()),

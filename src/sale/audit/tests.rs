@@ -211,7 +211,8 @@ fn a_put_tells_what_it_changed_and_nothing_else() {
 fn a_change_of_keys_tells_names_and_rights_and_nothing_of_the_keys() {
     let facts = |name, role, print| KeyFacts { name, role, sales: vec!["a-*"], print: [print; 16] };
     let before = BTreeMap::from([("eu".into(), [1; 16]), ("old".into(), [2; 16]), ("us".into(), [3; 16])]);
-    let after = [facts("eu", "operator", 9), facts("new", "viewer", 4), KeyFacts { sales: vec![], ..facts("us", "x", 3) }];
+    let after =
+        [facts("eu", "operator", 9), facts("new", "viewer", 4), KeyFacts { sales: vec![], ..facts("us", "x", 3) }];
     let detail: serde_json::Value = serde_json::from_str(&of_keys("reload", &before, &after)).unwrap();
     let sales = serde_json::json!({ "count": 1, "first": ["a-*"] });
     let expected = serde_json::json!({

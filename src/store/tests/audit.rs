@@ -10,7 +10,13 @@ fn journal_with_trail() -> (MemoryJournal, Head) {
     let mut batch = Vec::new();
     let deeds = [
         (Actor::Key("eu"), Action::SalePut, Some("drop"), None, r#"{"created":true}"#),
-        (Actor::Key("eu"), Action::StockAdjust, Some("drop"), Some("tv"), r#"{"delta":2,"reason":"it's \"found\" 🛒"}"#),
+        (
+            Actor::Key("eu"),
+            Action::StockAdjust,
+            Some("drop"),
+            Some("tv"),
+            r#"{"delta":2,"reason":"it's \"found\" 🛒"}"#,
+        ),
         (Actor::Anybody, Action::SalePause, Some("drop"), None, "{}"),
         (Actor::Anybody, Action::SaleResume, Some("drop"), None, "{}"),
         (Actor::Process, Action::KeysChange, None, None, r#"{"keys":1}"#),
@@ -98,7 +104,10 @@ fn each_tampering_is_found() {
         ("DELETE FROM audit WHERE sequence > 4", missing(5, 6)),
         ("DELETE FROM audit", missing(1, 6)),
         ("UPDATE audit SET sequence = 9 WHERE sequence = 6", missing(6, 8)),
-        ("INSERT INTO audit SELECT 7, at, actor, action, sale, sku, detail, hash FROM audit WHERE sequence = 6", changed(7)),
+        (
+            "INSERT INTO audit SELECT 7, at, actor, action, sale, sku, detail, hash FROM audit WHERE sequence = 6",
+            changed(7),
+        ),
         // Rows that change places.
         (
             "UPDATE audit SET sequence = 10 WHERE sequence = 3; UPDATE audit SET sequence = 3 WHERE sequence = 4;
@@ -172,9 +181,7 @@ fn a_store_of_the_format_before_is_brought_on() {
     first.step().unwrap();
     drop(first);
     let older = Connection::open(&path).unwrap();
-    older
-        .execute_batch("DROP TABLE audit; UPDATE write_behind SET format = 1; PRAGMA user_version = 1")
-        .unwrap();
+    older.execute_batch("DROP TABLE audit; UPDATE write_behind SET format = 1; PRAGMA user_version = 1").unwrap();
     drop(older);
     let schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name";
     let as_released = directory.path().join("format_1.db");
