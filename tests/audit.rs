@@ -2,6 +2,11 @@
 
 mod support;
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
 use doorbuster::{
     engine::{Engine, RecoverError, Recovered, Settings, batch},
     journal::{self, RecoveryError, Source, Survival},
@@ -22,35 +27,43 @@ use support::{
 
 const BY: Actor<'_> = Actor::Key("eu");
 
-/// The records of a journal, as action, actor, sale, SKU and detail; fails where one stands without its action in the same
-/// batch, or an action without its record.
-fn records(house: &House) -> Vec<(Action, String, Option<String>, Option<String>, String)> {
-    let mut records = Vec::new();
-    let each = |_epoch, payload: &[u8]| {
-        let mut open = Vec::new();
-        batch::for_each(payload, |_, _, event| {
-            match event {
-                Event::SaleDefined { .. } => open.push(Action::SalePut),
-                Event::SalePaused { .. } => open.push(Action::SalePause),
-                Event::SaleResumed { .. } => open.push(Action::SaleResume),
-                Event::SaleClosed { .. } => open.push(Action::SaleClose),
-                Event::Adjusted(_) => open.push(Action::StockAdjust),
-                Event::KeysNoted { .. } => open.push(Action::KeysChange),
-                Event::Audited(audited) => {
-                    let record = audited.record;
-                    assert_eq!(open.pop(), Some(record.action), "a record is of the action right before it");
-                    let owned = |text: Option<&str>| text.map(str::to_owned);
-                    let (actor, detail) = (record.actor.to_string(), record.detail.to_owned());
-                    records.push((record.action, actor, owned(record.sale), owned(record.sku), detail));
-                }
-                _ => {}
+/// Action, actor, sale, SKU and detail.
+type Told = (Action, String, Option<String>, Option<String>, String);
+
+/// Adds the records of a batch; fails where one stands without its action in the same batch, or an action without its
+/// record.
+fn take_records(payload: &[u8], records: &mut Vec<Told>) {
+    let mut open = Vec::new();
+    batch::for_each(payload, |_, _, event| {
+        match event {
+            Event::SaleDefined { .. } => open.push(Action::SalePut),
+            Event::SalePaused { .. } => open.push(Action::SalePause),
+            Event::SaleResumed { .. } => open.push(Action::SaleResume),
+            Event::SaleClosed { .. } => open.push(Action::SaleClose),
+            Event::Adjusted(_) => open.push(Action::StockAdjust),
+            Event::KeysNoted { .. } => open.push(Action::KeysChange),
+            Event::Audited(audited) => {
+                let record = audited.record;
+                assert_eq!(open.pop(), Some(record.action), "a record is of the action right before it");
+                let owned = |text: Option<&str>| text.map(str::to_owned);
+                let (actor, detail) = (record.actor.to_string(), record.detail.to_owned());
+                records.push((record.action, actor, owned(record.sale), owned(record.sku), detail));
             }
-            Ok::<_, Malformed>(())
-        })?;
-        assert_eq!(open, [], "an action has its record in the same batch");
+            _ => {}
+        }
         Ok::<_, Malformed>(())
-    };
-    journal::scan(&house.storage, 1, 0, each).unwrap();
+    })
+    .unwrap();
+    assert_eq!(open, [], "an action has its record in the same batch");
+}
+
+fn records(house: &House) -> Vec<Told> {
+    let mut records = Vec::new();
+    journal::scan(&house.storage, 1, 0, |_, payload: &[u8]| {
+        take_records(payload, &mut records);
+        Ok::<_, Malformed>(())
+    })
+    .unwrap();
     records
 }
 
@@ -208,6 +221,48 @@ fn no_crash_parts_an_action_from_its_record() {
         assert_eq!(house.engine.audit_head().value, head);
     }
     assert!(kept > 0 && lost > 0, "{kept} times with the last batch, {lost} times without");
+}
+
+/// Cuts at any instant, while operators are at work: no batch has one without the other.
+#[test]
+fn no_cut_parts_an_action_from_its_record() {
+    const ACTIONS: u64 = 400;
+    let engine = Engine::new(Settings { shards: 4, ..Settings::default() });
+    for sale in ["one", "two", "three"] {
+        engine.put_sale(OPENING, BY, &ask::sale(sale, &[("tv", 30)])).value.unwrap();
+    }
+    let working = AtomicUsize::new(3);
+    let (mut batches, mut told) = (0, Vec::new());
+    thread::scope(|scope| {
+        for (seed, sale) in ["one", "two", "three"].into_iter().enumerate() {
+            let (engine, working) = (&engine, &working);
+            scope.spawn(move || {
+                let mut dice = Dice::new(seed as u64);
+                for _ in 0..ACTIONS {
+                    match dice.below(4) {
+                        0 => drop(engine.put_sale(OPENING, BY, &ask::sale(sale, &[("tv", 30)])).value.unwrap()),
+                        1 => engine.pause(OPENING, BY, sale).value.unwrap(),
+                        2 => engine.resume(OPENING, BY, sale).value.unwrap(),
+                        _ => drop(engine.adjust(OPENING, BY, &ask::adjust(sale, "tv", 1)).value.unwrap()),
+                    }
+                }
+                working.fetch_sub(1, Ordering::Release);
+            });
+        }
+        let mut payload = Vec::new();
+        loop {
+            let done = working.load(Ordering::Acquire) == 0;
+            payload.clear();
+            if engine.cut(&mut payload).is_some() {
+                take_records(&payload, &mut told);
+                batches += 1;
+            } else if done {
+                break;
+            }
+        }
+    });
+    assert_eq!(told.len() as u64, engine.audit_head().value.sequence);
+    assert!(batches > 20, "{batches} cuts say little");
 }
 
 fn act(house: &mut House, dice: &mut Dice) {

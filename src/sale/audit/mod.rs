@@ -214,7 +214,7 @@ impl Head {
 
     /// Whether a record of this number comes next.
     pub fn expect(&self, sequence: u64) -> Result<(), Broken> {
-        let next = self.sequence + 1;
+        let next = self.sequence.saturating_add(1);
         match sequence {
             _ if sequence == next => Ok(()),
             _ if sequence > next => Err(Broken::Missing { first: next, last: sequence - 1 }),
