@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
@@ -226,19 +226,19 @@ fn no_crash_parts_an_action_from_its_record() {
 /// Cuts at any instant, while operators are at work: no batch has one without the other.
 #[test]
 fn no_cut_parts_an_action_from_its_record() {
-    const ACTIONS: u64 = 400;
+    const CUTS: usize = 300;
     let engine = Engine::new(Settings { shards: 4, ..Settings::default() });
     for sale in ["one", "two", "three"] {
         engine.put_sale(OPENING, BY, &ask::sale(sale, &[("tv", 30)])).value.unwrap();
     }
-    let working = AtomicUsize::new(3);
-    let (mut batches, mut told) = (0, Vec::new());
+    let enough = AtomicBool::new(false);
+    let mut cuts = Vec::new();
     thread::scope(|scope| {
-        for (seed, sale) in ["one", "two", "three"].into_iter().enumerate() {
-            let (engine, working) = (&engine, &working);
+        let operators = ["one", "two", "three"].into_iter().zip(0..).map(|(sale, seed)| {
+            let (engine, enough) = (&engine, &enough);
             scope.spawn(move || {
-                let mut dice = Dice::new(seed as u64);
-                for _ in 0..ACTIONS {
+                let mut dice = Dice::new(seed);
+                while !enough.load(Ordering::Relaxed) {
                     match dice.below(4) {
                         0 => drop(engine.put_sale(OPENING, BY, &ask::sale(sale, &[("tv", 30)])).value.unwrap()),
                         1 => engine.pause(OPENING, BY, sale).value.unwrap(),
@@ -246,23 +246,23 @@ fn no_cut_parts_an_action_from_its_record() {
                         _ => drop(engine.adjust(OPENING, BY, &ask::adjust(sale, "tv", 1)).value.unwrap()),
                     }
                 }
-                working.fetch_sub(1, Ordering::Release);
-            });
-        }
-        let mut payload = Vec::new();
+            })
+        });
+        let operators: Vec<_> = operators.collect();
         loop {
-            let done = working.load(Ordering::Acquire) == 0;
-            payload.clear();
+            let done = operators.iter().all(|operator| operator.is_finished());
+            let mut payload = Vec::new();
             if engine.cut(&mut payload).is_some() {
-                take_records(&payload, &mut told);
-                batches += 1;
+                cuts.push(payload);
+                enough.store(cuts.len() >= CUTS, Ordering::Relaxed);
             } else if done {
                 break;
             }
         }
     });
+    let mut told = Vec::new();
+    cuts.iter().for_each(|payload| take_records(payload, &mut told));
     assert_eq!(told.len() as u64, engine.audit_head().value.sequence);
-    assert!(batches > 20, "{batches} cuts say little");
 }
 
 fn act(house: &mut House, dice: &mut Dice) {

@@ -4,16 +4,22 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::keys::{Keys, put};
-use crate::served::{Ask, Feed, Service};
-use doorbuster::auth::Role;
+use crate::served::{Ask, Feed, Service, documents::items, open_sale, wait_until};
+use doorbuster::{
+    auth::Role,
+    engine::{Answer, Durable},
+};
 
 /// Actor, action, sale, SKU and detail of each record.
 type Row = (String, String, Option<String>, Option<String>, Value);
 
 /// The rows of the trail, once they are there; fails where the chain does not hold or ends elsewhere than the service's.
 fn trail(service: &Service) -> Vec<Row> {
+    let engine = &service.running().engine;
+    let Answer { value: own, durable_at } = engine.audit_head();
+    // A change of keys answers nobody, so nobody has waited for it yet.
+    wait_until("the last record is durable", || engine.durability().of(durable_at) == Durable::Yes);
     service.wait_for_store();
-    let own = service.running().engine.audit_head().value;
     let check = service.store().check_audit().unwrap().unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!(check.end(&own), Ok(()));
     let store = Connection::open(service.config.store_path()).unwrap();
@@ -85,10 +91,7 @@ fn each_key_answers_for_what_it_did() {
 #[test]
 fn where_no_keys_are_configured_it_was_anybody() {
     let service = Service::start();
-    service
-        .client()
-        .put("/v1/sales/drop", &crate::served::open_sale(crate::served::documents::items([("tv", 1)])))
-        .success(201);
+    service.client().put("/v1/sales/drop", &open_sale(items([("tv", 1)]))).success(201);
     assert_eq!(short(&trail(&service)), [("anybody", "sale.put")]);
 }
 
