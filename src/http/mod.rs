@@ -14,6 +14,7 @@ mod handlers;
 pub mod openapi;
 mod ops;
 pub mod problem;
+mod quick;
 mod rates;
 mod router;
 mod server;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
+use super::quick;
 use crate::{
     engine::SaleView,
     sale::{
@@ -52,9 +53,9 @@ pub struct ReserveBody<'a> {
 pub struct LineBody<'a> {
     /// An item of the sale.
     #[serde(borrow)]
-    sku: Cow<'a, str>,
+    pub(super) sku: Cow<'a, str>,
     /// Units; lines of the same SKU together have the same bound.
-    quantity: u64,
+    pub(super) quantity: u64,
 }
 
 /// Bounds of a reserve; each is a key of the configuration's `limits`.
@@ -200,6 +201,14 @@ pub fn check_texts<const N: usize>(wrong: &mut Vec<Invalid>, texts: [(&str, &Opt
 /// Parses a body. The fast path keeps no track of where it is; only a body that fails is parsed again to find out.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
     serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| locate::<T>(bytes))
+}
+
+/// As `parse`, for the body that comes most often.
+pub fn parse_reserve(bytes: &[u8]) -> Result<ReserveBody<'_>, Invalid> {
+    match quick::reserve(bytes) {
+        Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
+        _ => parse(bytes),
+    }
 }
 
 /// As `parse`; no bytes mean a body without members.

@@ -40,7 +40,7 @@ fn decide(
     key: Option<&str>,
     bytes: &Bytes,
 ) -> Result<Answer<Response<Body>>, Response<Body>> {
-    let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
     admit_customer(worker, sale, &body.customer).map_err(|limited| problem::rate_limited(&limited))?;
     let answer = ask(worker, worker.now(), sale, &body, checked, key);
