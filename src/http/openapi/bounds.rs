@@ -19,10 +19,9 @@ pub const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// A UUIDv7; answers write it in lower case.
 pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
-pub const UUID_ASKED: &str =
-    "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
+pub const UUID_ASKED: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
 /// A cursor of the feed of events.
-pub const CURSOR: &str = r"^(0|[1-9]\d{0,19}(\.(0|[1-9]\d{0,9}))?)$";
+pub const CURSOR: &str = r"^(0|[1-9]\d{0,18}(\.(0|[1-9]\d{0,8}))?)$";
 /// A time as requests may write it.
 const RFC_3339: &str = r"^(19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$";
 /// A time as answers write it.
@@ -143,7 +142,7 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
         ("ConfirmRequest", "reference", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
-        ("AdjustRequest", "delta", Bound(json!({ "not": { "const": 0 } }), too_much(sale))),
+        ("AdjustRequest", "delta", delta(sale)),
         ("AdjustRequest", "reason", free_text()),
         ("AdjustRequest", "reference", free_text()),
         ("SaleSettings", "id", form(json!({ "pattern": format!("^$|{SLUG}"), "maxLength": NAME_BYTES_MAX }))),
@@ -164,8 +163,10 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
     ]
 }
 
-fn too_much(sale: &settings::Limits) -> String {
-    format!("Not 0, and the item's stock may be up to {} units.", sale.stock_max)
+fn delta(sale: &settings::Limits) -> Bound {
+    let most = sale.stock_max as i64;
+    let keywords = json!({ "not": { "const": 0 }, "minimum": -most, "maximum": most });
+    Bound(keywords, format!("Not 0, and the item's stock may be up to {most} units."))
 }
 
 /// Answers may show what an earlier configuration let in, so limits that are set do not bound them.

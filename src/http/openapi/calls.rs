@@ -1,6 +1,9 @@
 //! The calls: what each one takes, answers and may refuse.
 
-use super::{CONTRACT, EVENTS, RESERVATIONS, SALES, links::{self, Link}};
+use super::{
+    CONTRACT, EVENTS, RESERVATIONS, SALES,
+    links::{self, Link},
+};
 use crate::http::{
     auth,
     problem::{self, Problem},
@@ -111,14 +114,14 @@ pub static CALLS: &[Call] = &[
                 schema: "SaleSettings",
                 description: "Replaced; the settings as they are now",
                 headers: &[],
-                links: links::OF_SALE,
+                links: links::OF_SETTINGS,
             },
             Given {
                 status: 201,
                 schema: "SaleSettings",
                 description: "Created; the settings as they are now",
                 headers: &[],
-                links: links::OF_SALE,
+                links: links::OF_SETTINGS,
             },
         ],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED, &problem::INITIAL_STOCK_IMMUTABLE],
@@ -134,7 +137,7 @@ pub static CALLS: &[Call] = &[
                       nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok_then("Sale", "The sale, paused", links::OF_SALE)],
+        answers: &[ok_then("Sale", "The sale, paused", links::OF_PAUSED)],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
     },
     Call {
@@ -147,7 +150,7 @@ pub static CALLS: &[Call] = &[
         description: "It takes reserves again while its window is open. Repeating it changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok_then("Sale", "The sale, resumed", links::OF_SALE)],
+        answers: &[ok_then("Sale", "The sale, resumed", links::OF_RESUMED)],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
     },
     Call {
@@ -160,7 +163,7 @@ pub static CALLS: &[Call] = &[
         description: "It refuses reserves from now on; confirm, release and extend go on. Repeating it changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok("Sale", "The sale, closed")],
+        answers: &[ok_then("Sale", "The sale, closed", links::OF_CLOSED)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -219,7 +222,7 @@ pub static CALLS: &[Call] = &[
             schema: "Reservation",
             description: "The hold, durable. To a repeat of its key: the hold as it was first answered",
             headers: &["Location", "Idempotent-Replayed"],
-            links: links::OF_RESERVATION,
+            links: links::OF_HOLD,
         }],
         problems: &[
             &problem::SALE_NOT_FOUND,
@@ -276,7 +279,7 @@ pub static CALLS: &[Call] = &[
         description: "Only before `expires_at`. Repeating it answers with the same reservation.",
         parameters: &[],
         body: may_ask("ConfirmRequest"),
-        answers: &[ok_then("Reservation", "The reservation, confirmed", links::OF_RESERVATION)],
+        answers: &[ok_then("Reservation", "The reservation, confirmed", links::OF_ENDED)],
         problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_RELEASED],
     },
     Call {
@@ -289,7 +292,7 @@ pub static CALLS: &[Call] = &[
         description: "Only before `expires_at`. Repeating it answers with the same reservation.",
         parameters: &[],
         body: may_ask("ReleaseRequest"),
-        answers: &[ok_then("Reservation", "The reservation, released", links::OF_RESERVATION)],
+        answers: &[ok_then("Reservation", "The reservation, released", links::OF_ENDED)],
         problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_CONFIRMED],
     },
     Call {
@@ -303,7 +306,7 @@ pub static CALLS: &[Call] = &[
                       as an extension.",
         parameters: &[],
         body: asks("ExtendRequest"),
-        answers: &[ok_then("Reservation", "The reservation with its new end", links::OF_RESERVATION)],
+        answers: &[ok_then("Reservation", "The reservation with its new end", links::OF_HOLD)],
         problems: &[
             &problem::RESERVATION_NOT_FOUND,
             &problem::RESERVATION_EXPIRED,

@@ -24,33 +24,43 @@ const BATCH_OF_ONE: &str =
 
 const LONGER: &str = r#"{"hold_seconds":300}"#;
 
+const RESERVE: Link = Link { operation: "reserve", parameters: SALE, body: Some(ONE) };
+
+const CONFIRM: Link = link("confirmReservation", RESERVATION);
+const RELEASE: Link = link("releaseReservation", RESERVATION);
+const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
+
 pub const OF_SALES: &[Link] = &[
     link("getSale", &[("sale", "$response.body#/sales/0/id")]),
     link("listSales", &[("after", "$response.body#/next")]),
 ];
 
-pub const OF_SALE: &[Link] = &[
+/// What can be done to a sale that was put.
+pub const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
     link("pauseSale", SALE),
     link("resumeSale", SALE),
     link("closeSale", SALE),
     Link { operation: "adjustStock", parameters: ITEM, body: Some(r#"{"delta":10}"#) },
-    Link { operation: "reserve", parameters: SALE, body: Some(ONE) },
+    RESERVE,
     Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
 ];
+
+pub const OF_SALE: &[Link] = &[link("getAvailability", SALE), RESERVE];
+pub const OF_PAUSED: &[Link] = &[link("getSale", SALE), link("resumeSale", SALE), link("closeSale", SALE)];
+pub const OF_RESUMED: &[Link] = &[link("pauseSale", SALE), RESERVE];
+pub const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
 
 pub const OF_AVAILABILITY: &[Link] =
     &[Link { operation: "reserve", parameters: &[("sale", "$response.body#/sale")], body: Some(ONE) }];
 
 pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
 
-pub const OF_RESERVATION: &[Link] = &[
-    link("getReservation", RESERVATION),
-    link("confirmReservation", RESERVATION),
-    link("releaseReservation", RESERVATION),
-    Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) },
-];
+/// What can be done with a hold.
+pub const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
+pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND];
+pub const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
 
 pub const OF_BATCH: &[Link] = &[
     link("getReservation", OF_ENTRY),

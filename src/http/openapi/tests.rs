@@ -196,7 +196,7 @@ fn its_links_can_be_followed() {
             }
         }
     }
-    assert!(seen > 40, "{seen} links");
+    assert!(seen > 30, "{seen} links");
 }
 
 /// Everything in the value that is an expression.
@@ -271,7 +271,8 @@ fn its_schemas_are_complete() {
             if is("integer") {
                 assert!(has("format") && (has("minimum") || has("not") || has("const")), "no bounds in {place}");
             }
-            let free = ["title", "detail", "type", "code", "meaning", "remedy", "pointer", "subject"].contains(&member.as_str());
+            let free = ["title", "detail", "type", "code", "meaning", "remedy", "pointer", "subject"]
+                .contains(&member.as_str());
             if is("string") && !free {
                 let bounds = ["maxLength", "format", "enum", "pattern", "const"];
                 assert!(bounds.into_iter().any(has), "no bounds in {place}");
