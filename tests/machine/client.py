@@ -24,7 +24,12 @@ def main() -> None:
         settings = {"PATH": os.pathsep.join(path), "API_URL": service.url, "API_KEY": service.keys["operator"]}
         done = subprocess.run(
             ["bash", "-euc", commands],
-            cwd=ROOT, env=environment() | settings, timeout=SECONDS_MAX, capture_output=True, text=True, check=False,
+            cwd=ROOT,
+            env=environment() | settings,
+            timeout=SECONDS_MAX,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"the commands fail:\n{done.stdout}\n{done.stderr}"
         print(done.stdout.strip())

@@ -1,8 +1,8 @@
 """Runs Schemathesis against the built binary: without keys, and with a key of each role.
 
-Fails on every finding, when a call was not made with success or a link not followed, and when the service does not live
-through it with its stock conserved. DOORBUSTER_FUZZ_SEED is the seed; a fixed one where it is not set. (Which links a walk
-takes also hangs on the answers, so the same seed need not give the same walks.)
+Fails on every finding, when a call was not made with success or a link not followed, and when the service does not
+live through it with its stock conserved. DOORBUSTER_FUZZ_SEED is the seed; a fixed one where it is not set. (Walks also
+hang on the answers and on a coin of Schemathesis' own, so the same seed need not give the same walks.)
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def fuzz(service: Service, role: str | None, seen: Seen, seed: int, *arguments: 
     done = subprocess.run(
         command,
         cwd=service.directory.name,
-        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "API_URL": service.url},
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "API_URL": service.url, "WALK": str(seed)},
         timeout=SECONDS_MAX,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """What Schemathesis is told of this API that JSON Schema cannot say.
 
-Valid requests are mended so that they are valid in these respects too; where validity depends on what was done before, a
-refusal is let pass by its pointer and detail. Every rule here stands in the document as prose.
+Valid requests are mended so that they are valid in these respects too; where validity depends on what was done before,
+a refusal is let pass by its pointer and detail. Every rule here stands in the document as prose.
 """
 
 from __future__ import annotations
@@ -76,15 +76,16 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 
 def begin_walk(case: Case) -> None:
-    """Begins with a sale of its own, so that the same steps lead to the same answers whatever other walks did. It has units
-    for everybody; some were put before.
+    """Begins with a sale of its own, so that the same steps lead to the same answers whatever other walks did.
+
+    It has units for everybody; some sales were put before.
     """
     for member in ("customer_limit", "max_extensions", "rate_limits"):
         case.body.pop(member, None)
     for item in case.body["items"]:
         item.pop("customer_limit", None)
         item["initial_stock"] = max(item["initial_stock"], 100)
-    sale = f"walk-{next(sale_numbers)}"
+    sale = f"walk-{os.environ['WALK']}-{next(sale_numbers)}"
     case.path_parameters["sale"] = sale
     mend_settings(case.body, sale)
     if len(case.body["name"]) % 3 == 0:
@@ -149,7 +150,10 @@ def is_refusal_by_state(operation: str, response: Response) -> bool:
         return operation in REFUSALS_BY_STATE
     errors = response.json()["errors"]
     return all(
-        any(re.fullmatch(pointer, error["pointer"]) and re.fullmatch(detail, error["detail"]) for pointer, detail in known)
+        any(
+            re.fullmatch(pointer, error["pointer"]) and re.fullmatch(detail, error["detail"])
+            for pointer, detail in known
+        )
         for error in errors
     )
 
@@ -168,4 +172,4 @@ def are_refused_in_their_places(case: Case, response: Response) -> bool:
     entries, results = case.body["reservations"], response.json()["results"]
     wrong = [not validator.is_valid(entry) for entry in entries]
     refused = [result["status"] >= 400 for result in results]
-    return any(wrong) and len(wrong) == len(refused) and all(not bad or no for bad, no in zip(wrong, refused))
+    return any(wrong) and all(no for bad, no in zip(wrong, refused, strict=True) if bad)

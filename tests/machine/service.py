@@ -101,7 +101,9 @@ class Service:
 
     def get(self, path: str, role: str | None) -> Any:
         headers = {"Authorization": f"Bearer {self.keys[role]}"} if role else {}
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, headers=headers), timeout=PATIENCE
+        ) as answer:
             return json.load(answer)
 
     def check_stock(self, role: str | None) -> int:
