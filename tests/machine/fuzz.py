@@ -32,6 +32,7 @@ EXAMPLES_BY_ROLE = {None: 20, "operator": 4, "checkout": 2, "viewer": 2}
 # Walks along the links go on until each was followed, in rounds of so many seconds.
 WALK_SECONDS = 20
 WALKS_MAX = 9
+WAY_TO_A_RESERVATION = {"putSale", "reserve"}
 
 
 class Seen:
@@ -66,7 +67,7 @@ def main() -> None:
             phases = "examples,coverage,fuzzing"
             fuzz(service, role, seen, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
             if role is None:
-                walk(service, seen, set(links(document)))
+                walk(service, seen, links(document))
             items = service.check_stock(reader)
             service.stop()
             # What is on disk is as consistent: it starts again, and counts the same items.
@@ -102,13 +103,18 @@ def fuzz(service: Service, role: str | None, seen: Seen, seed: int, *arguments: 
     seen.read(report)
 
 
-def walk(service: Service, seen: Seen, wanted: set[str]) -> None:
-    """Walks along the links until each was followed with success."""
+def walk(service: Service, seen: Seen, wanted: dict[str, tuple[str, str]]) -> None:
+    """Walks along the links until each was followed with success: the first time along all, then along what is left."""
     for number in range(WALKS_MAX):
-        fuzz(service, None, seen, SEED + number, "--phases", "stateful", "--max-time", str(WALK_SECONDS))
-        if wanted <= set(seen.links):
+        arguments = ["--phases", "stateful", "--max-time", str(WALK_SECONDS)]
+        if number > 0:
+            left = {call for link, ends in wanted.items() if link not in seen.links for call in ends}
+            for call in sorted(left | WAY_TO_A_RESERVATION):
+                arguments += ["--include-operation-id", call]
+        fuzz(service, None, seen, SEED + number, *arguments)
+        if wanted.keys() <= seen.links.keys():
             return
-    raise SystemExit("never followed with success:\n" + "\n".join(sorted(wanted - set(seen.links))))
+    raise SystemExit("never followed with success:\n" + "\n".join(sorted(wanted.keys() - seen.links.keys())))
 
 
 def put_first(service: Service) -> None:
@@ -141,13 +147,16 @@ def calls(document: dict[str, Any]) -> Iterator[str]:
     yield from (name for name, _ in operations(document))
 
 
-def links(document: dict[str, Any]) -> Iterator[str]:
-    """The links as Schemathesis calls them in its report."""
+def links(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """The links as Schemathesis calls them in its report, and the calls at both ends."""
     names = {operation["operationId"]: name for name, operation in operations(document)}
+    found = {}
     for source, operation in operations(document):
         for status, response in operation["responses"].items():
             for name, link in response.get("links", {}).items():
-                yield f"{source} -> [{status}] {name} -> {names[link['operationId']]}"
+                ends = operation["operationId"], link["operationId"]
+                found[f"{source} -> [{status}] {name} -> {names[ends[1]]}"] = ends
+    return found
 
 
 if __name__ == "__main__":
