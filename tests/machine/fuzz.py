@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,8 +61,7 @@ def main() -> None:
         with Service(ROLES if role else (), SMALL_LIMITS) as service:
             reader = "viewer" if role else None
             document = service.get("/openapi.json", None)
-            if role is None:
-                put_first(service)
+            put_first(service)
             phases = "examples,coverage,fuzzing"
             fuzz(service, role, seen, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
             if role is None:
@@ -127,13 +125,7 @@ def put_first(service: Service) -> None:
             "hold_seconds": 60,
             "items": [{"sku": "tv-55", "initial_stock": 1}],
         }
-        put(f"{service.url}/v1/sales/{sale}", settings)
-
-
-def put(url: str, body: dict[str, Any]) -> None:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="PUT")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        assert answer.status in (200, 201)
+        service.put(f"/v1/sales/{sale}", settings, "operator" if service.keys else None)
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

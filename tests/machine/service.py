@@ -100,10 +100,17 @@ class Service:
         assert not wrong, f"it logged {wrong}"
 
     def get(self, path: str, role: str | None) -> Any:
+        return self.send("GET", path, None, role)
+
+    def put(self, path: str, body: dict[str, Any], role: str | None) -> Any:
+        return self.send("PUT", path, json.dumps(body).encode(), role)
+
+    def send(self, method: str, path: str, body: bytes | None, role: str | None) -> Any:
+        """The answer, which must be a success. `role`: whose key to show."""
         headers = {"Authorization": f"Bearer {self.keys[role]}"} if role else {}
-        with urllib.request.urlopen(
-            urllib.request.Request(self.url + path, headers=headers), timeout=PATIENCE
-        ) as answer:
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def check_stock(self, role: str | None) -> int:
