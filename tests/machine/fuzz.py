@@ -22,6 +22,7 @@ from service import SMALL_LIMITS, Service
 HERE = Path(__file__).resolve().parent
 SEED = int(os.environ.get("DOORBUSTER_FUZZ_SEED", "20261127"))
 ROLES = ("operator", "checkout", "viewer")
+KEPT_SALE = "0-kept"
 # Far beyond what a run takes; one that hangs fails.
 SECONDS_MAX = 400
 
@@ -61,11 +62,11 @@ def main() -> None:
         with Service(ROLES if role else (), SMALL_LIMITS) as service:
             reader = "viewer" if role else None
             document = service.get("/openapi.json", None)
-            put_first(service)
+            held = put_first(service)
             phases = "examples,coverage,fuzzing"
-            fuzz(service, role, seen, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
+            fuzz(service, role, seen, held, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
             if role is None:
-                walk(service, seen, links(document))
+                walk(service, seen, held, links(document))
             items = service.check_stock(reader)
             service.stop()
             # What is on disk is as consistent: it starts again, and counts the same items.
@@ -79,8 +80,8 @@ def main() -> None:
     print(f"{seen.calls.total()} calls with success, {len(seen.links)} links followed {seen.links.total()} times")
 
 
-def fuzz(service: Service, role: str | None, seen: Seen, seed: int, *arguments: str) -> None:
-    """A run of Schemathesis, which must find nothing."""
+def fuzz(service: Service, role: str | None, seen: Seen, held: str, seed: int, *arguments: str) -> None:
+    """A run of Schemathesis, which must find nothing. `held`: holds that it may use."""
     st, report = Path(sys.executable).with_name("st"), Path(service.directory.name, "report.ndjson")
     command = [st, "--config-file", HERE / "requests.toml", "run", f"{service.url}/openapi.json", "--seed", str(seed)]
     command += ["--no-color", "--report", "ndjson", "--report-ndjson-path", report, *arguments]
@@ -89,7 +90,9 @@ def fuzz(service: Service, role: str | None, seen: Seen, seed: int, *arguments: 
     done = subprocess.run(
         command,
         cwd=service.directory.name,
-        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "API_URL": service.url, "WALK": str(seed)},
+        env=os.environ
+        | {"SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "API_URL": service.url}
+        | {"WALK": str(seed), "KEPT_SALE": KEPT_SALE, "HELD": held},
         timeout=SECONDS_MAX,
         capture_output=True,
         text=True,
@@ -101,7 +104,7 @@ def fuzz(service: Service, role: str | None, seen: Seen, seed: int, *arguments: 
     seen.read(report)
 
 
-def walk(service: Service, seen: Seen, wanted: dict[str, tuple[str, str]]) -> None:
+def walk(service: Service, seen: Seen, held: str, wanted: dict[str, tuple[str, str]]) -> None:
     """Walks along the links until each was followed with success: the first time along all, then along what is left."""
     for number in range(WALKS_MAX):
         arguments = ["--phases", "stateful", "--max-time", str(WALK_SECONDS)]
@@ -109,23 +112,27 @@ def walk(service: Service, seen: Seen, wanted: dict[str, tuple[str, str]]) -> No
             left = {call for link, ends in wanted.items() if link not in seen.links for call in ends}
             for call in sorted(left | WAY_TO_A_RESERVATION):
                 arguments += ["--include-operation-id", call]
-        fuzz(service, None, seen, SEED + number, *arguments)
+        fuzz(service, None, seen, held, SEED + number, *arguments)
         if wanted.keys() <= seen.links.keys():
             return
     raise SystemExit("never followed with success:\n" + "\n".join(sorted(wanted.keys() - seen.links.keys())))
 
 
-def put_first(service: Service) -> None:
-    """Sales that sort before whatever is put later, so that the list's first pages are the same for all walks."""
-    for sale in ("0", "00"):
+def put_first(service: Service) -> str:
+    """Sales that sort before what is put later: the list's first pages stay as they are. Gives holds in the first."""
+    role = "operator" if service.keys else None
+    for sale in (KEPT_SALE, f"{KEPT_SALE}-too"):
         settings = {
             "name": sale,
             "opens_at": "2020-01-01T00:00:00Z",
             "closes_at": "2199-01-01T00:00:00Z",
-            "hold_seconds": 60,
-            "items": [{"sku": "tv-55", "initial_stock": 1}],
+            "hold_seconds": 86_400,
+            "items": [{"sku": "tv-55", "initial_stock": 1_000_000_000}],
         }
-        service.put(f"/v1/sales/{sale}", settings, "operator" if service.keys else None)
+        service.send("PUT", f"/v1/sales/{sale}", settings, role)
+    reserve = {"customer": "ann", "lines": [{"sku": "tv-55", "quantity": 1}]}
+    held = [service.send("POST", f"/v1/sales/{KEPT_SALE}/reservations", reserve, role)["id"] for _ in range(3)]
+    return " ".join(held)
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -58,7 +58,11 @@ sale_numbers = itertools.count()
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    if case.meta is None or not case.meta.generation.mode.is_positive:
+    if case.meta is None:
+        return
+    if case.meta.phase.name != TestPhase.STATEFUL and not case.meta.is_negative_at(ParameterLocation.PATH):
+        lead_somewhere(case)
+    if not case.meta.generation.mode.is_positive:
         return
     case.body = mend(case.body)
     if "sku" in case.path_parameters:
@@ -76,6 +80,22 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         case.query["limit"] = 1
         if not str(case.query.get("after", "")).startswith("walk-"):
             case.query.pop("after", None)
+
+
+def lead_somewhere(case: Case) -> None:
+    """Most paths lead to a sale that is open and to a hold of it, so that the rest of the request matters."""
+    path, operation = case.path_parameters, operation_id(case.operation)
+    if "id" in path and not path["id"].endswith("0"):
+        # One to confirm, one to release, and one that stays held.
+        to_confirm, to_release, to_hold = os.environ["HELD"].split()
+        path["id"] = {"confirmReservation": to_confirm, "releaseReservation": to_release}.get(operation, to_hold)
+    if operation in ("putSale", "pauseSale", "resumeSale", "closeSale"):
+        if path["sale"].startswith(os.environ["KEPT_SALE"]):
+            path["sale"] = "doorbuster-tv"
+    elif "sale" in path and not path["sale"].startswith("0"):
+        path["sale"] = os.environ["KEPT_SALE"]
+        if "sku" in path and path["sku"].isascii():
+            path["sku"] = "tv-55"
 
 
 def begin_walk(case: Case) -> None:
