@@ -44,7 +44,7 @@ enum Command {
     },
     /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
     CheckConfig(Settings),
-    /// API keys: who may call, and as what.
+    /// Keys: who may call, and as what; and what makes pseudonyms of customers.
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
@@ -72,6 +72,8 @@ enum Command {
 enum KeysCommand {
     /// Make a key. Prints it, once, and the line that goes into the configuration under [auth.keys].
     New(keys::New),
+    /// Print a fresh key for privacy.customer_key_file, which makes pseudonyms of customers.
+    Customer,
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -121,6 +123,7 @@ pub fn run() -> std::process::ExitCode {
         Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
+        Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
         Command::Openapi { config } => {
             let settings = Settings { config, data: None, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(openapi::run(&loaded.config)))

@@ -17,7 +17,7 @@ use crate::{
         worker::Worker,
     },
     sale::{
-        command::Reserve,
+        command::{AskedLine, Reserve},
         ids::ReservationId,
         outcome::{Refusal, Reservation},
         time::Timestamp,
@@ -39,32 +39,28 @@ fn decide(
     bytes: &Bytes,
 ) -> Result<Answer<Response<Body>>, Response<Body>> {
     let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
+    let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
+    let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
     if let Ok(sale) = worker.engine().catalogue().sale(sale) {
-        let admitted = worker.service.rates.admit_customer(sale, &body.customer);
+        let admitted = worker.service.rates.admit_customer(sale, &checked.customer);
         admitted.map_err(|limited| problem::rate_limited(&limited))?;
     }
-    let answer = ask(worker, worker.now(), sale, &body, checked, key);
+    let answer = ask(worker, worker.now(), sale, checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
 }
 
 /// Has the engine judge a reserve that is well formed, and counts what it says.
-pub fn ask<'a>(
+pub fn ask(
     worker: &Worker,
     now: Timestamp,
-    sale: &'a str,
-    body: &'a ReserveBody<'_>,
-    checked: CheckedReserve<'a>,
-    key: Option<&'a str>,
+    sale: &str,
+    checked: CheckedReserve<'_>,
+    key: Option<&str>,
 ) -> Answer<Result<Made, Refusal>> {
-    let asked = Reserve {
-        sale,
-        customer: &body.customer,
-        lines: checked.lines,
-        hold_seconds: checked.hold_seconds,
-        reference: body.reference.as_deref(),
-        key,
-    };
+    let CheckedReserve { customer, lines, hold_seconds, reference } = checked;
+    // Put anew, because a pseudonym lives shorter than the body that the lines borrow from.
+    let lines = lines.into_iter().map(|AskedLine { sku, units }| AskedLine { sku, units }).collect();
+    let asked = Reserve { sale, customer: &customer, lines, hold_seconds, reference, key };
     let answer = worker.engine().reserve(now, &asked, worker.entropy());
     worker.service.telemetry.reservations.reserve(&answer.value);
     answer

@@ -208,6 +208,7 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "reference", free_text()),
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
+        ("Erasure", "reservations", units()),
         ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("InvalidRequestProblem", "errors", at_least_one()),

@@ -71,6 +71,7 @@ pub fn document(edge: &Limits, sale: &settings::Limits) -> Document {
         tags: json!([
             { "name": SALES, "description": "What operators do: sales and their stock" },
             { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
+            { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
             { "name": EVENTS, "description": "What happened, for whoever follows" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
@@ -93,5 +94,6 @@ pub fn document(edge: &Limits, sale: &settings::Limits) -> Document {
 
 const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
+const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
 const CONTRACT: &str = "contract";

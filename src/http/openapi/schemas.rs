@@ -11,7 +11,7 @@ use crate::{
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
         wire::{
-            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody,
+            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
             ReservationBody, ReserveBody, SaleBody, SalesBody,
         },
     },
@@ -39,6 +39,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
+    add::<ErasureBody>(&mut answers);
     add::<Page<'_>>(&mut answers);
     add::<Document<'_>>(&mut answers);
     // For what their members refer to; the members themselves stand in the schemas of problems.
