@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    const PINNED: &str = "";
+    const PINNED: &str = "snh5d4h0m13c82hrce9to998";
 
     #[test]
     fn a_fingerprint_tells_keys_apart_and_is_no_part_of_them() {

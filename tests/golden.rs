@@ -48,8 +48,8 @@ fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], 
     engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation.id
 }
 
-/// One of everything that is written, with a snapshot in the middle.
-fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>) {
+/// One of everything that is written, with a snapshot in the middle. `erases`: also what was not there from the beginning.
+fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>, erases: bool) {
     let settings: SaleSettings = serde_json::from_str(
         r#"{"id":"golden","name":"Golden sale","opens_at":"2026-11-28T08:00:05Z","closes_at":"2026-11-28T09:00:00Z",
             "hold_seconds":60,"max_extensions":2,"customer_limit":5,"items":[
@@ -75,11 +75,18 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
     };
     engine.adjust(at(11), &adjust).value.unwrap();
     engine.pause(at(12), "golden").value.unwrap();
+    if erases {
+        // Before the snapshot, for what that tells of it, and behind.
+        assert_eq!(engine.erase_customer(at(12), "bob").value, 1);
+    }
     committer.step().unwrap();
     engine.snapshot(storage, |_| ()).unwrap();
     engine.resume(at(13), "golden").value.unwrap();
     let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
     engine.extend(at(15), extended, 120).value.unwrap();
+    if erases {
+        assert_eq!(engine.erase_customer(at(16), "ann").value, 1);
+    }
     committer.step().unwrap();
     engine.tick(at(100));
     engine.tick(at(100_000));
@@ -105,8 +112,10 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// From before extensions named their sale, and as they are written now.
-const GOLDEN: [&str; 2] = ["format-1", "format-1-tag-9"];
+/// From before extensions named their sale, from before customers could be erased, and as they are written now; and
+/// whether their histories erase.
+const GOLDEN: [(&str, bool); 3] = [("format-1", false), ("format-1-tag-9", false), (NEWEST, true)];
+const NEWEST: &str = "format-1-tag-10";
 
 fn golden(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -116,13 +125,13 @@ fn golden(name: &str) -> std::path::PathBuf {
 fn the_history_is_written_as_the_golden_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, mut committer, storage) = open(directory.path());
-    live(&engine, &mut committer, &storage);
+    live(&engine, &mut committer, &storage, true);
     let written = files(directory.path());
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        fs::create_dir_all(golden(GOLDEN[1])).unwrap();
-        written.iter().for_each(|(name, bytes)| fs::write(golden(GOLDEN[1]).join(name), bytes).unwrap());
+        fs::create_dir_all(golden(NEWEST)).unwrap();
+        written.iter().for_each(|(name, bytes)| fs::write(golden(NEWEST).join(name), bytes).unwrap());
     }
-    let expected = files(&golden(GOLDEN[1]));
+    let expected = files(&golden(NEWEST));
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for ((name, written), (_, expected)) in written.iter().zip(&expected) {
@@ -132,11 +141,10 @@ fn the_history_is_written_as_the_golden_bytes() {
 
 #[test]
 fn the_golden_bytes_are_read_as_the_history() {
-    let fresh = tempfile::tempdir().unwrap();
-    let (lived, mut committer, storage) = open(fresh.path());
-    live(&lived, &mut committer, &storage);
-
-    for version in GOLDEN {
+    for (version, erases) in GOLDEN {
+        let fresh = tempfile::tempdir().unwrap();
+        let (lived, mut committer, storage) = open(fresh.path());
+        live(&lived, &mut committer, &storage, erases);
         let directory = tempfile::tempdir().unwrap();
         let golden = files(&golden(version));
         golden.iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());

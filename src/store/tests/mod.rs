@@ -1,5 +1,6 @@
 //! What the tests share: a journal in memory and ways to look into a store file.
 
+mod erasure;
 mod exactly_once;
 mod model;
 mod refusals;
