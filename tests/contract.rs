@@ -9,6 +9,7 @@ mod contract {
     mod attacks;
     mod batch;
     mod batch_limits;
+    mod customers;
     mod events;
     mod events_limits;
     mod expiry;
@@ -21,6 +22,7 @@ mod contract {
     mod openapi;
     mod ops;
     mod order;
+    mod privacy;
     mod problems;
     mod protocol;
     mod rates;
