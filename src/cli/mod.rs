@@ -10,6 +10,7 @@ pub mod inspect;
 mod keys;
 mod logging;
 mod openapi;
+mod pseudonym;
 mod reload;
 pub mod serve;
 
@@ -48,6 +49,12 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Read customers' ids from standard input, one a line, and print what each is known by.
+    Pseudonym {
+        /// Configuration file that says what customers are known by.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Print the OpenAPI document of the HTTP API, with the limits of the configuration in it.
     Openapi {
@@ -124,6 +131,10 @@ pub fn run() -> std::process::ExitCode {
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
         Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
+        Command::Pseudonym { config } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_config(settings, |loaded| finish(pseudonym::run(&loaded.config)))
+        }
         Command::Openapi { config } => {
             let settings = Settings { config, data: None, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(openapi::run(&loaded.config)))

@@ -20,9 +20,8 @@ impl Engine {
         let index = Bucket::of(customer).shard(self.cells.len());
         let mut cell = self.cells[index].cell.lock();
         let published = self.published.load();
-        let reservations = self.decide(index, &published.bounds, &mut cell, |shard, record| {
-            shard.erase_customer(now, customer, record)
-        });
+        let reservations = self
+            .decide(index, &published.bounds, &mut cell, |shard, record| shard.erase_customer(now, customer, record));
         self.note_erasures(Erasures { oldest_at: now, newest_epoch: cell.lane.last_epoch });
         self.answer(reservations, &cell.lane)
     }

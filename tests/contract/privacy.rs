@@ -3,7 +3,11 @@
 //! The real binary at its most verbose, driven with ids and keys that are easy to recognise; then every file, the log and
 //! the metrics are searched for them. The same with plain ids shows that the search finds what is there.
 
-use std::{path::Path, process::Command};
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use doorbuster::auth::{Minted, Role, mint};
 use serde_json::{Value, json};
@@ -129,7 +133,10 @@ fn drive(driven: &Driven) {
         multiplexed.send(&driven.sign(batch("drop", [one(22)]))).await.success(200);
         let erase = Ask::new("DELETE", &format!("/v1/customers/{}", person(21)));
         multiplexed.send(&driven.sign(erase)).await.success(200);
-        multiplexed.send(&driven.sign(Ask::new("GET", &format!("/v1/customers/{PERSON}")))).await.refused("method_not_allowed");
+        multiplexed
+            .send(&driven.sign(Ask::new("GET", &format!("/v1/customers/{PERSON}"))))
+            .await
+            .refused("method_not_allowed");
     });
     let feed = driven.sign(Ask::new("GET", "/v1/events?after=0"));
     Feed::send(driven.process.api, &feed).unwrap().until(|told| told.kind == "customer.erased");
@@ -285,6 +292,18 @@ fn a_pseudonym_does_what_an_id_does() {
     assert!(client.look(&held)["customer"].as_str().unwrap().starts_with("erased-"));
 }
 
+/// What the command prints for these ids.
+fn pseudonyms(config: &Path, ids: &[String]) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+    process::without_environment(&mut command);
+    command.arg("pseudonym").arg("--config").arg(config).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{}\n", ids.join("\n")).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
 /// Another key, or none, would let everybody begin anew without a word.
 #[test]
 fn a_data_directory_keeps_to_what_it_knows_customers_by() {
@@ -302,6 +321,10 @@ fn a_data_directory_keeps_to_what_it_knows_customers_by() {
     client.put_open_sale("drop", [("tv", 9)]);
     let held = client.hold("drop", &person(1), [("tv", 1)]);
     process.kill();
+    let config = directory.path().join("doorbuster.toml");
+    let text = format!("[privacy]\ncustomer_ids = \"keyed_hash\"\ncustomer_key_file = {:?}\n", key_file);
+    std::fs::write(&config, text).unwrap();
+    assert_eq!(pseudonyms(&config, &[person(2), person(1)])[1], held["customer"]);
 
     let refused = |settings: &[(&str, String)]| {
         let ended = Process::launch(process::serve(&data, settings), &data).err().expect("it does not serve");

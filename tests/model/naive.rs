@@ -400,8 +400,9 @@ impl Model {
     fn find_key(&self, request: &Request) -> Option<(usize, &Reservation)> {
         let same_scope = |known: &Request| known.sale == request.sale && known.customer == request.customer;
         let mut all = self.reservations.iter();
-        let found = all
-            .find(|(_, known)| !known.erased && request.key.is_some() && known.request.key == request.key && same_scope(&known.request));
+        let found = all.find(|(_, known)| {
+            !known.erased && request.key.is_some() && known.request.key == request.key && same_scope(&known.request)
+        });
         found.map(|(&position, known)| (position, known))
     }
 
