@@ -7,6 +7,7 @@ mod served;
 
 mod contract {
     mod attacks;
+    mod audit;
     mod batch;
     mod batch_limits;
     mod customers;

@@ -23,6 +23,7 @@ use std::{collections::BTreeMap, error::Error, fs, path::Path};
 use doorbuster::{
     engine::{Made, Settings},
     sale::{
+        audit::Actor,
         ids::ReservationId,
         outcome::{Refusal, Reservation, State},
         settings::SaleSettings,
@@ -102,15 +103,24 @@ impl Runner for Stage {
                 Ok(String::new())
             }
             "sale" => self.put(&mut args),
-            "pause" => Ok(self.turned("paused", self.house.engine.pause(self.house.now, &self.sale).value)),
-            "resume" => Ok(self.turned("resumed", self.house.engine.resume(self.house.now, &self.sale).value)),
-            "close" => Ok(self.turned("closed", self.house.engine.close(self.house.now, &self.sale).value)),
+            "pause" => {
+                Ok(self.turned("paused", self.house.engine.pause(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "resume" => {
+                Ok(self.turned("resumed", self.house.engine.resume(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "close" => {
+                Ok(self.turned("closed", self.house.engine.close(self.house.now, Actor::Anybody, &self.sale).value))
+            }
             "adjust" => self.adjust(&mut args),
             "reserve" => self.reserve(&mut args),
             "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
             "erase" => {
                 let customer = positional(&mut args)?;
-                Ok(format!("{} erased", self.house.engine.erase_customer(self.house.now, customer).value))
+                Ok(format!(
+                    "{} erased",
+                    self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer).value
+                ))
             }
             "availability" => Ok(self.availability()),
             "commit" => {
@@ -161,7 +171,7 @@ impl Stage {
             }
         }
         self.sale = id.to_owned();
-        Ok(match self.house.engine.put_sale(self.house.now, &settings).value {
+        Ok(match self.house.engine.put_sale(self.house.now, Actor::Anybody, &settings).value {
             Ok((put, sale)) => format!("{put:?}, {}", sale.status(self.house.now).as_str()).to_lowercase(),
             Err(refusal) => self.refused(&refusal),
         })

@@ -3,7 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::{Answer, Engine, Epoch};
-use crate::sale::{ids::Bucket, time::Timestamp};
+use crate::sale::{
+    audit::{self, Action, Actor, Deed},
+    ids::Bucket,
+    time::Timestamp,
+};
 
 /// Erasures of customers whom the journal still names: in the events that erased them, and in those from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,15 +19,23 @@ pub struct Erasures {
 }
 
 impl Engine {
-    /// Erases who the customer is. Answers how many reservations in memory were the customer's.
-    pub fn erase_customer(&self, now: Timestamp, customer: &str) -> Answer<u64> {
+    /// Erases who the customer is. Answers how many reservations in memory were the customer's. The record of it does not say
+    /// who it was.
+    pub fn erase_customer(&self, now: Timestamp, by: Actor<'_>, customer: &str) -> Answer<u64> {
         let index = Bucket::of(customer).shard(self.cells.len());
-        let mut cell = self.cells[index].cell.lock();
-        let published = self.published.load();
-        let reservations = self
-            .decide(index, &published.bounds, &mut cell, |shard, record| shard.erase_customer(now, customer, record));
-        self.note_erasures(Erasures { oldest_at: now, newest_epoch: cell.lane.last_epoch });
-        self.answer(reservations, &cell.lane)
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        // All locks until both are written: no cut parts the erasure from its record.
+        let mut guards = self.lock_all();
+        let reservations = self.decide(index, &control.bounds, &mut guards[index], |shard, record| {
+            shard.erase_customer(now, customer, record)
+        });
+        let detail = audit::of_erasure(reservations);
+        let deed = Deed { by, action: Action::CustomerErase, sale: None, sku: None, detail };
+        let record = control.trail.record(now, &deed);
+        self.publish_locked(&mut control, &mut guards, &[record]);
+        self.note_erasures(Erasures { oldest_at: now, newest_epoch: control.lane.last_epoch });
+        self.answer(reservations, &control.lane)
     }
 
     /// Adds to the erasures that the journal must be cleared of.

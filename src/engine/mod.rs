@@ -48,6 +48,7 @@ use crate::{
     journal::{CommitStats, Source, WriteError},
     sale::{
         adjustments::Adjustments,
+        audit::Trail,
         catalogue::Catalogue,
         decide::Record,
         event::Event,
@@ -158,11 +159,12 @@ struct Lane {
     last_epoch: Epoch,
 }
 
-/// What operators change: the catalogue to be published, its lane, the memory of adjustments.
+/// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
 struct Control {
     now: Timestamp,
     catalogue: Catalogue,
     adjustments: Adjustments,
+    trail: Trail,
     bounds: Bounds,
     lane: Lane,
 }

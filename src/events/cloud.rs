@@ -102,7 +102,8 @@ struct Adjustment<'a> {
 
 impl<'a> Told<'a> {
     /// None for what is no change to anybody outside: a reservation that leaves memory, and a turn that the document
-    /// put right before it tells. An extension of before extensions named their sale has no place to be told at.
+    /// put right before it tells. Nor for records of the audit trail: readers of the feed need not know who operates. An
+    /// extension of before extensions named their sale has no place to be told at.
     pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
         let turn = |kind, number, time, by| {
@@ -139,6 +140,8 @@ impl<'a> Told<'a> {
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
+            // Who did it is for the auditor; what was done is told by the event before.
+            Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     engine::Engine,
     journal::{Committer, CommitterSettings, MemoryStorage, Storage, Writer, WriterSettings, replay},
     sale::{
+        audit::Actor,
         command::{AskedLine, Reserve},
         settings::SaleSettings,
         time::Timestamp,
@@ -31,7 +32,7 @@ fn lived() -> (Arc<Engine>, Arc<dyn Storage>) {
                 "hold_seconds":60,"items":[{{"sku":"tv","initial_stock":4}}]}}"#
         );
         let settings: SaleSettings = serde_json::from_str(&text).unwrap();
-        engine.put_sale(NOON, &settings).value.unwrap();
+        engine.put_sale(NOON, Actor::Anybody, &settings).value.unwrap();
     }
     committer.step().unwrap();
     for number in 0..8 {

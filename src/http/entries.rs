@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
-use super::wire::{self, LineBody, ReservationBody, ReserveBody};
+use super::{
+    encode, quick,
+    wire::{self, LineBody, ReservationBody, ReserveBody},
+};
 use crate::{
     engine::Made,
     sale::{catalogue::Catalogue, object::Object, settings::Invalid},
@@ -40,7 +43,7 @@ pub struct EntryBody<'a> {
 
 impl<'a> EntryBody<'a> {
     /// What the single call has as its body, and what it has as a header.
-    fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
+    pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
         let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
         (ReserveBody::of(customer, lines, hold_seconds, reference), idempotency_key)
     }
@@ -63,6 +66,13 @@ impl<'a> GrantedBody<'a> {
     pub fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
         let reservation = ReservationBody::new(&made.reservation, catalogue);
         Self { status: 201, reservation, replayed: made.replayed.then_some(true) }
+    }
+
+    /// Appends the outcome's JSON.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"status\":201,\"reservation\":");
+        encode::reservation(out, &self.reservation, self.reservation.id.encode(&mut [0; 36]));
+        out.extend_from_slice(if self.replayed.is_some() { b",\"replayed\":true}".as_slice() } else { b"}" });
     }
 }
 
@@ -211,6 +221,11 @@ impl<'a> Reader<'a> {
             return Err(self.wrong_count());
         }
         let start = self.at;
+        if let Some((body, key, end)) = quick::reserve(self.window()) {
+            self.at += end;
+            self.entries.push(Entry { content: Content::Reserve { body, key }, bytes: end });
+            return Ok(());
+        }
         let content = match self.value::<Object<EntryBody<'a>>>() {
             Ok(Object(entry)) => {
                 let (body, key) = entry.split();

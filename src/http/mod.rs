@@ -8,11 +8,13 @@
 mod auth;
 mod body;
 mod connections;
+mod encode;
 mod entries;
 mod handlers;
 pub mod openapi;
 mod ops;
 pub mod problem;
+mod quick;
 mod rates;
 mod router;
 mod server;

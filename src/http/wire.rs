@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
+use super::quick;
 use crate::{
     engine::SaleView,
     privacy::CustomerIds,
@@ -53,9 +54,9 @@ pub struct ReserveBody<'a> {
 pub struct LineBody<'a> {
     /// An item of the sale.
     #[serde(borrow)]
-    sku: Cow<'a, str>,
+    pub(super) sku: Cow<'a, str>,
     /// Units; lines of the same SKU together have the same bound.
-    quantity: u64,
+    pub(super) quantity: u64,
 }
 
 /// Bounds of a reserve; each is a key of the configuration's `limits`.
@@ -219,6 +220,14 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
     serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| locate::<T>(bytes))
 }
 
+/// As `parse`, for the body that comes most often.
+pub fn parse_reserve(bytes: &[u8]) -> Result<ReserveBody<'_>, Invalid> {
+    match quick::reserve(bytes) {
+        Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
+        _ => parse(bytes),
+    }
+}
+
 /// As `parse`; no bytes mean a body without members.
 pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> Result<T, Invalid> {
     if bytes.is_empty() { Ok(T::default()) } else { parse(bytes) }
@@ -267,40 +276,40 @@ pub struct ReservationBody<'a> {
     /// A UUIDv7: it sorts by the time of creation.
     #[serde(serialize_with = "write_id")]
     #[schema(value_type = String)]
-    id: ReservationId,
+    pub(super) id: ReservationId,
     /// The id of its sale.
-    sale: &'a str,
+    pub(super) sale: &'a str,
     /// Whose it is, as it was reserved.
-    customer: &'a str,
+    pub(super) customer: &'a str,
     /// `held` until it is confirmed, released or expired; these three are final.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// One line for each SKU, with the price that was in force when the hold was made.
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
-    lines: (&'a [PricedLine], &'a Catalogue),
+    pub(super) lines: (&'a [PricedLine], &'a Catalogue),
     /// The caller's name for it, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
+    pub(super) reference: Option<&'a str>,
     /// When it was made.
     #[schema(value_type = String)]
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     /// When the hold ends. A confirm at this moment or later is refused.
     #[schema(value_type = String)]
-    expires_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// When it was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    confirmed_at: Option<Timestamp>,
+    pub(super) confirmed_at: Option<Timestamp>,
     /// When it was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    released_at: Option<Timestamp>,
+    pub(super) released_at: Option<Timestamp>,
     /// When it expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    expired_at: Option<Timestamp>,
+    pub(super) expired_at: Option<Timestamp>,
     /// How often the hold was extended.
-    extensions: u16,
+    pub(super) extensions: u16,
 }
 
 impl<'a> ReservationBody<'a> {

@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::{
+    audit::{self, Audited, Head, KeyPrint},
     codec::{Malformed, Reader, Write},
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     outcome::Status,
@@ -138,6 +139,14 @@ pub enum Event<'a> {
         item: ItemNumber,
         stock: u64,
     },
+    /// What an operator did: the record of the action that stands before it in the same batch.
+    Audited(Audited<'a>),
+    /// The keys in force, by name, when a record of their change stands behind it.
+    KeysNoted {
+        keys: Vec<(&'a str, KeyPrint)>,
+    },
+    /// Snapshots only: how far the audit trail had come.
+    AuditReached(Head),
 }
 
 mod tag {
@@ -158,6 +167,9 @@ mod tag {
     pub const STATUS_REACHED: u8 = 36;
     pub const ADJUSTED: u8 = 37;
     pub const STOCKED: u8 = 38;
+    pub const AUDITED: u8 = 39;
+    pub const KEYS_NOTED: u8 = 40;
+    pub const AUDIT_REACHED: u8 = 41;
 }
 
 impl<'a> Event<'a> {
@@ -179,6 +191,7 @@ impl<'a> Event<'a> {
             Self::Held(held) => Some(held.id.created_at()),
             Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.at),
             Self::Adjusted(adjusted) => Some(adjusted.at),
+            Self::Audited(audited) => Some(audited.record.at),
             Self::Extended { at, .. }
             | Self::CustomerErased { at, .. }
             | Self::SaleDefined { at, .. }
@@ -187,6 +200,7 @@ impl<'a> Event<'a> {
             | Self::SaleClosed { at, .. }
             | Self::StatusReached { at, .. } => Some(*at),
             Self::Retired { .. } | Self::Carried { .. } | Self::Forgotten { .. } | Self::Stocked { .. } => None,
+            Self::KeysNoted { .. } | Self::AuditReached(_) => None,
         }
     }
 
@@ -273,6 +287,23 @@ impl<'a> Event<'a> {
                 lane.u32(item.0);
                 lane.u64(*stock);
             }
+            Self::Audited(audited) => {
+                lane.u8(tag::AUDITED);
+                audited.encode(lane);
+            }
+            Self::KeysNoted { keys } => {
+                lane.u8(tag::KEYS_NOTED);
+                lane.u32(keys.len() as u32);
+                for (name, print) in keys {
+                    lane.text(name);
+                    lane.put(print);
+                }
+            }
+            Self::AuditReached(head) => {
+                lane.u8(tag::AUDIT_REACHED);
+                lane.u64(head.sequence);
+                lane.put(head.hash.as_bytes());
+            }
         }
     }
 
@@ -326,6 +357,16 @@ impl<'a> Event<'a> {
             }
             tag::ADJUSTED => Self::Adjusted(Adjusted::decode(fields)?),
             tag::STOCKED => Self::Stocked { item: ItemNumber(fields.u32()?), stock: fields.u64()? },
+            tag::AUDITED => Self::Audited(Audited::decode(fields)?),
+            tag::KEYS_NOTED => {
+                let count = fields.u32()?;
+                Self::KeysNoted {
+                    keys: (0..count).map(|_| Ok((fields.text()?, fields.id()?))).collect::<Result<_, _>>()?,
+                }
+            }
+            tag::AUDIT_REACHED => {
+                Self::AuditReached(Head { sequence: fields.u64()?, hash: audit::decode_hash(fields)? })
+            }
             _ => return Err(Malformed("an event's tag is unknown; was it written by a newer version?")),
         })
     }
@@ -464,6 +505,7 @@ impl<'a> Adjusted<'a> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::sale::audit::{Action, Actor, Record};
 
     /// One of each event, with every optional field once present and once absent.
     pub fn samples() -> Vec<Event<'static>> {
@@ -494,6 +536,18 @@ pub mod tests {
             stock: 95,
             available: 90,
         };
+        let record = Record {
+            sequence: 1,
+            at,
+            actor: Actor::Key("eu"),
+            action: Action::StockAdjust,
+            sale: Some("drop"),
+            sku: Some("tv"),
+            detail: r#"{"delta":-5}"#,
+        };
+        let bare_record = Record { actor: Actor::Process, action: Action::KeysChange, sale: None, sku: None, ..record };
+        let audited = Event::Audited(Audited { record, hash: blake3::hash(b"1") });
+        let bare_audited = Event::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") });
         vec![
             Event::Held(held),
             Event::Held(bare),
@@ -514,6 +568,10 @@ pub mod tests {
             Event::Adjusted(adjusted.clone()),
             Event::Adjusted(Adjusted { reason: None, reference: None, key: None, ..adjusted }),
             Event::Stocked { item, stock: 100 },
+            audited,
+            bare_audited,
+            Event::KeysNoted { keys: vec![("eu", [7; 16]), ("us", [8; 16])] },
+            Event::AuditReached(Head { sequence: 41, hash: blake3::hash(b"41") }),
         ]
     }
 

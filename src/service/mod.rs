@@ -157,6 +157,8 @@ impl Running {
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let engine = Arc::new(engine);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Keys that changed while nothing ran: before anybody can use one.
+        note_keys(&engine, &*clock, "start", &config.auth.keys);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
         thread::sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
@@ -221,8 +223,12 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts keys that were read anew in place of those in force.
+    /// Puts keys that were read anew in place of those in force. Recorded first, so that whatever somebody does with a
+    /// new key stands behind it; in force at once, as a key that was taken away must not wait for a disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
+        if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
+            self.bell.ring();
+        }
         let keyring = self.edge.keyring.load().replaced_by(keys);
         self.edge.keyring.store(Arc::new(keyring));
     }
@@ -270,6 +276,11 @@ impl Running {
         self.observer.stop();
         Ok(())
     }
+}
+
+fn note_keys(engine: &Engine, clock: &dyn Clock, when: &'static str, keys: &BTreeMap<String, KeySettings>) -> bool {
+    let facts: Vec<_> = keys.iter().map(|(name, key)| key.facts(name)).collect();
+    engine.note_keys(clock.now(), when, &facts).value
 }
 
 fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, StartError> {

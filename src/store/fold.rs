@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
+use super::audit::AuditRow;
 use crate::{
     engine::batch,
     sale::{
@@ -50,6 +51,7 @@ pub struct Window {
     /// Customers who were erased, and where in the window that was first.
     erased: BTreeMap<CompactString, Place>,
     movements: Vec<Movement>,
+    audit: Vec<AuditRow>,
 }
 
 /// The number of an event within its window.
@@ -192,6 +194,11 @@ impl Window {
         &self.movements
     }
 
+    /// Records of the audit trail, in its order.
+    pub fn audit(&self) -> &[AuditRow] {
+        &self.audit
+    }
+
     /// Folds one batch in. After an error the window is of no use.
     pub fn fold(&mut self, epoch: u64, payload: &[u8]) -> Result<(), FoldError> {
         debug_assert_eq!(epoch, self.through + 1, "batches come in order");
@@ -217,8 +224,14 @@ impl Window {
             Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
             Event::Adjusted(adjusted) => self.adjust(adjusted),
             Event::CustomerErased { at, customer } => self.erase(at, customer),
+            Event::Audited(audited) => {
+                self.pass(audited.record.at);
+                self.audit.push(AuditRow::of(&audited));
+                Ok(())
+            }
             // What memory keeps and what snapshots say again: the rows already show it.
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
+            Event::KeysNoted { .. } | Event::AuditReached(_) => Ok(()),
         }
     }
 

@@ -12,6 +12,7 @@
 //! The fold knows no SQL; what differs between databases stands behind [`Sink`]. Nothing here reads a clock: every time
 //! in the database was in an event.
 
+mod audit;
 mod error;
 mod fold;
 mod names;
@@ -22,6 +23,7 @@ mod write_behind;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{AuditCheck, AuditRow};
 pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,

@@ -13,17 +13,17 @@ use crate::served::{
 };
 
 /// Keys of the tests, by name.
-struct Keys {
-    settings: BTreeMap<String, KeySettings>,
-    texts: BTreeMap<&'static str, String>,
+pub struct Keys {
+    pub settings: BTreeMap<String, KeySettings>,
+    pub texts: BTreeMap<&'static str, String>,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { settings: BTreeMap::new(), texts: BTreeMap::new() }
     }
 
-    fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
+    pub fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
         let minted = mint(self.texts.len() as u32, [1, 2, 3], [4; 32]);
         let sales = sales.iter().map(|&sale| sale.to_owned().try_into().unwrap()).collect();
         self.settings.insert(name.to_owned(), KeySettings { role, sales, hash: minted.hash });
@@ -31,29 +31,29 @@ impl Keys {
         self
     }
 
-    fn all_roles() -> Self {
+    pub fn all_roles() -> Self {
         let keys = Self::new().add("viewer", Role::Viewer, &[]).add("checkout", Role::Checkout, &[]);
         keys.add("operator", Role::Operator, &[])
     }
 
-    fn serve(&self) -> Service {
+    pub fn serve(&self) -> Service {
         Service::start_with(|config| config.auth.keys = self.settings.clone())
     }
 
-    fn sign(&self, ask: Ask, name: &str) -> Ask {
+    pub fn sign(&self, ask: Ask, name: &str) -> Ask {
         ask.header("Authorization", &format!("Bearer {}", self.texts[name]))
     }
 
-    fn send(&self, client: &mut Client, name: &str, ask: Ask) -> Answer {
+    pub fn send(&self, client: &mut Client, name: &str, ask: Ask) -> Answer {
         client.send(&self.sign(ask, name))
     }
 }
 
-fn put(sale: &str) -> Ask {
+pub fn put(sale: &str) -> Ask {
     Ask::new("PUT", &format!("/v1/sales/{sale}")).json(&open_sale(items([("tv", 10)])))
 }
 
-fn reserve(sale: &str) -> Ask {
+pub fn reserve(sale: &str) -> Ask {
     Ask::new("POST", &format!("/v1/sales/{sale}/reservations")).json(&reserve_body("ann", [("tv", 1)]))
 }
 

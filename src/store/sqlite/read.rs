@@ -5,8 +5,11 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
-    sale::{ids::ReservationId, outcome::State},
-    store::error::StoreError,
+    sale::{audit::Broken, ids::ReservationId, outcome::State},
+    store::{
+        audit::{AuditCheck, AuditRow},
+        error::StoreError,
+    },
 };
 
 use super::{BUSY_MS_MAX, schema};
@@ -147,6 +150,38 @@ impl SqliteReader {
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
     }
+
+    /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
+    /// it ends where it should is for whoever knows the service's own head.
+    pub fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
+        let mut rows = statement.query([])?;
+        let mut check = AuditCheck::new();
+        while let Some(row) = rows.next()? {
+            if let Err(broken) = check.row(&audit_row(row)?) {
+                return Ok(Err(broken));
+            }
+        }
+        Ok(Ok(check))
+    }
+}
+
+fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    // Whatever somebody put there: what is not UTF-8 was not written by us and does not pass for what was.
+    let text = |name: &str| -> rusqlite::Result<Option<String>> {
+        Ok(row.get_ref(name)?.as_bytes_or_null()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let given = |name: &str| text(name).map(Option::unwrap_or_default);
+    Ok(AuditRow {
+        sequence: row.get("sequence")?,
+        at: given("at")?,
+        actor: given("actor")?,
+        action: given("action")?,
+        sale: text("sale")?,
+        sku: text("sku")?,
+        detail: given("detail")?,
+        hash: given("hash")?,
+    })
 }
 
 /// All but the state, which is not SQLite's to judge, and the lines, which are other rows.

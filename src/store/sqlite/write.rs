@@ -19,6 +19,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
+        audit::AuditRow,
         error::StoreError,
         fold::{Begun, Definition, ItemChange, Movement, ReservationChange, SaleChange, Window},
         names::Names,
@@ -82,6 +83,10 @@ const ADD_LINE: &str = "
     INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
     VALUES (?1, ?2, ?3, ?4, ?5)";
 
+const ADD_AUDIT: &str = "
+    INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
 const MOVE_CURSOR: &str = "
     UPDATE write_behind SET cursor = ?2, updated_at = max(coalesce(updated_at, ''), coalesce(?3, updated_at))
      WHERE cursor = ?1";
@@ -93,6 +98,7 @@ pub(super) fn window(transaction: &Transaction<'_>, names: &Names, window: &Wind
     writer.move_cursor(window)?;
     writer.sales(window)?;
     writer.movements(window.movements())?;
+    writer.audit(window.audit())?;
     writer.counts(window)?;
     let told_before = writer.erase(window)?;
     writer.reservations(window, &told_before)?;
@@ -200,6 +206,18 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(ADD_AUDIT)?;
+        for row in rows {
+            let AuditRow { sequence, at, actor, action, sale, sku, detail, hash } = row;
+            let added = statement
+                .execute(params![sequence, at, actor, action, sale, sku, detail, hash])
+                .map_err(|error| contradicted(&format_args!("audit record {sequence}"), error))?;
+            self.rows += added as u64;
+        }
+        Ok(())
+    }
+
     fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(COUNT_ITEM)?;
         for (&number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
@@ -268,7 +286,7 @@ impl Writer<'_> {
                 Some(begun) => row.insert(&mut add, id, begun, self.names.sale(begun.sale)?),
                 None => row.update(&mut change_one, id),
             }
-            .map_err(|error| contradicted(id, error))?;
+            .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
             self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
         }
         Ok(())
@@ -386,10 +404,10 @@ impl ToSql for Moment {
     }
 }
 
-/// Names the reservation whose row the database refused.
-fn contradicted(id: &ReservationId, error: rusqlite::Error) -> StoreError {
+/// Names what the database refused the row of.
+fn contradicted(what: &dyn std::fmt::Display, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("reservation {id}: {error}")),
+        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("{what}: {error}")),
         _ => error.into(),
     }
 }

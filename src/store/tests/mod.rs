@@ -1,5 +1,6 @@
 //! What the tests share: a journal in memory and ways to look into a store file.
 
+mod audit;
 mod erasure;
 mod exactly_once;
 mod model;
@@ -168,6 +169,7 @@ fn content(path: &Path) -> Vec<Vec<Vec<String>>> {
         "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
         "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements
           ORDER BY sale, sku, id",
+        "SELECT * FROM audit ORDER BY sequence",
         "SELECT * FROM write_behind",
     ]
     .map(|sql| query(path, sql))

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     engine::batch::for_each,
     sale::{
+        audit::{Action, Actor, Deed, Trail},
         catalogue::{Catalogue, encode_settings},
         codec::Malformed,
         event::Adjusted,
@@ -84,6 +85,7 @@ struct World {
     now: Timestamp,
     entropy: u64,
     catalogue: Catalogue,
+    trail: Trail,
     available: Vec<u64>,
     /// What is held: lines as item and units, and how often it was extended.
     holds: Vec<(ReservationId, HeldLines, u16)>,
@@ -96,6 +98,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         now: OPENS,
         entropy: 0,
         catalogue: Catalogue::default(),
+        trail: Trail::default(),
         available: Vec::new(),
         holds: Vec::new(),
         lanes: BTreeMap::new(),
@@ -131,6 +134,8 @@ impl World {
                 self.tell(&Event::Carried { customer: "ann", item: TV, units: 3 });
                 self.tell(&Event::Forgotten { bucket, item: TV, units: 3 });
                 self.tell(&Event::Stocked { item: TV, stock: 999 });
+                self.tell(&Event::KeysNoted { keys: vec![("eu", [1; 16])] });
+                self.tell(&Event::AuditReached(self.trail.head()));
             }
             Step::Cut => self.cut(),
         }
@@ -141,6 +146,14 @@ impl World {
         self.catalogue.apply(event);
         let lane = event.bucket().map_or(CATALOGUE_LANE, |bucket| bucket.shard(3) as u16);
         event.encode(self.lanes.entry(lane).or_default());
+    }
+
+    /// Records an operator's action.
+    fn record(&mut self, action: Action, detail: &str) {
+        let deed = Deed { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
+        let event = self.trail.record(self.now, &deed);
+        self.tell(&event);
+        self.trail.apply(&event).unwrap();
     }
 
     fn cut(&mut self) {
@@ -175,6 +188,7 @@ impl World {
             }
         }
         self.tell(&Event::SaleDefined { sale, at: self.now, items, settings: &encode_settings(&document) });
+        self.record(Action::SalePut, &format!("{{\"items\":{}}}", document.items.len()));
     }
 
     fn reserve(&mut self, customer: &str, item: usize, units: u32, second: bool, reference: Option<&str>) {
@@ -250,6 +264,7 @@ impl World {
             stock,
             available,
         }));
+        self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
     }
 
     fn turn(&mut self, sale: u32, turn: u8) {
@@ -261,7 +276,10 @@ impl World {
             _ if self.now.millis().is_multiple_of(7) => self.catalogue.close(self.now, &sale),
             _ => None,
         };
-        event.iter().for_each(|event| self.tell(event));
+        if let Some(event) = event {
+            self.tell(&event);
+            self.record(Action::SalePause, "{}");
+        }
     }
 
     fn sale_of(&self, item: usize) -> SaleNumber {
@@ -280,6 +298,9 @@ struct Naive {
     reservations: BTreeMap<ReservationId, StoredReservation>,
     /// Delta, reason, time, and stock after.
     movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
+    trail: Trail,
+    /// Number, time and detail of each record.
+    records: Vec<[String; 3]>,
 }
 
 impl Naive {
@@ -333,6 +354,11 @@ impl Naive {
                 let row = [delta, reason, adjusted.at.to_string(), adjusted.stock.to_string()];
                 self.movements.get_mut(&adjusted.item).unwrap().push(row);
             }
+            Event::Audited(audited) => {
+                self.trail.apply(event).unwrap();
+                let record = audited.record;
+                self.records.push([record.sequence.to_string(), record.at.to_string(), record.detail.to_owned()]);
+            }
             _ => {}
         }
     }
@@ -385,6 +411,8 @@ impl Naive {
         for (id, expected) in &self.reservations {
             assert_eq!(reader.reservation(id).unwrap().as_ref(), Some(expected));
         }
+        reader.check_audit().unwrap().unwrap().end(&self.trail.head()).unwrap();
+        assert_eq!(query(path, "SELECT sequence, at, detail FROM audit ORDER BY sequence"), self.records);
         let mut by_state = StateCounts::default();
         for row in self.reservations.values() {
             match row.state {

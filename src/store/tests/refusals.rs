@@ -60,9 +60,9 @@ fn a_gap_between_batches() {
 fn a_newer_format_and_a_foreign_file_are_left_as_they_are() {
     let (_directory, path, _journal) = store_at(1);
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     for error in [SqliteStore::open(&path).err(), SqliteStore::open_read_only(&path).err()] {
-        assert!(matches!(error, Some(StoreError::Newer { found: 2, known: 1 })), "{error:?}");
+        assert!(matches!(error, Some(StoreError::Newer { found: 3, known: 2 })), "{error:?}");
     }
 
     let directory = tempfile::tempdir().unwrap();

@@ -117,6 +117,7 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes() {
         ("SELECT * FROM customer_reservations WHERE id = 'some'", "PRIMARY KEY"),
         ("SELECT * FROM holds_about_to_expire", "reservations_held_by_expiry"),
         ("SELECT * FROM stock_movements WHERE sale = 'drop' AND sku = 'tv'", "stock_movements_by_item"),
+        ("SELECT * FROM audit WHERE sale = 'drop' ORDER BY sequence", "audit_by_sale"),
     ] {
         let plan = query(&path, &format!("EXPLAIN QUERY PLAN {sql}"));
         let text: String = plan.iter().map(|row| format!("{}\n", row[3])).collect();

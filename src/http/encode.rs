@@ -1,0 +1,207 @@
+//! The JSON of a reservation and of a shortage, written by hand: while a sale is on nearly every answer is one of these,
+//! and written through serde they took more instructions than the decisions that they tell of.
+//!
+//! Invariant: the bytes are those that `Serialize` gives of the same; tests hold the two against each other.
+
+use super::{problem::Problem, wire::ReservationBody};
+use crate::sale::{outcome::Shortage, settings::Price};
+
+/// Room for an answer of one line with short names.
+pub const RESERVATION_BYTES: usize = 512;
+
+/// Room for a shortage of one line.
+const SHORTAGE_BYTES: usize = 320;
+
+/// Appends the reservation. `id` is the text of its id, which the caller may need elsewhere.
+pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
+    out.extend_from_slice(b"{\"id\":\"");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b"\",\"sale\":");
+    text(out, body.sale);
+    out.extend_from_slice(b",\"customer\":");
+    text(out, body.customer);
+    out.extend_from_slice(b",\"state\":\"");
+    out.extend_from_slice(body.state.as_bytes());
+    out.extend_from_slice(b"\",\"lines\":[");
+    let (lines, catalogue) = body.lines;
+    for (index, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"sku\":".as_slice() } else { b",{\"sku\":" });
+        text(out, catalogue.sku(line.item));
+        out.extend_from_slice(b",\"quantity\":");
+        number(out, line.units.into());
+        if let Some(Price { amount, currency }) = line.price {
+            out.extend_from_slice(b",\"price\":{\"amount\":");
+            number(out, amount);
+            out.extend_from_slice(b",\"currency\":\"");
+            out.extend_from_slice(currency.as_str().as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(reference) = body.reference {
+        out.extend_from_slice(b",\"reference\":");
+        text(out, reference);
+    }
+    let times = [
+        (&b",\"created_at\":\""[..], Some(body.created_at)),
+        (b",\"expires_at\":\"", Some(body.expires_at)),
+        (b",\"confirmed_at\":\"", body.confirmed_at),
+        (b",\"released_at\":\"", body.released_at),
+        (b",\"expired_at\":\"", body.expired_at),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time {
+            out.extend_from_slice(name);
+            out.extend_from_slice(&time.encode_bytes());
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(b",\"extensions\":");
+    number(out, body.extensions.into());
+    out.push(b'}');
+}
+
+/// The document of a shortage, which most of a sale's answers are once it is sold out; None where a name needs escapes.
+pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
+    if !lines.iter().all(|line| line.sku.as_bytes().iter().all(plain)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(SHORTAGE_BYTES);
+    out.extend_from_slice(b"{\"type\":\"/problems/");
+    out.extend(problem.code.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }));
+    out.extend_from_slice(b"\",\"title\":");
+    text(&mut out, problem.title);
+    out.extend_from_slice(b",\"status\":");
+    number(&mut out, problem.status.into());
+    out.extend_from_slice(b",\"code\":\"");
+    out.extend_from_slice(problem.code.as_bytes());
+    out.extend_from_slice(b"\",\"detail\":\"");
+    for (index, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"\\\"".as_slice() } else { b"; \\\"" });
+        out.extend_from_slice(line.sku.as_bytes());
+        out.extend_from_slice(b"\\\": ");
+        number(&mut out, line.requested);
+        out.extend_from_slice(b" asked, ");
+        number(&mut out, line.available);
+        out.extend_from_slice(b" available");
+    }
+    out.extend_from_slice(b"\",\"lines\":[");
+    for (index, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"sku\":\"".as_slice() } else { b",{\"sku\":\"" });
+        out.extend_from_slice(line.sku.as_bytes());
+        out.extend_from_slice(b"\",\"requested\":");
+        number(&mut out, line.requested);
+        out.extend_from_slice(b",\"available\":");
+        number(&mut out, line.available);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Some(out)
+}
+
+/// Appends a JSON string. Names seldom hold what must be escaped.
+fn text(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    // Without an early end: the whole is looked at in steps of many bytes.
+    if text.as_bytes().iter().fold(true, |all, byte| all & plain(byte)) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a string is plain JSON");
+    }
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem;
+    use crate::sale::{
+        catalogue::{Catalogue, encode_settings},
+        event::{Event, PricedLine},
+        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+        outcome::{Reservation, State},
+        settings::{Currency, SaleSettings},
+        time::Timestamp,
+    };
+
+    const NAMES: [&str; 6] = ["ann", "a\"b", "back\\slash", "tab\t", "ünï 🛒", "\u{7f}\u{1}"];
+
+    fn catalogue() -> Catalogue {
+        let document = r#"{"name":"Drop","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T09:00:00Z",
+            "hold_seconds":300,"items":[]}"#;
+        let mut settings: SaleSettings = serde_json::from_str(document).unwrap();
+        settings.id = "drop".to_owned();
+        for sku in NAMES {
+            let item = format!(r#"{{"sku":{},"initial_stock":10}}"#, serde_json::to_string(sku).unwrap());
+            settings.items.push(serde_json::from_str(&item).unwrap());
+        }
+        let mut catalogue = Catalogue::default();
+        let items = (0..NAMES.len() as u32).map(ItemNumber).collect();
+        let (sale, at) = (SaleNumber(0), Timestamp::default());
+        catalogue.apply(&Event::SaleDefined { sale, at, items, settings: &encode_settings(&settings) });
+        catalogue
+    }
+
+    #[test]
+    fn a_shortage_is_told_as_serde_tells_it() {
+        let names = ["tv", "a b~!#[]{}'", "q\"", "back\\", "tab\t", "ünï", "\u{7f}"];
+        let lines: Vec<_> = (0..names.len() as u64)
+            .map(|index| Shortage {
+                sku: names[index as usize].into(),
+                requested: index * 1_000_003,
+                available: if index == 3 { 0 } else { index },
+            })
+            .collect();
+        for problem in [&problem::SOLD_OUT, &problem::INSUFFICIENT_STOCK] {
+            for (some, plain) in [(&lines[..1], true), (&lines[..2], true), (&lines[..], false), (&lines[5..6], false)]
+            {
+                let slow = problem::spell_short(problem, some);
+                let quick = shortage(problem, some);
+                assert_eq!(quick.is_some(), plain, "{some:?}");
+                assert_eq!(String::from_utf8(quick.unwrap_or(slow.clone())), String::from_utf8(slow));
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_wire_type() {
+        let catalogue = catalogue();
+        let price = Some(Price { amount: u64::MAX, currency: Currency::parse("EUR").unwrap() });
+        let line = |item, price| PricedLine { item: ItemNumber(item), units: 1 << (item * 6), price };
+        let now = Timestamp::from_millis(1_795_766_400_000);
+        let mut shown = 0;
+        for (index, name) in NAMES.into_iter().enumerate() {
+            for state in [State::Held, State::Confirmed, State::Released, State::Expired] {
+                for (lines, reference) in [
+                    (vec![line(index as u32, None)], None),
+                    ((0..6).map(|item| line(item, price.filter(|_| item % 2 == 0))).collect(), Some(name)),
+                ] {
+                    let reservation = Reservation {
+                        id: ReservationId::new(now, Bucket::of(name), 0x0123_4567_89ab_cdef << index),
+                        sale: SaleNumber(0),
+                        customer: name.into(),
+                        state,
+                        lines: lines.into(),
+                        reference: reference.map(Box::from),
+                        expires_at: now.plus_seconds(300),
+                        ended_at: (state != State::Held).then(|| now.plus_millis(1)),
+                        extensions: index as u16 * 13_000,
+                    };
+                    let body = ReservationBody::new(&reservation, &catalogue);
+                    let mut bytes = Vec::new();
+                    super::reservation(&mut bytes, &body, reservation.id.encode(&mut [0; 36]));
+                    assert_eq!(String::from_utf8(bytes).unwrap(), serde_json::to_string(&body).unwrap());
+                    shown += 1;
+                }
+            }
+        }
+        assert_eq!(shown, NAMES.len() * 8);
+    }
+}
