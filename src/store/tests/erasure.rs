@@ -89,8 +89,8 @@ fn two_erasures_of_a_customer_who_came_back_take_each_their_own() {
         let settings = WriteBehindSettings { window_events_max, ..Default::default() };
         catch_up(&mut WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), settings));
         let rows = texts(&path);
-        assert_eq!(rows[0], [&erased_customer(first).to_string(), "order-1", "-"], "{window_events_max}");
-        assert_eq!(rows[1], [&erased_customer(second).to_string(), "-", "-"]);
+        assert_eq!(rows[0], [erased_customer(first).as_str(), "order-1", "-"], "{window_events_max}");
+        assert_eq!(rows[1], [erased_customer(second).as_str(), "-", "-"]);
         assert_eq!(rows[2], ["ann", "cart", "-"]);
     }
 }
