@@ -26,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
+    cloud::{Envelope, ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
     cursor::{Cursor, NotACursor},
     hub::{Hub, Parts, Settings},
 };

@@ -30,7 +30,7 @@ pub use rates::Rates;
 pub use server::{Listeners, ServerHandle, start};
 pub use timed::Patience;
 pub use tls::{Tls, TlsError, TlsFiles};
-pub use worker::{Limits, Service};
+pub use worker::{Contracts, Limits, Service};
 
 /// Label values of the API's calls in metrics.
 pub const ROUTE_NAMES: &[&str] = &router::Route::NAMES;

@@ -461,7 +461,7 @@ impl<'a> SaleBody<'a> {
 
 /// A page of sales, by id.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Sales)]
+#[schema(as = SalesPage)]
 pub struct SalesBody<'a> {
     /// The page.
     pub sales: Vec<SaleBody<'a>>,

@@ -52,14 +52,19 @@ pub struct Service {
     pub customer_ids: CustomerIds,
     /// None: the API is served in the clear.
     pub tls: Option<Tls>,
-    /// The OpenAPI document, made once.
-    pub contract: Bytes,
+    pub contracts: Contracts,
     /// The feed of events.
     pub events: Events,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
     pub draining: AtomicBool,
+}
+
+/// The OpenAPI document, made once: as it reads while no key is asked for, and from then on.
+pub struct Contracts {
+    pub open: Bytes,
+    pub with_keys: Bytes,
 }
 
 /// Limits of the edge; each is a key of the configuration's `limits`.

@@ -182,7 +182,7 @@ impl Running {
             tls,
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
-            contract: contract(config).to_string().into(),
+            contracts: contracts(config),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
@@ -392,7 +392,17 @@ fn yield_to_requests() {
 
 /// The OpenAPI document of a service with this configuration.
 pub fn contract(config: &Config) -> http::openapi::Document {
-    http::openapi::document(&edge_limits(config), &config.limits.for_sales())
+    document(config, !config.auth.keys.is_empty())
+}
+
+fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {
+    http::openapi::document(&edge_limits(config), &config.limits.for_sales(), asks_for_key)
+}
+
+/// Both documents: keys may come while the service runs.
+fn contracts(config: &Config) -> http::Contracts {
+    let text = |asks_for_key| document(config, asks_for_key).to_string().into();
+    http::Contracts { open: text(false), with_keys: text(true) }
 }
 
 fn edge_limits(config: &Config) -> http::Limits {

@@ -243,6 +243,22 @@ fn keys_change_while_requests_come_in() {
     keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales/drop")).success(200);
 }
 
+/// Keys come while the service runs; from then on its document says that they are needed.
+#[test]
+fn the_document_says_whether_a_key_is_needed() {
+    let security =
+        |client: &mut Client| client.get("/openapi.json").success(200)["paths"]["/v1/sales"]["get"]["security"].clone();
+    let keys = Keys::all_roles();
+    assert_eq!(security(&mut keys.serve().client()), json!([{ "key": [] }]));
+    let service = Service::start();
+    let mut client = service.client();
+    assert_eq!(security(&mut client), json!([{ "key": [] }, {}]));
+    service.running().replace_keys(&BTreeMap::new());
+    assert_eq!(security(&mut client), json!([{ "key": [] }, {}]));
+    service.running().replace_keys(&keys.settings);
+    assert_eq!(security(&mut client), json!([{ "key": [] }]));
+}
+
 #[test]
 fn who_calls_is_asked_before_the_body_is_looked_at() {
     let keys = Keys::all_roles();

@@ -80,15 +80,15 @@ fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
         }
         after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     }
+    let cursor = |pointer: &str, text: &str| -> Result<Cursor, Invalid> {
+        text.parse().map_err(|error| Invalid::new(pointer, error))
+    };
+    let after = after.map(|text| cursor("/after", &text)).transpose()?;
+    let last = headers.get(&LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let last = last.map(|text| cursor("/Last-Event-ID", &text)).transpose()?;
     // A browser comes back with the address it began with and the id it has come to; a query that was meant for the
     // first time would start over. Whoever sets both by hand means the query.
-    let (pointer, text) = match (after, headers.get(&LAST_EVENT_ID)) {
-        (Some(after), _) => ("/after", after),
-        (None, Some(id)) => ("/Last-Event-ID", String::from_utf8_lossy(id.as_bytes()).into_owned()),
-        (None, None) => return Ok(Start::Now),
-    };
-    let cursor: Cursor = text.parse().map_err(|error| Invalid::new(pointer, error))?;
-    Ok(Start::After(cursor))
+    Ok(after.or(last).map_or(Start::Now, Start::After))
 }
 
 #[cfg(test)]
@@ -129,6 +129,7 @@ mod tests {
             (Some("after=1&after=2"), &none, "/after"),
             (Some("before=1"), &none, "/before"),
             (None, &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
+            (Some("after=0"), &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
         ] {
             assert_eq!(start(query, header).unwrap_err().pointer, pointer, "{query:?}");
         }

@@ -69,7 +69,10 @@ pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incomi
 
 /// The document that describes all of this.
 fn contract(worker: &Worker) -> Response<Body> {
-    json_bytes(StatusCode::OK, worker.service.contract.clone())
+    let contracts = &worker.service.contracts;
+    let asks_for_key = worker.service.keyring.load().asks_for_key();
+    let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
+    json_bytes(StatusCode::OK, contract.clone())
 }
 
 /// A response, or the problem that stands in its place.

@@ -126,18 +126,26 @@ struct Page {
 
 impl Page {
     fn parse(query: &str, limit_max: usize) -> Result<Self, Invalid> {
-        let mut page = Self { after: String::new(), limit: limit_max };
+        let (mut after, mut limit) = (None, None);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            match name {
-                "after" => page.after = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned(),
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
-                    page.limit = limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?;
-                }
+            let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+            let known = match name {
+                "after" => after.replace(value),
+                "limit" => limit.replace(value),
                 _ => return Err(Invalid::new("", format!("the query takes after and limit, not {name:?}"))),
+            };
+            if known.is_some() {
+                return Err(Invalid::new("", format!("the query takes {name} once")));
             }
         }
-        Ok(page)
+        let limit = match limit {
+            None => limit_max,
+            Some(text) => {
+                let limit = text.parse().ok().filter(|limit| (1..=limit_max).contains(limit) && !text.starts_with('+'));
+                limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?
+            }
+        };
+        Ok(Self { after: after.unwrap_or_default(), limit })
     }
 }
