@@ -50,8 +50,8 @@ fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], 
     engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation.id
 }
 
-/// One of everything that is written, with a snapshot in the middle.
-fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>) {
+/// One of everything that is written, with a snapshot in the middle. `erases`: also what was not there from the beginning.
+fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>, erases: bool) {
     let settings: SaleSettings = serde_json::from_str(
         r#"{"id":"golden","name":"Golden sale","opens_at":"2026-11-28T08:00:05Z","closes_at":"2026-11-28T09:00:00Z",
             "hold_seconds":60,"max_extensions":2,"customer_limit":5,"items":[
@@ -79,11 +79,18 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
     };
     engine.adjust(at(11), Actor::Key("stock"), &adjust).value.unwrap();
     engine.pause(at(12), Actor::Key("ops"), "golden").value.unwrap();
+    if erases {
+        // Before the snapshot, for what that tells of it, and behind.
+        assert_eq!(engine.erase_customer(at(12), Actor::Key("ops"), "bob").value, 1);
+    }
     committer.step().unwrap();
     engine.snapshot(storage, |_| ()).unwrap();
     engine.resume(at(13), Actor::Key("ops"), "golden").value.unwrap();
     let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
     engine.extend(at(15), extended, 120).value.unwrap();
+    if erases {
+        assert_eq!(engine.erase_customer(at(16), Actor::Key("ops"), "ann").value, 1);
+    }
     committer.step().unwrap();
     engine.tick(at(100));
     engine.tick(at(100_000));
@@ -109,10 +116,13 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// From before extensions named their sale, from before there was an audit trail, and as they are written now.
-const GOLDEN: [&str; 3] = ["format-1", "format-1-tag-9", "format-1-tag-39"];
-const NOW: &str = GOLDEN[GOLDEN.len() - 1];
-const WITH_TRAIL: [&str; 1] = ["format-1-tag-39"];
+/// From before extensions named their sale, from before there was an audit trail, from before customers could be erased, and
+/// as they are written now.
+const GOLDEN: [&str; 4] = ["format-1", "format-1-tag-9", "format-1-tag-39", NOW];
+const NOW: &str = "format-1-tag-10";
+const WITH_TRAIL: [&str; 2] = ["format-1-tag-39", NOW];
+/// Histories in which customers are erased.
+const WITH_ERASURES: [&str; 1] = [NOW];
 
 fn golden(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -122,7 +132,7 @@ fn golden(name: &str) -> std::path::PathBuf {
 fn the_history_is_written_as_the_golden_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, mut committer, storage) = open(directory.path());
-    live(&engine, &mut committer, &storage);
+    live(&engine, &mut committer, &storage, true);
     let written = files(directory.path());
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         fs::create_dir_all(golden(NOW)).unwrap();
@@ -138,21 +148,23 @@ fn the_history_is_written_as_the_golden_bytes() {
 
 #[test]
 fn the_golden_bytes_are_read_as_the_history() {
-    let fresh = tempfile::tempdir().unwrap();
-    let (lived, mut committer, storage) = open(fresh.path());
-    live(&lived, &mut committer, &storage);
-    let head = lived.audit_head().value;
-    assert_eq!(head.sequence, 6, "a put, a change of keys, an adjustment, pause, resume and close");
-    // A digest is the sum over what is retold: without the trail, this is left.
-    let keys = Event::KeysNoted { keys: vec![("ops", [7; 16]), ("stock", [7; 16])] };
-    let of_trail = [Event::AuditReached(head), keys].map(|event| {
-        let mut bytes = Vec::new();
-        event.encode(&mut bytes);
-        xxhash_rust::xxh3::xxh3_64(&bytes)
-    });
-    let without_trail = of_trail.into_iter().fold(lived.digest(), u64::wrapping_sub);
-
     for version in GOLDEN {
+        let erases = WITH_ERASURES.contains(&version);
+        let fresh = tempfile::tempdir().unwrap();
+        let (lived, mut committer, storage) = open(fresh.path());
+        live(&lived, &mut committer, &storage, erases);
+        let head = lived.audit_head().value;
+        let erasures = if erases { 2 } else { 0 };
+        assert_eq!(head.sequence, 6 + erasures, "a put, a change of keys, an adjustment, pause, resume and close");
+        // A digest is the sum over what is retold: without the trail, this is left.
+        let keys = Event::KeysNoted { keys: vec![("ops", [7; 16]), ("stock", [7; 16])] };
+        let of_trail = [Event::AuditReached(head), keys].map(|event| {
+            let mut bytes = Vec::new();
+            event.encode(&mut bytes);
+            xxhash_rust::xxh3::xxh3_64(&bytes)
+        });
+        let without_trail = of_trail.into_iter().fold(lived.digest(), u64::wrapping_sub);
+
         let directory = tempfile::tempdir().unwrap();
         let golden = files(&golden(version));
         golden.iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());

@@ -67,7 +67,7 @@ fn the_service_answers_as_the_naive_model_does() {
 }
 
 /// What every run of the default size must come to, or the sequences test less than they seem to.
-const OUTCOMES: [&str; 22] = [
+const OUTCOMES: [&str; 23] = [
     "done",
     "replayed",
     "lost in a crash or retired",
@@ -85,6 +85,7 @@ const OUTCOMES: [&str; 22] = [
     "extension limit reached",
     "initial stock immutable",
     "key reused",
+    "erased",
     "restart",
     "power loss",
     "snapshot",
@@ -239,6 +240,7 @@ impl World {
                 |house, id| house.engine.look(house.now, id),
                 |model, now, position| model.look(now, position),
             ),
+            Command::Erase { customer } => self.erase(CUSTOMERS[*customer]),
             Command::Tick => self.tick(),
             Command::Wait { millis } => self.house.wait_millis(*millis),
             Command::WaitForEnd { ago, offset } => {
@@ -377,6 +379,16 @@ impl World {
         let answer = change(&self.house, self.made[position].0);
         self.assert_pending(&answer, self.model.uncommitted.contains(&position));
         assert_eq!(answer.value, expected, "reservation {position}");
+    }
+
+    fn erase(&mut self, customer: &str) {
+        let expected = self.model.erase(customer);
+        if expected > 0 {
+            self.tally.note("erased");
+        }
+        let answer = self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer);
+        self.assert_pending(&answer, true);
+        assert_eq!(answer.value, expected, "reservations of {customer}");
     }
 
     fn tick(&mut self) {

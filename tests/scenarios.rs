@@ -11,6 +11,7 @@
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `key=` |
 //! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=` |
+//! | `erase ann` | a customer; tells how many reservations were theirs |
 //! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=` |
 //! | `availability` | where the units of each item are |
 //! | `commit`, `snapshot`, `restart`, `crash` | make durable; take a snapshot; commit, end and start; end without commit and start; `shards=` |
@@ -66,6 +67,7 @@ scripts! {
     closing_a_sale
     crash_before_commit
     changing_a_sale
+    erasing_a_customer
 }
 
 fn directory() -> &'static Path {
@@ -113,6 +115,13 @@ impl Runner for Stage {
             "adjust" => self.adjust(&mut args),
             "reserve" => self.reserve(&mut args),
             "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
+            "erase" => {
+                let customer = positional(&mut args)?;
+                Ok(format!(
+                    "{} erased",
+                    self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer).value
+                ))
+            }
             "availability" => Ok(self.availability()),
             "commit" => {
                 self.house.commit();

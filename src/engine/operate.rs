@@ -180,7 +180,7 @@ impl Engine {
         }
     }
 
-    fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
+    pub(super) fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         let known = control.catalogue.items();
         for event in events {
@@ -223,7 +223,9 @@ fn judge_turn(
         Action::SalePause => catalogue.pause(now, sale),
         Action::SaleResume => catalogue.resume(now, sale),
         Action::SaleClose => Ok(catalogue.close(now, sale)),
-        Action::SalePut | Action::StockAdjust | Action::KeysChange => unreachable!("no turn of a sale"),
+        Action::SalePut | Action::StockAdjust | Action::KeysChange | Action::CustomerErase => {
+            unreachable!("no turn of a sale")
+        }
     }
 }
 

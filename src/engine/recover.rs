@@ -170,6 +170,8 @@ impl Recovered {
             backlog_full: AtomicBool::new(false),
             near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
+            batch_wanted: AtomicBool::new(false),
+            erasures: Mutex::new(None),
             settings: self.settings,
         }
     }

@@ -20,7 +20,8 @@ use crate::sale::{
 /// An event with its names, on its way to be written.
 pub struct Told<'a> {
     kind: &'static str,
-    pub sale: &'a str,
+    /// None: it is of no sale, or of all.
+    pub sale: Option<&'a str>,
     subject: String,
     time: Timestamp,
     data: Data<'a>,
@@ -35,6 +36,7 @@ enum Data<'a> {
     Turn(ToldTurn<'a>),
     /// The document that was put.
     Settings(Value),
+    Erasure(ToldErasure<'a>),
     Ending(ToldEnding),
 }
 
@@ -128,6 +130,13 @@ pub struct ToldLevel<'a> {
     available: u64,
 }
 
+/// A customer who was erased.
+#[derive(Serialize, ToSchema)]
+pub struct ToldErasure<'a> {
+    /// Who it was, for whoever keeps copies.
+    customer: &'a str,
+}
+
 /// A turn of a sale: opened, paused, resumed or closed.
 #[derive(Serialize, ToSchema)]
 pub struct ToldTurn<'a> {
@@ -154,7 +163,8 @@ impl<'a> Told<'a> {
         let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
         let turn = |kind, number, time, by| {
             let sale = sale_of(number);
-            Some(Self { kind, sale, subject: sale.to_owned(), time, data: Data::Turn(ToldTurn { sale, by }) })
+            let data = Data::Turn(ToldTurn { sale, by });
+            Some(Self { kind, sale: Some(sale), subject: sale.to_owned(), time, data })
         };
         match event {
             Event::Held(held) => Some(Self::held(held, catalogue)),
@@ -170,7 +180,7 @@ impl<'a> Told<'a> {
             Event::SaleDefined { sale, at, settings, .. } => {
                 let (sale, document) = (sale_of(*sale), serde_json::from_slice(settings).unwrap_or_default());
                 let data = Data::Settings(document);
-                Some(Self { kind: "sale.put", sale, subject: sale.to_owned(), time: *at, data })
+                Some(Self { kind: "sale.put", sale: Some(sale), subject: sale.to_owned(), time: *at, data })
             }
             Event::SalePaused { sale, at } => turn("sale.paused", *sale, *at, "operator"),
             Event::SaleResumed { sale, at } => turn("sale.resumed", *sale, *at, "operator"),
@@ -181,6 +191,10 @@ impl<'a> Told<'a> {
                 Status::Closed => turn("sale.closed", *sale, *at, "clock"),
                 Status::Scheduled => None,
             },
+            Event::CustomerErased { at, customer } => {
+                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ToldErasure { customer }));
+                Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
+            }
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
             // Who did it is for the auditor; what was done is told by the event before.
             Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
@@ -192,11 +206,12 @@ impl<'a> Told<'a> {
         let Turn { item, available, at } = turn;
         let (sale, sku) = catalogue.names(item);
         let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
-        Self { kind, sale, subject: sku.to_owned(), time: at, data: Data::Level(ToldLevel { sale, sku, available }) }
+        let data = Data::Level(ToldLevel { sale, sku, available });
+        Self { kind, sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
     fn reservation(kind: &'static str, time: Timestamp, data: ToldReservation<'a>) -> Self {
-        Self { kind, sale: data.sale, subject: data.id.clone(), time, data: Data::Reservation(data) }
+        Self { kind, sale: Some(data.sale), subject: data.id.clone(), time, data: Data::Reservation(data) }
     }
 
     fn held(held: &Held<'a>, catalogue: &'a Catalogue) -> Self {
@@ -235,12 +250,12 @@ impl<'a> Told<'a> {
         let Adjusted { item, at, delta, reason, reference, stock, available, .. } = *adjusted;
         let (sale, sku) = catalogue.names(item);
         let data = Data::Adjustment(ToldAdjustment { sale, sku, delta, reason, reference, stock, available });
-        Self { kind: "stock.adjusted", sale, subject: sku.to_owned(), time: at, data }
+        Self { kind: "stock.adjusted", sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
     /// Appends the event as `format` frames it.
     pub fn write(&self, cursor: Cursor, format: Format, out: &mut Vec<u8>) {
-        let source = format!("/v1/sales/{}", self.sale);
+        let source = self.sale.map_or_else(|| "/v1/customers".to_owned(), |sale| format!("/v1/sales/{sale}"));
         let Self { kind, subject, time, data, .. } = self;
         let id = cursor.to_string();
         if format == Format::Stream {
@@ -379,7 +394,8 @@ mod tests {
             let cloud: Value = serde_json::from_str(&line).unwrap();
             let kind = cloud["type"].as_str().unwrap();
             assert_eq!((&cloud["id"], &cloud["cursor"]), (&Value::from("7.2"), &Value::from("7.2")));
-            assert_eq!(cloud["source"], "/v1/sales/sale-3");
+            let source = if kind == "customer.erased" { "/v1/customers" } else { "/v1/sales/sale-3" };
+            assert_eq!(cloud["source"], source);
             let stream = told(&event, Format::Stream).unwrap();
             assert_eq!(stream, format!("id: 7.2\nevent: {kind}\ndata: {line}\n"));
             kinds.push(kind.to_owned());
@@ -391,6 +407,7 @@ mod tests {
             "reservation.confirmed",
             "reservation.released",
             "reservation.expired",
+            "customer.erased",
             "sale.put",
             "sale.paused",
             "sale.resumed",

@@ -45,7 +45,7 @@ impl<'a> EntryBody<'a> {
     /// What the single call has as its body, and what it has as a header.
     pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
         let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
-        (ReserveBody { customer, lines, hold_seconds, reference }, idempotency_key)
+        (ReserveBody::of(customer, lines, hold_seconds, reference), idempotency_key)
     }
 }
 

@@ -30,12 +30,7 @@ pub fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, s
             _ => return None,
         }
     }
-    let body = ReserveBody {
-        customer: customer?.into(),
-        lines: lines?,
-        hold_seconds,
-        reference: reference.map(Cow::Borrowed),
-    };
+    let body = ReserveBody::of(customer?.into(), lines?, hold_seconds, reference.map(Cow::Borrowed));
     Some((body, key.map(Cow::Borrowed), reader.at))
 }
 

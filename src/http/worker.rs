@@ -32,6 +32,7 @@ use crate::{
     engine::{Answer, Engine, Epoch},
     events::Events,
     journal::Bell,
+    privacy::CustomerIds,
     sale::time::Timestamp,
     telemetry::Telemetry,
 };
@@ -47,6 +48,8 @@ pub struct Service {
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
+    /// What customers are known by behind the edge.
+    pub customer_ids: CustomerIds,
     /// None: the API is served in the clear.
     pub tls: Option<Tls>,
     pub contracts: Contracts,

@@ -101,6 +101,12 @@ pub enum Event<'a> {
         item: ItemNumber,
         units: u64,
     },
+    /// Whose the customer's reservations are is known no longer, and nothing else that callers told of them. From here on
+    /// they are `erased_customer` and count towards no limit; nothing moves.
+    CustomerErased {
+        at: Timestamp,
+        customer: &'a str,
+    },
     // Of the catalogue.
     /// A sale was put. `items` are the numbers of its items in the document's order; `settings` is that document.
     SaleDefined {
@@ -153,6 +159,7 @@ mod tag {
     pub const RETIRED: u8 = 6;
     pub const CARRIED: u8 = 7;
     pub const FORGOTTEN: u8 = 8;
+    pub const CUSTOMER_ERASED: u8 = 10;
     pub const SALE_DEFINED: u8 = 32;
     pub const SALE_PAUSED: u8 = 33;
     pub const SALE_RESUMED: u8 = 34;
@@ -172,7 +179,7 @@ impl<'a> Event<'a> {
             Self::Held(held) => Some(held.id.bucket()),
             Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.id.bucket()),
             Self::Extended { id, .. } | Self::Retired { id, .. } => Some(id.bucket()),
-            Self::Carried { customer, .. } => Some(Bucket::of(customer)),
+            Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Some(Bucket::of(customer)),
             Self::Forgotten { bucket, .. } => Some(*bucket),
             _ => None,
         }
@@ -186,6 +193,7 @@ impl<'a> Event<'a> {
             Self::Adjusted(adjusted) => Some(adjusted.at),
             Self::Audited(audited) => Some(audited.record.at),
             Self::Extended { at, .. }
+            | Self::CustomerErased { at, .. }
             | Self::SaleDefined { at, .. }
             | Self::SalePaused { at, .. }
             | Self::SaleResumed { at, .. }
@@ -250,6 +258,11 @@ impl<'a> Event<'a> {
                 lane.u16(bucket.index() as u16);
                 lane.u32(item.0);
                 lane.u64(*units);
+            }
+            Self::CustomerErased { at, customer } => {
+                lane.u8(tag::CUSTOMER_ERASED);
+                lane.u64(at.millis());
+                lane.text(customer);
             }
             Self::SaleDefined { sale, at, items, settings } => {
                 lane.u8(tag::SALE_DEFINED);
@@ -327,6 +340,7 @@ impl<'a> Event<'a> {
                 item: ItemNumber(fields.u32()?),
                 units: fields.u64()?,
             },
+            tag::CUSTOMER_ERASED => Self::CustomerErased { at: decode_time(fields)?, customer: fields.text()? },
             tag::SALE_DEFINED => {
                 let (sale, at) = decode_turn(fields)?;
                 let count = fields.u32()?;
@@ -545,6 +559,7 @@ pub mod tests {
             Event::Retired { id, counted: true },
             Event::Carried { customer: "ann", item, units: 4 },
             Event::Forgotten { bucket: Bucket::of("ann"), item, units: 9 },
+            Event::CustomerErased { at, customer: "ann" },
             Event::SaleDefined { sale, at, items: vec![item, ItemNumber(1)], settings: b"{}" },
             Event::SalePaused { sale, at },
             Event::SaleResumed { sale, at },

@@ -8,6 +8,7 @@
 //! acknowledged is on disk before the process ends.
 
 mod backlog;
+mod customers;
 mod events;
 mod feed;
 mod health;
@@ -15,6 +16,7 @@ mod lock;
 mod observer;
 mod open;
 mod snapshots;
+mod sweep;
 
 use std::{
     collections::BTreeMap,
@@ -40,6 +42,7 @@ use crate::{
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
+    privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
     store::{SqliteStore, StoreError, WriteBehind},
     telemetry::Telemetry,
@@ -73,6 +76,14 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("TLS cannot be served: {0}")]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    CustomerKey(#[from] KeyError),
+    #[error(
+        "the data directory knows customers by {known}, and the configuration by {configured} (privacy): go back to what \
+         it was. Otherwise limits and idempotency keys would begin anew for everybody, and erasing a customer would not \
+         find what is there; if that is meant, remove {file}"
+    )]
+    OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error("a thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
@@ -134,7 +145,9 @@ impl Running {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
+        let customer_ids = config.privacy.customer_ids()?;
         let lock = DirectoryLock::take(&config.data.dir)?;
+        customers::keep(&config.data.dir, &customer_ids)?;
         let listeners = listen(config.server.listen, |address| Listeners::bind(address, config.workers()))?;
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
         let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
@@ -167,6 +180,7 @@ impl Running {
             limits: edge_limits(config),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
             tls,
+            customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contracts: contracts(config),
             wait_for_disk: config.journal.ack == Ack::Durable,
@@ -178,7 +192,18 @@ impl Running {
             api,
             ops,
             clock: start_clock(config.tick(), &engine, &bell, &clock, &telemetry)?,
-            snapshots: snapshots::start(config, &engine, &storage, &bell, &telemetry, &backlog, &store_status)?,
+            snapshots: snapshots::start(
+                config,
+                snapshots::Parts {
+                    engine: engine.clone(),
+                    storage: storage.clone(),
+                    bell: bell.clone(),
+                    clock: clock.clone(),
+                    telemetry: telemetry.clone(),
+                    backlog,
+                    store: store_status,
+                },
+            )?,
             observer: observer::start(&engine, &clock, &telemetry, &health)?,
             rates: start_rates(&edge)?,
             events: following,

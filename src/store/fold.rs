@@ -17,7 +17,7 @@ use crate::{
     sale::{
         codec::Malformed,
         event::{Adjusted, Ended, Event, Held, PricedLines},
-        ids::{ItemNumber, ReservationId, SaleNumber},
+        ids::{Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer},
         outcome::State,
         settings::SaleSettings,
         time::Timestamp,
@@ -48,9 +48,14 @@ pub struct Window {
     sales: BTreeMap<SaleNumber, SaleChange>,
     items: BTreeMap<ItemNumber, ItemChange>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
+    /// Customers who were erased, and where in the window that was first.
+    erased: BTreeMap<CompactString, Place>,
     movements: Vec<Movement>,
     audit: Vec<AuditRow>,
 }
+
+/// The number of an event within its window.
+pub type Place = u64;
 
 /// What became of a sale.
 #[derive(Debug)]
@@ -116,6 +121,8 @@ pub struct End {
     pub at: Timestamp,
     /// Confirmed: the order's reference, which takes the place of the hold's. Released: the reason.
     pub text: Option<Box<str>>,
+    /// For the text of a reservation from before the window whose customer was erased within it: before that or after.
+    pub place: Place,
 }
 
 /// An adjustment of stock. Movements are never folded together: each is a row of its own.
@@ -176,6 +183,12 @@ impl Window {
         &self.reservations
     }
 
+    /// Customers who were erased in the window, and where that was first. Rows from before the window are still to be
+    /// rid of them, and of every text that was put there before that place; the window's own new rows are.
+    pub fn erased(&self) -> &BTreeMap<CompactString, Place> {
+        &self.erased
+    }
+
     /// In the order in which they happened.
     pub fn movements(&self) -> &[Movement] {
         &self.movements
@@ -210,6 +223,7 @@ impl Window {
             Event::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
             Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
             Event::Adjusted(adjusted) => self.adjust(adjusted),
+            Event::CustomerErased { at, customer } => self.erase(at, customer),
             Event::Audited(audited) => {
                 self.pass(audited.record.at);
                 self.audit.push(AuditRow::of(&audited));
@@ -266,7 +280,7 @@ impl Window {
         if change.end.is_some() {
             return Err(FoldError::OutOfOrder { id: ended.id, event: state.as_str(), before: "ended" });
         }
-        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into) });
+        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into), place: self.events });
         Ok(())
     }
 
@@ -314,6 +328,21 @@ impl Window {
             stock_after: adjusted.stock,
             available_after: adjusted.available,
         });
+        Ok(())
+    }
+
+    fn erase(&mut self, at: Timestamp, customer: &str) -> Result<(), FoldError> {
+        self.pass(at);
+        self.erased.entry(customer.into()).or_insert(self.events);
+        let bucket = Bucket::of(customer);
+        let of_bucket = self.reservations.iter_mut().filter(|(id, _)| id.bucket() == bucket);
+        for (&id, change) in of_bucket {
+            let Some(begun) = change.begun.as_mut().filter(|begun| begun.customer == customer) else { continue };
+            (begun.customer, begun.reference) = (erased_customer(id), None);
+            if let Some(end) = &mut change.end {
+                end.text = None;
+            }
+        }
         Ok(())
     }
 

@@ -43,6 +43,12 @@ pub trait Sink: Send {
 
     /// Connects anew, after an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one
+    /// of `apply`.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Where batches come from: the journal, durable frames only.

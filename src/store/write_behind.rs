@@ -113,7 +113,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
 
     /// Applies one window, if there is one. After an error the next step starts over from the sink's cursor.
     pub fn step(&mut self) -> Result<Progress, StoreError> {
-        let progress = self.settle().and_then(|()| self.apply_window());
+        let progress = self.settle().and_then(|()| self.sink.tidy()).and_then(|()| self.apply_window());
         match &progress {
             Ok(_) => self.status.went_well(),
             Err(error) => {

@@ -88,6 +88,26 @@ fn each_key_answers_for_what_it_did() {
     assert_eq!(document["id"], "drop");
 }
 
+/// The trail is never shortened, so it must not name whom it is to forget.
+#[test]
+fn who_erased_somebody_is_recorded_and_not_whom() {
+    let keys = Keys::all_roles();
+    let service = keys.serve();
+    let mut client = service.client();
+    keys.send(&mut client, "operator", put("drop")).success(201);
+    keys.send(&mut client, "checkout", super::keys::reserve("drop")).success(201);
+    for customer in ["ann", "ann", "nobody"] {
+        keys.send(&mut client, "operator", Ask::new("DELETE", &format!("/v1/customers/{customer}"))).success(200);
+    }
+    keys.send(&mut client, "operator", Ask::new("DELETE", "/v1/customers/%00")).refused("invalid_request");
+    keys.send(&mut client, "checkout", Ask::new("DELETE", "/v1/customers/ann")).refused("forbidden");
+    let rows = trail(&service);
+    let erasures: Vec<_> = rows.iter().filter(|row| row.1 == "customer.erase").collect();
+    let expected = [1, 0, 0].map(|reservations| json!({ "reservations": reservations }));
+    assert_eq!(erasures.iter().map(|row| row.4.clone()).collect::<Vec<_>>(), expected);
+    assert!(erasures.iter().all(|row| (row.0.as_str(), &row.2, &row.3) == ("key:operator", &None, &None)));
+}
+
 #[test]
 fn where_no_keys_are_configured_it_was_anybody() {
     let service = Service::start();

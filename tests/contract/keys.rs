@@ -53,7 +53,7 @@ pub fn put(sale: &str) -> Ask {
     Ask::new("PUT", &format!("/v1/sales/{sale}")).json(&open_sale(items([("tv", 10)])))
 }
 
-fn reserve(sale: &str) -> Ask {
+pub fn reserve(sale: &str) -> Ask {
     Ask::new("POST", &format!("/v1/sales/{sale}/reservations")).json(&reserve_body("ann", [("tv", 1)]))
 }
 
@@ -115,6 +115,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (2, post("/v1/sales/drop/items/tv/adjustments").json(&json!({ "delta": 1 }))),
         (2, post("/v1/sales/drop/pause")),
         (2, post("/v1/sales/drop/resume")),
+        (2, Ask::new("DELETE", "/v1/customers/nobody")),
     ];
     for (least, ask) in calls {
         for (rank, role) in ["viewer", "checkout", "operator"].into_iter().enumerate() {
@@ -185,6 +186,11 @@ fn a_key_of_some_sales_sees_nothing_of_others() {
     assert_eq!(second.get("next"), None);
     assert_eq!(ids(second), ["summer-1"]);
 
+    // An erasure reaches into every sale, and is no way to find out about customers of others.
+    for customer in ["ann", "nobody", "%00"] {
+        keys.send(&mut client, "summer", Ask::new("DELETE", &format!("/v1/customers/{customer}"))).refused("forbidden");
+    }
+
     keys.send(&mut client, "summer", put("summer-2")).success(201);
     let held = keys.send(&mut client, "summer", reserve("one")).success(201);
     let confirm = post(&format!("/v1/reservations/{}/confirm", held["id"].as_str().unwrap()));
@@ -199,14 +205,17 @@ fn a_key_of_some_sales_is_told_of_their_events_alone() {
     for sale in ["winter-1", "summer-1", "winter-2", "summer-2"] {
         keys.send(&mut client, "operator", put(sale)).success(201);
         keys.send(&mut client, "checkout", reserve(sale)).success(201);
+        // Told to those of all sales alone: the customer may never have been in any other.
+        keys.send(&mut client, "operator", Ask::new("DELETE", "/v1/customers/ann")).success(200);
     }
     client.send(&Ask::new("GET", "/v1/events?after=0")).refused("unauthenticated");
     let told_to = |name: &str, count: usize| {
         let ask = Ask::new("GET", "/v1/events?after=0").header("Accept", "application/x-ndjson");
         Feed::send(service.address(), &keys.sign(ask, name)).unwrap().take(count)
     };
-    // A sale is put, opened, and a unit of it held.
-    let all = told_to("viewer", 12);
+    // A sale is put, opened, and a unit of it held; then the customer is erased.
+    let all = told_to("viewer", 16);
+    assert_eq!(all.iter().filter(|told| told.kind == "customer.erased").count(), 4);
     let some = told_to("summer", 6);
     assert!(
         some.iter().all(|told| told.cloud["source"].as_str().unwrap().starts_with("/v1/sales/summer-")),

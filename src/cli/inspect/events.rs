@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -37,6 +37,7 @@ pub const KINDS: [&str; 18] = [
     "retired",
     "carried",
     "forgotten",
+    "customer_erased",
 ];
 
 pub fn kind(event: &Event<'_>) -> &'static str {
@@ -49,6 +50,7 @@ pub fn kind(event: &Event<'_>) -> &'static str {
         Event::Retired { .. } => "retired",
         Event::Carried { .. } => "carried",
         Event::Forgotten { .. } => "forgotten",
+        Event::CustomerErased { .. } => "customer_erased",
         Event::SaleDefined { .. } => "sale_defined",
         Event::SalePaused { .. } => "sale_paused",
         Event::SaleResumed { .. } => "sale_resumed",
@@ -166,6 +168,7 @@ fn describe(event: &Event<'_>, names: &Names) -> Described {
                 vec![("bucket", json!(bucket.index())), ("sku", json!(names.sku(*item))), ("units", json!(units))];
             (None, fields)
         }
+        Event::CustomerErased { at, customer } => (Some(*at), vec![("customer", json!(customer))]),
         Event::SaleDefined { sale, at, items, settings } => {
             let document = serde_json::from_slice::<Value>(settings).unwrap_or_default();
             let member = |name: &str| document.get(name).cloned().unwrap_or_default();

@@ -24,7 +24,8 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: Request<Inco
     let format = format(request.headers())?;
     let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let caller = caller.clone();
-    let followed = worker.service.events.follow(start, format, Arc::new(move |sale| caller.sees(sale))).await;
+    let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
+    let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
     let Followed { from, pieces, ended } = followed.map_err(refuse)?;
     let mut response = Response::new(Body::Streamed(Stream::new(pieces, ended)));
     let content_type = match format {

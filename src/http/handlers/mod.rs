@@ -1,6 +1,7 @@
 //! One function per call: parse, ask the engine, answer.
 
 mod batch;
+mod customers;
 mod events;
 pub mod problems;
 mod reservations;
@@ -49,6 +50,7 @@ pub async fn handle(
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
+        Route::EraseCustomer => customers::erase(worker, caller, subject).await,
         Route::Events => events::follow(worker, caller, request).await,
         Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
     };

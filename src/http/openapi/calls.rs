@@ -1,7 +1,7 @@
 //! The calls: what each one takes, answers and may refuse.
 
 use super::{
-    CONTRACT, EVENTS, RESERVATIONS, SALES,
+    CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
     links::{self, Link},
 };
 use crate::http::{
@@ -314,6 +314,23 @@ pub static CALLS: &[Call] = &[
             &problem::ALREADY_RELEASED,
             &problem::EXTENSION_LIMIT_REACHED,
         ],
+    },
+    Call {
+        route: Route::EraseCustomer,
+        method: "delete",
+        path: "/v1/customers/{customer}",
+        id: "eraseCustomer",
+        tag: CUSTOMERS,
+        summary: "Erase a customer",
+        description: "Takes the customer's id out of every reservation, and with it references, reasons and idempotency keys: \
+                      from now on each is shown with a customer of its own that begins with `erased-`. Holds stay held \
+                      and stock stays as it is; nothing counts towards the customer's limits any more. The store follows \
+                      as it follows everything else, and the journal within `privacy.journal_erase_seconds`. Repeating it \
+                      is safe, and a customer who is not known is no error. Needs a key of all sales.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Erasure", "Erased, durably")],
+        problems: &[],
     },
     Call {
         route: Route::Events,

@@ -42,6 +42,7 @@ pub fn of(schema: &str) -> Value {
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),
         "Reservation" => reservation("held"),
+        "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
         "Contract" => json!({
             "openapi": "3.1.0", "info": { "title": "Doorbuster", "version": env!("CARGO_PKG_VERSION") }, "paths": {},

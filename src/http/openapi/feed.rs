@@ -14,7 +14,7 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one is no change but the end of a stream.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("reservation.held", "ToldReservation"),
     ("reservation.extended", "ToldReservation"),
     ("reservation.confirmed", "ToldReservation"),
@@ -28,7 +28,10 @@ const KINDS: [(&str, &str); 13] = [
     ("sale.resumed", "ToldTurn"),
     ("sale.closed", "ToldTurn"),
     ("sale.put", "SaleSettings"),
+    OF_CUSTOMER,
 ];
+/// The only change that is of no sale.
+const OF_CUSTOMER: (&str, &str) = ("customer.erased", "ToldErasure");
 const ENDING: (&str, &str) = ("stream.ended", "ToldEnding");
 
 /// What only a durable change has.
@@ -76,7 +79,11 @@ fn schema(kind: &str, data: &str) -> Value {
         members["id"]["pattern"] = json!(CURSOR);
         members["cursor"]["pattern"] = json!(CURSOR);
         members["subject"]["minLength"] = json!(1);
-        members["source"]["pattern"] = json!("^/v1/sales/");
+        if kind == OF_CUSTOMER.0 {
+            members["source"]["const"] = json!("/v1/customers");
+        } else {
+            members["source"]["pattern"] = json!("^/v1/sales/");
+        }
         time().add_to(&mut members["time"]);
     }
     members.insert("data".to_owned(), reference("schemas", data));

@@ -26,6 +26,7 @@ const LONGER: &str = r#"{"hold_seconds":300}"#;
 
 const RESERVE: Link = Link { operation: "reserve", parameters: SALE, body: Some(ONE) };
 
+const ERASE: Link = link("eraseCustomer", &[("customer", "$response.body#/customer")]);
 const CONFIRM: Link = link("confirmReservation", RESERVATION);
 const RELEASE: Link = link("releaseReservation", RESERVATION);
 const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
@@ -59,7 +60,7 @@ pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$reques
 
 /// What can be done with a hold.
 pub const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
-pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND];
+pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, ERASE];
 pub const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
 
 pub const OF_BATCH: &[Link] = &[

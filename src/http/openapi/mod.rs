@@ -74,6 +74,7 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
         tags: json!([
             { "name": SALES, "description": "What operators do: sales and their stock" },
             { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
+            { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
             { "name": EVENTS, "description": "What happened, for whoever follows" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
@@ -96,5 +97,6 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
 
 const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
+const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
 const CONTRACT: &str = "contract";

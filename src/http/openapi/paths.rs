@@ -160,6 +160,15 @@ pub fn parameters(limits: &Limits) -> Value {
             "schema": { "type": "string", "format": "uuid", "pattern": UUID_ASKED },
             "example": examples::ID,
         },
+        "customer": {
+            "name": "customer", "in": "path", "required": true,
+            "description": format!(
+                "A customer's id as it is reserved with, 1 to {NAME_BYTES_MAX} bytes of UTF-8 without control characters, \
+                 percent-encoded."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
+            "example": "ann",
+        },
         "slug": {
             "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",
             "schema": { "type": "string", "enum": slugs },

@@ -148,6 +148,11 @@ pub fn of_turn() -> String {
     "{}".to_owned()
 }
 
+/// Of an erasure, and not of whom: the trail stays for ever.
+pub fn of_erasure(reservations: u64) -> String {
+    format!("{{\"reservations\":{reservations}}}")
+}
+
 pub fn of_adjustment(adjusted: &Adjusted<'_>) -> String {
     #[derive(Serialize)]
     struct Adjustment<'a> {

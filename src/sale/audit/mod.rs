@@ -14,7 +14,7 @@ use compact_str::CompactString;
 
 pub use self::{
     broken::Broken,
-    detail::{KeyFacts, of_adjustment, of_keys, of_put, of_turn},
+    detail::{KeyFacts, of_adjustment, of_erasure, of_keys, of_put, of_turn},
 };
 use super::{
     codec::{Malformed, Reader, Write},
@@ -48,6 +48,7 @@ pub enum Action {
     SaleClose = 4,
     StockAdjust = 5,
     KeysChange = 6,
+    CustomerErase = 7,
 }
 
 /// An action that is about to be recorded.
@@ -119,8 +120,15 @@ impl fmt::Display for Actor<'_> {
 }
 
 impl Action {
-    const ALL: [Self; 6] =
-        [Self::SalePut, Self::SalePause, Self::SaleResume, Self::SaleClose, Self::StockAdjust, Self::KeysChange];
+    const ALL: [Self; 7] = [
+        Self::SalePut,
+        Self::SalePause,
+        Self::SaleResume,
+        Self::SaleClose,
+        Self::StockAdjust,
+        Self::KeysChange,
+        Self::CustomerErase,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,6 +138,7 @@ impl Action {
             Self::SaleClose => "sale.close",
             Self::StockAdjust => "stock.adjust",
             Self::KeysChange => "keys.change",
+            Self::CustomerErase => "customer.erase",
         }
     }
 

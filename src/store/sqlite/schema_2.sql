@@ -6,7 +6,7 @@ CREATE TABLE audit (
   sequence INTEGER PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
   at       TEXT    NOT NULL,
   actor    TEXT    NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
-  action   TEXT    NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust or keys.change
+  action   TEXT    NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
   sale     TEXT,
   sku      TEXT,
   detail   TEXT    NOT NULL,  -- what was asked: a JSON object, to the letter as it was hashed

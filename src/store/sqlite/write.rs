@@ -3,15 +3,17 @@
 //! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
 //! a difference between what it holds and what the journal says.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{
-    CachedStatement, ErrorCode, ToSql, Transaction, params,
+    CachedStatement, ErrorCode, OptionalExtension, ToSql, Transaction, params,
     types::{ToSqlOutput, ValueRef},
 };
 
 use crate::{
     sale::{
         event::PricedLine,
-        ids::{ItemNumber, ReservationId, SaleNumber},
+        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
         outcome::State,
         settings::{ItemSettings, Price},
         time::Timestamp,
@@ -69,6 +71,14 @@ const CHANGE_RESERVATION: &str = "
            release_reason = ?9
      WHERE id = ?1 AND state = 'held'";
 
+/// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
+/// the window.
+const ERASE_CUSTOMERS: &str = "
+    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+     WHERE customer IN (SELECT value FROM json_each(?1))";
+
+const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
+
 const ADD_LINE: &str = "
     INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
     VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -90,7 +100,8 @@ pub(super) fn window(transaction: &Transaction<'_>, names: &Names, window: &Wind
     writer.movements(window.movements())?;
     writer.audit(window.audit())?;
     writer.counts(window)?;
-    writer.reservations(window)?;
+    let told_before = writer.erase(window)?;
+    writer.reservations(window, &told_before)?;
     writer.lines(window)?;
     Ok(writer.rows)
 }
@@ -234,11 +245,43 @@ impl Writer<'_> {
         }
     }
 
-    fn reservations(&mut self, window: &Window) -> Result<(), StoreError> {
+    /// Takes the customers that the window erases out of the rows from before it. Gives those of its reservations whose
+    /// texts were told before their customer was erased, and must not be written.
+    fn erase(&mut self, window: &Window) -> Result<BTreeSet<ReservationId>, StoreError> {
+        let mut told_before = BTreeSet::new();
+        if window.erased().is_empty() {
+            return Ok(told_before);
+        }
+        let buckets: BTreeSet<Bucket> = window.erased().keys().map(|customer| Bucket::of(customer)).collect();
+        let mut customer_of = self.transaction.prepare_cached(CUSTOMER_OF)?;
+        for (id, change) in window.reservations() {
+            let Some(end) = change.end.as_ref().filter(|end| change.begun.is_none() && end.text.is_some()) else {
+                continue;
+            };
+            if !buckets.contains(&id.bucket()) {
+                continue;
+            }
+            let customer: Option<String> =
+                customer_of.query_row([id.encode(&mut [0; 36])], |row| row.get(0)).optional()?;
+            let erased = customer.and_then(|customer| window.erased().get(customer.as_str()).copied());
+            if erased.is_some_and(|place| end.place < place) {
+                told_before.insert(*id);
+            }
+        }
+        let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
+        let customers = serde_json::to_string(&customers).expect("a list of texts");
+        self.rows += self.transaction.prepare_cached(ERASE_CUSTOMERS)?.execute([customers])? as u64;
+        Ok(told_before)
+    }
+
+    fn reservations(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
         let mut add = self.transaction.prepare_cached(ADD_RESERVATION)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
         for (id, change) in window.reservations() {
-            let row = ReservationRow::of(change);
+            let mut row = ReservationRow::of(change);
+            if told_before.contains(id) {
+                (row.order_reference, row.release_reason) = (None, None);
+            }
             let touched = match &change.begun {
                 Some(begun) => row.insert(&mut add, id, begun, self.names.sale(begun.sale)?),
                 None => row.update(&mut change_one, id),

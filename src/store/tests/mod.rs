@@ -1,6 +1,7 @@
 //! What the tests share: a journal in memory and ways to look into a store file.
 
 mod audit;
+mod erasure;
 mod exactly_once;
 mod model;
 mod refusals;

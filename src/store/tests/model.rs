@@ -49,22 +49,29 @@ pub(super) enum Step {
         sale: u32,
         turn: u8,
     },
+    Erase {
+        customer: u8,
+    },
     /// Events that change no row.
     Noise,
     Cut,
 }
 
+/// Few, so that those who are erased have something.
+const CUSTOMERS: u8 = 9;
+
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (1..400_000u64).prop_map(|millis| Step::Wait { millis }),
         1 => (0..2u32, 1..5usize).prop_map(|(sale, items)| Step::Define { sale, items }),
-        9 => (any::<u8>(), 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
+        9 => (0..CUSTOMERS, 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
             |(customer, item, units, second, reference)| Step::Reserve { customer, item, units, second, reference }
         ),
         3 => any::<usize>().prop_map(|pick| Step::Extend { pick }),
         6 => (any::<usize>(), 0..3u8, any::<bool>()).prop_map(|(pick, state, text)| Step::End { pick, state, text }),
         2 => (0..8usize, -5..9i64).prop_map(|(item, delta)| Step::Adjust { item, delta }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
+        1 => (0..CUSTOMERS).prop_map(|customer| Step::Erase { customer }),
         1 => Just(Step::Noise),
         6 => Just(Step::Cut),
     ];
@@ -118,6 +125,9 @@ impl World {
             Step::End { pick, state, text } => self.end(pick, state, text.then_some("it's \"said\" 🛒")),
             Step::Adjust { item, delta } => self.adjust(item, delta),
             Step::Turn { sale, turn } => self.turn(sale, turn),
+            Step::Erase { customer } => {
+                self.tell(&Event::CustomerErased { at: self.now, customer: &format!("customer-{customer}") });
+            }
             Step::Noise => {
                 let bucket = Bucket::of("ann");
                 self.tell(&Event::Retired { id: reservation_id(self.now, "ann", 1), counted: true });
@@ -315,6 +325,12 @@ impl Naive {
                 row.release_reason = ended.text.map(str::to_owned);
             }
             Event::Expired(ended) => self.end(ended, State::Expired).expired_at = Some(ended.at.to_string()),
+            Event::CustomerErased { customer, .. } => {
+                for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
+                    row.customer = format!("erased-{id}");
+                    (row.reference, row.release_reason) = (None, None);
+                }
+            }
             Event::SaleDefined { sale, at, items, .. } => {
                 self.changed_at.insert(*sale, *at);
                 for item in items {
