@@ -48,7 +48,10 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}", machine::describe());
     println!("a good client's {GOOD} reserves a second over {GOOD_CONNECTIONS} connections, {} pairs", common.pairs);
-    println!("{:<32} {:>9} {:>22} {:>22} {:>8}", "attack", "blows/s", "p50 ms alone, beside", "p99 ms alone, beside", "p99 ratio");
+    println!(
+        "{:<32} {:>9} {:>22} {:>22} {:>8}",
+        "attack", "blows/s", "p50 ms alone, beside", "p99 ms alone, beside", "p99 ratio"
+    );
     for (name, blow) in ATTACKS {
         // A service of its own for each: what one attack leaves behind is not the next one's.
         let running = Contender::Doorbuster(Setup::DURABLE).start(&binary)?;
@@ -59,7 +62,8 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
             beside.push(latency);
             blows.push(struck as f64 / (common.time() + Duration::from_secs(1)).as_secs_f64());
         }
-        let of = |seen: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| median(&seen.iter().map(which).collect::<Vec<_>>());
+        let of =
+            |seen: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| median(&seen.iter().map(which).collect::<Vec<_>>());
         let ratios: Vec<f64> = beside.iter().zip(&alone).map(|(beside, alone)| beside.1 / alone.1).collect();
         println!(
             "{name:<32} {:>9.0} {:>11.2} {:>10.2} {:>11.2} {:>10.2} {:>8.2}",
@@ -90,7 +94,11 @@ fn latency(running: &Running, common: &Common) -> anyhow::Result<(f64, f64)> {
     Ok((millis(0.5), millis(0.99)))
 }
 
-fn under_attack<T>(running: &Running, blow: Blow, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, u64)> {
+fn under_attack<T>(
+    running: &Running,
+    blow: Blow,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, u64)> {
     let (address, done, blows) = (running.address(), AtomicBool::new(false), AtomicU64::new(0));
     let worked = std::thread::scope(|scope| {
         for _ in 0..ATTACKERS {

@@ -118,8 +118,8 @@ pub fn run<T: Traffic>(
         let threads: Vec<_> = (0..load.threads)
             .map(|number| {
                 let share = load.connections / load.threads + usize::from(number < load.connections % load.threads);
-                let thread = Thread::new(load, share, traffic(number));
-                scope.spawn(move || thread?.run(begin, counted_from, end))
+                let thread = Thread::new(load, share, traffic(number), counted_from);
+                scope.spawn(move || thread?.run(begin, end))
             })
             .collect();
         std::thread::sleep(counted_from.saturating_duration_since(Instant::now()));
@@ -159,11 +159,12 @@ struct Thread<T> {
     due: VecDeque<Instant>,
     number: u64,
     seen: Seen,
-    counting: bool,
+    /// Requests that are due from then on count.
+    counted_from: Instant,
 }
 
 impl<T: Traffic> Thread<T> {
-    fn new(load: &Load, connections: usize, traffic: T) -> anyhow::Result<Self> {
+    fn new(load: &Load, connections: usize, traffic: T, counted_from: Instant) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
@@ -182,7 +183,7 @@ impl<T: Traffic> Thread<T> {
             due: VecDeque::new(),
             number: 0,
             seen: Seen::new(),
-            counting: false,
+            counted_from,
         };
         for place in 0..connections {
             let connection = thread.connect(place)?;
@@ -202,7 +203,7 @@ impl<T: Traffic> Thread<T> {
         Ok(Connection { stream, unsent: Vec::new(), unread: Vec::new(), asked: None })
     }
 
-    fn run(mut self, begin: Instant, counted_from: Instant, end: Instant) -> anyhow::Result<Seen> {
+    fn run(mut self, begin: Instant, end: Instant) -> anyhow::Result<Seen> {
         std::thread::sleep(begin.saturating_duration_since(Instant::now()));
         let mut events = Events::with_capacity(1024);
         let mut scratch = vec![0; 64 << 10];
@@ -211,9 +212,6 @@ impl<T: Traffic> Thread<T> {
             let now = Instant::now();
             if now >= end {
                 break;
-            }
-            if !self.counting && now >= counted_from {
-                self.counting = true;
             }
             match self.interval {
                 None => {
@@ -247,7 +245,7 @@ impl<T: Traffic> Thread<T> {
                 }
             }
         }
-        self.seen.elapsed = Instant::now() - counted_from;
+        self.seen.elapsed = Instant::now() - self.counted_from;
         Ok(self.seen)
     }
 
@@ -263,7 +261,7 @@ impl<T: Traffic> Thread<T> {
         while let Some(&due) = self.due.front() {
             if now.saturating_duration_since(due) > self.give_up {
                 self.due.pop_front();
-                self.seen.given_up += u64::from(self.counting);
+                self.seen.given_up += u64::from(due >= self.counted_from);
                 continue;
             }
             if self.idle.is_empty() {
@@ -339,7 +337,7 @@ impl<T: Traffic> Thread<T> {
         };
         connection.unread.clear();
         connection.asked = None;
-        if self.counting {
+        if due >= self.counted_from {
             let now = Instant::now();
             let micros = |since: Instant| (now.saturating_duration_since(since).as_micros() as u64).max(1);
             self.seen.response.saturating_record(micros(due));
@@ -358,9 +356,76 @@ impl<T: Traffic> Thread<T> {
     }
 
     fn reconnect(&mut self, place: usize) -> anyhow::Result<()> {
-        self.seen.closed += u64::from(self.counting && self.connections[place].asked.is_some());
+        let cut_off = self.connections[place].asked.is_some_and(|(due, ..)| due >= self.counted_from);
+        self.seen.closed += u64::from(cut_off);
         self.connections[place] = self.connect(place)?;
         self.idle.push_back(place);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+    use crate::traffic::Reserves;
+
+    const STALL: Duration = Duration::from_millis(400);
+
+    /// Answers every request at once, but for a while in its life in which it answers none.
+    fn stalling_service(connections: usize) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let stalls_at = Instant::now() + Duration::from_millis(700);
+            for stream in listener.incoming().take(connections) {
+                let mut stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                thread::spawn(move || {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).is_ok_and(|count| count > 0) {
+                        let now = Instant::now();
+                        if now >= stalls_at && now < stalls_at + STALL {
+                            thread::sleep(stalls_at + STALL - now);
+                        }
+                        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn measure(pace: Pace) -> Seen {
+        let connections = 4;
+        let load = Load {
+            address: stalling_service(connections),
+            connections,
+            threads: 2,
+            pace,
+            warm_up: Duration::from_millis(300),
+            time: Duration::from_secs(1),
+            give_up: Duration::from_secs(5),
+        };
+        run(&load, |thread| Reserves::new("here", "drop", 1, thread, false), || {}).unwrap()
+    }
+
+    #[test]
+    fn a_stall_is_charged_for_everybody_who_would_have_asked() {
+        let seen = measure(Pace::PerSecond(400.0));
+        // Due during the stall are 160 of 400, of which 120 for more than 100 ms; sent just before it, one a connection.
+        let late = |times: &Histogram<u64>| times.count_between(100_000, 120_000_000);
+        assert!(seen.answers() <= 400, "{} were due", seen.answers());
+        assert!(late(&seen.response) > 80, "{} from when they were due", late(&seen.response));
+        assert!(late(&seen.service) * 4 < late(&seen.response), "{} from when they were sent", late(&seen.service));
+    }
+
+    #[test]
+    fn a_closed_loop_asks_as_fast_as_it_is_answered_and_hides_the_stall() {
+        let seen = measure(Pace::AsAnswered);
+        assert!(seen.answers() > 400, "{}", seen.answers());
+        assert!(seen.response.count_between(100_000, 120_000_000) * 20 < seen.answers());
+        assert_eq!((seen.wrong, seen.closed, seen.given_up), (0, 0, 0));
     }
 }
