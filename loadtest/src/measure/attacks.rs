@@ -28,6 +28,8 @@ const GOOD_CONNECTIONS: usize = 64;
 /// Attackers that strike at once, each from a thread of its own.
 const ATTACKERS: usize = 4;
 
+const WARM_UP: Duration = Duration::from_secs(1);
+
 /// Between two blows of an attacker.
 const REST: Duration = Duration::from_millis(5);
 
@@ -44,46 +46,77 @@ const ATTACKS: [(&str, Blow); 8] = [
     ("h2 CONTINUATION flood", continuation_flood),
 ];
 
-pub fn run(common: &Common) -> anyhow::Result<()> {
+pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
+    let known: Vec<_> = ATTACKS.iter().map(|(name, _)| *name).collect();
+    for name in names {
+        ensure!(known.contains(&name.as_str()), "there is no attack {name:?}; there are: {}", known.join(", "));
+    }
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}", machine::describe());
-    println!("a good client's {GOOD} reserves a second over {GOOD_CONNECTIONS} connections, {} pairs", common.pairs);
     println!(
-        "{:<32} {:>9} {:>22} {:>22} {:>8}",
-        "attack", "blows/s", "p50 ms alone, beside", "p99 ms alone, beside", "p99 ratio"
+        "a good client's {GOOD} durable reserves a second over {GOOD_CONNECTIONS} connections, medians of {} rounds\n\
+         elsewhere: the same attack, struck at a bare hyper server beside the service, for what it burns by itself",
+        common.pairs
     );
-    for (name, blow) in ATTACKS {
+    println!(
+        "{:<32} {:>8} {:>29} {:>29} {:>16}",
+        "attack", "blows/s", "p50 ms alone, elsewhere, here", "p99 ms alone, elsewhere, here", "p50, p99 ratio"
+    );
+    let elsewhere = Contender::Ceiling.start(&binary)?;
+    for (name, blow) in
+        ATTACKS.into_iter().filter(|attack| names.is_empty() || names.iter().any(|name| name == attack.0))
+    {
         // A service of its own for each: what one attack leaves behind is not the next one's.
         let running = Contender::Doorbuster(Setup::DURABLE).start(&binary)?;
-        let (mut alone, mut beside, mut blows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rounds = Vec::new();
         for _ in 0..common.pairs {
-            alone.push(latency(&running, common)?);
-            let (latency, struck) = under_attack(&running, blow, || latency(&running, common))?;
-            beside.push(latency);
-            blows.push(struck as f64 / (common.time() + Duration::from_secs(1)).as_secs_f64());
+            let alone = latency(&running, common)?;
+            let (aside, _) = under_attack(elsewhere.address(), blow, || latency(&running, common))?;
+            let (here, struck) = under_attack(running.address(), blow, || latency(&running, common))?;
+            let blows = struck as f64 / (common.time() + WARM_UP).as_secs_f64();
+            rounds.push(Round { alone, aside, here, blows });
         }
-        let of =
-            |seen: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| median(&seen.iter().map(which).collect::<Vec<_>>());
-        let ratios: Vec<f64> = beside.iter().zip(&alone).map(|(beside, alone)| beside.1 / alone.1).collect();
-        println!(
-            "{name:<32} {:>9.0} {:>11.2} {:>10.2} {:>11.2} {:>10.2} {:>8.2}",
-            median(&blows),
-            of(&alone, |seen| seen.0),
-            of(&beside, |seen| seen.0),
-            of(&alone, |seen| seen.1),
-            of(&beside, |seen| seen.1),
-            median(&ratios)
-        );
+        println!("{}", line(name, &rounds));
     }
     Ok(())
 }
 
-/// Median and 99th percentile of the good client's response times, in milliseconds; every request of it must be granted.
-fn latency(running: &Running, common: &Common) -> anyhow::Result<(f64, f64)> {
+/// Response times of the good client, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Latency {
+    p50: f64,
+    p99: f64,
+}
+
+struct Round {
+    alone: Latency,
+    aside: Latency,
+    here: Latency,
+    blows: f64,
+}
+
+fn line(name: &str, rounds: &[Round]) -> String {
+    let of = |figure: &dyn Fn(&Round) -> f64| median(&rounds.iter().map(figure).collect::<Vec<_>>());
+    format!(
+        "{name:<32} {:>8.0} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>8.2} {:>7.2}",
+        of(&|round| round.blows),
+        of(&|round| round.alone.p50),
+        of(&|round| round.aside.p50),
+        of(&|round| round.here.p50),
+        of(&|round| round.alone.p99),
+        of(&|round| round.aside.p99),
+        of(&|round| round.here.p99),
+        of(&|round| round.here.p50 / round.alone.p50),
+        of(&|round| round.here.p99 / round.alone.p99),
+    )
+}
+
+/// Every request of the good client must be granted.
+fn latency(running: &Running, common: &Common) -> anyhow::Result<Latency> {
     let ask = Ask {
         connections: GOOD_CONNECTIONS,
         pace: Pace::PerSecond(GOOD),
-        warm_up: Duration::from_secs(1),
+        warm_up: WARM_UP,
         time: common.time(),
         check: true,
     };
@@ -91,15 +124,16 @@ fn latency(running: &Running, common: &Common) -> anyhow::Result<(f64, f64)> {
     ensure!(seen.statuses.keys().all(|&status| status == 201), "the good client was refused: {:?}", seen.statuses);
     ensure!(seen.closed == 0 && seen.given_up == 0, "the good client was cut off");
     let millis = |quantile| seen.response.value_at_quantile(quantile) as f64 / 1000.0;
-    Ok((millis(0.5), millis(0.99)))
+    Ok(Latency { p50: millis(0.5), p99: millis(0.99) })
 }
 
+/// Does the work while the attack strikes at the address; and how often it struck.
 fn under_attack<T>(
-    running: &Running,
+    address: SocketAddr,
     blow: Blow,
     work: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, u64)> {
-    let (address, done, blows) = (running.address(), AtomicBool::new(false), AtomicU64::new(0));
+    let (done, blows) = (AtomicBool::new(false), AtomicU64::new(0));
     let worked = std::thread::scope(|scope| {
         for _ in 0..ATTACKERS {
             scope.spawn(|| {

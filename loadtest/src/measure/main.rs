@@ -77,8 +77,9 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// A good client's latency, alone and beside each attack.
+    /// A good client's latency, alone and beside each attack, or those named.
     Attacks {
+        names: Vec<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -104,7 +105,7 @@ fn main() -> anyhow::Result<()> {
         Command::Targets { names, common } => targets::run(&names, &common),
         Command::Peers { connections, common } => targets::peers(connections, &common),
         Command::Overload { connections, common } => overload::run(connections, &common),
-        Command::Attacks { common } => attacks::run(&common),
+        Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
     }
 }
