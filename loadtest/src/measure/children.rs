@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,23 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const START_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(60);
+
+/// Processes that run, for whoever stops this one.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Has SIGINT, SIGTERM and SIGHUP end what was started, and then this process.
+pub fn end_with_us() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        // Held until the end: nothing is started any more.
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        for &process in running.iter() {
+            let _ = kill_process(process, Signal::TERM);
+        }
+        eprintln!("stopped");
+        std::process::exit(130);
+    })
+    .context("a handler of signals")
+}
 
 /// A process that ends when this is dropped.
 pub struct Process {
@@ -26,7 +44,10 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // SIGINT at the terminal is for the measurement, which then stops its children in order.
         command.process_group(0);
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn().with_context(|| format!("starting {name}: {command:?}"))?;
+        running.push(Pid::from_child(&child));
+        drop(running);
         let mut process = Self { name: name.to_owned(), child };
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -75,9 +96,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let id = Pid::from_child(&self.child);
         if let Err(error) = self.stop() {
             eprintln!("{error}");
         }
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&process| process != id);
     }
 }
 

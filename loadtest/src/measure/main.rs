@@ -98,7 +98,12 @@ impl Common {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // A part is stopped by whoever started it.
+    if !matches!(command, Command::ServeCeiling { .. } | Command::ServeRedis { .. } | Command::ServePostgres { .. }) {
+        children::end_with_us()?;
+    }
+    match command {
         Command::ServeCeiling { address } => ceiling::serve(address),
         Command::ServeRedis { address, redis } => front::serve_redis(address, redis),
         Command::ServePostgres { address, url } => front::serve_postgres(address, &url),
