@@ -20,7 +20,7 @@ use tokio::{net::TcpStream, task::LocalSet};
 
 use crate::{
     Common,
-    bout::median,
+    bout::{median, middle_half},
     contenders::{Ask, Contender, Running},
     generator::Pace,
     machine,
@@ -54,22 +54,36 @@ pub fn run(entries: usize, common: &Common) -> anyhow::Result<()> {
         median(&costs)
     );
 
-    println!("{SINGLES} single requests a second, alone and beside a batch of {entries} each second");
-    for (ack, setup) in [("durable", Setup::DURABLE), ("buffered", Setup { durable: false, ..Setup::DURABLE })] {
-        let running = Contender::Doorbuster(setup).start(&binary)?;
-        let (alone, beside) = neighbours(&running, entries, common)?;
-        let at = |quantile| [&alone, &beside].map(|times| times.value_at_quantile(quantile) as f64 / 1000.0);
+    println!(
+        "{SINGLES} single requests a second to one worker, in turns alone and beside a batch of {entries} each second"
+    );
+    println!("Difference that a batch makes: median of the pairs of turns, and where the middle half of them lies");
+    for (ack, durable) in [("durable", true), ("buffered", false)] {
+        let running = Contender::Doorbuster(Setup { durable, workers: Some(1), ..Setup::DURABLE }).start(&binary)?;
+        let turns = neighbours(&running, entries, common)?;
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-            let [alone, beside] = at(quantile);
-            println!("{ack:<9} {name}  {alone:>6.2} ms alone  {beside:>6.2} ms beside  {:>+6.2} ms", beside - alone);
+            let millis = |times: &Histogram<u64>| times.value_at_quantile(quantile) as f64 / 1000.0;
+            let alone: Vec<f64> = turns.iter().map(|(alone, _)| millis(alone)).collect();
+            let more: Vec<f64> = turns.iter().map(|(alone, beside)| millis(beside) - millis(alone)).collect();
+            let (low, high) = middle_half(&more);
+            println!(
+                "{ack:<9} {name}  {:>6.2} ms alone  {:>+6.2} ms more ({low:+.2} to {high:+.2}, {} pairs)",
+                median(&alone),
+                median(&more),
+                more.len()
+            );
         }
     }
     Ok(())
 }
 
-/// Response times of single requests, without batches and with them: in short turns, because the machine's own stalls come
-/// and go, and all turns of a kind together.
-fn neighbours(running: &Running, entries: usize, common: &Common) -> anyhow::Result<(Histogram<u64>, Histogram<u64>)> {
+/// Response times of single requests, without batches and with them, turn by turn. A stall of the machine or of its disk makes
+/// one pair a bad one; that a batch delays its neighbours would show in all.
+fn neighbours(
+    running: &Running,
+    entries: usize,
+    common: &Common,
+) -> anyhow::Result<Vec<(Histogram<u64>, Histogram<u64>)>> {
     let ask = Ask {
         connections: SINGLE_CONNECTIONS,
         pace: Pace::PerSecond(SINGLES),
@@ -77,13 +91,19 @@ fn neighbours(running: &Running, entries: usize, common: &Common) -> anyhow::Res
         time: TURN,
         check: false,
     };
-    let times = || anyhow::Ok(running.measure(&ask)?.seen.response);
-    let (mut alone, mut beside) = (times()?, while_batches_run(running, entries, times)?);
-    for _ in 1..common.pairs * (common.time().as_millis() / TURN.as_millis()).max(1) as usize {
-        alone.add(times()?)?;
-        beside.add(while_batches_run(running, entries, times)?)?;
-    }
-    Ok((alone, beside))
+    let alone = || anyhow::Ok(running.measure(&ask)?.seen.response);
+    let beside = || while_batches_run(running, entries, alone);
+    let pairs = common.pairs * (common.time().as_millis() / TURN.as_millis()).max(1) as usize;
+    // Who goes first changes: whatever the first does to the machine, the second meets.
+    let pair = |number: usize| {
+        anyhow::Ok(if number.is_multiple_of(2) {
+            (alone()?, beside()?)
+        } else {
+            let beside = beside()?;
+            (alone()?, beside)
+        })
+    };
+    (0..pairs).map(pair).collect()
 }
 
 /// Reservations a second, and microseconds of processor time each.

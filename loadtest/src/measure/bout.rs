@@ -35,6 +35,14 @@ pub fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
+/// The quartiles.
+pub fn middle_half(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let quarter = sorted.len() / 4;
+    (sorted[quarter], sorted[sorted.len() - 1 - quarter])
+}
+
 /// Measures both sides `pairs` times in turn. `figure` is what is compared: first over second.
 pub fn compare(
     doorbuster: &Path,

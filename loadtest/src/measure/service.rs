@@ -25,10 +25,12 @@ pub struct Setup {
     pub stock: u64,
     /// Quotas of customers and of the sale, wide enough to let everybody in.
     pub quotas: bool,
+    /// None: as many as there are cores.
+    pub workers: Option<usize>,
 }
 
 impl Setup {
-    pub const DURABLE: Self = Self { durable: true, items: 1, stock: 1_000_000_000, quotas: false };
+    pub const DURABLE: Self = Self { durable: true, items: 1, stock: 1_000_000_000, quotas: false, workers: None };
 }
 
 /// Where the binary is; built first, unless one was named.
@@ -59,6 +61,9 @@ impl Service {
         command.arg("serve").arg("--data").arg(directory.join("data"));
         command.args(["--listen", &address.to_string(), "--ops-listen", &ops.to_string()]);
         command.env("DOORBUSTER_JOURNAL__ACK", if setup.durable { "durable" } else { "buffered" });
+        if let Some(workers) = setup.workers {
+            command.env("DOORBUSTER_SERVER__WORKERS", workers.to_string());
+        }
         if setup.quotas {
             command
                 .env("DOORBUSTER_RATE_LIMITS__CUSTOMER", "1000/1s")
