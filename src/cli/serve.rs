@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Sources},
     journal::{RecoveryError, SnapshotError},
     service::{Running, StartError},
+    store::StoreError,
 };
 
 /// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
@@ -49,6 +50,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
             ExitCode::StorageFailed
         }
+        StartError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) | StartError::Store(_) => {
             ExitCode::JournalDamaged
         }

@@ -30,6 +30,8 @@ pub struct ServiceHealth {
 struct Parts {
     engine: Arc<Engine>,
     store: Arc<StoreStatus>,
+    /// `sqlite` or `postgres`.
+    store_kind: &'static str,
     backlog: Arc<Backlog>,
     /// When the store was last seen to have everything.
     caught_up: parking_lot::Mutex<std::time::Instant>,
@@ -40,9 +42,15 @@ impl ServiceHealth {
         Self { telemetry, state: AtomicU8::new(STARTING), parts: OnceLock::new() }
     }
 
-    pub fn attach(&self, engine: Arc<Engine>, store: Arc<StoreStatus>, backlog: Arc<Backlog>) {
+    pub fn attach(
+        &self,
+        engine: Arc<Engine>,
+        store: Arc<StoreStatus>,
+        store_kind: &'static str,
+        backlog: Arc<Backlog>,
+    ) {
         let caught_up = parking_lot::Mutex::new(monotonic());
-        let _ = self.parts.set(Parts { engine, store, backlog, caught_up });
+        let _ = self.parts.set(Parts { engine, store, store_kind, backlog, caught_up });
     }
 
     pub fn set_ready(&self) {
@@ -55,7 +63,7 @@ impl ServiceHealth {
 
     /// Where the store stands now. To be asked at least every second, so that the lag in seconds is right to a second.
     pub fn store_lag(&self) -> Option<StoreLag> {
-        let Parts { engine, store, backlog, caught_up } = self.parts.get()?;
+        let Parts { engine, store, backlog, caught_up, .. } = self.parts.get()?;
         let durable = engine.durability().epoch();
         let applied_epoch = store.applied_epoch();
         let mut caught_up = caught_up.lock();
@@ -71,6 +79,7 @@ impl ServiceHealth {
             backlog_full: engine.backlog_full(),
             rows_total: store.rows_total(),
             up: store.last_error().is_none(),
+            state: store.state(),
         })
     }
 }
@@ -92,6 +101,8 @@ impl Health for ServiceHealth {
             "status": status,
             "journal": { "durable_epoch": parts.engine.durability().epoch(), "failed": failed },
             "store": {
+                "kind": parts.store_kind,
+                "state": parts.store.state().as_str(),
                 "up": lag.up,
                 "applied_epoch": lag.applied_epoch,
                 "lag_epochs": lag.epochs,

@@ -11,6 +11,7 @@ mod backlog;
 mod events;
 mod feed;
 mod health;
+mod identity;
 mod lock;
 mod observer;
 mod open;
@@ -36,12 +37,12 @@ use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::Dir
 use crate::{
     auth::{KeySettings, Keyring},
     clock::{Clock, Monotonic, SystemClock},
-    config::{self, Ack, Config},
+    config::{self, Ack, Config, StoreTarget},
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     sale::shard::EXPIRY_SPAN,
-    store::{SqliteStore, StoreError, WriteBehind},
+    store::{PostgresStore, Sink, SqliteStore, StoreError, WriteBehind},
     telemetry::Telemetry,
 };
 
@@ -114,7 +115,15 @@ struct Stoppable {
 
 impl Stoppable {
     fn start(name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
+        Self::start_with(Arc::new(AtomicBool::new(false)), name, run)
+    }
+
+    /// As `start`, with a flag that others look at too.
+    fn start_with(
+        stop: Arc<AtomicBool>,
+        name: &str,
+        run: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<Self, StartError> {
         let seen = stop.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&seen));
         Ok(Self { stop, thread: Some(thread.map_err(StartError::Thread)?) })
@@ -142,14 +151,14 @@ impl Running {
         serve_ops(ops_listener, health.clone())?;
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
-        let engine = Arc::new(engine);
+        let (engine, journal_end) = (Arc::new(engine), writer.position());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
         thread::sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
         let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
         let bell = committer.bell();
-        let backlog = Arc::new(Backlog::new(engine.clone(), config.journal.max_backlog_bytes));
+        let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
         observe_commits(&engine, &telemetry, &backlog);
         let (store, store_status) = start_store(config, &engine, &storage, &backlog)?;
 
@@ -170,7 +179,7 @@ impl Running {
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
-        health.attach(engine.clone(), store_status.clone(), backlog.clone());
+        health.attach(engine.clone(), store_status.clone(), config.store_target().kind(), backlog.clone());
         let (api, server) = (listeners.address, http::start(listeners, edge.clone()).map_err(StartError::Thread)?);
         let running = Self {
             api,
@@ -327,16 +336,25 @@ fn start_store(
     backlog: &Arc<Backlog>,
 ) -> Result<(Stoppable, Arc<crate::store::StoreStatus>), StartError> {
     let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
-    let sink = SqliteStore::open(config.store_path())?;
-    let mut write_behind = WriteBehind::new(feed, sink, config.store.write_behind_settings());
-    // A store that belongs to another journal is found out before anything is served.
-    if let Err(error) = write_behind.settle()
-        && error.is_final()
-    {
-        return Err(error.into());
+    let stop = Arc::new(AtomicBool::new(false));
+    let sink: Box<dyn Sink> = match config.store_target() {
+        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open(path)?),
+        StoreTarget::Postgres(settings) => Box::new(PostgresStore::new(*settings, stop.clone())?),
+    };
+    let owner = identity::of(&config.data.dir)?;
+    let mut write_behind = WriteBehind::new(feed, sink, owner, config.store.write_behind_settings());
+    // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
+    // serving.
+    match write_behind.settle() {
+        Ok(()) => {}
+        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the store cannot be reached; the journal keeps everything until it can");
+            write_behind.expect_the_worst()?;
+        }
     }
     let status = write_behind.status();
-    let store = Stoppable::start("store", move |stop| {
+    let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
         if let Err(error) = write_behind.run(stop) {
             tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");

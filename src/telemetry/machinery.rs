@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram};
 
 use super::Maker;
-use crate::{engine::Epoch, journal::CommitStats};
+use crate::{engine::Epoch, journal::CommitStats, store::StoreState};
 
 pub struct Journal {
     write_seconds: Histogram,
@@ -65,10 +65,11 @@ pub struct Store {
     backlog_full: Gauge,
     rows: Counter,
     up: Gauge,
+    states: [Gauge; StoreState::ALL.len()],
 }
 
 /// Where the store stands against the journal.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct StoreLag {
     pub applied_epoch: Epoch,
     pub epochs: u64,
@@ -77,6 +78,7 @@ pub struct StoreLag {
     pub backlog_full: bool,
     pub rows_total: u64,
     pub up: bool,
+    pub state: StoreState,
 }
 
 impl Store {
@@ -93,6 +95,10 @@ impl Store {
             ),
             rows: make.counter("doorbuster_store_rows_total", "Rows written to the store.", &[]),
             up: gauge("doorbuster_store_up", "1 when the store's last transaction succeeded."),
+            states: StoreState::ALL.map(|state| {
+                let help = "1 for the state that following the journal into the store is in, 0 for the others.";
+                make.gauge("doorbuster_store_state", help, &[("state", state.as_str())])
+            }),
         }
     }
 
@@ -104,5 +110,8 @@ impl Store {
         self.backlog_full.set(f64::from(u8::from(lag.backlog_full)));
         self.rows.absolute(lag.rows_total);
         self.up.set(f64::from(u8::from(lag.up)));
+        for (gauge, state) in self.states.iter().zip(StoreState::ALL) {
+            gauge.set(f64::from(u8::from(state == lag.state)));
+        }
     }
 }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use doorbuster::{sale::ids::ReservationId, store::SqliteStore};
+use doorbuster::{
+    sale::ids::ReservationId,
+    store::{SqliteStore, StoreReader},
+};
 use serde_json::{Value, json};
 
 use super::{
