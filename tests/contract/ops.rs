@@ -32,7 +32,7 @@ fn probes_say_alive_and_ready_with_details() {
     let durable_epoch = details["journal"]["durable_epoch"].as_u64().unwrap();
     assert!(durable_epoch > 0);
     let expected = json!({
-        "up": true, "applied_epoch": durable_epoch, "lag_epochs": 0, "lag_seconds": details["store"]["lag_seconds"],
+        "kind": "sqlite", "state": "following", "up": true, "applied_epoch": durable_epoch, "lag_epochs": 0, "lag_seconds": details["store"]["lag_seconds"],
         "backlog_bytes": 0, "backlog_full": false, "last_error": null,
     });
     assert_eq!(details["store"], expected);

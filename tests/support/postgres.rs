@@ -45,11 +45,26 @@ struct Account {
 impl Server {
     /// A new cluster with a running server. `settings`: of `postgresql.conf`, such as `fsync=on`.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_on(settings, |_| {})
+    }
+
+    /// As `start`, on a disk of its own of so many MiB. Only root may make one.
+    pub fn start_on_disk(mebibytes: u32, settings: &[&str]) -> Self {
+        Self::start_on(settings, |directory| {
+            let size = format!("size={mebibytes}m,mode=777");
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", &size, "none"]).arg(directory);
+            assert!(mount.status().expect("mount").success(), "a small disk is mounted: run this test as root");
+        })
+    }
+
+    fn start_on(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let account = (rustix::process::geteuid().is_root()).then(unprivileged);
         let directory = tempfile::Builder::new().prefix("doorbuster-postgres-").tempdir().expect("a directory").keep();
         if let Some(Account { user, group }) = account {
             chown(&directory, Some(user), Some(group)).expect("root may give a directory away");
         }
+        prepare(&directory);
         let keeper = keep(&directory, "data/postmaster.pid");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let (process, databases) = (None, AtomicU64::new(0));
@@ -195,6 +210,39 @@ impl Server {
         signal("CONT", self.id());
     }
 
+    /// Copies the cluster aside. The server must not run.
+    pub fn back_up(&self, name: &str) {
+        self.copy(&self.data(), &self.directory.join(name));
+    }
+
+    /// Puts a copy in the place of the cluster.
+    pub fn put_back(&self, name: &str) {
+        fs::remove_dir_all(self.data()).expect("the cluster goes");
+        self.copy(&self.directory.join(name), &self.data());
+    }
+
+    fn copy(&self, from: &Path, to: &Path) {
+        assert!(self.process.is_none(), "the server does not run");
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.expect("cp").success());
+    }
+
+    /// For a server that may have given up by itself.
+    pub fn launch_if_ended(&mut self) {
+        let process = self.process.as_mut().expect("it ran");
+        if process.try_wait().expect("a child").is_some() {
+            self.process = None;
+            self.launch();
+        }
+    }
+
+    /// The ids of all its processes.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut ids = self.children();
+        ids.push(self.id());
+        ids
+    }
+
     fn id(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
@@ -293,7 +341,9 @@ fn keep(directory: &Path, pid_file: &str) -> Child {
                 tries=$((tries + 1)); sleep 0.1
             done
         fi
-        cd / && rm -rf "$1""#;
+        cd /
+        if mountpoint -q "$1"; then umount "$1"; fi
+        rm -rf "$1""#;
     let mut command = Command::new("sh");
     command.args(["-c", script, "keeper"]).arg(directory).arg(pid_file).current_dir(directory);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a shell")
@@ -356,6 +406,18 @@ impl Sql {
     #[track_caller]
     pub fn rows(&self, sql: &str) -> Vec<Row> {
         self.runtime.block_on(self.client.query(sql, &[])).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// The one value of a query, as text, asked without preparing anything.
+    #[track_caller]
+    pub fn text(&self, sql: &str) -> String {
+        let messages = self.runtime.block_on(self.client.simple_query(sql));
+        let messages = messages.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let value = messages.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        value.expect("a row").to_owned()
     }
 
     /// The one number that a query comes to.

@@ -16,19 +16,23 @@ pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
 /// "DOORBUST": of this database alone, as PostgreSQL's advisory locks are.
 const MIGRATION_LOCK: i64 = 0x444F_4F52_4255_5354;
 
+/// Our tables that are there already. From the catalogue itself, as of one moment: `to_regclass` remembers what it did not
+/// find, and would not see what another session committed while this one waited for its lock.
+const TABLES: &str = "
+    SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE nspname = ANY (current_schemas(false))
+       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'write_behind')";
+
 /// Refuses a database of a newer format, or with tables of something else. Says the format; 0 when there is none yet.
 pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
     let foreign = || StoreError::Foreign { path: place.to_owned() };
-    let sql = "SELECT to_regclass('write_behind') IS NOT NULL,
-                      (SELECT count(*) FROM unnest(ARRAY['sales', 'items', 'reservations', 'reservation_lines',
-                                                         'stock_movements']) AS name
-                        WHERE to_regclass(name) IS NOT NULL)";
-    let rows = link.query("looking at the schema", sql, &[]).await?;
-    let row = rows.first().ok_or_else(foreign)?;
-    match (row.try_get(0).map_err(PostgresError::from)?, row.try_get::<_, i64>(1).map_err(PostgresError::from)?) {
-        (false, 0) => return Ok(0),
-        (true, _) => {}
-        (false, _) => return Err(foreign()),
+    let rows = link.query("looking at the schema", TABLES, &[]).await?;
+    let mut tables = rows.iter().map(|row| row.try_get::<_, &str>(0).map_err(PostgresError::from)).peekable();
+    if tables.peek().is_none() {
+        return Ok(0);
+    }
+    if !tables.collect::<Result<Vec<_>, _>>()?.contains(&"write_behind") {
+        return Err(foreign());
     }
     let found = link.query("reading the format", "SELECT format FROM write_behind", &[]).await;
     let rows = match found {
