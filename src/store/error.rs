@@ -95,6 +95,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the window may have been too large for the database as it is now.
+    pub fn is_too_slow(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.is_too_slow())
+    }
+
     /// Whether this process can never go on, also when somebody repairs the store: another one writes it, or the journal
     /// itself makes no sense.
     pub fn ends_following(&self) -> bool {

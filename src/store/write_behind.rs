@@ -27,6 +27,9 @@ use super::{
 /// Between two warnings about a store that stays away.
 const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Down to a thousandth of a window.
+const HALVINGS_MAX: u32 = 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteBehindSettings {
     /// Events that end a window, and
@@ -84,6 +87,8 @@ pub struct WriteBehind<F, S> {
     status: Arc<StoreStatus>,
     claim: Claim,
     footing: Footing,
+    /// Windows are halved so often: a database that is too slow for whole ones may be fast enough for less.
+    halvings: u32,
     cursor: u64,
     payload: Vec<u8>,
 }
@@ -91,8 +96,8 @@ pub struct WriteBehind<F, S> {
 impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// `owner`: the data directory that the feed belongs to.
     pub fn new(feed: F, sink: S, owner: Uuid, settings: WriteBehindSettings) -> Self {
-        let (footing, cursor, payload) = (Footing::Fresh, 0, Vec::new());
-        Self { feed, sink, settings, status: Arc::default(), claim: Claim::new(owner), footing, cursor, payload }
+        let (status, claim, footing) = (Arc::default(), Claim::new(owner), Footing::Fresh);
+        Self { feed, sink, settings, status, claim, footing, halvings: 0, cursor: 0, payload: Vec::new() }
     }
 
     pub fn status(&self) -> Arc<StoreStatus> {
@@ -123,7 +128,11 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     pub fn step(&mut self) -> Result<Progress, StoreError> {
         let progress = self.find_footing().and_then(|token| self.apply_window(&token));
         match &progress {
-            Ok(_) => self.status.went_well(),
+            Ok(Progress::Applied { .. }) => {
+                self.halvings = self.halvings.saturating_sub(1);
+                self.status.went_well();
+            }
+            Ok(Progress::Idle) => self.status.went_well(),
             Err(error) => self.failed(error),
         }
         progress
@@ -132,6 +141,9 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     fn failed(&mut self, error: &StoreError) {
         self.footing = Footing::Lost;
         self.status.failed(error);
+        if error.is_too_slow() {
+            self.halvings = HALVINGS_MAX.min(self.halvings + 1);
+        }
     }
 
     fn find_footing(&mut self) -> Result<Token, StoreError> {
@@ -226,6 +238,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// Fills the window; true when the feed had no more.
     fn gather(&mut self, window: &mut Window) -> Result<bool, StoreError> {
         let WriteBehindSettings { window_events_max, window_bytes_max, .. } = self.settings;
+        let window_events_max = (window_events_max >> self.halvings).max(1);
         while window.events() < window_events_max && window.payload_bytes() < window_bytes_max {
             let Some(epoch) = self.feed.next(&mut self.payload)? else { return Ok(true) };
             let expected = window.through() + 1;

@@ -18,9 +18,9 @@ use crate::served::{Ask, Client};
 pub const SALE: &str = "drop";
 const CALLERS: u64 = 3;
 /// Between two requests of a caller: far from what the service can do, so that only a stall makes it slower.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(30);
 /// Rates are medians over slices of this length: a machine that pauses for a moment says nothing about the service.
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(200);
 
 /// Reservations by id as they were last answered, and when reserves were answered.
 #[derive(Default)]
@@ -83,7 +83,7 @@ impl Drop for Load {
 fn call(caller: u64, address: SocketAddr, told: &Mutex<Told>, stop: &AtomicBool) {
     // Answers are held against the contract elsewhere; here there are many.
     let mut client = Client::unchecked(address);
-    let mut last = None;
+    let (mut last, mut next) = (None, Instant::now());
     for number in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -97,7 +97,9 @@ fn call(caller: u64, address: SocketAddr, told: &Mutex<Told>, stop: &AtomicBool)
             told.lock().unwrap().refused.push(answer.text().to_owned());
         }
         act(told, &mut client, number, last.as_deref());
-        thread::sleep(PACE);
+        // What was late is made up for.
+        next += PACE;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 

