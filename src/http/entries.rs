@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
-use super::wire::{self, LineBody, ReservationBody, ReserveBody};
+use super::{
+    encode,
+    wire::{self, LineBody, ReservationBody, ReserveBody},
+};
 use crate::{
     engine::Made,
     sale::{catalogue::Catalogue, object::Object, settings::Invalid},
@@ -63,6 +66,13 @@ impl<'a> GrantedBody<'a> {
     pub fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
         let reservation = ReservationBody::new(&made.reservation, catalogue);
         Self { status: 201, reservation, replayed: made.replayed.then_some(true) }
+    }
+
+    /// Appends the outcome's JSON.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"status\":201,\"reservation\":");
+        encode::reservation(out, &self.reservation, self.reservation.id.encode(&mut [0; 36]));
+        out.extend_from_slice(if self.replayed.is_some() { b",\"replayed\":true}".as_slice() } else { b"}" });
     }
 }
 

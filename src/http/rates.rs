@@ -22,7 +22,7 @@ use governor::{
 };
 
 use crate::sale::{
-    catalogue::Sale,
+    catalogue::{Catalogue, Sale},
     ids::SaleNumber,
     settings::{Quota, RateLimits},
 };
@@ -105,6 +105,11 @@ impl<C: Clock + Clone> Rates<C> {
     pub fn new(defaults: RateLimits, callers_max: usize, clock: C) -> Self {
         let keys = defaults.key.and_then(|quota| OfEach::new("key", quota, &clock));
         Self { clock, defaults, callers_max, hasher: RandomState::new(), keys, sales: DashMap::new() }
+    }
+
+    /// Whether there is no quota at all: then nothing needs to be asked.
+    pub fn idle(&self, catalogue: &Catalogue) -> bool {
+        self.defaults == RateLimits::default() && !catalogue.rate_limited()
     }
 
     /// Whether a call of this key may come in; `sale`: the one that its path names.
@@ -212,11 +217,7 @@ mod tests {
 
     use super::*;
     use crate::sale::{
-        catalogue::{Catalogue, encode_settings},
-        event::Event,
-        ids::ItemNumber,
-        settings::SaleSettings,
-        time::Timestamp,
+        catalogue::encode_settings, event::Event, ids::ItemNumber, settings::SaleSettings, time::Timestamp,
     };
 
     fn quota(requests: u32, window_seconds: u32) -> Option<Quota> {

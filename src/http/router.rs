@@ -72,14 +72,19 @@ pub struct Unrouted {
 
 /// Finds the call. Paths are few and fixed, so a match on their segments is all it takes.
 pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
+    let path = path.strip_prefix('/').unwrap_or(path);
     let mut segments = [""; 6];
-    let mut count = 0;
-    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+    let (mut count, mut start) = (0, 0);
+    // Byte by byte: segments are short, and setting up a search costs more than it saves.
+    for end in 0..=path.len() {
+        if end < path.len() && path.as_bytes()[end] != b'/' {
+            continue;
+        }
         if count == segments.len() {
             return Err(not_found());
         }
-        segments[count] = segment;
-        count += 1;
+        segments[count] = &path[start..end];
+        (count, start) = (count + 1, end + 1);
     }
     let (subject, sku) = (segments[2], segments[4]);
     let get = matches!(*method, Method::GET | Method::HEAD);
@@ -120,7 +125,7 @@ fn not_found() -> Unrouted {
 
 /// Undoes percent-encoding; None when it is broken or does not give UTF-8.
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
-    if !segment.contains('%') {
+    if !segment.as_bytes().contains(&b'%') {
         return Some(segment.into());
     }
     percent_encoding::percent_decode_str(segment).decode_utf8().ok()

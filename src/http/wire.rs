@@ -241,40 +241,40 @@ pub struct ReservationBody<'a> {
     /// A UUIDv7: it sorts by the time of creation.
     #[serde(serialize_with = "write_id")]
     #[schema(value_type = String)]
-    id: ReservationId,
+    pub(super) id: ReservationId,
     /// The id of its sale.
-    sale: &'a str,
+    pub(super) sale: &'a str,
     /// Whose it is, as it was reserved.
-    customer: &'a str,
+    pub(super) customer: &'a str,
     /// `held` until it is confirmed, released or expired; these three are final.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// One line for each SKU, with the price that was in force when the hold was made.
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
-    lines: (&'a [PricedLine], &'a Catalogue),
+    pub(super) lines: (&'a [PricedLine], &'a Catalogue),
     /// The caller's name for it, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
+    pub(super) reference: Option<&'a str>,
     /// When it was made.
     #[schema(value_type = String)]
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     /// When the hold ends. A confirm at this moment or later is refused.
     #[schema(value_type = String)]
-    expires_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// When it was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    confirmed_at: Option<Timestamp>,
+    pub(super) confirmed_at: Option<Timestamp>,
     /// When it was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    released_at: Option<Timestamp>,
+    pub(super) released_at: Option<Timestamp>,
     /// When it expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    expired_at: Option<Timestamp>,
+    pub(super) expired_at: Option<Timestamp>,
     /// How often the hold was extended.
-    extensions: u16,
+    pub(super) extensions: u16,
 }
 
 impl<'a> ReservationBody<'a> {

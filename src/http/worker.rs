@@ -206,6 +206,9 @@ impl Worker {
     fn admit_rate(&self, caller: &Caller, matched: &Matched) -> Result<(), Limited> {
         let rates = &self.service.rates;
         let catalogue = self.engine().catalogue();
+        if rates.idle(&catalogue) {
+            return Ok(());
+        }
         let sale = if auth::is_of_sale(matched.route) { catalogue.sale(&matched.subject).ok() } else { None };
         if let Some(key) = caller.key() {
             rates.admit_key(key, sale.map(|sale| &**sale))?;

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use compact_str::CompactString;
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use super::{
@@ -22,9 +23,13 @@ pub struct Catalogue {
     /// Counts changes: two catalogues of one run with the same version are the same.
     version: u64,
     sales: Vec<Arc<Sale>>,
-    by_id: Arc<HashMap<CompactString, SaleNumber>>,
+    by_id: Arc<Names<SaleNumber>>,
     items: Arc<Vec<Place>>,
+    /// Whether any sale has had rate limits of its own.
+    rate_limited: bool,
 }
+
+type Names<T> = HashMap<CompactString, T, RandomState>;
 
 /// Where an item stands: its sale, and its index among the sale's items.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +44,7 @@ pub struct Sale {
     pub settings: SaleSettings,
     pub created_at: Timestamp,
     pub items: Vec<Item>,
-    by_sku: HashMap<CompactString, u32>,
+    by_sku: Names<u32>,
     paused: bool,
     closed: bool,
     /// The status last put into an event, so that the clock's turns are told once.
@@ -135,6 +140,11 @@ impl Catalogue {
 
     pub fn sale(&self, id: &str) -> Result<&Arc<Sale>, Refusal> {
         self.by_id.get(id).map(|number| &self.sales[number.index()]).ok_or(Refusal::SaleNotFound)
+    }
+
+    /// Whether a sale may have rate limits of its own.
+    pub fn rate_limited(&self) -> bool {
+        self.rate_limited
     }
 
     pub fn sale_numbered(&self, number: SaleNumber) -> &Arc<Sale> {
@@ -309,7 +319,7 @@ impl Catalogue {
         let present = self.sales.get(number.index()).cloned();
         let mut places = (*self.items).clone();
         let mut items = Vec::with_capacity(numbers.len());
-        let mut by_sku = HashMap::with_capacity(numbers.len());
+        let mut by_sku = Names::with_capacity_and_hasher(numbers.len(), RandomState::default());
         for (index, (&item, settings)) in numbers.iter().zip(&settings.items).enumerate() {
             let place = Place { sale: number, index: index as u32 };
             if places.len() <= item.index() {
@@ -321,6 +331,7 @@ impl Catalogue {
             by_sku.insert(CompactString::from(&settings.sku), index as u32);
             items.push(Item { number: item, settings: settings.clone(), stock });
         }
+        self.rate_limited |= settings.rate_limits.is_some();
         let sale = Sale {
             number,
             created_at: present.as_ref().map_or(at, |sale| sale.created_at),

@@ -40,27 +40,32 @@ impl Timestamp {
         (millis <= Self::MAX.0).then_some(Self(millis))
     }
 
-    /// `2026-11-27T08:00:00.000Z` in `buffer`: written by hand because every answer carries two or three of them.
+    /// `2026-11-27T08:00:00.000Z` in `buffer`.
     pub fn encode(self, buffer: &mut [u8; 24]) -> &str {
-        let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
-        let (year, month, day) = civil_from_days(days);
-        let mut put = |at: usize, width: usize, mut value: u64| {
-            for place in (at..at + width).rev() {
-                buffer[place] = b'0' + (value % 10) as u8;
-                value /= 10;
-            }
-        };
-        put(0, 4, year);
-        put(5, 2, month);
-        put(8, 2, day);
-        put(11, 2, in_day / 3_600_000);
-        put(14, 2, in_day / 60_000 % 60);
-        put(17, 2, in_day / 1000 % 60);
-        put(20, 3, in_day % 1000);
-        for (at, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')] {
-            buffer[at] = mark;
-        }
+        *buffer = self.encode_bytes();
         std::str::from_utf8(buffer).expect("digits and marks are ASCII")
+    }
+
+    /// The same as ASCII: written by hand because every answer carries two or three of them.
+    pub fn encode_bytes(self) -> [u8; 24] {
+        let (days, in_day) = (self.0 / 86_400_000, (self.0 % 86_400_000) as u32);
+        let (year, month, day) = civil_from_days(days);
+        let (seconds, millis) = (in_day / 1000, in_day % 1000);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, value: u32| {
+            text[at] += (value / 10) as u8;
+            text[at + 1] += (value % 10) as u8;
+        };
+        put(0, year as u32 / 100);
+        put(2, year as u32 % 100);
+        put(5, month as u32);
+        put(8, day as u32);
+        put(11, seconds / 3600);
+        put(14, seconds / 60 % 60);
+        put(17, seconds % 60);
+        put(20, millis / 10);
+        text[22] += (millis % 10) as u8;
+        text
     }
 }
 

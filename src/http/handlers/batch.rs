@@ -212,9 +212,7 @@ fn check_key(text: Option<&str>) -> Result<Option<&str>, Invalid> {
 
 fn put(text: &mut Vec<u8>, outcome: Outcome, catalogue: &Catalogue) {
     match outcome {
-        Ok(Ok(made)) => {
-            serde_json::to_writer(text, &GrantedBody::new(&made, catalogue)).expect("answers are plain JSON");
-        }
+        Ok(Ok(made)) => GrantedBody::new(&made, catalogue).encode(text),
         Ok(Err(refusal)) => put_refused(text, problem::refuse(&refusal, catalogue)),
         Err(refused) => put_refused(text, refused),
     }

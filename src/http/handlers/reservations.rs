@@ -7,16 +7,18 @@ use hyper::{
     header::{HeaderValue, LOCATION},
 };
 
-use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
+use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json_bytes, read_small};
 use crate::{
     auth::Caller,
     engine::{Answer, Made},
     http::{
-        Body, problem,
+        Body, encode, problem,
+        rates::Limited,
         wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody, ReserveBody},
         worker::Worker,
     },
     sale::{
+        catalogue::Catalogue,
         command::Reserve,
         ids::ReservationId,
         outcome::{Refusal, Reservation},
@@ -40,12 +42,17 @@ fn decide(
 ) -> Result<Answer<Response<Body>>, Response<Body>> {
     let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
-    if let Ok(sale) = worker.engine().catalogue().sale(sale) {
-        let admitted = worker.service.rates.admit_customer(sale, &body.customer);
-        admitted.map_err(|limited| problem::rate_limited(&limited))?;
-    }
+    admit_customer(worker, sale, &body.customer).map_err(|limited| problem::rate_limited(&limited))?;
     let answer = ask(worker, worker.now(), sale, &body, checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
+}
+
+fn admit_customer(worker: &Worker, sale: &str, customer: &str) -> Result<(), Limited> {
+    let (catalogue, rates) = (worker.engine().catalogue(), &worker.service.rates);
+    if rates.idle(&catalogue) {
+        return Ok(());
+    }
+    catalogue.sale(sale).map_or(Ok(()), |sale| rates.admit_customer(sale, customer))
 }
 
 /// Has the engine judge a reserve that is well formed, and counts what it says.
@@ -75,9 +82,11 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> 
     match outcome {
         Err(refusal) => problem::refuse(&refusal, &catalogue),
         Ok(made) => {
-            let mut response = json(StatusCode::CREATED, &ReservationBody::new(&made.reservation, &catalogue));
+            let mut buffer = [0; 36];
+            let id = made.reservation.id.encode(&mut buffer);
+            let mut response = show_reservation(StatusCode::CREATED, &made.reservation, &catalogue, id);
             let mut location = *b"/v1/reservations/------------------------------------";
-            location[17..].copy_from_slice(made.reservation.id.encode(&mut [0; 36]).as_bytes());
+            location[17..].copy_from_slice(id.as_bytes());
             let location = HeaderValue::from_bytes(&location).expect("an id is ASCII");
             response.headers_mut().insert(LOCATION, location);
             if made.replayed {
@@ -132,9 +141,17 @@ pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: Request
 fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body> {
     let catalogue = worker.engine().catalogue();
     match outcome {
-        Ok(reservation) => json(StatusCode::OK, &ReservationBody::new(&reservation, &catalogue)),
+        Ok(reservation) => {
+            show_reservation(StatusCode::OK, &reservation, &catalogue, reservation.id.encode(&mut [0; 36]))
+        }
         Err(refusal) => problem::refuse(&refusal, &catalogue),
     }
+}
+
+fn show_reservation(status: StatusCode, reservation: &Reservation, catalogue: &Catalogue, id: &str) -> Response<Body> {
+    let mut bytes = Vec::with_capacity(encode::RESERVATION_BYTES);
+    encode::reservation(&mut bytes, &ReservationBody::new(reservation, catalogue), id);
+    json_bytes(status, bytes)
 }
 
 /// A reservation of a sale that the caller may not know of does not exist for it.
