@@ -43,8 +43,7 @@ pub use self::{
 pub struct PostgresStore {
     settings: PostgresSettings,
     patience: Arc<Patience>,
-    /// Runs only while this thread waits for the database.
-    runtime: Runtime,
+    runtime: Driver,
     link: Option<Link>,
     names: Names,
 }
@@ -53,16 +52,29 @@ impl PostgresStore {
     /// `stop`: set when the service stops; from then on everything ends within `drain_time`.
     pub fn new(settings: PostgresSettings, stop: Arc<AtomicBool>) -> Result<Self, StoreError> {
         let patience = Arc::new(Patience::new(stop, settings.drain_time));
-        Ok(Self { settings, patience, runtime: new_runtime()?, link: None, names: Names::default() })
+        Ok(Self { settings, patience, runtime: Driver::new()?, link: None, names: Names::default() })
     }
 
-    /// The link, made where there is none.
-    fn link(&mut self) -> Result<&Link, StoreError> {
+    /// Connects, where that is still to be done.
+    fn connect(&mut self) -> Result<(), StoreError> {
         if self.link.is_none() {
             let (link, names) = self.runtime.block_on(connect(&self.settings, &self.patience))?;
             (self.link, self.names) = (Some(link), names);
         }
-        Ok(self.link.as_ref().expect("it was made above"))
+        Ok(())
+    }
+
+    fn connected(&self) -> &Link {
+        self.link.as_ref().expect("connect comes first")
+    }
+
+    /// Closes the link after an error: a transaction that was left open would hold its locks until the next try, against
+    /// whoever repairs something by hand.
+    fn keep_if_well<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.close();
+        }
+        result
     }
 
     fn close(&mut self) {
@@ -80,33 +92,51 @@ impl Drop for PostgresStore {
 
 impl Sink for PostgresStore {
     fn standing(&mut self) -> Result<Standing, StoreError> {
-        self.link()?;
-        let link = self.link.as_ref().expect("it was made above");
-        self.runtime.block_on(standing(link))
+        self.connect()?;
+        self.runtime.block_on(standing(self.connected()))
     }
 
     fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
-        self.link()?;
-        let link = self.link.as_ref().expect("it was made above");
-        self.runtime.block_on(take_over(link, before, token))
+        self.connect()?;
+        let taken = self.runtime.block_on(take_over(self.connected(), before, token));
+        self.keep_if_well(taken)
     }
 
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
-        self.link()?;
+        self.connect()?;
         self.names.learn(window);
-        let link = self.link.as_ref().expect("it was made above");
-        self.runtime.block_on(write::window(link, &self.names, window, token))
+        let applied = self.runtime.block_on(write::window(self.connected(), &self.names, window, token));
+        self.keep_if_well(applied)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.close();
-        self.link().map(drop)
+        self.connect()
     }
 }
 
-fn new_runtime() -> Result<Runtime, StoreError> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| PostgresError::Setup(format!("no runtime can be made: {error}")).into())
+/// A runtime that runs only while this thread waits for the database.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    fn new() -> Result<Self, StoreError> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| PostgresError::Setup(format!("no runtime can be made: {error}")))?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.as_ref().expect("there until it is dropped").block_on(work)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A name that is still being looked up keeps nobody from ending.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 async fn connect(settings: &PostgresSettings, patience: &Arc<Patience>) -> Result<(Link, Names), StoreError> {

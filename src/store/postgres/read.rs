@@ -5,14 +5,13 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    get,
+    Driver, get,
     link::{Link, Patience, PostgresSettings},
-    new_runtime, schema,
+    schema,
     values::Moment,
 };
 use crate::{
@@ -28,13 +27,13 @@ use crate::{
 
 /// Looks into a database and never writes it. Not for use within a tokio runtime: it has one of its own.
 pub struct PostgresReader {
-    runtime: Runtime,
+    runtime: Driver,
     link: RefCell<Option<Link>>,
 }
 
 impl PostgresReader {
     pub fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
-        let runtime = new_runtime()?;
+        let runtime = Driver::new()?;
         let link = runtime.block_on(async {
             let patience = Arc::new(Patience::new(Arc::new(AtomicBool::new(false)), settings.drain_time));
             let link = Link::open(settings, patience).await?;

@@ -65,6 +65,8 @@ fn a_text_with_a_nul_is_refused_and_nothing_is_written_past_it() {
     let error = write_behind.step().unwrap_err();
     assert!(error.is_final() && error.to_string().contains("0x00"), "{error}");
     assert_eq!(database.content(), before);
+    // Nor is anything locked while it waits for somebody to look.
+    database.execute("", "SET lock_timeout = '2s'; BEGIN; LOCK TABLE write_behind, items, reservations; COMMIT");
 }
 
 #[test]
