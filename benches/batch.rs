@@ -5,8 +5,7 @@
 //! `DOORBUSTER_BENCH_PAIRS` and `DOORBUSTER_BENCH_SECONDS` set how many pairs of how many seconds.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
