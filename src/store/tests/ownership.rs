@@ -4,6 +4,8 @@ use super::*;
 
 on_both! {
     a_second_process_takes_the_store_and_the_first_finds_out,
+    a_process_that_lost_the_store_writes_nothing_at_the_same_cursor,
+    a_store_is_taken_from_whom_it_was_read_to_be_of,
     a_store_of_another_data_directory_is_refused,
     a_store_that_was_put_back_is_brought_up_to_date,
     a_store_put_back_too_far_is_told_and_repaired_by_a_later_copy,
@@ -32,6 +34,30 @@ fn a_second_process_takes_the_store_and_the_first_finds_out(new: New) {
     assert_eq!(database.content(), before, "the first changed nothing");
     catch_up(&mut second);
     assert_eq!(second.status().applied_epoch(), 2);
+}
+
+fn a_process_that_lost_the_store_writes_nothing_at_the_same_cursor(new: New) {
+    let database = new();
+    let journal = journal_with_sale(OPENS);
+    let (mut first, mut second) = (write_behind(&journal, &database), write_behind(&journal, &database));
+    first.settle().unwrap();
+    second.settle().unwrap();
+    let before = database.content();
+    assert!(matches!(first.step(), Err(StoreError::CursorMoved { expected: 0 })));
+    assert_eq!(database.content(), before);
+    assert!(matches!(first.step(), Err(StoreError::Fenced { epoch: 2 })));
+    catch_up(&mut second);
+}
+
+fn a_store_is_taken_from_whom_it_was_read_to_be_of(new: New) {
+    let database = new();
+    let (mut one, mut other) = (database.store(), database.store());
+    let before = one.standing().unwrap();
+    let token = |session| Token { owner: OWNER, epoch: 1, session: Uuid::from_bytes([session; 16]) };
+    one.take_over(&before, &token(1)).unwrap();
+    let late = other.take_over(&before, &token(2)).unwrap_err();
+    assert!(matches!(late, StoreError::CursorMoved { expected: 0 }), "{late}");
+    assert_eq!(one.standing().unwrap(), Standing { cursor: 0, held_by: Some(token(1)) });
 }
 
 fn a_store_of_another_data_directory_is_refused(new: New) {
