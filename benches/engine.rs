@@ -7,6 +7,7 @@ use doorbuster::{
     engine::{Engine, Settings},
     journal::Source,
     sale::{
+        audit::Actor,
         command::{AskedLine, Reserve},
         settings::SaleSettings,
         time::Timestamp,
@@ -25,7 +26,7 @@ fn engine(stock: u64) -> Engine {
             "hold_seconds":300,"customer_limit":2,"items":[{{"sku":"tv","initial_stock":{stock}}}]}}"#
     );
     let settings: SaleSettings = serde_json::from_str(&document).expect("the document is well formed");
-    engine.put_sale(NOW, &settings).value.expect("the document is valid");
+    engine.put_sale(NOW, Actor::Anybody, &settings).value.expect("the document is valid");
     engine
 }
 

@@ -9,6 +9,7 @@
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
 //! | [`telemetry`] | every metric |
+//! | [`privacy`] | what customers are known by |
 //! | [`auth`] | API keys, roles, and the sales they reach |
 //! | [`events`] | the feed: every durable change, for whoever follows |
 //! | [`http`] | the API and the ops listener |
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod privacy;
 pub mod sale;
 pub mod service;
 pub mod store;

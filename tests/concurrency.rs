@@ -20,6 +20,7 @@ use doorbuster::{
     engine::{Durable, Engine, Made, Settings, batch},
     journal::{self, Bell, MemoryStorage, WriteError},
     sale::{
+        audit::Actor,
         codec::Malformed,
         command::Reserve,
         event::Event,
@@ -529,7 +530,7 @@ fn sold_out_does_not_stick_after_units_come_back() {
                 let next = &customers[(round * 3 + 1) % customers.len()];
                 assert_eq!(service.reserve(OPENING, next, &[("tv", 1)]), Err(short("tv", 1, 0)));
                 if round % 100 == 0 {
-                    service.adjust(OPENING, &ask::adjust("drop", "tv", 1)).value.unwrap();
+                    service.adjust(OPENING, Actor::Anybody, &ask::adjust("drop", "tv", 1)).value.unwrap();
                     let restocked = service.reserve(OPENING, next, &[("tv", 1)]).expect("it was just restocked");
                     service.release(OPENING, restocked, None).value.unwrap();
                     stock += 1;
@@ -603,13 +604,13 @@ fn no_hold_is_made_after_a_pause_was_answered() {
             }
             let _done = Finally(|| done.store(true, Ordering::Release));
             for _ in 0..300 {
-                service.pause(OPENING, "drop").value.expect("the sale is on");
+                service.pause(OPENING, Actor::Anybody, "drop").value.expect("the sale is on");
                 let before = service.counts("tv");
                 for _ in 0..20 {
                     thread::yield_now();
                 }
                 assert_eq!(service.counts("tv"), before, "the sale is paused");
-                service.resume(OPENING, "drop").value.expect("the sale is on");
+                service.resume(OPENING, Actor::Anybody, "drop").value.expect("the sale is on");
                 thread::yield_now();
             }
         },

@@ -7,8 +7,10 @@ mod served;
 
 mod contract {
     mod attacks;
+    mod audit;
     mod batch;
     mod batch_limits;
+    mod customers;
     mod events;
     mod events_limits;
     mod expiry;
@@ -21,6 +23,7 @@ mod contract {
     mod openapi;
     mod ops;
     mod order;
+    mod privacy;
     mod problems;
     mod protocol;
     mod rates;

@@ -10,7 +10,9 @@ use doorbuster::{
     engine::{Engine, Recovered, Settings},
     journal::{self, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
     sale::{
+        audit::{Actor, Head, KeyFacts},
         command::{Adjust, AskedLine, Reserve},
+        event::Event,
         ids::ReservationId,
         settings::SaleSettings,
         time::Timestamp,
@@ -48,15 +50,17 @@ fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], 
     engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation.id
 }
 
-/// One of everything that is written, with a snapshot in the middle.
-fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>) {
+/// One of everything that is written, with a snapshot in the middle. `erases`: also what was not there from the beginning.
+fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>, erases: bool) {
     let settings: SaleSettings = serde_json::from_str(
         r#"{"id":"golden","name":"Golden sale","opens_at":"2026-11-28T08:00:05Z","closes_at":"2026-11-28T09:00:00Z",
             "hold_seconds":60,"max_extensions":2,"customer_limit":5,"items":[
             {"sku":"tv","initial_stock":100,"price":{"amount":19900,"currency":"EUR"}},{"sku":"pad","initial_stock":50}]}"#,
     )
     .unwrap();
-    engine.put_sale(at(0), &settings).value.unwrap();
+    engine.put_sale(at(0), Actor::Anybody, &settings).value.unwrap();
+    let key = |name, role| KeyFacts { name, role, sales: vec!["gold*"], print: [7; 16] };
+    engine.note_keys(at(1), "start", &[key("ops", "operator"), key("stock", "operator")]);
     committer.step().unwrap();
     engine.tick(at(5));
     let kept = reserve(engine, 6, "ann", &[("tv", 2), ("pad", 1)], Some("key-ann"));
@@ -73,18 +77,25 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
         reference: Some("wh-1"),
         key: Some("key-adjust"),
     };
-    engine.adjust(at(11), &adjust).value.unwrap();
-    engine.pause(at(12), "golden").value.unwrap();
+    engine.adjust(at(11), Actor::Key("stock"), &adjust).value.unwrap();
+    engine.pause(at(12), Actor::Key("ops"), "golden").value.unwrap();
+    if erases {
+        // Before the snapshot, for what that tells of it, and behind.
+        assert_eq!(engine.erase_customer(at(12), Actor::Key("ops"), "bob").value, 1);
+    }
     committer.step().unwrap();
     engine.snapshot(storage, |_| ()).unwrap();
-    engine.resume(at(13), "golden").value.unwrap();
+    engine.resume(at(13), Actor::Key("ops"), "golden").value.unwrap();
     let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
     engine.extend(at(15), extended, 120).value.unwrap();
+    if erases {
+        assert_eq!(engine.erase_customer(at(16), Actor::Key("ops"), "ann").value, 1);
+    }
     committer.step().unwrap();
     engine.tick(at(100));
     engine.tick(at(100_000));
     committer.step().unwrap();
-    engine.close(at(100_001), "golden").value.unwrap();
+    engine.close(at(100_001), Actor::Key("ops"), "golden").value.unwrap();
     committer.step().unwrap();
     committer.seal().unwrap();
 }
@@ -105,8 +116,13 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// From before extensions named their sale, and as they are written now.
-const GOLDEN: [&str; 2] = ["format-1", "format-1-tag-9"];
+/// From before extensions named their sale, from before there was an audit trail, from before customers could be erased, and
+/// as they are written now.
+const GOLDEN: [&str; 4] = ["format-1", "format-1-tag-9", "format-1-tag-39", NOW];
+const NOW: &str = "format-1-tag-10";
+const WITH_TRAIL: [&str; 2] = ["format-1-tag-39", NOW];
+/// Histories in which customers are erased.
+const WITH_ERASURES: [&str; 1] = [NOW];
 
 fn golden(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -116,13 +132,13 @@ fn golden(name: &str) -> std::path::PathBuf {
 fn the_history_is_written_as_the_golden_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, mut committer, storage) = open(directory.path());
-    live(&engine, &mut committer, &storage);
+    live(&engine, &mut committer, &storage, true);
     let written = files(directory.path());
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        fs::create_dir_all(golden(GOLDEN[1])).unwrap();
-        written.iter().for_each(|(name, bytes)| fs::write(golden(GOLDEN[1]).join(name), bytes).unwrap());
+        fs::create_dir_all(golden(NOW)).unwrap();
+        written.iter().for_each(|(name, bytes)| fs::write(golden(NOW).join(name), bytes).unwrap());
     }
-    let expected = files(&golden(GOLDEN[1]));
+    let expected = files(&golden(NOW));
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for ((name, written), (_, expected)) in written.iter().zip(&expected) {
@@ -132,20 +148,39 @@ fn the_history_is_written_as_the_golden_bytes() {
 
 #[test]
 fn the_golden_bytes_are_read_as_the_history() {
-    let fresh = tempfile::tempdir().unwrap();
-    let (lived, mut committer, storage) = open(fresh.path());
-    live(&lived, &mut committer, &storage);
-
     for version in GOLDEN {
+        let erases = WITH_ERASURES.contains(&version);
+        let fresh = tempfile::tempdir().unwrap();
+        let (lived, mut committer, storage) = open(fresh.path());
+        live(&lived, &mut committer, &storage, erases);
+        let head = lived.audit_head().value;
+        let erasures = if erases { 2 } else { 0 };
+        assert_eq!(head.sequence, 6 + erasures, "a put, a change of keys, an adjustment, pause, resume and close");
+        // A digest is the sum over what is retold: without the trail, this is left.
+        let keys = Event::KeysNoted { keys: vec![("ops", [7; 16]), ("stock", [7; 16])] };
+        let of_trail = [Event::AuditReached(head), keys].map(|event| {
+            let mut bytes = Vec::new();
+            event.encode(&mut bytes);
+            xxhash_rust::xxh3::xxh3_64(&bytes)
+        });
+        let without_trail = of_trail.into_iter().fold(lived.digest(), u64::wrapping_sub);
+
         let directory = tempfile::tempdir().unwrap();
         let golden = files(&golden(version));
         golden.iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
         let (read, _, _) = open(directory.path());
 
-        assert_eq!(read.digest(), lived.digest(), "{version}");
+        let with_trail = WITH_TRAIL.contains(&version);
+        assert_eq!(read.digest(), if with_trail { lived.digest() } else { without_trail }, "{version}");
+        assert_eq!(read.audit_head().value, if with_trail { head } else { Head::default() }, "{version}");
         let view = read.sale(at(100_002), "golden").value.unwrap();
         let counts = view.counts.iter().map(|counts| (counts.available, counts.held, counts.confirmed));
         assert_eq!(counts.collect::<Vec<_>>(), [(109, 0, 2), (49, 0, 1)]);
         assert_eq!(view.status.as_str(), "closed");
+        // The trail goes on, or begins.
+        let asked = Adjust { sale: "golden", sku: "tv", delta: 1, reason: None, reference: None, key: None };
+        let before = read.audit_head().value.sequence;
+        read.adjust(at(100_003), Actor::Anybody, &asked).value.unwrap();
+        assert_eq!(read.audit_head().value.sequence, before + 1);
     }
 }

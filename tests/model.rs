@@ -20,6 +20,7 @@ use doorbuster::{
     engine::{Answer, Durable, Settings},
     journal::{self, Survival},
     sale::{
+        audit::Actor,
         command::Adjust,
         ids::{Bucket, ReservationId},
         outcome::{Refusal, Reservation, Status},
@@ -66,7 +67,7 @@ fn the_service_answers_as_the_naive_model_does() {
 }
 
 /// What every run of the default size must come to, or the sequences test less than they seem to.
-const OUTCOMES: [&str; 22] = [
+const OUTCOMES: [&str; 23] = [
     "done",
     "replayed",
     "lost in a crash or retired",
@@ -84,6 +85,7 @@ const OUTCOMES: [&str; 22] = [
     "extension limit reached",
     "initial stock immutable",
     "key reused",
+    "erased",
     "restart",
     "power loss",
     "snapshot",
@@ -238,6 +240,7 @@ impl World {
                 |house, id| house.engine.look(house.now, id),
                 |model, now, position| model.look(now, position),
             ),
+            Command::Erase { customer } => self.erase(CUSTOMERS[*customer]),
             Command::Tick => self.tick(),
             Command::Wait { millis } => self.house.wait_millis(*millis),
             Command::WaitForEnd { ago, offset } => {
@@ -269,7 +272,7 @@ impl World {
         let settings = self.settings(id, document, count);
         let expected = self.model.put(self.house.now, id, &settings);
         self.tally.note_result(&expected);
-        let answer = self.house.engine.put_sale(self.house.now, &settings);
+        let answer = self.house.engine.put_sale(self.house.now, Actor::Anybody, &settings);
         self.assert_pending(&answer, answer.value.is_ok());
         let shown = answer.value.map(|(put, sale)| {
             assert_eq!(sale.settings, settings);
@@ -311,9 +314,9 @@ impl World {
     fn turn(&mut self, sale: usize, turn: &str) {
         let (id, now, engine) = (SALES[sale], self.house.now, &self.house.engine);
         let (answer, expected) = match turn {
-            "pause" => (engine.pause(now, id), self.model.pause(now, id)),
-            "resume" => (engine.resume(now, id), self.model.resume(now, id)),
-            _ => (engine.close(now, id), self.model.close(id)),
+            "pause" => (engine.pause(now, Actor::Anybody, id), self.model.pause(now, id)),
+            "resume" => (engine.resume(now, Actor::Anybody, id), self.model.resume(now, id)),
+            _ => (engine.close(now, Actor::Anybody, id), self.model.close(id)),
         };
         self.tally.note_result(&expected);
         assert_eq!(answer.value, expected, "{turn} {id}");
@@ -331,7 +334,7 @@ impl World {
         let asked = Adjust { sale, sku, delta, reason: Some("counted anew"), reference, key };
         let expected = self.model.adjust(self.house.now, sale, &asked);
         self.tally.note_result(&expected);
-        let answer = self.house.engine.adjust(self.house.now, &asked);
+        let answer = self.house.engine.adjust(self.house.now, Actor::Anybody, &asked);
         self.assert_pending(&answer, matches!(expected, Ok(Adjusted { replayed: false, .. })));
         let shown = answer.value.map(|adjustment| {
             let made = adjustment.made;
@@ -376,6 +379,16 @@ impl World {
         let answer = change(&self.house, self.made[position].0);
         self.assert_pending(&answer, self.model.uncommitted.contains(&position));
         assert_eq!(answer.value, expected, "reservation {position}");
+    }
+
+    fn erase(&mut self, customer: &str) {
+        let expected = self.model.erase(customer);
+        if expected > 0 {
+            self.tally.note("erased");
+        }
+        let answer = self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer);
+        self.assert_pending(&answer, true);
+        assert_eq!(answer.value, expected, "reservations of {customer}");
     }
 
     fn tick(&mut self) {

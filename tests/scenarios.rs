@@ -11,6 +11,7 @@
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `key=` |
 //! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=` |
+//! | `erase ann` | a customer; tells how many reservations were theirs |
 //! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=` |
 //! | `availability` | where the units of each item are |
 //! | `commit`, `snapshot`, `restart`, `crash` | make durable; take a snapshot; commit, end and start; end without commit and start; `shards=` |
@@ -22,6 +23,7 @@ use std::{collections::BTreeMap, error::Error, fs, path::Path};
 use doorbuster::{
     engine::{Made, Settings},
     sale::{
+        audit::Actor,
         ids::ReservationId,
         outcome::{Refusal, Reservation, State},
         settings::SaleSettings,
@@ -65,6 +67,7 @@ scripts! {
     closing_a_sale
     crash_before_commit
     changing_a_sale
+    erasing_a_customer
 }
 
 fn directory() -> &'static Path {
@@ -100,12 +103,25 @@ impl Runner for Stage {
                 Ok(String::new())
             }
             "sale" => self.put(&mut args),
-            "pause" => Ok(self.turned("paused", self.house.engine.pause(self.house.now, &self.sale).value)),
-            "resume" => Ok(self.turned("resumed", self.house.engine.resume(self.house.now, &self.sale).value)),
-            "close" => Ok(self.turned("closed", self.house.engine.close(self.house.now, &self.sale).value)),
+            "pause" => {
+                Ok(self.turned("paused", self.house.engine.pause(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "resume" => {
+                Ok(self.turned("resumed", self.house.engine.resume(self.house.now, Actor::Anybody, &self.sale).value))
+            }
+            "close" => {
+                Ok(self.turned("closed", self.house.engine.close(self.house.now, Actor::Anybody, &self.sale).value))
+            }
             "adjust" => self.adjust(&mut args),
             "reserve" => self.reserve(&mut args),
             "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
+            "erase" => {
+                let customer = positional(&mut args)?;
+                Ok(format!(
+                    "{} erased",
+                    self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer).value
+                ))
+            }
             "availability" => Ok(self.availability()),
             "commit" => {
                 self.house.commit();
@@ -155,7 +171,7 @@ impl Stage {
             }
         }
         self.sale = id.to_owned();
-        Ok(match self.house.engine.put_sale(self.house.now, &settings).value {
+        Ok(match self.house.engine.put_sale(self.house.now, Actor::Anybody, &settings).value {
             Ok((put, sale)) => format!("{put:?}, {}", sale.status(self.house.now).as_str()).to_lowercase(),
             Err(refusal) => self.refused(&refusal),
         })

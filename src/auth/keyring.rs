@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{KeySettings, Pattern, Role, hash::identifier};
+use crate::sale::audit::Actor;
 
 /// Whoever sends a request: a key, or anybody at all where none are configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,11 @@ impl Caller {
     /// The name of the caller's key, where it has one.
     pub fn key(&self) -> Option<&str> {
         self.has_key.then_some(&self.name)
+    }
+
+    /// The caller as the audit trail names it.
+    pub fn actor(&self) -> Actor<'_> {
+        if self.has_key { Actor::Key(&self.name) } else { Actor::Anybody }
     }
 
     pub fn sees_all(&self) -> bool {

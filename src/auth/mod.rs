@@ -8,11 +8,16 @@ mod pattern;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sale::audit::{KeyFacts, KeyPrint};
+
 pub use self::{
     hash::{KeyHash, Minted, mint},
     keyring::{Caller, Keyring, Unauthenticated},
     pattern::Pattern,
 };
+
+/// Keeps prints of keys from being the hashes of anything else.
+const PRINT_CONTEXT: &str = "doorbuster 2026-11 print of a key in the audit trail";
 
 /// What a key may do; each role may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -45,6 +50,21 @@ pub struct KeySettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sales: Vec<Pattern>,
     pub hash: KeyHash,
+}
+
+impl KeySettings {
+    /// The key as the audit trail tells of it.
+    pub fn facts<'a>(&'a self, name: &'a str) -> KeyFacts<'a> {
+        let sales: Vec<&str> = self.sales.iter().map(Pattern::as_str).collect();
+        let mut hasher = blake3::Hasher::new_derive_key(PRINT_CONTEXT);
+        for part in [self.role.as_str(), &self.hash.to_string()].iter().chain(&sales) {
+            // Neither has zeros in it: neighbours cannot run into each other.
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+        let mut print = KeyPrint::default();
+        hasher.finalize_xof().fill(&mut print);
+        KeyFacts { name, role: self.role.as_str(), sales, print }
+    }
 }
 
 /// Whether a key may be named so: what it can be called in a TOML file without quotes, in logs and in the audit.

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Pattern(String);
 
 impl Pattern {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub fn matches(&self, sale: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return self.0 == sale };
         let Some(mut left) = sale.strip_prefix(first) else { return false };

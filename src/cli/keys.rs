@@ -1,11 +1,15 @@
-//! `keys new`: a key for a caller, and the line by which the service knows it.
+//! `keys new`: a key for a caller, and the line by which the service knows it. `keys customer`: the key that makes
+//! pseudonyms of customers.
 
 use std::io::{self, Write};
 
 use clap::Args;
 
 use super::exit::ExitCode;
-use crate::auth::{KeySettings, Minted, Pattern, Role, is_key_name, mint};
+use crate::{
+    auth::{KeySettings, Minted, Pattern, Role, is_key_name, mint},
+    privacy::CustomerKey,
+};
 
 #[derive(Debug, Args)]
 pub struct New {
@@ -39,6 +43,19 @@ pub fn run(new: New) -> anyhow::Result<ExitCode> {
         io::stderr(),
         "The first line is the key: hand it to the caller, it is shown only now. The second goes into the configuration \
          under [auth.keys]; nobody can make the key of it. A running service takes it over within a second."
+    );
+    Ok(ExitCode::Clean)
+}
+
+/// A fresh key for `privacy.customer_key_file`, alone on a line.
+pub fn customer() -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", CustomerKey::of_bytes(rand::random()).reveal())?;
+    out.flush()?;
+    let _ = writeln!(
+        io::stderr(),
+        "Keep it in a file that only the service can read, and name that in privacy.customer_key_file. Who has the key can \
+         tell whose pseudonym one is; without it nobody can, and customers cannot be found any more: keep a copy."
     );
     Ok(ExitCode::Clean)
 }

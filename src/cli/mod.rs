@@ -10,6 +10,7 @@ pub mod inspect;
 mod keys;
 mod logging;
 mod openapi;
+mod pseudonym;
 mod reload;
 pub mod serve;
 
@@ -44,10 +45,16 @@ enum Command {
     },
     /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
     CheckConfig(Settings),
-    /// API keys: who may call, and as what.
+    /// Keys: who may call, and as what; and what makes pseudonyms of customers.
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Read customers' ids from standard input, one a line, and print what each is known by.
+    Pseudonym {
+        /// Configuration file that says what customers are known by.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Print the OpenAPI document of the HTTP API, with the limits of the configuration in it.
     Openapi {
@@ -72,6 +79,8 @@ enum Command {
 enum KeysCommand {
     /// Make a key. Prints it, once, and the line that goes into the configuration under [auth.keys].
     New(keys::New),
+    /// Print a fresh key for privacy.customer_key_file, which makes pseudonyms of customers.
+    Customer,
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -121,6 +130,11 @@ pub fn run() -> std::process::ExitCode {
         Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
+        Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
+        Command::Pseudonym { config } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_config(settings, |loaded| finish(pseudonym::run(&loaded.config)))
+        }
         Command::Openapi { config } => {
             let settings = Settings { config, data: None, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(openapi::run(&loaded.config)))

@@ -45,6 +45,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
     complain(error);
     match error {
         StartError::Listen { .. } | StartError::Directory { .. } | StartError::Tls(_) => ExitCode::BadConfig,
+        StartError::CustomerKey(_) | StartError::OtherCustomers { .. } => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
         // The disk would not be read: what is on it may well be in order.
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {

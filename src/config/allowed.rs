@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     auth::{KeySettings, is_key_name},
+    privacy::CustomerKey,
     sale::settings::{Quota, WINDOW_SECONDS_MAX},
     store::PostgresUrl,
 };
@@ -36,6 +37,8 @@ pub enum Allowed {
     ApiKeys,
     /// So many requests in so many seconds.
     Quota,
+    /// A key in hexadecimal, shown by nothing; empty for none.
+    CustomerKey,
 }
 
 pub(super) const fn integer(least: u64, most: u64) -> Allowed {
@@ -62,6 +65,7 @@ impl Allowed {
                 text.is_some_and(|url| url.is_empty() || sqlite_path(url).is_some())
             }
             Self::Quota => text.is_some_and(|text| text.is_empty() || Quota::parse(text).is_some()),
+            Self::CustomerKey => text.is_some_and(|text| text.is_empty() || CustomerKey::parse(text).is_some()),
             Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
@@ -86,6 +90,8 @@ impl Allowed {
     /// The value as a TOML file would have it, without what must not be seen.
     pub fn show(self, value: &Value) -> String {
         match (self, value.as_str()) {
+            // Whatever it is: also what is no key may be most of one.
+            (Self::CustomerKey, text) if text != Some("") => quote("…"),
             // A password may stand in it, whatever it is that was not understood.
             (Self::StoreUrl, Some(url)) if is_postgres(url) => {
                 quote(&PostgresUrl::parse(url).map_or_else(|_| "postgres://…".to_owned(), |url| url.to_string()))
@@ -121,6 +127,9 @@ impl fmt::Display for Allowed {
                 f,
                 "requests and a window of 1 to {WINDOW_SECONDS_MAX} seconds, such as \"20/10s\", or \"\" for no limit"
             ),
+            Self::CustomerKey => {
+                f.write_str("64 hexadecimal digits, as `doorbuster keys customer` prints them, or \"\" for none")
+            }
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
             Self::Secret => f.write_str("text, or \"\" for none"),
             Self::StoreUrl => f.write_str(

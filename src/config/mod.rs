@@ -27,8 +27,8 @@ pub use self::{
     allowed::Allowed,
     error::{ConfigError, ConfigErrors, Origin},
     sections::{
-        Ack, Auth, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, RateLimits, Section, Server, Snapshot,
-        Tls, Wrong,
+        Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Privacy, RateLimits,
+        Secret, Section, Server, Snapshot, Tls, Wrong,
     },
     source::{Flag, Sources},
     store::{Store, StoreTarget},
@@ -48,6 +48,7 @@ pub struct Config {
     pub store: Store,
     pub limits: Limits,
     pub rate_limits: RateLimits,
+    pub privacy: Privacy,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -66,7 +67,7 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 12] = [
+const SECTIONS: [Keys; 13] = [
     keys::<Server>(),
     keys::<Auth>(),
     keys::<Tls>(),
@@ -77,6 +78,7 @@ const SECTIONS: [Keys; 12] = [
     keys::<Store>(),
     keys::<Limits>(),
     keys::<RateLimits>(),
+    keys::<Privacy>(),
     keys::<Metrics>(),
     keys::<Log>(),
 ];
@@ -88,8 +90,21 @@ const fn keys<S: Section>() -> Keys {
 impl Config {
     /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
     pub fn check(&self) -> Vec<Wrong> {
-        let Self { server, auth, tls, data, engine, journal, snapshot, store, limits, rate_limits, metrics, log } =
-            self;
+        let Self {
+            server,
+            auth,
+            tls,
+            data,
+            engine,
+            journal,
+            snapshot,
+            store,
+            limits,
+            rate_limits,
+            privacy,
+            metrics,
+            log,
+        } = self;
         let mut wrong = [
             server.check(),
             auth.check(),
@@ -101,6 +116,7 @@ impl Config {
             store.check(),
             limits.check(),
             rate_limits.check(),
+            privacy.check(),
             metrics.check(),
             log.check(),
         ]

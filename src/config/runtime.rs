@@ -2,12 +2,13 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, Journal, Limits, RateLimits, Tls};
+use super::{Ack, Config, CustomerIds, Journal, Limits, Privacy, RateLimits, Tls};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
     http::TlsFiles,
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
+    privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
 };
 
@@ -56,6 +57,19 @@ impl Config {
     /// How often the engine's clock ticks.
     pub fn tick(&self) -> Duration {
         Duration::from_millis(self.engine.tick_ms)
+    }
+}
+
+impl Privacy {
+    /// What customers are known by. Reads the key where it stands in a file of its own.
+    pub fn customer_ids(&self) -> Result<privacy::CustomerIds, KeyError> {
+        Ok(match (self.customer_ids, CustomerKey::parse(&self.customer_key.0)) {
+            (CustomerIds::Plain, _) => privacy::CustomerIds::Plain,
+            (CustomerIds::KeyedHash, Some(key)) => privacy::CustomerIds::Keyed(key),
+            (CustomerIds::KeyedHash, None) => {
+                privacy::CustomerIds::Keyed(CustomerKey::load(PathBuf::from(&self.customer_key_file))?)
+            }
+        })
     }
 }
 

@@ -401,6 +401,73 @@ impl Section for RateLimits {
     ];
 }
 
+/// What customers are known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CustomerIds {
+    /// The ids that callers supply.
+    Plain,
+    /// Pseudonyms that are made of them at the edge.
+    KeyedHash,
+}
+
+/// A value that is shown by nothing.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "\"\"" } else { "…" })
+    }
+}
+
+/// What is kept of customers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    pub customer_ids: CustomerIds,
+    pub customer_key: Secret,
+    pub customer_key_file: String,
+    pub journal_erase_seconds: u64,
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self {
+            customer_ids: CustomerIds::Plain,
+            customer_key: Secret::default(),
+            customer_key_file: String::new(),
+            journal_erase_seconds: 86_400,
+        }
+    }
+}
+
+impl Section for Privacy {
+    const NAME: &'static str = "privacy";
+    const KEYS: &'static [Key] = &[
+        key("customer_ids", Allowed::OneOf(&["plain", "keyed_hash"])),
+        key("customer_key", Allowed::CustomerKey),
+        key("customer_key_file", Allowed::File),
+        key("journal_erase_seconds", integer(0, 30 * 86_400)),
+    ];
+
+    fn check_together(&self, wrong: &mut Vec<Wrong>) {
+        let (key, file) = (!self.customer_key.0.is_empty(), !self.customer_key_file.is_empty());
+        let allowed = match (self.customer_ids, key, file) {
+            (CustomerIds::Plain, false, false) => return,
+            (CustomerIds::KeyedHash, true, false) | (CustomerIds::KeyedHash, false, true) => return,
+            (CustomerIds::Plain, ..) => "must be \"keyed_hash\" where a customer key is given",
+            (_, true, true) => "takes one key: customer_key or customer_key_file, not both",
+            (_, false, false) => {
+                "needs a key in privacy.customer_key_file or privacy.customer_key; make one with `doorbuster keys customer`"
+            }
+        };
+        let value = if self.customer_ids == CustomerIds::Plain { "\"plain\"" } else { "\"keyed_hash\"" };
+        wrong.push(Wrong::new("privacy.customer_ids", value, allowed));
+    }
+}
+
 /// How much is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -98,7 +98,7 @@ impl Sources {
         let sections: Dict = match Toml::from_str(&text) {
             Ok(sections) => sections,
             Err(error) => {
-                let message = error.to_string().trim_end().to_owned();
+                let message = without_secrets(error.to_string().trim_end());
                 layer.errors.push(ConfigError::Syntax { path: path.clone(), message });
                 return layer;
             }
@@ -184,6 +184,13 @@ impl Layer {
         self.values.insert((section, key.name), value);
         self.origins.insert(full, origin);
     }
+}
+
+/// What is wrong with a file is told with the line that it is wrong in, unless that is the line of a secret.
+fn without_secrets(message: &str) -> String {
+    let of_secret = |line: &&str| line.contains(" | ") && line.contains("customer_key");
+    let lines: Vec<_> = message.lines().filter(|line| !of_secret(line)).collect();
+    lines.join("\n")
 }
 
 fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {

@@ -152,6 +152,48 @@ fn a_store_that_cannot_be_used_is_told_without_its_password() {
     assert!(errors[0].starts_with("store.password_file") && !errors[0].contains("secret"), "{errors:?}");
 }
 
+/// Neither where it is right, nor where it is wrong, nor where the file cannot be read.
+#[test]
+fn the_customer_key_is_wanted_with_its_mode_and_never_shown() {
+    let key = "c0ffee".repeat(10) + "c0ff";
+    let load = |file: &str, environment: &[(&str, &str)]| load(file, environment, Vec::new());
+    let file = format!("[privacy]\ncustomer_ids = \"keyed_hash\"\ncustomer_key = \"{key}\"\n");
+    let loaded = load(&file, &[]).unwrap();
+    let shown = loaded.to_toml();
+    assert!(shown.contains("customer_key = \"…\"") && !shown.contains("c0ff"), "{shown}");
+    assert!(!format!("{:?}", loaded.config).contains("c0ff"));
+    let known = loaded.config.privacy.customer_ids().unwrap();
+    let hash = ("DOORBUSTER_PRIVACY__CUSTOMER_IDS", "keyed_hash");
+    let by_variable = load("", &[hash, ("DOORBUSTER_PRIVACY__CUSTOMER_KEY", &key)]).unwrap();
+    let by_variable = by_variable.config.privacy.customer_ids().unwrap();
+    assert_eq!(known.known_as("ann"), by_variable.known_as("ann"));
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("key");
+    fs::write(&path, format!("{key}\n")).unwrap();
+    let file_key = ("DOORBUSTER_PRIVACY__CUSTOMER_KEY_FILE", path.to_str().unwrap());
+    let by_file = load("", &[hash, file_key]).unwrap().config.privacy;
+    assert_eq!(known.known_as("ann"), by_file.customer_ids().unwrap().known_as("ann"));
+    fs::write(&path, &key[1..]).unwrap();
+    let told = by_file.customer_ids().err().unwrap().to_string();
+    assert!(told.contains("64 hexadecimal digits") && !told.contains("c0ff"), "{told}");
+
+    let keyed = "[privacy]\ncustomer_ids = \"keyed_hash\"\n";
+    for (file, told) in [
+        (keyed.to_owned(), "needs a key"),
+        (format!("{keyed}customer_key = \"{key}\"\ncustomer_key_file = \"x\"\n"), "not both"),
+        (format!("[privacy]\ncustomer_key = \"{key}\"\n"), "must be \"keyed_hash\""),
+        (format!("{keyed}customer_key = \"{}\"\n", &key[1..]), "64 hexadecimal digits"),
+        (format!("{keyed}customer_key = \"{key}00\"\n"), "64 hexadecimal digits"),
+        (format!("{keyed}customer_key = [\"{key}\"]\n"), "64 hexadecimal digits"),
+        (format!("{keyed}customer_key = {key}\n"), "is not valid TOML"),
+        (format!("{keyed}customer_key = \"{key}\n"), "is not valid TOML"),
+        ("[privacy]\ncustomer_ids = \"hash\"\n".to_owned(), "\"plain\" or \"keyed_hash\""),
+    ] {
+        let errors = errors(&file, &[]).join("\n");
+        assert!(errors.contains(told) && !errors.contains("c0ff"), "{errors}");
+    }
+}
+
 #[test]
 fn a_file_that_is_missing_or_no_toml_is_told() {
     let missing = Sources { file: Some("/nowhere/doorbuster.toml".into()), ..Sources::default() };

@@ -11,6 +11,7 @@
 pub mod batch;
 mod clockwork;
 mod durability;
+mod erase;
 mod operate;
 mod recover;
 mod reserve;
@@ -35,6 +36,7 @@ use self::{
 pub use self::{
     clockwork::Tick,
     durability::{Durability, Durable, Listener},
+    erase::Erasures,
     operate::Adjustment,
     recover::{RecoverError, Recovered},
     reserve::Made,
@@ -46,6 +48,7 @@ use crate::{
     journal::{CommitStats, Source, WriteError},
     sale::{
         adjustments::Adjustments,
+        audit::Trail,
         catalogue::Catalogue,
         decide::Record,
         event::Event,
@@ -123,6 +126,10 @@ pub struct Engine {
     near_full: AtomicBool,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
     spares: Mutex<Vec<Vec<u8>>>,
+    /// The next cut makes a batch, also of nothing.
+    batch_wanted: AtomicBool,
+    /// Erasures whose customers the journal may still name.
+    erasures: Mutex<Option<Erasures>>,
 }
 
 /// A shard's cell, and what others may read of it without its lock.
@@ -152,11 +159,12 @@ struct Lane {
     last_epoch: Epoch,
 }
 
-/// What operators change: the catalogue to be published, its lane, the memory of adjustments.
+/// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
 struct Control {
     now: Timestamp,
     catalogue: Catalogue,
     adjustments: Adjustments,
+    trail: Trail,
     bounds: Bounds,
     lane: Lane,
 }
@@ -291,7 +299,8 @@ impl Source for Engine {
         let mut spares = self.spares.lock();
         let mut control = self.control.lock();
         let mut guards = self.lock_all();
-        if control.lane.events == 0 && guards.iter().all(|cell| cell.lane.events == 0) {
+        let wanted = self.batch_wanted.swap(false, Ordering::Relaxed);
+        if !wanted && control.lane.events == 0 && guards.iter().all(|cell| cell.lane.events == 0) {
             return None;
         }
         let lanes = std::iter::once(&mut control.lane).chain(guards.iter_mut().map(|cell| &mut cell.lane));

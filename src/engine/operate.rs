@@ -1,7 +1,9 @@
-//! What operators do: put, pause, resume and close sales, adjust stock.
+//! What operators do: put, pause, resume and close sales, adjust stock, change keys.
 //!
-//! Invariant: a change of the catalogue is decided under the control lock and published under all locks, so every reserve
-//! is judged by the catalogue that stands before it in the journal.
+//! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so every
+//! reserve is judged by the catalogue that stands before it in the journal. Each change has its record in the audit
+//! trail, written under the same hold of the control lock: a cut takes both or neither. What changes nothing, be it
+//! refused or a repeat, has no record.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -10,6 +12,7 @@ use crossbeam::utils::CachePadded;
 use super::{Answer, Bound, Control, Engine, Guards, Published, stock};
 use crate::sale::{
     adjustments::Remembered,
+    audit::{self, Action, Actor, Deed, Head, KeyFacts},
     catalogue::{Catalogue, Put, Sale, encode_settings},
     command::Adjust,
     event::{Adjusted, Event},
@@ -29,7 +32,12 @@ pub struct Adjustment {
 
 impl Engine {
     /// Creates the sale or replaces its settings.
-    pub fn put_sale(&self, now: Timestamp, settings: &SaleSettings) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+    pub fn put_sale(
+        &self,
+        now: Timestamp,
+        by: Actor<'_>,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
         let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
@@ -43,47 +51,50 @@ impl Engine {
             return Answer::at_once(Err(Refusal::Full("limits.items_max")));
         }
         let encoded = encode_settings(settings);
+        let before = control.catalogue.sale(&settings.id).ok().map(|sale| &sale.settings);
+        let detail = audit::of_put(before, settings, &encoded);
+        let deed = Deed { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
         self.publish(&mut control, &[Event::SaleDefined { sale, at: now, items, settings: &encoded }]);
         // Its times may say that it is open already: in the same batch, as the control lock is held.
         let turn = control.catalogue.sale_numbered(sale).turn(now);
-        self.publish(&mut control, turn.as_slice());
+        let record = control.trail.record(now, &deed);
+        let events: Vec<_> = turn.into_iter().chain([record]).collect();
+        self.publish(&mut control, &events);
         let sale = control.catalogue.sale_numbered(sale).clone();
         self.answer(Ok((put, sale)), &control.lane)
     }
 
-    pub fn pause(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, sale, |catalogue, now, sale| catalogue.pause(now, sale))
+    pub fn pause(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, by, Action::SalePause, sale)
     }
 
-    pub fn resume(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, sale, |catalogue, now, sale| catalogue.resume(now, sale))
+    pub fn resume(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, by, Action::SaleResume, sale)
     }
 
     /// Closes the sale for good.
-    pub fn close(&self, now: Timestamp, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, sale, |catalogue, now, sale| Ok(catalogue.close(now, sale)))
+    pub fn close(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
+        self.turn(now, by, Action::SaleClose, sale)
     }
 
-    fn turn(
-        &self,
-        now: Timestamp,
-        sale: &str,
-        judge: impl FnOnce(&Catalogue, Timestamp, &Sale) -> Result<Option<Event<'static>>, Refusal>,
-    ) -> Answer<Result<(), Refusal>> {
+    fn turn(&self, now: Timestamp, by: Actor<'_>, action: Action, sale: &str) -> Answer<Result<(), Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
-        let sale = control.catalogue.sale(sale).cloned();
-        match sale.and_then(|sale| judge(&control.catalogue, now, &sale)) {
-            Ok(event) => {
-                self.publish(&mut control, event.as_slice());
+        let found = control.catalogue.sale(sale).cloned();
+        match found.and_then(|sale| judge_turn(&control.catalogue, now, action, &sale)) {
+            Ok(Some(event)) => {
+                let deed = Deed { by, action, sale: Some(sale), sku: None, detail: audit::of_turn() };
+                let record = control.trail.record(now, &deed);
+                self.publish(&mut control, &[event, record]);
                 self.answer(Ok(()), &control.lane)
             }
+            Ok(None) => self.answer(Ok(()), &control.lane),
             Err(refusal) => Answer::at_once(Err(refusal)),
         }
     }
 
     /// Puts units into a sale, or takes out units that are available.
-    pub fn adjust(&self, now: Timestamp, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
+    pub fn adjust(&self, now: Timestamp, by: Actor<'_>, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
         let item = match find_item(&control.catalogue, asked) {
@@ -108,11 +119,38 @@ impl Engine {
         self.set_available(&mut guards, item, available, 0, 0);
         // A restock may be large: the bound says nothing until somebody is refused again.
         control.bounds[item.index()].loosen();
-        let Adjust { delta, reason, reference, .. } = *asked;
+        let Adjust { sale, sku, delta, reason, reference, .. } = *asked;
         let adjusted = Adjusted { item, at: now, delta, reason, reference, key, stock, available };
         let made = Remembered::of(&adjusted);
-        self.publish_locked(&mut control, &mut guards, &[Event::Adjusted(adjusted)]);
+        let detail = audit::of_adjustment(&adjusted);
+        let deed = Deed { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
+        let record = control.trail.record(now, &deed);
+        self.publish_locked(&mut control, &mut guards, &[Event::Adjusted(adjusted), record]);
         self.answer(Ok(Adjustment { made, replayed: false }), &control.lane)
+    }
+
+    /// Records which keys came into force, where they are others than those recorded last. `when`: `start` or `reload`.
+    /// Says whether there was something to record.
+    pub fn note_keys(&self, now: Timestamp, when: &'static str, keys: &[KeyFacts<'_>]) -> Answer<bool> {
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let known = control.trail.keys();
+        let same = |key: &KeyFacts<'_>| known.get(key.name) == Some(&key.print);
+        if keys.len() == known.len() && keys.iter().all(same) {
+            return self.answer(false, &control.lane);
+        }
+        let detail = audit::of_keys(when, known, keys);
+        let deed = Deed { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
+        let noted = Event::KeysNoted { keys: keys.iter().map(|key| (key.name, key.print)).collect() };
+        let record = control.trail.record(now, &deed);
+        self.publish(&mut control, &[noted, record]);
+        self.answer(true, &control.lane)
+    }
+
+    /// Where the audit trail ends.
+    pub fn audit_head(&self) -> Answer<Head> {
+        let control = self.control.lock();
+        self.answer(control.trail.head(), &control.lane)
     }
 
     /// The item's available units and stock after the adjustment.
@@ -142,13 +180,14 @@ impl Engine {
         }
     }
 
-    fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
+    pub(super) fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         let known = control.catalogue.items();
         for event in events {
             control.lane.push(event, open_epoch);
             control.catalogue.apply(event);
             control.adjustments.apply(event);
+            control.trail.apply(event).expect("a record is made to follow the one before");
         }
         let items = control.catalogue.items();
         control.bounds.resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
@@ -170,6 +209,23 @@ impl Control {
     pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
+    }
+}
+
+/// The event that a turn makes; None when the sale stands so already.
+fn judge_turn(
+    catalogue: &Catalogue,
+    now: Timestamp,
+    action: Action,
+    sale: &Sale,
+) -> Result<Option<Event<'static>>, Refusal> {
+    match action {
+        Action::SalePause => catalogue.pause(now, sale),
+        Action::SaleResume => catalogue.resume(now, sale),
+        Action::SaleClose => Ok(catalogue.close(now, sale)),
+        Action::SalePut | Action::StockAdjust | Action::KeysChange | Action::CustomerErase => {
+            unreachable!("no turn of a sale")
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::sale::{
     adjustments::Adjustments,
+    audit::{Broken, Trail},
     catalogue::Catalogue,
     codec::{Malformed, Reader},
     event::Event,
@@ -33,6 +34,9 @@ pub enum RecoverError {
     Conservation { item: String, stock: u64, gone: u64 },
     #[error("a snapshot names part {0}, which does not exist")]
     UnknownPart(u16),
+    /// The frames are intact: somebody wrote them who is not this service, or a part of the journal is of another one.
+    #[error("the audit trail in the journal does not hold: {0}. Put back a journal and snapshot of one copy")]
+    Trail(#[from] Broken),
 }
 
 /// State on its way back from disk.
@@ -41,6 +45,7 @@ pub struct Recovered {
     shards: Vec<Shard>,
     catalogue: Catalogue,
     adjustments: Adjustments,
+    trail: Trail,
     /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
     from: Vec<(Epoch, u32)>,
     now: Timestamp,
@@ -56,6 +61,7 @@ impl Recovered {
             shards: (0..shards).map(shard).collect(),
             catalogue: Catalogue::default(),
             adjustments: Adjustments::new(settings.retention_millis),
+            trail: Trail::default(),
             from: vec![(0, 0); BUCKETS + 1],
             now: Timestamp::default(),
             events: 0,
@@ -83,7 +89,7 @@ impl Recovered {
                         self.now = self.now.max(adjusted.at);
                         self.adjustments.apply(&event);
                     }
-                    _ => self.apply(&event),
+                    _ => self.apply(&event)?,
                 }
             }
         }
@@ -95,13 +101,13 @@ impl Recovered {
         batch::for_each(payload, |_, place, event| {
             let part = event.bucket().map_or(BUCKETS, Bucket::index);
             if (epoch, place) >= self.from[part] {
-                self.apply(&event);
+                self.apply(&event)?;
             }
             Ok(())
         })
     }
 
-    fn apply(&mut self, event: &Event<'_>) {
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), RecoverError> {
         self.events += 1;
         match event.bucket() {
             Some(bucket) => self.shards[bucket.shard(self.settings.shards)].apply(event),
@@ -109,8 +115,10 @@ impl Recovered {
                 self.now = self.now.max(event.at().unwrap_or_default());
                 self.catalogue.apply(event);
                 self.adjustments.apply(event);
+                self.trail.apply(event)?;
             }
         }
+        Ok(())
     }
 
     /// The engine that goes on after `last_epoch`, stock spread over the shards anew.
@@ -152,6 +160,7 @@ impl Recovered {
                 now: self.now,
                 catalogue: self.catalogue,
                 adjustments: self.adjustments,
+                trail: self.trail,
                 bounds,
                 lane: lane(),
             }),
@@ -161,6 +170,8 @@ impl Recovered {
             backlog_full: AtomicBool::new(false),
             near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
+            batch_wanted: AtomicBool::new(false),
+            erasures: Mutex::new(None),
             settings: self.settings,
         }
     }

@@ -69,9 +69,11 @@ impl Engine {
         let first_epoch = self.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
         put_part(&mut chunk, CATALOGUE_PART, first_epoch, &control.lane, |each| {
             control.catalogue.retell(&mut *each);
-            control.adjustments.retell(each);
+            control.adjustments.retell(&mut *each);
+            control.trail.retell(each);
         });
-        let reaches = control.lane.last_epoch;
+        // At least as far as what comes before: the last batch may be one of nothing, which is in no lane.
+        let reaches = control.lane.last_epoch.max(first_epoch - 1);
         drop(control);
         let writer = SnapshotWriter::begin(storage.clone(), first_epoch)?;
         Ok(Snapshotter { engine: self, writer, chunk, first_epoch, reaches, next_bucket: 0 })

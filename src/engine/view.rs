@@ -175,6 +175,7 @@ impl Engine {
         };
         control.catalogue.retell(&mut add);
         control.adjustments.retell(&mut add);
+        control.trail.retell(&mut add);
         for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
             guards[bucket.shard(guards.len())].shard.retell(bucket, &mut add);
         }

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Cursor, Format, levels::Turn};
 use crate::sale::{
@@ -19,7 +20,8 @@ use crate::sale::{
 /// An event with its names, on its way to be written.
 pub struct Told<'a> {
     kind: &'static str,
-    pub sale: &'a str,
+    /// None: it is of no sale, or of all.
+    pub sale: Option<&'a str>,
     subject: String,
     time: Timestamp,
     data: Data<'a>,
@@ -28,87 +30,146 @@ pub struct Told<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Data<'a> {
-    Reservation(Reservation<'a>),
-    Adjustment(Adjustment<'a>),
-    Item {
-        sale: &'a str,
-        sku: &'a str,
-        available: u64,
-    },
-    Turn {
-        sale: &'a str,
-        /// `clock`, or `operator`.
-        by: &'static str,
-    },
+    Reservation(ToldReservation<'a>),
+    Adjustment(ToldAdjustment<'a>),
+    Level(ToldLevel<'a>),
+    Turn(ToldTurn<'a>),
     /// The document that was put.
     Settings(Value),
-    Ending {
-        reason: &'static str,
-        cursor: String,
-    },
+    Erasure(ToldErasure<'a>),
+    Ending(ToldEnding),
 }
 
-/// The reservation's document, as far as one event tells it.
-#[derive(Serialize)]
-struct Reservation<'a> {
+/// A reservation's document, as far as one event tells it.
+#[derive(Serialize, ToSchema)]
+pub struct ToldReservation<'a> {
+    /// A UUIDv7: it sorts by the time of creation.
     id: String,
+    /// The id of its sale.
     sale: &'a str,
+    /// Whose it is; told of a hold that is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<&'a str>,
+    /// The state that the change led to.
     state: &'static str,
+    /// One line for each SKU; with prices where the hold is made, and not told of an extension.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    lines: Vec<Line<'a>>,
+    #[schema(required = false)]
+    lines: Vec<ToldLine<'a>>,
+    /// The caller's name for it, told where one was given: of a hold, or of its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// Why it was released, where that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// When it was made.
+    #[schema(value_type = String)]
     created_at: Timestamp,
+    /// When the hold ends; told when that is set.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
+    /// When it was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     confirmed_at: Option<Timestamp>,
+    /// When it was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     released_at: Option<Timestamp>,
+    /// When it expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
+    /// How often the hold was extended; told of a hold and of its extensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     extensions: Option<u16>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// Reserved units of one item, as an event tells them.
+#[derive(Serialize, ToSchema)]
+pub struct ToldLine<'a> {
+    /// An item of the sale.
     sku: &'a str,
+    /// Units.
     quantity: u32,
+    /// Of one unit, when the hold was made; told of a hold whose item has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
 }
 
-#[derive(Serialize)]
-struct Adjustment<'a> {
+/// A change of an item's stock.
+#[derive(Serialize, ToSchema)]
+pub struct ToldAdjustment<'a> {
+    /// The id of the sale.
     sale: &'a str,
+    /// The item's SKU.
     sku: &'a str,
+    /// Units put in, or taken out when negative.
     delta: i64,
+    /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// Units in the sale after the change.
     stock: u64,
+    /// Units that could be reserved after the change.
     available: u64,
+}
+
+/// An item that was sold out, or is back in stock.
+#[derive(Serialize, ToSchema)]
+pub struct ToldLevel<'a> {
+    /// The id of the sale.
+    sale: &'a str,
+    /// The item's SKU.
+    sku: &'a str,
+    /// Units that can be reserved.
+    available: u64,
+}
+
+/// A customer who was erased.
+#[derive(Serialize, ToSchema)]
+pub struct ToldErasure<'a> {
+    /// Who it was, for whoever keeps copies.
+    customer: &'a str,
+}
+
+/// A turn of a sale: opened, paused, resumed or closed.
+#[derive(Serialize, ToSchema)]
+pub struct ToldTurn<'a> {
+    /// The id of the sale.
+    sale: &'a str,
+    /// Whose doing it was.
+    by: &'static str,
+}
+
+/// The end of a stream.
+#[derive(Serialize, ToSchema)]
+pub struct ToldEnding {
+    /// Why it ends.
+    reason: &'static str,
+    /// The cursor to go on from.
+    cursor: String,
 }
 
 impl<'a> Told<'a> {
     /// None for what is no change to anybody outside: a reservation that leaves memory, and a turn that the document
-    /// put right before it tells. An extension of before extensions named their sale has no place to be told at.
+    /// put right before it tells. Nor for records of the audit trail: readers of the feed need not know who operates. An
+    /// extension of before extensions named their sale has no place to be told at.
     pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
         let turn = |kind, number, time, by| {
             let sale = sale_of(number);
-            Some(Self { kind, sale, subject: sale.to_owned(), time, data: Data::Turn { sale, by } })
+            let data = Data::Turn(ToldTurn { sale, by });
+            Some(Self { kind, sale: Some(sale), subject: sale.to_owned(), time, data })
         };
         match event {
             Event::Held(held) => Some(Self::held(held, catalogue)),
             Event::Extended { id, at, expires_at, extensions, sale } => {
-                let mut reservation = Reservation::new(*id, sale_of((*sale)?), State::Held);
+                let mut reservation = ToldReservation::new(*id, sale_of((*sale)?), State::Held);
                 (reservation.expires_at, reservation.extensions) = (Some(*expires_at), Some(*extensions));
                 Some(Self::reservation("reservation.extended", *at, reservation))
             }
@@ -119,7 +180,7 @@ impl<'a> Told<'a> {
             Event::SaleDefined { sale, at, settings, .. } => {
                 let (sale, document) = (sale_of(*sale), serde_json::from_slice(settings).unwrap_or_default());
                 let data = Data::Settings(document);
-                Some(Self { kind: "sale.put", sale, subject: sale.to_owned(), time: *at, data })
+                Some(Self { kind: "sale.put", sale: Some(sale), subject: sale.to_owned(), time: *at, data })
             }
             Event::SalePaused { sale, at } => turn("sale.paused", *sale, *at, "operator"),
             Event::SaleResumed { sale, at } => turn("sale.resumed", *sale, *at, "operator"),
@@ -130,7 +191,13 @@ impl<'a> Told<'a> {
                 Status::Closed => turn("sale.closed", *sale, *at, "clock"),
                 Status::Scheduled => None,
             },
+            Event::CustomerErased { at, customer } => {
+                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ToldErasure { customer }));
+                Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
+            }
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
+            // Who did it is for the auditor; what was done is told by the event before.
+            Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
         }
     }
 
@@ -139,18 +206,19 @@ impl<'a> Told<'a> {
         let Turn { item, available, at } = turn;
         let (sale, sku) = catalogue.names(item);
         let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
-        Self { kind, sale, subject: sku.to_owned(), time: at, data: Data::Item { sale, sku, available } }
+        let data = Data::Level(ToldLevel { sale, sku, available });
+        Self { kind, sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
-    fn reservation(kind: &'static str, time: Timestamp, data: Reservation<'a>) -> Self {
-        Self { kind, sale: data.sale, subject: data.id.clone(), time, data: Data::Reservation(data) }
+    fn reservation(kind: &'static str, time: Timestamp, data: ToldReservation<'a>) -> Self {
+        Self { kind, sale: Some(data.sale), subject: data.id.clone(), time, data: Data::Reservation(data) }
     }
 
     fn held(held: &Held<'a>, catalogue: &'a Catalogue) -> Self {
         let sale = &catalogue.sale_numbered(held.sale).settings.id;
-        let (created_at, mut reservation) = (held.id.created_at(), Reservation::new(held.id, sale, State::Held));
+        let (created_at, mut reservation) = (held.id.created_at(), ToldReservation::new(held.id, sale, State::Held));
         reservation.customer = Some(held.customer);
-        let lines = held.lines.iter().map(|line| Line::new(line.item, line.units, line.price, catalogue));
+        let lines = held.lines.iter().map(|line| ToldLine::new(line.item, line.units, line.price, catalogue));
         reservation.lines = lines.collect();
         reservation.reference = held.reference;
         reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
@@ -160,8 +228,8 @@ impl<'a> Told<'a> {
 
     fn ended(kind: &'static str, state: State, ended: &Ended<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let (sale, _) = catalogue.names(ended.lines.first()?.item);
-        let mut reservation = Reservation::new(ended.id, sale, state);
-        let lines = ended.lines.iter().map(|line| Line::new(line.item, line.units, None, catalogue));
+        let mut reservation = ToldReservation::new(ended.id, sale, state);
+        let lines = ended.lines.iter().map(|line| ToldLine::new(line.item, line.units, None, catalogue));
         reservation.lines = lines.collect();
         let at = match state {
             State::Confirmed => {
@@ -181,13 +249,13 @@ impl<'a> Told<'a> {
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
         let Adjusted { item, at, delta, reason, reference, stock, available, .. } = *adjusted;
         let (sale, sku) = catalogue.names(item);
-        let data = Data::Adjustment(Adjustment { sale, sku, delta, reason, reference, stock, available });
-        Self { kind: "stock.adjusted", sale, subject: sku.to_owned(), time: at, data }
+        let data = Data::Adjustment(ToldAdjustment { sale, sku, delta, reason, reference, stock, available });
+        Self { kind: "stock.adjusted", sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
     /// Appends the event as `format` frames it.
     pub fn write(&self, cursor: Cursor, format: Format, out: &mut Vec<u8>) {
-        let source = format!("/v1/sales/{}", self.sale);
+        let source = self.sale.map_or_else(|| "/v1/customers".to_owned(), |sale| format!("/v1/sales/{sale}"));
         let Self { kind, subject, time, data, .. } = self;
         let id = cursor.to_string();
         if format == Format::Stream {
@@ -207,24 +275,36 @@ pub fn write_ending(reason: &'static str, cursor: Cursor, format: Format, out: &
     }
     let cursor = cursor.to_string();
     let id = format!("{reason}-after-{cursor}");
-    let data = &Data::Ending { reason, cursor };
+    let data = &Data::Ending(ToldEnding { reason, cursor });
     Envelope { source: "/v1/events", kind: KIND, id: &id, data, ..ENVELOPE }.write(format, out);
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// A durable change, or the end of a stream, as a CloudEvents 1.0 document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct Envelope<'a> {
+    /// The version of CloudEvents.
     specversion: &'static str,
+    /// The cursor, or for the end of a stream a text of its own.
     id: &'a str,
+    /// The path of the sale, or for the end of a stream of the feed.
     source: &'a str,
+    /// What happened.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What it happened to: a reservation's id, a SKU or a sale's id. The end of a stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
+    /// When it happened. The end of a stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     time: Option<Timestamp>,
+    /// The media type of `data`.
     datacontenttype: &'static str,
+    /// Names this event for ever: `after` goes on behind it. The end of a stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<&'a str>,
+    #[schema(ignore)]
     data: &'a Data<'a>,
 }
 
@@ -248,7 +328,7 @@ impl Envelope<'_> {
     }
 }
 
-impl<'a> Reservation<'a> {
+impl<'a> ToldReservation<'a> {
     fn new(id: ReservationId, sale: &'a str, state: State) -> Self {
         Self {
             id: id.to_string(),
@@ -268,7 +348,7 @@ impl<'a> Reservation<'a> {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> ToldLine<'a> {
     fn new(item: ItemNumber, quantity: u32, price: Option<Price>, catalogue: &'a Catalogue) -> Self {
         Self { sku: catalogue.sku(item), quantity, price }
     }
@@ -314,7 +394,8 @@ mod tests {
             let cloud: Value = serde_json::from_str(&line).unwrap();
             let kind = cloud["type"].as_str().unwrap();
             assert_eq!((&cloud["id"], &cloud["cursor"]), (&Value::from("7.2"), &Value::from("7.2")));
-            assert_eq!(cloud["source"], "/v1/sales/sale-3");
+            let source = if kind == "customer.erased" { "/v1/customers" } else { "/v1/sales/sale-3" };
+            assert_eq!(cloud["source"], source);
             let stream = told(&event, Format::Stream).unwrap();
             assert_eq!(stream, format!("id: 7.2\nevent: {kind}\ndata: {line}\n"));
             kinds.push(kind.to_owned());
@@ -326,6 +407,7 @@ mod tests {
             "reservation.confirmed",
             "reservation.released",
             "reservation.expired",
+            "customer.erased",
             "sale.put",
             "sale.paused",
             "sale.resumed",

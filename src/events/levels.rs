@@ -122,6 +122,7 @@ mod tests {
     use crate::{
         journal::Source,
         sale::{
+            audit::Actor,
             command::{Adjust, AskedLine, Reserve},
             ids::ReservationId,
             settings::SaleSettings,
@@ -144,7 +145,7 @@ mod tests {
                 "hold_seconds":60,"items":[{items}]}}"#
         );
         let settings: SaleSettings = serde_json::from_str(&text).unwrap();
-        engine.put_sale(at(second), &settings).value.unwrap();
+        engine.put_sale(at(second), Actor::Anybody, &settings).value.unwrap();
     }
 
     /// Cuts a batch after each step of a short life.
@@ -171,7 +172,7 @@ mod tests {
         cut();
         engine.confirm(at(4), last, None).value.unwrap();
         let adjust = Adjust { sale: "drop", sku: "none", delta: 5, reason: None, reference: None, key: None };
-        engine.adjust(at(4), &adjust).value.unwrap();
+        engine.adjust(at(4), Actor::Anybody, &adjust).value.unwrap();
         cut();
         engine.tick(at(70));
         reserve(engine, 70, "dee", "none", 5);

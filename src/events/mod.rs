@@ -26,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
+    cloud::{Envelope, ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
     cursor::{Cursor, NotACursor},
     hub::{Hub, Parts, Settings},
 };
@@ -39,8 +40,9 @@ pub enum Format {
     Lines,
 }
 
-/// Which sales a reader is told of, by their ids. What it leaves out does not change the cursors of the rest.
-pub type Filter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Which sales a reader is told of, by their ids; None: what is of no sale. What it leaves out does not change the cursors
+/// of the rest.
+pub type Filter = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 
 /// Where a reader starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

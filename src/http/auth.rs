@@ -24,6 +24,7 @@ pub fn needed(route: Route) -> Option<Role> {
         Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
             Some(Role::Operator)
         }
+        Route::EraseCustomer => Some(Role::Operator),
     }
 }
 
@@ -34,7 +35,13 @@ pub fn is_of_sale(route: Route) -> bool {
         Route::Availability | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
+        Route::EraseCustomer => false,
     }
+}
+
+/// Whether the call reaches into every sale, so that a key of some of them may not make it.
+fn is_of_all_sales(route: Route) -> bool {
+    route == Route::EraseCustomer
 }
 
 /// The caller, where the call needs one and it may make the call. A sale that the caller may not know of does not exist
@@ -53,6 +60,9 @@ pub fn authorize(
         let (role, needed) = (caller.role.as_str(), needed.as_str());
         let detail = format!("the key's role is {role}; this call needs {needed}");
         return Err(problem::FORBIDDEN.respond(detail));
+    }
+    if is_of_all_sales(matched.route) && !caller.sees_all() {
+        return Err(problem::FORBIDDEN.respond("this call reaches into every sale; the key is of some sales"));
     }
     if is_of_sale(matched.route) && !caller.sees(&matched.subject) {
         return Err(problem::no_such_sale());

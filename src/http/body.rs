@@ -125,20 +125,23 @@ pub async fn read(
     required: bool,
 ) -> Result<Bytes, Response<Body>> {
     let headers = request.headers();
-    if let Some(content_type) = headers.get(CONTENT_TYPE) {
+    if let Some(content_type) = headers.get(CONTENT_TYPE)
+        && content_type.as_bytes() != b"application/json"
+    {
         let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
         if !media.eq_ignore_ascii_case("application/json") {
             return Err(problem::UNSUPPORTED_MEDIA_TYPE
                 .respond(format!("the Content-Type is {media:?}; send application/json")));
         }
     }
-    let told_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let size = hyper::body::Body::size_hint(request.body());
+    let told_length =
+        || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
-    if must_tell_length && !told_length {
+    if must_tell_length && !told_length() {
         return Err(problem::LENGTH_REQUIRED.respond("this call takes a JSON body; say how long it is"));
     }
     let mut body = request.into_body();
-    let size = hyper::body::Body::size_hint(&body);
     if size.lower() > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }

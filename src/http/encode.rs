@@ -1,13 +1,16 @@
-//! A reservation's JSON, written by hand: it is the answer to nearly every call while a sale is on, and written through
-//! serde it took more instructions than the decision that it tells of.
+//! The JSON of a reservation and of a shortage, written by hand: while a sale is on nearly every answer is one of these,
+//! and written through serde they took more instructions than the decisions that they tell of.
 //!
-//! Invariant: the bytes are those that `ReservationBody`'s `Serialize` gives; a test holds the two against each other.
+//! Invariant: the bytes are those that `Serialize` gives of the same; tests hold the two against each other.
 
-use super::wire::ReservationBody;
-use crate::sale::settings::Price;
+use super::{problem::Problem, wire::ReservationBody};
+use crate::sale::{outcome::Shortage, settings::Price};
 
 /// Room for an answer of one line with short names.
 pub const RESERVATION_BYTES: usize = 512;
+
+/// Room for a shortage of one line.
+const SHORTAGE_BYTES: usize = 320;
 
 /// Appends the reservation. `id` is the text of its id, which the caller may need elsewhere.
 pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
@@ -59,6 +62,45 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.push(b'}');
 }
 
+/// The document of a shortage, which most of a sale's answers are once it is sold out; None where a name needs escapes.
+pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
+    if !lines.iter().all(|line| line.sku.as_bytes().iter().all(plain)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(SHORTAGE_BYTES);
+    out.extend_from_slice(b"{\"type\":\"/problems/");
+    out.extend(problem.code.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }));
+    out.extend_from_slice(b"\",\"title\":");
+    text(&mut out, problem.title);
+    out.extend_from_slice(b",\"status\":");
+    number(&mut out, problem.status.into());
+    out.extend_from_slice(b",\"code\":\"");
+    out.extend_from_slice(problem.code.as_bytes());
+    out.extend_from_slice(b"\",\"detail\":\"");
+    for (index, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"\\\"".as_slice() } else { b"; \\\"" });
+        out.extend_from_slice(line.sku.as_bytes());
+        out.extend_from_slice(b"\\\": ");
+        number(&mut out, line.requested);
+        out.extend_from_slice(b" asked, ");
+        number(&mut out, line.available);
+        out.extend_from_slice(b" available");
+    }
+    out.extend_from_slice(b"\",\"lines\":[");
+    for (index, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"sku\":\"".as_slice() } else { b",{\"sku\":\"" });
+        out.extend_from_slice(line.sku.as_bytes());
+        out.extend_from_slice(b"\",\"requested\":");
+        number(&mut out, line.requested);
+        out.extend_from_slice(b",\"available\":");
+        number(&mut out, line.available);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Some(out)
+}
+
 /// Appends a JSON string. Names seldom hold what must be escaped.
 fn text(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
@@ -79,6 +121,7 @@ fn number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::problem;
     use crate::sale::{
         catalogue::{Catalogue, encode_settings},
         event::{Event, PricedLine},
@@ -104,6 +147,27 @@ mod tests {
         let (sale, at) = (SaleNumber(0), Timestamp::default());
         catalogue.apply(&Event::SaleDefined { sale, at, items, settings: &encode_settings(&settings) });
         catalogue
+    }
+
+    #[test]
+    fn a_shortage_is_told_as_serde_tells_it() {
+        let names = ["tv", "a b~!#[]{}'", "q\"", "back\\", "tab\t", "ünï", "\u{7f}"];
+        let lines: Vec<_> = (0..names.len() as u64)
+            .map(|index| Shortage {
+                sku: names[index as usize].into(),
+                requested: index * 1_000_003,
+                available: if index == 3 { 0 } else { index },
+            })
+            .collect();
+        for problem in [&problem::SOLD_OUT, &problem::INSUFFICIENT_STOCK] {
+            for (some, plain) in [(&lines[..1], true), (&lines[..2], true), (&lines[..], false), (&lines[5..6], false)]
+            {
+                let slow = problem::spell_short(problem, some);
+                let quick = shortage(problem, some);
+                assert_eq!(quick.is_some(), plain, "{some:?}");
+                assert_eq!(String::from_utf8(quick.unwrap_or(slow.clone())), String::from_utf8(slow));
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::{
-    encode,
+    encode, quick,
     wire::{self, LineBody, ReservationBody, ReserveBody},
 };
 use crate::{
@@ -43,9 +43,9 @@ pub struct EntryBody<'a> {
 
 impl<'a> EntryBody<'a> {
     /// What the single call has as its body, and what it has as a header.
-    fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
+    pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
         let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
-        (ReserveBody { customer, lines, hold_seconds, reference }, idempotency_key)
+        (ReserveBody::of(customer, lines, hold_seconds, reference), idempotency_key)
     }
 }
 
@@ -221,6 +221,11 @@ impl<'a> Reader<'a> {
             return Err(self.wrong_count());
         }
         let start = self.at;
+        if let Some((body, key, end)) = quick::reserve(self.window()) {
+            self.at += end;
+            self.entries.push(Entry { content: Content::Reserve { body, key }, bytes: end });
+            return Ok(());
+        }
         let content = match self.value::<Object<EntryBody<'a>>>() {
             Ok(Object(entry)) => {
                 let (body, key) = entry.split();

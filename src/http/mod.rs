@@ -14,6 +14,7 @@ mod handlers;
 pub mod openapi;
 mod ops;
 pub mod problem;
+mod quick;
 mod rates;
 mod router;
 mod server;
@@ -29,7 +30,7 @@ pub use rates::Rates;
 pub use server::{Listeners, ServerHandle, start};
 pub use timed::Patience;
 pub use tls::{Tls, TlsError, TlsFiles};
-pub use worker::{Limits, Service};
+pub use worker::{Contracts, Limits, Service};
 
 /// Label values of the API's calls in metrics.
 pub const ROUTE_NAMES: &[&str] = &router::Route::NAMES;

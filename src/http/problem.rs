@@ -9,7 +9,7 @@ use hyper::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Body, rates::Limited, wire};
+use super::{Body, encode, rates::Limited, wire};
 use crate::{
     events::Cursor,
     sale::{
@@ -206,7 +206,11 @@ impl Problem {
     }
 
     fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.encode(detail.into(), members)));
+        self.respond_bytes(self.encode(detail.into(), members))
+    }
+
+    fn respond_bytes(&self, document: Vec<u8>) -> Response<Body> {
+        let mut response = Response::new(Body::from(document));
         *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -423,11 +427,19 @@ pub fn short(lines: &[Shortage]) -> Response<Body> {
 }
 
 pub fn short_as(problem: &Problem, lines: &[Shortage]) -> Response<Body> {
+    match encode::shortage(problem, lines) {
+        Some(document) => problem.respond_bytes(document),
+        None => problem.respond_bytes(spell_short(problem, lines)),
+    }
+}
+
+/// As serde writes it: for names that need escapes.
+pub(super) fn spell_short(problem: &Problem, lines: &[Shortage]) -> Vec<u8> {
     let told =
         lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
     let detail = told.collect::<Vec<_>>().join("; ");
     let lines = lines.iter().map(|line| Line { sku: &line.sku, requested: line.requested, available: line.available });
-    problem.respond_with(detail, Members::Lines(Lines { lines: lines.collect() }))
+    problem.encode(detail, Members::Lines(Lines { lines: lines.collect() }))
 }
 
 fn ended(problem: &Problem, how: &str, reservation: &Reservation, catalogue: &Catalogue) -> Response<Body> {

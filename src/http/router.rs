@@ -25,6 +25,7 @@ pub enum Route {
     Confirm,
     Release,
     Extend,
+    EraseCustomer,
     Events,
     Problem,
     OpenApi,
@@ -32,7 +33,7 @@ pub enum Route {
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -48,6 +49,7 @@ impl Route {
         "confirm",
         "release",
         "extend",
+        "erase_customer",
         "events",
         "problem",
         "openapi",
@@ -58,7 +60,7 @@ impl Route {
 #[derive(Debug)]
 pub struct Matched {
     pub route: Route,
-    /// Sale id, reservation id or slug.
+    /// Sale id, reservation id, customer id or slug.
     pub subject: String,
     pub sku: String,
 }
@@ -104,6 +106,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "confirm"] => (Route::Confirm, post, "POST"),
         ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
+        ["v1", "customers", _] => (Route::EraseCustomer, *method == Method::DELETE, "DELETE"),
         ["v1", "events"] => (Route::Events, get, "GET, HEAD"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
         ["openapi.json"] => (Route::OpenApi, get, "GET, HEAD"),

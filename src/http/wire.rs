@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
+use super::quick;
 use crate::{
     engine::SaleView,
+    privacy::CustomerIds,
     sale::{
         adjustments::Remembered,
         catalogue::Catalogue,
@@ -32,17 +34,17 @@ use crate::{
 pub struct ReserveBody<'a> {
     /// Whose reservation this is: an opaque id of the caller's choice.
     #[serde(borrow)]
-    pub customer: Cow<'a, str>,
+    customer: Cow<'a, str>,
     /// What to hold. Lines of the same SKU are summed before any check.
     #[serde(borrow)]
     #[schema(value_type = Vec<LineBody>)]
-    pub(super) lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+    lines: SmallVec<[Object<LineBody<'a>>; 2]>,
     /// How long to hold, in seconds; left out: as long as the sale says.
     #[serde(default)]
-    pub(super) hold_seconds: Option<u64>,
+    hold_seconds: Option<u64>,
     /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
     #[serde(default, borrow)]
-    pub reference: Option<Cow<'a, str>>,
+    reference: Option<Cow<'a, str>>,
 }
 
 /// Units of one item.
@@ -52,9 +54,9 @@ pub struct ReserveBody<'a> {
 pub struct LineBody<'a> {
     /// An item of the sale.
     #[serde(borrow)]
-    sku: Cow<'a, str>,
+    pub(super) sku: Cow<'a, str>,
     /// Units; lines of the same SKU together have the same bound.
-    quantity: u64,
+    pub(super) quantity: u64,
 }
 
 /// Bounds of a reserve; each is a key of the configuration's `limits`.
@@ -68,13 +70,25 @@ pub struct ReserveLimits {
 /// A reserve's members after their checks.
 #[derive(Debug)]
 pub struct CheckedReserve<'a> {
+    /// As the customer is known from here on. The id that the caller gave is not seen again.
+    pub customer: Cow<'a, str>,
     pub lines: SmallVec<[AskedLine<'a>; 2]>,
     pub hold_seconds: Option<u32>,
+    pub reference: Option<&'a str>,
 }
 
-impl ReserveBody<'_> {
+impl<'a> ReserveBody<'a> {
+    pub fn of(
+        customer: Cow<'a, str>,
+        lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+        hold_seconds: Option<u64>,
+        reference: Option<Cow<'a, str>>,
+    ) -> Self {
+        Self { customer, lines, hold_seconds, reference }
+    }
+
     /// Everything that is wrong with the members; lines of the same SKU are summed.
-    pub fn check(&self, limits: &ReserveLimits) -> Result<CheckedReserve<'_>, Vec<Invalid>> {
+    pub fn check(&self, limits: &ReserveLimits, ids: &CustomerIds) -> Result<CheckedReserve<'_>, Vec<Invalid>> {
         let mut wrong = Vec::new();
         if let Err(error) = check_name(&self.customer) {
             wrong.push(Invalid::new("/customer", error));
@@ -107,7 +121,11 @@ impl ReserveBody<'_> {
                 }
             }
         }
-        if wrong.is_empty() { Ok(CheckedReserve { lines, hold_seconds }) } else { Err(wrong) }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let (customer, reference) = (ids.known_as(&self.customer), self.reference.as_deref());
+        Ok(CheckedReserve { customer, lines, hold_seconds, reference })
     }
 }
 
@@ -202,6 +220,14 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
     serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| locate::<T>(bytes))
 }
 
+/// As `parse`, for the body that comes most often.
+pub fn parse_reserve(bytes: &[u8]) -> Result<ReserveBody<'_>, Invalid> {
+    match quick::reserve(bytes) {
+        Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
+        _ => parse(bytes),
+    }
+}
+
 /// As `parse`; no bytes mean a body without members.
 pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> Result<T, Invalid> {
     if bytes.is_empty() { Ok(T::default()) } else { parse(bytes) }
@@ -226,7 +252,16 @@ pub fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
         Segment::Unknown => String::new(),
     });
     let pointer = pointer.collect::<String>();
-    Invalid::new(pointer, error.inner())
+    Invalid::new(pointer, without_value(&error.inner().to_string()))
+}
+
+/// What was expected, and of which type what came was, without itself: it may be what nobody should read in a log.
+fn without_value(told: &str) -> Cow<'_, str> {
+    let Some((came, expected)) = told.rsplit_once(", expected ").filter(|_| told.starts_with("invalid ")) else {
+        return told.into();
+    };
+    let kind = came.split(['`', '"']).next().unwrap_or(came);
+    format!("{}, expected {expected}", kind.trim_end()).into()
 }
 
 /// A member's name as JSON pointers write it.
@@ -354,6 +389,14 @@ pub struct SaleBody<'a> {
     items: Vec<ItemBody<'a>>,
 }
 
+/// What became of an erasure.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Erasure)]
+pub struct ErasureBody {
+    /// Reservations in memory that were the customer's. Those that are in the store alone are erased there, and not counted.
+    pub reservations: u64,
+}
+
 /// An item: its settings, and where its units are: `stock = available + held + confirmed`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Item)]
@@ -418,7 +461,7 @@ impl<'a> SaleBody<'a> {
 
 /// A page of sales, by id.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Sales)]
+#[schema(as = SalesPage)]
 pub struct SalesBody<'a> {
     /// The page.
     pub sales: Vec<SaleBody<'a>>,
@@ -496,7 +539,7 @@ mod tests {
     fn wrong(body: &str) -> Vec<String> {
         match parse::<ReserveBody<'_>>(body.as_bytes()) {
             Err(invalid) => vec![invalid.pointer],
-            Ok(body) => match body.check(&LIMITS) {
+            Ok(body) => match body.check(&LIMITS, &CustomerIds::Plain) {
                 Ok(_) => Vec::new(),
                 Err(wrong) => wrong.into_iter().map(|wrong| wrong.pointer).collect(),
             },
@@ -529,7 +572,7 @@ mod tests {
         let text =
             br#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
         let body: ReserveBody<'_> = parse(text).unwrap();
-        let lines = body.check(&LIMITS).unwrap().lines;
+        let lines = body.check(&LIMITS, &CustomerIds::Plain).unwrap().lines;
         assert_eq!(lines.as_slice(), [AskedLine { sku: "x", units: 4 }, AskedLine { sku: "y", units: 2 }]);
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     engine::{Answer, Engine, Epoch},
     events::Events,
     journal::Bell,
+    privacy::CustomerIds,
     sale::time::Timestamp,
     telemetry::Telemetry,
 };
@@ -47,16 +48,23 @@ pub struct Service {
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
+    /// What customers are known by behind the edge.
+    pub customer_ids: CustomerIds,
     /// None: the API is served in the clear.
     pub tls: Option<Tls>,
-    /// The OpenAPI document, made once.
-    pub contract: Bytes,
+    pub contracts: Contracts,
     /// The feed of events.
     pub events: Events,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
     pub draining: AtomicBool,
+}
+
+/// The OpenAPI document, made once: as it reads while no key is asked for, and from then on.
+pub struct Contracts {
+    pub open: Bytes,
+    pub with_keys: Bytes,
 }
 
 /// Limits of the edge; each is a key of the configuration's `limits`.

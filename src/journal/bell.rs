@@ -12,11 +12,12 @@ use crossbeam::sync::{Parker, Unparker};
 pub struct Bell {
     unparker: Unparker,
     stopping: Arc<AtomicBool>,
+    turning: Arc<AtomicBool>,
 }
 
 impl Bell {
     pub(super) fn new(parker: &Parker) -> Bell {
-        Bell { unparker: parker.unparker().clone(), stopping: Arc::default() }
+        Bell { unparker: parker.unparker().clone(), stopping: Arc::default(), turning: Arc::default() }
     }
 
     /// There is something to cut.
@@ -28,6 +29,16 @@ impl Bell {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.ring();
+    }
+
+    /// Asks for every batch that is cut from now on to stand in another segment than those that are durable already, so that
+    /// they can be removed.
+    pub fn turn_over(&self) {
+        self.turning.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_turn(&self) -> bool {
+        self.turning.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

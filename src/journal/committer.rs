@@ -66,6 +66,9 @@ impl<S: Source> Committer<S> {
         let Some(epoch) = self.source.cut(&mut self.payload) else {
             return Ok(false);
         };
+        if self.bell.take_turn() {
+            self.writer.turn_over();
+        }
         let stats = self.writer.append(epoch, &self.payload).inspect_err(|error| self.source.failed(error))?;
         self.source.committed(epoch, &stats);
         Ok(true)

@@ -58,6 +58,8 @@ pub struct Writer {
     last_epoch: Epoch,
     /// A seal, or nothing at all, is the last thing written.
     sealed: bool,
+    /// The next batch goes to a segment of its own, whatever room is left in this one.
+    turning: bool,
     poisoned: bool,
     frame: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl Writer {
             position,
             last_epoch: tail.last_epoch,
             sealed: tail.sealed || tail.last_epoch == 0,
+            turning: false,
             poisoned: false,
             frame: Vec::new(),
         })
@@ -132,6 +135,11 @@ impl Writer {
         })
     }
 
+    /// Has the next batch begin a segment.
+    pub fn turn_over(&mut self) {
+        self.turning = true;
+    }
+
     /// The last durable epoch, 0 before the first.
     pub fn last_epoch(&self) -> Epoch {
         self.last_epoch
@@ -165,10 +173,12 @@ impl Writer {
         result
     }
 
-    /// Changes over to the next segment where this one has no room. The one left is complete: all its frames are durable.
+    /// Changes over to the next segment where this one has no room or is to be left. The one left is complete: all its frames are durable.
     fn make_room(&mut self, frame_bytes: u64) -> Result<(), WriteError> {
         let needed = frame_bytes + SEAL_BYTES;
-        if self.position.offset + needed <= self.file_bytes {
+        // A segment begins with a batch, so one that holds nothing is not left.
+        let turning = std::mem::take(&mut self.turning) && self.position.offset > 0;
+        if !turning && self.position.offset + needed <= self.file_bytes {
             return Ok(());
         }
         let segment = self.position.segment + 1;

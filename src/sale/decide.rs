@@ -225,12 +225,22 @@ impl Shard {
             });
             if let Some(entry) = due {
                 let counted = entry.state == State::Confirmed
+                    && entry.is_somebodys()
                     && self.quantities(entry).iter().any(|line| counts_customers(line.item));
                 self.take(&Event::Retired { id: entry.id, counted }, record);
                 retirement.retired += 1;
             }
         }
         retirement
+    }
+
+    /// Erases who the customer is. Says how many reservations in memory were the customer's; it is recorded also where none
+    /// was, because older ones are in the store alone.
+    pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
+        let at = self.advance(now);
+        let reservations = self.reservations_of(customer);
+        self.take(&Event::CustomerErased { at, customer }, record);
+        reservations
     }
 
     /// Time as this shard sees it: never backwards, whatever the machine's clock does.

@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::{
+    audit::{self, Audited, Head, KeyPrint},
     codec::{Malformed, Reader, Write},
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     outcome::Status,
@@ -100,6 +101,12 @@ pub enum Event<'a> {
         item: ItemNumber,
         units: u64,
     },
+    /// Whose the customer's reservations are is known no longer, and nothing else that callers told of them. From here on
+    /// they are `erased_customer` and count towards no limit; nothing moves.
+    CustomerErased {
+        at: Timestamp,
+        customer: &'a str,
+    },
     // Of the catalogue.
     /// A sale was put. `items` are the numbers of its items in the document's order; `settings` is that document.
     SaleDefined {
@@ -132,6 +139,14 @@ pub enum Event<'a> {
         item: ItemNumber,
         stock: u64,
     },
+    /// What an operator did: the record of the action that stands before it in the same batch.
+    Audited(Audited<'a>),
+    /// The keys in force, by name, when a record of their change stands behind it.
+    KeysNoted {
+        keys: Vec<(&'a str, KeyPrint)>,
+    },
+    /// Snapshots only: how far the audit trail had come.
+    AuditReached(Head),
 }
 
 mod tag {
@@ -144,6 +159,7 @@ mod tag {
     pub const RETIRED: u8 = 6;
     pub const CARRIED: u8 = 7;
     pub const FORGOTTEN: u8 = 8;
+    pub const CUSTOMER_ERASED: u8 = 10;
     pub const SALE_DEFINED: u8 = 32;
     pub const SALE_PAUSED: u8 = 33;
     pub const SALE_RESUMED: u8 = 34;
@@ -151,6 +167,9 @@ mod tag {
     pub const STATUS_REACHED: u8 = 36;
     pub const ADJUSTED: u8 = 37;
     pub const STOCKED: u8 = 38;
+    pub const AUDITED: u8 = 39;
+    pub const KEYS_NOTED: u8 = 40;
+    pub const AUDIT_REACHED: u8 = 41;
 }
 
 impl<'a> Event<'a> {
@@ -160,7 +179,7 @@ impl<'a> Event<'a> {
             Self::Held(held) => Some(held.id.bucket()),
             Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.id.bucket()),
             Self::Extended { id, .. } | Self::Retired { id, .. } => Some(id.bucket()),
-            Self::Carried { customer, .. } => Some(Bucket::of(customer)),
+            Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Some(Bucket::of(customer)),
             Self::Forgotten { bucket, .. } => Some(*bucket),
             _ => None,
         }
@@ -172,13 +191,16 @@ impl<'a> Event<'a> {
             Self::Held(held) => Some(held.id.created_at()),
             Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.at),
             Self::Adjusted(adjusted) => Some(adjusted.at),
+            Self::Audited(audited) => Some(audited.record.at),
             Self::Extended { at, .. }
+            | Self::CustomerErased { at, .. }
             | Self::SaleDefined { at, .. }
             | Self::SalePaused { at, .. }
             | Self::SaleResumed { at, .. }
             | Self::SaleClosed { at, .. }
             | Self::StatusReached { at, .. } => Some(*at),
             Self::Retired { .. } | Self::Carried { .. } | Self::Forgotten { .. } | Self::Stocked { .. } => None,
+            Self::KeysNoted { .. } | Self::AuditReached(_) => None,
         }
     }
 
@@ -237,6 +259,11 @@ impl<'a> Event<'a> {
                 lane.u32(item.0);
                 lane.u64(*units);
             }
+            Self::CustomerErased { at, customer } => {
+                lane.u8(tag::CUSTOMER_ERASED);
+                lane.u64(at.millis());
+                lane.text(customer);
+            }
             Self::SaleDefined { sale, at, items, settings } => {
                 lane.u8(tag::SALE_DEFINED);
                 lane.u32(sale.0);
@@ -259,6 +286,23 @@ impl<'a> Event<'a> {
                 lane.u8(tag::STOCKED);
                 lane.u32(item.0);
                 lane.u64(*stock);
+            }
+            Self::Audited(audited) => {
+                lane.u8(tag::AUDITED);
+                audited.encode(lane);
+            }
+            Self::KeysNoted { keys } => {
+                lane.u8(tag::KEYS_NOTED);
+                lane.u32(keys.len() as u32);
+                for (name, print) in keys {
+                    lane.text(name);
+                    lane.put(print);
+                }
+            }
+            Self::AuditReached(head) => {
+                lane.u8(tag::AUDIT_REACHED);
+                lane.u64(head.sequence);
+                lane.put(head.hash.as_bytes());
             }
         }
     }
@@ -296,6 +340,7 @@ impl<'a> Event<'a> {
                 item: ItemNumber(fields.u32()?),
                 units: fields.u64()?,
             },
+            tag::CUSTOMER_ERASED => Self::CustomerErased { at: decode_time(fields)?, customer: fields.text()? },
             tag::SALE_DEFINED => {
                 let (sale, at) = decode_turn(fields)?;
                 let count = fields.u32()?;
@@ -312,6 +357,16 @@ impl<'a> Event<'a> {
             }
             tag::ADJUSTED => Self::Adjusted(Adjusted::decode(fields)?),
             tag::STOCKED => Self::Stocked { item: ItemNumber(fields.u32()?), stock: fields.u64()? },
+            tag::AUDITED => Self::Audited(Audited::decode(fields)?),
+            tag::KEYS_NOTED => {
+                let count = fields.u32()?;
+                Self::KeysNoted {
+                    keys: (0..count).map(|_| Ok((fields.text()?, fields.id()?))).collect::<Result<_, _>>()?,
+                }
+            }
+            tag::AUDIT_REACHED => {
+                Self::AuditReached(Head { sequence: fields.u64()?, hash: audit::decode_hash(fields)? })
+            }
             _ => return Err(Malformed("an event's tag is unknown; was it written by a newer version?")),
         })
     }
@@ -450,6 +505,7 @@ impl<'a> Adjusted<'a> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::sale::audit::{Action, Actor, Record};
 
     /// One of each event, with every optional field once present and once absent.
     pub fn samples() -> Vec<Event<'static>> {
@@ -480,6 +536,18 @@ pub mod tests {
             stock: 95,
             available: 90,
         };
+        let record = Record {
+            sequence: 1,
+            at,
+            actor: Actor::Key("eu"),
+            action: Action::StockAdjust,
+            sale: Some("drop"),
+            sku: Some("tv"),
+            detail: r#"{"delta":-5}"#,
+        };
+        let bare_record = Record { actor: Actor::Process, action: Action::KeysChange, sale: None, sku: None, ..record };
+        let audited = Event::Audited(Audited { record, hash: blake3::hash(b"1") });
+        let bare_audited = Event::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") });
         vec![
             Event::Held(held),
             Event::Held(bare),
@@ -491,6 +559,7 @@ pub mod tests {
             Event::Retired { id, counted: true },
             Event::Carried { customer: "ann", item, units: 4 },
             Event::Forgotten { bucket: Bucket::of("ann"), item, units: 9 },
+            Event::CustomerErased { at, customer: "ann" },
             Event::SaleDefined { sale, at, items: vec![item, ItemNumber(1)], settings: b"{}" },
             Event::SalePaused { sale, at },
             Event::SaleResumed { sale, at },
@@ -499,6 +568,10 @@ pub mod tests {
             Event::Adjusted(adjusted.clone()),
             Event::Adjusted(Adjusted { reason: None, reference: None, key: None, ..adjusted }),
             Event::Stocked { item, stock: 100 },
+            audited,
+            bare_audited,
+            Event::KeysNoted { keys: vec![("eu", [7; 16]), ("us", [8; 16])] },
+            Event::AuditReached(Head { sequence: 41, hash: blake3::hash(b"41") }),
         ]
     }
 

@@ -4,6 +4,7 @@
 //! of the house. What happens is the same on every machine and on every replay.
 
 pub mod adjustments;
+pub mod audit;
 pub mod catalogue;
 pub mod codec;
 pub mod command;

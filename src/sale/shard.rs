@@ -9,7 +9,10 @@
 //! This file is the state and `apply`, the only way it changes; `decide.rs` holds the decisions. Replay uses `apply`
 //! alone, and meanwhile `available` may be negative: it is settled when replay is over.
 
+mod erase;
+
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     time::Duration,
@@ -23,7 +26,7 @@ use smallvec::SmallVec;
 use super::{
     deadlines::Deadlines,
     event::{Ended, Event, Held, PricedLine, Quantities, Quantity},
-    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber},
+    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer, is_erased},
     outcome::{self, State},
     settings::Price,
     slab::Slab,
@@ -100,6 +103,7 @@ pub(super) struct Entry {
     pub ended_at: Timestamp,
     lines: SmallVec<[Line; 1]>,
     texts: Option<Box<Texts>>,
+    /// The customer's slot, or `NOBODY`.
     customer: u32,
     pub sale: SaleNumber,
     /// As first asked: the answer to a repeated request is made from it.
@@ -107,6 +111,9 @@ pub(super) struct Entry {
     pub extensions: u16,
     pub state: State,
 }
+
+/// In the place of a customer's slot: the customer was erased.
+const NOBODY: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
 struct Line {
@@ -224,6 +231,7 @@ impl Shard {
                 *self.bucket(*bucket).forgotten.entry(*item).or_default() += units;
                 self.confirmed_in_the_past(*item, *units);
             }
+            Event::CustomerErased { customer, .. } => self.erase(customer),
             _ => {}
         }
     }
@@ -250,7 +258,7 @@ impl Shard {
         each(&Event::Held(Held {
             id: entry.id,
             sale: entry.sale,
-            customer: &self.customers[entry.customer].name,
+            customer: &self.customer_of(entry),
             hold_seconds: entry.hold_seconds,
             lines: self.priced_lines(entry),
             reference: texts.and_then(|texts| texts.reference.as_deref()),
@@ -281,7 +289,7 @@ impl Shard {
         outcome::Reservation {
             id: entry.id,
             sale: entry.sale,
-            customer: self.customers[entry.customer].name.clone(),
+            customer: self.customer_of(entry).as_ref().into(),
             state: entry.state,
             lines: self.priced_lines(entry),
             reference: reference.cloned(),
@@ -301,6 +309,14 @@ impl Shard {
             ended_at: None,
             extensions: 0,
             ..self.show(slot)
+        }
+    }
+
+    /// The name of the entry's customer, or what stands in its place.
+    fn customer_of(&self, entry: &Entry) -> Cow<'_, str> {
+        match entry.customer {
+            NOBODY => Cow::Owned(erased_customer(entry.id).into_string()),
+            slot => Cow::Borrowed(self.customers[slot].name.as_str()),
         }
     }
 
@@ -376,29 +392,37 @@ impl Shard {
     /// Drops a customer of whom nothing is known any more.
     fn drop_customer_if_unknown(&mut self, slot: u32) {
         let customer = &self.customers[slot];
-        if customer.reservations > 0 || !customer.holdings.is_empty() {
-            return;
+        if customer.reservations == 0 && customer.holdings.is_empty() {
+            self.drop_customer(slot);
         }
-        let hash = self.hasher.hash_one(customer.name.as_str());
-        let bucket = Bucket::of(&customer.name);
+    }
+
+    fn drop_customer(&mut self, slot: u32) -> Customer {
+        let name = &self.customers[slot].name;
+        let (hash, bucket) = (self.hasher.hash_one(name.as_str()), Bucket::of(name));
         let found = self.bucket(bucket).by_name.find_entry(hash, |&other| other == slot);
         found.expect("a customer is in the table of its bucket").remove();
-        self.customers.remove(slot);
+        self.customers.remove(slot)
     }
 
     fn hold(&mut self, held: &Held<'_>) {
-        let customer = self.customer(held.customer);
+        // A snapshot tells a reservation whose customer was erased by what stands in the customer's place.
+        let customer = if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.customer) };
         let mut lines = SmallVec::with_capacity(held.lines.len());
         for line in &held.lines {
             self.resize(line.item.index() + 1);
             let slice = &mut self.slices[line.item.index()];
             slice.available -= i64::from(line.units);
             slice.held += u64::from(line.units);
-            self.customers[customer].holding(line.item).units += u64::from(line.units);
+            if customer != NOBODY {
+                self.customers[customer].holding(line.item).units += u64::from(line.units);
+            }
             lines.push(Line { item: line.item, units: line.units, price: self.prices.intern(line.price) });
         }
-        self.customers[customer].reservations += 1;
-        let key = held.key.map(|(key, fingerprint)| (Box::from(key), fingerprint));
+        if customer != NOBODY {
+            self.customers[customer].reservations += 1;
+        }
+        let key = held.key.filter(|_| customer != NOBODY).map(|(key, fingerprint)| (Box::from(key), fingerprint));
         let reference = held.reference.map(Box::from);
         let has_texts = key.is_some() || reference.is_some();
         let created_at = held.id.created_at();
@@ -430,7 +454,7 @@ impl Shard {
             panic!("reservation id {} was drawn twice", held.id)
         };
         place.insert(slot);
-        if let Some((key, _)) = held.key {
+        if let Some(key) = reservations[slot].key() {
             let hash = key_hash(hasher, held.sale, held.customer, key);
             bucket.by_key.insert_unique(hash, slot, |&slot| {
                 let entry = &reservations[slot];
@@ -454,7 +478,9 @@ impl Shard {
                 slice.confirmed += units;
             } else {
                 slice.available += i64::from(line.units);
-                customers[entry.customer].give_up(line.item, units);
+                if entry.customer != NOBODY {
+                    customers[entry.customer].give_up(line.item, units);
+                }
             }
         }
         if let (State::Confirmed, Some(reference)) = (state, ended.text) {
@@ -469,30 +495,44 @@ impl Shard {
         self.unindex(slot);
         let entry = self.reservations.remove(slot);
         assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
-        let customer = &mut self.customers[entry.customer];
-        customer.reservations -= 1;
+        let mut customer = (entry.customer != NOBODY).then(|| &mut self.customers[entry.customer]);
+        if let Some(customer) = &mut customer {
+            customer.reservations -= 1;
+        }
         if entry.state == State::Confirmed {
             for line in &entry.lines {
                 let units = u64::from(line.units);
-                if counted {
-                    customer.holding(line.item).carried += units;
-                } else {
-                    customer.give_up(line.item, units);
-                    let bucket = &mut self.buckets[id.bucket().index() / self.shards];
-                    *bucket.forgotten.entry(line.item).or_default() += units;
+                match &mut customer {
+                    Some(customer) if counted => {
+                        customer.holding(line.item).carried += units;
+                        continue;
+                    }
+                    Some(customer) => customer.give_up(line.item, units),
+                    None => {}
                 }
+                let bucket = &mut self.buckets[id.bucket().index() / self.shards];
+                *bucket.forgotten.entry(line.item).or_default() += units;
             }
         }
-        self.drop_customer_if_unknown(entry.customer);
+        if customer.is_some() {
+            self.drop_customer_if_unknown(entry.customer);
+        }
     }
 
     fn unindex(&mut self, slot: u32) {
-        let Self { buckets, reservations, customers, hasher, shards, .. } = self;
+        self.unindex_key(slot);
+        let Self { buckets, reservations, shards, .. } = self;
         let entry = &reservations[slot];
         let bucket = &mut buckets[entry.id.bucket().index() / *shards];
         let by_id = bucket.by_id.find_entry(entry.id.entropy(), |&other| other == slot);
         by_id.expect("a reservation is in the table of its bucket").remove();
+    }
+
+    fn unindex_key(&mut self, slot: u32) {
+        let Self { buckets, reservations, customers, hasher, shards, .. } = self;
+        let entry = &reservations[slot];
         if let Some(key) = entry.key() {
+            let bucket = &mut buckets[entry.id.bucket().index() / *shards];
             let hash = key_hash(hasher, entry.sale, &customers[entry.customer].name, key);
             let by_key = bucket.by_key.find_entry(hash, |&other| other == slot);
             by_key.expect("a key is in the table of its bucket").remove();
@@ -515,6 +555,11 @@ impl Shard {
 impl Entry {
     fn key(&self) -> Option<&str> {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
+    }
+
+    /// Whether its customer is still known.
+    pub fn is_somebodys(&self) -> bool {
+        self.customer != NOBODY
     }
 }
 

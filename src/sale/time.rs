@@ -35,6 +35,10 @@ impl Timestamp {
 
     /// RFC 3339 with an offset, from 1970 to 9999; finer than milliseconds is cut off.
     pub fn parse(text: &str) -> Option<Self> {
+        // jiff reads more: ISO 8601 without separators, a space for the T, names of zones.
+        if !is_rfc_3339(text.as_bytes()) {
+            return None;
+        }
         let moment: jiff::Timestamp = text.parse().ok()?;
         let millis = u64::try_from(moment.as_millisecond()).ok()?;
         (millis <= Self::MAX.0).then_some(Self(millis))
@@ -67,6 +71,31 @@ impl Timestamp {
         text[22] += (millis % 10) as u8;
         text
     }
+}
+
+/// Whether it has the shape of RFC 3339's `date-time`, with no finer a fraction than nanoseconds.
+fn is_rfc_3339(text: &[u8]) -> bool {
+    const START: &[u8] = b"0000-00-00T00:00:00";
+    let has = |text: &[u8], shape: &[u8]| {
+        let fits = |(byte, shape): (&u8, &u8)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte.eq_ignore_ascii_case(mark),
+        };
+        text.len() == shape.len() && text.iter().zip(shape).all(fits)
+    };
+    let Some((start, rest)) = text.split_at_checked(START.len()) else { return false };
+    let fraction = match rest.strip_prefix(b".") {
+        None => 0,
+        Some(rest) => 1 + rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+    };
+    let offset = &rest[fraction..];
+    let shape: &[u8] = match offset.first() {
+        Some(b'+') => b"+00:00",
+        Some(b'-') => b"-00:00",
+        _ => b"Z",
+    };
+    let within_a_day = offset.get(1..3).is_none_or(|hours| hours < b"24".as_slice());
+    has(start, START) && matches!(fraction, 0 | 2..=10) && has(offset, shape) && within_a_day
 }
 
 /// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
@@ -121,7 +150,41 @@ mod tests {
     #[test]
     fn parse_takes_offsets_and_refuses_the_rest() {
         assert_eq!(Timestamp::parse("1970-01-01T01:00:00.5+01:00"), Some(Timestamp::from_millis(500)));
-        for bad in ["", "now", "2026-11-27", "2026-11-27T08:00:00", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
+        let moment = Timestamp::parse("2026-11-27T08:00:00Z");
+        for good in [
+            "2026-11-27t08:00:00z",
+            "2026-11-27T08:00:00-00:00",
+            "2026-11-27T08:00:00.000999999Z",
+            "2026-11-28T07:59:00.0+23:59",
+        ] {
+            assert!(moment.is_some() && Timestamp::parse(good) == moment, "{good}");
+        }
+        assert!(Timestamp::parse("2016-12-31T23:59:60Z").is_some(), "a leap second");
+        for bad in [
+            "",
+            "now",
+            "2026-11-27",
+            "2026-11-27T08:00:00",
+            "1969-12-31T23:59:59Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-27 08:00:00Z",
+            "20261127T080000Z",
+            "2026-11-27T08:00Z",
+            "2026-11-27T08Z",
+            "2026-11-27T08:00:00,5Z",
+            "2026-11-27T08:00:00.Z",
+            "2026-11-27T08:00:00.0000000001Z",
+            "2026-11-27T08:00:00+01",
+            "2026-11-27T08:00:00+0100",
+            "2026-11-27T08:00:00+24:00",
+            "2026-11-27T08:00:00+01:60",
+            "2026-11-27T08:00:00+01:00:00",
+            "2026-11-27T08:00:00+01:00[Europe/Berlin]",
+            "2026-11-27T08:00:00Z[UTC]",
+            "+002026-11-27T08:00:00Z",
+            " 2026-11-27T08:00:00Z",
+            "2026-11-27T08:00:00\u{661}Z",
+        ] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
     }

@@ -8,6 +8,7 @@
 //! acknowledged is on disk before the process ends.
 
 mod backlog;
+mod customers;
 mod events;
 mod feed;
 mod health;
@@ -16,6 +17,7 @@ mod lock;
 mod observer;
 mod open;
 mod snapshots;
+mod sweep;
 
 use std::{
     collections::BTreeMap,
@@ -41,6 +43,7 @@ use crate::{
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
+    privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
     store::{PostgresStore, Sink, SqliteStore, StoreError, WriteBehind},
     telemetry::Telemetry,
@@ -74,6 +77,14 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("TLS cannot be served: {0}")]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    CustomerKey(#[from] KeyError),
+    #[error(
+        "the data directory knows customers by {known}, and the configuration by {configured} (privacy): go back to what \
+         it was. Otherwise limits and idempotency keys would begin anew for everybody, and erasing a customer would not \
+         find what is there; if that is meant, remove {file}"
+    )]
+    OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error("a thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
@@ -143,7 +154,9 @@ impl Running {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
+        let customer_ids = config.privacy.customer_ids()?;
         let lock = DirectoryLock::take(&config.data.dir)?;
+        customers::keep(&config.data.dir, &customer_ids)?;
         let listeners = listen(config.server.listen, |address| Listeners::bind(address, config.workers()))?;
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
         let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
@@ -153,6 +166,8 @@ impl Running {
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Keys that changed while nothing ran: before anybody can use one.
+        note_keys(&engine, &*clock, "start", &config.auth.keys);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
         thread::sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
@@ -174,8 +189,9 @@ impl Running {
             limits: edge_limits(config),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
             tls,
+            customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
-            contract: contract(config).to_string().into(),
+            contracts: contracts(config),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
@@ -185,7 +201,18 @@ impl Running {
             api,
             ops,
             clock: start_clock(config.tick(), &engine, &bell, &clock, &telemetry)?,
-            snapshots: snapshots::start(config, &engine, &storage, &bell, &telemetry, &backlog, &store_status)?,
+            snapshots: snapshots::start(
+                config,
+                snapshots::Parts {
+                    engine: engine.clone(),
+                    storage: storage.clone(),
+                    bell: bell.clone(),
+                    clock: clock.clone(),
+                    telemetry: telemetry.clone(),
+                    backlog,
+                    store: store_status,
+                },
+            )?,
             observer: observer::start(&engine, &clock, &telemetry, &health)?,
             rates: start_rates(&edge)?,
             events: following,
@@ -205,8 +232,12 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts keys that were read anew in place of those in force.
+    /// Puts keys that were read anew in place of those in force. Recorded first, so that whatever somebody does with a
+    /// new key stands behind it; in force at once, as a key that was taken away must not wait for a disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
+        if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
+            self.bell.ring();
+        }
         let keyring = self.edge.keyring.load().replaced_by(keys);
         self.edge.keyring.store(Arc::new(keyring));
     }
@@ -254,6 +285,11 @@ impl Running {
         self.observer.stop();
         Ok(())
     }
+}
+
+fn note_keys(engine: &Engine, clock: &dyn Clock, when: &'static str, keys: &BTreeMap<String, KeySettings>) -> bool {
+    let facts: Vec<_> = keys.iter().map(|(name, key)| key.facts(name)).collect();
+    engine.note_keys(clock.now(), when, &facts).value
 }
 
 fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, StartError> {
@@ -374,7 +410,17 @@ fn yield_to_requests() {
 
 /// The OpenAPI document of a service with this configuration.
 pub fn contract(config: &Config) -> http::openapi::Document {
-    http::openapi::document(&edge_limits(config), &config.limits.for_sales())
+    document(config, !config.auth.keys.is_empty())
+}
+
+fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {
+    http::openapi::document(&edge_limits(config), &config.limits.for_sales(), asks_for_key)
+}
+
+/// Both documents: keys may come while the service runs.
+fn contracts(config: &Config) -> http::Contracts {
+    let text = |asks_for_key| document(config, asks_for_key).to_string().into();
+    http::Contracts { open: text(false), with_keys: text(true) }
 }
 
 fn edge_limits(config: &Config) -> http::Limits {

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{StartError, Stoppable, backlog::Backlog, yield_to_requests};
+use super::{StartError, Stoppable, backlog::Backlog, sweep::Sweep, yield_to_requests};
 use crate::{
+    clock::Clock,
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
     journal::{self, Bell, Epoch, Storage},
@@ -18,30 +19,44 @@ use crate::{
 /// How often it is asked whether something is due.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-pub fn start(
-    config: &Config,
-    engine: &Arc<Engine>,
-    storage: &Arc<dyn Storage>,
-    bell: &Bell,
-    telemetry: &Arc<Telemetry>,
-    backlog: &Arc<Backlog>,
-    store: &Arc<StoreStatus>,
-) -> Result<Stoppable, StartError> {
-    let (engine, storage, bell, telemetry) = (engine.clone(), storage.clone(), bell.clone(), telemetry.clone());
-    let (backlog, store, journal_bytes) = (backlog.clone(), store.clone(), config.snapshot.journal_bytes);
+/// What the thread works with.
+pub struct Parts {
+    pub engine: Arc<Engine>,
+    pub storage: Arc<dyn Storage>,
+    pub bell: Bell,
+    pub clock: Arc<dyn Clock>,
+    pub telemetry: Arc<Telemetry>,
+    pub backlog: Arc<Backlog>,
+    pub store: Arc<StoreStatus>,
+}
+
+pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
+    let (journal_bytes, erase_seconds) = (config.snapshot.journal_bytes, config.privacy.journal_erase_seconds);
     Stoppable::start("snapshots", move |stop| {
         yield_to_requests();
-        let mut first_epoch = newest(&*storage);
+        let Parts { engine, storage, bell, telemetry, backlog, store, .. } = &parts;
+        let mut first_epoch = newest(&**storage);
         let mut appended_at_last = backlog.appended_total();
+        let mut sweep = Sweep::new(erase_seconds);
+        if let Err(error) = Sweep::look_back(&parts, stop) {
+            tracing::warn!(%error, "the journal could not be searched for customers who were erased before this start");
+        }
         while !stop.load(Ordering::Acquire) {
-            if backlog.appended_total() - appended_at_last >= journal_bytes {
+            let sweeps = sweep.begin(&parts, stop);
+            if sweeps || backlog.appended_total() - appended_at_last >= journal_bytes {
                 appended_at_last = backlog.appended_total();
-                match take(&engine, &storage, &bell, &telemetry) {
+                match take(engine, storage, bell, telemetry) {
                     Ok(taken) => first_epoch = taken.first_epoch,
-                    Err(error) => tracing::warn!(%error, "a snapshot failed; the journal is kept"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a snapshot failed; the journal is kept");
+                        if sweeps {
+                            sweep.failed(&parts);
+                        }
+                    }
                 }
             }
-            prune(&*storage, first_epoch, store.applied_epoch());
+            prune(&**storage, first_epoch, store.applied_epoch());
+            sweep.removed(&parts);
             thread::park_timeout(INTERVAL);
         }
     })

@@ -7,16 +7,17 @@
 //! Only whole batches go in. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
 //! stand one after another and the sums in between need not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 
+use super::audit::AuditRow;
 use crate::{
     engine::batch,
     sale::{
         codec::Malformed,
         event::{Adjusted, Ended, Event, Held, PricedLines},
-        ids::{ItemNumber, ReservationId, SaleNumber},
+        ids::{Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer},
         outcome::State,
         settings::SaleSettings,
         time::Timestamp,
@@ -47,8 +48,14 @@ pub struct Window {
     sales: BTreeMap<SaleNumber, SaleChange>,
     items: BTreeMap<ItemNumber, ItemChange>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
+    /// Customers who were erased, and where in the window that was first.
+    erased: BTreeMap<CompactString, Place>,
     movements: Vec<Movement>,
+    audit: Vec<AuditRow>,
 }
+
+/// The number of an event within its window.
+pub type Place = u64;
 
 /// What became of a sale.
 #[derive(Debug)]
@@ -114,6 +121,8 @@ pub struct End {
     pub at: Timestamp,
     /// Confirmed: the order's reference, which takes the place of the hold's. Released: the reason.
     pub text: Option<Box<str>>,
+    /// For the text of a reservation from before the window whose customer was erased within it: before that or after.
+    pub place: Place,
 }
 
 /// An adjustment of stock. Movements are never folded together: each is a row of its own.
@@ -174,9 +183,35 @@ impl Window {
         &self.reservations
     }
 
+    /// Customers who were erased in the window, and where that was first. Rows from before the window are still to be
+    /// rid of them, and of every text that was put there before that place; the window's own new rows are.
+    pub fn erased(&self) -> &BTreeMap<CompactString, Place> {
+        &self.erased
+    }
+
+    /// Endings with a text of reservations from before the window, where their customer may be one whom the window erases:
+    /// only the database knows whose they are. See `erases_text`.
+    pub fn doubtful_texts(&self) -> impl Iterator<Item = (&ReservationId, &End)> {
+        let buckets: BTreeSet<Bucket> = self.erased.keys().map(|customer| Bucket::of(customer)).collect();
+        let changes = self.reservations.iter().filter(move |(id, change)| {
+            change.begun.is_none() && !buckets.is_empty() && buckets.contains(&id.bucket())
+        });
+        changes.filter_map(|(id, change)| Some((id, change.end.as_ref().filter(|end| end.text.is_some())?)))
+    }
+
+    /// Whether the text was told before the customer was erased, and must not be written.
+    pub fn erases_text(&self, customer: &str, end: &End) -> bool {
+        self.erased.get(customer).is_some_and(|&place| end.place < place)
+    }
+
     /// In the order in which they happened.
     pub fn movements(&self) -> &[Movement] {
         &self.movements
+    }
+
+    /// Records of the audit trail, in its order.
+    pub fn audit(&self) -> &[AuditRow] {
+        &self.audit
     }
 
     /// Folds one batch in. After an error the window is of no use.
@@ -203,8 +238,15 @@ impl Window {
             Event::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
             Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
             Event::Adjusted(adjusted) => self.adjust(adjusted),
+            Event::CustomerErased { at, customer } => self.erase(at, customer),
+            Event::Audited(audited) => {
+                self.pass(audited.record.at);
+                self.audit.push(AuditRow::of(&audited));
+                Ok(())
+            }
             // What memory keeps and what snapshots say again: the rows already show it.
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
+            Event::KeysNoted { .. } | Event::AuditReached(_) => Ok(()),
         }
     }
 
@@ -253,7 +295,7 @@ impl Window {
         if change.end.is_some() {
             return Err(FoldError::OutOfOrder { id: ended.id, event: state.as_str(), before: "ended" });
         }
-        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into) });
+        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into), place: self.events });
         Ok(())
     }
 
@@ -301,6 +343,21 @@ impl Window {
             stock_after: adjusted.stock,
             available_after: adjusted.available,
         });
+        Ok(())
+    }
+
+    fn erase(&mut self, at: Timestamp, customer: &str) -> Result<(), FoldError> {
+        self.pass(at);
+        self.erased.entry(customer.into()).or_insert(self.events);
+        let bucket = Bucket::of(customer);
+        let of_bucket = self.reservations.iter_mut().filter(|(id, _)| id.bucket() == bucket);
+        for (&id, change) in of_bucket {
+            let Some(begun) = change.begun.as_mut().filter(|begun| begun.customer == customer) else { continue };
+            (begun.customer, begun.reference) = (erased_customer(id), None);
+            if let Some(end) = &mut change.end {
+                end.text = None;
+            }
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 //! The fold knows no SQL; what differs between databases stands behind [`Sink`]. Nothing here reads a clock: every time
 //! in the database was in an event.
 
+mod audit;
 mod error;
 mod fold;
 mod names;
@@ -27,6 +28,7 @@ mod write_behind;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{AuditCheck, AuditRow};
 pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
@@ -53,6 +55,10 @@ pub trait Sink: Send {
 
     /// Connects anew, after an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one
+    /// of `apply`.
+    fn tidy(&mut self) -> Result<(), StoreError>;
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {
@@ -70,6 +76,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         (**self).reopen()
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        (**self).tidy()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The read side, for checks and tools: what the store says, and the same computed again from other rows.
 
-use crate::sale::{ids::ReservationId, outcome::State};
+use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 
-use super::error::StoreError;
+use super::{audit::AuditCheck, error::StoreError};
 
 /// Looks into a store and never writes it.
 pub trait StoreReader {
@@ -16,6 +16,10 @@ pub trait StoreReader {
     fn count_by_state(&self) -> Result<StateCounts, StoreError>;
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError>;
+
+    /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
+    /// it ends where it should is for whoever knows the service's own head.
+    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError>;
 }
 
 /// Where an item's units are. Signed: this is what stands in the store, whatever that may be.

@@ -48,6 +48,11 @@ impl<'a> ChangedReservation<'a> {
             release_reason: text_if(State::Released),
         }
     }
+
+    /// Without what was told before its customer was erased.
+    pub fn without_texts_if(self, erased: bool) -> Self {
+        if erased { Self { reference: None, release_reason: None, ..self } } else { self }
+    }
 }
 
 impl<'a> NewReservation<'a> {

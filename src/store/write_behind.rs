@@ -126,7 +126,10 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
 
     /// Applies one window, if there is one. After an error the next step starts over from where the sink stands.
     pub fn step(&mut self) -> Result<Progress, StoreError> {
-        let progress = self.find_footing().and_then(|token| self.apply_window(&token));
+        let progress = self.find_footing().and_then(|token| {
+            self.sink.tidy()?;
+            self.apply_window(&token)
+        });
         match &progress {
             Ok(Progress::Applied { .. }) => {
                 self.halvings = self.halvings.saturating_sub(1);

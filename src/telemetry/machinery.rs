@@ -16,6 +16,7 @@ pub struct Journal {
     snapshots: Counter,
     snapshot_bytes: Gauge,
     snapshot_seconds: Gauge,
+    erasure_pending_seconds: Gauge,
 }
 
 impl Journal {
@@ -34,6 +35,10 @@ impl Journal {
             snapshots: counter("doorbuster_snapshots_total", "Snapshots that were finished."),
             snapshot_bytes: gauge("doorbuster_snapshot_bytes", "Bytes of the last snapshot."),
             snapshot_seconds: gauge("doorbuster_snapshot_duration_seconds", "Seconds the last snapshot took."),
+            erasure_pending_seconds: gauge(
+                "doorbuster_erasure_pending_seconds",
+                "Seconds since the oldest erasure of a customer whom the journal may still name; 0 when there is none.",
+            ),
         }
     }
 
@@ -48,6 +53,10 @@ impl Journal {
 
     pub fn failed(&self) {
         self.failed.set(1.0);
+    }
+
+    pub fn erasures_pending(&self, seconds: f64) {
+        self.erasure_pending_seconds.set(seconds);
     }
 
     pub fn snapshot_taken(&self, bytes: u64, seconds: f64) {

@@ -13,17 +13,17 @@ use crate::served::{
 };
 
 /// Keys of the tests, by name.
-struct Keys {
-    settings: BTreeMap<String, KeySettings>,
-    texts: BTreeMap<&'static str, String>,
+pub struct Keys {
+    pub settings: BTreeMap<String, KeySettings>,
+    pub texts: BTreeMap<&'static str, String>,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { settings: BTreeMap::new(), texts: BTreeMap::new() }
     }
 
-    fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
+    pub fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
         let minted = mint(self.texts.len() as u32, [1, 2, 3], [4; 32]);
         let sales = sales.iter().map(|&sale| sale.to_owned().try_into().unwrap()).collect();
         self.settings.insert(name.to_owned(), KeySettings { role, sales, hash: minted.hash });
@@ -31,29 +31,29 @@ impl Keys {
         self
     }
 
-    fn all_roles() -> Self {
+    pub fn all_roles() -> Self {
         let keys = Self::new().add("viewer", Role::Viewer, &[]).add("checkout", Role::Checkout, &[]);
         keys.add("operator", Role::Operator, &[])
     }
 
-    fn serve(&self) -> Service {
+    pub fn serve(&self) -> Service {
         Service::start_with(|config| config.auth.keys = self.settings.clone())
     }
 
-    fn sign(&self, ask: Ask, name: &str) -> Ask {
+    pub fn sign(&self, ask: Ask, name: &str) -> Ask {
         ask.header("Authorization", &format!("Bearer {}", self.texts[name]))
     }
 
-    fn send(&self, client: &mut Client, name: &str, ask: Ask) -> Answer {
+    pub fn send(&self, client: &mut Client, name: &str, ask: Ask) -> Answer {
         client.send(&self.sign(ask, name))
     }
 }
 
-fn put(sale: &str) -> Ask {
+pub fn put(sale: &str) -> Ask {
     Ask::new("PUT", &format!("/v1/sales/{sale}")).json(&open_sale(items([("tv", 10)])))
 }
 
-fn reserve(sale: &str) -> Ask {
+pub fn reserve(sale: &str) -> Ask {
     Ask::new("POST", &format!("/v1/sales/{sale}/reservations")).json(&reserve_body("ann", [("tv", 1)]))
 }
 
@@ -115,6 +115,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (2, post("/v1/sales/drop/items/tv/adjustments").json(&json!({ "delta": 1 }))),
         (2, post("/v1/sales/drop/pause")),
         (2, post("/v1/sales/drop/resume")),
+        (2, Ask::new("DELETE", "/v1/customers/nobody")),
     ];
     for (least, ask) in calls {
         for (rank, role) in ["viewer", "checkout", "operator"].into_iter().enumerate() {
@@ -185,6 +186,11 @@ fn a_key_of_some_sales_sees_nothing_of_others() {
     assert_eq!(second.get("next"), None);
     assert_eq!(ids(second), ["summer-1"]);
 
+    // An erasure reaches into every sale, and is no way to find out about customers of others.
+    for customer in ["ann", "nobody", "%00"] {
+        keys.send(&mut client, "summer", Ask::new("DELETE", &format!("/v1/customers/{customer}"))).refused("forbidden");
+    }
+
     keys.send(&mut client, "summer", put("summer-2")).success(201);
     let held = keys.send(&mut client, "summer", reserve("one")).success(201);
     let confirm = post(&format!("/v1/reservations/{}/confirm", held["id"].as_str().unwrap()));
@@ -199,14 +205,17 @@ fn a_key_of_some_sales_is_told_of_their_events_alone() {
     for sale in ["winter-1", "summer-1", "winter-2", "summer-2"] {
         keys.send(&mut client, "operator", put(sale)).success(201);
         keys.send(&mut client, "checkout", reserve(sale)).success(201);
+        // Told to those of all sales alone: the customer may never have been in any other.
+        keys.send(&mut client, "operator", Ask::new("DELETE", "/v1/customers/ann")).success(200);
     }
     client.send(&Ask::new("GET", "/v1/events?after=0")).refused("unauthenticated");
     let told_to = |name: &str, count: usize| {
         let ask = Ask::new("GET", "/v1/events?after=0").header("Accept", "application/x-ndjson");
         Feed::send(service.address(), &keys.sign(ask, name)).unwrap().take(count)
     };
-    // A sale is put, opened, and a unit of it held.
-    let all = told_to("viewer", 12);
+    // A sale is put, opened, and a unit of it held; then the customer is erased.
+    let all = told_to("viewer", 16);
+    assert_eq!(all.iter().filter(|told| told.kind == "customer.erased").count(), 4);
     let some = told_to("summer", 6);
     assert!(
         some.iter().all(|told| told.cloud["source"].as_str().unwrap().starts_with("/v1/sales/summer-")),
@@ -232,6 +241,22 @@ fn keys_change_while_requests_come_in() {
     client.get("/v1/sales").refused("unauthenticated");
     service.running().replace_keys(&keys.settings);
     keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales/drop")).success(200);
+}
+
+/// Keys come while the service runs; from then on its document says that they are needed.
+#[test]
+fn the_document_says_whether_a_key_is_needed() {
+    let security =
+        |client: &mut Client| client.get("/openapi.json").success(200)["paths"]["/v1/sales"]["get"]["security"].clone();
+    let keys = Keys::all_roles();
+    assert_eq!(security(&mut keys.serve().client()), json!([{ "key": [] }]));
+    let service = Service::start();
+    let mut client = service.client();
+    assert_eq!(security(&mut client), json!([{ "key": [] }, {}]));
+    service.running().replace_keys(&BTreeMap::new());
+    assert_eq!(security(&mut client), json!([{ "key": [] }, {}]));
+    service.running().replace_keys(&keys.settings);
+    assert_eq!(security(&mut client), json!([{ "key": [] }]));
 }
 
 #[test]

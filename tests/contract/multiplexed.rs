@@ -1,6 +1,6 @@
 //! HTTP/2 with prior knowledge on the same port: the same answers, many at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -18,21 +18,25 @@ use crate::served::{
 
 /// One HTTP/2 connection.
 #[derive(Clone)]
-struct Multiplexed {
+pub struct Multiplexed {
     sender: http2::SendRequest<Full<Bytes>>,
     described: Arc<Described>,
 }
 
 impl Multiplexed {
     async fn open(service: &Service) -> Self {
-        let stream = tokio::net::TcpStream::connect(service.address()).await.expect("a connection");
+        Self::connect(service.address()).await
+    }
+
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
         tokio::spawn(connection);
-        Self { sender, described: described::at(service.address()).expect("a document") }
+        Self { sender, described: described::at(address).expect("a document") }
     }
 
-    async fn send(&self, ask: &Ask) -> Answer {
+    pub async fn send(&self, ask: &Ask) -> Answer {
         let mut request =
             Request::builder().method(ask.method.as_str()).uri(format!("http://doorbuster.test{}", ask.path));
         for (name, value) in &ask.headers {
@@ -58,7 +62,7 @@ impl Multiplexed {
     }
 }
 
-fn run<F: Future>(test: F) -> F::Output {
+pub fn run<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test ends") })
 }

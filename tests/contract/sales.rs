@@ -96,6 +96,8 @@ fn a_document_that_is_wrong_is_refused_with_every_pointer() {
         (json!({ "opens_at": "tomorrow" }), vec!["/opens_at"]),
         (json!({ "opens_at": 1_795_766_400 }), vec!["/opens_at"]),
         (json!({ "opens_at": "2026-11-27T08:00:00" }), vec!["/opens_at"]),
+        (json!({ "opens_at": "2026-11-27 08:00:00Z" }), vec!["/opens_at"]),
+        (json!({ "opens_at": "2026-11-27T08:00:00Z[UTC]" }), vec!["/opens_at"]),
         (json!({ "closes_at": "2020-01-01T00:00:00Z" }), vec!["/closes_at"]),
         (json!({ "hold_seconds": 0 }), vec!["/hold_seconds"]),
         (json!({ "hold_seconds": 86_401 }), vec!["/hold_seconds"]),
@@ -167,12 +169,23 @@ fn sales_are_listed_by_id_in_pages() {
     assert_eq!(page("?after=c"), ("de".into(), None));
     assert_eq!(page("?limit=1"), ("a".into(), next("a")));
     assert_eq!(page("?after=a&limit=2"), ("bc".into(), next("c")));
+    assert_eq!(page("?after=%61&limit=%32"), ("bc".into(), next("c")));
     assert_eq!(page("?limit=2&after=c"), ("de".into(), None), "the last page, exactly full, names no next one");
     assert_eq!(page("?after=e"), (String::new(), None));
     assert_eq!(page("?after=bb"), ("cde".into(), None), "an id that does not exist is a place all the same");
     assert_eq!(page("?after=%62"), ("cde".into(), None));
-    for query in ["?limit=0", "?limit=4", "?limit=x", "?limit=", "?limit=-1", "?page=2", "?limit=99999999999999999999"]
-    {
+    for query in [
+        "?limit=0",
+        "?limit=4",
+        "?limit=x",
+        "?limit=",
+        "?limit=-1",
+        "?page=2",
+        "?limit=99999999999999999999",
+        "?limit=%2B1",
+        "?limit=1&limit=1",
+        "?after=a&after=b",
+    ] {
         client.get(&format!("/v1/sales{query}")).refused("invalid_request");
     }
 }

@@ -96,11 +96,12 @@ fn a_kill_takes_back_the_last_moments_and_nothing_before_them() {
     let mut dice = Dice::new(seed);
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    let mut process = Process::start(&data, &settings(2));
+    // The sale itself is not to be lost.
+    let mut process = Process::start(&data, &[]);
     process.client().put_open_sale("drop", [("tv", STOCK)]);
-    // The sale itself is written within the same time.
-    thread::sleep(Duration::from_millis(FLUSH_MS * 5));
-    let mut expected = 0;
+    process.kill();
+    process = Process::start(&data, &settings(2));
+    let (mut expected, mut kept_in_all) = (0, 0);
     for cycle in 0..5 {
         let (told, killed_at) = load(&mut process, cycle, 150 + dice.below(200), Process::kill);
         process = Process::start(&data, &settings(1 + dice.below(8)));
@@ -117,11 +118,15 @@ fn a_kill_takes_back_the_last_moments_and_nothing_before_them() {
             }
         }
         println!("cycle {cycle}: {} kept, {} lost", kept.len(), lost.len());
-        assert!(kept.len() > 20, "too little load to say anything");
+        kept_in_all += kept.len();
         // What is left is a prefix: nothing was sent after something that is lost had been answered, and is kept.
-        let last_sent = kept.iter().map(|kept| kept.sent).max().unwrap();
+        let last_sent = kept.iter().map(|kept| kept.sent).max();
         for lost in &lost {
-            assert!(lost.answered >= last_sent, "lost, though what was sent later is kept: {}", lost.reservation);
+            assert!(
+                last_sent.is_none_or(|sent| lost.answered >= sent),
+                "lost, though what was sent later is kept: {}",
+                lost.reservation
+            );
             let created_at = crate::served::shapes::check_time(&lost.reservation["created_at"]);
             let age = killed_at.saturating_sub(created_at);
             assert!(age < FLUSH_MS + 1000, "lost {age} ms after it was made: {}", lost.reservation);
@@ -130,6 +135,8 @@ fn a_kill_takes_back_the_last_moments_and_nothing_before_them() {
         expected += told.iter().filter_map(|told| told.open.as_ref()).map(|ask| granted(client.send(ask))).sum::<u64>();
         assert_eq!(client.units("drop", "tv"), [STOCK, STOCK - expected, expected, 0]);
     }
+    // In one cycle alone a slow sync may leave next to nothing.
+    assert!(kept_in_all > 20, "too little load to say anything");
 }
 
 fn granted(answer: Answer) -> u64 {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 
 use doorbuster::{
     sale::ids::ReservationId,
-    store::{SqliteStore, StoreReader},
+    store::{SqliteReader, SqliteStore, StoreReader},
 };
 use serde_json::{Value, json};
 
@@ -204,6 +205,7 @@ fn audit(process: &Process, loads: &mut [Load], data: &Path) {
         let shown = ["stock", "available", "held", "confirmed"].map(|member| item[member].as_i64().unwrap());
         assert_eq!(stored, shown, "stock, available, held, confirmed of {} in the store and in the API", row.sku);
     }
+    check_trail(&store, data, loads.iter().map(|load| &load.ledger));
     let mut known = 0;
     for reservation in loads.iter().flat_map(|load| load.ledger.reservations.values()) {
         known += 1;
@@ -215,6 +217,30 @@ fn audit(process: &Process, loads: &mut [Load], data: &Path) {
     let counts = store.count_by_state().unwrap();
     let rows = counts.held + counts.confirmed + counts.released + counts.expired;
     assert_eq!(rows, known, "rows of reservations in the store, and reservations that are known");
+}
+
+/// The audit trail came through every end: the chain holds, it ends where the journal says, and every adjustment that was
+/// acknowledged is in it once.
+fn check_trail<'a>(store: &SqliteReader, data: &Path, ledgers: impl Iterator<Item = &'a Ledger>) {
+    let inspected = Command::new(env!("CARGO_BIN_EXE_doorbuster"))
+        .args(["inspect", "--json", "--data"])
+        .arg(data)
+        .output()
+        .expect("the binary");
+    assert!(inspected.status.success(), "{inspected:?}");
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).expect("a report");
+    let check = store.check_audit().unwrap().unwrap_or_else(|broken| panic!("{broken}"));
+    let reached = check.reached();
+    let expected = json!({ "sequence": reached.sequence, "hash": reached.hash.to_hex().as_str() });
+    assert_eq!(inspected["audit"], expected, "where the trail ends in the journal");
+    let rows = rusqlite::Connection::open(data.join("store.db")).unwrap();
+    let sum = "SELECT count(*), sum(detail ->> 'delta') FROM audit WHERE action = 'stock.adjust' AND actor = 'anybody'";
+    let (count, added): (i64, Option<i64>) = rows.query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let moved = "SELECT count(*), sum(delta) FROM stock_movements WHERE reason != 'initial'";
+    let moved: (i64, Option<i64>) = rows.query_row(moved, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!((count, added), moved, "records of adjustments, and movements of stock");
+    assert_eq!(added.unwrap_or(0), ledgers.flat_map(|ledger| ledger.adjusted.values()).sum::<i64>());
+    assert_eq!(reached.sequence, count as u64 + 1, "the sale was put once, and nothing else was done");
 }
 
 /// Waits until no hold ends soon: from then on nothing moves by itself.

@@ -45,6 +45,9 @@ pub enum Command {
     Look {
         ago: usize,
     },
+    Erase {
+        customer: usize,
+    },
     Tick,
     /// To the very end of a hold, or a millisecond before or after it, where that is still to come.
     WaitForEnd {
@@ -153,6 +156,7 @@ fn plain_command() -> impl Strategy<Value = Command> {
         12 => ago().prop_map(|ago| Command::Release { ago }),
         6 => (ago(), 1..60_u32).prop_map(|(ago, seconds)| Command::Extend { ago, seconds }),
         5 => ago().prop_map(|ago| Command::Look { ago }),
+        2 => (0..CUSTOMERS.len()).prop_map(|customer| Command::Erase { customer }),
         12 => Just(Command::Tick),
         12 => wait.prop_map(|millis| Command::Wait { millis }),
         4 => (ago(), -1..=1_i64).prop_map(|(ago, offset)| Command::WaitForEnd { ago, offset }),

@@ -90,6 +90,8 @@ pub struct Reservation {
     ended_at: Option<Timestamp>,
     extensions: u16,
     confirm_reference: Option<Name>,
+    /// Nobody's, and its request is not known any more.
+    erased: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -198,7 +200,7 @@ impl Model {
         let mut count = |lines: &[(Name, u32)]| {
             units += lines.iter().filter(|line| line.0 == sku).map(|line| u64::from(line.1)).sum::<u64>();
         };
-        for Reservation { request, state, .. } in self.reservations.values() {
+        for Reservation { request, state, .. } in self.reservations.values().filter(|known| !known.erased) {
             if request.customer == customer && request.sale == sale && matches!(state, State::Held | State::Confirmed) {
                 count(&request.lines);
             }
@@ -216,7 +218,8 @@ impl Model {
     }
 
     pub fn customers(&self) -> usize {
-        let present = self.reservations.values().map(|reservation| reservation.request.customer);
+        let present = self.reservations.values().filter(|known| !known.erased);
+        let present = present.map(|reservation| reservation.request.customer);
         let counted = self.gone.iter().filter(|gone| gone.counted).map(|gone| gone.customer);
         present.chain(counted).collect::<BTreeSet<_>>().len()
     }
@@ -387,6 +390,7 @@ impl Model {
             ended_at: None,
             extensions: 0,
             confirm_reference: None,
+            erased: false,
         };
         self.reservations.insert(position, reservation);
         self.uncommitted.insert(position);
@@ -396,8 +400,9 @@ impl Model {
     fn find_key(&self, request: &Request) -> Option<(usize, &Reservation)> {
         let same_scope = |known: &Request| known.sale == request.sale && known.customer == request.customer;
         let mut all = self.reservations.iter();
-        let found = all
-            .find(|(_, known)| request.key.is_some() && known.request.key == request.key && same_scope(&known.request));
+        let found = all.find(|(_, known)| {
+            !known.erased && request.key.is_some() && known.request.key == request.key && same_scope(&known.request)
+        });
         found.map(|(&position, known)| (position, known))
     }
 
@@ -488,10 +493,11 @@ impl Model {
             units,
             price,
         });
+        let reference = reference.filter(|_| !known.erased);
         outcome::Reservation {
             id: known.id,
             sale: self.sales[sale].number,
-            customer: customer.into(),
+            customer: if known.erased { format!("erased-{}", known.id).into() } else { customer.into() },
             state: known.state,
             lines: lines.collect(),
             reference: known.confirm_reference.or(reference).map(Box::from),
@@ -511,6 +517,20 @@ impl Model {
             extensions: 0,
             ..self.show(position)
         }
+    }
+
+    /// How many reservations were the customer's.
+    pub fn erase(&mut self, customer: &str) -> u64 {
+        let mut erased = 0;
+        for (&position, known) in &mut self.reservations {
+            if known.request.customer == customer && !known.erased {
+                (known.erased, known.confirm_reference) = (true, None);
+                self.uncommitted.insert(position);
+                erased += 1;
+            }
+        }
+        self.gone.iter_mut().filter(|gone| gone.customer == customer).for_each(|gone| gone.counted = false);
+        erased
     }
 
     // What time does.
@@ -541,9 +561,9 @@ impl Model {
     }
 
     fn retire(&mut self, position: usize) {
-        let Reservation { request, state, .. } = self.reservations.remove(&position).expect("it is known");
+        let Reservation { request, state, erased, .. } = self.reservations.remove(&position).expect("it is known");
         let sale = &self.sales[request.sale];
-        let counted = !sale.closed && request.lines.iter().any(|line| sale.limit(line.0).is_some());
+        let counted = !erased && !sale.closed && request.lines.iter().any(|line| sale.limit(line.0).is_some());
         if state == State::Confirmed {
             let Request { sale, customer, lines, .. } = request;
             self.gone.push(Gone { sale, customer, lines, counted });

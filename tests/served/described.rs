@@ -94,6 +94,12 @@ impl Described {
         }
     }
 
+    /// Fails unless the document has the event.
+    #[track_caller]
+    pub fn check_event(&self, event: &Value) {
+        self.check_body("/components/schemas/Event", event, "an event");
+    }
+
     fn calls(&self) -> Vec<Call<'_>> {
         let paths = self.document["paths"].as_object().expect("paths");
         let calls = paths.iter().flat_map(|(path, item)| {

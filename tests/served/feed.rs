@@ -1,10 +1,14 @@
 //! A reader of the feed, in either format.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Answer, Ask, Connection, shapes};
+use super::{
+    Answer, Ask, Connection,
+    described::{self, Described},
+    shapes,
+};
 
 /// An event as it was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +32,6 @@ impl Told {
     }
 }
 
-#[derive(Debug)]
 pub struct Feed {
     connection: Connection,
     pub head: Answer,
@@ -38,6 +41,7 @@ pub struct Feed {
     seen: usize,
     over: bool,
     pub heartbeats: usize,
+    described: Option<Arc<Described>>,
 }
 
 impl Feed {
@@ -66,7 +70,8 @@ impl Feed {
             Some("application/x-ndjson") => true,
             other => panic!("{other:?} is no format of the feed"),
         };
-        Ok(Self { connection, head, lines, body: Vec::new(), seen: 0, over: false, heartbeats: 0 })
+        let described = described::at(address);
+        Ok(Self { connection, head, lines, body: Vec::new(), seen: 0, over: false, heartbeats: 0, described })
     }
 
     /// The next event; None when the stream is over.
@@ -76,7 +81,12 @@ impl Feed {
             let block = self.block()?;
             let told = if self.lines { parse_line(&block) } else { parse_block(&block) };
             match told {
-                Some(told) => return Some(told),
+                Some(told) => {
+                    if let Some(described) = &self.described {
+                        described.check_event(&told.cloud);
+                    }
+                    return Some(told);
+                }
                 None => self.heartbeats += usize::from(block.is_empty() || block == ":"),
             }
         }
@@ -169,6 +179,14 @@ fn check(raw: &str) -> Value {
     assert_eq!(shapes::members(&cloud), members, "{raw}");
     assert_eq!(cloud["id"], cloud["cursor"]);
     shapes::check_time(&cloud["time"]);
+    if cloud["type"] == "customer.erased" {
+        assert_eq!(
+            (&cloud["source"], &cloud["data"]["customer"]),
+            (&"/v1/customers".into(), &cloud["subject"]),
+            "{raw}"
+        );
+        return cloud;
+    }
     let sale = cloud["data"].get("sale").unwrap_or(&cloud["data"]["id"]);
     assert_eq!(cloud["source"], format!("/v1/sales/{}", sale.as_str().expect("a sale")), "{raw}");
     cloud

@@ -12,6 +12,7 @@ use doorbuster::{
         Writer, WriterSettings,
     },
     sale::{
+        audit::Actor,
         command::{Adjust, Reserve},
         ids::ReservationId,
         outcome::{Refusal, Reservation},
@@ -147,7 +148,7 @@ impl House {
     }
 
     pub fn put(&mut self, settings: &SaleSettings) {
-        self.engine.put_sale(self.now, settings).value.expect("a sale document that is let in");
+        self.engine.put_sale(self.now, Actor::Anybody, settings).value.expect("a sale document that is let in");
     }
 
     pub fn reserve(&mut self, asked: &Reserve<'_>) -> Result<Made, Refusal> {
@@ -161,7 +162,7 @@ impl House {
     }
 
     pub fn adjust(&mut self, asked: &Adjust<'_>) -> Result<Adjustment, Refusal> {
-        self.engine.adjust(self.now, asked).value
+        self.engine.adjust(self.now, Actor::Anybody, asked).value
     }
 
     pub fn confirm(&mut self, id: ReservationId) -> Result<Reservation, Refusal> {

@@ -11,13 +11,14 @@ use crate::{
     engine::batch::CATALOGUE_LANE,
     journal::Epoch,
     sale::{
+        audit::{Audited, Record},
         event::{Adjusted, Ended, Event, Held, Quantity},
         time::Timestamp,
     },
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 19] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -25,6 +26,9 @@ pub const KINDS: [&str; 15] = [
     "status_reached",
     "adjusted",
     "stocked",
+    "audited",
+    "keys_noted",
+    "audit_reached",
     "held",
     "extended",
     "confirmed",
@@ -33,6 +37,7 @@ pub const KINDS: [&str; 15] = [
     "retired",
     "carried",
     "forgotten",
+    "customer_erased",
 ];
 
 pub fn kind(event: &Event<'_>) -> &'static str {
@@ -45,6 +50,7 @@ pub fn kind(event: &Event<'_>) -> &'static str {
         Event::Retired { .. } => "retired",
         Event::Carried { .. } => "carried",
         Event::Forgotten { .. } => "forgotten",
+        Event::CustomerErased { .. } => "customer_erased",
         Event::SaleDefined { .. } => "sale_defined",
         Event::SalePaused { .. } => "sale_paused",
         Event::SaleResumed { .. } => "sale_resumed",
@@ -52,6 +58,9 @@ pub fn kind(event: &Event<'_>) -> &'static str {
         Event::StatusReached { .. } => "status_reached",
         Event::Adjusted(_) => "adjusted",
         Event::Stocked { .. } => "stocked",
+        Event::Audited(_) => "audited",
+        Event::KeysNoted { .. } => "keys_noted",
+        Event::AuditReached(_) => "audit_reached",
     }
 }
 
@@ -159,6 +168,7 @@ fn describe(event: &Event<'_>, names: &Names) -> Described {
                 vec![("bucket", json!(bucket.index())), ("sku", json!(names.sku(*item))), ("units", json!(units))];
             (None, fields)
         }
+        Event::CustomerErased { at, customer } => (Some(*at), vec![("customer", json!(customer))]),
         Event::SaleDefined { sale, at, items, settings } => {
             let document = serde_json::from_slice::<Value>(settings).unwrap_or_default();
             let member = |name: &str| document.get(name).cloned().unwrap_or_default();
@@ -183,7 +193,27 @@ fn describe(event: &Event<'_>, names: &Names) -> Described {
                 vec![("sale", json!(names.sale_of(*item))), ("sku", json!(names.sku(*item))), ("stock", json!(stock))];
             (None, fields)
         }
+        Event::Audited(audited) => describe_audited(audited),
+        Event::KeysNoted { keys } => (None, vec![("keys", json!(keys.len()))]),
+        Event::AuditReached(head) => {
+            (None, vec![("sequence", json!(head.sequence)), ("hash", json!(head.hash.to_hex().as_str()))])
+        }
     }
+}
+
+fn describe_audited(audited: &Audited<'_>) -> Described {
+    let Audited { record: Record { sequence, at, actor, action, sale, sku, detail }, hash } = *audited;
+    let fields = vec![
+        ("sequence", json!(sequence)),
+        ("actor", json!(actor.to_string())),
+        ("action", json!(action.as_str())),
+        ("sale", json!(sale)),
+        ("sku", json!(sku)),
+        // What is no JSON was not written by this program, and is shown as it is.
+        ("detail", serde_json::from_str(detail).unwrap_or_else(|_| json!(detail))),
+        ("hash", json!(hash.to_hex().as_str())),
+    ];
+    (Some(at), fields)
 }
 
 fn describe_held(held: &Held<'_>, names: &Names) -> Described {

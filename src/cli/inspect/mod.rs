@@ -8,6 +8,7 @@ mod report;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod view;
 
 use std::{
@@ -22,6 +23,7 @@ use self::{
     events::{EventLine, Totals},
     names::Names,
     report::{DamageFacts, Report, SnapshotFacts, Style, TailFacts},
+    trail::Trail,
     view::{View, segment_id, snapshot_epoch},
 };
 use super::{InspectOptions, complain, exit::ExitCode};
@@ -30,6 +32,7 @@ use crate::{
     engine::batch,
     journal::{self, Epoch, RecoveryError, Scan, SnapshotError},
     sale::{
+        audit::Broken,
         codec::{Malformed, Reader},
         event::Event,
     },
@@ -80,6 +83,7 @@ struct Inspection {
     view: View,
     report: Report,
     names: Names,
+    trail: Trail,
     /// What the newest snapshot asks of the journal: to start at the first and to reach the last.
     snapshot: Option<(Epoch, Epoch)>,
 }
@@ -88,6 +92,7 @@ struct Inspection {
 #[derive(Debug)]
 enum Stop {
     Malformed(Malformed),
+    Broken(Broken),
     Output(io::Error),
 }
 
@@ -95,6 +100,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(error) => error.fmt(f),
+            Self::Broken(broken) => write!(f, "the audit trail does not hold: {broken}"),
             Self::Output(error) => error.fmt(f),
         }
     }
@@ -115,10 +121,12 @@ impl Inspection {
             segments: segments::survey(&view).context("cannot read the journal")?,
             snapshot_events: Totals::default(),
             journal_events: Totals::default(),
+            audit: None,
             tail: TailFacts::default(),
             damage: Vec::new(),
         };
-        let mut inspection = Inspection { view, report, names: Names::default(), snapshot: None };
+        let mut inspection =
+            Inspection { view, report, names: Names::default(), trail: Trail::default(), snapshot: None };
         inspection.list_snapshots()?;
         if let Err(error) = inspection.read_snapshot() {
             inspection.note_snapshot_damage(error)?;
@@ -154,6 +162,7 @@ impl Inspection {
         while let Some(chunk) = reader.next_chunk()? {
             for_each_of_chunk(chunk, |event| {
                 self.names.learn(&event);
+                self.trail.learn_of_snapshot(&event);
                 self.report.snapshot_events.count(&event);
             })?;
         }
@@ -184,7 +193,7 @@ impl Inspection {
         if options.events && !options.json {
             style.heading(out, "events")?;
         }
-        let Inspection { view, report, names, .. } = self;
+        let Inspection { view, report, names, trail, .. } = self;
         let mut last_epoch = 0;
         let scanned = journal::scan(view, from, reaches, |epoch, payload| {
             last_epoch = epoch;
@@ -195,9 +204,10 @@ impl Inspection {
                     let line = EventLine::new(epoch, lane, &event, names);
                     write_event(out, &line, options.json, epoch_width).map_err(Stop::Output)?;
                 }
-                Ok(())
+                trail.follow(&event).map_err(Stop::Broken)
             })
         });
+        report.audit = trail.facts();
         report.tail.last_epoch = last_epoch;
         match scanned {
             Ok(scan) => self.note_tail(scan),

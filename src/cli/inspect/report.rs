@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{events::Totals, segments::SegmentFacts};
+use super::{events::Totals, segments::SegmentFacts, trail::TrailFacts};
 use crate::{
     journal::{Damage, Epoch, Torn},
     sale::time::Timestamp,
@@ -78,6 +78,8 @@ pub struct Report {
     pub snapshot_events: Totals,
     /// Events by kind in the journal, as far as it can be read.
     pub journal_events: Totals,
+    /// Where the audit trail ends; none where nothing was recorded yet.
+    pub audit: Option<TrailFacts>,
     pub tail: TailFacts,
     pub damage: Vec<DamageFacts>,
 }
@@ -142,6 +144,11 @@ impl Report {
             table.row([journal, snapshot, "all".to_owned()]);
         }
         table.write(out, "no events")?;
+        if let Some(TrailFacts { sequence, hash }) = &self.audit {
+            style.heading(out, "audit trail")?;
+            writeln!(out, "  records     {}", grouped(*sequence))?;
+            writeln!(out, "  hash        {hash}")?;
+        }
         style.heading(out, "tail")?;
         self.write_tail(out)?;
         for damage in &self.damage {

@@ -20,6 +20,7 @@ use crate::{
     engine::{self, Engine},
     journal::{Committer, CommitterSettings, DirectoryStorage, Storage, StorageFile, Writer, WriterSettings, replay},
     sale::{
+        audit::Actor,
         codec::Write as _,
         command::{AskedLine, Reserve},
         event::{Ended, Held, PricedLine, Quantity},
@@ -257,7 +258,7 @@ fn with_snapshot() -> (Place, Arc<Engine>) {
         CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: clock::monotonic };
     let mut committer = Committer::new(engine.clone(), place.writer(), settings);
     let sale: SaleSettings = serde_json::from_str(DOCUMENT).unwrap();
-    engine.put_sale(OPEN, &sale).value.unwrap();
+    engine.put_sale(OPEN, Actor::Anybody, &sale).value.unwrap();
     let reserve = |customer| {
         let lines = [AskedLine { sku: "mat", units: 1 }].into_iter().collect();
         Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None }
@@ -280,6 +281,56 @@ fn a_snapshot_is_shown_with_what_it_holds() {
     assert_eq!(report["journal_events"]["held"], 2);
     let (text, _) = place.inspect(EVENTS);
     assert!(text.contains("lines=1*mat"), "{text}");
+}
+
+#[test]
+fn the_audit_trail_is_shown_with_where_it_ends() {
+    let (place, engine) = with_snapshot();
+    let head = engine.audit_head().value;
+    let hash = head.hash.to_hex().to_string();
+    let (report, _) = place.json();
+    assert_eq!(report["audit"], serde_json::json!({ "sequence": 1, "hash": hash }));
+    assert_eq!(
+        (&report["journal_events"]["audited"], &report["snapshot_events"]["audit_reached"]),
+        (&1.into(), &1.into())
+    );
+    let (text, _) = place.inspect(EVENTS);
+    let record = "  audited         sequence=1  actor=anybody  action=sale.put  sale=drop  detail={";
+    assert!(
+        text.contains(record) && text.contains(&format!("\naudit trail\n  records     1\n  hash        {hash}\n")),
+        "{text}"
+    );
+    // Known from the snapshot where the journal tells no more of it.
+    let (bare, _writer) = Place::with_holds(1);
+    assert!(bare.json().0["audit"].is_null());
+    let mut trail = Trail::default();
+    trail.learn_of_snapshot(&Event::AuditReached(head));
+    assert_eq!(trail.facts().unwrap().hash, hash);
+}
+
+#[test]
+fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
+    use crate::sale::audit::{Action, Deed, Trail};
+    let deed = |action| Deed { by: Actor::Anybody, action, sale: Some("drop"), sku: None, detail: "{}".into() };
+    let (pause, resume) = (deed(Action::SalePause), deed(Action::SaleResume));
+    for first in [1, 2] {
+        let (place, mut trail) = (Place::new(), Trail::default());
+        let mut writer = place.writer();
+        let mut events: Vec<Event<'_>> = Vec::new();
+        for deed in [&pause, &resume, &pause, &resume] {
+            let event = trail.record(OPEN, deed);
+            trail.apply(&event).unwrap();
+            events.push(event);
+        }
+        // A journal whose first segments were removed begins in the middle; a gap after that is none of its doing.
+        for (epoch, event) in [&events[first - 1], &events[3]].into_iter().enumerate() {
+            writer.append(epoch as u64 + 1, &payload(batch::CATALOGUE_LANE, std::slice::from_ref(event))).unwrap();
+        }
+        let (report, code) = place.json();
+        let missing = if first == 1 { "audit records 2 to 3 are missing" } else { "audit record 3 is missing" };
+        assert_eq!(code, ExitCode::JournalDamaged);
+        assert!(report["damage"][0]["message"].as_str().unwrap().contains(missing), "{report}");
+    }
 }
 
 #[test]

@@ -176,13 +176,16 @@ impl Batch<'_> {
         let wrong = match &entry.content {
             Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
             Content::Other(json) => vec![Entry::locate(json)],
-            Content::Reserve { body, key } => match (body.check(&limits.reserve), check_key(key.as_deref())) {
-                (Ok(checked), Ok(key)) => {
-                    rates.admit_customer(sale, &body.customer).map_err(rate_limited)?;
-                    return Ok(reservations::ask(self.worker, now, self.sale, body, checked, key));
+            Content::Reserve { body, key } => {
+                let checked = body.check(&limits.reserve, &self.worker.service.customer_ids);
+                match (checked, check_key(key.as_deref())) {
+                    (Ok(checked), Ok(key)) => {
+                        rates.admit_customer(sale, &checked.customer).map_err(rate_limited)?;
+                        return Ok(reservations::ask(self.worker, now, self.sale, checked, key));
+                    }
+                    (checked, key) => checked.err().into_iter().flatten().chain(key.err()).collect(),
                 }
-                (checked, key) => checked.err().into_iter().flatten().chain(key.err()).collect(),
-            },
+            }
         };
         let refused = Err(Refusal::Invalid(wrong));
         // Counted like the others: no status of an answer tells of it.

@@ -24,7 +24,8 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: Request<Inco
     let format = format(request.headers())?;
     let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let caller = caller.clone();
-    let followed = worker.service.events.follow(start, format, Arc::new(move |sale| caller.sees(sale))).await;
+    let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
+    let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
     let Followed { from, pieces, ended } = followed.map_err(refuse)?;
     let mut response = Response::new(Body::Streamed(Stream::new(pieces, ended)));
     let content_type = match format {
@@ -79,15 +80,15 @@ fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
         }
         after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     }
+    let cursor = |pointer: &str, text: &str| -> Result<Cursor, Invalid> {
+        text.parse().map_err(|error| Invalid::new(pointer, error))
+    };
+    let after = after.map(|text| cursor("/after", &text)).transpose()?;
+    let last = headers.get(&LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let last = last.map(|text| cursor("/Last-Event-ID", &text)).transpose()?;
     // A browser comes back with the address it began with and the id it has come to; a query that was meant for the
     // first time would start over. Whoever sets both by hand means the query.
-    let (pointer, text) = match (after, headers.get(&LAST_EVENT_ID)) {
-        (Some(after), _) => ("/after", after),
-        (None, Some(id)) => ("/Last-Event-ID", String::from_utf8_lossy(id.as_bytes()).into_owned()),
-        (None, None) => return Ok(Start::Now),
-    };
-    let cursor: Cursor = text.parse().map_err(|error| Invalid::new(pointer, error))?;
-    Ok(Start::After(cursor))
+    Ok(after.or(last).map_or(Start::Now, Start::After))
 }
 
 #[cfg(test)]
@@ -128,6 +129,7 @@ mod tests {
             (Some("after=1&after=2"), &none, "/after"),
             (Some("before=1"), &none, "/before"),
             (None, &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
+            (Some("after=0"), &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
         ] {
             assert_eq!(start(query, header).unwrap_err().pointer, pointer, "{query:?}");
         }

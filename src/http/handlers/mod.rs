@@ -1,6 +1,7 @@
 //! One function per call: parse, ask the engine, answer.
 
 mod batch;
+mod customers;
 mod events;
 pub mod problems;
 mod reservations;
@@ -36,19 +37,20 @@ pub async fn handle(
     let subject = &matched.subject;
     let answered = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
-        Route::PutSale => sales::put(worker, subject, request).await,
+        Route::PutSale => sales::put(worker, caller, subject, request).await,
         Route::GetSale => sales::get(worker, subject).await,
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
-            sales::turn(worker, matched.route, subject, request).await
+            sales::turn(worker, caller, matched.route, subject, request).await
         }
         Route::Availability => sales::availability(worker, subject),
-        Route::Adjust => sales::adjust(worker, &matched, request).await,
+        Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
         Route::ReserveBatch => batch::reserve(worker, subject, request).await,
         Route::GetReservation => reservations::get(worker, caller, subject).await,
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
+        Route::EraseCustomer => customers::erase(worker, caller, subject).await,
         Route::Events => events::follow(worker, caller, request).await,
         Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
     };
@@ -67,7 +69,10 @@ pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incomi
 
 /// The document that describes all of this.
 fn contract(worker: &Worker) -> Response<Body> {
-    json_bytes(StatusCode::OK, worker.service.contract.clone())
+    let contracts = &worker.service.contracts;
+    let asks_for_key = worker.service.keyring.load().asks_for_key();
+    let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
+    json_bytes(StatusCode::OK, contract.clone())
 }
 
 /// A response, or the problem that stands in its place.

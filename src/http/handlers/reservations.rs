@@ -14,12 +14,12 @@ use crate::{
     http::{
         Body, encode, problem,
         rates::Limited,
-        wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody, ReserveBody},
+        wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody},
         worker::Worker,
     },
     sale::{
         catalogue::Catalogue,
-        command::Reserve,
+        command::{AskedLine, Reserve},
         ids::ReservationId,
         outcome::{Refusal, Reservation},
         time::Timestamp,
@@ -40,10 +40,11 @@ fn decide(
     key: Option<&str>,
     bytes: &Bytes,
 ) -> Result<Answer<Response<Body>>, Response<Body>> {
-    let body: ReserveBody<'_> = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let checked = body.check(&worker.limits().reserve).map_err(|wrong| problem::invalid(&wrong))?;
-    admit_customer(worker, sale, &body.customer).map_err(|limited| problem::rate_limited(&limited))?;
-    let answer = ask(worker, worker.now(), sale, &body, checked, key);
+    let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
+    let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
+    admit_customer(worker, sale, &checked.customer).map_err(|limited| problem::rate_limited(&limited))?;
+    let answer = ask(worker, worker.now(), sale, checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
 }
 
@@ -56,22 +57,17 @@ fn admit_customer(worker: &Worker, sale: &str, customer: &str) -> Result<(), Lim
 }
 
 /// Has the engine judge a reserve that is well formed, and counts what it says.
-pub fn ask<'a>(
+pub fn ask(
     worker: &Worker,
     now: Timestamp,
-    sale: &'a str,
-    body: &'a ReserveBody<'_>,
-    checked: CheckedReserve<'a>,
-    key: Option<&'a str>,
+    sale: &str,
+    checked: CheckedReserve<'_>,
+    key: Option<&str>,
 ) -> Answer<Result<Made, Refusal>> {
-    let asked = Reserve {
-        sale,
-        customer: &body.customer,
-        lines: checked.lines,
-        hold_seconds: checked.hold_seconds,
-        reference: body.reference.as_deref(),
-        key,
-    };
+    let CheckedReserve { customer, lines, hold_seconds, reference } = checked;
+    // Put anew, because a pseudonym lives shorter than the body that the lines borrow from.
+    let lines = lines.into_iter().map(|AskedLine { sku, units }| AskedLine { sku, units }).collect();
+    let asked = Reserve { sale, customer: &customer, lines, hold_seconds, reference, key };
     let answer = worker.engine().reserve(now, &asked, worker.entropy());
     worker.service.telemetry.reservations.reserve(&answer.value);
     answer

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub async fn put(worker: &Worker, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
     let limits = worker.limits();
     let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
     let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -31,7 +31,7 @@ pub async fn put(worker: &Worker, id: &str, request: Request<Incoming>) -> Answe
         let detail = format!("must be {id:?}, as in the path, or be left out");
         return Err(problem::invalid(&[Invalid::new("/id", detail)]));
     }
-    let answer = worker.engine().put_sale(worker.now(), &settings);
+    let answer = worker.engine().put_sale(worker.now(), caller.actor(), &settings);
     let answer = answer.map(|outcome| match outcome {
         Ok((Put::Created, sale)) => json(StatusCode::CREATED, &sale.settings),
         Ok((Put::Replaced, sale)) => json(StatusCode::OK, &sale.settings),
@@ -57,14 +57,14 @@ pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answ
     Ok(worker.when_durable(answer).await)
 }
 
-pub async fn turn(worker: &Worker, route: Route, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: Request<Incoming>) -> Answered {
     let bytes = read_small(worker, request, false).await?;
     let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let (engine, now) = (worker.engine(), worker.now());
+    let (engine, now, by) = (worker.engine(), worker.now(), caller.actor());
     let turned = match route {
-        Route::PauseSale => engine.pause(now, id),
-        Route::ResumeSale => engine.resume(now, id),
-        _ => engine.close(now, id),
+        Route::PauseSale => engine.pause(now, by, id),
+        Route::ResumeSale => engine.resume(now, by, id),
+        _ => engine.close(now, by, id),
     };
     turned.value.map_err(|refusal| refuse(worker, &refusal))?;
     // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
@@ -76,7 +76,7 @@ pub fn availability(worker: &Worker, id: &str) -> Answered {
     Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
 }
 
-pub async fn adjust(worker: &Worker, matched: &Matched, request: Request<Incoming>) -> Answered {
+pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: Request<Incoming>) -> Answered {
     let key = idempotency_key(request.headers())?.map(str::to_owned);
     let bytes = read_small(worker, request, true).await?;
     let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -89,7 +89,7 @@ pub async fn adjust(worker: &Worker, matched: &Matched, request: Request<Incomin
         reference: body.reference.as_deref(),
         key: key.as_deref(),
     };
-    let answer = worker.engine().adjust(worker.now(), &asked);
+    let answer = worker.engine().adjust(worker.now(), caller.actor(), &asked);
     let answer = answer.map(|outcome| match outcome {
         Ok(adjustment) => show_adjustment(&adjustment),
         // Nothing was sold out to anybody here: the operator asked back more than is there.
@@ -126,18 +126,26 @@ struct Page {
 
 impl Page {
     fn parse(query: &str, limit_max: usize) -> Result<Self, Invalid> {
-        let mut page = Self { after: String::new(), limit: limit_max };
+        let (mut after, mut limit) = (None, None);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            match name {
-                "after" => page.after = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned(),
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
-                    page.limit = limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?;
-                }
+            let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+            let known = match name {
+                "after" => after.replace(value),
+                "limit" => limit.replace(value),
                 _ => return Err(Invalid::new("", format!("the query takes after and limit, not {name:?}"))),
+            };
+            if known.is_some() {
+                return Err(Invalid::new("", format!("the query takes {name} once")));
             }
         }
-        Ok(page)
+        let limit = match limit {
+            None => limit_max,
+            Some(text) => {
+                let limit = text.parse().ok().filter(|limit| (1..=limit_max).contains(limit) && !text.starts_with('+'));
+                limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?
+            }
+        };
+        Ok(Self { after: after.unwrap_or_default(), limit })
     }
 }

@@ -17,10 +17,13 @@ use crate::{
 pub const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 /// No control characters.
 pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
-/// A UUIDv7 as answers write it.
+/// A UUIDv7; answers write it in lower case.
 pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+pub const UUID_ASKED: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
 /// A cursor of the feed of events.
-pub const CURSOR: &str = r"^\d+(\.\d+)?$";
+pub const CURSOR: &str = r"^(0|[1-9]\d{0,18}(\.(0|[1-9]\d{0,8}))?)$";
+/// A time as requests may write it.
+const RFC_3339: &str = r"^(19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$";
 /// A time as answers write it.
 const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
 
@@ -28,7 +31,24 @@ const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
 const EXACT_MAX: u64 = (1 << 53) - 1;
 
 /// Keywords for a member, and a sentence for its description that says the same to people.
-struct Bound(Value, String);
+pub struct Bound(Value, String);
+
+impl Bound {
+    pub fn add_to(&self, member: &mut Value) {
+        let Self(keywords, sentence) = self;
+        for (keyword, value) in keywords.as_object().into_iter().flatten() {
+            member[keyword] = value.clone();
+        }
+        // A `u32` may be more than the format `int32` holds.
+        if member["format"] == "int32" && member["maximum"].as_u64() > Some(i32::MAX as u64) {
+            member["format"] = json!("int64");
+        }
+        if !sentence.is_empty() {
+            let told = member["description"].as_str().unwrap_or_default();
+            member["description"] = json!(format!("{told} {sentence}").trim_start());
+        }
+    }
+}
 
 fn integer(least: u64, most: u64) -> Bound {
     Bound(json!({ "minimum": least, "maximum": most }), format!("{least} to {most}."))
@@ -71,10 +91,11 @@ fn sale_id() -> Bound {
 }
 
 fn asked_time() -> Bound {
-    Bound(json!({ "format": "date-time" }), "RFC 3339 with an offset, from 1970 to 9999.".to_owned())
+    let sentence = "RFC 3339 with an offset, from 1970 to 9999; finer than milliseconds is cut off.";
+    Bound(json!({ "format": "date-time", "pattern": RFC_3339 }), sentence.to_owned())
 }
 
-fn time() -> Bound {
+pub fn time() -> Bound {
     form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
 }
 
@@ -95,20 +116,10 @@ type Row = (&'static str, &'static str, Bound);
 
 /// Adds the bounds to their members.
 pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
-    for (schema, member, Bound(keywords, sentence)) in requests(edge, sale).into_iter().chain(answers()) {
+    for (schema, member, bound) in requests(edge, sale).into_iter().chain(answers()) {
         let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
         let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
-        for (keyword, value) in keywords.as_object().into_iter().flatten() {
-            member[keyword] = value.clone();
-        }
-        // A `u32` may be more than the format `int32` holds.
-        if member["format"] == "int32" && member["maximum"].as_u64() > Some(i32::MAX as u64) {
-            member["format"] = json!("int64");
-        }
-        if !sentence.is_empty() {
-            let told = member["description"].as_str().unwrap_or_default();
-            member["description"] = json!(format!("{told} {sentence}").trim_start());
-        }
+        bound.add_to(member);
     }
 }
 
@@ -131,7 +142,7 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
         ("ConfirmRequest", "reference", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
-        ("AdjustRequest", "delta", Bound(json!({ "not": { "const": 0 } }), too_much(sale))),
+        ("AdjustRequest", "delta", delta(sale)),
         ("AdjustRequest", "reason", free_text()),
         ("AdjustRequest", "reference", free_text()),
         ("SaleSettings", "id", form(json!({ "pattern": format!("^$|{SLUG}"), "maxLength": NAME_BYTES_MAX }))),
@@ -152,8 +163,10 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
     ]
 }
 
-fn too_much(sale: &settings::Limits) -> String {
-    format!("Not 0, and the item's stock may be up to {} units.", sale.stock_max)
+fn delta(sale: &settings::Limits) -> Bound {
+    let most = sale.stock_max as i64;
+    let keywords = json!({ "not": { "const": 0 }, "minimum": -most, "maximum": most });
+    Bound(keywords, format!("Not 0, and the item's stock may be up to {most} units."))
 }
 
 /// Answers may show what an earlier configuration let in, so limits that are set do not bound them.
@@ -197,7 +210,7 @@ fn answers() -> Vec<Row> {
         ("Item", "available", units()),
         ("Item", "held", units()),
         ("Item", "confirmed", units()),
-        ("Sales", "next", sale_id()),
+        ("SalesPage", "next", sale_id()),
         ("Availability", "sale", sale_id()),
         ("Availability", "status", status()),
         ("Availability", "items", at_least_one()),
@@ -208,6 +221,7 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "reference", free_text()),
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
+        ("Erasure", "reservations", units()),
         ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("InvalidRequestProblem", "errors", at_least_one()),
@@ -220,5 +234,35 @@ fn answers() -> Vec<Row> {
         ("CustomerLimitExceededProblem", "limit", some_units()),
         ("CustomerLimitExceededProblem", "already", units()),
         ("SaleNotStartedProblem", "opens_at", time()),
+        ("ToldReservation", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
+        ("ToldReservation", "sale", sale_id()),
+        ("ToldReservation", "customer", name()),
+        ("ToldReservation", "state", state()),
+        ("ToldReservation", "lines", at_least_one()),
+        ("ToldReservation", "reference", free_text()),
+        ("ToldReservation", "reason", free_text()),
+        ("ToldReservation", "created_at", time()),
+        ("ToldReservation", "expires_at", time()),
+        ("ToldReservation", "confirmed_at", time()),
+        ("ToldReservation", "released_at", time()),
+        ("ToldReservation", "expired_at", time()),
+        ("ToldReservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
+        ("ToldLine", "sku", name()),
+        ("ToldLine", "quantity", some_units()),
+        ("ToldAdjustment", "sale", sale_id()),
+        ("ToldAdjustment", "sku", name()),
+        ("ToldAdjustment", "delta", form(json!({ "not": { "const": 0 } }))),
+        ("ToldAdjustment", "reason", free_text()),
+        ("ToldAdjustment", "reference", free_text()),
+        ("ToldAdjustment", "stock", units()),
+        ("ToldAdjustment", "available", units()),
+        ("ToldErasure", "customer", name()),
+        ("ToldLevel", "sale", sale_id()),
+        ("ToldLevel", "sku", name()),
+        ("ToldLevel", "available", units()),
+        ("ToldTurn", "sale", sale_id()),
+        ("ToldTurn", "by", form(json!({ "enum": ["clock", "operator"] }))),
+        ("ToldEnding", "reason", form(json!({ "enum": ["slow", "cursor_too_old", "draining", "failed"] }))),
+        ("ToldEnding", "cursor", form(json!({ "pattern": CURSOR }))),
     ]
 }

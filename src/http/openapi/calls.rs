@@ -1,6 +1,9 @@
 //! The calls: what each one takes, answers and may refuse.
 
-use super::{CONTRACT, EVENTS, RESERVATIONS, SALES};
+use super::{
+    CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
+    links::{self, Link},
+};
 use crate::http::{
     auth,
     problem::{self, Problem},
@@ -43,8 +46,8 @@ pub struct Given {
     pub schema: &'static str,
     pub description: &'static str,
     pub headers: &'static [&'static str],
-    /// Calls that go on from its `id`, with what their paths name it.
-    pub links: &'static [(&'static str, &'static str)],
+    /// Calls that go on from it.
+    pub links: &'static [Link],
 }
 
 /// The schema of an answer that is no document: events that go on.
@@ -59,16 +62,12 @@ const fn may_ask(schema: &'static str) -> Option<Asked> {
 }
 
 const fn ok(schema: &'static str, description: &'static str) -> Given {
-    Given { status: 200, schema, description, headers: &[], links: &[] }
+    ok_then(schema, description, &[])
 }
 
-const SALE_LINKS: &[(&str, &str)] = &[("getSale", "sale"), ("reserve", "sale")];
-const RESERVATION_LINKS: &[(&str, &str)] = &[
-    ("getReservation", "id"),
-    ("confirmReservation", "id"),
-    ("releaseReservation", "id"),
-    ("extendReservation", "id"),
-];
+const fn ok_then(schema: &'static str, description: &'static str, links: &'static [Link]) -> Given {
+    Given { status: 200, schema, description, headers: &[], links }
+}
 
 pub static CALLS: &[Call] = &[
     Call {
@@ -81,7 +80,7 @@ pub static CALLS: &[Call] = &[
         description: "Sales by id, a page at a time: ask again with `after` set to `next` until there is no `next`.",
         parameters: &["After", "Limit"],
         body: None,
-        answers: &[ok("Sales", "A page of sales")],
+        answers: &[ok_then("SalesPage", "A page of sales", links::OF_SALES)],
         problems: &[],
     },
     Call {
@@ -95,7 +94,7 @@ pub static CALLS: &[Call] = &[
                       cheaper availability call.",
         parameters: &[],
         body: None,
-        answers: &[ok("Sale", "The sale as it is")],
+        answers: &[ok_then("Sale", "The sale as it is", links::OF_SALE)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -115,14 +114,14 @@ pub static CALLS: &[Call] = &[
                 schema: "SaleSettings",
                 description: "Replaced; the settings as they are now",
                 headers: &[],
-                links: SALE_LINKS,
+                links: links::OF_SETTINGS,
             },
             Given {
                 status: 201,
                 schema: "SaleSettings",
                 description: "Created; the settings as they are now",
                 headers: &[],
-                links: SALE_LINKS,
+                links: links::OF_SETTINGS,
             },
         ],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED, &problem::INITIAL_STOCK_IMMUTABLE],
@@ -138,7 +137,7 @@ pub static CALLS: &[Call] = &[
                       nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok("Sale", "The sale, paused")],
+        answers: &[ok_then("Sale", "The sale, paused", links::OF_PAUSED)],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
     },
     Call {
@@ -151,7 +150,7 @@ pub static CALLS: &[Call] = &[
         description: "It takes reserves again while its window is open. Repeating it changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok("Sale", "The sale, resumed")],
+        answers: &[ok_then("Sale", "The sale, resumed", links::OF_RESUMED)],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
     },
     Call {
@@ -164,7 +163,7 @@ pub static CALLS: &[Call] = &[
         description: "It refuses reserves from now on; confirm, release and extend go on. Repeating it changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok("Sale", "The sale, closed")],
+        answers: &[ok_then("Sale", "The sale, closed", links::OF_CLOSED)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -183,7 +182,7 @@ pub static CALLS: &[Call] = &[
             schema: "Adjustment",
             description: "The change, and what it led to",
             headers: &["Idempotent-Replayed"],
-            links: &[],
+            links: links::OF_ADJUSTMENT,
         }],
         problems: &[
             &problem::SALE_NOT_FOUND,
@@ -202,7 +201,7 @@ pub static CALLS: &[Call] = &[
         description: "Cheap, and made to be polled.",
         parameters: &[],
         body: None,
-        answers: &[ok("Availability", "What is available now")],
+        answers: &[ok_then("Availability", "What is available now", links::OF_AVAILABILITY)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -223,7 +222,7 @@ pub static CALLS: &[Call] = &[
             schema: "Reservation",
             description: "The hold, durable. To a repeat of its key: the hold as it was first answered",
             headers: &["Location", "Idempotent-Replayed"],
-            links: RESERVATION_LINKS,
+            links: links::OF_HOLD,
         }],
         problems: &[
             &problem::SALE_NOT_FOUND,
@@ -254,7 +253,7 @@ pub static CALLS: &[Call] = &[
                       are left out and the others stay: give each a key, and the whole batch is safe to repeat.",
         parameters: &[],
         body: Some(Asked { schema: "BatchRequest", required: true, limit: BodyLimit::Batch }),
-        answers: &[ok("BatchResults", "What became of each entry, in their order")],
+        answers: &[ok_then("BatchResults", "What became of each entry, in their order", links::OF_BATCH)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -267,7 +266,7 @@ pub static CALLS: &[Call] = &[
         description: "A reservation that is over is known for the retention time, and found in the store after that.",
         parameters: &[],
         body: None,
-        answers: &[ok("Reservation", "The reservation as it is")],
+        answers: &[ok_then("Reservation", "The reservation as it is", links::OF_RESERVATION)],
         problems: &[&problem::RESERVATION_NOT_FOUND],
     },
     Call {
@@ -280,7 +279,7 @@ pub static CALLS: &[Call] = &[
         description: "Only before `expires_at`. Repeating it answers with the same reservation.",
         parameters: &[],
         body: may_ask("ConfirmRequest"),
-        answers: &[ok("Reservation", "The reservation, confirmed")],
+        answers: &[ok_then("Reservation", "The reservation, confirmed", links::OF_ENDED)],
         problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_RELEASED],
     },
     Call {
@@ -293,7 +292,7 @@ pub static CALLS: &[Call] = &[
         description: "Only before `expires_at`. Repeating it answers with the same reservation.",
         parameters: &[],
         body: may_ask("ReleaseRequest"),
-        answers: &[ok("Reservation", "The reservation, released")],
+        answers: &[ok_then("Reservation", "The reservation, released", links::OF_ENDED)],
         problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_CONFIRMED],
     },
     Call {
@@ -307,7 +306,7 @@ pub static CALLS: &[Call] = &[
                       as an extension.",
         parameters: &[],
         body: asks("ExtendRequest"),
-        answers: &[ok("Reservation", "The reservation with its new end")],
+        answers: &[ok_then("Reservation", "The reservation with its new end", links::OF_HOLD)],
         problems: &[
             &problem::RESERVATION_NOT_FOUND,
             &problem::RESERVATION_EXPIRED,
@@ -315,6 +314,23 @@ pub static CALLS: &[Call] = &[
             &problem::ALREADY_RELEASED,
             &problem::EXTENSION_LIMIT_REACHED,
         ],
+    },
+    Call {
+        route: Route::EraseCustomer,
+        method: "delete",
+        path: "/v1/customers/{customer}",
+        id: "eraseCustomer",
+        tag: CUSTOMERS,
+        summary: "Erase a customer",
+        description: "Takes the customer's id out of every reservation, and with it references, reasons and idempotency keys: \
+                      from now on each is shown with a customer of its own that begins with `erased-`. Holds stay held \
+                      and stock stays as it is; nothing counts towards the customer's limits any more. The store follows \
+                      as it follows everything else, and the journal within `privacy.journal_erase_seconds`. Repeating it \
+                      is safe, and a customer who is not known is no error. Needs a key of all sales.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Erasure", "Erased, durably")],
+        problems: &[],
     },
     Call {
         route: Route::Events,
@@ -333,7 +349,7 @@ pub static CALLS: &[Call] = &[
             schema: FEED,
             description: "Events as they become durable",
             headers: &["Event-Cursor"],
-            links: &[],
+            links: links::OF_FEED,
         }],
         problems: &[&problem::CURSOR_TOO_OLD],
     },

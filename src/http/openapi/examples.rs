@@ -7,10 +7,10 @@ use crate::http::{
     problem::{self, Kind, Problem},
 };
 
-/// A reservation's id.
 /// An event on one line.
-pub const EVENT: &str = r#"{"specversion":"1.0","id":"12.0","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2026-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"12.0","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
+pub const EVENT: &str = r#"{"specversion":"1.0","id":"12.0","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2025-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"12.0","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
 
+/// A reservation's id.
 pub const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
 
 /// An example of the schema with this name.
@@ -34,7 +34,7 @@ pub fn of(schema: &str) -> Value {
         "NoMembers" => json!({}),
         "SaleSettings" => settings(),
         "Sale" => sale(),
-        "Sales" => json!({ "sales": [sale()], "next": "doorbuster-tv" }),
+        "SalesPage" => json!({ "sales": [sale()], "next": "doorbuster-tv" }),
         "Availability" => {
             json!({ "sale": "doorbuster-tv", "status": "open", "items": [{ "sku": "tv-55", "available": 700 }] })
         }
@@ -42,6 +42,7 @@ pub fn of(schema: &str) -> Value {
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),
         "Reservation" => reservation("held"),
+        "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
         "Contract" => json!({
             "openapi": "3.1.0", "info": { "title": "Doorbuster", "version": env!("CARGO_PKG_VERSION") }, "paths": {},
@@ -71,7 +72,7 @@ pub fn of_problem(problem: &Problem) -> Value {
             json!({ "sku": "tv-55", "limit": 2, "already": 2 }),
         ),
         Kind::OpensAt => {
-            ("the sale opens at 2026-11-27T08:00:00.000Z", json!({ "opens_at": "2026-11-27T08:00:00.000Z" }))
+            ("the sale opens at 2025-11-27T08:00:00.000Z", json!({ "opens_at": "2025-11-27T08:00:00.000Z" }))
         }
         Kind::Oldest => ("events up to 41.3 are no longer in the journal", json!({ "oldest": "41.3" })),
         Kind::Reservation => (problem.title, json!({ "reservation": reservation(state_of(problem)) })),
@@ -119,8 +120,8 @@ fn settings() -> Value {
     json!({
         "id": "doorbuster-tv",
         "name": "Television doorbuster",
-        "opens_at": "2026-11-27T08:00:00.000Z",
-        "closes_at": "2026-11-27T20:00:00.000Z",
+        "opens_at": "2025-11-27T08:00:00.000Z",
+        "closes_at": "2025-11-27T20:00:00.000Z",
         "hold_seconds": 300,
         "max_extensions": 2,
         "customer_limit": 2,

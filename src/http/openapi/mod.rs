@@ -5,11 +5,13 @@
 //! with the table of problems, and with every answer that any test of the contract sees.
 //!
 //! `calls` says what each call takes and answers, and `paths` writes that down; `schemas` collects what `ToSchema` knows
-//! of the wire types, and `bounds` adds what types do not say; `problems` and `examples` are what their names say.
+//! of the wire types, and `bounds` adds what types do not say; `links`, `problems`, `feed` and `examples` are what their names say.
 
 mod bounds;
 mod calls;
 mod examples;
+mod feed;
+mod links;
 mod paths;
 mod problems;
 mod schemas;
@@ -48,7 +50,8 @@ Holds stock for customers while a flash sale is on: it answers from memory, neve
 acknowledged.\n\n\
 JSON in UTF-8 over HTTP/1.1 keep-alive and HTTP/2 with prior knowledge. Times are RFC 3339; answers give them in UTC with \
 milliseconds. Unknown members in requests are refused; answers may gain members, so ignore those that you do not know. \
-Lengths of text are limited in bytes of UTF-8, where JSON Schema counts characters.\n\n\
+Lengths of text are limited in bytes of UTF-8, where JSON Schema counts characters. Integers are written without fraction \
+and exponent: `1` and not `1.0`, which JSON Schema takes for the same.\n\n\
 Refusals are `application/problem+json` (RFC 9457): tell them apart by `code`; the page at `type` says what each means \
 and what to do. A path with a method that it does not have is answered 405 with `Allow`.\n\n\
 Send an `Idempotency-Key` with every reserve and adjustment: then every timeout is safe to retry.\n\n\
@@ -56,8 +59,8 @@ Limits in this document are those of the configuration that it was made with.\n\
 Operators: probes and metrics (`/livez`, `/readyz`, `/metrics`) are on a listener of their own, `server.ops_listen`, and \
 no part of this document.";
 
-/// Makes the document for a service with these limits.
-pub fn document(edge: &Limits, sale: &settings::Limits) -> Document {
+/// Makes the document for a service with these limits. `asks_for_key`: whether calls need one.
+pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> Document {
     Document {
         openapi: "3.1.0",
         info: json!({
@@ -71,10 +74,11 @@ pub fn document(edge: &Limits, sale: &settings::Limits) -> Document {
         tags: json!([
             { "name": SALES, "description": "What operators do: sales and their stock" },
             { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
+            { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
             { "name": EVENTS, "description": "What happened, for whoever follows" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
-        paths: paths::paths(edge),
+        paths: paths::paths(edge, asks_for_key),
         components: json!({
             "schemas": schemas::schemas(edge, sale),
             "parameters": paths::parameters(edge),
@@ -93,5 +97,6 @@ pub fn document(edge: &Limits, sale: &settings::Limits) -> Document {
 
 const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
+const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
 const CONTRACT: &str = "contract";

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    bounds::{CURSOR, PRINTABLE, SLUG, UUID, key_pattern},
+    bounds::{CURSOR, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
     calls::{Asked, BodyLimit, CALLS, Call, FEED, Given, problems_of},
-    examples, problems,
+    examples, feed,
+    links::Link,
+    problems,
 };
 use crate::{
     http::{Limits, auth, problem::PROBLEMS},
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
-/// Every path with its calls.
-pub fn paths(limits: &Limits) -> Value {
+/// Every path with its calls. `asks_for_key`: whether they need one.
+pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for call in CALLS {
         let path = paths.entry(call.path).or_default();
@@ -23,7 +25,7 @@ pub fn paths(limits: &Limits) -> Value {
             let parameters = path_parameters(call.path).map(|name| reference("parameters", name));
             path.insert("parameters".to_owned(), parameters.collect());
         }
-        let operation = operation(call, limits);
+        let operation = operation(call, limits, asks_for_key);
         if call.method == "get" {
             path.insert("head".to_owned(), head(&operation, call));
         }
@@ -37,7 +39,7 @@ pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn operation(call: &Call, limits: &Limits) -> Value {
+fn operation(call: &Call, limits: &Limits, asks_for_key: bool) -> Value {
     let mut responses: Map<String, Value> =
         call.answers.iter().map(|given| (given.status.to_string(), answer(given))).collect();
     responses.extend(problems::by_status(&problems_of(call)));
@@ -47,7 +49,7 @@ fn operation(call: &Call, limits: &Limits) -> Value {
         "summary": call.summary,
         "description": call.description,
         "responses": responses,
-        "security": security(call),
+        "security": security(call, asks_for_key),
     });
     if let Some(role) = auth::needed(call.route) {
         let text = format!("{} Needs the role `{}`.", call.description, role.as_str());
@@ -62,9 +64,13 @@ fn operation(call: &Call, limits: &Limits) -> Value {
     operation
 }
 
-/// A key, where the call needs one; a service without keys needs none.
-fn security(call: &Call) -> Value {
-    if auth::needed(call.route).is_some() { json!([{ "key": [] }, {}]) } else { json!([]) }
+/// A key, where the call needs one; a service that asks for none takes callers with one too.
+fn security(call: &Call, asks_for_key: bool) -> Value {
+    match auth::needed(call.route) {
+        Some(_) if asks_for_key => json!([{ "key": [] }]),
+        Some(_) => json!([{ "key": [] }, {}]),
+        None => json!([]),
+    }
 }
 
 /// As the GET, and no bodies.
@@ -104,7 +110,7 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
 
 fn answer(given: &Given) -> Value {
     let content = match given.schema {
-        FEED => feed(),
+        FEED => feed::content(),
         schema => json!({ "application/json": {
             "schema": reference("schemas", schema),
             "example": examples::of(schema),
@@ -117,26 +123,15 @@ fn answer(given: &Given) -> Value {
     for name in given.headers {
         answer["headers"][name] = reference("headers", name);
     }
-    for (operation, parameter) in given.links {
-        answer["links"][operation] =
-            json!({ "operationId": operation, "parameters": { (*parameter): "$response.body#/id" } });
+    for Link { operation, parameters, body } in given.links {
+        let parameters: BTreeMap<_, _> = parameters.iter().copied().collect();
+        let mut link = json!({ "operationId": operation, "parameters": parameters });
+        if let Some(body) = body {
+            link["requestBody"] = serde_json::from_str(body).expect("the body of a link is JSON");
+        }
+        answer["links"][operation] = link;
     }
     answer
-}
-
-/// The two formats of events. Neither is one document, so their schema is text.
-fn feed() -> Value {
-    let data = examples::EVENT;
-    json!({
-        "text/event-stream": {
-            "schema": { "type": "string", "description": "Server-sent events." },
-            "example": format!("id: 12.0\nevent: sale.paused\ndata: {data}\n\n"),
-        },
-        "application/x-ndjson": {
-            "schema": { "type": "string", "description": "One JSON object a line; an empty line says that it is alive." },
-            "example": format!("{data}\n"),
-        },
-    })
 }
 
 pub fn reference(kind: &str, name: &str) -> Value {
@@ -162,8 +157,17 @@ pub fn parameters(limits: &Limits) -> Value {
         },
         "id": {
             "name": "id", "in": "path", "required": true, "description": "A reservation's id.",
-            "schema": { "type": "string", "format": "uuid", "pattern": UUID },
+            "schema": { "type": "string", "format": "uuid", "pattern": UUID_ASKED },
             "example": examples::ID,
+        },
+        "customer": {
+            "name": "customer", "in": "path", "required": true,
+            "description": format!(
+                "A customer's id as it is reserved with, 1 to {NAME_BYTES_MAX} bytes of UTF-8 without control characters, \
+                 percent-encoded."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
+            "example": "ann",
         },
         "slug": {
             "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",

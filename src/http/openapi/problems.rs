@@ -18,7 +18,6 @@ pub fn name(problem: &Problem) -> String {
 pub fn schema(problem: &Problem) -> Value {
     let mut schema = json!(Document::schema());
     schema["description"] = json!(format!("{} {}", problem.meaning, problem.remedy));
-    schema["title"] = json!(problem.title);
     let fixed = [
         ("type", json!(problem.path())),
         ("title", json!(problem.title)),

@@ -3,15 +3,16 @@
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{bounds, calls::problems_of_entry, paths::reference, problems};
+use super::{bounds, calls::problems_of_entry, feed, paths::reference, problems};
 use crate::{
+    events::{ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
     http::{
         Limits,
         entries::{EntryBody, GrantedBody},
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
         wire::{
-            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody,
+            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
             ReservationBody, ReserveBody, SaleBody, SalesBody,
         },
     },
@@ -39,6 +40,14 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
+    add::<ErasureBody>(&mut answers);
+    add::<ToldReservation<'_>>(&mut answers);
+    add::<ToldAdjustment<'_>>(&mut answers);
+    add::<ToldLevel<'_>>(&mut answers);
+    add::<ToldTurn<'_>>(&mut answers);
+    add::<ToldErasure<'_>>(&mut answers);
+    add::<ToldEnding>(&mut answers);
+    answers.extend(feed::schemas());
     add::<Page<'_>>(&mut answers);
     add::<Document<'_>>(&mut answers);
     // For what their members refer to; the members themselves stand in the schemas of problems.

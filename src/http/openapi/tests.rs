@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{calls::CALLS, paths::path_parameters, problems::name};
 use crate::{
+    auth::{KeySettings, Role, mint},
     config::Config,
     http::{
         problem::{self, PROBLEMS},
@@ -142,8 +143,9 @@ fn its_examples_are_what_its_schemas_say() {
     for (path, method, operation) in operations(&document) {
         let success = operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
         let bodies = success.map(|(_, response)| response).chain(operation.get("requestBody"));
-        for body in bodies.map(|body| &body["content"]["application/json"]).filter(|body| !body.is_null()) {
-            assert!(body.get("example").is_some(), "an example is missing from {method} {path}");
+        let content = |body: &Value| body["content"].as_object().cloned().unwrap_or_default();
+        for (media, body) in bodies.flat_map(content).filter(|(media, _)| media != "text/html") {
+            assert!(body.get("example").is_some(), "an example of {media} is missing from {method} {path}");
             assert_valid(&document, &body["schema"], &body["example"]);
             seen += 1;
         }
@@ -158,6 +160,97 @@ fn its_examples_are_what_its_schemas_say() {
             }
         }
     }
+}
+
+/// Links lead to calls, give them what they need, and take it from where the schemas have it.
+#[test]
+fn its_links_can_be_followed() {
+    let document = document();
+    let operations = operations(&document);
+    let mut seen = 0;
+    for (path, method, operation) in &operations {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let place = format!("{name} of {status} of {method} {path}");
+                let target = operations.iter().find(|(.., target)| target["operationId"] == link["operationId"]);
+                let (target_path, _, target) = target.unwrap_or_else(|| panic!("{place} leads nowhere"));
+                let given = link["parameters"].as_object().unwrap();
+                for needed in path_parameters(target_path) {
+                    assert!(given.contains_key(needed), "{place} does not say {needed}");
+                }
+                let by_reference = target["parameters"].as_array().into_iter().flatten();
+                let by_reference = by_reference.map(|known| {
+                    document.pointer(&known["$ref"].as_str().unwrap()[1..]).unwrap()["name"].as_str().unwrap()
+                });
+                let known: BTreeSet<_> = by_reference.chain(path_parameters(target_path)).collect();
+                for (parameter, expression) in given {
+                    assert!(known.contains(parameter.as_str()), "{place}: there is no {parameter}");
+                    assert_leads_somewhere(&document, (path, response), expression, &place);
+                }
+                for expression in expressions(&link["requestBody"]) {
+                    assert_leads_somewhere(&document, (path, response), &expression, &place);
+                }
+                let needs_body = target["requestBody"]["required"] == true;
+                assert_eq!(link.get("requestBody").is_some(), needs_body, "the body of {place}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} links");
+}
+
+/// Everything in the value that is an expression.
+fn expressions(value: &Value) -> Vec<Value> {
+    match value {
+        Value::String(text) if text.starts_with('$') => vec![value.clone()],
+        Value::Object(members) => members.values().flat_map(expressions).collect(),
+        Value::Array(values) => values.iter().flat_map(expressions).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[track_caller]
+fn assert_leads_somewhere(document: &Value, (path, response): (&str, &Value), expression: &Value, place: &str) {
+    let expression = expression.as_str().expect("an expression is text");
+    if let Some(pointer) = expression.strip_prefix("$response.body#/") {
+        let start = &response["content"]["application/json"]["schema"];
+        let end = pointer.split('/').fold(start.clone(), |schema, member| {
+            let schema = resolved(document, &schema);
+            if member == "0" { schema["items"].clone() } else { member_of(document, &schema, member) }
+        });
+        assert!(resolved(document, &end)["type"] == "string", "{place}: {expression} is {end}");
+    } else if let Some(name) = expression.strip_prefix("$response.header.") {
+        assert!(response["headers"].get(name).is_some(), "{place}: there is no {name}");
+    } else {
+        let name = expression.strip_prefix("$request.path.").unwrap_or_else(|| panic!("{place}: {expression}"));
+        assert!(path_parameters(path).any(|known| known == name), "{place}: there is no {name}");
+    }
+}
+
+fn resolved(document: &Value, schema: &Value) -> Value {
+    let pointer = schema["$ref"].as_str().map(|reference| &reference[1..]);
+    pointer.map_or_else(|| schema.clone(), |pointer| document.pointer(pointer).expect("it leads somewhere").clone())
+}
+
+/// Where the schema is one of several, of any that has the member.
+fn member_of(document: &Value, schema: &Value, member: &str) -> Value {
+    let choices = schema["oneOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+    let mut found = choices.iter().filter_map(|choice| resolved(document, choice)["properties"].get(member).cloned());
+    found.next().unwrap_or_default()
+}
+
+/// Who calls a service with keys needs one, and may use one where none is asked for.
+#[test]
+fn it_says_whether_a_key_is_needed() {
+    let mut config = Config::default();
+    let of = |config: &Config, path: &str| {
+        serde_json::to_value(service::contract(config)).unwrap()["paths"][path]["get"]["security"].clone()
+    };
+    assert_eq!(of(&config, "/v1/sales"), json!([{ "key": [] }, {}]));
+    let key = KeySettings { role: Role::Viewer, sales: Vec::new(), hash: mint(1, [2; 3], [3; 32]).hash };
+    config.auth.keys.insert("someone".to_owned(), key);
+    assert_eq!(of(&config, "/v1/sales"), json!([{ "key": [] }]));
+    assert_eq!(of(&config, "/openapi.json"), json!([]));
 }
 
 /// Every member says what it is, every number and text has its bounds, and requests take nothing unknown.
@@ -178,9 +271,11 @@ fn its_schemas_are_complete() {
             if is("integer") {
                 assert!(has("format") && (has("minimum") || has("not") || has("const")), "no bounds in {place}");
             }
-            let free = ["title", "detail", "type", "code", "meaning", "remedy", "pointer"].contains(&member.as_str());
+            let free = ["title", "detail", "type", "code", "meaning", "remedy", "pointer", "subject"]
+                .contains(&member.as_str());
             if is("string") && !free {
-                assert!(has("maxLength") || has("format") || has("enum") || has("pattern"), "no bounds in {place}");
+                let bounds = ["maxLength", "format", "enum", "pattern", "const"];
+                assert!(bounds.into_iter().any(has), "no bounds in {place}");
             }
         }
     }

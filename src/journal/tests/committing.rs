@@ -254,3 +254,32 @@ fn a_flush_interval_gathers_and_does_not_hold_up_stopping() {
     let state = desk.state.lock();
     assert_eq!((state.committed, state.committed_epoch), (10, 2));
 }
+
+#[test]
+fn a_turn_begins_a_segment_and_leaves_none_that_is_empty() {
+    let storage = MemoryStorage::new();
+    let (desk, mut committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    let files = |storage: &MemoryStorage| segment::list(storage).unwrap().len();
+    // Nothing stands in the first one yet.
+    bell.turn_over();
+    desk.hand_in(1);
+    assert!(committer.step().unwrap());
+    assert_eq!(files(&storage), 1);
+    desk.hand_in(2);
+    committer.step().unwrap();
+    bell.turn_over();
+    assert!(!committer.step().unwrap(), "nothing is made up for it");
+    for number in 3..6 {
+        desk.hand_in(number);
+        committer.step().unwrap();
+    }
+    committer.seal().unwrap();
+    assert_eq!(files(&storage), 2, "one batch turns, the next goes on");
+    assert_eq!(segment::first_epoch(&storage, 2).unwrap(), Some(3));
+    assert_eq!(numbers(&storage), [1, 2, 3, 4, 5]);
+    let mut reader = Reader::new(Arc::new(storage.clone()), 0);
+    (1..6).for_each(|epoch| assert_eq!(reader.next(5).unwrap().unwrap().epoch, epoch));
+    assert_eq!(prune(&storage, 4).unwrap().files, [FIRST_SEGMENT]);
+    assert_eq!(recover_from(&storage, 4, 5).unwrap().0.len(), 2);
+}

@@ -7,6 +7,7 @@
 //! Times and texts come from the rules, which let no control character in: the NUL that PostgreSQL's text cannot hold is
 //! refused at the door. Should a journal hold one all the same, PostgreSQL refuses the row, and nothing is written past it.
 
+mod erase;
 mod error;
 mod link;
 mod read;
@@ -112,6 +113,11 @@ impl Sink for PostgresStore {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.close();
         self.connect()
+    }
+
+    /// Old versions of rows are autovacuum's.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -3,16 +3,19 @@
 //! Invariant: a statement that should touch so many rows touches as many, or the window fails. The store never papers over
 //! a difference between what it holds and what the journal says.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{get, link::Link, values::Moment};
+use super::{erase, get, link::Link, values::Moment};
 use crate::{
     sale::{
         ids::{ReservationId, SaleNumber},
         time::Timestamp,
     },
     store::{
+        audit::AuditRow,
         error::StoreError,
         fold::{Definition, Movement, ReservationChange, SaleChange, Window},
         names::Names,
@@ -109,6 +112,9 @@ const ADD_MOVEMENTS: &str = "
     COPY stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
     FROM STDIN (FORMAT binary)";
 
+const ADD_AUDIT: &str = "
+    COPY audit (sequence, at, actor, action, sale, sku, detail, hash) FROM STDIN (FORMAT binary)";
+
 const ADD_RESERVATIONS: &str = "
     COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                        released_at, expired_at, release_reason)
@@ -126,13 +132,13 @@ const MAKE_CHANGES: &str = "
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_seqscan = off;
-    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_2 (
+    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_3 (
       id uuid, state text, reference text, expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
       released_at timestamptz, expired_at timestamptz, release_reason text
     ) ON COMMIT DELETE ROWS";
 
 const COPY_CHANGES: &str = "
-    COPY pg_temp.doorbuster_changes_2 (id, state, reference, expires_at, extensions, confirmed_at, released_at,
+    COPY pg_temp.doorbuster_changes_3 (id, state, reference, expires_at, extensions, confirmed_at, released_at,
                                        expired_at, release_reason)
     FROM STDIN (FORMAT binary)";
 
@@ -142,13 +148,13 @@ const CHANGE_RESERVATIONS: &str = "
            expires_at = coalesce(change.expires_at, reservation.expires_at),
            extensions = coalesce(change.extensions, reservation.extensions), confirmed_at = change.confirmed_at,
            released_at = change.released_at, expired_at = change.expired_at, release_reason = change.release_reason
-      FROM pg_temp.doorbuster_changes_2 AS change
+      FROM pg_temp.doorbuster_changes_3 AS change
      WHERE reservation.id = change.id AND reservation.state = 'held'";
 
 /// One that the statement above did not touch: no row of this id was written by this transaction.
 const UNCHANGED_RESERVATION: &str = "
     SELECT change.id
-      FROM pg_temp.doorbuster_changes_2 AS change LEFT JOIN reservations AS reservation USING (id)
+      FROM pg_temp.doorbuster_changes_3 AS change LEFT JOIN reservations AS reservation USING (id)
      WHERE reservation.id IS NULL OR reservation.xmin::text <> pg_current_xact_id()::xid::text
      ORDER BY change.id LIMIT 1";
 
@@ -160,10 +166,14 @@ pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &
     writer.move_cursor(window, token).await?;
     writer.sales(window).await?;
     writer.movements(window.movements()).await?;
+    writer.audit(window.audit()).await?;
     writer.counts(window).await?;
+    // Before what is new: who comes back is a new customer.
+    let erased = erase::customers(link, window).await?;
+    writer.rows += erased.rows;
     writer.new_reservations(window).await?;
     writer.new_lines(window).await?;
-    writer.changes(window).await?;
+    writer.changes(window, &erased.told_before).await?;
     link.batch("COMMIT", "COMMIT").await?;
     Ok(writer.rows)
 }
@@ -302,6 +312,23 @@ impl Writer<'_> {
         Ok(())
     }
 
+    async fn audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        const TYPES: [Type; 8] =
+            [Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT];
+        let written = self.link.copy("copying the audit trail", ADD_AUDIT, &TYPES, async |mut copying| {
+            for row in rows {
+                let AuditRow { sequence, at, actor, action, sale, sku, detail, hash } = row;
+                copying.row(&[sequence, at, actor, action, sale, sku, detail, hash]).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        self.rows += written.await.map_err(|error| contradicted("audit", error))?;
+        Ok(())
+    }
+
     async fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
         let (mut numbers, mut changes) = (Vec::new(), [const { Vec::new() }; 4]);
         for (number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
@@ -319,6 +346,7 @@ impl Writer<'_> {
         self.link.batch("counting items", "SAVEPOINT counts").await?;
         match self.link.execute("counting items", COUNT_ITEMS, &parameters).await {
             Ok(touched) => {
+                self.link.batch("counting items", "RELEASE SAVEPOINT counts").await?;
                 let unknown = || "an event names an item number that was never defined".to_owned();
                 self.touched(touched, numbers.len(), unknown)
             }
@@ -408,7 +436,7 @@ impl Writer<'_> {
     }
 
     /// What began in an earlier window and changed in this one.
-    async fn changes(&mut self, window: &Window) -> Result<(), StoreError> {
+    async fn changes(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
         if changed(window).next().is_none() {
             return Ok(());
         }
@@ -426,7 +454,7 @@ impl Writer<'_> {
         self.link.batch("making the temporary table", MAKE_CHANGES).await?;
         let copied = self.link.copy("copying changes", COPY_CHANGES, &TYPES, async |mut copying| {
             for (id, change) in changed(window) {
-                let row = ChangedReservation::of(change);
+                let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
                 let row: [&(dyn ToSql + Sync); 9] = [
                     &Uuid::from_bytes(*id.bytes()),
                     &row.state.as_str(),

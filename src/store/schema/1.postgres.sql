@@ -49,7 +49,7 @@ CREATE TABLE reservations (
   -- journal's order guarantees them, and PostgreSQL would look each of them up.
   id             uuid        NOT NULL PRIMARY KEY,
   sale           text        COLLATE "C" NOT NULL,
-  customer       text        NOT NULL,
+  customer       text        NOT NULL,  -- 'erased-' and the id once the customer was erased
   state          text        COLLATE "C" NOT NULL,  -- held, confirmed, released or expired
   reference      text,  -- of the cart while it is held, of the order once it is confirmed with one
   created_at     timestamptz NOT NULL,

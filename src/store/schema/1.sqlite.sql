@@ -45,7 +45,7 @@ CREATE TABLE reservations (
   -- Units held for one customer, and what became of them.
   id             TEXT    NOT NULL PRIMARY KEY,
   sale           TEXT    NOT NULL REFERENCES sales (id),
-  customer       TEXT    NOT NULL,
+  customer       TEXT    NOT NULL,  -- 'erased-' and the id once the customer was erased
   state          TEXT    NOT NULL,  -- held, confirmed, released or expired
   reference      TEXT,  -- of the cart while it is held, of the order once it is confirmed with one
   created_at     TEXT    NOT NULL,

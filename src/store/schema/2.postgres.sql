@@ -1,5 +1,17 @@
--- Format 2: whose store this is. Every transaction looks whether it is still its own.
+-- The store, format 2: who did what.
 
-ALTER TABLE write_behind ADD COLUMN owner uuid;  -- the data directory that writes here: the id in its file `identity`
-ALTER TABLE write_behind ADD COLUMN owner_epoch bigint NOT NULL DEFAULT 0;  -- how often a process took the store over
-ALTER TABLE write_behind ADD COLUMN session uuid;  -- the process that took it last: no other may write
+CREATE TABLE audit (
+  -- Every operator action that changed something, in order. Never changed and never removed: each row's hash covers its
+  -- own columns and the hash of the row before, so a row that was is found. All is text, to the letter as it was hashed:
+  -- ask with at::timestamptz and detail::jsonb.
+  sequence bigint NOT NULL PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
+  at       text   COLLATE "C" NOT NULL,
+  actor    text   NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
+  action   text   COLLATE "C" NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
+  sale     text   COLLATE "C",
+  sku      text   COLLATE "C",
+  detail   text   NOT NULL,  -- what was asked: a JSON object
+  hash     text   COLLATE "C" NOT NULL  -- BLAKE3, 64 hexadecimal digits
+);
+
+CREATE INDEX audit_by_sale ON audit (sale, sequence);

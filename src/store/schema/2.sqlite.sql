@@ -1,5 +1,16 @@
--- Format 2: whose store this is. Every transaction looks whether it is still its own.
+-- The store, format 2: who did what.
 
-ALTER TABLE write_behind ADD COLUMN owner TEXT;  -- the data directory that writes here: the id in its file `identity`
-ALTER TABLE write_behind ADD COLUMN owner_epoch INTEGER NOT NULL DEFAULT 0;  -- how often a process took the store over
-ALTER TABLE write_behind ADD COLUMN session TEXT;  -- the process that took it last: no other may write
+CREATE TABLE audit (
+  -- Every operator action that changed something, in order. Never changed and never removed: each row's hash covers its
+  -- own columns and the hash of the row before, so a row that was is found.
+  sequence INTEGER PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
+  at       TEXT    NOT NULL,
+  actor    TEXT    NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
+  action   TEXT    NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
+  sale     TEXT,
+  sku      TEXT,
+  detail   TEXT    NOT NULL,  -- what was asked: a JSON object, to the letter as it was hashed
+  hash     TEXT    NOT NULL   -- BLAKE3, 64 hexadecimal digits
+) STRICT;
+
+CREATE INDEX audit_by_sale ON audit (sale);

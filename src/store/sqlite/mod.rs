@@ -9,7 +9,10 @@ mod read;
 mod schema;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use uuid::Uuid;
@@ -48,6 +51,8 @@ pub struct SqliteStore {
     path: PathBuf,
     connection: Connection,
     names: Names,
+    /// The WAL may hold pages with customers who were erased since.
+    wal_names_erased: bool,
 }
 
 impl SqliteStore {
@@ -56,7 +61,8 @@ impl SqliteStore {
         let path = path.into();
         let connection = connect(&path)?;
         let names = load_names(&connection)?;
-        Ok(Self { path, connection, names })
+        // An earlier run may have ended between an erasure and its checkpoint.
+        Ok(Self { path, connection, names, wal_names_erased: true })
     }
 
     /// Opens a file to look into, beside a writer or without one.
@@ -96,7 +102,20 @@ impl Sink for SqliteStore {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let rows = write::window(&transaction, &self.names, window, token)?;
         transaction.commit()?;
+        self.wal_names_erased |= !window.erased().is_empty();
         Ok(rows)
+    }
+
+    /// Empties the WAL after an erasure. Whoever reads at this moment is in the way, and is not waited for: then it is tried
+    /// again.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        if self.wal_names_erased {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+            self.connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+            self.wal_names_erased = busy?;
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -113,12 +132,14 @@ fn parse_id(what: &str, text: Option<String>) -> Result<Option<Uuid>, StoreError
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS_MAX))?;
+    connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Before anything is written: a file of something else, or of a newer program, is left as it is.
     schema::check(&connection, path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is deleted or replaced is overwritten with zeros, so that who was erased is not left in unused parts of pages.
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT_MAX)?;

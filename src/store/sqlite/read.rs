@@ -5,8 +5,9 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
-    sale::{ids::ReservationId, outcome::State},
+    sale::{audit::Broken, ids::ReservationId, outcome::State},
     store::{
+        audit::{AuditCheck, AuditRow},
         error::StoreError,
         reader::{
             COUNT_BY_STATE, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation, TOTALS, parse_state,
@@ -76,6 +77,36 @@ impl StoreReader for SqliteReader {
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
     }
+
+    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
+        let mut rows = statement.query([])?;
+        let mut check = AuditCheck::new();
+        while let Some(row) = rows.next()? {
+            if let Err(broken) = check.row(&audit_row(row)?) {
+                return Ok(Err(broken));
+            }
+        }
+        Ok(Ok(check))
+    }
+}
+
+fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    // Whatever somebody put there: what is not UTF-8 was not written by us and does not pass for what was.
+    let text = |name: &str| -> rusqlite::Result<Option<String>> {
+        Ok(row.get_ref(name)?.as_bytes_or_null()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let given = |name: &str| text(name).map(Option::unwrap_or_default);
+    Ok(AuditRow {
+        sequence: row.get("sequence")?,
+        at: given("at")?,
+        actor: given("actor")?,
+        action: given("action")?,
+        sale: text("sale")?,
+        sku: text("sku")?,
+        detail: given("detail")?,
+        hash: given("hash")?,
+    })
 }
 
 /// All but the state, which is not SQLite's to judge, and the lines, which are other rows.

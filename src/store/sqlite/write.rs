@@ -3,8 +3,10 @@
 //! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
 //! a difference between what it holds and what the journal says.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{
-    CachedStatement, ErrorCode, ToSql, Transaction, params,
+    CachedStatement, ErrorCode, OptionalExtension, ToSql, Transaction, params,
     types::{ToSqlOutput, ValueRef},
 };
 
@@ -16,6 +18,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
+        audit::AuditRow,
         error::StoreError,
         fold::{Definition, ItemChange, Movement, SaleChange, Window},
         names::Names,
@@ -69,9 +72,21 @@ const CHANGE_RESERVATION: &str = "
            release_reason = ?9
      WHERE id = ?1 AND state = 'held'";
 
+/// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
+/// the window.
+const ERASE_CUSTOMERS: &str = "
+    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+     WHERE customer IN (SELECT value FROM json_each(?1))";
+
+const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
+
 const ADD_LINE: &str = "
     INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
     VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const ADD_AUDIT: &str = "
+    INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const MOVE_CURSOR: &str = "
     UPDATE write_behind SET cursor = ?2, updated_at = max(coalesce(updated_at, ''), coalesce(?3, updated_at))
@@ -93,8 +108,10 @@ pub(super) fn window(
     writer.move_cursor(window, token)?;
     writer.sales(window)?;
     writer.movements(window.movements())?;
+    writer.audit(window.audit())?;
     writer.counts(window)?;
-    writer.reservations(window)?;
+    let told_before = writer.erase(window)?;
+    writer.reservations(window, &told_before)?;
     writer.lines(window)?;
     Ok(writer.rows)
 }
@@ -200,6 +217,18 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(ADD_AUDIT)?;
+        for row in rows {
+            let AuditRow { sequence, at, actor, action, sale, sku, detail, hash } = row;
+            let added = statement
+                .execute(params![sequence, at, actor, action, sale, sku, detail, hash])
+                .map_err(|error| contradicted(&format_args!("audit record {sequence}"), error))?;
+            self.rows += added as u64;
+        }
+        Ok(())
+    }
+
     fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(COUNT_ITEM)?;
         for (&number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
@@ -227,7 +256,28 @@ impl Writer<'_> {
         }
     }
 
-    fn reservations(&mut self, window: &Window) -> Result<(), StoreError> {
+    /// Takes the customers that the window erases out of the rows from before it. Gives those of its reservations whose
+    /// texts were told before their customer was erased, and must not be written.
+    fn erase(&mut self, window: &Window) -> Result<BTreeSet<ReservationId>, StoreError> {
+        let mut told_before = BTreeSet::new();
+        if window.erased().is_empty() {
+            return Ok(told_before);
+        }
+        let mut customer_of = self.transaction.prepare_cached(CUSTOMER_OF)?;
+        for (id, end) in window.doubtful_texts() {
+            let customer: Option<String> =
+                customer_of.query_row([id.encode(&mut [0; 36])], |row| row.get(0)).optional()?;
+            if customer.is_some_and(|customer| window.erases_text(&customer, end)) {
+                told_before.insert(*id);
+            }
+        }
+        let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
+        let customers = serde_json::to_string(&customers).expect("a list of texts");
+        self.rows += self.transaction.prepare_cached(ERASE_CUSTOMERS)?.execute([customers])? as u64;
+        Ok(told_before)
+    }
+
+    fn reservations(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
         let mut add = self.transaction.prepare_cached(ADD_RESERVATION)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
         for (id, change) in window.reservations() {
@@ -236,9 +286,12 @@ impl Writer<'_> {
                     let row = NewReservation::of(id, begun, change);
                     insert(&mut add, id, self.names.sale(begun.sale)?, &row)
                 }
-                None => update(&mut change_one, id, &ChangedReservation::of(change)),
+                None => {
+                    let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
+                    update(&mut change_one, id, &row)
+                }
             }
-            .map_err(|error| contradicted(id, error))?;
+            .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
             self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
         }
         Ok(())
@@ -327,10 +380,10 @@ impl ToSql for Moment {
     }
 }
 
-/// Names the reservation whose row the database refused.
-fn contradicted(id: &ReservationId, error: rusqlite::Error) -> StoreError {
+/// Names what the database refused the row of.
+fn contradicted(what: &dyn std::fmt::Display, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("reservation {id}: {error}")),
+        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("{what}: {error}")),
         _ => error.into(),
     }
 }

@@ -145,6 +145,7 @@ impl Database {
             "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
             "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements
               ORDER BY sale, sku, id",
+            "SELECT * FROM audit ORDER BY sequence",
             "SELECT one, cursor, updated_at, format FROM write_behind",
         ]
         .map(|sql| self.query(sql))

@@ -53,6 +53,10 @@ impl Sink for Unreliable {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.store.reopen()
     }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        self.store.tidy()
+    }
 }
 
 fn faults() -> impl Strategy<Value = Vec<Fault>> {
@@ -178,6 +182,10 @@ impl Sink for Slow {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.0.reopen()
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        self.0.tidy()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tests share: a journal in memory, and databases to follow it into. The suite runs on SQLite and on PostgreSQL.
 
+mod audit;
 mod databases;
+mod erasure;
 mod exactly_once;
 mod model;
 mod ownership;

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     engine::batch::for_each,
     sale::{
+        audit::{Action, Actor, Deed, Trail},
         catalogue::{Catalogue, encode_settings},
         codec::Malformed,
         event::Adjusted,
@@ -48,22 +49,29 @@ pub(super) enum Step {
         sale: u32,
         turn: u8,
     },
+    Erase {
+        customer: u8,
+    },
     /// Events that change no row.
     Noise,
     Cut,
 }
 
+/// Few, so that those who are erased have something.
+const CUSTOMERS: u8 = 9;
+
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (1..400_000u64).prop_map(|millis| Step::Wait { millis }),
         1 => (0..2u32, 1..5usize).prop_map(|(sale, items)| Step::Define { sale, items }),
-        9 => (any::<u8>(), 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
+        9 => (0..CUSTOMERS, 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
             |(customer, item, units, second, reference)| Step::Reserve { customer, item, units, second, reference }
         ),
         3 => any::<usize>().prop_map(|pick| Step::Extend { pick }),
         6 => (any::<usize>(), 0..3u8, any::<bool>()).prop_map(|(pick, state, text)| Step::End { pick, state, text }),
         2 => (0..8usize, -5..9i64).prop_map(|(item, delta)| Step::Adjust { item, delta }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
+        1 => (0..CUSTOMERS).prop_map(|customer| Step::Erase { customer }),
         1 => Just(Step::Noise),
         6 => Just(Step::Cut),
     ];
@@ -77,6 +85,7 @@ struct World {
     now: Timestamp,
     entropy: u64,
     catalogue: Catalogue,
+    trail: Trail,
     available: Vec<u64>,
     /// What is held: lines as item and units, and how often it was extended.
     holds: Vec<(ReservationId, HeldLines, u16)>,
@@ -89,6 +98,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         now: OPENS,
         entropy: 0,
         catalogue: Catalogue::default(),
+        trail: Trail::default(),
         available: Vec::new(),
         holds: Vec::new(),
         lanes: BTreeMap::new(),
@@ -115,12 +125,17 @@ impl World {
             Step::End { pick, state, text } => self.end(pick, state, text.then_some("it's \"said\" 🛒")),
             Step::Adjust { item, delta } => self.adjust(item, delta),
             Step::Turn { sale, turn } => self.turn(sale, turn),
+            Step::Erase { customer } => {
+                self.tell(&Event::CustomerErased { at: self.now, customer: &format!("customer-{customer}") });
+            }
             Step::Noise => {
                 let bucket = Bucket::of("ann");
                 self.tell(&Event::Retired { id: reservation_id(self.now, "ann", 1), counted: true });
                 self.tell(&Event::Carried { customer: "ann", item: TV, units: 3 });
                 self.tell(&Event::Forgotten { bucket, item: TV, units: 3 });
                 self.tell(&Event::Stocked { item: TV, stock: 999 });
+                self.tell(&Event::KeysNoted { keys: vec![("eu", [1; 16])] });
+                self.tell(&Event::AuditReached(self.trail.head()));
             }
             Step::Cut => self.cut(),
         }
@@ -131,6 +146,14 @@ impl World {
         self.catalogue.apply(event);
         let lane = event.bucket().map_or(CATALOGUE_LANE, |bucket| bucket.shard(3) as u16);
         event.encode(self.lanes.entry(lane).or_default());
+    }
+
+    /// Records an operator's action.
+    fn record(&mut self, action: Action, detail: &str) {
+        let deed = Deed { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
+        let event = self.trail.record(self.now, &deed);
+        self.tell(&event);
+        self.trail.apply(&event).unwrap();
     }
 
     fn cut(&mut self) {
@@ -165,6 +188,7 @@ impl World {
             }
         }
         self.tell(&Event::SaleDefined { sale, at: self.now, items, settings: &encode_settings(&document) });
+        self.record(Action::SalePut, &format!("{{\"items\":{}}}", document.items.len()));
     }
 
     fn reserve(&mut self, customer: &str, item: usize, units: u32, second: bool, reference: Option<&str>) {
@@ -240,6 +264,7 @@ impl World {
             stock,
             available,
         }));
+        self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
     }
 
     fn turn(&mut self, sale: u32, turn: u8) {
@@ -251,7 +276,10 @@ impl World {
             _ if self.now.millis().is_multiple_of(7) => self.catalogue.close(self.now, &sale),
             _ => None,
         };
-        event.iter().for_each(|event| self.tell(event));
+        if let Some(event) = event {
+            self.tell(&event);
+            self.record(Action::SalePause, "{}");
+        }
     }
 
     fn sale_of(&self, item: usize) -> SaleNumber {
@@ -270,6 +298,9 @@ struct Naive {
     reservations: BTreeMap<ReservationId, StoredReservation>,
     /// Delta, reason, time, and stock after.
     movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
+    trail: Trail,
+    /// Number, time and detail of each record.
+    records: Vec<[String; 3]>,
 }
 
 impl Naive {
@@ -294,6 +325,12 @@ impl Naive {
                 row.release_reason = ended.text.map(str::to_owned);
             }
             Event::Expired(ended) => self.end(ended, State::Expired).expired_at = Some(ended.at.to_string()),
+            Event::CustomerErased { customer, .. } => {
+                for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
+                    row.customer = format!("erased-{id}");
+                    (row.reference, row.release_reason) = (None, None);
+                }
+            }
             Event::SaleDefined { sale, at, items, .. } => {
                 self.changed_at.insert(*sale, *at);
                 for item in items {
@@ -316,6 +353,11 @@ impl Naive {
                 let (delta, reason) = (adjusted.delta.to_string(), adjusted.reason.unwrap().to_owned());
                 let row = [delta, reason, adjusted.at.to_string(), adjusted.stock.to_string()];
                 self.movements.get_mut(&adjusted.item).unwrap().push(row);
+            }
+            Event::Audited(audited) => {
+                self.trail.apply(event).unwrap();
+                let record = audited.record;
+                self.records.push([record.sequence.to_string(), record.at.to_string(), record.detail.to_owned()]);
             }
             _ => {}
         }
@@ -369,6 +411,8 @@ impl Naive {
         for (id, expected) in &self.reservations {
             assert_eq!(reader.reservation(id).unwrap().as_ref(), Some(expected));
         }
+        reader.check_audit().unwrap().unwrap().end(&self.trail.head()).unwrap();
+        assert_eq!(database.query("SELECT sequence, at, detail FROM audit ORDER BY sequence"), self.records);
         let mut by_state = StateCounts::default();
         for row in self.reservations.values() {
             match row.state {

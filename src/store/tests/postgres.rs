@@ -24,18 +24,23 @@ fn services_that_start_at_once_migrate_once() {
         let starts: Vec<_> = (0..6).map(|_| scope.spawn(|| database.store().standing().unwrap().cursor)).collect();
         starts.into_iter().for_each(|start| assert_eq!(start.join().unwrap(), 0));
     });
-    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "2"]]);
+    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "3"]]);
 }
 
 #[test]
 fn formats_lead_from_one_to_the_next() {
-    let database = Database::postgres();
-    database.execute("", include_str!("../schema/1.postgres.sql"));
-    let (journal, mut store) = (journal_with_sale(OPENS), database.store());
-    assert_eq!(store.standing().unwrap(), Standing { cursor: 0, held_by: None });
-    drop(store);
-    catch_up(&mut write_behind(&journal, &database));
-    assert_eq!(database.query("SELECT format, cursor FROM write_behind"), [["2", "1"]]);
+    let formats = [include_str!("../schema/1.postgres.sql"), include_str!("../schema/2.postgres.sql")];
+    for format in [1, 2] {
+        let database = Database::postgres();
+        formats[..format].iter().for_each(|sql| database.execute("", sql));
+        database.execute("", &format!("UPDATE write_behind SET format = {format}"));
+        assert!(matches!(database.try_reader(), Err(StoreError::Content(_))));
+        let (journal, mut store) = (journal_with_sale(OPENS), database.store());
+        assert_eq!(store.standing().unwrap(), Standing { cursor: 0, held_by: None });
+        drop(store);
+        catch_up(&mut write_behind(&journal, &database));
+        assert_eq!(database.query("SELECT format, cursor FROM write_behind"), [["3", "1"]]);
+    }
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes(new: New) {
         (customer.to_owned(), ["PRIMARY KEY", "reservations_pkey"]),
         (format!("SELECT * FROM {holds}"), ["reservations_held_by_expiry"; 2]),
         (format!("SELECT * FROM {movements}"), ["stock_movements_by_item"; 2]),
+        ("SELECT * FROM audit WHERE sale = 'drop' ORDER BY sequence".to_owned(), ["audit_by_sale"; 2]),
     ];
     // As with millions of rows: for an empty table PostgreSQL would take the shortest way.
     database.execute("", "ALTER ROLE doorbuster SET enable_seqscan = off; ALTER ROLE doorbuster SET enable_sort = off");

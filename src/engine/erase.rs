@@ -1,0 +1,66 @@
+//! Erasing customers, and the memory of it until the journal names them no longer.
+
+use std::sync::atomic::Ordering;
+
+use super::{Answer, Engine, Epoch};
+use crate::sale::{
+    audit::{self, Action, Actor, Deed},
+    ids::Bucket,
+    time::Timestamp,
+};
+
+/// Erasures of customers whom the journal still names: in the events that erased them, and in those from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasures {
+    /// When the first of them was decided.
+    pub oldest_at: Timestamp,
+    /// The batch that the last of them is in, or a later one.
+    pub newest_epoch: Epoch,
+}
+
+impl Engine {
+    /// Erases who the customer is. Answers how many reservations in memory were the customer's. The record of it does not say
+    /// who it was.
+    pub fn erase_customer(&self, now: Timestamp, by: Actor<'_>, customer: &str) -> Answer<u64> {
+        let index = Bucket::of(customer).shard(self.cells.len());
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        // All locks until both are written: no cut parts the erasure from its record.
+        let mut guards = self.lock_all();
+        let reservations = self.decide(index, &control.bounds, &mut guards[index], |shard, record| {
+            shard.erase_customer(now, customer, record)
+        });
+        let detail = audit::of_erasure(reservations);
+        let deed = Deed { by, action: Action::CustomerErase, sale: None, sku: None, detail };
+        let record = control.trail.record(now, &deed);
+        self.publish_locked(&mut control, &mut guards, &[record]);
+        self.note_erasures(Erasures { oldest_at: now, newest_epoch: control.lane.last_epoch });
+        self.answer(reservations, &control.lane)
+    }
+
+    /// Adds to the erasures that the journal must be cleared of.
+    pub fn note_erasures(&self, erasures: Erasures) {
+        let mut noted = self.erasures.lock();
+        *noted = Some(noted.map_or(erasures, |noted| Erasures {
+            oldest_at: noted.oldest_at.min(erasures.oldest_at),
+            newest_epoch: noted.newest_epoch.max(erasures.newest_epoch),
+        }));
+    }
+
+    pub fn erasures(&self) -> Option<Erasures> {
+        *self.erasures.lock()
+    }
+
+    /// Hands the erasures over to whoever clears the journal of them.
+    pub fn take_erasures(&self) -> Option<Erasures> {
+        self.erasures.lock().take()
+    }
+
+    /// Has the next cut make a batch even of nothing. Its epoch: whoever waits for it should ring the journal's bell.
+    pub fn want_batch(&self) -> Epoch {
+        // A cut counts under this lock.
+        let _control = self.control.lock();
+        self.batch_wanted.store(true, Ordering::Relaxed);
+        self.open_epoch.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,18 @@
+//! Customers: erasing them.
+
+use hyper::StatusCode;
+
+use super::{Answered, json};
+use crate::{
+    auth::Caller,
+    http::{problem, wire::ErasureBody, worker::Worker},
+    sale::{ids::check_name, settings::Invalid},
+};
+
+/// Erases who the customer is. One who is not known is answered like one of whom nothing is in memory any more.
+pub async fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Answered {
+    check_name(customer).map_err(|error| problem::invalid(&[Invalid::new("/customer", error)]))?;
+    let customer = worker.service.customer_ids.known_as(customer);
+    let answer = worker.engine().erase_customer(worker.now(), caller.actor(), &customer);
+    Ok(worker.when_durable(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations }))).await)
+}

@@ -1,0 +1,74 @@
+//! Links: the calls that go on from an answer, for programs that follow the document (tests that walk it among them).
+
+/// A call that goes on from an answer, with runtime expressions for what it takes over.
+pub struct Link {
+    pub operation: &'static str,
+    pub parameters: &'static [(&'static str, &'static str)],
+    /// JSON, with expressions in it. Members that it leaves out are the caller's.
+    pub body: Option<&'static str>,
+}
+
+const fn link(operation: &'static str, parameters: &'static [(&'static str, &'static str)]) -> Link {
+    Link { operation, parameters, body: None }
+}
+
+const SALE: &[(&str, &str)] = &[("sale", "$response.body#/id")];
+const ITEM: &[(&str, &str)] = &[("sale", "$response.body#/id"), ("sku", "$response.body#/items/0/sku")];
+const RESERVATION: &[(&str, &str)] = &[("id", "$response.body#/id")];
+const OF_ENTRY: &[(&str, &str)] = &[("id", "$response.body#/results/0/reservation/id")];
+
+/// A unit of the first item.
+const ONE: &str = r#"{"customer":"ann","lines":[{"sku":"$response.body#/items/0/sku","quantity":1}]}"#;
+const BATCH_OF_ONE: &str =
+    r#"{"reservations":[{"customer":"ann","lines":[{"sku":"$response.body#/items/0/sku","quantity":1}]}]}"#;
+
+const LONGER: &str = r#"{"hold_seconds":300}"#;
+
+const RESERVE: Link = Link { operation: "reserve", parameters: SALE, body: Some(ONE) };
+
+const ERASE: Link = link("eraseCustomer", &[("customer", "$response.body#/customer")]);
+const CONFIRM: Link = link("confirmReservation", RESERVATION);
+const RELEASE: Link = link("releaseReservation", RESERVATION);
+const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
+
+pub const OF_SALES: &[Link] = &[
+    link("getSale", &[("sale", "$response.body#/sales/0/id")]),
+    link("listSales", &[("after", "$response.body#/next")]),
+];
+
+/// What can be done to a sale that was put.
+pub const OF_SETTINGS: &[Link] = &[
+    link("getSale", SALE),
+    link("getAvailability", SALE),
+    link("pauseSale", SALE),
+    link("resumeSale", SALE),
+    link("closeSale", SALE),
+    Link { operation: "adjustStock", parameters: ITEM, body: Some(r#"{"delta":10}"#) },
+    RESERVE,
+    Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
+];
+
+pub const OF_SALE: &[Link] = &[link("getAvailability", SALE), RESERVE];
+pub const OF_PAUSED: &[Link] = &[link("getSale", SALE), link("resumeSale", SALE), link("closeSale", SALE)];
+pub const OF_RESUMED: &[Link] = &[link("pauseSale", SALE), RESERVE];
+pub const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
+
+pub const OF_AVAILABILITY: &[Link] =
+    &[Link { operation: "reserve", parameters: &[("sale", "$response.body#/sale")], body: Some(ONE) }];
+
+pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
+
+/// What can be done with a hold.
+pub const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
+pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, ERASE];
+pub const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
+
+pub const OF_BATCH: &[Link] = &[
+    link("getReservation", OF_ENTRY),
+    link("confirmReservation", OF_ENTRY),
+    link("releaseReservation", OF_ENTRY),
+    Link { operation: "extendReservation", parameters: OF_ENTRY, body: Some(LONGER) },
+];
+
+/// What comes next, for whoever was told nothing yet.
+pub const OF_FEED: &[Link] = &[link("followEvents", &[("after", "$response.header.Event-Cursor")])];

@@ -1,0 +1,215 @@
+//! What was asked, in a record's detail: a JSON object of bounded size that a person can read.
+//!
+//! Invariant: no key and no hash of one stands in it, and it stays within `DETAIL_BYTES_MAX` whatever was asked. Long
+//! lists are counted in full and shown in part.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::KeyPrint;
+use crate::sale::{
+    event::Adjusted,
+    settings::{ItemSettings, SaleSettings},
+};
+
+/// Entries of a list that are shown.
+const SHOWN_MAX: usize = 20;
+
+/// Patterns of sales that are shown of a key.
+const PATTERNS_MAX: usize = 10;
+
+/// A key as the trail tells of it.
+#[derive(Debug, Clone)]
+pub struct KeyFacts<'a> {
+    pub name: &'a str,
+    pub role: &'static str,
+    /// Patterns of the sales that it reaches; none: all.
+    pub sales: Vec<&'a str>,
+    pub print: KeyPrint,
+}
+
+/// The beginning of a list, and how long it is.
+#[derive(Serialize)]
+struct Shown<T> {
+    count: usize,
+    first: Vec<T>,
+}
+
+impl<T> Shown<T> {
+    fn of(all: impl Iterator<Item = T>, most: usize) -> Option<Self> {
+        let mut shown = Self { count: 0, first: Vec::new() };
+        for entry in all {
+            shown.count += 1;
+            if shown.first.len() < most {
+                shown.first.push(entry);
+            }
+        }
+        (shown.count > 0).then_some(shown)
+    }
+}
+
+#[derive(Serialize)]
+struct Put<'a> {
+    created: bool,
+    /// BLAKE3 of the document as it is kept and answered.
+    document: String,
+    items: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    changed: Changes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_added: Option<Shown<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_changed: Option<Shown<ItemChange<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ItemChange<'a> {
+    sku: &'a str,
+    changed: Changes,
+}
+
+/// By member of the document.
+type Changes = BTreeMap<String, Change>;
+
+/// What a member was and is; absent where the document did not or does not have it.
+#[derive(Serialize)]
+struct Change {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Value>,
+}
+
+/// Of a sale document that was put in place of `before`. `encoded` is `after` as events keep it.
+pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings, encoded: &[u8]) -> String {
+    let known: BTreeMap<&str, &ItemSettings> =
+        before.into_iter().flat_map(|before| &before.items).map(|item| (item.sku.as_str(), item)).collect();
+    let added = after.items.iter().map(|item| item.sku.as_str()).filter(|sku| !known.contains_key(sku));
+    let changed = after.items.iter().filter_map(|item| {
+        let before = known.get(item.sku.as_str()).filter(|before| **before != item)?;
+        Some(ItemChange { sku: &item.sku, changed: changes(members(before), members(item)) })
+    });
+    write(&Put {
+        created: before.is_none(),
+        document: blake3::hash(encoded).to_hex().to_string(),
+        items: after.items.len(),
+        changed: changes(before.map(of_sale).unwrap_or_default(), of_sale(after)),
+        items_added: Shown::of(added, SHOWN_MAX),
+        items_changed: Shown::of(changed, SHOWN_MAX),
+    })
+}
+
+/// The members of a sale document but for its items, of which there may be many.
+fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
+    let SaleSettings {
+        id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, ..
+    } = settings;
+    let mut sale = members(&SaleSettings {
+        id: id.clone(),
+        name: name.clone(),
+        opens_at: *opens_at,
+        closes_at: *closes_at,
+        hold_seconds: *hold_seconds,
+        max_extensions: *max_extensions,
+        customer_limit: *customer_limit,
+        rate_limits: *rate_limits,
+        items: Vec::new(),
+    });
+    // One never changes and stands beside the record, the others are told by themselves.
+    sale.remove("id");
+    sale.remove("items");
+    sale
+}
+
+fn members(of: &impl Serialize) -> BTreeMap<String, Value> {
+    match serde_json::to_value(of) {
+        Ok(Value::Object(members)) => members.into_iter().collect(),
+        other => unreachable!("settings are plain objects: {other:?}"),
+    }
+}
+
+fn changes(before: BTreeMap<String, Value>, mut after: BTreeMap<String, Value>) -> Changes {
+    let mut changes = Changes::new();
+    for (member, from) in before {
+        let to = after.remove(&member);
+        if to.as_ref() != Some(&from) {
+            changes.insert(member, Change { from: Some(from), to });
+        }
+    }
+    changes.extend(after.into_iter().map(|(member, to)| (member, Change { from: None, to: Some(to) })));
+    changes
+}
+
+/// Of pause, resume and close: that is all there is to say.
+pub fn of_turn() -> String {
+    "{}".to_owned()
+}
+
+/// Of an erasure, and not of whom: the trail stays for ever.
+pub fn of_erasure(reservations: u64) -> String {
+    format!("{{\"reservations\":{reservations}}}")
+}
+
+pub fn of_adjustment(adjusted: &Adjusted<'_>) -> String {
+    #[derive(Serialize)]
+    struct Adjustment<'a> {
+        delta: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        stock: u64,
+        available: u64,
+    }
+    let Adjusted { delta, reason, reference, stock, available, .. } = *adjusted;
+    write(&Adjustment { delta, reason, reference, stock, available })
+}
+
+#[derive(Serialize)]
+struct Key<'a> {
+    name: &'a str,
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sales: Option<Shown<&'a str>>,
+}
+
+impl<'a> Key<'a> {
+    fn of(facts: &KeyFacts<'a>) -> Self {
+        let KeyFacts { name, role, sales, .. } = facts;
+        Self { name, role, sales: Shown::of(sales.iter().copied(), PATTERNS_MAX) }
+    }
+}
+
+/// Of keys that came into force in place of others: which are new, which are gone, and which have another secret, role
+/// or other sales. `when`: `start` or `reload`.
+pub fn of_keys(when: &'static str, before: &BTreeMap<CompactString, KeyPrint>, after: &[KeyFacts<'_>]) -> String {
+    #[derive(Serialize)]
+    struct Keys<'a> {
+        when: &'static str,
+        keys: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        added: Option<Shown<Key<'a>>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        changed: Option<Shown<Key<'a>>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        removed: Option<Shown<&'a str>>,
+    }
+    let added = after.iter().filter(|key| !before.contains_key(key.name));
+    let changed = after.iter().filter(|key| before.get(key.name).is_some_and(|print| *print != key.print));
+    let present: std::collections::BTreeSet<&str> = after.iter().map(|key| key.name).collect();
+    let removed = before.keys().map(CompactString::as_str).filter(|name| !present.contains(name));
+    write(&Keys {
+        when,
+        keys: after.len(),
+        added: Shown::of(added.map(Key::of), SHOWN_MAX),
+        changed: Shown::of(changed.map(Key::of), SHOWN_MAX),
+        removed: Shown::of(removed, SHOWN_MAX),
+    })
+}
+
+fn write(detail: &impl Serialize) -> String {
+    serde_json::to_string(detail).expect("details are plain data")
+}

@@ -1,0 +1,129 @@
+//! Clears the journal of customers who were erased.
+//!
+//! What erased them stands in the journal behind everything that names them. So once a segment is begun behind it, and
+//! snapshot and store have passed, every file that holds a name is removed like any other that nobody needs. That happens
+//! by itself as the journal grows; this makes it happen in time. Invariant: erasures are let go of only when the journal
+//! does not reach back to them any more, also across restarts.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::snapshots::Parts;
+use crate::{
+    clock,
+    engine::{Durable, Epoch, Erasures, batch::Events},
+    journal::{ReadError, Reader},
+    sale::{event::Event, time::Timestamp},
+};
+
+/// Between two tries, when one failed.
+const RETRY: Duration = Duration::from_secs(60);
+
+pub struct Sweep {
+    /// How long a name may stay.
+    erase_millis: u64,
+    /// What is to leave the journal with the files that a snapshot has made needless.
+    leaving: Option<Erasures>,
+    failed_at: Option<Instant>,
+}
+
+impl Sweep {
+    pub fn new(erase_seconds: u64) -> Self {
+        Self { erase_millis: erase_seconds * 1000, leaving: None, failed_at: None }
+    }
+
+    /// Finds erasures of earlier runs. Reads the whole journal, until it is told to stop.
+    pub fn look_back(parts: &Parts, stop: &AtomicBool) -> Result<(), ReadError> {
+        let durable = parts.engine.durability().epoch();
+        let mut journal = Reader::new(parts.storage.clone(), 0);
+        if let Err(ReadError::TooOld { oldest, .. }) = journal.next(durable) {
+            journal = Reader::new(parts.storage.clone(), oldest - 1);
+        } else {
+            journal = Reader::new(parts.storage.clone(), 0);
+        }
+        while !stop.load(Ordering::Acquire)
+            && let Some(batch) = journal.next(durable)?
+        {
+            let mut events = Events::new(batch.payload);
+            while let Ok(Some((_, _, event))) = events.next() {
+                if let Event::CustomerErased { at, .. } = event {
+                    parts.engine.note_erasures(Erasures { oldest_at: at, newest_epoch: durable });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot is to be taken now. If so the journal goes on in a new segment, which is durable.
+    pub fn begin(&mut self, parts: &Parts, stop: &AtomicBool) -> bool {
+        let now = parts.clock.now();
+        let due = |erasures: &Erasures| now >= erasures.oldest_at.plus_millis(self.erase_millis);
+        let waits = self.failed_at.is_some_and(|at| clock::monotonic() - at < RETRY);
+        if waits || self.leaving.is_some() || !parts.engine.erasures().as_ref().is_some_and(due) {
+            return false;
+        }
+        let Some(erasures) = parts.engine.take_erasures() else { return false };
+        // What erased them is in files that may be left only when it is durable.
+        let turned = wait(parts, stop, erasures.newest_epoch) && {
+            if has_left(parts, erasures.newest_epoch) {
+                return false;
+            }
+            parts.bell.turn_over();
+            let epoch = parts.engine.want_batch();
+            wait(parts, stop, epoch)
+        };
+        if turned {
+            self.leaving = Some(erasures);
+        } else {
+            parts.engine.note_erasures(erasures);
+        }
+        turned
+    }
+
+    /// The snapshot that `begin` asked for could not be taken.
+    pub fn failed(&mut self, parts: &Parts) {
+        self.failed_at = Some(clock::monotonic());
+        if let Some(erasures) = self.leaving.take() {
+            parts.engine.note_erasures(erasures);
+        }
+    }
+
+    /// To be called after files were removed.
+    pub fn removed(&mut self, parts: &Parts) {
+        if let Some(erasures) = self.leaving
+            && has_left(parts, erasures.newest_epoch)
+        {
+            self.leaving = None;
+            self.failed_at = None;
+            tracing::info!("the journal holds no customer any more who was erased until {}", erasures.oldest_at);
+        }
+        let oldest = self.leaving.into_iter().chain(parts.engine.erasures()).map(|erasures| erasures.oldest_at).min();
+        let since = |at: Timestamp| parts.clock.now().millis_since(at) as f64 / 1000.0;
+        parts.telemetry.journal.erasures_pending(oldest.map_or(0.0, since));
+    }
+}
+
+/// Whether the batch, and so all before it, is in no file any more.
+fn has_left(parts: &Parts, epoch: Epoch) -> bool {
+    let mut journal = Reader::new(parts.storage.clone(), epoch - 1);
+    matches!(journal.next(epoch), Err(ReadError::TooOld { .. }))
+}
+
+/// Until the epoch is durable; false when it never will be, or nobody waits any more.
+fn wait(parts: &Parts, stop: &AtomicBool, epoch: Epoch) -> bool {
+    loop {
+        match parts.engine.durability().of(epoch) {
+            Durable::Yes => return true,
+            Durable::Unknown => return false,
+            Durable::NotYet if stop.load(Ordering::Acquire) => return false,
+            Durable::NotYet => {
+                parts.bell.ring();
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}

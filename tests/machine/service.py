@@ -1,0 +1,128 @@
+"""The built binary as a process of its own, for the programs in this directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+
+# Limits that a generator of requests can reach. The document tells them.
+SMALL_LIMITS = {
+    "limits.lines_max": 4,
+    "limits.items_per_sale_max": 6,
+    "limits.batch_entries_max": 8,
+    # One hold is extended by a whole run.
+    "limits.extensions_max": 60_000,
+}
+
+
+def binary() -> Path:
+    """The binary that `cargo build` and `cargo test` leave behind."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target / "debug" / "doorbuster"
+
+
+def environment() -> dict[str, str]:
+    """Without what would set a key of the configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DOORBUSTER_")}
+
+
+def run(*arguments: str) -> str:
+    """What a command of the binary prints."""
+    done = subprocess.run([binary(), *arguments], env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, f"doorbuster {arguments} ends with {done.returncode}: {done.stderr}"
+    return done.stdout
+
+
+class Service:
+    """`doorbuster serve` on ports of its own, in a directory that goes with it. `roles`: each gets a key."""
+
+    def __init__(self, roles: tuple[str, ...] = (), limits: dict[str, int] | None = None) -> None:
+        self.directory = tempfile.TemporaryDirectory(prefix="doorbuster-machine-")
+        self.keys: dict[str, str] = {}
+        lines = [f"{name} = {value}" for name, value in (limits or {}).items()]
+        lines.append("[auth.keys]")
+        for role in roles:
+            key, line = run("keys", "new", "--name", role, "--role", role).splitlines()[:2]
+            self.keys[role] = key
+            lines.append(line)
+        self.configuration = Path(self.directory.name, "doorbuster.toml")
+        self.configuration.write_text("\n".join(lines) + "\n")
+        self.log = Path(self.directory.name, "log")
+
+    def __enter__(self) -> Service:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+        if error is not None:
+            print(f"the service logged:\n{self.log.read_text()}")
+        self.directory.cleanup()
+
+    def start(self) -> None:
+        data = Path(self.directory.name, "data")
+        arguments = ["serve", "--config", self.configuration, "--data", data]
+        arguments += ["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [binary(), *arguments], env=environment(), stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        watchdog.cancel()
+        found = re.search(r"http://\S+", line)
+        assert found, f"does not serve: {line!r}\n{self.log.read_text()}"
+        self.url = found[0]
+
+    def stop(self) -> None:
+        """Asks it to end, which it must do cleanly."""
+        assert self.process.poll() is None, f"it ended by itself with {self.process.returncode}"
+        self.process.terminate()
+        code = self.process.wait(PATIENCE)
+        assert code == 0, f"it ended with {code}"
+        told = self.log.read_text()
+        wrong = [line for line in told.splitlines() if " ERROR " in line or "panicked" in line]
+        assert not wrong, f"it logged {wrong}"
+
+    def get(self, path: str, role: str | None) -> Any:
+        return self.send("GET", path, None, role)
+
+    def send(self, method: str, path: str, body: Any, role: str | None) -> Any:
+        """The answer, which must be a success. `role`: whose key to show."""
+        request = urllib.request.Request(self.url + path, body and json.dumps(body).encode(), method=method)
+        request.add_header("Content-Type", "application/json")
+        if role:
+            request.add_header("Authorization", f"Bearer {self.keys[role]}")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def check_stock(self, role: str | None) -> int:
+        """`stock = available + held + confirmed` for each item, and none is negative. How many items there are."""
+        items, query = 0, ""
+        while True:
+            page = self.get(f"/v1/sales{query}", role)
+            for sale in page["sales"]:
+                for item in sale["items"]:
+                    parts = [item["available"], item["held"], item["confirmed"]]
+                    assert item["stock"] == sum(parts) and min(parts) >= 0, f"in {sale['id']}: {item}"
+                    items += 1
+            if "next" not in page:
+                return items
+            query = f"?after={page['next']}"
