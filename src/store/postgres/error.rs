@@ -64,7 +64,10 @@ impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(refused) = error.as_db_error() else { return Self::Connection(with_sources(&error)) };
         let mut text = format!("{} ({})", refused.message(), refused.code().code());
-        for (what, more) in [("", refused.detail()), ("hint: ", refused.hint())] {
+        // Details quote rows, with customers and texts. Those of the tables' own keys quote ids alone.
+        let own_key = *refused.code() == SqlState::UNIQUE_VIOLATION
+            && refused.constraint().is_some_and(|constraint| constraint.ends_with("_pkey"));
+        for (what, more) in [("", refused.detail().filter(|_| own_key)), ("hint: ", refused.hint())] {
             if let Some(more) = more {
                 text = format!("{text}; {what}{more}");
             }

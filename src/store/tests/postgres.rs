@@ -74,6 +74,31 @@ fn a_text_with_a_nul_is_refused_and_nothing_is_written_past_it() {
     database.execute("", "SET lock_timeout = '2s'; BEGIN; LOCK TABLE write_behind, items, reservations; COMMIT");
 }
 
+/// What the server says of a row that it refuses quotes the row.
+#[test]
+fn no_error_names_a_customer_or_says_what_callers_wrote() {
+    for in_the_way in [
+        "ALTER TABLE reservations ADD CONSTRAINT in_the_way CHECK (customer = 'bob')",
+        "ALTER TABLE reservations ADD CONSTRAINT in_the_way CHECK (reference IS NULL)",
+        "CREATE UNIQUE INDEX in_the_way ON reservations (customer)",
+        "CREATE UNIQUE INDEX in_the_way ON reservations (sale, reference)",
+    ] {
+        let database = Database::postgres();
+        let journal = journal_with_sale(OPENS);
+        catch_up(&mut write_behind(&journal, &database));
+        database.execute("", in_the_way);
+        for entropy in [1, 2] {
+            let id = reservation_id(OPENS, "recognisable", entropy << 8);
+            let Event::Held(hold) = held(id, "recognisable", 1) else { unreachable!() };
+            journal.push(&[(0, &[Event::Held(Held { reference: Some("what callers wrote"), ..hold })])]);
+        }
+        let error = write_behind(&journal, &database).step().unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("in_the_way"), "{told}");
+        assert!(!told.contains("recognisable") && !told.contains("what callers wrote"), "{told}");
+    }
+}
+
 #[test]
 fn each_transaction_may_be_of_another_session() {
     let server = server();
