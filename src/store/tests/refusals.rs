@@ -108,13 +108,14 @@ fn a_sum_that_does_not_conserve_names_the_item(new: New) {
 }
 
 fn a_row_changed_by_hand_is_an_error_and_no_panic(new: New) {
-    let (database, journal) = store_at(new, 2);
-    let delete = "DELETE FROM reservations";
-    database.execute(&format!("PRAGMA foreign_keys = OFF; {delete}"), delete);
-    let id = reservation_id(OPENS, "ann", 1 << 8);
-    journal.push(&[(0, &[Event::Confirmed(ended(id, OPENS, 1, None))])]);
+    let (database, journal) = store_at(new, 4);
+    let [first, second, third] = [1, 2, 3].map(|entropy| reservation_id(OPENS, "ann", entropy << 8));
+    let delete = format!("DELETE FROM reservations WHERE id = '{second}'");
+    database.execute(&format!("PRAGMA foreign_keys = OFF; {delete}"), &delete);
+    let confirmed = [first, second, third].map(|id| Event::Confirmed(ended(id, OPENS, 1, None)));
+    journal.push(&[(0, &confirmed)]);
     let error = write_behind(&journal, &database).step().unwrap_err();
-    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&id.to_string())), "{error}");
+    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&second.to_string())), "{error}");
 
     let update = "UPDATE items SET available = 9, held = 1 WHERE sku = 'phone'";
     database.execute(update, update);
