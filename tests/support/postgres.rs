@@ -409,6 +409,11 @@ impl Sql {
         self.runtime.block_on(self.client.batch_execute(sql))
     }
 
+    /// A COPY that nothing is sent to.
+    pub fn copy(&self, sql: &str) -> impl Sized {
+        self.runtime.block_on(self.client.copy_in::<_, &[u8]>(sql)).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
     #[track_caller]
     pub fn rows(&self, sql: &str) -> Vec<Row> {
         self.runtime.block_on(self.client.query(sql, &[])).unwrap_or_else(|error| panic!("{sql}: {error:?}"))

@@ -47,6 +47,11 @@ impl PostgresError {
         }
     }
 
+    /// Whether something was waited for as long as a statement may take.
+    pub(super) fn is_waited_out(&self) -> bool {
+        self.is_too_slow() || matches!(self, Self::Refused { code: SqlState::LOCK_NOT_AVAILABLE, .. })
+    }
+
     /// Whether the server has no column or table of that name.
     pub(super) fn is_unknown_name(&self) -> bool {
         matches!(self, Self::Refused { code, .. }

@@ -78,6 +78,18 @@ impl PostgresStore {
         result
     }
 
+    /// Ends sessions that hold the cursor's row longer than a statement may wait, for whoever takes the store over. A process
+    /// that froze in the middle of a COPY, or whose machine is gone, holds it for hours: of the server's limits none counts
+    /// while it waits for a client's rows. What such a transaction would have written is in the journal.
+    fn end_who_is_in_the_way(&mut self) -> Result<(), StoreError> {
+        self.connect()?;
+        let ended = self.runtime.block_on(self.connected().query("ending who is in the way", END_OTHERS, &[]));
+        for row in self.keep_if_well(ended.map_err(StoreError::from))? {
+            tracing::warn!(pid = get::<i32>(&row, 0)?, "a session that held the store's cursor was ended");
+        }
+        Ok(())
+    }
+
     fn close(&mut self) {
         if let Some(link) = self.link.take() {
             self.runtime.block_on(link.close());
@@ -100,7 +112,13 @@ impl Sink for PostgresStore {
     fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
         self.connect()?;
         let taken = self.runtime.block_on(take_over(self.connected(), before, token));
-        self.keep_if_well(taken)
+        let taken = self.keep_if_well(taken);
+        if let Err(StoreError::Postgres(error)) = &taken
+            && error.is_waited_out()
+        {
+            self.end_who_is_in_the_way()?;
+        }
+        taken
     }
 
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
@@ -194,6 +212,14 @@ async fn take_over(link: &Link, before: &Standing, token: &Token) -> Result<(), 
     link.batch("taking the store over", "COMMIT").await?;
     if taken == 1 { Ok(()) } else { Err(StoreError::CursorMoved { expected: before.cursor }) }
 }
+
+/// Of this role and this name alone: nobody's at a console.
+const END_OTHERS: &str = "
+    SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
+     WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND relation = 'write_behind'::regclass AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+       AND usename = current_user AND application_name = current_setting('application_name')
+       AND pg_terminate_backend(pid)";
 
 /// A column of a row, or what is wrong with it.
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(

@@ -1,7 +1,7 @@
 //! What only PostgreSQL has: a network with TLS and passwords, migrations that meet, a pooler in between, and texts that
 //! it cannot hold.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -72,6 +72,29 @@ fn a_text_with_a_nul_is_refused_and_nothing_is_written_past_it() {
     assert_eq!(database.content(), before);
     // Nor is anything locked while it waits for somebody to look.
     database.execute("", "SET lock_timeout = '2s'; BEGIN; LOCK TABLE write_behind, items, reservations; COMMIT");
+}
+
+/// As a process that froze while it copied rows: no limit of the server counts while it waits for them.
+#[test]
+fn a_store_is_taken_from_a_process_that_froze_in_a_copy() {
+    let url = server().new_database();
+    let (database, journal) = (Database::Postgres(url.clone()), journal_with_sale(OPENS));
+    catch_up(&mut write_behind(&journal, &database));
+    let (frozen, beside) = (Sql::connect(&url), Sql::connect(&url));
+    frozen.run("SET application_name = 'doorbuster'");
+    frozen.run("BEGIN; SET LOCAL statement_timeout = 300; SET LOCAL idle_in_transaction_session_timeout = 300");
+    frozen.run("UPDATE write_behind SET cursor = cursor + 1");
+    let copying = frozen.copy("COPY stock_movements (sale) FROM STDIN");
+    beside.run("BEGIN; LOCK TABLE write_behind IN ROW EXCLUSIVE MODE");
+
+    let short = PostgresSettings { statement_time: Duration::from_secs(1), ..settings(&url) };
+    let mut later = WriteBehind::new(journal.feed(), store(short).unwrap(), OWNER, single_batches());
+    assert!(later.settle().is_err(), "it waits for whom it finds");
+    catch_up(&mut later);
+    assert_eq!(database.query("SELECT cursor, owner_epoch FROM write_behind"), [["1", "2"]]);
+    assert!(frozen.try_run("COMMIT").is_err(), "it is gone");
+    drop(copying);
+    beside.run("COMMIT");
 }
 
 /// What the server says of a row that it refuses quotes the row.
@@ -163,7 +186,7 @@ fn a_window_is_looked_up_by_key_whatever_the_planner_knows() {
     let before = database.query(scans);
     journal.push(&[(0, &[Event::Confirmed(ended(id, OPENS, 1, None))])]);
     catch_up(&mut write_behind(&journal, &database));
-    thread::sleep(std::time::Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(1500));
     flushed();
     assert_eq!(database.query(scans), before, "no window reads all reservations");
 }
@@ -207,7 +230,7 @@ impl Secured {
         admin.run("SELECT pg_reload_conf()");
         // The signal is on its way.
         while admin.rows("SHOW ssl")[0].get::<_, &str>(0) != "on" {
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Self { server, files }
     }
