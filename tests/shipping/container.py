@@ -95,6 +95,10 @@ def check_image(deploy: Path) -> None:
         assert "/" not in tag and tag != "latest", f"{arguments[named[1]]} has no tag"
     assert "distroless" in arguments["RUNTIME_IMAGE"], "no shell in the image"
     assert min(final.user()) > 0, "not root"
+    for stage in built.values():
+        for source, *_ in (words[-2:] for words in map(shlex.split, stage.all("COPY")) if "--from=build" in words):
+            ran = " ".join(built["build"].all("RUN")).split()
+            assert source in ran, f"{source} is not made by the build"
     copied = {arguments[-1]: arguments for arguments in map(shlex.split, final.all("COPY"))}
     assert final.command("ENTRYPOINT") == [PROGRAM] and PROGRAM in copied
     user = ":".join(map(str, final.user()))
@@ -106,7 +110,7 @@ def check_image(deploy: Path) -> None:
 
 
 def check_context(deploy: Path) -> None:
-    """What the ignore file lets in is enough for cargo to plan the build with, and all of it is wanted."""
+    """What the ignore file lets in is enough for cargo to plan the build with."""
     lines = (deploy / "Containerfile.dockerignore").read_text().splitlines()
     lines = [line for line in lines if line and not line.startswith("#")]
     assert lines[0] == "*", "what is not named stays out"

@@ -183,10 +183,11 @@ class Installed:
         self.configuration.write_text(with_key(self.configuration.read_text(), line))
         subprocess.run(reload, check=True, timeout=PATIENCE)
         until = time.monotonic() + PATIENCE
-        while self.status(f"{self.api}/v1/sales", key) != 200:
-            assert time.monotonic() < until, "the key is not taken over"
+        # The file is also looked at by itself, so that the key alone says nothing of the command.
+        while "SIGHUP" not in self.log.read_text() or self.status(f"{self.api}/v1/sales", key) != 200:
+            assert self.process.poll() is None, f"{reload} ended it: {self.log.read_text()}"
+            assert time.monotonic() < until, f"{reload} does not make it take the key over"
             time.sleep(0.02)
-        assert "SIGHUP" in self.log.read_text(), "the command sends SIGHUP"
 
     def check_health(self, command: Sequence[str], code: int) -> None:
         """The command that asks whether the service is well, in the service's environment."""

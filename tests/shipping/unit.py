@@ -16,7 +16,7 @@ from container import service_configuration
 from program import DATA, PATIENCE, PROGRAM, ROOT, Installed, binary, drain_seconds, environment, run, settings
 
 # 0 is all that systemd can take away, 100 is root with everything: 1.4 is what a service with a network comes to.
-EXPOSURE_MAX = 15
+EXPOSURE_MAX = 14
 
 
 def directives(deploy: Path) -> dict[str, list[str]]:
