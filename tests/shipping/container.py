@@ -15,6 +15,9 @@ from pathlib import Path
 from dockerfile_parse import DockerfileParser
 from program import DATA, PATIENCE, PROGRAM, ROOT, Installed, run
 
+# The shoppers of the profile `load`: written by others, and maybe not there yet.
+AWAITED = ("doorbuster-loadtest", "goose")
+
 HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
@@ -121,7 +124,7 @@ def check_context(deploy: Path) -> None:
                 continue
             if source.is_dir():
                 shutil.copytree(source, Path(context, source.name), ignore=shutil.ignore_patterns("target"))
-            elif source.name != "loadtest":
+            else:
                 shutil.copy(source, context)
         plan = ["cargo", "metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]
         done = subprocess.run(plan, cwd=context, capture_output=True, text=True, timeout=PATIENCE)
@@ -135,9 +138,8 @@ def check_context(deploy: Path) -> None:
     for stage in stages(deploy).values():
         for value in stage.all("RUN"):
             wanted = re.search(r"--package (\S+) --bin (\S+)", value)
-            if wanted is None or (wanted[1] == "doorbuster-loadtest" and not (ROOT / "loadtest").exists()):
-                continue
-            assert (wanted[1], wanted[2]) in binaries, f"no such binary: {wanted[0]}"
+            if wanted and (wanted[1], wanted[2]) != AWAITED:
+                assert (wanted[1], wanted[2]) in binaries, f"no such binary: {wanted[0]}"
 
 
 def check_commands(deploy: Path) -> None:

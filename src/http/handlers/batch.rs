@@ -30,8 +30,12 @@ use crate::{
     },
 };
 
-/// Well below a millisecond of work, whatever the entries are.
+/// What is read, and what is shown, at a time: well below a millisecond of work, whatever the entries are.
 const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
+
+/// What is decided at a time, which is most of the work. A request that comes in meanwhile waits for its turn twice:
+/// until it is read, and until it is answered.
+const TURN: Portion = Portion { entries: 32, bytes: 8 << 10 };
 
 /// Portions that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
 const PORTIONS_AHEAD: usize = 8;
@@ -96,6 +100,20 @@ struct Batch<'a> {
     entries: Vec<Entry<'a>>,
 }
 
+/// A portion whose entries are being decided.
+struct Judged {
+    first: usize,
+    bytes: usize,
+    outcomes: Vec<Outcome>,
+    durable_at: Epoch,
+}
+
+impl Judged {
+    fn is_full(&self) -> bool {
+        self.outcomes.len() >= PORTION.entries || self.bytes >= PORTION.bytes
+    }
+}
+
 /// A portion of the answer.
 struct Decided {
     places: Range<usize>,
@@ -111,9 +129,13 @@ impl Batch<'_> {
         let mut next = 0;
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
-            let portion = self.worker.in_turn(|| self.portion(next)).await;
-            next = portion.places.end;
-            if decided.send(portion).await.is_err() {
+            let mut portion =
+                Judged { first: next, bytes: 0, outcomes: Vec::with_capacity(PORTION.entries), durable_at: 0 };
+            while next < self.entries.len() && !portion.is_full() {
+                self.worker.in_turn(|| self.judge_some(&mut portion)).await;
+                next = portion.first + portion.outcomes.len();
+            }
+            if decided.send(self.worker.in_turn(|| self.write_judged(portion)).await).await.is_err() {
                 return;
             }
         }
@@ -131,35 +153,38 @@ impl Batch<'_> {
         }
     }
 
-    /// Decides the entries from `first` on that fit into a portion.
-    fn portion(&self, first: usize) -> Decided {
+    /// Decides the portion's next entries, as many as fit into a turn.
+    fn judge_some(&self, portion: &mut Judged) {
         let now = self.worker.now();
         let catalogue = self.worker.engine().catalogue();
         let sale = catalogue.sale(self.sale).expect("it was there when the batch began, and none is ever removed");
-        let (mut outcomes, mut durable_at, mut bytes) = (Vec::with_capacity(PORTION.entries), 0, 0);
-        for entry in self.entries[first..].iter().take(PORTION.entries) {
+        let (next, bytes_before) = (portion.first + portion.outcomes.len(), portion.bytes);
+        for entry in self.entries[next..].iter().take(TURN.entries) {
             let outcome = self.judge(now, sale, entry).map(|answer| {
-                durable_at = durable_at.max(answer.durable_at);
+                portion.durable_at = portion.durable_at.max(answer.durable_at);
                 answer.value
             });
-            outcomes.push(outcome);
-            bytes += entry.bytes;
-            if bytes >= PORTION.bytes {
+            portion.outcomes.push(outcome);
+            portion.bytes += entry.bytes;
+            if portion.bytes - bytes_before >= TURN.bytes {
                 break;
             }
         }
-        if durable_at > 0 {
-            // Now, and not when it comes to be shown: later portions are written while earlier ones wait.
+        if portion.durable_at > 0 {
+            // Now, and not when it comes to be shown: later entries are written while earlier ones wait.
             self.worker.tell_journal();
         }
-        let places = first..first + outcomes.len();
-        // Taken anew, after the decisions: it knows all that they name.
+    }
+
+    fn write_judged(&self, portion: Judged) -> Decided {
+        // Taken after the decisions: it knows all that they name.
         let catalogue = self.worker.engine().catalogue();
-        let mut outcomes = outcomes.into_iter();
+        let places = portion.first..portion.first + portion.outcomes.len();
+        let mut outcomes = portion.outcomes.into_iter();
         let text = self.write(places.clone(), |text| {
             put(text, outcomes.next().expect("an outcome for each place"), &catalogue);
         });
-        Decided { places, text, durable_at }
+        Decided { places, text, durable_at: portion.durable_at }
     }
 
     /// The steps of the single call, in its order.

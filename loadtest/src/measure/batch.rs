@@ -1,0 +1,192 @@
+//! The batch call: how many reservations a second, and what it does to the single requests beside it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use memchr::memmem;
+use tokio::{net::TcpStream, task::LocalSet};
+
+use crate::{
+    Common,
+    bout::median,
+    contenders::{Ask, Contender, Running},
+    generator::Pace,
+    machine,
+    service::{SALE, Setup, binary},
+};
+
+/// Connections that send batches at once when the rate is asked for: one being read, decided or shown on each worker.
+const SENDERS: usize = 4;
+
+/// Single requests a second beside the batches, over so many connections: far from what can be sustained.
+const SINGLES: f64 = 4000.0;
+const SINGLE_CONNECTIONS: usize = 64;
+
+/// A turn of the single requests: two batches fall into it.
+const TURN: Duration = Duration::from_secs(2);
+
+pub fn run(entries: usize, common: &Common) -> anyhow::Result<()> {
+    let binary = binary(common.doorbuster.as_deref())?;
+    println!("{}", machine::describe());
+    let (mut rates, mut costs) = (Vec::new(), Vec::new());
+    for _ in 0..common.pairs {
+        let running = Contender::Doorbuster(Setup::DURABLE).start(&binary)?;
+        let (rate, cpu) = flood(&running, entries, common.time())?;
+        println!("    {rate:>9.0} reservations/s in batches of {entries}, {cpu:.2} µs CPU each");
+        rates.push(rate);
+        costs.push(cpu);
+    }
+    println!(
+        "P4   {:.0} durable reservations a second through the batch call, {:.2} µs CPU each\n",
+        median(&rates),
+        median(&costs)
+    );
+
+    println!("{SINGLES} single requests a second, alone and beside a batch of {entries} each second");
+    for (ack, setup) in [("durable", Setup::DURABLE), ("buffered", Setup { durable: false, ..Setup::DURABLE })] {
+        let running = Contender::Doorbuster(setup).start(&binary)?;
+        let (alone, beside) = neighbours(&running, entries, common)?;
+        let at = |quantile| [&alone, &beside].map(|times| times.value_at_quantile(quantile) as f64 / 1000.0);
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let [alone, beside] = at(quantile);
+            println!("{ack:<9} {name}  {alone:>6.2} ms alone  {beside:>6.2} ms beside  {:>+6.2} ms", beside - alone);
+        }
+    }
+    Ok(())
+}
+
+/// Response times of single requests, without batches and with them: in short turns, because the machine's own stalls come
+/// and go, and all turns of a kind together.
+fn neighbours(running: &Running, entries: usize, common: &Common) -> anyhow::Result<(Histogram<u64>, Histogram<u64>)> {
+    let ask = Ask {
+        connections: SINGLE_CONNECTIONS,
+        pace: Pace::PerSecond(SINGLES),
+        warm_up: Duration::from_millis(300),
+        time: TURN,
+        check: false,
+    };
+    let times = || anyhow::Ok(running.measure(&ask)?.seen.response);
+    let (mut alone, mut beside) = (times()?, while_batches_run(running, entries, times)?);
+    for _ in 1..common.pairs * (common.time().as_millis() / TURN.as_millis()).max(1) as usize {
+        alone.add(times()?)?;
+        beside.add(while_batches_run(running, entries, times)?)?;
+    }
+    Ok((alone, beside))
+}
+
+/// Reservations a second, and microseconds of processor time each.
+fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
+    let address = running.address();
+    // Made before: making them is not the service's work.
+    let bodies: Vec<Bytes> = (0..256).map(|number| body(entries, number)).collect();
+    let before = machine::cpu_seconds(&running.processes());
+    let begin = Instant::now();
+    let granted = local(async {
+        let granted = Arc::new(AtomicU64::new(0));
+        let next = Arc::new(AtomicU64::new(0));
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let (bodies, granted, next) = (bodies.clone(), granted.clone(), next.clone());
+                tokio::task::spawn_local(async move {
+                    let mut sender = connect(address).await?;
+                    while begin.elapsed() < time {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let body = bodies[number as usize % bodies.len()].clone();
+                        granted.fetch_add(send(&mut sender, address, body).await?, Ordering::Relaxed);
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.await??;
+        }
+        anyhow::Ok(granted.load(Ordering::Relaxed))
+    })?;
+    let elapsed = begin.elapsed().as_secs_f64();
+    let cpu = machine::cpu_seconds(&running.processes()) - before;
+    ensure!(granted > 0, "no entry was granted");
+    Ok((granted as f64 / elapsed, cpu * 1e6 / granted as f64))
+}
+
+/// Does the work while a batch comes in each second.
+fn while_batches_run<T: Send>(
+    running: &Running,
+    entries: usize,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let (address, done) = (running.address(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let batches = scope.spawn(|| {
+            local(async {
+                // Made before: making it is not the service's work. Customers may come again.
+                let (body, mut sender) = (body(entries, 1000), connect(address).await?);
+                let mut sent = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    ensure!(send(&mut sender, address, body.clone()).await? > 0, "no entry was granted");
+                    sent += 1;
+                    tokio::time::sleep(Duration::from_secs(1).saturating_sub(begin.elapsed())).await;
+                }
+                Ok(sent)
+            })
+        });
+        let worked = work();
+        done.store(true, Ordering::Relaxed);
+        ensure!(batches.join().expect("the batches do not panic")? > 0, "no batch was sent");
+        worked
+    })
+}
+
+fn local<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, work)
+}
+
+fn body(entries: usize, number: u64) -> Bytes {
+    let entry = |place| format!(r#"{{"customer":"b-{number}-{place}","lines":[{{"sku":"sku-0","quantity":1}}]}}"#);
+    let entries: Vec<String> = (0..entries).map(entry).collect();
+    format!(r#"{{"reservations":[{}]}}"#, entries.join(",")).into()
+}
+
+async fn connect(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
+/// Sends a batch and reads its answer; how many entries were granted.
+async fn send(sender: &mut http1::SendRequest<Full<Bytes>>, address: SocketAddr, body: Bytes) -> anyhow::Result<u64> {
+    let request = Request::post(format!("/v1/sales/{SALE}/reservations/batch"))
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::new(body))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let (mut granted, mut body, mut tail) = (0, response.into_body(), Vec::new());
+    let granted_mark = b"{\"status\":201,";
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame?.into_data() else { continue };
+        // A mark may lie across two frames.
+        tail.extend_from_slice(&bytes);
+        granted += memmem::find_iter(&tail, granted_mark).count() as u64;
+        let keep = tail.len().saturating_sub(granted_mark.len() - 1);
+        tail.drain(..keep);
+    }
+    ensure!(status == 200, "a batch was answered {status}");
+    Ok(granted)
+}

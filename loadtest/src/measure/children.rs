@@ -1,0 +1,117 @@
+//! Processes that a measurement starts, and ends with itself.
+
+use std::{
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+const START_TIME: Duration = Duration::from_secs(30);
+const STOP_TIME: Duration = Duration::from_secs(60);
+
+/// Processes that run, for whoever stops this one.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Has SIGINT, SIGTERM and SIGHUP end what was started, and then this process.
+pub fn end_with_us() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        // Held until the end: nothing is started any more.
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        for &process in running.iter() {
+            let _ = kill_process(process, Signal::TERM);
+        }
+        eprintln!("stopped");
+        std::process::exit(130);
+    })
+    .context("a handler of signals")
+}
+
+/// A process that ends when this is dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts it and waits until its port answers.
+    pub fn start(name: &str, mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // SIGINT at the terminal is for the measurement, which then stops its children in order.
+        command.process_group(0);
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn().with_context(|| format!("starting {name}: {command:?}"))?;
+        running.push(Pid::from_child(&child));
+        drop(running);
+        let mut process = Self { name: name.to_owned(), child };
+        let begin = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = process.child.try_wait()? {
+                let mut told = String::new();
+                if let Some(mut stderr) = process.child.stderr.take() {
+                    let _ = stderr.read_to_string(&mut told);
+                }
+                bail!("{name} ended with {status} before it answered: {told}");
+            }
+            if begin.elapsed() > START_TIME {
+                bail!("{name} did not answer on {address} within {START_TIME:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Whatever it has to say from now on must not hold it up.
+        if let Some(mut stderr) = process.child.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        }
+        Ok(process)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        let id = Pid::from_child(&self.child);
+        kill_process(id, Signal::TERM)?;
+        let begin = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if begin.elapsed() > STOP_TIME {
+                self.child.kill()?;
+                self.child.wait()?;
+                bail!("{} did not end within {STOP_TIME:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let id = Pid::from_child(&self.child);
+        if let Err(error) = self.stop() {
+            eprintln!("{error}");
+        }
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&process| process != id);
+    }
+}
+
+/// An address of this machine that nobody listens on.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// This program, to run as one of its own parts.
+pub fn this_program(part: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(part);
+    Ok(command)
+}

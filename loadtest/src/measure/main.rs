@@ -1,0 +1,116 @@
+//! Measures Doorbuster, what it could be at best, and what else does its job, on one machine and in one run.
+
+mod attacks;
+mod batch;
+mod bout;
+mod ceiling;
+mod children;
+mod contenders;
+mod front;
+mod generator;
+mod machine;
+mod overload;
+mod plot;
+mod postgres;
+mod redis;
+mod service;
+mod targets;
+mod traffic;
+mod workers;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Measures Doorbuster and what it is compared with; starts and stops all of it, on loopback alone.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+pub struct Common {
+    /// The service's binary; built from this checkout when left out.
+    #[arg(long, global = true)]
+    doorbuster: Option<PathBuf>,
+    /// Measurements of each side of a ratio.
+    #[arg(long, default_value_t = 5, global = true)]
+    pairs: usize,
+    /// Seconds of each measurement, after one of warming up.
+    #[arg(long, default_value_t = 4, global = true)]
+    seconds: u64,
+    /// Where plots go; none are drawn when left out.
+    #[arg(long, global = true)]
+    plots: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ratios against the targets of the design: all of them, or those named, such as P2.
+    Targets {
+        names: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// One table of everybody: the ceiling, Redis, PostgreSQL, TigerBeetle if it is on the PATH, Doorbuster.
+    Peers {
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Rate and latency at 0.5 to 10 times what can be sustained.
+    Overload {
+        #[arg(long, default_value_t = 1024)]
+        connections: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The batch call: reservations a second, and what it does to single requests beside it.
+    Batch {
+        #[arg(long, default_value_t = 10_000)]
+        entries: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A good client's latency, alone and beside each attack, or those named.
+    Attacks {
+        names: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    #[command(hide = true)]
+    ServeCeiling { address: SocketAddr },
+    #[command(hide = true)]
+    ServeRedis { address: SocketAddr, redis: SocketAddr },
+    #[command(hide = true)]
+    ServePostgres { address: SocketAddr, url: String },
+}
+
+impl Common {
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let command = Arguments::parse().command;
+    // A part is stopped by whoever started it.
+    if !matches!(command, Command::ServeCeiling { .. } | Command::ServeRedis { .. } | Command::ServePostgres { .. }) {
+        children::end_with_us()?;
+    }
+    match command {
+        Command::ServeCeiling { address } => ceiling::serve(address),
+        Command::ServeRedis { address, redis } => front::serve_redis(address, redis),
+        Command::ServePostgres { address, url } => front::serve_postgres(address, &url),
+        Command::Targets { names, common } => targets::run(&names, &common),
+        Command::Peers { connections, common } => targets::peers(connections, &common),
+        Command::Overload { connections, common } => overload::run(connections, &common),
+        Command::Attacks { names, common } => attacks::run(&names, &common),
+        Command::Batch { entries, common } => batch::run(entries, &common),
+    }
+}

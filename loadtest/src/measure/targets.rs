@@ -1,0 +1,201 @@
+//! The design's targets that are ratios of two loads, and the table of everybody.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::ensure;
+
+use crate::{
+    Common, bout,
+    bout::{Side, compare, median},
+    contenders::{Ask, Contender, Figures},
+    generator::Pace,
+    machine,
+    redis::Sync,
+    service::{Setup, binary},
+};
+
+struct Target {
+    name: &'static str,
+    what: &'static str,
+    first: Side,
+    second: Side,
+    figure: fn(&Figures) -> f64,
+    /// At least, or at most.
+    bound: Bound,
+}
+
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+fn rate(figures: &Figures) -> f64 {
+    figures.seen.rate()
+}
+
+fn cpu(figures: &Figures) -> f64 {
+    figures.cpu_micros
+}
+
+fn targets(common: &Common) -> Vec<Target> {
+    let side = |name: &str, contender, connections| Side {
+        name: name.to_owned(),
+        contender,
+        ask: ask(connections, common.time()),
+    };
+    let doorbuster = |name: &str, setup, connections| side(name, Contender::Doorbuster(setup), connections);
+    let durable = Setup::DURABLE;
+    let target = |name, what, first, second, figure, bound| Target { name, what, first, second, figure, bound };
+    vec![
+        target(
+            "P1",
+            "rate, not waiting for the disk / bare hyper, 64 connections",
+            doorbuster("doorbuster, buffered", Setup { durable: false, ..durable }, 64),
+            side("bare hyper", Contender::Ceiling, 64),
+            rate,
+            Bound::AtLeast(0.85),
+        ),
+        target(
+            "P2",
+            "rate, durable / bare hyper, 256 connections",
+            doorbuster("doorbuster, durable", durable, 256),
+            side("bare hyper", Contender::Ceiling, 256),
+            rate,
+            Bound::AtLeast(0.70),
+        ),
+        target(
+            "P3",
+            "rate, durable over HTTP / Redis script, appendfsync always, 64 connections",
+            doorbuster("doorbuster, durable", durable, 64),
+            side("redis, always", Contender::Redis(Sync::Always), 64),
+            rate,
+            Bound::AtLeast(1.5),
+        ),
+        target(
+            "P5",
+            "rate, one item / 10,000 items, 256 connections",
+            doorbuster("one item", durable, 256),
+            doorbuster("10,000 items", Setup { items: 10_000, ..durable }, 256),
+            rate,
+            Bound::AtLeast(0.95),
+        ),
+        target(
+            "P6",
+            "processor time, a sold-out refusal / a grant, 256 connections",
+            doorbuster("sold out", Setup { stock: 1, ..durable }, 256),
+            doorbuster("granted", durable, 256),
+            cpu,
+            Bound::AtMost(0.6),
+        ),
+        target(
+            "P12",
+            "rate, rate limits on / off, 256 connections",
+            doorbuster("quotas on", Setup { quotas: true, ..durable }, 256),
+            doorbuster("quotas off", durable, 256),
+            rate,
+            Bound::AtLeast(0.95),
+        ),
+    ]
+}
+
+fn ask(connections: usize, time: Duration) -> Ask {
+    Ask { connections, pace: Pace::AsAnswered, warm_up: Duration::from_secs(1), time, check: false }
+}
+
+pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
+    let all = targets(common);
+    let known: Vec<_> = all.iter().map(|target| target.name).collect();
+    for name in names {
+        ensure!(known.contains(&name.as_str()), "there is no target {name} here; there are {}", known.join(", "));
+    }
+    let binary = binary(common.doorbuster.as_deref())?;
+    println!("{}", machine::describe());
+    let mut told = Vec::new();
+    for target in all.iter().filter(|target| names.is_empty() || names.iter().any(|name| name == target.name)) {
+        println!("{}  {}", target.name, target.what);
+        let ratio = compare(&binary, [&target.first, &target.second], common.pairs, target.figure)?;
+        let (least, most) = ratio.spread();
+        let (bound, holds) = match target.bound {
+            Bound::AtLeast(bound) => (format!(">= {bound}"), ratio.median() >= bound),
+            Bound::AtMost(bound) => (format!("<= {bound}"), ratio.median() <= bound),
+        };
+        told.push(format!(
+            "{:<4} {:.3} ({least:.3} to {most:.3}, {} pairs)  target {bound}  {}  {}",
+            target.name,
+            ratio.median(),
+            ratio.pairs.len(),
+            if holds { "holds" } else { "DOES NOT HOLD" },
+            target.what
+        ));
+    }
+    println!("\nmedian of the pairs' ratios (least to most)");
+    told.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// Everybody in turn, as often as there are pairs.
+pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
+    let binary = binary(common.doorbuster.as_deref())?;
+    let durable = Setup::DURABLE;
+    let all = [
+        ("bare hyper: the ceiling", Contender::Ceiling),
+        ("doorbuster, buffered", Contender::Doorbuster(Setup { durable: false, ..durable })),
+        ("doorbuster, durable", Contender::Doorbuster(durable)),
+        ("redis script, everysec, RESP", Contender::Redis(Sync::EverySecond)),
+        ("redis script, always, RESP", Contender::Redis(Sync::Always)),
+        ("redis script, everysec, HTTP", Contender::RedisBehindHttp(Sync::EverySecond)),
+        ("redis script, always, HTTP", Contender::RedisBehindHttp(Sync::Always)),
+        ("postgres UPDATE + INSERT, HTTP", Contender::PostgresBehindHttp),
+    ];
+    println!(
+        "{}\n{connections} connections, as fast as answers come, one reserve of one new customer a request",
+        machine::describe()
+    );
+    let mut running = Vec::new();
+    for (name, contender) in &all {
+        running.push((name, contender.start(&binary)?, Vec::new()));
+    }
+    for round in 0..common.pairs {
+        println!("round {}", round + 1);
+        for (name, running, figures) in &mut running {
+            let measured = running.measure(&ask(connections, common.time()))?;
+            println!("    {}", bout::line(name, &measured));
+            figures.push(measured);
+        }
+    }
+    let ceiling: Vec<f64> = running[0].2.iter().map(rate).collect();
+    println!(
+        "\n{:<34} {:>9} {:>16} {:>9} {:>9} {:>9}",
+        "median of rounds", "rate/s", "of the ceiling", "CPU µs", "p50 ms", "p99 ms"
+    );
+    for (name, _, figures) in &running {
+        let of = |figure: &dyn Fn(&Figures) -> f64| median(&figures.iter().map(figure).collect::<Vec<_>>());
+        let ratios: Vec<f64> = figures.iter().zip(&ceiling).map(|(figures, ceiling)| rate(figures) / ceiling).collect();
+        let millis =
+            |quantile| move |figures: &Figures| figures.seen.service.value_at_quantile(quantile) as f64 / 1000.0;
+        println!(
+            "{name:<34} {:>9.0} {:>16.3} {:>9.1} {:>9.2} {:>9.2}",
+            of(&rate),
+            median(&ratios),
+            of(&cpu),
+            of(&millis(0.5)),
+            of(&millis(0.99))
+        );
+    }
+    drop(running);
+    tigerbeetle()
+}
+
+/// By its own benchmark, with transfers that are pending: they are its holds.
+fn tigerbeetle() -> anyhow::Result<()> {
+    let benchmark = ["benchmark", "--transfer-pending=true", "--transfer-count=1000000", "--transfer-batch-size=8189"];
+    match Command::new("tigerbeetle").args(benchmark).output() {
+        Err(_) => println!("tigerbeetle is not on the PATH: left out"),
+        Ok(told) => {
+            let text = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
+            let accepted = text.lines().find(|line| line.contains("load accepted"));
+            println!("tigerbeetle, pending transfers in batches: {}", accepted.unwrap_or("its benchmark said no rate"));
+        }
+    }
+    Ok(())
+}
