@@ -48,7 +48,7 @@ use self::{
 use super::{DemoOptions, complain, exit::ExitCode, logging, serve};
 use crate::{
     config::{Config, Log},
-    service::{Running, StartError},
+    service::{Running, StartError, descriptors},
 };
 
 pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
@@ -62,6 +62,9 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
     }
     // The demo itself tells what goes on; only what needs somebody's attention may come between.
     logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
+    if let Some(shortage) = descriptors::make_room(&config) {
+        tracing::warn!("{shortage}");
+    }
     let screen = Screen::of_stdout();
     let running = match Running::start(&config) {
         Ok(running) => running,
@@ -89,7 +92,7 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
     }
     screen.line("stopping");
     match serve::stop(running) {
-        ExitCode::Clean if broken => ExitCode::GuaranteeBroken,
+        ExitCode::Clean if broken => ExitCode::CheckFailed,
         code => code,
     }
 }

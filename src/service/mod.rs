@@ -9,6 +9,7 @@
 
 mod backlog;
 mod customers;
+pub mod descriptors;
 mod events;
 mod feed;
 mod health;
