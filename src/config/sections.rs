@@ -370,7 +370,7 @@ impl Default for Limits {
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
-            h2_resets_max: 100,
+            h2_resets_max: 20,
             event_readers_max: 100,
             event_stall_seconds: 30,
         }
