@@ -109,7 +109,7 @@ SERVICE: list[Panel] = [
         "Share of answers that are 5xx; the objective is 0.1 %.",
         [
             (
-                f'(sum(rate(doorbuster_http_requests_total{{{HERE},status=~"5.."}}[$__rate_interval])) or vector(0)) / sum(rate(doorbuster_http_requests_total{{{HERE}}}[$__rate_interval]))',
+                f'(sum(rate(doorbuster_http_requests_total{{{HERE},status=~"5.."}}[$__rate_interval])) or vector(0)) / sum(rate(doorbuster_http_requests_total{{{HERE}}}[$__rate_interval]))',  # noqa: E501
                 "5xx",
             )
         ],
@@ -263,12 +263,12 @@ ANNOTATIONS = [
     (
         "Opens",
         "green",
-        f'doorbuster_sale_status{{{SALE},status="open"}} == 1 unless doorbuster_sale_status{{{SALE},status="open"}} offset 1m == 1',
+        f'doorbuster_sale_status{{{SALE},status="open"}} == 1 unless doorbuster_sale_status{{{SALE},status="open"}} offset 1m == 1',  # noqa: E501
     ),
     (
         "Pauses",
         "orange",
-        f'doorbuster_sale_status{{{SALE},status="paused"}} == 1 unless doorbuster_sale_status{{{SALE},status="paused"}} offset 1m == 1',
+        f'doorbuster_sale_status{{{SALE},status="paused"}} == 1 unless doorbuster_sale_status{{{SALE},status="paused"}} offset 1m == 1',  # noqa: E501
     ),
     (
         "Sell-outs",

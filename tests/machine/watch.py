@@ -1,5 +1,5 @@
-"""What is watched exists: a real Prometheus scrapes the service under load, and every query of every dashboard and alert is
-asked of it. Also that the dashboards are what their program makes, and that alerts do what their cases say.
+"""What is watched exists: a real Prometheus scrapes the service under load, and is asked every query of every
+dashboard and alert. Also that the dashboards are what their program makes, and that alerts do what their cases say.
 """
 
 from __future__ import annotations
