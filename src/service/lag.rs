@@ -41,7 +41,9 @@ impl CommitTimes {
                 number += 1;
                 number % 2 == 1
             });
-            *distance *= 2;
+            // As far apart as those that are left, which commits may have spaced wider than was asked.
+            let span = marks.front().map_or(Duration::ZERO, |&(_, first)| now.duration_since(first));
+            *distance = (*distance * 2).max(span / (MARKS_MAX / 2) as u32);
         }
         marks.push_back((epoch, now));
     }
