@@ -473,17 +473,18 @@ impl Section for Privacy {
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     pub items_max: usize,
+    pub sales_max: usize,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { items_max: 200 }
+        Self { items_max: 200, sales_max: 50 }
     }
 }
 
 impl Section for Metrics {
     const NAME: &'static str = "metrics";
-    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000))];
+    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000)), key("sales_max", integer(0, 10_000))];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ mod events;
 mod feed;
 mod health;
 mod identity;
+mod lag;
 mod lock;
 mod observer;
 mod open;
@@ -36,10 +37,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::DirectoryLock};
+use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock};
 use crate::{
     auth::{KeySettings, Keyring},
-    clock::{Clock, Monotonic, SystemClock},
+    clock::{Clock, Monotonic, SystemClock, monotonic},
     config::{self, Ack, Config, StoreTarget},
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
@@ -47,7 +48,7 @@ use crate::{
     privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
     store::{PostgresStore, Sink, SqliteStore, StoreError, WriteBehind},
-    telemetry::Telemetry,
+    telemetry::{Bounds, Telemetry},
 };
 
 /// How long waiting answers get to leave after the disk failed.
@@ -153,7 +154,7 @@ impl Stoppable {
 impl Running {
     /// Brings the data directory back and serves it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
+        let telemetry = Arc::new(telemetry(config));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let customer_ids = config.privacy.customer_ids()?;
         let lock = DirectoryLock::take(&config.data.dir)?;
@@ -175,7 +176,8 @@ impl Running {
         let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
         let bell = committer.bell();
         let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
-        observe_commits(&engine, &telemetry, &backlog);
+        let commit_times = Arc::new(CommitTimes::new(monotonic()));
+        observe_commits(&engine, &telemetry, &backlog, &commit_times);
         let (store, store_status) = start_store(config, &engine, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
@@ -196,7 +198,8 @@ impl Running {
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
-        health.attach(engine.clone(), store_status.clone(), config.store_target().kind(), backlog.clone());
+        let store_kind = config.store_target().kind();
+        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
         let (api, server) = (listeners.address, http::start(listeners, edge.clone()).map_err(StartError::Thread)?);
         let running = Self {
             api,
@@ -214,7 +217,7 @@ impl Running {
                     store: store_status,
                 },
             )?,
-            observer: observer::start(&engine, &clock, &telemetry, &health)?,
+            observer: observer::start(&edge, &health, &config.data.dir)?,
             rates: start_rates(&edge)?,
             events: following,
             server: Some(server),
@@ -309,9 +312,34 @@ fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), St
     Ok(())
 }
 
-fn observe_commits(engine: &Arc<Engine>, telemetry: &Arc<Telemetry>, backlog: &Arc<Backlog>) {
-    let (telemetry, backlog) = (telemetry.clone(), backlog.clone());
+/// The metrics, with the limits that they are held against.
+fn telemetry(config: &Config) -> Telemetry {
+    let Config { metrics, limits, journal, rate_limits, .. } = config;
+    let bounds = Bounds { items_max: metrics.items_max, sales_max: metrics.sales_max };
+    let telemetry = Telemetry::new(http::ROUTE_NAMES, bounds);
+    for (key, most) in [
+        ("limits.connections_max", limits.connections_max as f64),
+        ("limits.reservations_max", limits.reservations_max as f64),
+        ("limits.customers_max", limits.customers_max as f64),
+        ("rate_limits.callers_max", rate_limits.callers_max as f64),
+        ("journal.max_backlog_bytes", journal.max_backlog_bytes as f64),
+        ("journal.lane_bytes_max", journal.lane_bytes_max as f64),
+    ] {
+        telemetry.limit(key, most);
+    }
+    telemetry.started_at(SystemClock.now().millis() as f64 / 1000.0);
+    telemetry
+}
+
+fn observe_commits(
+    engine: &Arc<Engine>,
+    telemetry: &Arc<Telemetry>,
+    backlog: &Arc<Backlog>,
+    commit_times: &Arc<CommitTimes>,
+) {
+    let (telemetry, backlog, commit_times) = (telemetry.clone(), backlog.clone(), commit_times.clone());
     engine.observe_commits(move |epoch, stats| {
+        commit_times.committed(epoch, monotonic());
         telemetry.journal.committed(epoch, stats);
         backlog.appended(stats);
     });
