@@ -105,7 +105,7 @@ impl Store {
             transactions: counter(&families::STORE_TRANSACTIONS),
             failures: counter(&families::STORE_FAILURES),
             up: gauge(&families::STORE_UP),
-            states: StoreState::ALL.map(|state| make.gauge(&families::STORE_STATE, &[("state", state.as_str())])),
+            states: StoreState::ALL.map(|state| make.gauge(&families::STORE_STATE, &[state.as_str()])),
         }
     }
 

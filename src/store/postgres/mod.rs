@@ -213,13 +213,16 @@ async fn take_over(link: &Link, before: &Standing, token: &Token) -> Result<(), 
     if taken == 1 { Ok(()) } else { Err(StoreError::CursorMoved { expected: before.cursor }) }
 }
 
-/// Of this role and this name alone: nobody's at a console.
+/// Of this role and this name alone: nobody's at a console. Who is meant is found first: conditions beside each other are
+/// evaluated in any order.
 const END_OTHERS: &str = "
-    SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
-     WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       AND relation = 'write_behind'::regclass AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
-       AND usename = current_user AND application_name = current_setting('application_name')
-       AND pg_terminate_backend(pid)";
+    WITH holding AS MATERIALIZED (
+           SELECT DISTINCT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
+            WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND relation = 'write_behind'::regclass AND mode = 'RowExclusiveLock' AND granted
+              AND pid <> pg_backend_pid() AND usename = current_user
+              AND application_name = current_setting('application_name'))
+    SELECT pid FROM holding WHERE pg_terminate_backend(pid)";
 
 /// A column of a row, or what is wrong with it.
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
