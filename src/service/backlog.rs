@@ -8,7 +8,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Epoch},
     journal::{CommitStats, Position},
 };
 
@@ -16,7 +16,8 @@ use crate::{
 pub struct Backlog {
     engine: Arc<Engine>,
     bytes_max: u64,
-    /// Appended by the writer less applied by the store. Exact within a segment, as of the store's last seek.
+    /// Appended by the writer less applied by the store. After a seek of the store too much by the unused ends of segments
+    /// between, until it has everything.
     bytes: AtomicI64,
     end: Mutex<End>,
 }
@@ -25,13 +26,14 @@ pub struct Backlog {
 #[derive(Debug, Clone, Copy)]
 pub struct End {
     pub position: Position,
+    epoch: Epoch,
     appended_total: u64,
 }
 
 impl Backlog {
     /// `position`: where the journal ended at the start.
     pub fn new(engine: Arc<Engine>, position: Position, bytes_max: u64) -> Self {
-        let end = Mutex::new(End { position, appended_total: 0 });
+        let end = Mutex::new(End { position, epoch: engine.durability().epoch(), appended_total: 0 });
         Self { engine, bytes_max, bytes: AtomicI64::new(0), end }
     }
 
@@ -48,16 +50,20 @@ impl Backlog {
         *self.end.lock()
     }
 
-    pub fn appended(&self, stats: &CommitStats) {
+    pub fn appended(&self, epoch: Epoch, stats: &CommitStats) {
         let mut end = self.end.lock();
-        *end = End { position: stats.position, appended_total: end.appended_total + stats.frame_bytes };
+        *end = End { position: stats.position, epoch, appended_total: end.appended_total + stats.frame_bytes };
         self.bytes.fetch_add(signed(stats.frame_bytes), Ordering::Relaxed);
         drop(end);
         self.judge();
     }
 
-    /// So many bytes more are in the store.
-    pub fn applied(&self, bytes: u64) {
+    /// So many bytes more are in the store, which has everything up to `epoch`.
+    pub fn applied(&self, bytes: u64, epoch: Epoch) {
+        let end = self.end();
+        if end.epoch == epoch {
+            return self.measured(0, &end);
+        }
         self.bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
         self.judge();
     }

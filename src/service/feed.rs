@@ -51,7 +51,7 @@ impl Feed for JournalFeed {
     }
 
     fn applied(&mut self) {
-        self.backlog.applied(std::mem::take(&mut self.given_bytes));
+        self.backlog.applied(std::mem::take(&mut self.given_bytes), self.reader.last_epoch());
     }
 }
 

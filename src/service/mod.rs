@@ -341,7 +341,7 @@ fn observe_commits(
     engine.observe_commits(move |epoch, stats| {
         commit_times.committed(epoch, monotonic());
         telemetry.journal.committed(epoch, stats);
-        backlog.appended(stats);
+        backlog.appended(epoch, stats);
     });
 }
 
