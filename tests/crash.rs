@@ -15,4 +15,5 @@ mod crash {
     mod keys;
     mod ledger;
     mod load;
+    mod supervised;
 }

@@ -5,8 +5,8 @@
 #[repr(u8)]
 pub enum ExitCode {
     Clean = 0,
-    /// The demo saw a guarantee broken.
-    GuaranteeBroken = 1,
+    /// What was to be checked is not so: the demo saw a guarantee broken, the service that was asked is not healthy.
+    CheckFailed = 1,
     /// Bad configuration or arguments: starting again without a change is of no use.
     BadConfig = 2,
     /// The journal or a snapshot is damaged: somebody has to look.

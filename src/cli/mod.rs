@@ -6,10 +6,12 @@
 mod check_config;
 pub mod demo;
 pub mod exit;
+mod health;
 pub mod inspect;
 mod keys;
 mod logging;
 mod openapi;
+mod paper;
 mod pseudonym;
 mod reload;
 pub mod serve;
@@ -21,12 +23,15 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
-use self::exit::ExitCode;
-use crate::config::{Flag, Loaded, Sources};
+use self::{exit::ExitCode, health::HealthOptions};
+use crate::config::{ConfigErrors, Flag, Loaded, Sources};
+
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy), 2 bad \
+                          configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
 
 /// Flash-sale inventory reservations: answered from memory, never oversold, never lost once acknowledged.
 #[derive(Debug, Parser)]
-#[command(name = "doorbuster", version, max_term_width = 120)]
+#[command(name = "doorbuster", version, max_term_width = 120, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -72,6 +77,25 @@ enum Command {
         data: Option<String>,
         #[command(flatten)]
         options: InspectOptions,
+    },
+    /// Ask a running service on this machine whether it takes requests: exit code 0 if it does, 1 if not.
+    Health {
+        /// Configuration file that names the ops address.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Address of probes and metrics; overrides server.ops_listen.
+        #[arg(long, value_name = "ADDR")]
+        ops_listen: Option<String>,
+        #[command(flatten)]
+        options: HealthOptions,
+    },
+    /// Print completions of this command line for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page.
+    Man {
+        /// Write it, and one for each command, into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -143,6 +167,14 @@ pub fn run() -> std::process::ExitCode {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))
         }
+        Command::Health { config, ops_listen, options } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen };
+            // As the running service reads it: keys may have been taken away meanwhile.
+            let loaded = settings.sources().load_again();
+            with_loaded(loaded, |loaded| health::run(loaded.config.server.ops_listen, options))
+        }
+        Command::Completions { shell } => finish(paper::completions(shell)),
+        Command::Man { dir } => finish(paper::man(dir.as_deref())),
     };
     code.into()
 }
@@ -152,7 +184,11 @@ fn with_config(settings: Settings, run: impl FnOnce(Loaded) -> ExitCode) -> Exit
 }
 
 fn with_sources(sources: &Sources, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    match sources.load() {
+    with_loaded(sources.load(), run)
+}
+
+fn with_loaded(loaded: Result<Loaded, ConfigErrors>, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match loaded {
         Ok(loaded) => run(loaded),
         Err(errors) => {
             for error in errors.0 {

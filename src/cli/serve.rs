@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -11,7 +12,8 @@ use super::{complain, exit::ExitCode, logging, reload::Reload};
 use crate::{
     config::{Config, Sources},
     journal::{RecoveryError, SnapshotError},
-    service::{Running, StartError},
+    service::{Running, StartError, descriptors},
+    store::StoreError,
 };
 
 /// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
@@ -24,6 +26,9 @@ pub fn run(config: Config, sources: Sources) -> ExitCode {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    if let Some(shortage) = descriptors::make_room(&config) {
+        tracing::warn!("{shortage}");
+    }
     let running = match Running::start(&config) {
         Ok(running) => running,
         Err(error) => return refuse_start(&error),
@@ -35,8 +40,17 @@ pub fn run(config: Config, sources: Sources) -> ExitCode {
     if config.auth.keys.is_empty() {
         tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
     }
+    tell_systemd(NotifyState::Ready);
     signals.wait(&running, Some(&mut reload));
+    tell_systemd(NotifyState::Stopping);
     stop(running)
+}
+
+/// For a unit of `Type=notify`, which counts as started once requests are taken. Without one nobody is told.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told how far the service is");
+    }
 }
 
 /// Says why the service did not start, and which exit code that is.
@@ -50,6 +64,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
             ExitCode::StorageFailed
         }
+        StartError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) | StartError::Store(_) => {
             ExitCode::JournalDamaged
         }

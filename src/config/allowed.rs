@@ -12,6 +12,7 @@ use crate::{
     auth::{KeySettings, is_key_name},
     privacy::CustomerKey,
     sale::settings::{Quota, WINDOW_SECONDS_MAX},
+    store::PostgresUrl,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,8 @@ pub enum Allowed {
     /// What `tracing_subscriber::EnvFilter` takes.
     LogFilter,
     StoreUrl,
+    /// A password; empty for none.
+    Secret,
     /// API keys by name.
     ApiKeys,
     /// So many requests in so many seconds.
@@ -42,9 +45,6 @@ pub(super) const fn integer(least: u64, most: u64) -> Allowed {
     Allowed::Integer { least, most }
 }
 
-const POSTGRES: &str = "this build writes to SQLite only and cannot use PostgreSQL yet: leave it empty for store.db in \
-                        the data directory, or use sqlite://path";
-
 impl Allowed {
     /// What is allowed instead, where the value is not.
     pub fn judge(self, value: &Value) -> Result<(), String> {
@@ -56,11 +56,11 @@ impl Allowed {
             Self::OneOf(words) => text.is_some_and(|text| words.contains(&text)),
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Directory => text.is_some_and(|text| !text.is_empty() && !text.contains('\0')),
-            Self::File => text.is_some_and(|text| !text.contains('\0')),
+            Self::File | Self::Secret => text.is_some_and(|text| !text.contains('\0')),
             Self::LogFilter => text.is_some_and(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok()),
             Self::StoreUrl => {
-                if text.is_some_and(is_postgres) {
-                    return Err(POSTGRES.to_owned());
+                if let Some(url) = text.filter(|text| is_postgres(text)) {
+                    return PostgresUrl::parse(url).map(drop).map_err(|wrong| format!("must be {self}: {wrong}"));
                 }
                 text.is_some_and(|url| url.is_empty() || sqlite_path(url).is_some())
             }
@@ -92,11 +92,15 @@ impl Allowed {
         match (self, value.as_str()) {
             // Whatever it is: also what is no key may be most of one.
             (Self::CustomerKey, text) if text != Some("") => quote("…"),
-            // A user name and a password may stand in it.
+            // A password may stand in it, whatever it is that was not understood.
+            (Self::StoreUrl, Some(url)) if is_postgres(url) => {
+                quote(&PostgresUrl::parse(url).map_or_else(|_| "postgres://…".to_owned(), |url| url.to_string()))
+            }
             (Self::StoreUrl, Some(url)) if url.contains('@') => {
                 let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
                 quote(&format!("{scheme}://…"))
             }
+            (Self::Secret, Some(text)) if !text.is_empty() => quote("…"),
             (Self::ApiKeys, None) => show_keys(value),
             (_, Some(text)) => quote(text),
             (_, None) => show_other(value),
@@ -127,7 +131,10 @@ impl fmt::Display for Allowed {
                 f.write_str("64 hexadecimal digits, as `doorbuster keys customer` prints them, or \"\" for none")
             }
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
-            Self::StoreUrl => f.write_str("\"\" for store.db in the data directory, or sqlite://path"),
+            Self::Secret => f.write_str("text, or \"\" for none"),
+            Self::StoreUrl => f.write_str(
+                "\"\" for store.db in the data directory, sqlite://path, or postgres://user@host:port/database",
+            ),
         }
     }
 }
@@ -218,9 +225,20 @@ mod tests {
 
     #[test]
     fn credentials_are_never_shown() {
-        let url = Value::from("postgres://app:secret@db/doorbuster");
-        assert_eq!(Allowed::StoreUrl.show(&url), "\"postgres://…\"");
-        assert!(Allowed::StoreUrl.judge(&url).unwrap_err().contains("SQLite only"));
+        for (url, shown) in [
+            ("postgres://app:secret@db/doorbuster", "\"postgres://app@db:5432/doorbuster\""),
+            ("postgres://app:secret@db:x/doorbuster", "\"postgres://…\""),
+            ("mysql://app:secret@db/doorbuster", "\"mysql://…\""),
+        ] {
+            assert_eq!(Allowed::StoreUrl.show(&Value::from(url)), shown);
+            let judged = Allowed::StoreUrl.judge(&Value::from(url));
+            assert!(
+                judged.is_ok() == (url.starts_with("postgres") && url.contains("@db/"))
+                    && !format!("{judged:?}").contains("secret"),
+                "{judged:?}"
+            );
+        }
+        assert_eq!(Allowed::Secret.show(&Value::from("secret")), "\"…\"");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod runtime;
 mod sections;
 mod show;
 mod source;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,10 @@ pub use self::{
     error::{ConfigError, ConfigErrors, Origin},
     sections::{
         Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Privacy, RateLimits,
-        Secret, Section, Server, Snapshot, Store, Tls, Wrong,
+        Secret, Section, Server, Snapshot, Tls, Wrong,
     },
     source::{Flag, Sources},
+    store::{Store, StoreTarget},
 };
 
 /// Every setting, one field for each section of the file.

@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, CustomerIds, Journal, Limits, Privacy, RateLimits, Store, Tls, allowed::sqlite_path};
+use super::{Ack, Config, CustomerIds, Journal, Limits, Privacy, RateLimits, Tls};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
@@ -10,7 +10,6 @@ use crate::{
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
     privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
-    store::WriteBehindSettings,
 };
 
 /// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
@@ -37,11 +36,6 @@ impl Config {
     /// Where segments and snapshots are.
     pub fn journal_dir(&self) -> PathBuf {
         self.data.dir.join("journal")
-    }
-
-    /// The file of the SQLite store.
-    pub fn store_path(&self) -> PathBuf {
-        sqlite_path(&self.store.url).map_or_else(|| self.data.dir.join("store.db"), PathBuf::from)
     }
 
     /// `hash_seed`: random, of this process alone.
@@ -91,22 +85,6 @@ impl Journal {
         };
         let seal_after = Duration::from_millis(self.seal_after_ms);
         CommitterSettings { flush_interval, seal_after, now: clock::monotonic }
-    }
-}
-
-impl Store {
-    pub fn write_behind_settings(&self) -> WriteBehindSettings {
-        let Self {
-            window_events_max, window_bytes_max, linger_ms, retry_ms_min, retry_ms_max, drain_windows_max, ..
-        } = *self;
-        WriteBehindSettings {
-            window_events_max,
-            window_bytes_max,
-            linger_ms,
-            retry_ms_min,
-            retry_ms_max,
-            drain_windows_max,
-        }
     }
 }
 
@@ -161,7 +139,6 @@ mod tests {
             Config { engine: super::super::Engine { shards: settings.shards, ..config.engine.clone() }, ..config }
                 .engine_settings(settings.hash_seed);
         assert_eq!(format!("{made:?}"), format!("{settings:?}"));
-        assert_eq!(Store::default().write_behind_settings(), WriteBehindSettings::default());
     }
 
     #[test]
@@ -172,14 +149,6 @@ mod tests {
             config.journal.lane_bytes_max = 512 << 20;
             assert!(config.engine_settings(0).lane_bytes_max * (shards + 1) <= LANES_BYTES_MAX);
         }
-    }
-
-    #[test]
-    fn the_store_is_in_the_data_directory_unless_it_is_told_to_be_elsewhere() {
-        let mut config = Config::default();
-        assert_eq!(config.store_path(), PathBuf::from("./data/store.db"));
-        config.store.url = "sqlite:///var/lib/sales.db".to_owned();
-        assert_eq!(config.store_path(), PathBuf::from("/var/lib/sales.db"));
     }
 
     #[test]

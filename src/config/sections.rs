@@ -17,7 +17,7 @@ pub struct Key {
     pub allowed: Allowed,
 }
 
-const fn key(name: &'static str, allowed: Allowed) -> Key {
+pub(super) const fn key(name: &'static str, allowed: Allowed) -> Key {
     Key { name, allowed }
 }
 
@@ -258,54 +258,6 @@ impl Section for Snapshot {
     const KEYS: &'static [Key] = &[key("journal_bytes", integer(64 * KIB, 1024 * GIB))];
 }
 
-/// The SQL store, and how it follows the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// Empty: `store.db` in the data directory; see `Config::store_path`.
-    pub url: String,
-    pub window_events_max: u64,
-    pub window_bytes_max: u64,
-    pub linger_ms: u64,
-    pub retry_ms_min: u64,
-    pub retry_ms_max: u64,
-    pub drain_windows_max: u32,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            window_events_max: 20_000,
-            window_bytes_max: 8 * MIB,
-            linger_ms: 100,
-            retry_ms_min: 50,
-            retry_ms_max: 5_000,
-            drain_windows_max: 64,
-        }
-    }
-}
-
-impl Section for Store {
-    const NAME: &'static str = "store";
-    const KEYS: &'static [Key] = &[
-        key("url", Allowed::StoreUrl),
-        key("window_events_max", integer(1, 10_000_000)),
-        key("window_bytes_max", integer(64 * KIB, GIB)),
-        key("linger_ms", integer(1, 60_000)),
-        key("retry_ms_min", integer(1, 60_000)),
-        key("retry_ms_max", integer(1, 3_600_000)),
-        key("drain_windows_max", integer(0, 1_000_000)),
-    ];
-
-    fn check_together(&self, wrong: &mut Vec<Wrong>) {
-        if self.retry_ms_max < self.retry_ms_min {
-            let allowed = format!("must be at least store.retry_ms_min, which is {}", self.retry_ms_min);
-            wrong.push(Wrong::new("store.retry_ms_max", self.retry_ms_max, allowed));
-        }
-    }
-}
-
 /// What a caller may ask for, and how much the service takes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -521,17 +473,18 @@ impl Section for Privacy {
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     pub items_max: usize,
+    pub sales_max: usize,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { items_max: 200 }
+        Self { items_max: 200, sales_max: 50 }
     }
 }
 
 impl Section for Metrics {
     const NAME: &'static str = "metrics";
-    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000))];
+    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000)), key("sales_max", integer(0, 10_000))];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -562,7 +515,7 @@ impl Section for Log {
     const KEYS: &'static [Key] = &[key("level", Allowed::LogFilter), key("format", Allowed::OneOf(&["text", "json"]))];
 }
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
 const SECONDS_OF_A_YEAR: u64 = 365 * 86_400;

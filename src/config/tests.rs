@@ -142,10 +142,14 @@ fn keys_come_from_file_or_environment_and_open_other_addresses() {
 }
 
 #[test]
-fn postgres_is_refused_without_showing_its_password() {
-    let errors = errors("", &[("DOORBUSTER_STORE__URL", "postgres://app:secret@db/x")]);
+fn a_store_that_cannot_be_used_is_told_without_its_password() {
+    let errors = errors("", &[("DOORBUSTER_STORE__URL", "postgres://app:secret@db/x?sslmode=prefer")]);
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].contains("SQLite only") && !errors[0].contains("secret"), "{errors:?}");
+    assert!(errors[0].contains("sslmode=require") && !errors[0].contains("secret"), "{errors:?}");
+    let file = "[store]\nurl = \"postgres://app@db/x\"\npassword_file = \"/run/secrets/db\"";
+    let errors = self::errors(file, &[("DOORBUSTER_STORE__PASSWORD", "secret")]);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("store.password_file") && !errors[0].contains("secret"), "{errors:?}");
 }
 
 /// Neither where it is right, nor where it is wrong, nor where the file cannot be read.

@@ -128,6 +128,8 @@ pub struct Engine {
     spares: Mutex<Vec<Vec<u8>>>,
     /// The next cut makes a batch, also of nothing.
     batch_wanted: AtomicBool,
+    /// Reserves that went the slow path.
+    gathers: AtomicU64,
     /// Erasures whose customers the journal may still name.
     erasures: Mutex<Option<Erasures>>,
 }

@@ -171,6 +171,7 @@ impl Recovered {
             near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
             batch_wanted: AtomicBool::new(false),
+            gathers: AtomicU64::new(0),
             erasures: Mutex::new(None),
             settings: self.settings,
         }

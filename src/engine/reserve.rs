@@ -103,6 +103,7 @@ impl Engine {
         index: usize,
     ) -> Option<Answer<Result<Made, Refusal>>> {
         let Published { catalogue, bounds } = published;
+        self.gathers.fetch_add(1, Ordering::Relaxed);
         let mut guards = self.lock_all();
         if guards[index].catalogue_version != catalogue.version() {
             return None;

@@ -162,6 +162,35 @@ impl Engine {
         levels
     }
 
+    /// Reservations in a shard's memory, and bytes of its changes that wait for their cut.
+    pub fn shard_levels(&self, index: usize) -> (u64, usize) {
+        let cell = self.cells[index].cell.lock();
+        (cell.shard.reservations() as u64, cell.lane.bytes.len())
+    }
+
+    /// Reserves so far that one shard's slices could not serve.
+    pub fn gathers_total(&self) -> u64 {
+        self.gathers.load(Ordering::Relaxed)
+    }
+
+    /// Holds that expire within `millis` of `now`. Each shard's lock is let go every few microseconds; see
+    /// [`Shard::expiring`] for how exact it is.
+    ///
+    /// [`Shard::expiring`]: crate::sale::shard::Shard::expiring
+    pub fn holds_expiring(&self, now: Timestamp, millis: u64) -> u64 {
+        let until = now.plus_millis(millis);
+        let mut holds = 0;
+        for slot in &self.cells {
+            let mut from = Some(now);
+            while let Some(at) = from {
+                let (found, next) = slot.cell.lock().shard.expiring(at, until);
+                holds += found;
+                from = next;
+            }
+        }
+        holds
+    }
+
     /// A fingerprint of everything that survives a restart, whatever the number of shards.
     pub fn digest(&self) -> u64 {
         let control = self.control.lock();

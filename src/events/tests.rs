@@ -58,7 +58,7 @@ async fn read(events: &Events, start: Start, filter: Filter, lines: usize) -> Ve
 #[test]
 fn a_filter_leaves_out_whole_sales_and_changes_no_cursor() {
     let (engine, storage) = lived();
-    let telemetry = Arc::new(Telemetry::new(&["unknown"], 10));
+    let telemetry = Arc::new(Telemetry::new(&["unknown"], crate::telemetry::Bounds { items_max: 10, sales_max: 10 }));
     let settings = Settings { readers_max: 4, stall_time: Duration::from_secs(9) };
     let (hub, events, stop) = Hub::new(Parts { engine, storage, telemetry }, settings);
     let thread = thread::spawn(|| hub.run());

@@ -193,7 +193,7 @@ impl Worker {
             Err(refused) => return refused,
         };
         if let Err(limited) = self.admit_rate(&caller, &matched) {
-            return problem::rate_limited(&limited);
+            return self.rate_limited(&limited);
         }
         handlers::handle(self, &caller, matched, request).await
     }
@@ -207,6 +207,12 @@ impl Worker {
             return Ok(());
         }
         Err(problem::OVERLOADED.respond("too many answers wait for the disk: limits.waiting_max is reached"))
+    }
+
+    /// Refuses what is beyond a quota, and counts it.
+    pub fn rate_limited(&self, limited: &Limited) -> Response<Body> {
+        self.service.telemetry.edge.rate_limited(limited.policy);
+        problem::rate_limited(limited)
     }
 
     /// The quotas that the head is enough for. That of a customer is asked where the body is read, and so is that of the

@@ -64,12 +64,12 @@ impl Reader {
     }
 
     /// How many bytes of journal are left between this reader and `end`, the position of the last commit. Exact within
-    /// a segment; further off it counts the unused end of each segment between, and before the first batch was read all
-    /// of the segment that holds it.
+    /// a segment; further off it counts the unused end of each segment between.
     pub fn behind_bytes(&mut self, durable: Epoch, end: Position) -> Result<u64, ReadError> {
         if durable <= self.last {
             return Ok(0);
         }
+        self.find_next()?;
         let (segment, offset) = {
             let (segment, cursor) = self.placed()?;
             (*segment, cursor.offset())

@@ -38,6 +38,17 @@ impl Deadlines {
         }
     }
 
+    /// What is filed from one deadline's bucket up to another's, in order: buckets and slots.
+    pub fn filed(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = (u64, &[u32])> {
+        let buckets = self.bucket(from)..=self.bucket(until).max(self.bucket(from));
+        self.due.range(buckets).map(|(&bucket, slots)| (bucket, slots.as_slice()))
+    }
+
+    /// The first deadline of the bucket after this one.
+    pub fn after(&self, bucket: u64) -> Timestamp {
+        Timestamp::from_millis((bucket + 1) * self.width_millis)
+    }
+
     /// The bucket that holds a deadline.
     pub fn bucket(&self, deadline: Timestamp) -> u64 {
         deadline.millis() / self.width_millis

@@ -185,6 +185,28 @@ impl Shard {
         self.live_holds
     }
 
+    /// Holds that expire from one moment to another, and where to go on when there is more to look at. Exact where up to
+    /// four fall due within 16 ms of each other; of more, four are looked at and the rest is taken to be like them.
+    pub fn expiring(&self, from: Timestamp, until: Timestamp) -> (u64, Option<Timestamp>) {
+        const BUCKETS_AT_ONCE: usize = 64;
+        const LOOKS: usize = 4;
+        let mut holds = 0;
+        for (looked_at, (bucket, slots)) in self.expiries.filed(from, until).enumerate() {
+            let looks = slots.len().min(LOOKS);
+            let held = |look: &usize| {
+                let entry = self.reservations.get(slots[look * slots.len() / looks]);
+                entry.is_some_and(|it| it.state == State::Held && self.expiries.bucket(it.expires_at) == bucket)
+            };
+            let found = (0..looks).filter(held).count();
+            holds += (found * slots.len()).div_ceil(looks.max(1)) as u64;
+            if looked_at + 1 == BUCKETS_AT_ONCE {
+                let next = self.expiries.after(bucket);
+                return (holds, (next <= until).then_some(next));
+            }
+        }
+        (holds, None)
+    }
+
     pub fn slice(&self, item: ItemNumber) -> Slice {
         self.slices.get(item.index()).copied().unwrap_or_default()
     }

@@ -2,13 +2,13 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use parking_lot::Mutex;
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Epoch},
     journal::{CommitStats, Position},
 };
 
@@ -16,15 +16,25 @@ use crate::{
 pub struct Backlog {
     engine: Arc<Engine>,
     bytes_max: u64,
-    /// Appended by the writer less applied by the store. An estimate: exact again at every seek of the store.
+    /// Appended by the writer less applied by the store. After a seek of the store too much by the unused ends of segments
+    /// between, until it has everything.
     bytes: AtomicI64,
-    appended_total: AtomicU64,
-    end: Mutex<Option<Position>>,
+    end: Mutex<End>,
+}
+
+/// Where the journal ends, and how much was appended in this run until there.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub position: Position,
+    epoch: Epoch,
+    appended_total: u64,
 }
 
 impl Backlog {
-    pub fn new(engine: Arc<Engine>, bytes_max: u64) -> Self {
-        Self { engine, bytes_max, bytes: AtomicI64::new(0), appended_total: AtomicU64::new(0), end: Mutex::new(None) }
+    /// `position`: where the journal ended at the start.
+    pub fn new(engine: Arc<Engine>, position: Position, bytes_max: u64) -> Self {
+        let end = Mutex::new(End { position, epoch: engine.durability().epoch(), appended_total: 0 });
+        Self { engine, bytes_max, bytes: AtomicI64::new(0), end }
     }
 
     pub fn bytes(&self) -> u64 {
@@ -33,30 +43,37 @@ impl Backlog {
 
     /// Bytes appended to the journal in this run.
     pub fn appended_total(&self) -> u64 {
-        self.appended_total.load(Ordering::Relaxed)
+        self.end.lock().appended_total
     }
 
-    /// Where the last commit of this run ended.
-    pub fn end(&self) -> Option<Position> {
+    pub fn end(&self) -> End {
         *self.end.lock()
     }
 
-    pub fn appended(&self, stats: &CommitStats) {
-        *self.end.lock() = Some(stats.position);
-        self.appended_total.fetch_add(stats.frame_bytes, Ordering::Relaxed);
+    pub fn appended(&self, epoch: Epoch, stats: &CommitStats) {
+        let mut end = self.end.lock();
+        *end = End { position: stats.position, epoch, appended_total: end.appended_total + stats.frame_bytes };
         self.bytes.fetch_add(signed(stats.frame_bytes), Ordering::Relaxed);
+        drop(end);
         self.judge();
     }
 
-    /// So many bytes more are in the store.
-    pub fn applied(&self, bytes: u64) {
+    /// So many bytes more are in the store, which has everything up to `epoch`.
+    pub fn applied(&self, bytes: u64, epoch: Epoch) {
+        let end = self.end();
+        if end.epoch == epoch {
+            return self.measured(0, &end);
+        }
         self.bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
         self.judge();
     }
 
-    /// The store starts anew, so many bytes behind.
-    pub fn measured(&self, bytes: u64) {
-        self.bytes.store(signed(bytes), Ordering::Relaxed);
+    /// The store starts anew, so many bytes behind `end`.
+    pub fn measured(&self, bytes: u64, end: &End) {
+        let now = self.end.lock();
+        let appended_since = now.appended_total - end.appended_total;
+        self.bytes.store(signed(bytes.saturating_add(appended_since)), Ordering::Relaxed);
+        drop(now);
         self.judge();
     }
 

@@ -29,19 +29,15 @@ impl JournalFeed {
 impl Feed for JournalFeed {
     fn seek(&mut self, epoch: u64) -> Result<Span, FeedError> {
         let durable = self.engine.durability().epoch();
+        // Before the measure: what comes after it is added.
+        let end = self.backlog.end();
         self.reader = Reader::new(self.storage.clone(), epoch);
         self.given_bytes = 0;
-        // Read once to find out whether the batch is still there, and again when it is asked for.
-        match Reader::new(self.storage.clone(), epoch).next(durable) {
-            Ok(_) => {}
+        match self.reader.behind_bytes(durable, end.position) {
+            Ok(behind) => self.backlog.measured(behind, &end),
             Err(ReadError::TooOld { oldest, .. }) => return Ok(Span { oldest, durable }),
             Err(error) => return Err(describe(error)),
         }
-        let behind = match self.backlog.end() {
-            Some(end) => self.reader.behind_bytes(durable, end).map_err(describe)?,
-            None => 0,
-        };
-        self.backlog.measured(behind);
         Ok(Span { oldest: epoch.min(durable) + 1, durable })
     }
 
@@ -55,7 +51,7 @@ impl Feed for JournalFeed {
     }
 
     fn applied(&mut self) {
-        self.backlog.applied(std::mem::take(&mut self.given_bytes));
+        self.backlog.applied(std::mem::take(&mut self.given_bytes), self.reader.last_epoch());
     }
 }
 

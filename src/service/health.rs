@@ -7,7 +7,7 @@ use std::sync::{
 
 use serde_json::{Value, json};
 
-use super::backlog::Backlog;
+use super::{backlog::Backlog, lag::CommitTimes};
 use crate::{
     clock::monotonic,
     engine::Engine,
@@ -30,9 +30,10 @@ pub struct ServiceHealth {
 struct Parts {
     engine: Arc<Engine>,
     store: Arc<StoreStatus>,
+    /// `sqlite` or `postgres`.
+    store_kind: &'static str,
     backlog: Arc<Backlog>,
-    /// When the store was last seen to have everything.
-    caught_up: parking_lot::Mutex<std::time::Instant>,
+    commit_times: Arc<CommitTimes>,
 }
 
 impl ServiceHealth {
@@ -40,9 +41,15 @@ impl ServiceHealth {
         Self { telemetry, state: AtomicU8::new(STARTING), parts: OnceLock::new() }
     }
 
-    pub fn attach(&self, engine: Arc<Engine>, store: Arc<StoreStatus>, backlog: Arc<Backlog>) {
-        let caught_up = parking_lot::Mutex::new(monotonic());
-        let _ = self.parts.set(Parts { engine, store, backlog, caught_up });
+    pub fn attach(
+        &self,
+        engine: Arc<Engine>,
+        store: Arc<StoreStatus>,
+        store_kind: &'static str,
+        backlog: Arc<Backlog>,
+        commit_times: Arc<CommitTimes>,
+    ) {
+        let _ = self.parts.set(Parts { engine, store, store_kind, backlog, commit_times });
     }
 
     pub fn set_ready(&self) {
@@ -53,24 +60,23 @@ impl ServiceHealth {
         self.state.store(DRAINING, Ordering::Release);
     }
 
-    /// Where the store stands now. To be asked at least every second, so that the lag in seconds is right to a second.
+    /// Where the store stands now.
     pub fn store_lag(&self) -> Option<StoreLag> {
-        let Parts { engine, store, backlog, caught_up } = self.parts.get()?;
+        let Parts { engine, store, backlog, commit_times, .. } = self.parts.get()?;
+        // In this order: what is applied meanwhile must not count as missing.
         let durable = engine.durability().epoch();
         let applied_epoch = store.applied_epoch();
-        let mut caught_up = caught_up.lock();
-        let has_everything = applied_epoch >= durable;
-        if has_everything {
-            *caught_up = monotonic();
-        }
         Some(StoreLag {
             applied_epoch,
             epochs: durable.saturating_sub(applied_epoch),
-            seconds: if has_everything { 0.0 } else { caught_up.elapsed().as_secs_f64() },
+            seconds: commit_times.lag_seconds(applied_epoch, durable, monotonic()),
             bytes: backlog.bytes(),
             backlog_full: engine.backlog_full(),
             rows_total: store.rows_total(),
+            transactions_total: store.windows_total(),
+            failures_total: store.failures_total(),
             up: store.last_error().is_none(),
+            state: store.state(),
         })
     }
 }
@@ -92,6 +98,8 @@ impl Health for ServiceHealth {
             "status": status,
             "journal": { "durable_epoch": parts.engine.durability().epoch(), "failed": failed },
             "store": {
+                "kind": parts.store_kind,
+                "state": parts.store.state().as_str(),
                 "up": lag.up,
                 "applied_epoch": lag.applied_epoch,
                 "lag_epochs": lag.epochs,

@@ -9,9 +9,12 @@
 
 mod backlog;
 mod customers;
+pub mod descriptors;
 mod events;
 mod feed;
 mod health;
+mod identity;
+mod lag;
 mod lock;
 mod observer;
 mod open;
@@ -34,18 +37,18 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lock::DirectoryLock};
+use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock};
 use crate::{
     auth::{KeySettings, Keyring},
-    clock::{Clock, Monotonic, SystemClock},
-    config::{self, Ack, Config},
+    clock::{Clock, Monotonic, SystemClock, monotonic},
+    config::{self, Ack, Config, StoreTarget},
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
-    store::{SqliteStore, StoreError, WriteBehind},
-    telemetry::Telemetry,
+    store::{PostgresStore, Sink, SqliteStore, StoreError, WriteBehind},
+    telemetry::{Bounds, Telemetry},
 };
 
 /// How long waiting answers get to leave after the disk failed.
@@ -125,7 +128,15 @@ struct Stoppable {
 
 impl Stoppable {
     fn start(name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
+        Self::start_with(Arc::new(AtomicBool::new(false)), name, run)
+    }
+
+    /// As `start`, with a flag that others look at too.
+    fn start_with(
+        stop: Arc<AtomicBool>,
+        name: &str,
+        run: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<Self, StartError> {
         let seen = stop.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&seen));
         Ok(Self { stop, thread: Some(thread.map_err(StartError::Thread)?) })
@@ -143,7 +154,7 @@ impl Stoppable {
 impl Running {
     /// Brings the data directory back and serves it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, config.metrics.items_max));
+        let telemetry = Arc::new(telemetry(config));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let customer_ids = config.privacy.customer_ids()?;
         let lock = DirectoryLock::take(&config.data.dir)?;
@@ -155,7 +166,7 @@ impl Running {
         serve_ops(ops_listener, health.clone())?;
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
-        let engine = Arc::new(engine);
+        let (engine, journal_end) = (Arc::new(engine), writer.position());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Keys that changed while nothing ran: before anybody can use one.
         note_keys(&engine, &*clock, "start", &config.auth.keys);
@@ -164,8 +175,9 @@ impl Running {
         engine.tick(clock.now());
         let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
         let bell = committer.bell();
-        let backlog = Arc::new(Backlog::new(engine.clone(), config.journal.max_backlog_bytes));
-        observe_commits(&engine, &telemetry, &backlog);
+        let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
+        let commit_times = Arc::new(CommitTimes::new(monotonic()));
+        observe_commits(&engine, &telemetry, &backlog, &commit_times);
         let (store, store_status) = start_store(config, &engine, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
@@ -186,7 +198,8 @@ impl Running {
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
-        health.attach(engine.clone(), store_status.clone(), backlog.clone());
+        let store_kind = config.store_target().kind();
+        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
         let (api, server) = (listeners.address, http::start(listeners, edge.clone()).map_err(StartError::Thread)?);
         let running = Self {
             api,
@@ -204,7 +217,7 @@ impl Running {
                     store: store_status,
                 },
             )?,
-            observer: observer::start(&engine, &clock, &telemetry, &health)?,
+            observer: observer::start(&edge, &health, &config.data.dir)?,
             rates: start_rates(&edge)?,
             events: following,
             server: Some(server),
@@ -299,11 +312,36 @@ fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), St
     Ok(())
 }
 
-fn observe_commits(engine: &Arc<Engine>, telemetry: &Arc<Telemetry>, backlog: &Arc<Backlog>) {
-    let (telemetry, backlog) = (telemetry.clone(), backlog.clone());
+/// The metrics, with the limits that they are held against.
+fn telemetry(config: &Config) -> Telemetry {
+    let Config { metrics, limits, journal, rate_limits, .. } = config;
+    let bounds = Bounds { items_max: metrics.items_max, sales_max: metrics.sales_max };
+    let telemetry = Telemetry::new(http::ROUTE_NAMES, bounds);
+    for (key, most) in [
+        ("limits.connections_max", limits.connections_max as f64),
+        ("limits.reservations_max", limits.reservations_max as f64),
+        ("limits.customers_max", limits.customers_max as f64),
+        ("rate_limits.callers_max", rate_limits.callers_max as f64),
+        ("journal.max_backlog_bytes", journal.max_backlog_bytes as f64),
+        ("journal.lane_bytes_max", journal.lane_bytes_max as f64),
+    ] {
+        telemetry.limit(key, most);
+    }
+    telemetry.started_at(SystemClock.now().millis() as f64 / 1000.0);
+    telemetry
+}
+
+fn observe_commits(
+    engine: &Arc<Engine>,
+    telemetry: &Arc<Telemetry>,
+    backlog: &Arc<Backlog>,
+    commit_times: &Arc<CommitTimes>,
+) {
+    let (telemetry, backlog, commit_times) = (telemetry.clone(), backlog.clone(), commit_times.clone());
     engine.observe_commits(move |epoch, stats| {
+        commit_times.committed(epoch, monotonic());
         telemetry.journal.committed(epoch, stats);
-        backlog.appended(stats);
+        backlog.appended(epoch, stats);
     });
 }
 
@@ -363,16 +401,25 @@ fn start_store(
     backlog: &Arc<Backlog>,
 ) -> Result<(Stoppable, Arc<crate::store::StoreStatus>), StartError> {
     let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
-    let sink = SqliteStore::open(config.store_path())?;
-    let mut write_behind = WriteBehind::new(feed, sink, config.store.write_behind_settings());
-    // A store that belongs to another journal is found out before anything is served.
-    if let Err(error) = write_behind.settle()
-        && error.is_final()
-    {
-        return Err(error.into());
+    let stop = Arc::new(AtomicBool::new(false));
+    let sink: Box<dyn Sink> = match config.store_target() {
+        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open(path)?),
+        StoreTarget::Postgres(settings) => Box::new(PostgresStore::new(*settings, stop.clone())?),
+    };
+    let owner = identity::of(&config.data.dir)?;
+    let mut write_behind = WriteBehind::new(feed, sink, owner, config.store.write_behind_settings());
+    // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
+    // serving.
+    match write_behind.settle() {
+        Ok(()) => {}
+        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the store cannot be reached; the journal keeps everything until it can");
+            write_behind.expect_the_worst()?;
+        }
     }
     let status = write_behind.status();
-    let store = Stoppable::start("store", move |stop| {
+    let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
         if let Err(error) = write_behind.run(stop) {
             tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");

@@ -1,26 +1,40 @@
-//! Reads totals into metrics and keeps the exporter's histograms small, every second.
+//! Reads totals into metrics and keeps the exporter's histograms small, every second: a scrape then only writes down what
+//! was read, and takes no lock of a shard.
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
 
 use super::{StartError, Stoppable, health::ServiceHealth};
-use crate::{clock::Clock, engine::Engine, telemetry::Telemetry};
+use crate::http;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Holds about to expire are counted every so many turns.
+const EXPIRING_EVERY: u64 = 5;
+
 pub fn start(
-    engine: &Arc<Engine>,
-    clock: &Arc<dyn Clock>,
-    telemetry: &Arc<Telemetry>,
+    edge: &Arc<http::Service>,
     health: &Arc<ServiceHealth>,
+    directory: &Path,
 ) -> Result<Stoppable, StartError> {
-    let (engine, clock, telemetry, health) = (engine.clone(), clock.clone(), telemetry.clone(), health.clone());
+    let (edge, health, directory) = (edge.clone(), health.clone(), directory.to_owned());
     Stoppable::start("observer", move |stop| {
-        while !stop.load(Ordering::Acquire) {
-            telemetry.totals.observe(&engine, clock.now());
+        let http::Service { engine, clock, telemetry, rates, .. } = &*edge;
+        for turn in 0_u64.. {
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            telemetry.totals.observe(engine, clock.now());
+            if turn.is_multiple_of(EXPIRING_EVERY) {
+                telemetry.totals.observe_expiring(engine, clock.now());
+            }
+            telemetry.shards.observe(engine);
+            telemetry.edge.callers_remembered(rates.remembered());
+            telemetry.process.observe(&directory);
             if engine.durability().failed() {
                 telemetry.journal.failed();
             }

@@ -1,6 +1,8 @@
 //! Why the store did not move on, and whether trying again can help.
 
-use super::fold::FoldError;
+use uuid::Uuid;
+
+use super::{fold::FoldError, postgres::PostgresError};
 
 /// The journal could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,9 @@ pub enum StoreError {
     #[error("the SQLite store: {0}")]
     Sqlite(#[from] rusqlite::Error),
 
+    #[error("the PostgreSQL store: {0}")]
+    Postgres(#[from] PostgresError),
+
     #[error(transparent)]
     Feed(#[from] FeedError),
 
@@ -26,25 +31,37 @@ pub enum StoreError {
     )]
     Newer { found: i64, known: i64 },
 
-    #[error("{path} is a database of something else: give the store a file of its own")]
+    #[error("{path} is a database of something else: give the store one of its own")]
     Foreign { path: String },
 
     #[error(
+        "the store belongs to the data directory with the id {owner}, and this one has the id {this} (its file \
+         `identity`): give each data directory a store of its own, or put back the data directory of this store"
+    )]
+    OtherOwner { owner: Uuid, this: Uuid },
+
+    #[error(
+        "another process took the store over (owner_epoch {epoch}) and writes it now: this one does not any more. Find \
+         the second process on a copy of this data directory and stop one of them; then restart the one that stays"
+    )]
+    Fenced { epoch: u64 },
+
+    #[error(
         "the store has applied batches up to {cursor}, but the journal ends at {durable}: the data directory is older \
-         than its store. Put back the journal that belongs to this store, or the store.db of the same copy"
+         than its store. Put back the journal that belongs to this store, or the store of the same copy"
     )]
     Ahead { cursor: u64, durable: u64 },
 
     #[error(
         "the store has applied batches up to {cursor}, but the journal begins at {oldest}: the batches between are \
-         gone. Put back the store.db that belongs to this journal, or a later copy of it"
+         gone. Put back the store that belongs to this journal, or a later copy of it: one whose cursor is {least} or more", least = .oldest - 1
     )]
     Behind { cursor: u64, oldest: u64 },
 
     #[error("batch {expected} should come next and batch {found} came: nothing was applied past {}", .expected - 1)]
     Gap { expected: u64, found: u64 },
 
-    #[error("another writer moved the store's cursor away from {expected}: one store takes one writer")]
+    #[error("the store's cursor is not at {expected} any more, or another process took the store: looking again")]
     CursorMoved { expected: u64 },
 
     #[error("batch {epoch} cannot be folded: {source}")]
@@ -72,8 +89,20 @@ impl StoreError {
                         | rusqlite::ErrorCode::ConstraintViolation
                 )
             ),
-            Self::Feed(FeedError::Unreadable(_)) => false,
+            Self::Postgres(error) => !error.passes(),
+            Self::Feed(FeedError::Unreadable(_)) | Self::CursorMoved { .. } => false,
             _ => true,
         }
+    }
+
+    /// Whether the window may have been too large for the database as it is now.
+    pub fn is_too_slow(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.is_too_slow())
+    }
+
+    /// Whether this process can never go on, also when somebody repairs the store: another one writes it, or the journal
+    /// itself makes no sense.
+    pub fn ends_following(&self) -> bool {
+        matches!(self, Self::Fenced { .. } | Self::Feed(FeedError::Damaged(_)) | Self::Gap { .. } | Self::Batch { .. })
     }
 }

@@ -7,7 +7,7 @@
 //! Only whole batches go in. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
 //! stand one after another and the sums in between need not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 
@@ -187,6 +187,21 @@ impl Window {
     /// rid of them, and of every text that was put there before that place; the window's own new rows are.
     pub fn erased(&self) -> &BTreeMap<CompactString, Place> {
         &self.erased
+    }
+
+    /// Endings with a text of reservations from before the window, where their customer may be one whom the window erases:
+    /// only the database knows whose they are. See `erases_text`.
+    pub fn doubtful_texts(&self) -> impl Iterator<Item = (&ReservationId, &End)> {
+        let buckets: BTreeSet<Bucket> = self.erased.keys().map(|customer| Bucket::of(customer)).collect();
+        let changes = self.reservations.iter().filter(move |(id, change)| {
+            change.begun.is_none() && !buckets.is_empty() && buckets.contains(&id.bucket())
+        });
+        changes.filter_map(|(id, change)| Some((id, change.end.as_ref().filter(|end| end.text.is_some())?)))
+    }
+
+    /// Whether the text was told before the customer was erased, and must not be written.
+    pub fn erases_text(&self, customer: &str, end: &End) -> bool {
+        self.erased.get(customer).is_some_and(|&place| end.place < place)
     }
 
     /// In the order in which they happened.

@@ -7,6 +7,7 @@
 //!   doubt (a crash, a failed commit) work goes on from the cursor that the database holds.
 //! - The store may lag and never lies: every state it shows is one that the service was in at the end of a batch.
 //! - A cursor that was reported as applied is durable, so the journal may delete the batches up to it.
+//! - One process writes: each transaction carries a [`Token`] and does nothing once the store holds another.
 //! - Nothing here answers a request. The database may be slow, locked or away; the service goes on without it.
 //!
 //! The fold knows no SQL; what differs between databases stands behind [`Sink`]. Nothing here reads a clock: every time
@@ -16,6 +17,10 @@ mod audit;
 mod error;
 mod fold;
 mod names;
+mod owner;
+mod postgres;
+mod reader;
+mod rows;
 mod sqlite;
 mod status;
 mod write_behind;
@@ -28,26 +33,53 @@ pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
 };
-pub use sqlite::{Counts, ItemTotals, SqliteReader, SqliteStore, StateCounts, StoredLine, StoredReservation};
-pub use status::StoreStatus;
+pub use owner::{Standing, Token};
+pub use postgres::{Password, PostgresError, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl};
+pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation};
+pub use sqlite::{SqliteReader, SqliteStore};
+pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
 
-/// A database that takes windows.
+/// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.
 pub trait Sink: Send {
-    /// The last epoch applied; 0 when none was.
-    fn cursor(&mut self) -> Result<u64, StoreError>;
+    /// What the cursor row says; connects where that is still to be done.
+    fn standing(&mut self) -> Result<Standing, StoreError>;
 
-    /// Writes all rows of the window and moves the cursor from `window.after()` to `window.through()`, both or neither.
-    /// Says how many rows it wrote. After an error it is open which of the two happened, until `cursor` tells.
-    fn apply(&mut self, window: &Window) -> Result<u64, StoreError>;
+    /// Puts `token` in the place of what `before` says, if that is still so; else `CursorMoved`.
+    fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError>;
+
+    /// Writes all rows of the window and moves the cursor from `window.after()` to `window.through()`, both or neither,
+    /// and neither when the store holds another token: `CursorMoved`. Says how many rows it wrote. After an error it is
+    /// open which of the two happened, until `standing` tells.
+    fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError>;
 
     /// Connects anew, after an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
     /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one
     /// of `apply`.
+    fn tidy(&mut self) -> Result<(), StoreError>;
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn standing(&mut self) -> Result<Standing, StoreError> {
+        (**self).standing()
+    }
+
+    fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
+        (**self).take_over(before, token)
+    }
+
+    fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
+        (**self).apply(window, token)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        (**self).reopen()
+    }
+
     fn tidy(&mut self) -> Result<(), StoreError> {
-        Ok(())
+        (**self).tidy()
     }
 }
 

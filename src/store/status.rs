@@ -2,14 +2,59 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
 
+use super::error::StoreError;
+
+/// How write-behind fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreState {
+    /// Not reached yet since the start.
+    Connecting,
+    /// The last step went well.
+    Following,
+    /// The last step failed in a way that may pass by itself; it is tried again.
+    Away,
+    /// The last step failed and somebody has to look; it is tried again, seldom.
+    Stuck,
+    /// Another process writes the store. This one does not, until it is restarted.
+    Fenced,
+    /// The journal makes no sense. Nothing is written until a restart.
+    Ended,
+}
+
+impl StoreState {
+    pub const ALL: [Self; 6] = [Self::Connecting, Self::Following, Self::Away, Self::Stuck, Self::Fenced, Self::Ended];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Following => "following",
+            Self::Away => "away",
+            Self::Stuck => "stuck",
+            Self::Fenced => "fenced",
+            Self::Ended => "ended",
+        }
+    }
+
+    fn after(error: &StoreError) -> Self {
+        match error {
+            StoreError::Fenced { .. } => Self::Fenced,
+            _ if error.ends_following() => Self::Ended,
+            _ if error.is_final() => Self::Stuck,
+            _ => Self::Away,
+        }
+    }
+}
+
 /// Each value is right by itself; two of them may be of different moments.
 #[derive(Debug, Default)]
 pub struct StoreStatus {
+    /// A place in `StoreState::ALL`.
+    state: AtomicU8,
     applied_epoch: AtomicU64,
     rows_total: AtomicU64,
     windows_total: AtomicU64,
@@ -18,6 +63,10 @@ pub struct StoreStatus {
 }
 
 impl StoreStatus {
+    pub fn state(&self) -> StoreState {
+        StoreState::ALL[usize::from(self.state.load(Relaxed))]
+    }
+
     /// The last epoch that is durable in the store: the journal may forget it. 0 until the store was first reached.
     pub fn applied_epoch(&self) -> u64 {
         self.applied_epoch.load(Relaxed)
@@ -54,11 +103,17 @@ impl StoreStatus {
     }
 
     pub(super) fn went_well(&self) {
+        self.set(StoreState::Following);
         self.last_error.lock().take();
     }
 
-    pub(super) fn failed(&self, error: &dyn std::fmt::Display) {
+    pub(super) fn failed(&self, error: &StoreError) {
+        self.set(StoreState::after(error));
         self.failures_total.fetch_add(1, Relaxed);
         *self.last_error.lock() = Some(error.to_string().into());
+    }
+
+    fn set(&self, state: StoreState) {
+        self.state.store(state as u8, Relaxed);
     }
 }

@@ -1,8 +1,9 @@
 //! The loop that follows the journal into the store.
 //!
 //! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a commit that
-//! it confirmed. After any error that knowledge is gone: the sink is reopened, asked for its cursor, and the feed goes
-//! back to it. Whether a failed COMMIT had taken effect therefore never needs to be guessed.
+//! it confirmed, and under a token that is this process's alone. After any error that knowledge is gone: the sink is
+//! reopened, asked where it stands, and the feed goes back there. Whether a failed COMMIT had taken effect therefore never
+//! needs to be guessed, and a store that was put back to an older state is simply one that is further behind.
 
 use std::{
     sync::{
@@ -13,10 +14,21 @@ use std::{
     time::Duration,
 };
 
-use super::{Feed, Sink, error::StoreError, fold::Window, status::StoreStatus};
+use uuid::Uuid;
+
+use super::{
+    Feed, Sink,
+    error::StoreError,
+    fold::Window,
+    owner::{Claim, Token, Verdict},
+    status::StoreStatus,
+};
 
 /// Between two warnings about a store that stays away.
 const WARNING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Down to a thousandth of a window.
+const HALVINGS_MAX: u32 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteBehindSettings {
@@ -61,8 +73,8 @@ pub enum Progress {
 enum Footing {
     /// Opened and not asked yet.
     Fresh,
-    /// The cursor is the one that `window` goes on from, and the feed stands there too.
-    Firm,
+    /// The cursor is the one that the next window goes on from, the feed stands there too, and the store is ours.
+    Firm(Token),
     /// Something failed.
     Lost,
 }
@@ -73,31 +85,79 @@ pub struct WriteBehind<F, S> {
     sink: S,
     settings: WriteBehindSettings,
     status: Arc<StoreStatus>,
+    claim: Claim,
     footing: Footing,
+    /// Windows are halved so often: a database that is too slow for whole ones may be fast enough for less.
+    halvings: u32,
     cursor: u64,
     payload: Vec<u8>,
 }
 
 impl<F: Feed, S: Sink> WriteBehind<F, S> {
-    pub fn new(feed: F, sink: S, settings: WriteBehindSettings) -> Self {
-        let (footing, cursor, payload) = (Footing::Fresh, 0, Vec::new());
-        Self { feed, sink, settings, status: Arc::default(), footing, cursor, payload }
+    /// `owner`: the data directory that the feed belongs to.
+    pub fn new(feed: F, sink: S, owner: Uuid, settings: WriteBehindSettings) -> Self {
+        let (status, claim, footing) = (Arc::default(), Claim::new(owner), Footing::Fresh);
+        Self { feed, sink, settings, status, claim, footing, halvings: 0, cursor: 0, payload: Vec::new() }
     }
 
     pub fn status(&self) -> Arc<StoreStatus> {
         Arc::clone(&self.status)
     }
 
-    /// Finds out where the sink stands and whether the journal goes on from there, applying nothing. A start-up calls
-    /// it to refuse a data directory whose parts do not belong together; `step` does the same by itself.
+    /// Finds out where the sink stands and whether the journal goes on from there, and takes the store for this process,
+    /// applying nothing. A start-up calls it to refuse a data directory whose parts do not belong together; `step` does
+    /// the same by itself.
     pub fn settle(&mut self) -> Result<(), StoreError> {
-        if self.footing == Footing::Firm {
-            return Ok(());
+        let settled = self.find_footing().map(drop);
+        if let Err(error) = &settled {
+            self.failed(error);
         }
-        if self.footing == Footing::Lost {
-            self.sink.reopen()?;
+        settled
+    }
+
+    /// For a store that was not reached: has the feed take all that the journal holds for missing there.
+    pub fn expect_the_worst(&mut self) -> Result<(), StoreError> {
+        let span = self.feed.seek(0)?;
+        if span.oldest > 1 {
+            self.feed.seek(span.oldest - 1)?;
         }
-        let cursor = self.sink.cursor()?;
+        Ok(())
+    }
+
+    /// Applies one window, if there is one. After an error the next step starts over from where the sink stands.
+    pub fn step(&mut self) -> Result<Progress, StoreError> {
+        let progress = self.find_footing().and_then(|token| {
+            self.sink.tidy()?;
+            self.apply_window(&token)
+        });
+        match &progress {
+            Ok(Progress::Applied { .. }) => {
+                self.halvings = self.halvings.saturating_sub(1);
+                self.status.went_well();
+            }
+            Ok(Progress::Idle) => self.status.went_well(),
+            Err(error) => self.failed(error),
+        }
+        progress
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        self.footing = Footing::Lost;
+        self.status.failed(error);
+        if error.is_too_slow() {
+            self.halvings = HALVINGS_MAX.min(self.halvings + 1);
+        }
+    }
+
+    fn find_footing(&mut self) -> Result<Token, StoreError> {
+        match self.footing {
+            Footing::Firm(token) => return Ok(token),
+            Footing::Lost => self.sink.reopen()?,
+            Footing::Fresh => {}
+        }
+        let standing = self.sink.standing()?;
+        let verdict = self.claim.judge(&standing)?;
+        let cursor = standing.cursor;
         let span = self.feed.seek(cursor)?;
         if cursor > span.durable {
             return Err(StoreError::Ahead { cursor, durable: span.durable });
@@ -105,27 +165,30 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         if cursor + 1 < span.oldest {
             return Err(StoreError::Behind { cursor, oldest: span.oldest });
         }
-        self.cursor = cursor;
-        self.footing = Footing::Firm;
-        self.status.reached(cursor);
-        Ok(())
-    }
-
-    /// Applies one window, if there is one. After an error the next step starts over from the sink's cursor.
-    pub fn step(&mut self) -> Result<Progress, StoreError> {
-        let progress = self.settle().and_then(|()| self.sink.tidy()).and_then(|()| self.apply_window());
-        match &progress {
-            Ok(_) => self.status.went_well(),
-            Err(error) => {
-                self.footing = Footing::Lost;
-                self.status.failed(error);
+        let (token, put_back) = match verdict {
+            Verdict::Ours(token) => (token, false),
+            Verdict::Take { token, put_back } => {
+                self.sink.take_over(&standing, &token)?;
+                self.claim.taken(&token);
+                (token, put_back)
             }
+        };
+        if put_back || cursor < self.cursor {
+            tracing::warn!(
+                was = self.cursor,
+                cursor,
+                "the store holds older data than it did: it is brought up to date from the journal"
+            );
         }
-        progress
+        self.cursor = cursor;
+        self.footing = Footing::Firm(token);
+        self.status.reached(cursor);
+        Ok(token)
     }
 
     /// Steps until `stop` is set, then until all is applied or a bound is reached. To have it look at `stop` at once,
-    /// unpark its thread. Comes back with an error only when that one is final.
+    /// unpark its thread. Comes back with an error only when this process can never go on; what somebody can repair in
+    /// the store is tried again, so that nobody has to restart a service that serves.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), StoreError> {
         let mut retry = Retry::new(&self.settings);
         while !stop.load(Ordering::Acquire) {
@@ -136,7 +199,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
                         thread::park_timeout(Duration::from_millis(self.settings.linger_ms));
                     }
                 }
-                Err(error) if error.is_final() => return Err(error),
+                Err(error) if error.ends_following() => return Err(error),
                 Err(error) => thread::park_timeout(retry.failed(&error)),
             }
         }
@@ -148,7 +211,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             match self.step() {
                 Ok(Progress::Applied { caught_up: false, .. }) => {}
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_final() => return Err(error),
+                Err(error) if error.ends_following() => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, applied_epoch = self.cursor, "the store is left behind the journal");
                     return Ok(());
@@ -162,13 +225,13 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         Ok(())
     }
 
-    fn apply_window(&mut self) -> Result<Progress, StoreError> {
+    fn apply_window(&mut self, token: &Token) -> Result<Progress, StoreError> {
         let mut window = Window::starting_after(self.cursor);
         let caught_up = self.gather(&mut window)?;
         if window.is_empty() {
             return Ok(Progress::Idle);
         }
-        let rows = self.sink.apply(&window)?;
+        let rows = self.sink.apply(&window, token)?;
         self.feed.applied();
         self.cursor = window.through();
         self.status.applied(self.cursor, rows);
@@ -178,6 +241,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// Fills the window; true when the feed had no more.
     fn gather(&mut self, window: &mut Window) -> Result<bool, StoreError> {
         let WriteBehindSettings { window_events_max, window_bytes_max, .. } = self.settings;
+        let window_events_max = (window_events_max >> self.halvings).max(1);
         while window.events() < window_events_max && window.payload_bytes() < window_bytes_max {
             let Some(epoch) = self.feed.next(&mut self.payload)? else { return Ok(true) };
             let expected = window.through() + 1;
@@ -190,7 +254,8 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     }
 }
 
-/// How long to wait after an error, and which errors to log. Counts the waits instead of reading a clock.
+/// How long to wait after an error, and which errors to log. Counts the waits instead of reading a clock. Waits are spread
+/// at random between a half and the whole, so that services do not all come back to their database at once.
 struct Retry {
     first: Duration,
     longest: Duration,
@@ -214,8 +279,9 @@ impl Retry {
 
     /// The wait before the next try.
     fn failed(&mut self, error: &StoreError) -> Duration {
-        let wait = self.next.min(self.longest);
-        self.next = wait * 2;
+        let whole = if error.is_final() { self.longest } else { self.next.min(self.longest) };
+        self.next = whole * 2;
+        let wait = whole.mul_f64(rand::random_range(0.5..=1.0));
         let waited = self.waited_since_warning.map(|waited| waited + wait);
         self.waited_since_warning = match waited {
             Some(waited) if waited < WARNING_INTERVAL => Some(waited),
@@ -235,11 +301,18 @@ mod tests {
     #[test]
     fn waits_double_to_a_limit_and_start_over_after_a_success() {
         let settings = WriteBehindSettings { retry_ms_min: 50, retry_ms_max: 180, ..Default::default() };
-        let error = StoreError::Gap { expected: 2, found: 1 };
+        let error = StoreError::CursorMoved { expected: 1 };
+        for _ in 0..20 {
+            let mut retry = Retry::new(&settings);
+            for whole in [50, 100, 180, 180] {
+                let wait = retry.failed(&error).as_millis();
+                assert!((whole / 2..=whole).contains(&wait), "{wait} of {whole}");
+            }
+            retry.succeeded();
+            assert!(retry.failed(&error).as_millis() <= 50);
+        }
         let mut retry = Retry::new(&settings);
-        let waits: Vec<_> = (0..4).map(|_| retry.failed(&error).as_millis()).collect();
-        assert_eq!(waits, [50, 100, 180, 180]);
-        retry.succeeded();
-        assert_eq!(retry.failed(&error).as_millis(), 50);
+        let for_somebody = StoreError::Contradiction("a row".to_owned());
+        assert!(retry.failed(&for_somebody).as_millis() >= 90, "nothing hurries");
     }
 }

@@ -4,11 +4,14 @@ use std::{sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram};
 
-use super::Maker;
+use super::{Maker, families};
 
 /// Statuses that answers have; the place after the last is for any other.
 const STATUSES: [u16; 19] =
     [200, 201, 400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 413, 414, 415, 422, 429, 431, 503];
+
+/// Whose quotas there are.
+const POLICIES: [&str; 3] = ["key", "customer", "sale"];
 
 pub struct Edge {
     make: Maker,
@@ -18,23 +21,21 @@ pub struct Edge {
     durations: Vec<Histogram>,
     connections: Gauge,
     connections_refused: Counter,
+    /// By place in `POLICIES`.
+    rate_limited: [Counter; POLICIES.len()],
+    callers: Gauge,
 }
 
 impl Edge {
     pub(super) fn new(make: &Maker, routes: &'static [&'static str]) -> Self {
-        let durations = routes.iter().map(|route| {
-            let help = "Seconds from a request's head to its answer, the wait for the disk included.";
-            make.histogram("doorbuster_http_request_duration_seconds", help, &[("route", route)])
-        });
+        let durations = routes.iter().map(|route| make.histogram(&families::HTTP_DURATION, &[route]));
         Self {
             durations: durations.collect(),
             requests: routes.iter().map(|_| Default::default()).collect(),
-            connections: make.gauge("doorbuster_http_connections", "Open connections of the API.", &[]),
-            connections_refused: make.counter(
-                "doorbuster_http_connections_refused_total",
-                "Connections answered 503 and closed because limits.connections_max was reached.",
-                &[],
-            ),
+            connections: make.gauge(&families::HTTP_CONNECTIONS, &[]),
+            connections_refused: make.counter(&families::HTTP_CONNECTIONS_REFUSED, &[]),
+            rate_limited: POLICIES.map(|policy| make.counter(&families::RATE_LIMITED, &[policy])),
+            callers: make.gauge(&families::RATE_LIMIT_CALLERS, &[]),
             routes,
             make: make.clone(),
         }
@@ -44,8 +45,7 @@ impl Edge {
         let place = STATUSES.iter().position(|&known| known == status).unwrap_or(STATUSES.len());
         let counter = self.requests[route][place].get_or_init(|| {
             let status = STATUSES.get(place).map_or("other".to_owned(), u16::to_string);
-            let labels = [("route", self.routes[route]), ("status", status.as_str())];
-            self.make.counter("doorbuster_http_requests_total", "Requests answered, by call and status.", &labels)
+            self.make.counter(&families::HTTP_REQUESTS, &[self.routes[route], &status])
         });
         counter.increment(1);
         self.durations[route].record(duration);
@@ -61,5 +61,15 @@ impl Edge {
 
     pub fn connection_refused(&self) {
         self.connections_refused.increment(1);
+    }
+
+    /// A request or an entry of a batch was beyond a quota of this policy.
+    pub fn rate_limited(&self, policy: &str) {
+        let place = POLICIES.iter().position(|&known| known == policy).expect("every policy is in the table");
+        self.rate_limited[place].increment(1);
+    }
+
+    pub fn callers_remembered(&self, callers: usize) {
+        self.callers.set(callers as f64);
     }
 }

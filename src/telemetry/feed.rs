@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge};
 
-use super::Maker;
+use super::{Maker, families};
 
 pub struct Events {
     readers: Gauge,
@@ -13,13 +13,9 @@ pub struct Events {
 impl Events {
     pub(super) fn new(make: &Maker) -> Self {
         Self {
-            readers: make.gauge("doorbuster_event_readers", "Readers that follow the feed of events.", &[]),
-            sent: make.counter("doorbuster_events_sent_total", "Events handed to readers of the feed.", &[]),
-            readers_dropped: make.counter(
-                "doorbuster_event_readers_dropped_total",
-                "Readers of the feed that were dropped because they were too slow or too far behind.",
-                &[],
-            ),
+            readers: make.gauge(&families::EVENT_READERS, &[]),
+            sent: make.counter(&families::EVENTS_SENT, &[]),
+            readers_dropped: make.counter(&families::EVENT_READERS_DROPPED, &[]),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use metrics::{Counter, Gauge, Histogram};
 
-use super::Maker;
-use crate::{engine::Epoch, journal::CommitStats};
+use super::{Maker, families};
+use crate::{engine::Epoch, journal::CommitStats, store::StoreState};
 
 pub struct Journal {
     write_seconds: Histogram,
@@ -21,24 +21,21 @@ pub struct Journal {
 
 impl Journal {
     pub(super) fn new(make: &Maker) -> Self {
-        let counter = |name, help| make.counter(name, help, &[]);
-        let gauge = |name, help| make.gauge(name, help, &[]);
-        let histogram = |name, help| make.histogram(name, help, &[]);
+        let counter = |family| make.counter(family, &[]);
+        let gauge = |family| make.gauge(family, &[]);
+        let histogram = |family| make.histogram(family, &[]);
         Self {
-            write_seconds: histogram("doorbuster_journal_write_seconds", "Seconds to write a batch."),
-            sync_seconds: histogram("doorbuster_journal_sync_seconds", "Seconds to make a batch durable (fdatasync)."),
-            batch_bytes: histogram("doorbuster_journal_batch_bytes", "Bytes of events in a batch."),
-            bytes: counter("doorbuster_journal_bytes_total", "Bytes appended to the journal, frames included."),
-            batches: counter("doorbuster_journal_batches_total", "Batches that were made durable."),
-            durable_epoch: gauge("doorbuster_journal_durable_epoch", "The last epoch that is on disk."),
-            failed: gauge("doorbuster_journal_failed", "1 when a write or sync failed and the service is stopping."),
-            snapshots: counter("doorbuster_snapshots_total", "Snapshots that were finished."),
-            snapshot_bytes: gauge("doorbuster_snapshot_bytes", "Bytes of the last snapshot."),
-            snapshot_seconds: gauge("doorbuster_snapshot_duration_seconds", "Seconds the last snapshot took."),
-            erasure_pending_seconds: gauge(
-                "doorbuster_erasure_pending_seconds",
-                "Seconds since the oldest erasure of a customer whom the journal may still name; 0 when there is none.",
-            ),
+            write_seconds: histogram(&families::JOURNAL_WRITE),
+            sync_seconds: histogram(&families::JOURNAL_SYNC),
+            batch_bytes: histogram(&families::JOURNAL_BATCH_BYTES),
+            bytes: counter(&families::JOURNAL_BYTES),
+            batches: counter(&families::JOURNAL_BATCHES),
+            durable_epoch: gauge(&families::JOURNAL_DURABLE_EPOCH),
+            failed: gauge(&families::JOURNAL_FAILED),
+            snapshots: counter(&families::SNAPSHOTS),
+            snapshot_bytes: gauge(&families::SNAPSHOT_BYTES),
+            snapshot_seconds: gauge(&families::SNAPSHOT_DURATION),
+            erasure_pending_seconds: gauge(&families::ERASURE_PENDING),
         }
     }
 
@@ -73,11 +70,14 @@ pub struct Store {
     backlog_bytes: Gauge,
     backlog_full: Gauge,
     rows: Counter,
+    transactions: Counter,
+    failures: Counter,
     up: Gauge,
+    states: [Gauge; StoreState::ALL.len()],
 }
 
 /// Where the store stands against the journal.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct StoreLag {
     pub applied_epoch: Epoch,
     pub epochs: u64,
@@ -85,23 +85,27 @@ pub struct StoreLag {
     pub bytes: u64,
     pub backlog_full: bool,
     pub rows_total: u64,
+    pub transactions_total: u64,
+    pub failures_total: u64,
     pub up: bool,
+    pub state: StoreState,
 }
 
 impl Store {
     pub(super) fn new(make: &Maker) -> Self {
-        let gauge = |name, help| make.gauge(name, help, &[]);
+        let counter = |family| make.counter(family, &[]);
+        let gauge = |family| make.gauge(family, &[]);
         Self {
-            applied_epoch: gauge("doorbuster_store_applied_epoch", "The last epoch that is in the store."),
-            lag_epochs: gauge("doorbuster_store_lag_epochs", "Durable epochs that are not yet in the store."),
-            lag_seconds: gauge("doorbuster_store_lag_seconds", "Seconds since the store last had everything."),
-            backlog_bytes: gauge("doorbuster_store_backlog_bytes", "Bytes of journal that the store has not applied."),
-            backlog_full: gauge(
-                "doorbuster_store_backlog_full",
-                "1 when new reservations are refused for the backlog.",
-            ),
-            rows: make.counter("doorbuster_store_rows_total", "Rows written to the store.", &[]),
-            up: gauge("doorbuster_store_up", "1 when the store's last transaction succeeded."),
+            applied_epoch: gauge(&families::STORE_APPLIED_EPOCH),
+            lag_epochs: gauge(&families::STORE_LAG_EPOCHS),
+            lag_seconds: gauge(&families::STORE_LAG),
+            backlog_bytes: gauge(&families::STORE_BACKLOG),
+            backlog_full: gauge(&families::STORE_BACKLOG_FULL),
+            rows: counter(&families::STORE_ROWS),
+            transactions: counter(&families::STORE_TRANSACTIONS),
+            failures: counter(&families::STORE_FAILURES),
+            up: gauge(&families::STORE_UP),
+            states: StoreState::ALL.map(|state| make.gauge(&families::STORE_STATE, &[state.as_str()])),
         }
     }
 
@@ -112,6 +116,11 @@ impl Store {
         self.backlog_bytes.set(lag.bytes as f64);
         self.backlog_full.set(f64::from(u8::from(lag.backlog_full)));
         self.rows.absolute(lag.rows_total);
+        self.transactions.absolute(lag.transactions_total);
+        self.failures.absolute(lag.failures_total);
         self.up.set(f64::from(u8::from(lag.up)));
+        for (gauge, state) in self.states.iter().zip(StoreState::ALL) {
+            gauge.set(f64::from(u8::from(state == lag.state)));
+        }
     }
 }

@@ -5,66 +5,68 @@
 //! would grow for ever.
 
 mod edge;
+pub mod families;
 mod feed;
 mod machinery;
+mod process;
 mod sales;
+mod shards;
+mod stock;
 
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use self::families::{Family, Kind};
 pub use self::{
     edge::Edge,
     feed::Events,
     machinery::{Journal, Store, StoreLag},
-    sales::{Reservations, Totals},
+    process::Process,
+    sales::Reservations,
+    shards::Shards,
+    stock::{Bounds, Totals},
 };
-
-/// Seconds; from a refusal without a lock to a disk that stalls.
-const LATENCY_BUCKETS: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-const BATCH_BYTES_BUCKETS: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
-/// Around the 100 ms within which due holds are back in stock.
-const EXPIRY_LAG_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0];
 
 pub struct Telemetry {
     handle: PrometheusHandle,
+    make: Maker,
     pub edge: Edge,
     pub reservations: Reservations,
     pub totals: Totals,
+    pub shards: Shards,
     pub journal: Journal,
     pub store: Store,
     pub events: Events,
+    pub process: Process,
 }
 
 impl Telemetry {
-    /// `routes`: names of the API's calls, by number. `items_max`: items with series of their own.
-    pub fn new(routes: &'static [&'static str], items_max: usize) -> Self {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(LATENCY_BUCKETS)
-            .and_then(|builder| {
-                let bytes = Matcher::Full("doorbuster_journal_batch_bytes".into());
-                builder.set_buckets_for_metric(bytes, BATCH_BYTES_BUCKETS)
-            })
-            .and_then(|builder| {
-                let lag = Matcher::Full("doorbuster_expiry_lag_seconds".into());
-                builder.set_buckets_for_metric(lag, EXPIRY_LAG_BUCKETS)
-            })
-            .expect("bucket bounds are given")
-            .build_recorder();
+    /// `routes`: names of the API's calls, by number. `bounds`: what has series of its own.
+    pub fn new(routes: &'static [&'static str], bounds: Bounds) -> Self {
+        let mut builder = PrometheusBuilder::new();
+        for family in families::ALL {
+            if let Kind::Histogram(bounds) = family.kind {
+                let name = Matcher::Full(family.name.to_owned());
+                builder = builder.set_buckets_for_metric(name, bounds).expect("bucket bounds are given");
+            }
+        }
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         let make = Maker(Arc::new(recorder));
-        let version = env!("CARGO_PKG_VERSION");
-        make.gauge("doorbuster_build_info", "Always 1; the version is a label.", &[("version", version)]).set(1.0);
+        make.gauge(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         Self {
             handle,
             edge: Edge::new(&make, routes),
             reservations: Reservations::new(&make),
-            totals: Totals::new(&make, items_max),
+            totals: Totals::new(&make, bounds),
+            shards: Shards::new(&make),
             journal: Journal::new(&make),
             store: Store::new(&make),
             events: Events::new(&make),
+            process: Process::new(&make),
+            make,
         }
     }
 
@@ -77,36 +79,48 @@ impl Telemetry {
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
+
+    /// Tells a limit of the configuration, by its key.
+    pub fn limit(&self, key: &str, value: f64) {
+        self.make.gauge(&families::LIMIT, &[key]).set(value);
+    }
+
+    pub fn started_at(&self, seconds_since_1970: f64) {
+        self.make.gauge(&families::START_TIME, &[]).set(seconds_since_1970);
+    }
 }
 
-/// Makes handles, each with its description.
+/// Makes handles of declared families, each with its description.
 #[derive(Clone)]
 struct Maker(Arc<PrometheusRecorder>);
 
 static METADATA: Metadata<'static> = Metadata::new("doorbuster", Level::INFO, None);
 
-type Labels<'a> = &'a [(&'static str, &'a str)];
-
 impl Maker {
-    fn counter(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
-        self.0.describe_counter(KeyName::from(name), None, help.into());
-        self.0.register_counter(&key(name, labels), &METADATA)
+    fn counter(&self, family: &'static Family, values: &[&str]) -> Counter {
+        assert_eq!(family.kind, Kind::Counter, "{} is declared as something else", family.name);
+        self.0.describe_counter(KeyName::from(family.name), None, family.help.into());
+        self.0.register_counter(&key(family, values), &METADATA)
     }
 
-    fn gauge(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
-        self.0.describe_gauge(KeyName::from(name), None, help.into());
-        self.0.register_gauge(&key(name, labels), &METADATA)
+    fn gauge(&self, family: &'static Family, values: &[&str]) -> Gauge {
+        assert_eq!(family.kind, Kind::Gauge, "{} is declared as something else", family.name);
+        self.0.describe_gauge(KeyName::from(family.name), None, family.help.into());
+        self.0.register_gauge(&key(family, values), &METADATA)
     }
 
-    fn histogram(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Histogram {
-        self.0.describe_histogram(KeyName::from(name), None, help.into());
-        self.0.register_histogram(&key(name, labels), &METADATA)
+    fn histogram(&self, family: &'static Family, values: &[&str]) -> Histogram {
+        assert!(matches!(family.kind, Kind::Histogram(_)), "{} is declared as something else", family.name);
+        self.0.describe_histogram(KeyName::from(family.name), None, family.help.into());
+        self.0.register_histogram(&key(family, values), &METADATA)
     }
 }
 
-fn key(name: &'static str, labels: Labels<'_>) -> Key {
-    let labels = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(name, labels.collect::<Vec<_>>())
+/// `values`: of the family's labels, in their order.
+fn key(family: &'static Family, values: &[&str]) -> Key {
+    assert_eq!(family.labels.len(), values.len(), "{} has labels {:?}", family.name, family.labels);
+    let labels = family.labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned()));
+    Key::from_parts(family.name, labels.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_was_observed_is_rendered_and_zero_series_are_not_made_up() {
-        let telemetry = Telemetry::new(&["unknown", "reserve"], 10);
+        let telemetry = Telemetry::new(&["unknown", "reserve"], Bounds { items_max: 10, sales_max: 10 });
         telemetry.edge.observe(1, 201, Duration::from_micros(300));
         telemetry.edge.observe(1, 299, Duration::from_micros(300));
         telemetry.upkeep();

@@ -1,17 +1,11 @@
-//! The domain: grants and refusals, stock by state, holds, sales.
+//! Commands on reservations: grants, refusals by reason, and what time ends.
 
-use std::collections::HashMap;
+use metrics::{Counter, Histogram};
 
-use metrics::{Counter, Gauge, Histogram};
-use parking_lot::Mutex;
-
-use super::Maker;
+use super::{Maker, families};
 use crate::{
-    engine::{Counts, Engine, Made, Tick},
-    sale::{
-        outcome::{Refusal, Reservation},
-        time::Timestamp,
-    },
+    engine::{Made, Tick},
+    sale::outcome::{Refusal, Reservation},
 };
 
 /// Outcomes of commands on reservations. Refusals bear the problem's code.
@@ -71,14 +65,8 @@ fn reason(refusal: &Refusal) -> &'static str {
 
 impl Reservations {
     pub(super) fn new(make: &Maker) -> Self {
-        let outcome = |outcome| {
-            let help = "Commands on reservations that were carried out, and holds that ended by themselves.";
-            make.counter("doorbuster_reservations_total", help, &[("outcome", outcome)])
-        };
-        let refused = |reason| {
-            let help = "Commands on reservations that were refused, by reason.";
-            make.counter("doorbuster_reservation_refusals_total", help, &[("reason", reason)])
-        };
+        let outcome = |outcome| make.counter(&families::RESERVATIONS, &[outcome]);
+        let refused = |reason| make.counter(&families::REFUSALS, &[reason]);
         Self {
             held: outcome("held"),
             replayed: outcome("replayed"),
@@ -88,11 +76,7 @@ impl Reservations {
             expired: outcome("expired"),
             retired: outcome("retired"),
             refused: REASONS.map(refused),
-            expiry_lag: make.histogram(
-                "doorbuster_expiry_lag_seconds",
-                "Seconds that the latest of the holds expired together was past its time.",
-                &[],
-            ),
+            expiry_lag: make.histogram(&families::EXPIRY_LAG, &[]),
         }
     }
 
@@ -135,113 +119,5 @@ impl Reservations {
         let reason = reason(refusal);
         let place = REASONS.iter().position(|&known| known == reason).expect("every reason is in the table");
         self.refused[place].increment(1);
-    }
-}
-
-/// What is where: read from the engine every second.
-pub struct Totals {
-    make: Maker,
-    items_max: usize,
-    live_holds: Gauge,
-    reservations: Gauge,
-    customers: Gauge,
-    drift: Gauge,
-    sales: Mutex<HashMap<&'static str, Gauge>>,
-    items: Mutex<Vec<ItemGauges>>,
-    other: Mutex<Option<ItemGauges>>,
-}
-
-struct ItemGauges {
-    stock: Gauge,
-    available: Gauge,
-    held: Gauge,
-    confirmed: Gauge,
-}
-
-impl ItemGauges {
-    fn new(make: &Maker, sale: &str, sku: &str) -> Self {
-        let gauge = |state| {
-            let help = "Units of an item, by where they are; `stock` is the sum of the others.";
-            make.gauge("doorbuster_stock_units", help, &[("sale", sale), ("sku", sku), ("state", state)])
-        };
-        Self {
-            stock: gauge("stock"),
-            available: gauge("available"),
-            held: gauge("held"),
-            confirmed: gauge("confirmed"),
-        }
-    }
-
-    fn set(&self, stock: u64, counts: &Counts) {
-        self.stock.set(stock as f64);
-        self.available.set(counts.available as f64);
-        self.held.set(counts.held as f64);
-        self.confirmed.set(counts.confirmed as f64);
-    }
-}
-
-impl Totals {
-    pub(super) fn new(make: &Maker, items_max: usize) -> Self {
-        let gauge = |name, help| make.gauge(name, help, &[]);
-        Self {
-            live_holds: gauge("doorbuster_live_holds", "Reservations in state held."),
-            reservations: gauge("doorbuster_reservations_in_memory", "Reservations in memory, whatever their state."),
-            customers: gauge("doorbuster_customers_in_memory", "Customers of whom anything is in memory."),
-            drift: gauge(
-                "doorbuster_conservation_drift_units",
-                "Sum over items of |stock - available - held - confirmed|: anything but 0 is a defect.",
-            ),
-            sales: Mutex::default(),
-            items: Mutex::default(),
-            other: Mutex::default(),
-            items_max,
-            make: make.clone(),
-        }
-    }
-
-    /// Reads the engine's totals at `now`.
-    pub fn observe(&self, engine: &Engine, now: Timestamp) {
-        let levels = engine.levels();
-        self.live_holds.set(levels.live_holds as f64);
-        self.reservations.set(levels.reservations as f64);
-        self.customers.set(levels.customers as f64);
-        for (status, count) in engine.sales_by_status(now) {
-            let mut sales = self.sales.lock();
-            let gauge = sales.entry(status.as_str()).or_insert_with(|| {
-                self.make.gauge("doorbuster_sales", "Sales, by status.", &[("status", status.as_str())])
-            });
-            gauge.set(count as f64);
-        }
-        self.observe_stock(engine);
-    }
-
-    /// The first `items_max` items have series of their own; the rest is one item called `other`.
-    fn observe_stock(&self, engine: &Engine) {
-        let stock = engine.stock();
-        let catalogue = engine.catalogue();
-        let mut items = self.items.lock();
-        for number in items.len()..stock.len().min(self.items_max) {
-            let (sale, sku) = catalogue.names(crate::sale::ids::ItemNumber(number as u32));
-            items.push(ItemGauges::new(&self.make, sale, sku));
-        }
-        let mut drift = 0;
-        let (mut other_stock, mut other) = (0, Counts::default());
-        for (number, (stock, counts)) in stock.iter().enumerate() {
-            drift += stock.abs_diff(counts.available + counts.held + counts.confirmed);
-            match items.get(number) {
-                Some(gauges) => gauges.set(*stock, counts),
-                None => {
-                    other_stock += stock;
-                    other.available += counts.available;
-                    other.held += counts.held;
-                    other.confirmed += counts.confirmed;
-                }
-            }
-        }
-        if stock.len() > items.len() {
-            let mut gauges = self.other.lock();
-            gauges.get_or_insert_with(|| ItemGauges::new(&self.make, "other", "other")).set(other_stock, &other);
-        }
-        self.drift.set(drift as f64);
     }
 }

@@ -32,7 +32,7 @@ fn probes_say_alive_and_ready_with_details() {
     let durable_epoch = details["journal"]["durable_epoch"].as_u64().unwrap();
     assert!(durable_epoch > 0);
     let expected = json!({
-        "up": true, "applied_epoch": durable_epoch, "lag_epochs": 0, "lag_seconds": details["store"]["lag_seconds"],
+        "kind": "sqlite", "state": "following", "up": true, "applied_epoch": durable_epoch, "lag_epochs": 0, "lag_seconds": details["store"]["lag_seconds"],
         "backlog_bytes": 0, "backlog_full": false, "last_error": null,
     });
     assert_eq!(details["store"], expected);
@@ -211,6 +211,12 @@ fn outcomes_stock_and_holds_are_counted() {
     assert_eq!(scrape.value("doorbuster_customers_in_memory", []), 5.0);
     assert_eq!(scrape.value("doorbuster_conservation_drift_units", []), 0.0);
     assert_eq!(scrape.value("doorbuster_sales", [("status", "open")]), 1.0);
+    assert_eq!(scrape.value("doorbuster_oversold_units", []), 0.0);
+    let sale = |state| scrape.value("doorbuster_sale_stock_units", [("sale", "drop"), ("state", state)]);
+    assert_eq!(["stock", "available", "held", "confirmed"].map(sale), [17.0, 11.0, 5.0, 1.0]);
+    let status = |status| scrape.value("doorbuster_sale_status", [("sale", "drop"), ("status", status)]);
+    assert_eq!(["scheduled", "open", "paused", "closed"].map(status), [0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(scrape.value("doorbuster_sale_items_sold_out", [("sale", "drop")]), 0.0);
     let lag = "doorbuster_expiry_lag_seconds";
     let by_the_clock = scrape.value(&format!("{lag}_count"), []);
     assert!((1.0..=2.0).contains(&by_the_clock), "{by_the_clock}");
@@ -259,4 +265,51 @@ fn the_journal_and_the_store_are_measured() {
     assert!(after.value("doorbuster_store_lag_seconds", []) < 1.0);
     // A row for each reservation and each line; items and the cursor come on top.
     assert!(grown("doorbuster_store_rows_total") >= 100.0);
+}
+
+#[test]
+fn series_are_bounded_and_the_rest_is_summed_up() {
+    let service = Service::start_with(|config| (config.metrics.items_max, config.metrics.sales_max) = (2, 2));
+    let mut client = service.client();
+    for sale in ["one", "other", "three"] {
+        client.put_open_sale(sale, [("a", 3), ("b", 5)]);
+    }
+    client.hold("three", "ann", [("b", 5)]);
+    wait_until("totals have been read since", || {
+        scrape(&service).find("doorbuster_sale_items_sold_out", [("sale", "other")]) == Some(1.0)
+    });
+    let scrape = scrape(&service);
+    let series = |name: &str| scrape.families().find(|(family, _)| *family == name).unwrap().1.samples.len();
+    let stock = |name: &str, sale: &str| scrape.value(name, [("sale", sale), ("state", "stock")]);
+    // Two items and the rest; one sale and the rest, to which the sale that bears its name belongs.
+    assert_eq!((series("doorbuster_stock_units"), stock("doorbuster_stock_units", "other")), (12, 16.0));
+    assert_eq!((series("doorbuster_sale_stock_units"), stock("doorbuster_sale_stock_units", "other")), (8, 16.0));
+    assert_eq!(stock("doorbuster_sale_stock_units", "one"), 8.0);
+    assert_eq!(series("doorbuster_sale_status"), 4);
+}
+
+#[test]
+fn limits_threads_and_the_machine_are_told() {
+    let service = Service::start_with(|config| config.rate_limits.customer = "1/60s".to_owned());
+    let mut client = service.client();
+    client.put_open_sale("drop", [("tv", 10)]);
+    client.hold("drop", "ann", [("tv", 1)]);
+    client.reserve("drop", "ann", [("tv", 1)]).refused("rate_limited");
+    let soon = json!({ "customer": "bob", "lines": lines([("tv", 1)]), "hold_seconds": 50 });
+    client.post("/v1/sales/drop/reservations", &soon).reservation(201);
+    wait_until("holds about to expire are counted", || {
+        scrape(&service).find("doorbuster_holds_expiring_next_minute", []) == Some(1.0)
+    });
+    let scrape = scrape(&service);
+    assert_eq!(scrape.value("doorbuster_rate_limited_total", [("policy", "customer")]), 1.0);
+    assert_eq!(scrape.value("doorbuster_rate_limit_callers", []), 2.0);
+    assert_eq!(scrape.value("doorbuster_limit", [("limit", "limits.connections_max")]), 20_000.0);
+    assert!(scrape.value("doorbuster_shard_lock_wait_seconds_count", []) > 0.0);
+    assert!(scrape.value("doorbuster_thread_busy_ratio", [("thread", "journal")]) <= 1.0);
+    assert!(scrape.value("doorbuster_process_resident_bytes", []) > 1e6);
+    assert!(scrape.value("doorbuster_process_open_files", []) > 3.0);
+    let disk = ["doorbuster_data_disk_available_bytes", "doorbuster_data_disk_bytes"];
+    let [available, size] = disk.map(|name| scrape.value(name, []));
+    assert!(0.0 < available && available <= size);
+    assert!(scrape.value("doorbuster_start_time_seconds", []) > 1.7e9);
 }

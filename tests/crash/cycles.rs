@@ -11,7 +11,7 @@ use std::{
 
 use doorbuster::{
     sale::ids::ReservationId,
-    store::{SqliteReader, SqliteStore},
+    store::{SqliteReader, SqliteStore, StoreReader},
 };
 use serde_json::{Value, json};
 

@@ -71,7 +71,7 @@ fn a_bad_configuration_ends_with_2_and_names_the_key() {
     assert_says(&with_setting("journal.flush_ms", "0"), 2, &["journal.flush_ms", "1 to 1000"]);
     assert_says(&with_setting("journal.ack", "maybe"), 2, &["journal.ack", "durable", "buffered"]);
     assert_says(&with_setting("nothing.here", "1"), 2, &["DOORBUSTER_NOTHING__HERE"]);
-    assert_says(&with_setting("store.url", "postgres://app:secret@db/x"), 2, &["store.url"]);
+    assert_says(&with_setting("store.url", "postgres://app:secret@db/x?sslmode=prefer"), 2, &["store.url"]);
 
     let mut elsewhere = serve(&data, &small());
     elsewhere.args(["--ops-listen", "127.0.0.1:0"]);

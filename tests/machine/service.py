@@ -87,9 +87,9 @@ class Service:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         watchdog.cancel()
-        found = re.search(r"http://\S+", line)
-        assert found, f"does not serve: {line!r}\n{self.log.read_text()}"
-        self.url = found[0]
+        found = re.findall(r"http://\S+", line)
+        assert len(found) == 2, f"does not serve: {line!r}\n{self.log.read_text()}"
+        self.url, self.ops = found
 
     def stop(self) -> None:
         """Asks it to end, which it must do cleanly."""

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, path::Path};
 
 use doorbuster::{
-    config::Config,
+    config::{Config, StoreTarget},
     service::{Running, contract},
-    store::{SqliteReader, SqliteStore},
+    store::{PostgresReader, SqliteStore, StoreReader},
 };
 use tempfile::TempDir;
 
@@ -86,8 +86,13 @@ impl Service {
         self.directory.path()
     }
 
-    pub fn store(&self) -> SqliteReader {
-        SqliteStore::open_read_only(self.config.store_path()).expect("the store can be read")
+    pub fn store(&self) -> Box<dyn StoreReader> {
+        match self.config.store_target() {
+            StoreTarget::Sqlite(path) => Box::new(SqliteStore::open_read_only(path).expect("the store can be read")),
+            StoreTarget::Postgres(settings) => {
+                Box::new(PostgresReader::open(&settings).expect("the store can be read"))
+            }
+        }
     }
 
     /// Waits until the store has everything that is durable.

@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     engine::Engine,
     sale::ids::ReservationId,
-    store::{SqliteReader, SqliteStore, StoreError},
+    store::{SqliteStore, StoreError, StoreReader},
 };
 
 /// Reservations asked for again; of more, evenly chosen ones.
@@ -168,7 +168,7 @@ async fn read_store(
     seen: &[usize],
     latest_epoch: u64,
 ) -> Result<Stored, StoreError> {
-    let reader: SqliteReader = SqliteStore::open_read_only(config.store_path())?;
+    let reader = SqliteStore::open_read_only(config.store_path())?;
     wait_for(latest_epoch, || reader.cursor().ok()).await;
     let mut items = reader.totals()?;
     items.retain(|item| item.sale == offer.sale);

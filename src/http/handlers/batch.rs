@@ -196,7 +196,7 @@ impl Batch<'_> {
     ) -> Result<Answer<Result<Made, Refusal>>, Response<Body>> {
         self.worker.refuse_if_stopping()?;
         let (limits, rates) = (self.worker.limits(), &self.worker.service.rates);
-        let rate_limited = |limited| problem::rate_limited(&limited);
+        let rate_limited = |limited| self.worker.rate_limited(&limited);
         rates.admit_reserve(sale).map_err(rate_limited)?;
         let wrong = match &entry.content {
             Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),

@@ -43,7 +43,7 @@ fn decide(
     let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
     let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
-    admit_customer(worker, sale, &checked.customer).map_err(|limited| problem::rate_limited(&limited))?;
+    admit_customer(worker, sale, &checked.customer).map_err(|limited| worker.rate_limited(&limited))?;
     let answer = ask(worker, worker.now(), sale, checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
 }

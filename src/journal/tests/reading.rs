@@ -156,9 +156,11 @@ fn the_bytes_behind_shrink_to_nothing() {
     let all: u64 = (1..=60).map(|epoch| frame::frame_bytes(payload(epoch).len()) as u64).sum();
     let slack = writer.position().segment * 400;
     assert!((all..=all + slack).contains(&before), "{before} of {all}");
-    while reader.next(60).unwrap().is_some() {
+    while let Some(batch) = reader.next(60).unwrap() {
+        let anew = Reader::new(Arc::new(storage.clone()), batch.epoch).behind_bytes(60, writer.position()).unwrap();
         let now = reader.behind_bytes(60, writer.position()).unwrap();
         assert!(now < before);
+        assert_eq!(now, anew, "however one came there");
         before = now;
     }
     assert_eq!(before, 0);

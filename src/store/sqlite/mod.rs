@@ -14,13 +14,21 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use uuid::Uuid;
 
 use crate::sale::ids::{ItemNumber, SaleNumber};
 
-use super::{Sink, error::StoreError, fold::Window, names::Names};
+use super::{
+    Sink,
+    error::StoreError,
+    fold::Window,
+    names::Names,
+    owner::{Standing, Token},
+    rows::{integer, natural},
+};
 
-pub use read::{Counts, ItemTotals, SqliteReader, StateCounts, StoredLine, StoredReservation};
+pub use read::SqliteReader;
 
 /// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.
 const CACHE_KIB_MAX: i64 = 64 << 10;
@@ -64,15 +72,35 @@ impl SqliteStore {
 }
 
 impl Sink for SqliteStore {
-    fn cursor(&mut self) -> Result<u64, StoreError> {
-        let cursor: i64 = self.connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
-        u64::try_from(cursor).map_err(|_| StoreError::Content(format!("a cursor of {cursor}")))
+    fn standing(&mut self) -> Result<Standing, StoreError> {
+        let sql = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
+        let (cursor, owner, epoch, session): (i64, Option<String>, i64, Option<String>) =
+            self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let (owner, session) = (parse_id("an owner", owner)?, parse_id("a session", session)?);
+        Standing::new(natural("a cursor", cursor)?, owner, natural("an owner_epoch", epoch)?, session)
     }
 
-    fn apply(&mut self, window: &Window) -> Result<u64, StoreError> {
+    fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
+        let (owner, session) = before.held_by.map(|token| (token.owner.to_string(), token.session.to_string())).unzip();
+        let taken = self.connection.execute(
+            write::TAKE_OVER,
+            params![
+                token.owner.to_string(),
+                integer(token.epoch)?,
+                token.session.to_string(),
+                owner,
+                integer(before.epoch())?,
+                session,
+                integer(before.cursor)?,
+            ],
+        )?;
+        if taken == 1 { Ok(()) } else { Err(StoreError::CursorMoved { expected: before.cursor }) }
+    }
+
+    fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
         self.names.learn(window);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rows = write::window(&transaction, &self.names, window)?;
+        let rows = write::window(&transaction, &self.names, window, token)?;
         transaction.commit()?;
         self.wal_names_erased |= !window.erased().is_empty();
         Ok(rows)
@@ -94,6 +122,11 @@ impl Sink for SqliteStore {
         *self = Self::open(self.path.clone())?;
         Ok(())
     }
+}
+
+fn parse_id(what: &str, text: Option<String>) -> Result<Option<Uuid>, StoreError> {
+    let unreadable = |text: &str| StoreError::Content(format!("{what} of {text:?}"));
+    text.map(|text| Uuid::try_parse(&text).map_err(|_| unreadable(&text))).transpose()
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {

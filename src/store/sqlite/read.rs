@@ -1,4 +1,4 @@
-//! The read side, for checks and tools: what the store says, and the same computed again from other rows.
+//! Reading a store file.
 
 use std::path::Path;
 
@@ -9,6 +9,10 @@ use crate::{
     store::{
         audit::{AuditCheck, AuditRow},
         error::StoreError,
+        reader::{
+            COUNT_BY_STATE, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation, TOTALS, parse_state,
+        },
+        rows::natural,
     },
 };
 
@@ -20,74 +24,6 @@ pub struct SqliteReader {
     connection: Connection,
 }
 
-/// Where an item's units are. Signed: this is what stands in a file, whatever that may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    pub stock: i64,
-    pub available: i64,
-    pub held: i64,
-    pub confirmed: i64,
-}
-
-/// An item's counts as its row has them, and as its movements, reservations and lines add up to: always the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemTotals {
-    pub sale: String,
-    pub sku: String,
-    pub stored: Counts,
-    pub recomputed: Counts,
-}
-
-/// Reservations in each state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StateCounts {
-    pub held: u64,
-    pub confirmed: u64,
-    pub released: u64,
-    pub expired: u64,
-}
-
-/// A reservation as its rows have it; times are RFC 3339 text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredReservation {
-    pub id: String,
-    pub sale: String,
-    pub customer: String,
-    pub state: State,
-    pub reference: Option<String>,
-    pub created_at: String,
-    pub expires_at: String,
-    pub extensions: u32,
-    pub confirmed_at: Option<String>,
-    pub released_at: Option<String>,
-    pub expired_at: Option<String>,
-    pub release_reason: Option<String>,
-    /// By SKU.
-    pub lines: Vec<StoredLine>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLine {
-    pub sku: String,
-    pub quantity: u32,
-    /// Minor units and ISO 4217 code.
-    pub price: Option<(i64, String)>,
-}
-
-const TOTALS: &str = "
-    WITH moved AS (SELECT sale, sku, sum(delta) AS stock FROM stock_movements GROUP BY sale, sku),
-         reserved AS (
-           SELECT sale, sku,
-                  sum(quantity) FILTER (WHERE state = 'held') AS held,
-                  sum(quantity) FILTER (WHERE state = 'confirmed') AS confirmed
-             FROM reservations JOIN reservation_lines ON reservation_id = id
-            WHERE state IN ('held', 'confirmed')
-            GROUP BY sale, sku)
-    SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
-           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0)
-      FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
-     ORDER BY sale, sku";
-
 impl SqliteReader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -98,46 +34,37 @@ impl SqliteReader {
             older => Err(StoreError::Content(format!("format {older}; the service brings it to {}", schema::FORMAT))),
         }
     }
+}
 
-    /// The last epoch applied.
-    pub fn cursor(&self) -> Result<u64, StoreError> {
+impl StoreReader for SqliteReader {
+    fn cursor(&self) -> Result<u64, StoreError> {
         let cursor: i64 = self.connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
-        u64::try_from(cursor).map_err(|_| StoreError::Content(format!("a cursor of {cursor}")))
+        natural("a cursor", cursor)
     }
 
-    /// Every item by sale and SKU, at one moment. Reads all reservations.
-    pub fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
+    fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
         let mut statement = self.connection.prepare_cached(TOTALS)?;
         let totals = statement.query_map([], |row| {
-            let stored =
-                Counts { stock: row.get(2)?, available: row.get(3)?, held: row.get(4)?, confirmed: row.get(5)? };
-            let (stock, held, confirmed) = (row.get::<_, i64>(6)?, row.get::<_, i64>(7)?, row.get::<_, i64>(8)?);
-            let available = stock.saturating_sub(held).saturating_sub(confirmed);
-            let recomputed = Counts { stock, available, held, confirmed };
-            Ok(ItemTotals { sale: row.get(0)?, sku: row.get(1)?, stored, recomputed })
+            let mut columns = [0; 7];
+            for (index, column) in columns.iter_mut().enumerate() {
+                *column = row.get(index + 2)?;
+            }
+            Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
         })?;
         Ok(totals.collect::<Result<_, _>>()?)
     }
 
-    /// Reads all reservations.
-    pub fn count_by_state(&self) -> Result<StateCounts, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT state, count(*) FROM reservations GROUP BY state")?;
+    fn count_by_state(&self) -> Result<StateCounts, StoreError> {
+        let mut statement = self.connection.prepare_cached(COUNT_BY_STATE)?;
         let mut rows = statement.query([])?;
         let mut counts = StateCounts::default();
         while let Some(row) = rows.next()? {
-            let count = row.get::<_, i64>(1)?.unsigned_abs();
-            match parse_state(&row.get::<_, String>(0)?)? {
-                State::Held => counts.held = count,
-                State::Confirmed => counts.confirmed = count,
-                State::Released => counts.released = count,
-                State::Expired => counts.expired = count,
-            }
+            counts.add(&row.get::<_, String>(0)?, row.get(1)?)?;
         }
         Ok(counts)
     }
 
-    pub fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
+    fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
         let id = id.to_string();
         // One transaction: the lines belong to the row.
         let transaction = self.connection.unchecked_transaction()?;
@@ -151,9 +78,7 @@ impl SqliteReader {
         Ok(Some(found))
     }
 
-    /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
-    /// it ends where it should is for whoever knows the service's own head.
-    pub fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
+    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
         let mut rows = statement.query([])?;
         let mut check = AuditCheck::new();
@@ -207,10 +132,4 @@ fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
     let amount: Option<i64> = row.get("price_amount")?;
     let currency: Option<String> = row.get("price_currency")?;
     Ok(StoredLine { sku: row.get("sku")?, quantity: row.get("quantity")?, price: amount.zip(currency) })
-}
-
-fn parse_state(word: &str) -> Result<State, StoreError> {
-    let states = [State::Held, State::Confirmed, State::Released, State::Expired];
-    let found = states.into_iter().find(|state| state.as_str() == word);
-    found.ok_or_else(|| StoreError::Content(format!("a reservation in state {word:?}")))
 }

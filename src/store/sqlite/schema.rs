@@ -9,7 +9,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::StoreError;
 
 /// `MIGRATIONS[n]` leads from format n to n + 1. Once released, one is never changed: a new one follows it.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../schema/1.sqlite.sql"),
+    include_str!("../schema/2.sqlite.sql"),
+    include_str!("../schema/3.sqlite.sql"),
+];
 
 /// The format that this program writes.
 pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;

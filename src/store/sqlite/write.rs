@@ -13,16 +13,17 @@ use rusqlite::{
 use crate::{
     sale::{
         event::PricedLine,
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
-        outcome::State,
-        settings::{ItemSettings, Price},
+        ids::{ItemNumber, ReservationId, SaleNumber},
+        settings::ItemSettings,
         time::Timestamp,
     },
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{Begun, Definition, ItemChange, Movement, ReservationChange, SaleChange, Window},
+        fold::{Definition, ItemChange, Movement, SaleChange, Window},
         names::Names,
+        owner::Token,
+        rows::{ChangedReservation, INITIAL, NewReservation, integer, price_columns},
     },
 };
 
@@ -89,13 +90,22 @@ const ADD_AUDIT: &str = "
 
 const MOVE_CURSOR: &str = "
     UPDATE write_behind SET cursor = ?2, updated_at = max(coalesce(updated_at, ''), coalesce(?3, updated_at))
-     WHERE cursor = ?1";
+     WHERE cursor = ?1 AND owner = ?4 AND owner_epoch = ?5 AND session = ?6";
+
+pub(super) const TAKE_OVER: &str = "
+    UPDATE write_behind SET owner = ?1, owner_epoch = ?2, session = ?3
+     WHERE owner IS ?4 AND owner_epoch = ?5 AND session IS ?6 AND cursor = ?7";
 
 /// Writes the window's rows and moves the cursor; says how many rows were touched.
-pub(super) fn window(transaction: &Transaction<'_>, names: &Names, window: &Window) -> Result<u64, StoreError> {
+pub(super) fn window(
+    transaction: &Transaction<'_>,
+    names: &Names,
+    window: &Window,
+    token: &Token,
+) -> Result<u64, StoreError> {
     let mut writer = Writer { transaction, names, rows: 0 };
     // First, so that a second writer is found out before its work is done twice.
-    writer.move_cursor(window)?;
+    writer.move_cursor(window, token)?;
     writer.sales(window)?;
     writer.movements(window.movements())?;
     writer.audit(window.audit())?;
@@ -113,10 +123,11 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn move_cursor(&mut self, window: &Window) -> Result<(), StoreError> {
+    fn move_cursor(&mut self, window: &Window, token: &Token) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(MOVE_CURSOR)?;
-        let (from, to) = (integer(window.after())?, integer(window.through())?);
-        let moved = statement.execute(params![from, to, window.at().map(Moment::of)])?;
+        let (from, to, at) = (integer(window.after())?, integer(window.through())?, window.at().map(Moment::of));
+        let (owner, session) = (token.owner.to_string(), token.session.to_string());
+        let moved = statement.execute(params![from, to, at, owner, integer(token.epoch)?, session])?;
         if moved != 1 {
             return Err(StoreError::CursorMoved { expected: window.after() });
         }
@@ -179,7 +190,7 @@ impl Writer<'_> {
             self.rows += 1;
             let mut add = self.transaction.prepare_cached(ADD_MOVEMENT)?;
             let none = None::<&str>;
-            add.execute(params![sale, sku, initial, "initial", none, Moment::of(listed_at), initial, initial])?;
+            add.execute(params![sale, sku, initial, INITIAL, none, Moment::of(listed_at), initial, initial])?;
             self.rows += 1;
             return Ok(());
         }
@@ -252,19 +263,11 @@ impl Writer<'_> {
         if window.erased().is_empty() {
             return Ok(told_before);
         }
-        let buckets: BTreeSet<Bucket> = window.erased().keys().map(|customer| Bucket::of(customer)).collect();
         let mut customer_of = self.transaction.prepare_cached(CUSTOMER_OF)?;
-        for (id, change) in window.reservations() {
-            let Some(end) = change.end.as_ref().filter(|end| change.begun.is_none() && end.text.is_some()) else {
-                continue;
-            };
-            if !buckets.contains(&id.bucket()) {
-                continue;
-            }
+        for (id, end) in window.doubtful_texts() {
             let customer: Option<String> =
                 customer_of.query_row([id.encode(&mut [0; 36])], |row| row.get(0)).optional()?;
-            let erased = customer.and_then(|customer| window.erased().get(customer.as_str()).copied());
-            if erased.is_some_and(|place| end.place < place) {
+            if customer.is_some_and(|customer| window.erases_text(&customer, end)) {
                 told_before.insert(*id);
             }
         }
@@ -278,13 +281,15 @@ impl Writer<'_> {
         let mut add = self.transaction.prepare_cached(ADD_RESERVATION)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
         for (id, change) in window.reservations() {
-            let mut row = ReservationRow::of(change);
-            if told_before.contains(id) {
-                (row.order_reference, row.release_reason) = (None, None);
-            }
             let touched = match &change.begun {
-                Some(begun) => row.insert(&mut add, id, begun, self.names.sale(begun.sale)?),
-                None => row.update(&mut change_one, id),
+                Some(begun) => {
+                    let row = NewReservation::of(id, begun, change);
+                    insert(&mut add, id, self.names.sale(begun.sale)?, &row)
+                }
+                None => {
+                    let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
+                    update(&mut change_one, id, &row)
+                }
             }
             .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
             self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
@@ -317,73 +322,44 @@ impl Writer<'_> {
     }
 }
 
-/// The columns of a reservation that change after it began.
-struct ReservationRow<'a> {
-    state: State,
-    extension: Option<(Moment, u16)>,
-    confirmed_at: Option<Moment>,
-    released_at: Option<Moment>,
-    expired_at: Option<Moment>,
-    order_reference: Option<&'a str>,
-    release_reason: Option<&'a str>,
+fn insert(
+    statement: &mut CachedStatement<'_>,
+    id: &ReservationId,
+    sale: &str,
+    row: &NewReservation<'_>,
+) -> rusqlite::Result<usize> {
+    statement.execute(params![
+        id.encode(&mut [0; 36]),
+        sale,
+        row.customer,
+        row.rest.state.as_str(),
+        row.rest.reference,
+        Moment::of(row.created_at),
+        Moment::of(row.expires_at),
+        row.extensions,
+        row.rest.confirmed_at.map(Moment::of),
+        row.rest.released_at.map(Moment::of),
+        row.rest.expired_at.map(Moment::of),
+        row.rest.release_reason,
+    ])
 }
 
-impl<'a> ReservationRow<'a> {
-    fn of(change: &'a ReservationChange) -> Self {
-        let end = change.end.as_ref();
-        let state = end.map_or(State::Held, |end| end.state);
-        let at_if = |this: State| end.filter(|end| end.state == this).map(|end| Moment::of(end.at));
-        let text_if = |this: State| end.filter(|end| end.state == this).and_then(|end| end.text.as_deref());
-        Self {
-            state,
-            extension: change.extension.map(|extension| (Moment::of(extension.expires_at), extension.count)),
-            confirmed_at: at_if(State::Confirmed),
-            released_at: at_if(State::Released),
-            expired_at: at_if(State::Expired),
-            order_reference: text_if(State::Confirmed),
-            release_reason: text_if(State::Released),
-        }
-    }
-
-    fn insert(
-        &self,
-        statement: &mut CachedStatement<'_>,
-        id: &ReservationId,
-        begun: &Begun,
-        sale: &str,
-    ) -> rusqlite::Result<usize> {
-        let created_at = id.created_at();
-        let first_expiry = Moment::of(created_at.plus_seconds(begun.hold_seconds.into()));
-        let (expires_at, extensions) = self.extension.unwrap_or((first_expiry, 0));
-        statement.execute(params![
-            id.encode(&mut [0; 36]),
-            sale,
-            begun.customer.as_str(),
-            self.state.as_str(),
-            self.order_reference.or(begun.reference.as_deref()),
-            Moment::of(created_at),
-            expires_at,
-            extensions,
-            self.confirmed_at,
-            self.released_at,
-            self.expired_at,
-            self.release_reason,
-        ])
-    }
-
-    fn update(&self, statement: &mut CachedStatement<'_>, id: &ReservationId) -> rusqlite::Result<usize> {
-        statement.execute(params![
-            id.encode(&mut [0; 36]),
-            self.state.as_str(),
-            self.order_reference,
-            self.extension.map(|(expires_at, _)| expires_at),
-            self.extension.map(|(_, count)| count),
-            self.confirmed_at,
-            self.released_at,
-            self.expired_at,
-            self.release_reason,
-        ])
-    }
+fn update(
+    statement: &mut CachedStatement<'_>,
+    id: &ReservationId,
+    row: &ChangedReservation<'_>,
+) -> rusqlite::Result<usize> {
+    statement.execute(params![
+        id.encode(&mut [0; 36]),
+        row.state.as_str(),
+        row.reference,
+        row.expires_at.map(Moment::of),
+        row.extensions,
+        row.confirmed_at.map(Moment::of),
+        row.released_at.map(Moment::of),
+        row.expired_at.map(Moment::of),
+        row.release_reason,
+    ])
 }
 
 /// A time as a column holds it: RFC 3339, on the stack, since every row has two of them.
@@ -410,13 +386,4 @@ fn contradicted(what: &dyn std::fmt::Display, error: rusqlite::Error) -> StoreEr
         Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(format!("{what}: {error}")),
         _ => error.into(),
     }
-}
-
-fn price_columns(price: &Option<Price>) -> Result<(Option<i64>, Option<&str>), StoreError> {
-    let amount = price.as_ref().map(|price| integer(price.amount)).transpose()?;
-    Ok((amount, price.as_ref().map(|price| price.currency.as_str())))
-}
-
-fn integer(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|_| StoreError::Contradiction(format!("{value} is more than a column holds")))
 }

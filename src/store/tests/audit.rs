@@ -1,5 +1,7 @@
 //! The audit trail in the database: as it was journaled, and every tampering with it found.
 
+use rusqlite::Connection;
+
 use super::*;
 use crate::sale::audit::{Action, Actor, Broken, Deed, Head, Trail};
 
@@ -38,19 +40,25 @@ fn journal_with_trail() -> (MemoryJournal, Head) {
     (journal, trail.head())
 }
 
-fn check(path: &Path, own: &Head) -> Result<(), Broken> {
-    let checked = SqliteStore::open_read_only(path).unwrap().check_audit().unwrap();
-    checked.and_then(|check| check.end(own))
+on_both! {
+    records_are_rows_that_can_be_read_and_checked,
+    each_tampering_is_found,
+    a_trail_that_lags_is_gone_on_with_from_the_journal,
+    a_row_that_somebody_put_in_the_way_is_told_and_not_written_over,
 }
 
-#[test]
-fn records_are_rows_that_can_be_read_and_checked() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+fn check(database: &Database, own: &Head) -> Result<(), Broken> {
+    database.reader().check_audit().unwrap().and_then(|check| check.end(own))
+}
+
+fn records_are_rows_that_can_be_read_and_checked(new: New) {
+    let database = new();
     let (journal, head) = journal_with_trail();
-    catch_up(&mut write_behind(&journal, &path));
+    catch_up(&mut write_behind(&journal, &database));
+    let of_sale =
+        "SELECT sequence, at, actor, action, sale, sku, detail FROM audit WHERE sale = 'drop' ORDER BY sequence";
     assert_eq!(
-        query(&path, "SELECT sequence, at, actor, action, sale, sku, detail FROM audit WHERE sale = 'drop'")[1],
+        database.query(of_sale)[1],
         [
             "2",
             "2026-11-27T08:00:00.001Z",
@@ -61,32 +69,29 @@ fn records_are_rows_that_can_be_read_and_checked() {
             r#"{"delta":2,"reason":"it's \"found\" 🛒"}"#
         ]
     );
-    let delta = "SELECT actor, detail ->> 'delta' FROM audit WHERE action = 'stock.adjust'";
-    assert_eq!(query(&path, delta), [["key:eu", "2"]]);
-    assert_eq!(query(&path, "SELECT actor, sale, sku FROM audit WHERE sequence = 5"), [["process", "-", "-"]]);
-    assert_eq!(check(&path, &head), Ok(()));
+    let detail = if database.is_sqlite() { "detail" } else { "detail::jsonb" };
+    let delta = format!("SELECT actor, {detail} ->> 'delta' FROM audit WHERE action = 'stock.adjust'");
+    assert_eq!(database.query(&delta), [["key:eu", "2"]]);
+    assert_eq!(database.query("SELECT actor, sale, sku FROM audit WHERE sequence = 5"), [["process", "-", "-"]]);
+    assert_eq!(check(&database, &head), Ok(()));
 }
 
-/// What somebody with the file in hand may do to it, and what is said of it.
-#[test]
-fn each_tampering_is_found() {
-    let directory = tempfile::tempdir().unwrap();
-    let original = directory.path().join("store.db");
+/// What somebody who may write the database can do to it, and what is said of it.
+fn each_tampering_is_found(new: New) {
+    let database = new();
     let (journal, head) = journal_with_trail();
-    catch_up(&mut write_behind(&journal, &original));
-    Connection::open(&original).unwrap().pragma_update(None, "journal_mode", "DELETE").unwrap();
+    catch_up(&mut write_behind(&journal, &database));
     let changed = |sequence| Broken::Changed { sequence };
     let missing = |first, last| Broken::Missing { first, last };
-    let foreign = |number: &str| Broken::Foreign { number: number.into() };
-    let of_another = blake3::hash(b"another").to_hex();
-    let hash = format!("UPDATE audit SET hash = '{of_another}' WHERE sequence = 3");
-    for (sql, expected) in [
+    let of_another = format!("UPDATE audit SET hash = '{}' WHERE sequence = 3", blake3::hash(b"another").to_hex());
+    let too_long = format!("UPDATE audit SET actor = 'key:{}' WHERE sequence = 2", "0".repeat(400));
+    let mut tamperings = vec![
         ("UPDATE audit SET at = '2026-11-27T08:00:00.003Z' WHERE sequence = 3", changed(3)),
         ("UPDATE audit SET at = '2026-11-27T09:00:00.002+01:00' WHERE sequence = 3", changed(3)),
         ("UPDATE audit SET at = 'yesterday' WHERE sequence = 3", changed(3)),
         ("UPDATE audit SET actor = 'key:us' WHERE sequence = 2", changed(2)),
         ("UPDATE audit SET actor = 'nobody' WHERE sequence = 2", changed(2)),
-        ("UPDATE audit SET actor = 'key:' || hex(zeroblob(200)) WHERE sequence = 2", changed(2)),
+        (&too_long, changed(2)),
         ("UPDATE audit SET action = 'sale.resume' WHERE sequence = 3", changed(3)),
         ("UPDATE audit SET action = 'sale.sell' WHERE sequence = 3", changed(3)),
         ("UPDATE audit SET sale = 'other' WHERE sequence = 1", changed(1)),
@@ -95,8 +100,7 @@ fn each_tampering_is_found() {
         ("UPDATE audit SET sku = 'phone' WHERE sequence = 2", changed(2)),
         ("UPDATE audit SET detail = '{\"delta\":20}' WHERE sequence = 2", changed(2)),
         ("UPDATE audit SET detail = detail || ' ' WHERE sequence = 6", changed(6)),
-        ("UPDATE audit SET detail = cast(x'7bff7d' AS TEXT) WHERE sequence = 6", changed(6)),
-        (hash.as_str(), changed(3)),
+        (&of_another, changed(3)),
         ("UPDATE audit SET hash = upper(hash) WHERE sequence = 4", changed(4)),
         ("UPDATE audit SET hash = '' WHERE sequence = 4", changed(4)),
         ("DELETE FROM audit WHERE sequence = 1", missing(1, 1)),
@@ -114,31 +118,51 @@ fn each_tampering_is_found() {
              UPDATE audit SET sequence = 4 WHERE sequence = 10",
             changed(3),
         ),
-        // A file in which the database's own checks were taken out of the way.
-        (
+    ];
+    // And with the database's own checks out of the way.
+    let foreign = |number: &str| Broken::Foreign { number: number.into() };
+    if database.is_sqlite() {
+        tamperings.push(("UPDATE audit SET detail = cast(x'7bff7d' AS TEXT) WHERE sequence = 6", changed(6)));
+        tamperings.push((
             "PRAGMA ignore_check_constraints = ON;
              INSERT INTO audit SELECT -1, at, actor, action, sale, sku, detail, hash FROM audit WHERE sequence = 6",
             foreign("-1"),
-        ),
-    ] {
-        let path = directory.path().join("tampered.db");
-        std::fs::copy(&original, &path).unwrap();
-        assert_eq!(check(&path, &head), Ok(()), "before {sql}");
-        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        assert_eq!(check(&path, &head), Err(expected), "{sql}");
+        ));
+    } else {
+        tamperings.push((
+            "ALTER TABLE audit DROP CONSTRAINT audit_sequence_check;
+             INSERT INTO audit SELECT -1, at, actor, action, sale, sku, detail, hash FROM audit WHERE sequence = 6",
+            foreign("-1"),
+        ));
+        tamperings.push((
+            "ALTER TABLE audit ALTER detail DROP NOT NULL; UPDATE audit SET detail = NULL WHERE sequence = 2",
+            changed(2),
+        ));
+        // Where one reading of several rows ends and the next begins.
+        tamperings.push((
+            "ALTER TABLE audit DROP CONSTRAINT audit_pkey; INSERT INTO audit SELECT * FROM audit WHERE sequence = 4",
+            foreign("4"),
+        ));
+    }
+    let keep = "CREATE TABLE kept AS SELECT * FROM audit";
+    database.execute(keep, keep);
+    for (sql, expected) in tamperings {
+        assert_eq!(check(&database, &head), Ok(()), "before {sql}");
+        database.execute(sql, sql);
+        assert_eq!(check(&database, &head), Err(expected), "{sql}");
+        let restore = "DELETE FROM audit; INSERT INTO audit SELECT * FROM kept";
+        database.execute(restore, restore);
     }
 }
 
-#[test]
-fn a_trail_that_lags_is_gone_on_with_from_the_journal() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+fn a_trail_that_lags_is_gone_on_with_from_the_journal(new: New) {
+    let database = new();
     let (journal, head) = journal_with_trail();
-    let mut write_behind = WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), single_batches());
+    let mut write_behind = write_behind_with(&journal, &database, single_batches());
     write_behind.step().unwrap();
     write_behind.step().unwrap();
-    assert_eq!(check(&path, &head), Err(Broken::Missing { first: 3, last: 6 }));
-    let reader = SqliteStore::open_read_only(&path).unwrap();
+    assert_eq!(check(&database, &head), Err(Broken::Missing { first: 3, last: 6 }));
+    let reader = database.reader();
     let mut check = reader.check_audit().unwrap().unwrap();
     for payload in &journal.batches.lock()[reader.cursor().unwrap() as usize..] {
         crate::engine::batch::for_each(payload, |_, _, event| {
@@ -152,49 +176,54 @@ fn a_trail_that_lags_is_gone_on_with_from_the_journal() {
     assert_eq!(check.end(&head), Ok(()));
 }
 
-#[test]
-fn a_row_that_somebody_put_in_the_way_is_told_and_not_written_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+fn a_row_that_somebody_put_in_the_way_is_told_and_not_written_over(new: New) {
+    let database = new();
     let (journal, _) = journal_with_trail();
-    let mut write_behind = WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), single_batches());
+    let mut write_behind = write_behind_with(&journal, &database, single_batches());
     write_behind.step().unwrap();
-    let other = Connection::open(&path).unwrap();
-    other.execute_batch("INSERT INTO audit VALUES (2, 'x', 'x', 'x', NULL, NULL, 'x', 'x')").unwrap();
+    let insert = "INSERT INTO audit VALUES (2, 'x', 'x', 'x', NULL, NULL, 'x', 'x')";
+    database.execute(insert, insert);
     let error = write_behind.step().unwrap_err();
-    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains("audit record 2")), "{error}");
+    let named = if database.is_sqlite() { "audit record 2" } else { "(sequence)=(2)" };
+    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(named)), "{error}");
     assert!(error.is_final());
-    assert_eq!(query(&path, "SELECT sequence, at FROM audit"), [["2", "x"]]);
+    assert_eq!(database.query("SELECT sequence, at FROM audit"), [["2", "x"]]);
 }
 
-/// A file of the format before the trail: its rows stay, and what is recorded from then on comes behind.
+/// A file as the formats before left it: its rows stay, and what is recorded from then on comes behind.
 #[test]
-fn a_store_of_the_format_before_is_brought_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, calm) = (directory.path().join("store.db"), directory.path().join("calm.db"));
+fn a_store_of_a_format_before_is_brought_on() {
+    let formats = [include_str!("../schema/1.sqlite.sql"), include_str!("../schema/2.sqlite.sql")];
+    let back = [
+        "ALTER TABLE write_behind DROP COLUMN session; ALTER TABLE write_behind DROP COLUMN owner_epoch;
+         ALTER TABLE write_behind DROP COLUMN owner; UPDATE write_behind SET format = 2; PRAGMA user_version = 2",
+        "DROP TABLE audit; UPDATE write_behind SET format = 1; PRAGMA user_version = 1",
+    ];
     let (journal, head) = journal_with_trail();
     journal.batches.lock().insert(1, batch(&[(0, &[held(reservation_id(OPENS, "ann", 4), "ann", 2)])]));
+    let calm = Database::sqlite();
     catch_up(&mut write_behind(&journal, &calm));
+    for format in [1, 2] {
+        let database = Database::sqlite();
+        let mut first = write_behind_with(&journal, &database, single_batches());
+        first.step().and_then(|_| first.step()).unwrap();
+        drop(first);
+        back[..3 - format].iter().for_each(|sql| database.execute(sql, ""));
+        let as_released = Database::sqlite();
+        let released = Connection::open(as_released.path()).unwrap();
+        formats[..format].iter().for_each(|sql| released.execute_batch(sql).unwrap());
+        let columns = "SELECT m.type, m.name, c.name FROM sqlite_schema m LEFT JOIN pragma_table_xinfo(m.name) c
+                        ORDER BY m.type, m.name, c.cid";
+        assert_eq!(database.query(columns), as_released.query(columns), "this is what format {format} was");
+        assert!(matches!(database.try_reader(), Err(StoreError::Content(_))));
 
-    let mut first = WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), single_batches());
-    first.step().unwrap();
-    first.step().unwrap();
-    drop(first);
-    let older = Connection::open(&path).unwrap();
-    older.execute_batch("DROP TABLE audit; UPDATE write_behind SET format = 1; PRAGMA user_version = 1").unwrap();
-    drop(older);
-    let schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name";
-    let as_released = directory.path().join("format_1.db");
-    Connection::open(&as_released).unwrap().execute_batch(include_str!("../sqlite/schema_1.sql")).unwrap();
-    assert_eq!(query(&path, schema), query(&as_released, schema), "this is what format 1 was");
-    assert!(matches!(SqliteStore::open_read_only(&path), Err(StoreError::Content(_))));
-
-    let mut later = write_behind(&journal, &path);
-    later.settle().unwrap();
-    assert_eq!(later.status().applied_epoch(), 2, "it goes on where it was");
-    assert_eq!(query(&path, "PRAGMA user_version"), [["2"]]);
-    catch_up(&mut later);
-    assert_eq!(content(&path), content(&calm));
-    assert_eq!(query(&path, schema), query(&calm, schema));
-    assert_eq!(check(&path, &head), Ok(()));
+        let mut later = write_behind(&journal, &database);
+        later.settle().unwrap();
+        assert_eq!(later.status().applied_epoch(), 2, "it goes on where it was");
+        assert_eq!(database.query("PRAGMA user_version"), [["3"]]);
+        catch_up(&mut later);
+        assert_eq!(database.content(), calm.content());
+        assert_eq!(database.query(columns), calm.query(columns));
+        assert_eq!(check(&database, &head), Ok(()));
+    }
 }

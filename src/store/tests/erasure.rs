@@ -1,9 +1,17 @@
-//! Customers who were erased: out of rows, in order with everything around, and out of the bytes of the file.
+//! Customers who were erased: out of rows, in order with everything around, and out of the bytes of SQLite's files.
 
-use std::fs;
+use std::{fs, path::Path};
+
+use rusqlite::Connection;
 
 use super::*;
 use crate::sale::ids::erased_customer;
+
+on_both! {
+    what_was_told_before_is_erased_and_what_comes_after_stays,
+    two_erasures_of_a_customer_who_came_back_take_each_their_own,
+    a_customer_of_many_reservations_is_erased_in_all_of_them,
+}
 
 fn erased(customer: &str) -> Event<'_> {
     Event::CustomerErased { at: OPENS, customer }
@@ -23,14 +31,13 @@ fn released(id: ReservationId, text: &str) -> Event<'_> {
 }
 
 /// Customer, reference and reason of each reservation.
-fn texts(path: &Path) -> Vec<Vec<String>> {
-    query(path, "SELECT customer, reference, release_reason FROM reservations ORDER BY id")
+fn texts(database: &Database) -> Vec<Vec<String>> {
+    database.query("SELECT customer, reference, release_reason FROM reservations ORDER BY id")
 }
 
 /// Every order in which an erasure may stand among what happens to the customer's reservations, in one window and in
 /// windows of one batch each.
-#[test]
-fn what_was_told_before_is_erased_and_what_comes_after_stays() {
+fn what_was_told_before_is_erased_and_what_comes_after_stays(new: New) {
     let ids: Vec<_> = (1..=6).map(|entropy| reservation_id(OPENS, "ann", entropy << 8)).collect();
     let other = reservation_id(OPENS, "bob", 7 << 8);
     let batches: Vec<Vec<Event<'_>>> = vec![
@@ -53,10 +60,9 @@ fn what_was_told_before_is_erased_and_what_comes_after_stays() {
     ];
     // However the batches are cut into windows.
     for cuts in 0_u32..1 << batches.len() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.db");
+        let database = new();
         let journal = journal_with_sale(OPENS);
-        let mut write_behind = write_behind(&journal, &path);
+        let mut write_behind = write_behind(&journal, &database);
         for (index, events) in batches.iter().enumerate() {
             journal.push(&[(0, events)]);
             if cuts & 1 << index != 0 {
@@ -64,14 +70,13 @@ fn what_was_told_before_is_erased_and_what_comes_after_stays() {
             }
         }
         catch_up(&mut write_behind);
-        assert_eq!(texts(&path), expected, "windows {cuts:b}");
-        let reader = SqliteStore::open_read_only(&path).unwrap();
+        assert_eq!(texts(&database), expected, "windows {cuts:b}");
+        let reader = database.reader();
         assert!(reader.totals().unwrap().iter().all(|item| item.stored == item.recomputed));
     }
 }
 
-#[test]
-fn two_erasures_of_a_customer_who_came_back_take_each_their_own() {
+fn two_erasures_of_a_customer_who_came_back_take_each_their_own(new: New) {
     let [first, second, third] = [1, 2, 3].map(|entropy| reservation_id(OPENS, "ann", entropy << 8));
     let events = [
         held_with_reference(first, "ann"),
@@ -82,13 +87,12 @@ fn two_erasures_of_a_customer_who_came_back_take_each_their_own() {
         held_with_reference(third, "ann"),
     ];
     for window_events_max in 1..=7 {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.db");
+        let database = new();
         let journal = journal_with_sale(OPENS);
         events.iter().for_each(|event| journal.push(&[(0, std::slice::from_ref(event))]));
         let settings = WriteBehindSettings { window_events_max, ..Default::default() };
-        catch_up(&mut WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), settings));
-        let rows = texts(&path);
+        catch_up(&mut write_behind_with(&journal, &database, settings));
+        let rows = texts(&database);
         assert_eq!(rows[0], [erased_customer(first).as_str(), "order-1", "-"], "{window_events_max}");
         assert_eq!(rows[1], [erased_customer(second).as_str(), "-", "-"]);
         assert_eq!(rows[2], ["ann", "cart", "-"]);
@@ -136,50 +140,69 @@ fn lived(journal: &MemoryJournal) {
     }
 }
 
+fn a_customer_of_many_reservations_is_erased_in_all_of_them(new: New) {
+    let database = new();
+    let journal = journal_with_sale(OPENS);
+    lived(&journal);
+    let mut write_behind = write_behind(&journal, &database);
+    catch_up(&mut write_behind);
+    let others = "SELECT * FROM reservations WHERE customer LIKE 'customer-%' ORDER BY id";
+    let (others_before, mut shown) = (database.query(others), database.query("SELECT * FROM reservations ORDER BY id"));
+    assert_eq!((others_before.len(), shown.len()), (4000 - 572, 4000));
+    journal.push(&[(0, &[erased(RECOGNISABLE)])]);
+    catch_up(&mut write_behind);
+    assert_eq!(database.query(others), others_before);
+    // Customer, reference and reason are gone, and nothing else.
+    for row in shown.iter_mut().filter(|row| row[2] == RECOGNISABLE) {
+        (row[2], row[4], row[11]) = (format!("erased-{}", row[0]), "-".to_owned(), "-".to_owned());
+    }
+    assert_eq!(database.query("SELECT * FROM reservations ORDER BY id"), shown);
+    assert!(database.reader().totals().unwrap().iter().all(|item| item.stored == item.recomputed));
+}
+
 #[test]
 fn nothing_of_the_customer_is_left_in_the_bytes_of_the_files() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+    let database = Database::sqlite();
+    let (path, directory) = (database.path(), database.path().parent().unwrap().to_owned());
     let journal = journal_with_sale(OPENS);
     lived(&journal);
     let settings = WriteBehindSettings { window_events_max: 300, ..Default::default() };
-    let mut write_behind = WriteBehind::new(journal.feed(), SqliteStore::open(&path).unwrap(), settings);
+    let mut write_behind = write_behind_with(&journal, &database, settings);
     catch_up(&mut write_behind);
-    assert!(!files_with(directory.path(), RECOGNISABLE).is_empty());
+    assert!(!files_with(&directory, RECOGNISABLE).is_empty());
 
     // Whoever reads an older state is not waited for, and keeps the log of it from being emptied.
     let reader = Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM reservations").unwrap();
     journal.push(&[(0, &[erased(RECOGNISABLE)])]);
     catch_up(&mut write_behind);
-    assert_eq!(query(&path, "SELECT count(*) FROM reservations WHERE customer = 'recognisable-person'"), [["0"]]);
-    assert_eq!(query(&path, "SELECT count(*) FROM reservations WHERE customer LIKE 'erased-%'"), [["572"]]);
-    assert!(!files_with(directory.path(), RECOGNISABLE).is_empty(), "the reader still needs it");
+    assert_eq!(database.query("SELECT count(*) FROM reservations WHERE customer = 'recognisable-person'"), [["0"]]);
+    assert_eq!(database.query("SELECT count(*) FROM reservations WHERE customer LIKE 'erased-%'"), [["572"]]);
+    assert!(!files_with(&directory, RECOGNISABLE).is_empty(), "the reader still needs it");
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(write_behind.step().unwrap(), Progress::Idle);
-    assert_eq!(files_with(directory.path(), RECOGNISABLE), [""; 0]);
-    let reader = SqliteStore::open_read_only(&path).unwrap();
-    assert!(reader.totals().unwrap().iter().all(|item| item.stored == item.recomputed));
+    assert_eq!(files_with(&directory, RECOGNISABLE), [""; 0]);
+    assert!(database.reader().totals().unwrap().iter().all(|item| item.stored == item.recomputed));
 }
 
 /// A process that ended between an erasure and its checkpoint left the log as it was.
 #[test]
 fn a_log_that_was_left_behind_is_emptied_at_the_next_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+    let database = Database::sqlite();
+    let (path, directory) = (database.path(), database.path().parent().unwrap().to_owned());
     let journal = journal_with_sale(OPENS);
     let id = reservation_id(OPENS, RECOGNISABLE, 1 << 8);
     journal.push(&[(0, &[held_with_reference(id, RECOGNISABLE)])]);
     // Keeps the log from being emptied as the first writer goes.
     let other = Connection::open(&path).unwrap();
-    let mut first = write_behind(&journal, &path);
+    let mut first = write_behind(&journal, &database);
     catch_up(&mut first);
     other.query_row("SELECT count(*) FROM reservations", [], |row| row.get::<_, i64>(0)).unwrap();
     journal.push(&[(0, &[erased(RECOGNISABLE)])]);
     first.step().unwrap();
     drop(first);
-    assert_eq!(files_with(directory.path(), RECOGNISABLE), ["store.db-wal"]);
-    catch_up(&mut write_behind(&journal, &path));
-    assert_eq!(files_with(directory.path(), RECOGNISABLE), [""; 0]);
+    assert_eq!(files_with(&directory, RECOGNISABLE), ["store.db-wal"]);
+    catch_up(&mut write_behind(&journal, &database));
+    assert_eq!(files_with(&directory, RECOGNISABLE), [""; 0]);
     drop(other);
 }

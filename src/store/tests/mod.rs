@@ -1,17 +1,24 @@
-//! What the tests share: a journal in memory and ways to look into a store file.
+//! What the tests share: a journal in memory, and databases to follow it into. The suite runs on SQLite and on PostgreSQL.
 
 mod audit;
+mod databases;
 mod erasure;
 mod exactly_once;
 mod model;
+mod ownership;
+mod postgres;
+#[path = "../../../tests/support/postgres.rs"]
+#[allow(dead_code, reason = "integration tests use the rest")]
+mod postgres_server;
 mod refusals;
 mod rows;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, types::Value};
+use uuid::Uuid;
 
+use self::databases::{Database, New, on_both};
 use super::*;
 use crate::{
     engine::batch::{CATALOGUE_LANE, put_section},
@@ -92,8 +99,19 @@ fn single_batches() -> WriteBehindSettings {
     WriteBehindSettings { window_events_max: 1, linger_ms: 1, retry_ms_min: 1, retry_ms_max: 5, ..Default::default() }
 }
 
-fn write_behind(journal: &MemoryJournal, path: &Path) -> WriteBehind<MemoryFeed, SqliteStore> {
-    WriteBehind::new(journal.feed(), SqliteStore::open(path).unwrap(), WriteBehindSettings::default())
+/// The data directory that the journals of these tests stand in.
+const OWNER: Uuid = Uuid::from_bytes([7; 16]);
+
+fn write_behind(journal: &MemoryJournal, database: &Database) -> WriteBehind<MemoryFeed, Box<dyn Sink>> {
+    write_behind_with(journal, database, WriteBehindSettings::default())
+}
+
+fn write_behind_with(
+    journal: &MemoryJournal,
+    database: &Database,
+    settings: WriteBehindSettings,
+) -> WriteBehind<MemoryFeed, Box<dyn Sink>> {
+    WriteBehind::new(journal.feed(), database.store(), OWNER, settings)
 }
 
 /// Applies everything there is.
@@ -137,41 +155,4 @@ fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Ended<'_> {
     Ended { id, at, text, lines: [Quantity { item: TV, units }].into_iter().collect() }
-}
-
-/// The rows of a query, cell by cell, as a person would read them.
-fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
-    let connection = Connection::open(path).unwrap();
-    let mut statement = connection.prepare(sql).unwrap();
-    let columns = statement.column_count();
-    let row = |row: &rusqlite::Row<'_>| {
-        (0..columns)
-            .map(|column| {
-                Ok(match row.get::<_, Value>(column)? {
-                    Value::Null => "-".to_owned(),
-                    Value::Integer(integer) => integer.to_string(),
-                    Value::Real(real) => real.to_string(),
-                    Value::Text(text) => text,
-                    Value::Blob(_) => "blob".to_owned(),
-                })
-            })
-            .collect()
-    };
-    statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap()
-}
-
-/// Everything in the store, except what the cuts between windows may change: the order of different items' movements.
-fn content(path: &Path) -> Vec<Vec<Vec<String>>> {
-    [
-        "SELECT * FROM sales ORDER BY id",
-        "SELECT * FROM items ORDER BY sale, sku",
-        "SELECT * FROM reservations ORDER BY id",
-        "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
-        "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements
-          ORDER BY sale, sku, id",
-        "SELECT * FROM audit ORDER BY sequence",
-        "SELECT * FROM write_behind",
-    ]
-    .map(|sql| query(path, sql))
-    .to_vec()
 }

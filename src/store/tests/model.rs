@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
@@ -406,13 +406,13 @@ impl Naive {
         row
     }
 
-    fn compare(&self, path: &Path) {
-        let reader = SqliteStore::open_read_only(path).unwrap();
+    fn compare(&self, database: &Database) {
+        let reader = database.reader();
         for (id, expected) in &self.reservations {
             assert_eq!(reader.reservation(id).unwrap().as_ref(), Some(expected));
         }
         reader.check_audit().unwrap().unwrap().end(&self.trail.head()).unwrap();
-        assert_eq!(query(path, "SELECT sequence, at, detail FROM audit ORDER BY sequence"), self.records);
+        assert_eq!(database.query("SELECT sequence, at, detail FROM audit ORDER BY sequence"), self.records);
         let mut by_state = StateCounts::default();
         for row in self.reservations.values() {
             match row.state {
@@ -427,13 +427,13 @@ impl Naive {
         let totals: BTreeMap<_, _> =
             reader.totals().unwrap().into_iter().map(|item| ((item.sale.clone(), item.sku.clone()), item)).collect();
         assert_eq!(totals.len(), self.counts.len());
-        let moved =
-            query(path, "SELECT sale, sku, delta, reason, at, stock_after FROM stock_movements ORDER BY sale, sku, id");
+        let moved = database
+            .query("SELECT sale, sku, delta, reason, at, stock_after FROM stock_movements ORDER BY sale, sku, id");
         let mut expected_moves: Vec<Vec<String>> = Vec::new();
         for sale in self.catalogue.sales() {
             let status = sale.status(self.changed_at[&sale.number]).as_str();
             let sql = format!("SELECT name, status FROM sales WHERE id = '{}'", sale.settings.id);
-            assert_eq!(query(path, &sql), [[sale.settings.name.clone(), status.into()]]);
+            assert_eq!(database.query(&sql), [[sale.settings.name.clone(), status.into()]]);
             for item in &sale.items {
                 let found = &totals[&(sale.settings.id.clone(), item.settings.sku.clone())];
                 assert_eq!(found.stored, self.counts[&item.number]);
@@ -449,25 +449,40 @@ impl Naive {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+/// Runs `judge` on made-up inputs: so many for SQLite, and a third of them for PostgreSQL, where each takes longer.
+pub(super) fn for_cases<S: Strategy>(
+    new: New,
+    cases: u32,
+    inputs: &S,
+    judge: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    let cases = if new().is_sqlite() { cases } else { cases / 3 };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
+    TestRunner::new(config).run(inputs, judge).unwrap_or_else(|error| panic!("{error}"));
+}
 
-    #[test]
-    fn windows_leave_what_single_events_leave(steps in steps(), window_events_max in 1..120u64) {
+on_both! { windows_leave_what_single_events_leave }
+
+fn windows_leave_what_single_events_leave(new: New) {
+    for_cases(new, 40, &(steps(), 1..120u64), |(steps, window_events_max)| {
         let batches = batches(&steps);
         let mut naive = Naive::default();
         for batch in &batches {
-            for_each::<Malformed>(batch, |_, _, event| { naive.apply(&event); Ok(()) }).unwrap();
+            for_each::<Malformed>(batch, |_, _, event| {
+                naive.apply(&event);
+                Ok(())
+            })
+            .unwrap();
         }
 
-        let directory = tempfile::tempdir().unwrap();
-        let (cut, whole) = (directory.path().join("cut.db"), directory.path().join("whole.db"));
+        let (cut, whole) = (new(), new());
         let journal = MemoryJournal::of(&batches);
         let settings = WriteBehindSettings { window_events_max, ..Default::default() };
-        catch_up(&mut WriteBehind::new(journal.feed(), SqliteStore::open(&cut).unwrap(), settings));
+        catch_up(&mut write_behind_with(&journal, &cut, settings));
         catch_up(&mut write_behind(&journal, &whole));
 
         naive.compare(&cut);
-        prop_assert_eq!(content(&cut), content(&whole));
-    }
+        prop_assert_eq!(cut.content(), whole.content());
+        Ok(())
+    });
 }

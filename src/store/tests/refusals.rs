@@ -2,44 +2,51 @@
 
 use super::*;
 
-fn store_at(epochs: usize) -> (tempfile::TempDir, std::path::PathBuf, MemoryJournal) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
+on_both! {
+    a_store_ahead_of_its_journal,
+    a_store_behind_what_the_journal_still_holds,
+    a_gap_between_batches,
+    a_newer_format_is_left_as_it_is,
+    a_database_of_something_else_is_left_as_it_is,
+    a_sum_that_does_not_conserve_names_the_item,
+    a_row_changed_by_hand_is_an_error_and_no_panic,
+    a_row_added_by_hand_is_an_error_until_it_is_gone,
+}
+
+fn store_at(new: New, epochs: usize) -> (Database, MemoryJournal) {
+    let database = new();
     let journal = journal_with_sale(OPENS);
     for entropy in 1..epochs {
         journal.push(&[(0, &[held(reservation_id(OPENS, "ann", (entropy as u64) << 8), "ann", 1)])]);
     }
-    catch_up(&mut write_behind(&journal, &path));
-    (directory, path, journal)
+    catch_up(&mut write_behind(&journal, &database));
+    (database, journal)
 }
 
-#[test]
-fn a_store_ahead_of_its_journal() {
-    let (_directory, path, journal) = store_at(3);
+fn a_store_ahead_of_its_journal(new: New) {
+    let (database, journal) = store_at(new, 3);
     journal.batches.lock().truncate(2);
-    let error = write_behind(&journal, &path).settle().unwrap_err();
+    let error = write_behind(&journal, &database).settle().unwrap_err();
     assert!(matches!(error, StoreError::Ahead { cursor: 3, durable: 2 }), "{error}");
     assert!(error.is_final());
 }
 
-#[test]
-fn a_store_behind_what_the_journal_still_holds() {
-    let (_directory, path, journal) = store_at(2);
+fn a_store_behind_what_the_journal_still_holds(new: New) {
+    let (database, journal) = store_at(new, 2);
     let pruned = MemoryJournal { pruned: 3, ..journal.clone() };
     for entropy in 8..12 {
         journal.push(&[(0, &[held(reservation_id(OPENS, "bob", entropy << 8), "bob", 1)])]);
     }
-    let error = write_behind(&pruned, &path).step().unwrap_err();
+    let error = write_behind(&pruned, &database).step().unwrap_err();
     assert!(matches!(error, StoreError::Behind { cursor: 2, oldest: 4 }), "{error}");
     assert!(error.is_final());
     // Right at the edge it goes on.
-    let mut write_behind = write_behind(&MemoryJournal { pruned: 2, ..journal }, &path);
+    let mut write_behind = write_behind(&MemoryJournal { pruned: 2, ..journal }, &database);
     catch_up(&mut write_behind);
     assert_eq!(write_behind.status().applied_epoch(), 6);
 }
 
-#[test]
-fn a_gap_between_batches() {
+fn a_gap_between_batches(new: New) {
     struct Skipping(MemoryFeed);
     impl Feed for Skipping {
         fn seek(&mut self, epoch: u64) -> Result<Span, FeedError> {
@@ -49,59 +56,95 @@ fn a_gap_between_batches() {
             Ok(self.0.next(payload)?.map(|epoch| epoch + u64::from(epoch > 1)))
         }
     }
-    let (_directory, path, journal) = store_at(1);
+    let (database, journal) = store_at(new, 1);
     journal.push(&[(0, &[held(reservation_id(OPENS, "ann", 4), "ann", 1)])]);
-    let store = SqliteStore::open(&path).unwrap();
-    let mut write_behind = WriteBehind::new(Skipping(journal.feed()), store, WriteBehindSettings::default());
+    let feed = Skipping(journal.feed());
+    let mut write_behind = WriteBehind::new(feed, database.store(), OWNER, WriteBehindSettings::default());
     assert!(matches!(write_behind.step(), Err(StoreError::Gap { expected: 2, found: 3 })));
 }
 
-#[test]
-fn a_newer_format_and_a_foreign_file_are_left_as_they_are() {
-    let (_directory, path, _journal) = store_at(1);
-    let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
-    for error in [SqliteStore::open(&path).err(), SqliteStore::open_read_only(&path).err()] {
-        assert!(matches!(error, Some(StoreError::Newer { found: 3, known: 2 })), "{error:?}");
+fn a_newer_format_is_left_as_it_is(new: New) {
+    let (database, _journal) = store_at(new, 1);
+    database.execute("PRAGMA user_version = 4", "UPDATE write_behind SET format = 4");
+    for error in [database.try_store().err(), database.try_reader().err()] {
+        assert!(matches!(error, Some(StoreError::Newer { found: 4, known: 3 })), "{error:?}");
     }
+}
 
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("other.db");
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
-    let before = std::fs::read(&path).unwrap();
-    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Foreign { .. })));
-    assert_eq!(std::fs::read(&path).unwrap(), before);
+fn a_database_of_something_else_is_left_as_it_is(new: New) {
+    for table in ["sales", "write_behind"] {
+        let database = new();
+        let table = format!("CREATE TABLE {table} (recipe TEXT)");
+        database.execute(&table, &table);
+        let error = database.try_store().err().unwrap();
+        assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+        assert!(error.is_final());
+        let tables = if database.is_sqlite() {
+            database.query("SELECT count(*) FROM sqlite_schema")
+        } else {
+            database.query("SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()")
+        };
+        assert_eq!(tables, [["1"]]);
+    }
+}
 
-    std::fs::write(&path, "no database at all, and long enough to be looked at as one: ".repeat(20)).unwrap();
-    let error = SqliteStore::open(&path).unwrap_err();
+#[test]
+fn a_file_that_is_no_database() {
+    let database = Database::sqlite();
+    std::fs::write(database.path(), "no database, and long enough to be looked at as one: ".repeat(20)).unwrap();
+    let error = database.try_store().err().unwrap();
     assert!(error.is_final(), "{error}");
 }
 
-#[test]
-fn a_sum_that_does_not_conserve_names_the_item() {
-    let (_directory, path, journal) = store_at(1);
-    let before = content(&path);
+fn a_sum_that_does_not_conserve_names_the_item(new: New) {
+    let (database, journal) = store_at(new, 1);
+    let before = database.content();
     // Eleven of ten.
     journal.push(&[(0, &[held(reservation_id(OPENS, "ann", 4), "ann", 11)])]);
-    let error = write_behind(&journal, &path).step().unwrap_err();
+    let error = write_behind(&journal, &database).step().unwrap_err();
     assert!(matches!(&error, StoreError::Conservation { sale, sku, .. } if sale == "drop" && sku == "tv"), "{error}");
     assert!(error.is_final());
-    assert_eq!(content(&path), before);
+    assert_eq!(database.content(), before);
 }
 
-#[test]
-fn a_file_changed_by_hand_is_an_error_and_no_panic() {
-    let (_directory, path, journal) = store_at(2);
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM reservations").unwrap();
-    let id = reservation_id(OPENS, "ann", 1 << 8);
-    journal.push(&[(0, &[Event::Confirmed(ended(id, OPENS, 1, None))])]);
-    let error = write_behind(&journal, &path).step().unwrap_err();
-    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&id.to_string())), "{error}");
+fn a_row_changed_by_hand_is_an_error_and_no_panic(new: New) {
+    let (database, journal) = store_at(new, 4);
+    let [first, second, third] = [1, 2, 3].map(|entropy| reservation_id(OPENS, "ann", entropy << 8));
+    let delete = format!("DELETE FROM reservations WHERE id = '{second}'");
+    database.execute(&format!("PRAGMA foreign_keys = OFF; {delete}"), &delete);
+    let confirmed = [first, second, third].map(|id| Event::Confirmed(ended(id, OPENS, 1, None)));
+    journal.push(&[(0, &confirmed)]);
+    let error = write_behind(&journal, &database).step().unwrap_err();
+    assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&second.to_string())), "{error}");
 
-    connection.execute_batch("UPDATE items SET available = 9, held = 1 WHERE sku = 'phone'").unwrap();
-    let totals = SqliteStore::open_read_only(&path).unwrap().totals().unwrap();
+    let update = "UPDATE items SET available = 9, held = 1 WHERE sku = 'phone'";
+    database.execute(update, update);
+    let totals = database.reader().totals().unwrap();
     assert!(totals.iter().all(|item| item.stored != item.recomputed), "{totals:?}");
+}
+
+fn a_row_added_by_hand_is_an_error_until_it_is_gone(new: New) {
+    let (database, journal) = store_at(new, 1);
+    let id = reservation_id(OPENS, "ann", 4);
+    let insert = format!(
+        "INSERT INTO reservations (id, sale, customer, state, created_at, expires_at, extensions)
+         VALUES ('{id}', 'drop', 'eve', 'held', '2026-11-27T08:00:00.000Z', '2026-11-27T09:00:00.000Z', 0)"
+    );
+    database.execute(&insert, &insert);
+    let before = database.content();
+    journal.push(&[(0, &[held(id, "ann", 1)])]);
+    let mut write_behind = write_behind(&journal, &database);
+    for _ in 0..2 {
+        let error = write_behind.step().unwrap_err();
+        assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&id.to_string())), "{error}");
+        assert_eq!(write_behind.status().state(), StoreState::Stuck);
+        assert_eq!(database.content(), before);
+    }
+    let delete = "DELETE FROM reservations WHERE customer = 'eve'";
+    database.execute(delete, delete);
+    catch_up(&mut write_behind);
+    assert_eq!(write_behind.status().state(), StoreState::Following);
+    assert_eq!(database.reader().reservation(&id).unwrap().unwrap().customer, "ann");
 }
 
 #[test]

@@ -1,0 +1,329 @@
+"""Makes the dashboards with Grafana's Foundation SDK: `target/machine/bin/python grafana/generate.py` writes them anew.
+
+Each panel is a line: title, unit, what it means, queries. The datasource, job, instance and sale are variables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard, prometheus, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+
+DIRECTORY = Path(__file__).parent / "dashboards"
+SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+HERE = 'job=~"$job",instance=~"$instance"'
+SALE = HERE + ',sale=~"$sale"'
+
+# A query and what its series are called; a panel: title, unit, meaning, queries, thresholds (value of red, or None).
+Query = tuple[str, str]
+Panel = tuple[str, str, str, list[Query], float | None]
+
+
+def rate(name: str, by: str, labels: str = "") -> str:
+    return f"sum by ({by}) (rate(doorbuster_{name}{{{HERE}{labels}}}[$__rate_interval]))"
+
+
+def quantile(share: float, name: str, by: str = "") -> Query:
+    buckets = rate(f"{name}_bucket", f"le{by}")
+    return f"histogram_quantile({share}, {buckets})", f"p{share * 100:g}" + (" {{route}}" if by else "")
+
+
+def gauge(name: str, legend: str, labels: str = HERE) -> Query:
+    return f"doorbuster_{name}{{{labels}}}", legend
+
+
+UNITS = f"sum by (sale, state) (doorbuster_sale_stock_units{{{SALE}}})"
+
+
+def ended(outcomes: str) -> str:
+    return f'sum(rate(doorbuster_reservations_total{{{HERE},outcome=~"{outcomes}"}}[$__rate_interval]))'
+
+
+SALE_LIVE: list[Panel] = [
+    (
+        "Units by state",
+        "short",
+        "Where the units of each sale are; the states sum up to its stock.",
+        [(UNITS, "{{sale}} {{state}}")],
+        None,
+    ),
+    (
+        "Grants and endings",
+        "reqps",
+        "Reservations made, and what became of them.",
+        [(rate("reservations_total", "outcome"), "{{outcome}}")],
+        None,
+    ),
+    (
+        "Refusals by reason",
+        "reqps",
+        "Why commands were refused.",
+        [(rate("reservation_refusals_total", "reason"), "{{reason}}")],
+        None,
+    ),
+    (
+        "Conversion",
+        "percentunit",
+        "Of the holds that ended, the share that was confirmed.",
+        [(f"{ended('confirmed')} / ({ended('confirmed|released|expired')} > 0)", "confirmed")],
+        None,
+    ),
+    (
+        "Live holds",
+        "short",
+        "Holds now, and those that expire within a minute.",
+        [gauge("live_holds", "live"), gauge("holds_expiring_next_minute", "expire within a minute")],
+        None,
+    ),
+    (
+        "Items sold out",
+        "short",
+        "Items of which nothing is available, by sale.",
+        [gauge("sale_items_sold_out", "{{sale}}", SALE)],
+        None,
+    ),
+    (
+        "Available by item",
+        "short",
+        "The items with least left, of those with series of their own.",
+        [(f'bottomk(10, doorbuster_stock_units{{{SALE},state="available"}})', "{{sale}} {{sku}}")],
+        None,
+    ),
+    ("Sales by status", "short", "How many sales are in which status.", [gauge("sales", "{{status}}")], None),
+    (
+        "Drift and oversell",
+        "short",
+        "Units that do not add up. Anything but 0 is a defect: see the runbook.",
+        [gauge("conservation_drift_units", "drift"), gauge("oversold_units", "oversold")],
+        1,
+    ),
+]
+SERVICE: list[Panel] = [
+    ("Requests", "reqps", "Requests answered, by call.", [(rate("http_requests_total", "route"), "{{route}}")], None),
+    ("Statuses", "reqps", "Answers by status.", [(rate("http_requests_total", "status"), "{{status}}")], None),
+    (
+        "Errors",
+        "percentunit",
+        "Share of answers that are 5xx; the objective is 0.1 %.",
+        [
+            (
+                f'(sum(rate(doorbuster_http_requests_total{{{HERE},status=~"5.."}}[$__rate_interval])) or vector(0)) / sum(rate(doorbuster_http_requests_total{{{HERE}}}[$__rate_interval]))',  # noqa: E501
+                "5xx",
+            )
+        ],
+        0.001,
+    ),
+    (
+        "Latency",
+        "s",
+        "Time from a request's head to its answer, all calls together.",
+        [
+            quantile(0.5, "http_request_duration_seconds"),
+            quantile(0.99, "http_request_duration_seconds"),
+            quantile(0.999, "http_request_duration_seconds"),
+        ],
+        0.25,
+    ),
+    (
+        "Latency by call",
+        "s",
+        "The 99th percentile of each call.",
+        [quantile(0.99, "http_request_duration_seconds", ", route")],
+        0.25,
+    ),
+    ("Connections", "short", "Open connections of the API.", [gauge("http_connections", "open")], None),
+    (
+        "Refused connections",
+        "cps",
+        "Connections refused because the limit was reached.",
+        [(rate("http_connections_refused_total", "instance"), "{{instance}}")],
+        1,
+    ),
+    (
+        "Rate limited",
+        "reqps",
+        "Requests beyond a quota, by whose quota it is.",
+        [(rate("rate_limited_total", "policy"), "{{policy}}")],
+        None,
+    ),
+    (
+        "Feed of events",
+        "short",
+        "Readers of the feed, and events they were told in a second.",
+        [gauge("event_readers", "readers"), (rate("events_sent_total", "instance"), "events a second")],
+        None,
+    ),
+]
+INTERNALS: list[Panel] = [
+    (
+        "Threads busy",
+        "percentunit",
+        "Share of a second that each thread ran; at 1 it is the bottleneck.",
+        [gauge("thread_busy_ratio", "{{thread}}")],
+        0.9,
+    ),
+    (
+        "Threads without a core",
+        "percentunit",
+        "Share of a second that a thread was ready and had no core.",
+        [gauge("thread_starved_ratio", "{{thread}}")],
+        0.3,
+    ),
+    (
+        "Shard lock wait",
+        "s",
+        "How long a look at a shard waits for its lock.",
+        [quantile(0.99, "shard_lock_wait_seconds")],
+        0.001,
+    ),
+    (
+        "Reservations by shard",
+        "short",
+        "How evenly the customers are spread.",
+        [gauge("shard_reservations", "{{shard}}")],
+        None,
+    ),
+    (
+        "Waiting changes",
+        "bytes",
+        "Bytes that no batch has taken yet, by shard.",
+        [gauge("shard_lane_bytes", "{{shard}}")],
+        None,
+    ),
+    (
+        "Slow path",
+        "reqps",
+        "Reserves decided under all locks.",
+        [(rate("stock_gathers_total", "instance"), "{{instance}}")],
+        None,
+    ),
+    (
+        "Journal sync",
+        "s",
+        "Time to make a batch durable.",
+        [quantile(0.5, "journal_sync_seconds"), quantile(0.99, "journal_sync_seconds")],
+        0.05,
+    ),
+    ("Journal write", "s", "Time to write a batch.", [quantile(0.99, "journal_write_seconds")], 0.05),
+    (
+        "Journal",
+        "Bps",
+        "Bytes appended to the journal in a second.",
+        [(rate("journal_bytes_total", "instance"), "{{instance}}")],
+        None,
+    ),
+    (
+        "Batches",
+        "ops",
+        "Batches made durable in a second.",
+        [(rate("journal_batches_total", "instance"), "{{instance}}")],
+        None,
+    ),
+    (
+        "Store lag",
+        "s",
+        "Age of the oldest durable change that is not in the store.",
+        [gauge("store_lag_seconds", "lag")],
+        60,
+    ),
+    (
+        "Store backlog",
+        "bytes",
+        "Journal that the store has not applied.",
+        [gauge("store_backlog_bytes", "backlog")],
+        None,
+    ),
+    (
+        "Store",
+        "ops",
+        "Rows and transactions written, and tries that failed, in a second.",
+        [(rate(f"store_{it}_total", "instance"), it) for it in ("rows", "transactions", "failures")],
+        None,
+    ),
+    (
+        "Expiry lag",
+        "s",
+        "How late due holds are given back; 100 ms is promised.",
+        [quantile(0.99, "expiry_lag_seconds")],
+        0.1,
+    ),
+    ("Memory", "bytes", "Resident memory of the process.", [gauge("process_resident_bytes", "resident")], None),
+    (
+        "Disk",
+        "bytes",
+        "Room left on the disk of the data directory.",
+        [gauge("data_disk_available_bytes", "available"), gauge("data_disk_bytes", "size")],
+        None,
+    ),
+]
+# Moments that Prometheus can see: a status that a sale did not have a minute before, and items that ran out.
+ANNOTATIONS = [
+    (
+        "Opens",
+        "green",
+        f'doorbuster_sale_status{{{SALE},status="open"}} == 1 unless doorbuster_sale_status{{{SALE},status="open"}} offset 1m == 1',  # noqa: E501
+    ),
+    (
+        "Pauses",
+        "orange",
+        f'doorbuster_sale_status{{{SALE},status="paused"}} == 1 unless doorbuster_sale_status{{{SALE},status="paused"}} offset 1m == 1',  # noqa: E501
+    ),
+    (
+        "Sell-outs",
+        "red",
+        f"doorbuster_sale_items_sold_out{{{SALE}}} > doorbuster_sale_items_sold_out{{{SALE}}} offset 1m",
+    ),
+]
+DASHBOARDS: list[tuple[str, str, list[Panel]]] = [
+    ("doorbuster-sale", "Sale live", SALE_LIVE),
+    ("doorbuster-service", "Service", SERVICE),
+    ("doorbuster-internals", "Internals", INTERNALS),
+]
+
+
+def panel(line: Panel) -> timeseries.Panel:
+    title, unit, meaning, queries, red = line
+    steps = [model.Threshold(value=None, color="green")]
+    if red is not None:
+        steps.append(model.Threshold(value=red, color="red"))
+    limits = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
+    made = timeseries.Panel().title(title).description(meaning).unit(unit).datasource(SOURCE).thresholds(limits)
+    made = made.min(0).span(8).height(8)
+    for number, (expr, legend) in enumerate(queries):
+        made = made.with_target(prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(chr(ord("A") + number)))
+    return made
+
+
+def variable(name: str, query: str) -> dashboard.QueryVariable:
+    made = dashboard.QueryVariable(name).label(name).datasource(SOURCE).query(query).multi(True).include_all(True)
+    return made.all_value(".*").refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+
+
+def build(uid: str, title: str, panels: list[Panel]) -> str:
+    made = dashboard.Dashboard(title).uid(uid).tags(["doorbuster"]).refresh("5s").time("now-15m", "now").readonly()
+    made = made.with_variable(dashboard.DatasourceVariable("datasource").label("datasource").type("prometheus"))
+    made = made.with_variable(variable("job", "label_values(doorbuster_build_info, job)"))
+    made = made.with_variable(variable("instance", 'label_values(doorbuster_build_info{job=~"$job"}, instance)'))
+    made = made.with_variable(variable("sale", f"label_values(doorbuster_sale_stock_units{{{HERE}}}, sale)"))
+    for other, name, _ in DASHBOARDS:
+        if other != uid:
+            link = dashboard.DashboardLink(name).type(model.DashboardLinkType.LINK).url(f"/d/{other}")
+            made = made.link(link.include_vars(True).keep_time(True))
+    for name, color, expr in ANNOTATIONS:
+        made = made.annotation(
+            dashboard.AnnotationQuery().name(name).datasource(SOURCE).enable(True).icon_color(color).expr(expr)
+        )
+    for line in panels:
+        made = made.with_panel(panel(line))
+    return JSONEncoder(sort_keys=True, indent=2).encode(made.build()) + "\n"
+
+
+def documents() -> dict[Path, str]:
+    return {DIRECTORY / f"{uid}.json": build(uid, title, panels) for uid, title, panels in DASHBOARDS}
+
+
+if __name__ == "__main__":
+    for path, text in documents().items():
+        path.write_text(text)

@@ -1,0 +1,55 @@
+//! Who this data directory is: an id that its store knows it by, so that no other writes there.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use uuid::Uuid;
+
+use super::StartError;
+
+const FILE: &str = "identity";
+
+/// The id in the directory's file `identity`, made at the first start. The directory's lock must be held.
+pub fn of(directory: &Path) -> Result<Uuid, StartError> {
+    let path = directory.join(FILE);
+    let refuse = |source| StartError::Directory { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) => Uuid::try_parse(text.trim()).map_err(|error| {
+            let told = format!("it should hold the id that the store knows this directory by, and does not: {error}");
+            refuse(io::Error::new(io::ErrorKind::InvalidData, told))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(directory).map_err(refuse),
+        Err(error) => Err(refuse(error)),
+    }
+}
+
+/// Whole or not at all: written beside its place, then moved there. Durable before a store may learn it.
+fn make(directory: &Path) -> io::Result<Uuid> {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let unfinished = directory.join("identity.new");
+    let mut file = File::create(&unfinished)?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, directory.join(FILE))?;
+    File::open(directory)?.sync_all()?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_and_kept() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = of(one.path()).unwrap();
+        assert_eq!(of(one.path()).unwrap(), id);
+        assert_ne!(of(other.path()).unwrap(), id);
+        fs::write(one.path().join(FILE), "somebody").unwrap();
+        let told = of(one.path()).unwrap_err().to_string();
+        assert!(told.contains("identity") && told.contains("id that the store knows"), "{told}");
+    }
+}

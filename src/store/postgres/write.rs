@@ -1,0 +1,529 @@
+//! Writes a window's rows, in one transaction.
+//!
+//! Invariant: a statement that should touch so many rows touches as many, or the window fails. The store never papers over
+//! a difference between what it holds and what the journal says.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{erase, get, link::Link, values::Moment};
+use crate::{
+    sale::{
+        ids::{ReservationId, SaleNumber},
+        time::Timestamp,
+    },
+    store::{
+        audit::AuditRow,
+        error::StoreError,
+        fold::{Definition, Movement, ReservationChange, SaleChange, Window},
+        names::Names,
+        owner::Token,
+        rows::{ChangedReservation, INITIAL, NewReservation, integer, price_columns},
+    },
+};
+
+/// What a transaction begins with. All of it ends with the transaction, as a pooler may give the next one to another
+/// session:
+/// - time limits on the server's side, for when this side is gone and nobody tells the server;
+/// - `synchronous_commit`, where it was turned off: a cursor that was reported must stay, as the journal goes by it.
+pub(super) fn begin(link: &Link) -> String {
+    let millis = link.statement_time().as_millis().max(1);
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+         SET LOCAL statement_timeout = {millis};
+         SET LOCAL lock_timeout = {millis};
+         SET LOCAL idle_in_transaction_session_timeout = {millis};
+         SET LOCAL client_min_messages = warning;
+         SET LOCAL jit = off;
+         SELECT set_config('synchronous_commit', 'on', true)
+          WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+    )
+}
+
+const MOVE_CURSOR: &str = "
+    UPDATE write_behind SET cursor = $2, updated_at = greatest(updated_at, $3)
+     WHERE cursor = $1 AND owner = $4 AND owner_epoch = $5 AND session = $6";
+
+const PUT_SALE: &str = "
+    INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
+                       created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (id) DO UPDATE
+       SET name = excluded.name, opens_at = excluded.opens_at, closes_at = excluded.closes_at,
+           hold_seconds = excluded.hold_seconds, max_extensions = excluded.max_extensions,
+           customer_limit = excluded.customer_limit, updated_at = excluded.updated_at
+     WHERE sales.number = excluded.number";
+
+const TURN_SALE: &str = "
+    UPDATE sales
+       SET paused_at = CASE WHEN $2 THEN $3 ELSE paused_at END, closed_at = coalesce(closed_at, $4), updated_at = $5
+     WHERE number = $1";
+
+/// Those that are not there yet, each with its first movement.
+const ADD_ITEMS: &str = "
+    WITH put AS (
+           SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[],
+                                $8::timestamptz[])
+             WITH ORDINALITY AS put (sku, number, initial_stock, price_amount, price_currency, customer_limit,
+                                     listed_at, place)),
+         added AS (
+           INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
+                              price_currency, customer_limit)
+           SELECT $1, sku, number, initial_stock, initial_stock, initial_stock, 0, 0, price_amount, price_currency,
+                  customer_limit
+             FROM put
+           ON CONFLICT (sale, sku) DO NOTHING
+           RETURNING sku)
+    INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+    SELECT $1, sku, initial_stock, $9, NULL, listed_at, initial_stock, initial_stock
+      FROM put JOIN added USING (sku)
+     ORDER BY place";
+
+/// All that were put, the new ones too: each must be there with its number.
+const PUT_ITEMS: &str = "
+    UPDATE items
+       SET price_amount = put.price_amount, price_currency = put.price_currency, customer_limit = put.customer_limit
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+             AS put (sku, number, price_amount, price_currency, customer_limit)
+     WHERE items.sale = $1 AND items.sku = put.sku AND items.number = put.number";
+
+const COUNT_ITEMS: &str = "
+    UPDATE items
+       SET stock = stock + change.of_stock, available = available + change.of_available,
+           held = held + change.of_held, confirmed = confirmed + change.of_confirmed
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             AS change (number, of_stock, of_available, of_held, of_confirmed)
+     WHERE items.number = change.number";
+
+/// The first item whose counts cannot be what they would come to.
+const BROKEN_ITEM: &str = "
+    SELECT sale, sku, of_stock, of_available, of_held, of_confirmed
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             AS change (number, of_stock, of_available, of_held, of_confirmed)
+      JOIN items USING (number)
+     WHERE least(available::numeric + of_available, held::numeric + of_held, confirmed::numeric + of_confirmed) < 0
+        OR stock::numeric + of_stock
+           <> available::numeric + of_available + held + of_held + confirmed + of_confirmed
+     ORDER BY number LIMIT 1";
+
+const ADD_MOVEMENTS: &str = "
+    COPY stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+    FROM STDIN (FORMAT binary)";
+
+const ADD_AUDIT: &str = "
+    COPY audit (sequence, at, actor, action, sale, sku, detail, hash) FROM STDIN (FORMAT binary)";
+
+const ADD_RESERVATIONS: &str = "
+    COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+                       released_at, expired_at, release_reason)
+    FROM STDIN (FORMAT binary)";
+
+const ADD_LINES: &str = "
+    COPY reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
+    FROM STDIN (FORMAT binary)";
+
+/// Once for each session: made anew where a pooler gave this transaction another one. In its name is the format of the
+/// schema, so that a session that an older program used is no trouble. It has no statistics: its rows are looked up one by
+/// one, whatever is guessed of their number, and never by reading all reservations. Nothing is planned after this that would
+/// be planned otherwise.
+const MAKE_CHANGES: &str = "
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_seqscan = off;
+    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_3 (
+      id uuid, state text, reference text, expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
+      released_at timestamptz, expired_at timestamptz, release_reason text
+    ) ON COMMIT DELETE ROWS";
+
+const COPY_CHANGES: &str = "
+    COPY pg_temp.doorbuster_changes_3 (id, state, reference, expires_at, extensions, confirmed_at, released_at,
+                                       expired_at, release_reason)
+    FROM STDIN (FORMAT binary)";
+
+const CHANGE_RESERVATIONS: &str = "
+    UPDATE reservations AS reservation
+       SET state = change.state, reference = coalesce(change.reference, reservation.reference),
+           expires_at = coalesce(change.expires_at, reservation.expires_at),
+           extensions = coalesce(change.extensions, reservation.extensions), confirmed_at = change.confirmed_at,
+           released_at = change.released_at, expired_at = change.expired_at, release_reason = change.release_reason
+      FROM pg_temp.doorbuster_changes_3 AS change
+     WHERE reservation.id = change.id AND reservation.state = 'held'";
+
+/// One that the statement above did not touch: no row of this id was written by this transaction.
+const UNCHANGED_RESERVATION: &str = "
+    SELECT change.id
+      FROM pg_temp.doorbuster_changes_3 AS change LEFT JOIN reservations AS reservation USING (id)
+     WHERE reservation.id IS NULL OR reservation.xmin::text <> pg_current_xact_id()::xid::text
+     ORDER BY change.id LIMIT 1";
+
+/// Writes the window's rows and moves the cursor; says how many rows were touched. After an error the link is of no use.
+pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &Token) -> Result<u64, StoreError> {
+    let mut writer = Writer { link, names, rows: 0 };
+    link.batch("beginning a transaction", &begin(link)).await?;
+    // First: whoever writes already holds this row, and whoever lost the store finds out here.
+    writer.move_cursor(window, token).await?;
+    writer.sales(window).await?;
+    writer.movements(window.movements()).await?;
+    writer.audit(window.audit()).await?;
+    writer.counts(window).await?;
+    // Before what is new: who comes back is a new customer.
+    let erased = erase::customers(link, window).await?;
+    writer.rows += erased.rows;
+    writer.new_reservations(window).await?;
+    writer.new_lines(window).await?;
+    writer.changes(window, &erased.told_before).await?;
+    link.batch("COMMIT", "COMMIT").await?;
+    Ok(writer.rows)
+}
+
+struct Writer<'a> {
+    link: &'a Link,
+    names: &'a Names,
+    rows: u64,
+}
+
+impl Writer<'_> {
+    async fn move_cursor(&mut self, window: &Window, token: &Token) -> Result<(), StoreError> {
+        let (from, to, at) = (integer(window.after())?, integer(window.through())?, window.at().map(Moment));
+        let epoch = integer(token.epoch)?;
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&from, Type::INT8),
+            (&to, Type::INT8),
+            (&at, Type::TIMESTAMPTZ),
+            (&token.owner, Type::UUID),
+            (&epoch, Type::INT8),
+            (&token.session, Type::UUID),
+        ];
+        match self.link.execute("moving the cursor", MOVE_CURSOR, &parameters).await? {
+            1 => Ok(()),
+            _ => Err(StoreError::CursorMoved { expected: window.after() }),
+        }
+    }
+
+    async fn sales(&mut self, window: &Window) -> Result<(), StoreError> {
+        for (&number, change) in window.sales() {
+            if let Some(definition) = &change.definition {
+                self.put_sale(number, definition, change.at).await?;
+                self.put_items(window, definition, change.at).await?;
+            }
+            self.turn_sale(number, change).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_sale(&mut self, number: SaleNumber, put: &Definition, at: Timestamp) -> Result<(), StoreError> {
+        let Definition { settings, created_at, .. } = put;
+        let limit = |limit: Option<u32>| limit.map(i64::from);
+        let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
+            (&settings.id, Type::TEXT),
+            (&i64::from(number.0), Type::INT8),
+            (&settings.name, Type::TEXT),
+            (&Moment(settings.opens_at), Type::TIMESTAMPTZ),
+            (&Moment(settings.closes_at), Type::TIMESTAMPTZ),
+            (&integer(settings.hold_seconds)?, Type::INT8),
+            (&limit(settings.max_extensions), Type::INT8),
+            (&limit(settings.customer_limit), Type::INT8),
+            (&Moment(*created_at), Type::TIMESTAMPTZ),
+            (&Moment(at), Type::TIMESTAMPTZ),
+        ];
+        let touched = self.link.execute("putting a sale", PUT_SALE, &parameters).await?;
+        self.touched(touched, 1, || format!("sale {:?} has another number than {}", settings.id, number.0))
+    }
+
+    async fn turn_sale(&mut self, number: SaleNumber, change: &SaleChange) -> Result<(), StoreError> {
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&i64::from(number.0), Type::INT8),
+            (&change.paused_at.is_some(), Type::BOOL),
+            (&change.paused_at.flatten().map(Moment), Type::TIMESTAMPTZ),
+            (&change.closed_at.map(Moment), Type::TIMESTAMPTZ),
+            (&Moment(change.at), Type::TIMESTAMPTZ),
+        ];
+        let touched = self.link.execute("turning a sale", TURN_SALE, &parameters).await?;
+        self.touched(touched, 1, || format!("an event names sale number {}, never defined", number.0))
+    }
+
+    async fn put_items(&mut self, window: &Window, put: &Definition, at: Timestamp) -> Result<(), StoreError> {
+        let mut columns = ItemColumns::default();
+        for (item, settings) in put.items.iter().zip(&put.settings.items) {
+            let (amount, currency) = price_columns(&settings.price)?;
+            let listed_at = window.items().get(item).and_then(|change| change.listed_at);
+            columns.skus.push(&settings.sku);
+            columns.numbers.push(i64::from(item.0));
+            columns.initial.push(integer(settings.initial_stock)?);
+            columns.amounts.push(amount);
+            columns.currencies.push(currency);
+            columns.limits.push(settings.customer_limit.map(i64::from));
+            columns.listed.push(Moment(listed_at.unwrap_or(at)));
+        }
+        let ItemColumns { skus, numbers, initial, amounts, currencies, limits, listed } = &columns;
+        let sale = &put.settings.id;
+        let add: [(&(dyn ToSql + Sync), Type); 9] = [
+            (sale, Type::TEXT),
+            (skus, Type::TEXT_ARRAY),
+            (numbers, Type::INT8_ARRAY),
+            (initial, Type::INT8_ARRAY),
+            (amounts, Type::INT8_ARRAY),
+            (currencies, Type::TEXT_ARRAY),
+            (limits, Type::INT8_ARRAY),
+            (listed, Type::TIMESTAMPTZ_ARRAY),
+            (&INITIAL, Type::TEXT),
+        ];
+        let added = self.link.execute("adding items", ADD_ITEMS, &add).await?;
+        let again: [(&(dyn ToSql + Sync), Type); 6] = [
+            (sale, Type::TEXT),
+            (skus, Type::TEXT_ARRAY),
+            (numbers, Type::INT8_ARRAY),
+            (amounts, Type::INT8_ARRAY),
+            (currencies, Type::TEXT_ARRAY),
+            (limits, Type::INT8_ARRAY),
+        ];
+        let touched = self.link.execute("putting items", PUT_ITEMS, &again).await?;
+        // An added item is two rows: itself and its first movement.
+        self.rows += added;
+        self.touched(touched, skus.len(), || format!("an item of sale {sale:?} has another number in the store"))
+    }
+
+    async fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
+        if movements.is_empty() {
+            return Ok(());
+        }
+        const TYPES: [Type; 8] =
+            [Type::TEXT, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ, Type::INT8, Type::INT8];
+        let written = self.link.copy("copying movements", ADD_MOVEMENTS, &TYPES, async |mut copying| {
+            for movement in movements {
+                let name = self.names.item(movement.item)?;
+                let row: [&(dyn ToSql + Sync); 8] = [
+                    &&*name.sale,
+                    &&*name.sku,
+                    &movement.delta,
+                    &movement.reason.as_deref(),
+                    &movement.reference.as_deref(),
+                    &Moment(movement.at),
+                    &integer(movement.stock_after)?,
+                    &integer(movement.available_after)?,
+                ];
+                copying.row(&row).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        self.rows += written.await?;
+        Ok(())
+    }
+
+    async fn audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        const TYPES: [Type; 8] =
+            [Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT];
+        let written = self.link.copy("copying the audit trail", ADD_AUDIT, &TYPES, async |mut copying| {
+            for row in rows {
+                let AuditRow { sequence, at, actor, action, sale, sku, detail, hash } = row;
+                copying.row(&[sequence, at, actor, action, sale, sku, detail, hash]).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        self.rows += written.await.map_err(|error| contradicted("audit", error))?;
+        Ok(())
+    }
+
+    async fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
+        let (mut numbers, mut changes) = (Vec::new(), [const { Vec::new() }; 4]);
+        for (number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
+            numbers.push(i64::from(number.0));
+            let units = [change.stock, change.available, change.held, change.confirmed];
+            changes.iter_mut().zip(units).for_each(|(column, units)| column.push(units));
+        }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let [stock, available, held, confirmed] = &changes;
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] =
+            [&numbers, stock, available, held, confirmed].map(|column| (column as _, Type::INT8_ARRAY));
+        // To be able to ask which item it was.
+        self.link.batch("counting items", "SAVEPOINT counts").await?;
+        match self.link.execute("counting items", COUNT_ITEMS, &parameters).await {
+            Ok(touched) => {
+                self.link.batch("counting items", "RELEASE SAVEPOINT counts").await?;
+                let unknown = || "an event names an item number that was never defined".to_owned();
+                self.touched(touched, numbers.len(), unknown)
+            }
+            Err(error) if error.is_constraint_of("items") => {
+                self.link.batch("counting items", "ROLLBACK TO SAVEPOINT counts").await?;
+                let rows = self.link.query("looking for the item", BROKEN_ITEM, &parameters).await?;
+                let Some(row) = rows.first() else { return Err(error.into()) };
+                let [stock, available, held, confirmed]: [i64; 4] =
+                    [get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?];
+                Err(StoreError::Conservation {
+                    sale: get(row, 0)?,
+                    sku: get(row, 1)?,
+                    detail: format!(
+                        "{error}, on adding {stock} to stock, {available} to available, {held} to held, {confirmed} to \
+                         confirmed"
+                    ),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Straight to where they belong: an id that is there already contradicts the journal, and is refused by the key.
+    async fn new_reservations(&mut self, window: &Window) -> Result<(), StoreError> {
+        if begun(window).next().is_none() {
+            return Ok(());
+        }
+        const TYPES: [Type; 12] = [
+            Type::UUID,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::INT8,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::TEXT,
+        ];
+        let written = self.link.copy("copying reservations", ADD_RESERVATIONS, &TYPES, async |mut copying| {
+            for (id, change) in begun(window) {
+                let begun = change.begun.as_ref().expect("only these are chosen");
+                let row = NewReservation::of(id, begun, change);
+                let row: [&(dyn ToSql + Sync); 12] = [
+                    &Uuid::from_bytes(*id.bytes()),
+                    &self.names.sale(begun.sale)?,
+                    &row.customer,
+                    &row.rest.state.as_str(),
+                    &row.rest.reference,
+                    &Moment(row.created_at),
+                    &Moment(row.expires_at),
+                    &i64::from(row.extensions),
+                    &row.rest.confirmed_at.map(Moment),
+                    &row.rest.released_at.map(Moment),
+                    &row.rest.expired_at.map(Moment),
+                    &row.rest.release_reason,
+                ];
+                copying.row(&row).await?;
+            }
+            Ok(())
+        });
+        self.rows += written.await.map_err(|error| contradicted("reservations", error))?;
+        Ok(())
+    }
+
+    async fn new_lines(&mut self, window: &Window) -> Result<(), StoreError> {
+        if begun(window).next().is_none() {
+            return Ok(());
+        }
+        const TYPES: [Type; 5] = [Type::UUID, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT];
+        let written = self.link.copy("copying lines", ADD_LINES, &TYPES, async |mut copying| {
+            for (id, change) in begun(window) {
+                let id = Uuid::from_bytes(*id.bytes());
+                for line in change.begun.iter().flat_map(|begun| &begun.lines) {
+                    let (amount, currency) = price_columns(&line.price)?;
+                    let (sku, units) = (&*self.names.item(line.item)?.sku, i64::from(line.units));
+                    let row: [&(dyn ToSql + Sync); 5] = [&id, &sku, &units, &amount, &currency];
+                    copying.row(&row).await?;
+                }
+            }
+            Ok(())
+        });
+        self.rows += written.await.map_err(|error| contradicted("reservation_lines", error))?;
+        Ok(())
+    }
+
+    /// What began in an earlier window and changed in this one.
+    async fn changes(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
+        if changed(window).next().is_none() {
+            return Ok(());
+        }
+        const TYPES: [Type; 9] = [
+            Type::UUID,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TIMESTAMPTZ,
+            Type::INT8,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::TEXT,
+        ];
+        self.link.batch("making the temporary table", MAKE_CHANGES).await?;
+        let copied = self.link.copy("copying changes", COPY_CHANGES, &TYPES, async |mut copying| {
+            for (id, change) in changed(window) {
+                let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
+                let row: [&(dyn ToSql + Sync); 9] = [
+                    &Uuid::from_bytes(*id.bytes()),
+                    &row.state.as_str(),
+                    &row.reference,
+                    &row.expires_at.map(Moment),
+                    &row.extensions.map(i64::from),
+                    &row.confirmed_at.map(Moment),
+                    &row.released_at.map(Moment),
+                    &row.expired_at.map(Moment),
+                    &row.release_reason,
+                ];
+                copying.row(&row).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        let copied = copied.await?;
+        let touched = self.link.execute("changing reservations", CHANGE_RESERVATIONS, &[]).await;
+        let touched = touched.map_err(|error| contradicted("reservations", error.into()))?;
+        if touched != copied {
+            let rows = self.link.query("looking for the reservation", UNCHANGED_RESERVATION, &[]).await?;
+            let id: Option<Uuid> = rows.first().map(|row| get(row, 0)).transpose()?;
+            let id = id.map_or_else(|| "of some id".to_owned(), |id| id.to_string());
+            let told = format!("reservation {id} changed, and it is not there or not held");
+            return Err(StoreError::Contradiction(told));
+        }
+        self.rows += touched;
+        Ok(())
+    }
+
+    fn touched(
+        &mut self,
+        rows: u64,
+        expected: usize,
+        contradiction: impl FnOnce() -> String,
+    ) -> Result<(), StoreError> {
+        if rows != expected as u64 {
+            return Err(StoreError::Contradiction(contradiction()));
+        }
+        self.rows += rows;
+        Ok(())
+    }
+}
+
+/// The columns of a sale's items, as arrays.
+#[derive(Default)]
+struct ItemColumns<'a> {
+    skus: Vec<&'a str>,
+    numbers: Vec<i64>,
+    initial: Vec<i64>,
+    amounts: Vec<Option<i64>>,
+    currencies: Vec<Option<&'a str>>,
+    limits: Vec<Option<i64>>,
+    listed: Vec<Moment>,
+}
+
+fn begun(window: &Window) -> impl Iterator<Item = (&ReservationId, &ReservationChange)> {
+    window.reservations().iter().filter(|(_, change)| change.begun.is_some())
+}
+
+fn changed(window: &Window) -> impl Iterator<Item = (&ReservationId, &ReservationChange)> {
+    window.reservations().iter().filter(|(_, change)| change.begun.is_none())
+}
+
+/// A row that a constraint refused says that the store is not what the journal made it.
+fn contradicted(table: &'static str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Postgres(error) if error.is_constraint_of(table) => {
+            StoreError::Contradiction(format!("{table}: {error}"))
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,126 @@
+//! The read side, for checks and tools: what the store says, and the same computed again from other rows.
+
+use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
+
+use super::{audit::AuditCheck, error::StoreError};
+
+/// Looks into a store and never writes it.
+pub trait StoreReader {
+    /// The last epoch applied.
+    fn cursor(&self) -> Result<u64, StoreError>;
+
+    /// Every item by sale and SKU, at one moment. Reads all reservations.
+    fn totals(&self) -> Result<Vec<ItemTotals>, StoreError>;
+
+    /// Reads all reservations.
+    fn count_by_state(&self) -> Result<StateCounts, StoreError>;
+
+    fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError>;
+
+    /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
+    /// it ends where it should is for whoever knows the service's own head.
+    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError>;
+}
+
+/// Where an item's units are. Signed: this is what stands in the store, whatever that may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub stock: i64,
+    pub available: i64,
+    pub held: i64,
+    pub confirmed: i64,
+}
+
+/// An item's counts as its row has them, and as its movements, reservations and lines add up to: always the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemTotals {
+    pub sale: String,
+    pub sku: String,
+    pub stored: Counts,
+    pub recomputed: Counts,
+}
+
+/// Reservations in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateCounts {
+    pub held: u64,
+    pub confirmed: u64,
+    pub released: u64,
+    pub expired: u64,
+}
+
+/// A reservation as its rows have it; times are RFC 3339 text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReservation {
+    pub id: String,
+    pub sale: String,
+    pub customer: String,
+    pub state: State,
+    pub reference: Option<String>,
+    pub created_at: String,
+    pub expires_at: String,
+    pub extensions: u32,
+    pub confirmed_at: Option<String>,
+    pub released_at: Option<String>,
+    pub expired_at: Option<String>,
+    pub release_reason: Option<String>,
+    /// By SKU.
+    pub lines: Vec<StoredLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLine {
+    pub sku: String,
+    pub quantity: u32,
+    /// Minor units and ISO 4217 code.
+    pub price: Option<(i64, String)>,
+}
+
+/// Counts of every item, and in the last three columns stock, held and confirmed as other rows add up to. In the SQL that
+/// SQLite and PostgreSQL share.
+pub(super) const TOTALS: &str = "
+    WITH moved AS (
+           SELECT sale, sku, CAST(sum(delta) AS bigint) AS stock FROM stock_movements GROUP BY sale, sku),
+         reserved AS (
+           SELECT sale, sku,
+                  CAST(sum(quantity) FILTER (WHERE state = 'held') AS bigint) AS held,
+                  CAST(sum(quantity) FILTER (WHERE state = 'confirmed') AS bigint) AS confirmed
+             FROM reservations JOIN reservation_lines ON reservation_id = id
+            WHERE state IN ('held', 'confirmed')
+            GROUP BY sale, sku)
+    SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
+           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0)
+      FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
+     ORDER BY sale, sku";
+
+pub(super) const COUNT_BY_STATE: &str = "SELECT state, count(*) FROM reservations GROUP BY state";
+
+impl ItemTotals {
+    /// `columns`: the numbers of a row of `TOTALS`, in its order.
+    pub(super) fn of(sale: String, sku: String, columns: [i64; 7]) -> Self {
+        let [stock, available, held, confirmed, moved, of_held, of_confirmed] = columns;
+        let stored = Counts { stock, available, held, confirmed };
+        let left = moved.saturating_sub(of_held).saturating_sub(of_confirmed);
+        let recomputed = Counts { stock: moved, available: left, held: of_held, confirmed: of_confirmed };
+        Self { sale, sku, stored, recomputed }
+    }
+}
+
+impl StateCounts {
+    pub(super) fn add(&mut self, state: &str, count: i64) -> Result<(), StoreError> {
+        let place = match parse_state(state)? {
+            State::Held => &mut self.held,
+            State::Confirmed => &mut self.confirmed,
+            State::Released => &mut self.released,
+            State::Expired => &mut self.expired,
+        };
+        *place = count.unsigned_abs();
+        Ok(())
+    }
+}
+
+pub(super) fn parse_state(word: &str) -> Result<State, StoreError> {
+    let states = [State::Held, State::Confirmed, State::Released, State::Expired];
+    let found = states.into_iter().find(|state| state.as_str() == word);
+    found.ok_or_else(|| StoreError::Content(format!("a reservation in state {word:?}")))
+}

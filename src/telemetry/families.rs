@@ -1,0 +1,219 @@
+//! The metrics: each declared here once, and nowhere else. `docs/metrics.md` is made from this list.
+//!
+//! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for what only counts up. A name stays for
+//! ever: dashboards and alerts that others wrote are built on it. Invariant: the number of series is bounded, by these
+//! lists, by the service's own threads and shards, and by `metrics.items_max` and `metrics.sales_max`.
+
+/// Seconds; from a refusal without a lock to a disk that stalls.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BATCH_BYTES_BUCKETS: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
+/// Around the 100 ms within which due holds are back in stock.
+const EXPIRY_LAG_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0];
+/// From a lock that is free to one that is held far too long.
+const LOCK_BUCKETS: &[f64] = &[0.000_001, 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.1];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets.
+    Histogram(&'static [f64]),
+}
+
+/// All series of one name.
+#[derive(Debug)]
+pub struct Family {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+impl Family {
+    /// What it is measured in: the name's suffix.
+    pub fn unit(&self) -> Option<&'static str> {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        ["seconds", "bytes", "units", "ratio"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")))
+    }
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:expr, $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub static $constant: Family =
+            Family { name: concat!("doorbuster_", $name), kind: $kind, labels: &[$($label),*], help: $help };)*
+
+        /// Every family, in the order of the document.
+        pub static ALL: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+families! {
+    BUILD_INFO = Gauge, "build_info" ["version"] "Always 1; the version is a label.";
+    START_TIME = Gauge, "start_time_seconds" [] "When the process started, in seconds since 1970.";
+    LIMIT = Gauge, "limit" ["limit"] "Limits in force, by the configuration's key: what the levels beside them may reach.";
+
+    HTTP_REQUESTS = Counter, "http_requests_total" ["route", "status"] "Requests answered, by call and status.";
+    HTTP_DURATION = Histogram(LATENCY_BUCKETS), "http_request_duration_seconds" ["route"]
+        "Seconds from a request's head to its answer, the wait for the disk included.";
+    HTTP_CONNECTIONS = Gauge, "http_connections" [] "Open connections of the API.";
+    HTTP_CONNECTIONS_REFUSED = Counter, "http_connections_refused_total" []
+        "Connections answered 503 and closed because limits.connections_max was reached.";
+    RATE_LIMITED = Counter, "rate_limited_total" ["policy"]
+        "Requests and entries of batches beyond a quota, by whose quota it is.";
+    RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
+
+    RESERVATIONS = Counter, "reservations_total" ["outcome"]
+        "Commands on reservations that were carried out, and holds that ended by themselves.";
+    REFUSALS = Counter, "reservation_refusals_total" ["reason"]
+        "Commands on reservations that were refused, by reason.";
+    EXPIRY_LAG = Histogram(EXPIRY_LAG_BUCKETS), "expiry_lag_seconds" []
+        "Seconds that the latest of the holds expired together was past its time.";
+    LIVE_HOLDS = Gauge, "live_holds" [] "Reservations in state held.";
+    HOLDS_EXPIRING = Gauge, "holds_expiring_next_minute" []
+        "Holds that expire within a minute; looked at every five seconds, and estimated where there are very many.";
+    RESERVATIONS_IN_MEMORY = Gauge, "reservations_in_memory" [] "Reservations in memory, whatever their state.";
+    CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers of whom anything is in memory.";
+
+    SALES = Gauge, "sales" ["status"] "Sales, by status.";
+    SALE_STATUS = Gauge, "sale_status" ["sale", "status"]
+        "1 for the status that a sale is in, 0 for the others; the first metrics.sales_max sales.";
+    SALE_STOCK = Gauge, "sale_stock_units" ["sale", "state"]
+        "Units of all items of a sale, by where they are; `stock` is the sum of the others. Past metrics.sales_max: `other`.";
+    SALE_SOLD_OUT = Gauge, "sale_items_sold_out" ["sale"]
+        "Items of a sale of which nothing is available. Past metrics.sales_max: `other`.";
+    STOCK = Gauge, "stock_units" ["sale", "sku", "state"]
+        "Units of an item, by where they are; `stock` is the sum of the others. Past metrics.items_max: `other`.";
+    DRIFT = Gauge, "conservation_drift_units" []
+        "Sum over items of |stock - available - held - confirmed|: anything but 0 is a defect.";
+    OVERSOLD = Gauge, "oversold_units" []
+        "Sum over items of held and confirmed units beyond the stock: anything but 0 is a defect.";
+
+    THREAD_BUSY = Gauge, "thread_busy_ratio" ["thread"]
+        "Share of the last second that a thread ran: workers are http-N; journal, store, clock and others by name.";
+    THREAD_STARVED = Gauge, "thread_starved_ratio" ["thread"]
+        "Share of the last second that a thread was ready to run and had no core.";
+    SHARD_RESERVATIONS = Gauge, "shard_reservations" ["shard"] "Reservations in a shard's memory.";
+    SHARD_LANE_BYTES = Gauge, "shard_lane_bytes" ["shard"] "Bytes of a shard's changes that no batch has taken yet.";
+    SHARD_LOCK_WAIT = Histogram(LOCK_BUCKETS), "shard_lock_wait_seconds" []
+        "Seconds that a look at a shard waited for its lock; each shard is tried once a second.";
+    STOCK_GATHERS = Counter, "stock_gathers_total" []
+        "Reserves that one shard's slices could not serve: decided under all locks.";
+
+    JOURNAL_WRITE = Histogram(LATENCY_BUCKETS), "journal_write_seconds" [] "Seconds to write a batch.";
+    JOURNAL_SYNC = Histogram(LATENCY_BUCKETS), "journal_sync_seconds" []
+        "Seconds to make a batch durable (fdatasync).";
+    JOURNAL_BATCH_BYTES = Histogram(BATCH_BYTES_BUCKETS), "journal_batch_bytes" [] "Bytes of events in a batch.";
+    JOURNAL_BYTES = Counter, "journal_bytes_total" [] "Bytes appended to the journal, frames included.";
+    JOURNAL_BATCHES = Counter, "journal_batches_total" [] "Batches that were made durable.";
+    JOURNAL_DURABLE_EPOCH = Gauge, "journal_durable_epoch" [] "The last epoch that is on disk.";
+    JOURNAL_FAILED = Gauge, "journal_failed" [] "1 when a write or sync failed and the service is stopping.";
+    SNAPSHOTS = Counter, "snapshots_total" [] "Snapshots that were finished.";
+    SNAPSHOT_BYTES = Gauge, "snapshot_bytes" [] "Bytes of the last snapshot.";
+    SNAPSHOT_DURATION = Gauge, "snapshot_duration_seconds" [] "Seconds the last snapshot took.";
+    ERASURE_PENDING = Gauge, "erasure_pending_seconds" []
+        "Seconds since the oldest erasure of a customer whom the journal may still name; 0 when there is none.";
+
+    STORE_APPLIED_EPOCH = Gauge, "store_applied_epoch" [] "The last epoch that is in the store.";
+    STORE_LAG_EPOCHS = Gauge, "store_lag_epochs" [] "Durable epochs that are not yet in the store.";
+    STORE_LAG = Gauge, "store_lag_seconds" []
+        "Age of the oldest durable change that is not in the store; 0 when it has everything. Counted from the start at most.";
+    STORE_BACKLOG = Gauge, "store_backlog_bytes" [] "Bytes of journal that the store has not applied.";
+    STORE_BACKLOG_FULL = Gauge, "store_backlog_full" [] "1 when new reservations are refused for the backlog.";
+    STORE_ROWS = Counter, "store_rows_total" [] "Rows written to the store.";
+    STORE_TRANSACTIONS = Counter, "store_transactions_total" [] "Transactions that the store committed.";
+    STORE_FAILURES = Counter, "store_failures_total" [] "Tries to write to the store that failed.";
+    STORE_UP = Gauge, "store_up" [] "1 when the store's last transaction succeeded.";
+    STORE_STATE = Gauge, "store_state" ["state"]
+        "1 for the state that following the journal into the store is in, 0 for the others.";
+
+    EVENT_READERS = Gauge, "event_readers" [] "Readers that follow the feed of events.";
+    EVENTS_SENT = Counter, "events_sent_total" [] "Events handed to readers of the feed.";
+    EVENT_READERS_DROPPED = Counter, "event_readers_dropped_total" []
+        "Readers of the feed that were dropped because they were too slow or too far behind.";
+
+    RESIDENT = Gauge, "process_resident_bytes" [] "Memory of the process that is in use (resident).";
+    OPEN_FILES = Gauge, "process_open_files" [] "Open files and sockets of the process.";
+    OPEN_FILES_MAX = Gauge, "process_open_files_max" [] "Files and sockets that the process may open.";
+    DISK = Gauge, "data_disk_bytes" [] "Size of the file system that holds the data directory.";
+    DISK_AVAILABLE = Gauge, "data_disk_available_bytes" []
+        "Bytes that the service may still write to the file system that holds the data directory.";
+}
+
+/// The table in `docs/metrics.md`.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         What `GET /metrics` of the ops listener tells, in Prometheus' text format. Made from `src/telemetry/families.rs`: \
+         `UPDATE_GOLDENFILES=1 cargo test --lib metrics_are_documented` writes it anew. Names stay; new ones are added.\n\n\
+         | name | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
+    );
+    for family in ALL {
+        let (kind, bounds) = match family.kind {
+            Counter => ("counter", None),
+            Gauge => ("gauge", None),
+            Histogram(bounds) => ("histogram", Some(bounds)),
+        };
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let bounds = bounds.map(|bounds| {
+            let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
+            format!(" Buckets: {}.", bounds.join(", "))
+        });
+        let help = family.help.replace('|', "\\|");
+        text += &format!(
+            "| `{}` | {kind} | {} | {} | {help}{} |\n",
+            family.name,
+            family.unit().unwrap_or(""),
+            labels.join(", "),
+            bounds.unwrap_or_default()
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn metrics_are_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        let stored = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            stored == document(),
+            "docs/metrics.md is not what the code declares: UPDATE_GOLDENFILES=1 rewrites it"
+        );
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        let names: BTreeSet<_> = ALL.iter().map(|family| family.name).collect();
+        assert_eq!(names.len(), ALL.len(), "each is declared once");
+        for family in ALL {
+            let name = family.name;
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'0'..=b'9')), "{name}");
+            assert_eq!(name.ends_with("_total"), family.kind == Kind::Counter, "{name}");
+            for part in name.split('_') {
+                assert!(!["ms", "millis", "milliseconds", "micros", "kb", "mb", "percent"].contains(&part), "{name}");
+            }
+            for suffix in ["_count", "_sum", "_bucket"] {
+                assert!(!name.ends_with(suffix), "{name} ends as a histogram's series does");
+            }
+            for label in family.labels {
+                assert!(!["le", "quantile", "job", "instance"].contains(label), "{name}: {label} is Prometheus' own");
+            }
+            assert!(family.help.len() > 10 && family.help.ends_with('.'), "{name} says {:?}", family.help);
+            if let Kind::Histogram(bounds) = family.kind {
+                assert!(matches!(family.unit(), Some("seconds" | "bytes")), "{name} has no unit");
+                assert!(bounds.is_sorted_by(|a, b| a < b), "{name}: buckets grow");
+            }
+        }
+    }
+}

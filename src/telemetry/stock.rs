@@ -1,0 +1,215 @@
+//! What is where: stock by state, holds, sales. Read from the engine every second, never on the way of a request.
+
+use metrics::Gauge;
+use parking_lot::Mutex;
+
+use super::{Maker, families};
+use crate::{
+    engine::{Counts, Engine},
+    sale::{
+        catalogue::{Catalogue, Sale},
+        ids::ItemNumber,
+        outcome::Status,
+        time::Timestamp,
+    },
+};
+
+/// The label of what has no series of its own.
+const OTHER: &str = "other";
+
+/// What has series of its own: the first of each. The rest is summed up under `other`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub items_max: usize,
+    pub sales_max: usize,
+}
+
+pub struct Totals {
+    make: Maker,
+    bounds: Bounds,
+    live_holds: Gauge,
+    holds_expiring: Gauge,
+    reservations: Gauge,
+    customers: Gauge,
+    drift: Gauge,
+    oversold: Gauge,
+    by_status: [Gauge; Status::ALL.len()],
+    series: Mutex<Series>,
+}
+
+/// Series that come with sales and items, by their numbers.
+#[derive(Default)]
+struct Series {
+    items: Vec<Units>,
+    other_items: Option<Units>,
+    /// None: a sale whose id is that of the rest.
+    sales: Vec<Option<OfSale>>,
+    other_sales: Option<OfOthers>,
+}
+
+/// Gauges of units by state.
+struct Units([Gauge; 4]);
+
+impl Units {
+    fn new(make: impl Fn(&'static str) -> Gauge) -> Self {
+        Self(["stock", "available", "held", "confirmed"].map(make))
+    }
+
+    fn set(&self, Sum { stock, counts, .. }: &Sum) {
+        for (gauge, units) in self.0.iter().zip([*stock, counts.available, counts.held, counts.confirmed]) {
+            gauge.set(units as f64);
+        }
+    }
+}
+
+struct OfOthers {
+    units: Units,
+    sold_out: Gauge,
+}
+
+impl OfOthers {
+    fn new(make: &Maker, sale: &str) -> Self {
+        Self {
+            units: Units::new(|state| make.gauge(&families::SALE_STOCK, &[sale, state])),
+            sold_out: make.gauge(&families::SALE_SOLD_OUT, &[sale]),
+        }
+    }
+
+    fn set(&self, sum: &Sum) {
+        self.units.set(sum);
+        self.sold_out.set(sum.sold_out as f64);
+    }
+}
+
+struct OfSale {
+    units: OfOthers,
+    status: [Gauge; Status::ALL.len()],
+}
+
+impl OfSale {
+    fn new(make: &Maker, sale: &str) -> Self {
+        let status = |status: Status| make.gauge(&families::SALE_STATUS, &[sale, status.as_str()]);
+        Self { units: OfOthers::new(make, sale), status: Status::ALL.map(status) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    stock: u64,
+    counts: Counts,
+    sold_out: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Sum) {
+        self.stock += other.stock;
+        self.counts.available += other.counts.available;
+        self.counts.held += other.counts.held;
+        self.counts.confirmed += other.counts.confirmed;
+        self.sold_out += other.sold_out;
+    }
+}
+
+impl Totals {
+    pub(super) fn new(make: &Maker, bounds: Bounds) -> Self {
+        let gauge = |family| make.gauge(family, &[]);
+        Self {
+            live_holds: gauge(&families::LIVE_HOLDS),
+            holds_expiring: gauge(&families::HOLDS_EXPIRING),
+            reservations: gauge(&families::RESERVATIONS_IN_MEMORY),
+            customers: gauge(&families::CUSTOMERS_IN_MEMORY),
+            drift: gauge(&families::DRIFT),
+            oversold: gauge(&families::OVERSOLD),
+            by_status: Status::ALL.map(|status| make.gauge(&families::SALES, &[status.as_str()])),
+            series: Mutex::default(),
+            bounds,
+            make: make.clone(),
+        }
+    }
+
+    /// Reads the engine's totals at `now`.
+    pub fn observe(&self, engine: &Engine, now: Timestamp) {
+        let levels = engine.levels();
+        self.live_holds.set(levels.live_holds as f64);
+        self.reservations.set(levels.reservations as f64);
+        self.customers.set(levels.customers as f64);
+        for ((_, count), gauge) in engine.sales_by_status(now).iter().zip(&self.by_status) {
+            gauge.set(*count as f64);
+        }
+        let stock = engine.stock();
+        let catalogue = engine.catalogue();
+        let mut series = self.series.lock();
+        self.observe_items(&mut series, &stock, &catalogue);
+        self.observe_sales(&mut series, &stock, &catalogue, now);
+    }
+
+    /// As often as its cost allows: it looks at many holds.
+    pub fn observe_expiring(&self, engine: &Engine, now: Timestamp) {
+        self.holds_expiring.set(engine.holds_expiring(now, 60_000) as f64);
+    }
+
+    fn observe_items(&self, series: &mut Series, stock: &[(u64, Counts)], catalogue: &Catalogue) {
+        for number in series.items.len()..stock.len().min(self.bounds.items_max) {
+            let (sale, sku) = catalogue.names(ItemNumber(number as u32));
+            let units = Units::new(|state| self.make.gauge(&families::STOCK, &[sale, sku, state]));
+            series.items.push(units);
+        }
+        let (mut drift, mut oversold, mut other) = (0, 0, Sum::default());
+        for (number, item) in stock.iter().enumerate() {
+            let sum = sum(item);
+            let sold = sum.counts.held + sum.counts.confirmed;
+            drift += sum.stock.abs_diff(sum.counts.available + sold);
+            oversold += sold.saturating_sub(sum.stock);
+            match series.items.get(number) {
+                Some(units) => units.set(&sum),
+                None => other.add(&sum),
+            }
+        }
+        if stock.len() > series.items.len() {
+            let units = || Units::new(|state| self.make.gauge(&families::STOCK, &[OTHER, OTHER, state]));
+            series.other_items.get_or_insert_with(units).set(&other);
+        }
+        self.drift.set(drift as f64);
+        self.oversold.set(oversold as f64);
+    }
+
+    fn observe_sales(&self, series: &mut Series, stock: &[(u64, Counts)], catalogue: &Catalogue, now: Timestamp) {
+        let sales = catalogue.sales();
+        for sale in &sales[series.sales.len()..sales.len().min(self.bounds.sales_max)] {
+            let id = &sale.settings.id;
+            series.sales.push((id != OTHER).then(|| OfSale::new(&self.make, id)));
+        }
+        let (mut others, mut other) = (0, Sum::default());
+        for (number, sale) in sales.iter().enumerate() {
+            let sum = sum_of_sale(sale, stock);
+            match series.sales.get(number) {
+                Some(Some(own)) => {
+                    own.units.set(&sum);
+                    let status = sale.status(now);
+                    for (gauge, of) in own.status.iter().zip(Status::ALL) {
+                        gauge.set(f64::from(u8::from(of == status)));
+                    }
+                }
+                _ => {
+                    others += 1;
+                    other.add(&sum);
+                }
+            }
+        }
+        if others > 0 {
+            series.other_sales.get_or_insert_with(|| OfOthers::new(&self.make, OTHER)).set(&other);
+        }
+    }
+}
+
+fn sum((stock, counts): &(u64, Counts)) -> Sum {
+    Sum { stock: *stock, counts: *counts, sold_out: u64::from(counts.available == 0) }
+}
+
+/// Of the items that were there when the stock was read.
+fn sum_of_sale(sale: &Sale, stock: &[(u64, Counts)]) -> Sum {
+    let mut all = Sum::default();
+    let items = sale.items.iter().filter_map(|item| stock.get(item.number.index()));
+    items.for_each(|item| all.add(&sum(item)));
+    all
+}
