@@ -8,6 +8,7 @@
 //! | [`journal`] | frames, segments, group commit, recovery, snapshots; knows no event |
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
+//! | [`reconcile`] | whether the store is what the journal says |
 //! | [`telemetry`] | every metric |
 //! | [`privacy`] | what customers are known by |
 //! | [`auth`] | API keys, roles, and the sales they reach |
@@ -24,6 +25,7 @@ pub mod events;
 pub mod http;
 pub mod journal;
 pub mod privacy;
+pub mod reconcile;
 pub mod sale;
 pub mod service;
 pub mod store;

@@ -5,7 +5,8 @@
 #[repr(u8)]
 pub enum ExitCode {
     Clean = 0,
-    /// What was to be checked is not so: the demo saw a guarantee broken, the service that was asked is not healthy.
+    /// What was to be checked is not so: the demo saw a guarantee broken, the service that was asked is not healthy, the store
+    /// is not what the journal says.
     CheckFailed = 1,
     /// Bad configuration or arguments: starting again without a change is of no use.
     BadConfig = 2,

@@ -13,8 +13,10 @@ mod logging;
 mod openapi;
 mod paper;
 mod pseudonym;
+mod reconcile;
 mod reload;
 pub mod serve;
+mod table;
 
 use std::{
     io::{self, Write},
@@ -26,8 +28,8 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use self::{exit::ExitCode, health::HealthOptions};
 use crate::config::{ConfigErrors, Flag, Loaded, Sources};
 
-const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy), 2 bad \
-                          configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy, \
+                          the store is not what the journal says), 2 bad configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
 
 /// Flash-sale inventory reservations: answered from memory, never oversold, never lost once acknowledged.
 #[derive(Debug, Parser)]
@@ -77,6 +79,19 @@ enum Command {
         data: Option<String>,
         #[command(flatten)]
         options: InspectOptions,
+    },
+    /// Compare the store with the journal: exit code 0 if they are equal to the unit, 1 if not. Changes nothing, and may run
+    /// beside the service.
+    Reconcile {
+        /// Configuration file that names data directory and store.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Data directory; overrides data.dir.
+        #[arg(long, value_name = "DIR")]
+        data: Option<String>,
+        /// Print JSON: one document.
+        #[arg(long)]
+        json: bool,
     },
     /// Ask a running service on this machine whether it takes requests: exit code 0 if it does, 1 if not.
     Health {
@@ -166,6 +181,11 @@ pub fn run() -> std::process::ExitCode {
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))
+        }
+        Command::Reconcile { config, data, json } => {
+            let settings = Settings { config, data, listen: None, ops_listen: None };
+            // As the running service reads it: keys may have been taken away meanwhile.
+            with_loaded(settings.sources().load_again(), |loaded| finish(reconcile::run(&loaded.config, json)))
         }
         Command::Health { config, ops_listen, options } => {
             let settings = Settings { config, data: None, listen: None, ops_listen };

@@ -191,6 +191,11 @@ impl Engine {
         holds
     }
 
+    /// What is in memory of the bucket's customers, as the events that make it out of nothing.
+    pub fn retell(&self, bucket: Bucket, each: impl FnMut(&Event<'_>)) {
+        self.cells[bucket.shard(self.cells.len())].cell.lock().shard.retell(bucket, each);
+    }
+
     /// A fingerprint of everything that survives a restart, whatever the number of shards.
     pub fn digest(&self) -> u64 {
         let control = self.control.lock();

@@ -11,7 +11,8 @@
 //!
 //! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and
 //! power loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts,
-//! appends and reports; [`replay`] recovers; [`Reader`] follows behind; [`SnapshotWriter`] and [`SnapshotReader`] bound how
+//! appends and reports; [`replay`] recovers; [`Reader`] follows behind; [`View`] looks
+//! and touches nothing; [`SnapshotWriter`] and [`SnapshotReader`] bound how
 //! much must be replayed; [`prune()`] removes what nobody needs.
 //!
 //! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete
@@ -32,6 +33,7 @@ mod segment;
 mod snapshot;
 mod spare;
 mod storage;
+pub mod view;
 mod writer;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use recovery::{RecoveryError, Scan, Tail, Torn, replay, scan};
 pub use segment::Position;
 pub use snapshot::{SnapshotError, SnapshotReader, SnapshotSummary, SnapshotWriter, discard_unfinished, latest};
 pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
+pub use view::View;
 pub use writer::{CommitStats, WriteError, Writer, WriterSettings};
 
 /// The number of a batch: consecutive, from 1. Zero stands for "before the first".

@@ -103,6 +103,16 @@ impl Sale {
         (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
     }
 
+    /// By the operator, and not resumed since.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// By the operator.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     pub fn item(&self, sku: &str) -> Option<&Item> {
         self.by_sku.get(sku).map(|&index| &self.items[index as usize])
     }

@@ -219,10 +219,11 @@ impl Window {
         debug_assert_eq!(epoch, self.through + 1, "batches come in order");
         self.through = epoch;
         self.payload_bytes += payload.len() as u64;
-        batch::for_each(payload, |_lane, _place, event| self.fold_event(event))
+        batch::for_each(payload, |_lane, _place, event| self.event(event))
     }
 
-    fn fold_event(&mut self, event: Event<'_>) -> Result<(), FoldError> {
+    /// Folds one event in. Of a batch, all or none are to be folded.
+    pub fn event(&mut self, event: Event<'_>) -> Result<(), FoldError> {
         self.events += 1;
         match event {
             Event::Held(held) => self.begin(held),

@@ -15,6 +15,7 @@
 
 mod audit;
 mod error;
+mod expected;
 mod fold;
 mod names;
 mod owner;
@@ -35,7 +36,7 @@ pub use fold::{
 };
 pub use owner::{Standing, Token};
 pub use postgres::{Password, PostgresError, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl};
-pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation};
+pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};

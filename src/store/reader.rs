@@ -2,12 +2,26 @@
 
 use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 
-use super::{audit::AuditCheck, error::StoreError};
+use super::{audit::AuditCheck, error::StoreError, owner::Standing};
 
 /// Looks into a store and never writes it.
 pub trait StoreReader {
+    /// From now on everything is read as it stands at this moment, whatever is written meanwhile.
+    fn hold_still(&self) -> Result<(), StoreError>;
+
+    /// How far the store is, and whose.
+    fn standing(&self) -> Result<Standing, StoreError>;
+
     /// The last epoch applied.
-    fn cursor(&self) -> Result<u64, StoreError>;
+    fn cursor(&self) -> Result<u64, StoreError> {
+        Ok(self.standing()?.cursor)
+    }
+
+    /// By id.
+    fn sales(&self) -> Result<Vec<StoredSale>, StoreError>;
+
+    /// By sale and SKU.
+    fn items(&self) -> Result<Vec<StoredItem>, StoreError>;
 
     /// Every item by sale and SKU, at one moment. Reads all reservations.
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError>;
@@ -16,6 +30,12 @@ pub trait StoreReader {
     fn count_by_state(&self) -> Result<StateCounts, StoreError>;
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError>;
+
+    /// Those of them that are there, in any order. For many, to be called while the reader holds still.
+    fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError>;
+
+    /// The id of every reservation whose row says that it is held. To be called while the reader holds still.
+    fn held(&self, each: &mut dyn FnMut(&str)) -> Result<(), StoreError>;
 
     /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
     /// it ends where it should is for whoever knows the service's own head.
@@ -49,6 +69,33 @@ pub struct StateCounts {
     pub expired: u64,
 }
 
+/// A sale as its row has it; times are RFC 3339 text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSale {
+    pub id: String,
+    pub number: i64,
+    pub name: String,
+    pub opens_at: String,
+    pub closes_at: String,
+    pub hold_seconds: i64,
+    pub max_extensions: Option<i64>,
+    pub customer_limit: Option<i64>,
+    pub paused: bool,
+    pub closed: bool,
+}
+
+/// What an item's row says besides its counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredItem {
+    pub sale: String,
+    pub sku: String,
+    pub number: i64,
+    pub initial_stock: i64,
+    /// Minor units and ISO 4217 code.
+    pub price: Option<(i64, String)>,
+    pub customer_limit: Option<i64>,
+}
+
 /// A reservation as its rows have it; times are RFC 3339 text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReservation {
@@ -75,6 +122,16 @@ pub struct StoredLine {
     /// Minor units and ISO 4217 code.
     pub price: Option<(i64, String)>,
 }
+
+pub(super) const SALES: &str = "
+    SELECT id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
+           paused_at IS NOT NULL, closed_at IS NOT NULL
+      FROM sales ORDER BY id";
+
+pub(super) const ITEMS: &str = "
+    SELECT sale, sku, number, initial_stock, price_amount, price_currency, customer_limit FROM items ORDER BY sale, sku";
+
+pub(super) const STANDING: &str = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
 
 /// Counts of every item, and in the last three columns stock, held and confirmed as other rows add up to. In the SQL that
 /// SQLite and PostgreSQL share.

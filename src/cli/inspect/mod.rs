@@ -4,12 +4,11 @@
 
 mod events;
 mod names;
-mod report;
+pub(super) mod report;
 mod segments;
 #[cfg(test)]
 mod tests;
 mod trail;
-mod view;
 
 use std::{
     fmt,
@@ -24,13 +23,15 @@ use self::{
     names::Names,
     report::{DamageFacts, Report, SnapshotFacts, Style, TailFacts},
     trail::Trail,
-    view::{View, segment_id, snapshot_epoch},
 };
 use super::{InspectOptions, complain, exit::ExitCode};
 use crate::{
     config::Config,
     engine::batch,
-    journal::{self, Epoch, RecoveryError, Scan, SnapshotError},
+    journal::{
+        self, Epoch, RecoveryError, Scan, SnapshotError,
+        view::{View, segment_id, snapshot_epoch},
+    },
     sale::{
         audit::Broken,
         codec::{Malformed, Reader},

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{events::Totals, segments::SegmentFacts, trail::TrailFacts};
 use crate::{
+    cli::table::Table,
     journal::{Damage, Epoch, Torn},
     sale::time::Timestamp,
 };
@@ -138,7 +139,7 @@ impl Report {
                 table.row([grouped(journal), grouped(snapshot), kind.to_owned()]);
             }
         }
-        if !table.rows.is_empty() {
+        if !table.is_empty() {
             let sums = [self.journal_events.sum(), self.snapshot_events.sum()].map(grouped);
             let [journal, snapshot] = sums;
             table.row([journal, snapshot, "all".to_owned()]);
@@ -209,47 +210,6 @@ pub fn grouped(number: u64) -> String {
         grouped.push(digit);
     }
     grouped
-}
-
-/// Rows under headings, each column as wide as its widest cell.
-struct Table<const COLUMNS: usize> {
-    headings: [&'static str; COLUMNS],
-    /// So many columns from the left hold numbers, which end in one line.
-    numbers: usize,
-    rows: Vec<[String; COLUMNS]>,
-}
-
-impl<const COLUMNS: usize> Table<COLUMNS> {
-    fn new(headings: [&'static str; COLUMNS], numbers: usize) -> Self {
-        Self { headings, numbers, rows: Vec::new() }
-    }
-
-    fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
-    }
-
-    fn write(&self, out: &mut dyn Write, when_empty: &str) -> io::Result<()> {
-        if self.rows.is_empty() {
-            return writeln!(out, "  {when_empty}");
-        }
-        let headings = self.headings.map(str::to_owned);
-        let mut widths = [0; COLUMNS];
-        for row in self.rows.iter().chain([&headings]) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.len().max(*width);
-            }
-        }
-        for row in [&headings].into_iter().chain(&self.rows) {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-                let padded =
-                    if column < self.numbers { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
-                line.push_str(&padded);
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

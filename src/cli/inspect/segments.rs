@@ -5,10 +5,10 @@ use std::io;
 
 use serde::Serialize;
 
-use super::view::{View, ViewedFile, segment_id};
 use crate::journal::{
     Epoch, StorageFile,
     frame::{self, FrameError, HEADER_BYTES, Header, Kind},
+    view::{View, ViewedFile, segment_id},
 };
 
 /// Read ahead of the frames.

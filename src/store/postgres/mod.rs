@@ -29,6 +29,7 @@ use super::{
     fold::Window,
     names::Names,
     owner::{Standing, Token},
+    reader::STANDING,
     rows::{integer, natural},
 };
 use crate::sale::ids::{ItemNumber, SaleNumber};
@@ -179,8 +180,7 @@ async fn connect(settings: &PostgresSettings, patience: &Arc<Patience>) -> Resul
 }
 
 async fn standing(link: &Link) -> Result<Standing, StoreError> {
-    let sql = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
-    let rows = link.query("reading the cursor", sql, &[]).await?;
+    let rows = link.query("reading the cursor", STANDING, &[]).await?;
     let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
     let (cursor, epoch) = (natural("a cursor", get(row, 0)?)?, natural("an owner_epoch", get(row, 2)?)?);
     Standing::new(cursor, get(row, 1)?, epoch, get(row, 3)?)

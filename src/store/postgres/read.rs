@@ -1,7 +1,8 @@
 //! Reading the database, for checks and tools.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
+    collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Driver, get,
     link::{Link, Patience, PostgresSettings},
-    schema,
+    schema, standing,
     values::Moment,
 };
 use crate::{
@@ -19,10 +20,11 @@ use crate::{
     store::{
         audit::{AuditCheck, AuditRow},
         error::StoreError,
+        owner::Standing,
         reader::{
-            COUNT_BY_STATE, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation, TOTALS, parse_state,
+            COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, parse_state,
         },
-        rows::natural,
     },
 };
 
@@ -30,6 +32,8 @@ use crate::{
 pub struct PostgresReader {
     runtime: Driver,
     link: RefCell<Option<Link>>,
+    /// Within a transaction that sees one moment.
+    still: Cell<bool>,
 }
 
 impl PostgresReader {
@@ -45,14 +49,29 @@ impl PostgresReader {
                 }
             }
         })?;
-        Ok(Self { runtime, link: RefCell::new(Some(link)) })
+        Ok(Self { runtime, link: RefCell::new(Some(link)), still: Cell::new(false) })
     }
 
     fn with<T>(&self, ask: impl AsyncFnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let link = self.link.borrow();
         self.runtime.block_on(ask(link.as_ref().expect("there until it is dropped")))
     }
+
+    /// All that is asked is of one moment: the one that this reader stands still at, or one for this alone.
+    fn at_one_moment<T>(&self, ask: impl AsyncFnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with(async |link| {
+            if self.still.get() {
+                return ask(link).await;
+            }
+            link.batch("beginning to read", BEGIN).await?;
+            let answer = ask(link).await;
+            link.batch("ending to read", "ROLLBACK").await?;
+            answer
+        })
+    }
 }
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 impl Drop for PostgresReader {
     fn drop(&mut self) {
@@ -63,12 +82,50 @@ impl Drop for PostgresReader {
 }
 
 impl StoreReader for PostgresReader {
-    fn cursor(&self) -> Result<u64, StoreError> {
+    fn hold_still(&self) -> Result<(), StoreError> {
         self.with(async |link| {
-            let rows = link.query("reading the cursor", "SELECT cursor FROM write_behind", &[]).await?;
-            let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
-            natural("a cursor", get(row, 0)?)
-        })
+            link.batch("beginning to read", BEGIN).await?;
+            // The first read is what fixes the moment.
+            standing(link).await
+        })?;
+        self.still.set(true);
+        Ok(())
+    }
+
+    fn standing(&self) -> Result<Standing, StoreError> {
+        self.with(standing)
+    }
+
+    fn sales(&self) -> Result<Vec<StoredSale>, StoreError> {
+        let sale = |row: &tokio_postgres::Row| {
+            Ok(StoredSale {
+                id: get(row, 0)?,
+                number: get(row, 1)?,
+                name: get(row, 2)?,
+                opens_at: get::<Moment>(row, 3)?.0.to_string(),
+                closes_at: get::<Moment>(row, 4)?.0.to_string(),
+                hold_seconds: get(row, 5)?,
+                max_extensions: get(row, 6)?,
+                customer_limit: get(row, 7)?,
+                paused: get(row, 8)?,
+                closed: get(row, 9)?,
+            })
+        };
+        self.with(async |link| link.query("reading the sales", SALES, &[]).await?.iter().map(sale).collect())
+    }
+
+    fn items(&self) -> Result<Vec<StoredItem>, StoreError> {
+        let item = |row: &tokio_postgres::Row| {
+            Ok(StoredItem {
+                sale: get(row, 0)?,
+                sku: get(row, 1)?,
+                number: get(row, 2)?,
+                initial_stock: get(row, 3)?,
+                price: get::<Option<i64>>(row, 4)?.zip(get(row, 5)?),
+                customer_limit: get(row, 6)?,
+            })
+        };
+        self.with(async |link| link.query("reading the items", ITEMS, &[]).await?.iter().map(item).collect())
     }
 
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
@@ -96,50 +153,71 @@ impl StoreReader for PostgresReader {
     }
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
-        self.with(async |link| {
-            let id = Uuid::from_bytes(*id.bytes());
-            // One transaction: the lines belong to the row.
-            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-            link.batch("beginning to read", begin).await?;
-            let found = link.query("reading a reservation", RESERVATION, &[(&id, Type::UUID)]).await?;
-            let lines = link.query("reading its lines", LINES, &[(&id, Type::UUID)]).await?;
-            link.batch("ending to read", "COMMIT").await?;
-            found.first().map(|row| reservation(&id, row, &lines)).transpose()
+        Ok(self.at_one_moment(async |link| reservations(link, &[*id]).await)?.pop())
+    }
+
+    fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError> {
+        self.at_one_moment(async |link| reservations(link, ids).await)
+    }
+
+    fn held(&self, each: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        self.at_one_moment(async |link| {
+            each_row(link, "SELECT id FROM reservations WHERE state = 'held'", |row| {
+                each(&get::<Uuid>(row, 0)?.to_string());
+                Ok::<_, StoreError>(())
+            })
+            .await?
         })
     }
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
-        self.with(async |link| {
-            link.batch("beginning to read", AUDIT).await?;
-            let checked = walk(link).await;
-            link.batch("ending to read", "ROLLBACK").await?;
-            checked
+        self.at_one_moment(async |link| {
+            let mut check = AuditCheck::new();
+            let walked = each_row(link, AUDIT, |row| check.row(&audit_row(row)?).map_err(Stop::Broken)).await?;
+            match walked {
+                Ok(()) => Ok(Ok(check)),
+                Err(Stop::Broken(broken)) => Ok(Err(broken)),
+                Err(Stop::Store(error)) => Err(error),
+            }
         })
     }
 }
 
-/// As of one moment, and by a cursor: by their numbers, rows that share one could be passed over.
-const AUDIT: &str = "
-    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-    DECLARE trail NO SCROLL CURSOR FOR
-     SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit ORDER BY sequence";
+/// Why the walk over the trail ended early.
+enum Stop {
+    Broken(Broken),
+    Store(StoreError),
+}
 
-/// The trail is as long as the service is old: it is never in memory as a whole.
-const NEXT_RECORDS: &str = if cfg!(test) { "FETCH 4 FROM trail" } else { "FETCH 10000 FROM trail" };
-
-async fn walk(link: &Link) -> Result<Result<AuditCheck, Broken>, StoreError> {
-    let mut check = AuditCheck::new();
-    loop {
-        let rows = link.query("reading the audit trail", NEXT_RECORDS, &[]).await?;
-        if rows.is_empty() {
-            return Ok(Ok(check));
-        }
-        for row in &rows {
-            if let Err(broken) = check.row(&audit_row(row)?) {
-                return Ok(Err(broken));
-            }
-        }
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
+}
+
+const AUDIT: &str = "SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit ORDER BY sequence";
+
+/// A table may be as long as the service is old: it is never in memory as a whole.
+const NEXT_ROWS: &str = if cfg!(test) { "FETCH 4 FROM walk" } else { "FETCH 10000 FROM walk" };
+
+/// Every row of a query, within a transaction. By a cursor, and not by numbers: rows that share one could be passed over.
+async fn each_row<E>(
+    link: &Link,
+    query: &str,
+    mut each: impl FnMut(&tokio_postgres::Row) -> Result<(), E>,
+) -> Result<Result<(), E>, StoreError> {
+    link.batch("beginning to walk", &format!("DECLARE walk NO SCROLL CURSOR FOR {query}")).await?;
+    let walked = loop {
+        let rows = link.query("walking", NEXT_ROWS, &[]).await?;
+        if let Err(error) = rows.iter().try_for_each(&mut each) {
+            break Err(error);
+        }
+        if rows.is_empty() {
+            break Ok(());
+        }
+    };
+    link.batch("ending to walk", "CLOSE walk").await?;
+    Ok(walked)
 }
 
 fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
@@ -157,41 +235,54 @@ fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
     })
 }
 
-const RESERVATION: &str = "
-    SELECT sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at, expired_at,
-           release_reason
-      FROM reservations WHERE id = $1";
+const RESERVATIONS: &str = "
+    SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
+           expired_at, release_reason
+      FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
-    SELECT sku, quantity, price_amount, price_currency FROM reservation_lines WHERE reservation_id = $1 ORDER BY sku";
+    SELECT reservation_id, sku, quantity, price_amount, price_currency
+      FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY sku";
 
-fn reservation(
-    id: &Uuid,
-    row: &tokio_postgres::Row,
-    lines: &[tokio_postgres::Row],
-) -> Result<StoredReservation, StoreError> {
-    let small =
-        |what: &str, number: i64| u32::try_from(number).map_err(|_| StoreError::Content(format!("{what} of {number}")));
+async fn reservations(link: &Link, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| Uuid::from_bytes(*id.bytes())).collect();
+    let found = link.query("reading reservations", RESERVATIONS, &[(&ids, Type::UUID_ARRAY)]).await?;
+    let mut lines: HashMap<Uuid, Vec<StoredLine>> = HashMap::with_capacity(found.len());
+    for row in link.query("reading their lines", LINES, &[(&ids, Type::UUID_ARRAY)]).await? {
+        lines.entry(get(&row, 0)?).or_default().push(line(&row)?);
+    }
+    let reservation = |row| {
+        let id: Uuid = get(row, 0)?;
+        reservation(id, row, lines.remove(&id).unwrap_or_default())
+    };
+    found.iter().map(reservation).collect()
+}
+
+fn small(what: &str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::Content(format!("{what} of {number}")))
+}
+
+fn line(row: &tokio_postgres::Row) -> Result<StoredLine, StoreError> {
+    let (amount, currency): (Option<i64>, Option<String>) = (get(row, 3)?, get(row, 4)?);
+    Ok(StoredLine { sku: get(row, 1)?, quantity: small("a quantity", get(row, 2)?)?, price: amount.zip(currency) })
+}
+
+fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> Result<StoredReservation, StoreError> {
     let moment = |column| get::<Moment>(row, column).map(|moment| moment.0.to_string());
     let end = |column| get::<Option<Moment>>(row, column).map(|moment| moment.map(|moment| moment.0.to_string()));
-    let line = |row: &tokio_postgres::Row| {
-        let (amount, currency): (Option<i64>, Option<String>) = (get(row, 2)?, get(row, 3)?);
-        let quantity = small("a quantity", get(row, 1)?)?;
-        Ok(StoredLine { sku: get(row, 0)?, quantity, price: amount.zip(currency) })
-    };
     Ok(StoredReservation {
         id: id.to_string(),
-        sale: get(row, 0)?,
-        customer: get(row, 1)?,
-        state: parse_state(get(row, 2)?)?,
-        reference: get(row, 3)?,
-        created_at: moment(4)?,
-        expires_at: moment(5)?,
-        extensions: small("extensions", get(row, 6)?)?,
-        confirmed_at: end(7)?,
-        released_at: end(8)?,
-        expired_at: end(9)?,
-        release_reason: get(row, 10)?,
-        lines: lines.iter().map(line).collect::<Result<_, StoreError>>()?,
+        sale: get(row, 1)?,
+        customer: get(row, 2)?,
+        state: parse_state(get(row, 3)?)?,
+        reference: get(row, 4)?,
+        created_at: moment(5)?,
+        expires_at: moment(6)?,
+        extensions: small("extensions", get(row, 7)?)?,
+        confirmed_at: end(8)?,
+        released_at: end(9)?,
+        expired_at: end(10)?,
+        release_reason: get(row, 11)?,
+        lines,
     })
 }

@@ -25,6 +25,7 @@ use super::{
     fold::Window,
     names::Names,
     owner::{Standing, Token},
+    reader::STANDING,
     rows::{integer, natural},
 };
 
@@ -73,11 +74,7 @@ impl SqliteStore {
 
 impl Sink for SqliteStore {
     fn standing(&mut self) -> Result<Standing, StoreError> {
-        let sql = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
-        let (cursor, owner, epoch, session): (i64, Option<String>, i64, Option<String>) =
-            self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let (owner, session) = (parse_id("an owner", owner)?, parse_id("a session", session)?);
-        Standing::new(natural("a cursor", cursor)?, owner, natural("an owner_epoch", epoch)?, session)
+        standing(&self.connection)
     }
 
     fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
@@ -122,6 +119,13 @@ impl Sink for SqliteStore {
         *self = Self::open(self.path.clone())?;
         Ok(())
     }
+}
+
+fn standing(connection: &Connection) -> Result<Standing, StoreError> {
+    let (cursor, owner, epoch, session): (i64, Option<String>, i64, Option<String>) =
+        connection.query_row(STANDING, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let (owner, session) = (parse_id("an owner", owner)?, parse_id("a session", session)?);
+    Standing::new(natural("a cursor", cursor)?, owner, natural("an owner_epoch", epoch)?, session)
 }
 
 fn parse_id(what: &str, text: Option<String>) -> Result<Option<Uuid>, StoreError> {

@@ -9,14 +9,15 @@ use crate::{
     store::{
         audit::{AuditCheck, AuditRow},
         error::StoreError,
+        owner::Standing,
         reader::{
-            COUNT_BY_STATE, ItemTotals, StateCounts, StoreReader, StoredLine, StoredReservation, TOTALS, parse_state,
+            COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, parse_state,
         },
-        rows::natural,
     },
 };
 
-use super::{BUSY_MS_MAX, schema};
+use super::{BUSY_MS_MAX, schema, standing};
 
 /// Looks into a store file and never writes it.
 #[derive(Debug)]
@@ -36,10 +37,62 @@ impl SqliteReader {
     }
 }
 
+impl SqliteReader {
+    fn find(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
+        let id = id.to_string();
+        let mut statement = self.connection.prepare_cached("SELECT * FROM reservations WHERE id = ?1")?;
+        let found = statement.query_row([&id], |row| Ok((row.get::<_, String>("state")?, reservation(row)?)));
+        let Some((state, mut found)) = found.optional()? else { return Ok(None) };
+        found.state = parse_state(&state)?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku")?;
+        found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
+        Ok(Some(found))
+    }
+}
+
 impl StoreReader for SqliteReader {
-    fn cursor(&self) -> Result<u64, StoreError> {
-        let cursor: i64 = self.connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
-        natural("a cursor", cursor)
+    fn hold_still(&self) -> Result<(), StoreError> {
+        // The first read is what fixes the moment.
+        Ok(self.connection.execute_batch("BEGIN; SELECT cursor FROM write_behind")?)
+    }
+
+    fn standing(&self) -> Result<Standing, StoreError> {
+        standing(&self.connection)
+    }
+
+    fn sales(&self) -> Result<Vec<StoredSale>, StoreError> {
+        let mut statement = self.connection.prepare_cached(SALES)?;
+        let sales = statement.query_map([], |row| {
+            Ok(StoredSale {
+                id: row.get(0)?,
+                number: row.get(1)?,
+                name: row.get(2)?,
+                opens_at: row.get(3)?,
+                closes_at: row.get(4)?,
+                hold_seconds: row.get(5)?,
+                max_extensions: row.get(6)?,
+                customer_limit: row.get(7)?,
+                paused: row.get(8)?,
+                closed: row.get(9)?,
+            })
+        })?;
+        Ok(sales.collect::<Result<_, _>>()?)
+    }
+
+    fn items(&self) -> Result<Vec<StoredItem>, StoreError> {
+        let mut statement = self.connection.prepare_cached(ITEMS)?;
+        let items = statement.query_map([], |row| {
+            Ok(StoredItem {
+                sale: row.get(0)?,
+                sku: row.get(1)?,
+                number: row.get(2)?,
+                initial_stock: row.get(3)?,
+                price: row.get::<_, Option<i64>>(4)?.zip(row.get(5)?),
+                customer_limit: row.get(6)?,
+            })
+        })?;
+        Ok(items.collect::<Result<_, _>>()?)
     }
 
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
@@ -65,17 +118,22 @@ impl StoreReader for SqliteReader {
     }
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
-        let id = id.to_string();
-        // One transaction: the lines belong to the row.
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut statement = transaction.prepare_cached("SELECT * FROM reservations WHERE id = ?1")?;
-        let found = statement.query_row([&id], |row| Ok((row.get::<_, String>("state")?, reservation(row)?)));
-        let Some((state, mut found)) = found.optional()? else { return Ok(None) };
-        found.state = parse_state(&state)?;
-        let mut statement =
-            transaction.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku")?;
-        found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
-        Ok(Some(found))
+        // One moment: the lines belong to the row.
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        self.find(id)
+    }
+
+    fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError> {
+        ids.iter().filter_map(|id| self.find(id).transpose()).collect()
+    }
+
+    fn held(&self, each: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT id FROM reservations WHERE state = 'held'")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(&row.get::<_, String>(0)?);
+        }
+        Ok(())
     }
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {

@@ -18,10 +18,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use crate::{
-    journal::{Storage, StorageFile},
-    sale::time::Timestamp,
-};
+use super::storage::{Storage, StorageFile};
+use crate::sale::time::Timestamp;
 
 /// Tries to list and open all files while others are removed.
 const ATTEMPTS_MAX: usize = 10;
