@@ -17,6 +17,7 @@ mod audit;
 mod error;
 mod expected;
 mod fold;
+mod mend;
 mod names;
 mod owner;
 mod postgres;
@@ -29,15 +30,18 @@ mod write_behind;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditCheck, AuditRow};
+pub use audit::{AuditCheck, AuditGap, AuditRow};
 pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
 };
+pub use mend::{Mender, Step};
 pub use owner::{Standing, Token};
-pub use postgres::{Password, PostgresError, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl};
+pub use postgres::{
+    Password, PostgresError, PostgresMender, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl,
+};
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
-pub use sqlite::{SqliteReader, SqliteStore};
+pub use sqlite::{SqliteMender, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
 

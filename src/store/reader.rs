@@ -146,9 +146,13 @@ pub(super) const TOTALS: &str = "
             WHERE state IN ('held', 'confirmed')
             GROUP BY sale, sku)
     SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
-           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0)
+           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0) + items.confirmed_before
       FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
      ORDER BY sale, sku";
+
+/// Where the audit trail has no rows here, in order.
+pub(super) const AUDIT_GAPS: &str =
+    "SELECT after_sequence, through_sequence, hash FROM audit_gaps ORDER BY after_sequence";
 
 pub(super) const COUNT_BY_STATE: &str = "SELECT state, count(*) FROM reservations GROUP BY state";
 

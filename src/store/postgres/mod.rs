@@ -10,6 +10,7 @@
 mod erase;
 mod error;
 mod link;
+mod mend;
 mod read;
 mod schema;
 mod url;
@@ -37,6 +38,7 @@ use crate::sale::ids::{ItemNumber, SaleNumber};
 pub use self::{
     error::PostgresError,
     link::{Password, PostgresSettings},
+    mend::PostgresMender,
     read::PostgresReader,
     url::PostgresUrl,
 };

@@ -5,6 +5,7 @@
 //! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
 //! of thousands of rows costs little, and a cursor that was reported stays.
 
+mod mend;
 mod read;
 mod schema;
 mod write;
@@ -29,6 +30,7 @@ use super::{
     rows::{integer, natural},
 };
 
+pub use mend::SqliteMender;
 pub use read::SqliteReader;
 
 /// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.

@@ -7,11 +7,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 use crate::{
     sale::{audit::Broken, ids::ReservationId, outcome::State},
     store::{
-        audit::{AuditCheck, AuditRow},
+        audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
             StoredReservation, StoredSale, TOTALS, parse_state,
         },
     },
@@ -38,6 +38,16 @@ impl SqliteReader {
 }
 
 impl SqliteReader {
+    fn audit_gaps(&self) -> Result<Vec<AuditGap>, StoreError> {
+        let mut statement = self.connection.prepare_cached(AUDIT_GAPS)?;
+        let mut rows = statement.query([])?;
+        let mut gaps = Vec::new();
+        while let Some(row) = rows.next()? {
+            gaps.push(AuditGap::of_row(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)?);
+        }
+        Ok(gaps)
+    }
+
     fn find(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
         let id = id.to_string();
         let mut statement = self.connection.prepare_cached("SELECT * FROM reservations WHERE id = ?1")?;
@@ -96,15 +106,7 @@ impl StoreReader for SqliteReader {
     }
 
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
-        let mut statement = self.connection.prepare_cached(TOTALS)?;
-        let totals = statement.query_map([], |row| {
-            let mut columns = [0; 7];
-            for (index, column) in columns.iter_mut().enumerate() {
-                *column = row.get(index + 2)?;
-            }
-            Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
-        })?;
-        Ok(totals.collect::<Result<_, _>>()?)
+        totals(&self.connection)
     }
 
     fn count_by_state(&self) -> Result<StateCounts, StoreError> {
@@ -139,7 +141,7 @@ impl StoreReader for SqliteReader {
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
         let mut rows = statement.query([])?;
-        let mut check = AuditCheck::new();
+        let mut check = AuditCheck::over(self.audit_gaps()?);
         while let Some(row) = rows.next()? {
             if let Err(broken) = check.row(&audit_row(row)?) {
                 return Ok(Err(broken));
@@ -147,6 +149,18 @@ impl StoreReader for SqliteReader {
         }
         Ok(Ok(check))
     }
+}
+
+pub(super) fn totals(connection: &Connection) -> Result<Vec<ItemTotals>, StoreError> {
+    let mut statement = connection.prepare_cached(TOTALS)?;
+    let totals = statement.query_map([], |row| {
+        let mut columns = [0; 7];
+        for (index, column) in columns.iter_mut().enumerate() {
+            *column = row.get(index + 2)?;
+        }
+        Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
+    })?;
+    Ok(totals.collect::<Result<_, _>>()?)
 }
 
 fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
