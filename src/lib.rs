@@ -9,6 +9,7 @@
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
 //! | [`reconcile`] | whether the store is what the journal says |
+//! | [`backup`] | a copy of a data directory, while it is served |
 //! | [`telemetry`] | every metric |
 //! | [`privacy`] | what customers are known by |
 //! | [`auth`] | API keys, roles, and the sales they reach |
@@ -17,6 +18,7 @@
 //! | [`service`] | start-up and shutdown: all of it put together |
 
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

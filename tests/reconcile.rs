@@ -1,8 +1,10 @@
 //! `doorbuster reconcile` against real stores of both kinds: nothing differs while the service works, whatever somebody
-//! changes by hand is found, and nothing else, and is put right where it can be.
+//! changes by hand is found, and nothing else, and is put right where it can be; and copies of data directories.
 
 mod served;
 
+#[path = "reconcile/backups.rs"]
+mod backups;
 #[path = "postgres/load.rs"]
 #[allow(dead_code)]
 mod load;

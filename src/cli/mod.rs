@@ -3,6 +3,7 @@
 //! Invariant: a command that serves gets a configuration that was checked as a whole. Results go to standard output;
 //! errors and warnings go to standard error, and the exit code says of which kind they were.
 
+mod backup;
 mod check_config;
 pub mod demo;
 pub mod exit;
@@ -108,6 +109,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the data directory, with a store file, into a new directory, which can be served like it. The service may be
+    /// running.
+    Backup {
+        /// Configuration file that names data directory and store.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Data directory; overrides data.dir.
+        #[arg(long, value_name = "DIR")]
+        data: Option<String>,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Print JSON: one document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a running service on this machine whether it takes requests: exit code 0 if it does, 1 if not.
     Health {
         /// Configuration file that names the ops address.
@@ -206,6 +223,10 @@ pub fn run() -> std::process::ExitCode {
         Command::Rebuild { config, data, json } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_loaded(settings.sources().load_again(), |loaded| finish(reconcile::rebuild(&loaded.config, json)))
+        }
+        Command::Backup { config, data, to, json } => {
+            let settings = Settings { config, data, listen: None, ops_listen: None };
+            with_loaded(settings.sources().load_again(), |loaded| finish(backup::run(&loaded.config, &to, json)))
         }
         Command::Health { config, ops_listen, options } => {
             let settings = Settings { config, data: None, listen: None, ops_listen };

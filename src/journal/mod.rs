@@ -47,7 +47,7 @@ pub use memory::{MemoryStorage, Survival};
 pub use prune::{Pruned, prune};
 pub use reader::{Batch, ReadError, Reader};
 pub use recovery::{RecoveryError, Scan, Tail, Torn, replay, scan};
-pub use segment::Position;
+pub use segment::{Position, oldest_epoch};
 pub use snapshot::{SnapshotError, SnapshotReader, SnapshotSummary, SnapshotWriter, discard_unfinished, latest};
 pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
 pub use view::View;

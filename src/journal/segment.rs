@@ -50,6 +50,14 @@ pub(super) fn first_epoch(storage: &dyn Storage, segment: u64) -> Result<Option<
     })
 }
 
+/// The first epoch that the journal still has; nothing when it has none.
+pub fn oldest_epoch(storage: &dyn Storage) -> Result<Option<Epoch>, StorageFailure> {
+    match list(storage)?.first() {
+        Some(&segment) => first_epoch(storage, segment),
+        None => Ok(None),
+    }
+}
+
 /// The newest of `segments` that starts at `epoch` or before it: where that epoch is, if it is anywhere.
 pub(super) fn holding(storage: &dyn Storage, segments: &[u64], epoch: Epoch) -> Result<Option<u64>, StorageFailure> {
     for &segment in segments.iter().rev() {

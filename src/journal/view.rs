@@ -104,6 +104,30 @@ fn number(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
 }
 
 impl ViewedFile {
+    /// Whether anything but zeros is seen of it.
+    pub fn has_content(&self) -> bool {
+        self.visible_bytes > 0
+    }
+
+    /// Writes what is seen of it into a new file of the same size, whose end stays a hole where it is zeros. Says how many bytes
+    /// were written.
+    pub fn copy_to(&self, copy: &mut File) -> io::Result<u64> {
+        let end = self.visible_bytes.min(self.bytes);
+        let mut chunk = vec![0; CHUNK_BYTES as usize];
+        let mut offset = 0;
+        while offset < end {
+            let wanted = CHUNK_BYTES.min(end - offset) as usize;
+            let read = self.read_full_at(offset, &mut chunk[..wanted])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            copy.write_all_at(&chunk[..read], offset)?;
+            offset += read as u64;
+        }
+        copy.set_len(self.bytes)?;
+        Ok(end)
+    }
+
     /// Up to the last byte that is not zero, searched from the end.
     fn written_bytes(&self) -> io::Result<u64> {
         let mut chunk = vec![0; CHUNK_BYTES as usize];

@@ -443,7 +443,7 @@ fn go_before_requests() {
 
 /// Makes the calling thread take only what processor time the others leave: in a spike the store may lag, and requests
 /// may not.
-fn yield_to_requests() {
+pub(crate) fn yield_to_requests() {
     const NICEST: i32 = 19;
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::warn!(%error, "a background thread runs at the priority of the others");

@@ -41,7 +41,7 @@ pub use postgres::{
     Password, PostgresError, PostgresMender, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl,
 };
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
-pub use sqlite::{SqliteMender, SqliteReader, SqliteStore};
+pub use sqlite::{SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
 

@@ -32,12 +32,12 @@ pub fn mends(place: &Place, sql: &str, found: &Said) {
     assert_eq!((again.code, &again.report["found"]["differences_total"]), (Some(0), &json!(0)), "{sql}");
 }
 
-fn stop(process: &mut Process) {
+pub fn stop(process: &mut Process) {
     process.terminate();
     assert_eq!(process.wait(Duration::from_secs(30)).code(), Some(0), "{}", process.log());
 }
 
-fn everything_is_in_the_store(process: &Process) {
+pub fn everything_is_in_the_store(process: &Process) {
     let mut ops = process.ops();
     wait_until("the store has everything", || {
         let answer = ops.get("/metrics");
@@ -46,7 +46,7 @@ fn everything_is_in_the_store(process: &Process) {
 }
 
 /// Reserves, confirms and releases until the journal's first segment is gone.
-fn work_until_pruned(process: &Process, data: &Path) {
+pub fn work_until_pruned(process: &Process, data: &Path) {
     let mut client = process.client();
     let first = data.join("journal/journal-00000000000000000001.seg");
     let mut round = 0;

@@ -5,6 +5,7 @@
 //! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
 //! of thousands of rows costs little, and a cursor that was reported stays.
 
+mod copy;
 mod mend;
 mod read;
 mod schema;
@@ -30,6 +31,7 @@ use super::{
     rows::{integer, natural},
 };
 
+pub use copy::SqliteMoment;
 pub use mend::SqliteMender;
 pub use read::SqliteReader;
 

@@ -1,0 +1,208 @@
+//! A copy of a data directory, whole and of one moment, also while the service runs.
+//!
+//! What is copied is itself a data directory: it can be inspected, compared, moved and served like any other.
+//! Invariants: nothing in the directory is changed, and whoever serves it is not held up; the copy has everything that was
+//! acknowledged before it began; it gets its name only when it is complete, on disk and was read back.
+//!
+//! How: the moment of the store is held first, then all files of the journal are opened, so the journal has what the
+//! store has and none of its files goes away meanwhile. What the journal gets later is not seen ([`View`]).
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    journal::{
+        self, Epoch, RecoveryError, SnapshotError,
+        view::{View, segment_id, snapshot_epoch},
+    },
+    store::{SqliteMoment, StoreError},
+};
+
+/// How long a moment is waited for at which the store has what the newest snapshot has: it follows within a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Small files beside the journal that belong to what it says.
+const BESIDE: [&str; 2] = ["identity", "customer-ids"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{} is there already: name a directory that is not", .0.display())]
+    InTheWay(PathBuf),
+    #[error("{} is left of a backup that was broken off, or is being made by another: remove it if no backup runs", .0.display())]
+    Unfinished(PathBuf),
+    #[error("{} is not a data directory: it has no journal in it", .0.display())]
+    NoJournal(PathBuf),
+    #[error("cannot {action} {path}: {source}", path = .path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Journal(#[from] RecoveryError<std::convert::Infallible>),
+}
+
+/// What a backup has in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Backup {
+    /// The last epoch: everything up to it is in the copy.
+    pub epoch: Epoch,
+    /// The first epoch that its journal has; 0 without any.
+    pub first_epoch: Epoch,
+    /// The last epoch of its snapshot, if it has one.
+    pub snapshot_epoch: Option<Epoch>,
+    pub journal_bytes: u64,
+    /// None: the store is no file, or is not there yet.
+    pub store: Option<StoreCopy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreCopy {
+    /// The epoch up to which it has everything; what is later is in the journal.
+    pub epoch: Epoch,
+    pub bytes: u64,
+}
+
+/// Copies the data directory `data` and the store file `store` into a new directory `to`.
+pub fn run(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupError> {
+    if !data.join("journal").is_dir() {
+        return Err(BackupError::NoJournal(data.to_owned()));
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(BackupError::InTheWay(to.to_owned()));
+    }
+    let mut unfinished = to.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = PathBuf::from(unfinished);
+    match DirBuilder::new().mode(0o700).create(&unfinished) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(BackupError::Unfinished(unfinished));
+        }
+        Err(error) => return Err(on("create", &unfinished)(error)),
+    }
+    let done = copy(data, store, &unfinished).and_then(|backup| {
+        publish(&unfinished, to)?;
+        Ok(backup)
+    });
+    if done.is_err() {
+        // Best effort: the first error is the one worth reporting, and the name says what it is.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    done
+}
+
+fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupError> {
+    let (moment, view) = moment(data, store.filter(|path| path.is_file()))?;
+    let journal = to.join("journal");
+    fs::create_dir(&journal).map_err(on("create", &journal))?;
+    let journal_bytes = copy_journal(&view, &journal)?;
+    drop(view);
+    for name in BESIDE {
+        copy_small(&data.join(name), &to.join(name))?;
+    }
+    let store = match moment {
+        Some(moment) => {
+            let bytes = moment.copy_to(&to.join("store.db"))?;
+            Some(StoreCopy { epoch: moment.cursor(), bytes })
+        }
+        None => None,
+    };
+    sync(&journal)?;
+    sync(to)?;
+    let (first_epoch, epoch, snapshot_epoch) = read_back(&journal)?;
+    Ok(Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store })
+}
+
+/// The store and the journal of one moment: the journal goes on where the store is, and the snapshot is not ahead of it.
+fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<SqliteMoment>, View), BackupError> {
+    let journal = data.join("journal");
+    let open = || View::open(&journal).map_err(on("read", &journal));
+    let Some(store) = store else { return Ok((None, open()?)) };
+    let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
+    loop {
+        let moment = SqliteMoment::of(store)?;
+        let view = open()?;
+        let snapshot = journal::latest(&view)?.map_or(0, |snapshot| snapshot.summary().last_epoch);
+        let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(1);
+        // A store that stays behind, as it was lost or cannot be written, is copied as it is.
+        if (snapshot <= moment.cursor() && oldest <= moment.cursor() + 1) || tries == 0 {
+            return Ok((Some(moment), view));
+        }
+        tries -= 1;
+        drop(moment);
+        thread::sleep(PAUSE);
+    }
+}
+
+/// The newest snapshot, and every segment with anything in it.
+fn copy_journal(view: &View, to: &Path) -> Result<u64, BackupError> {
+    let newest = view.files().filter_map(|(name, _)| snapshot_epoch(name)).max();
+    let mut bytes = 0;
+    for (name, file) in view.files() {
+        let is_needed =
+            segment_id(name).is_some() && file.has_content() || newest.is_some() && snapshot_epoch(name) == newest;
+        if is_needed {
+            let path = to.join(name);
+            let copied = File::create_new(&path).and_then(|mut copy| {
+                let bytes = file.copy_to(&mut copy)?;
+                copy.sync_all()?;
+                Ok(bytes)
+            });
+            bytes += copied.map_err(on("copy to", &path))?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn copy_small(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match fs::copy(from, to) {
+        Ok(_) => sync(to),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(on("copy", from)(error)),
+    }
+}
+
+/// Every checksum in the copy, and that its journal reaches what the snapshot needs: its first epoch, its last, and the
+/// snapshot's last.
+fn read_back(journal: &Path) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
+    let view = View::open(journal).map_err(on("read back", journal))?;
+    let snapshot = match journal::latest(&view)? {
+        Some(mut snapshot) => {
+            while snapshot.next_chunk()?.is_some() {}
+            Some(snapshot.summary())
+        }
+        None => None,
+    };
+    let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(0);
+    let needed = snapshot.map_or(1, |snapshot| snapshot.first_epoch);
+    let reaches = snapshot.map_or(0, |snapshot| snapshot.last_epoch);
+    let from = if oldest == 0 { needed } else { needed.min(oldest) };
+    let scan = journal::scan(&view, from, reaches, |_, _| Ok(()))?;
+    Ok((oldest, scan.tail.last_epoch, snapshot.map(|snapshot| snapshot.last_epoch)))
+}
+
+fn publish(unfinished: &Path, to: &Path) -> Result<(), BackupError> {
+    fs::rename(unfinished, to).map_err(on("rename", unfinished))?;
+    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync(parent),
+        None => sync(Path::new(".")),
+    }
+}
+
+fn sync(path: &Path) -> Result<(), BackupError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(on("sync", path))
+}
+
+fn on<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> BackupError + 'a {
+    move |source| BackupError::File { action, path: path.to_owned(), source }
+}

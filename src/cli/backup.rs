@@ -1,0 +1,70 @@
+//! `backup`: a copy of the data directory, while it is served or not.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use super::{complain, exit::ExitCode, inspect::report::grouped};
+use crate::{
+    backup::{self, Backup, BackupError},
+    config::{Config, StoreTarget},
+    journal::{RecoveryError, SnapshotError},
+    service::yield_to_requests,
+};
+
+pub fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    // Whoever waits for an answer goes first.
+    yield_to_requests();
+    let target = config.store_target();
+    let store = match &target {
+        StoreTarget::Sqlite(path) => Some(path.as_path()),
+        StoreTarget::Postgres(_) => None,
+    };
+    match backup::run(&config.data.dir, store, to) {
+        Ok(backup) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            if json {
+                serde_json::to_writer_pretty(&mut out, &backup).map_err(io::Error::from)?;
+                writeln!(out)?;
+            } else {
+                write(&backup, &target, to, &mut out)?;
+            }
+            out.flush()?;
+            Ok(ExitCode::Clean)
+        }
+        Err(error) => {
+            complain(&error);
+            Ok(exit_code(&error))
+        }
+    }
+}
+
+fn write(backup: &Backup, target: &StoreTarget, to: &Path, out: &mut dyn Write) -> io::Result<()> {
+    let Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store } = backup;
+    let snapshot = snapshot_epoch.map_or_else(|| "none".to_owned(), |epoch| format!("up to epoch {epoch}"));
+    writeln!(out, "{}: everything up to epoch {epoch}, read back without an error", to.display())?;
+    writeln!(out, "journal   epochs {first_epoch} to {epoch}, {} bytes with the snapshot", grouped(*journal_bytes))?;
+    writeln!(out, "snapshot  {snapshot}")?;
+    match (store, target) {
+        (Some(store), _) => {
+            writeln!(out, "store     store.db, up to epoch {}, {} bytes", store.epoch, grouped(store.bytes))?;
+        }
+        (None, StoreTarget::Sqlite(path)) => writeln!(out, "store     none: {} is not there", path.display())?,
+        (None, StoreTarget::Postgres(_)) => {
+            writeln!(out, "store     not in it: PostgreSQL is backed up by its own tools, or rebuilt")?;
+        }
+    }
+    writeln!(out, "to check it whole: doorbuster reconcile --data {}", to.display())
+}
+
+fn exit_code(error: &BackupError) -> ExitCode {
+    match error {
+        BackupError::InTheWay(_) | BackupError::Unfinished(_) | BackupError::NoJournal(_) => ExitCode::BadConfig,
+        BackupError::File { .. }
+        | BackupError::Store(_)
+        | BackupError::Snapshot(SnapshotError::Storage(_))
+        | BackupError::Journal(RecoveryError::Storage(_)) => ExitCode::StorageFailed,
+        BackupError::Snapshot(_) | BackupError::Journal(_) => ExitCode::JournalDamaged,
+    }
+}
