@@ -172,7 +172,7 @@ fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     assert_eq!(said.status.code(), Some(4), "{told}");
     assert!(told.contains("File too large"), "{told}");
     let left: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["data"], "{left:?}");
+    assert!(left.iter().all(|name| name != "copy" && name != "copy.unfinished"), "{left:?}");
 
     let unfinished = place.directory.path().join("copy.unfinished");
     fs::create_dir(&unfinished).unwrap();
