@@ -18,6 +18,7 @@ mod lag;
 mod lock;
 mod observer;
 mod open;
+mod reports;
 mod snapshots;
 mod sweep;
 
@@ -185,6 +186,8 @@ impl Running {
         let (following, events) = events::start(config, &engine, &storage, &telemetry)?;
         let edge = Arc::new(http::Service {
             events,
+            reports: reports::start(config, &engine, &clock, &commit_times)?,
+            refusals: http::Refusals::new(clock.now()),
             engine: engine.clone(),
             bell: bell.clone(),
             clock: clock.clone(),

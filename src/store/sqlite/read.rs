@@ -1,10 +1,11 @@
 //! Reading a store file.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
+    clock::monotonic,
     sale::{audit::Broken, ids::ReservationId, outcome::State},
     store::{
         audit::{AuditCheck, AuditRow},
@@ -14,10 +15,14 @@ use crate::{
             COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
             StoredReservation, StoredSale, TOTALS, parse_state,
         },
+        report::{self, Cells, SaleReport},
     },
 };
 
 use super::{BUSY_MS_MAX, schema, standing};
+
+/// Steps of SQLite's machine between two looks at the time: well below a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Looks into a store file and never writes it.
 #[derive(Debug)]
@@ -38,6 +43,20 @@ impl SqliteReader {
 }
 
 impl SqliteReader {
+    fn each_of(
+        &self,
+        query: &str,
+        sale: &str,
+        mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query([sale])?;
+        while let Some(row) = rows.next()? {
+            each(row)?;
+        }
+        Ok(())
+    }
+
     fn find(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
         let id = id.to_string();
         let mut statement = self.connection.prepare_cached("SELECT * FROM reservations WHERE id = ?1")?;
@@ -48,6 +67,24 @@ impl SqliteReader {
             self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku")?;
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
+    }
+}
+
+impl Cells for Row<'_> {
+    fn integer(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn real(&self, column: usize) -> Result<Option<f64>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn time(&self, column: usize) -> Result<Option<String>, StoreError> {
+        self.text(column)
     }
 }
 
@@ -134,6 +171,21 @@ impl StoreReader for SqliteReader {
             each(&row.get::<_, String>(0)?);
         }
         Ok(())
+    }
+
+    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
+        self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || monotonic() >= deadline))?;
+        // One moment.
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        let mut head = self.connection.prepare_cached(report::HEAD)?;
+        let mut head = head.query([sale])?;
+        let Some(row) = head.next()? else { return Ok(None) };
+        let mut found = SaleReport::begin(row)?;
+        self.each_of(report::OF_ITEMS, sale, |row| found.item(row))?;
+        self.each_of(report::OF_RESERVATIONS, sale, |row| found.state(row))?;
+        self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
+        self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
+        Ok(Some(found.finish()))
     }
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {

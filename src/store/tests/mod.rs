@@ -11,6 +11,7 @@ mod postgres;
 #[allow(dead_code, reason = "integration tests use the rest")]
 mod postgres_server;
 mod refusals;
+mod reports;
 mod rows;
 
 use std::sync::Arc;
