@@ -76,12 +76,14 @@ fn nobody_waits_longer_than_the_limit() {
         // The thread is still at the first, and the second goes away as well: it is never read for.
         assert_eq!(reports.of("drop").await.err(), Some(Refused::TooSlow));
         words.send(()).unwrap();
-        words.send(()).unwrap();
+        // What was read too late for the first is there for the third.
+        let mut tries = 0;
         while reports.of("drop").await.is_err() {
-            words.send(()).unwrap();
+            tries += 1;
+            assert!(tries < 100);
         }
     });
-    assert!(opened.load(Ordering::SeqCst) >= 2);
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
 }
 
 #[test]

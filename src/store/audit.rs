@@ -68,6 +68,11 @@ impl AuditCheck {
         Self::default()
     }
 
+    /// A walk from the record behind this one on.
+    pub fn behind(start: Head) -> Self {
+        Self { reached: start }
+    }
+
     /// Takes the next row.
     pub fn row(&mut self, row: &AuditRow) -> Result<(), Broken> {
         let foreign = || Broken::Foreign { number: row.sequence.to_string() };

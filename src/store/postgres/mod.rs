@@ -11,6 +11,7 @@ mod erase;
 mod error;
 mod link;
 mod read;
+mod retire;
 mod schema;
 mod url;
 mod values;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use self::link::{Link, Patience};
 use super::{
-    Sink,
+    Sink, Step, Stepped,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -127,6 +128,12 @@ impl Sink for PostgresStore {
         self.names.learn(window);
         let applied = self.runtime.block_on(write::window(self.connected(), &self.names, window, token));
         self.keep_if_well(applied)
+    }
+
+    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+        self.connect()?;
+        let stepped = self.runtime.block_on(retire::step(self.connected(), step, token));
+        self.keep_if_well(stepped)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {

@@ -21,14 +21,17 @@ use super::{
 };
 use crate::{
     clock::monotonic,
-    sale::{audit::Broken, ids::ReservationId},
+    sale::{
+        audit::{Broken, Head},
+        ids::ReservationId,
+    },
     store::{
         audit::{AuditCheck, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, TRAIL_START, parse_state, trail_start,
         },
         report::{self, Cells, SaleReport},
     },
@@ -231,7 +234,7 @@ impl StoreReader for PostgresReader {
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         self.at_one_moment(async |link| {
-            let mut check = AuditCheck::new();
+            let mut check = AuditCheck::behind(start_of_trail(link).await?);
             let walked = each_row(link, AUDIT, |row| check.row(&audit_row(row)?).map_err(Stop::Broken)).await?;
             match walked {
                 Ok(()) => Ok(Ok(check)),
@@ -253,8 +256,6 @@ impl From<StoreError> for Stop {
         Self::Store(error)
     }
 }
-
-const AUDIT: &str = "SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit ORDER BY sequence";
 
 /// A table may be as long as the service is old: it is never in memory as a whole.
 const NEXT_ROWS: &str = if cfg!(test) { "FETCH 4 FROM walk" } else { "FETCH 10000 FROM walk" };
@@ -279,7 +280,13 @@ async fn each_row<E>(
     Ok(walked)
 }
 
-fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
+pub(super) async fn start_of_trail(link: &Link) -> Result<Head, StoreError> {
+    let rows = link.query("reading where the trail begins", TRAIL_START, &[]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
+    trail_start(get(row, 0)?, get(row, 1)?)
+}
+
+pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
     // What somebody put in the place of a text that must be there does not pass for what was.
     let given = |column| get::<Option<String>>(row, column).map(Option::unwrap_or_default);
     Ok(AuditRow {

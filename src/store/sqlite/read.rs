@@ -6,14 +6,18 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
     clock::monotonic,
-    sale::{audit::Broken, ids::ReservationId, outcome::State},
+    sale::{
+        audit::{Broken, Head},
+        ids::ReservationId,
+        outcome::State,
+    },
     store::{
         audit::{AuditCheck, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, TRAIL_START, parse_state, trail_start,
         },
         report::{self, Cells, SaleReport},
     },
@@ -189,9 +193,10 @@ impl StoreReader for SqliteReader {
     }
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        let mut check = AuditCheck::behind(start_of_trail(&self.connection)?);
+        let mut statement = self.connection.prepare_cached(AUDIT)?;
         let mut rows = statement.query([])?;
-        let mut check = AuditCheck::new();
         while let Some(row) = rows.next()? {
             if let Err(broken) = check.row(&audit_row(row)?) {
                 return Ok(Err(broken));
@@ -201,7 +206,13 @@ impl StoreReader for SqliteReader {
     }
 }
 
-fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn start_of_trail(connection: &Connection) -> Result<Head, StoreError> {
+    let (sequence, hash): (i64, Option<String>) =
+        connection.query_row(TRAIL_START, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    trail_start(sequence, hash.as_deref())
+}
+
+pub(super) fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     // Whatever somebody put there: what is not UTF-8 was not written by us and does not pass for what was.
     let text = |name: &str| -> rusqlite::Result<Option<String>> {
         Ok(row.get_ref(name)?.as_bytes_or_null()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))

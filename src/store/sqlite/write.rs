@@ -80,6 +80,10 @@ const ERASE_CUSTOMERS: &str = "
     UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
+const ERASE_ARCHIVED: &str = "
+    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+     WHERE customer IN (SELECT value FROM json_each(?1))";
+
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
 
 const ADD_LINE: &str = "
@@ -276,7 +280,9 @@ impl Writer<'_> {
         }
         let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
         let customers = serde_json::to_string(&customers).expect("a list of texts");
-        self.rows += self.transaction.prepare_cached(ERASE_CUSTOMERS)?.execute([customers])? as u64;
+        for erase in [ERASE_CUSTOMERS, ERASE_ARCHIVED] {
+            self.rows += self.transaction.prepare_cached(erase)?.execute([&customers])? as u64;
+        }
         Ok(told_before)
     }
 

@@ -12,6 +12,7 @@ mod postgres;
 mod postgres_server;
 mod refusals;
 mod reports;
+mod retention;
 mod rows;
 
 use std::sync::Arc;

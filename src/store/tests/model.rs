@@ -304,7 +304,7 @@ pub(super) struct Naive {
     pub reservations: BTreeMap<ReservationId, StoredReservation>,
     /// Delta, reason, time, and stock after.
     movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
-    trail: Trail,
+    pub trail: Trail,
     /// Number, time and detail of each record.
     records: Vec<[String; 3]>,
 }
