@@ -12,6 +12,9 @@ mod server;
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -19,8 +22,12 @@ use tempfile::TempDir;
 
 use crate::{
     dice::Dice,
-    served::{Client, Feed, Told, open_sale, process::Process, wait_until},
-    server::Server,
+    served::{
+        Client, Feed, Told, open_sale,
+        process::{Process, without_environment},
+        wait_until,
+    },
+    server::{Server, Sql},
 };
 
 /// A data directory and its store.
@@ -60,7 +67,47 @@ impl Place {
     }
 
     fn start(&self) -> Process {
-        Process::start(&self.data(), &self.settings())
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, more: &[(&'static str, &str)]) -> Process {
+        let mut settings = self.settings();
+        settings.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        Process::start(&self.data(), &settings)
+    }
+
+    /// What somebody does by hand, in the words of the one and of the other.
+    fn execute(&self, sqlite: &str, postgres: &str) {
+        match &self.postgres {
+            None => {
+                let connection = rusqlite::Connection::open(self.data().join("store.db")).unwrap();
+                connection.execute_batch(&format!("PRAGMA foreign_keys = off; {sqlite}")).unwrap();
+            }
+            Some((_, url)) => Sql::connect(url).run(postgres),
+        }
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        match &self.postgres {
+            None => {
+                let connection = rusqlite::Connection::open(self.data().join("store.db")).unwrap();
+                connection.query_row(sql, [], |row| row.get(0)).unwrap()
+            }
+            Some((_, url)) => Sql::connect(url).number(sql),
+        }
+    }
+
+    /// What `reconcile` finds.
+    fn differences(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        without_environment(&mut command);
+        command.arg("reconcile").arg("--data").arg(self.data());
+        if let Some((_, url)) = &self.postgres {
+            command.env("DOORBUSTER_STORE__URL", url);
+        }
+        let said = command.output().unwrap();
+        let told = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        if said.status.code() == Some(0) { String::new() } else { told }
     }
 }
 
@@ -329,4 +376,102 @@ fn in_postgres_a_report_is_a_recount_of_the_feed() {
     service.client().reserve("drop", "zoe", [("phone", 1_000_000)]).refused("insufficient_stock");
     server.launch();
     wait_until("reports are back", || service.client().get("/v1/sales/drop/report").status == 200);
+}
+
+/// Makes everything that is over look as if it had been over for years.
+fn age(place: &Place) {
+    let times = "created_at = '2020-01-01T00:00:00.000Z',
+         confirmed_at = CASE WHEN confirmed_at IS NOT NULL THEN '2020-01-02T00:00:00.000Z' END,
+         released_at = CASE WHEN released_at IS NOT NULL THEN '2020-01-02T00:00:00.000Z' END,
+         expired_at = CASE WHEN expired_at IS NOT NULL THEN '2020-01-02T00:00:00.000Z' END";
+    let of_postgres = times.replace("Z' END", "Z'::timestamptz END");
+    let over = "(SELECT id FROM reservations WHERE state <> 'held')";
+    place.execute(
+        &format!(
+            "UPDATE reservation_lines SET reservation_id = '0100' || substr(reservation_id, 5) WHERE reservation_id IN {over};
+             UPDATE reservations SET id = '0100' || substr(id, 5), {times} WHERE state <> 'held'"
+        ),
+        &format!(
+            "UPDATE reservation_lines SET reservation_id = ('0100' || substr(reservation_id::text, 5))::uuid
+              WHERE reservation_id IN {over};
+             UPDATE reservations SET id = ('0100' || substr(id::text, 5))::uuid, {of_postgres} WHERE state <> 'held'"
+        ),
+    );
+}
+
+/// While it serves, in small steps, and killed between them and within them.
+fn what_is_old_goes_and_nothing_is_lost(place: &Place, after: &str) {
+    let short = [("engine.retention_seconds", "1")];
+    let service = place.start_with(&short);
+    let mut client = service.client();
+    put_sales(&mut client);
+    live(&mut client, &mut Dice::new(11), 400, &mut BTreeMap::new());
+    // Out of the service's memory.
+    thread::sleep(Duration::from_millis(3500));
+    wait_for_store(&service);
+    let before = client.get("/v1/sales/drop/report").success(200);
+    stop(service);
+    age(place);
+    let old = place.count("SELECT count(*) FROM reservations WHERE id < '02000000-0000-0000-0000-000000000000'");
+    assert!(old > 100, "{old}");
+    assert_eq!(place.differences(), "");
+
+    let keeping =
+        [short[0], ("store.keep_days", "1"), ("store.after_keeping", after), ("store.keep_step_rows", "3")];
+    let left = || place.count("SELECT count(*) FROM reservations WHERE id < '02000000-0000-0000-0000-000000000000'");
+    for cycle in 0..4 {
+        let mut service = place.start_with(&keeping);
+        let answer = service.client().reserve("drop", &format!("late-{cycle}"), [("phone", 1)]);
+        assert!(matches!(answer.status, 201 | 409), "{answer:?}");
+        thread::sleep(Duration::from_millis(40 + 35 * cycle));
+        service.kill();
+    }
+    let half_way = left();
+    assert!(half_way < old, "some went");
+    let service = place.start_with(&keeping);
+    wait_until("everything old has gone", || left() == 0);
+    wait_for_store(&service);
+    let report = service.client().get("/v1/sales/drop/report").success(200);
+    assert_eq!(report["stock"]["confirmed"], before["stock"]["confirmed"]);
+    let archived = place.count("SELECT count(*) FROM reservations_archive");
+    if after == "archive" {
+        assert_eq!(archived, old);
+        for state in ["confirmed", "released", "expired"] {
+            assert_eq!(report["units"][state], before["units"][state], "{state}");
+        }
+        assert_eq!((&report["revenue"], report.get("counts_from")), (&before["revenue"], None));
+    } else {
+        assert_eq!((archived, &report["units"]["confirmed"]), (0, &json!(0)));
+        assert_eq!(report["revenue"], json!([]));
+        // The sale itself is of today: nothing of it can be old but what was made to look so.
+        assert!(place.count("SELECT count(*) FROM write_behind WHERE kept_from IS NOT NULL") == 1);
+    }
+    assert_eq!(place.differences(), "", "beside the service");
+    stop(service);
+    assert_eq!(place.differences(), "");
+}
+
+fn stop(mut service: Process) {
+    service.terminate();
+    assert!(service.wait(served::PATIENCE).success());
+}
+
+#[test]
+fn in_sqlite_what_is_old_is_archived() {
+    what_is_old_goes_and_nothing_is_lost(&Place::sqlite(), "archive");
+}
+
+#[test]
+fn in_sqlite_what_is_old_is_deleted() {
+    what_is_old_goes_and_nothing_is_lost(&Place::sqlite(), "delete");
+}
+
+#[test]
+fn in_postgres_what_is_old_is_archived() {
+    what_is_old_goes_and_nothing_is_lost(&Place::postgres(), "archive");
+}
+
+#[test]
+fn in_postgres_what_is_old_is_deleted() {
+    what_is_old_goes_and_nothing_is_lost(&Place::postgres(), "delete");
 }
