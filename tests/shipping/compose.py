@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib.resources
 import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from jsonschema import validators
 from program import (
     CONFIGURATION,
     DATA,
+    PATIENCE,
     ROOT,
     STORE_ELSEWHERE,
     Installed,
+    binary,
     drain_seconds,
     settings,
 )
+from program import environment as with_environment
 
 # What others write: it may be missing, and what it is named by must not be changed before it is there.
 AWAITED = {"deploy/prometheus/rules.yml", "grafana/provisioning", "grafana/dashboards"}
@@ -135,4 +140,34 @@ def check_commands(deploy: Path) -> None:
         service.stop()
 
 
-CHECKS = [check_schema, check_names, check_bounds, check_scrape, check_database, check_commands]
+def check_load(deploy: Path) -> None:
+    """The shoppers' command for real: with a key, against service, ops listener and store of this run in the place of those
+    that it names. Every scenario, short, and every guarantee holds."""
+    services, stage = load(deploy)["services"], stages(deploy)["loadtest"]
+    shoppers, served = services["load"], services["doorbuster"]
+    [program] = stage.command("ENTRYPOINT")
+    made = [shlex.split(copy)[-1] for copy in stage.all("COPY")]
+    mounted = [volume.split(":")[1] for volume in shoppers["volumes"]]
+    told = dict(word.removeprefix("--").split("=", 1) for word in shoppers["command"])
+    assert program in made and told["report"] in made and told["report"] in mounted, "it can write its report"
+    assert min(stage.user()) > 0 and f"--chown={':'.join(map(str, stage.user()))}" in " ".join(stage.all("COPY"))
+    ports = {port.split(":")[2] for port in served["ports"]}
+    assert {told["host"], told["ops"]} == {f"http://doorbuster:{port}" for port in ports}, told
+    assert told["store"] == served["environment"]["DOORBUSTER_STORE__URL"]
+    password = served["environment"]["DOORBUSTER_STORE__PASSWORD_FILE"]
+    assert shoppers["environment"]["DOORBUSTER_STORE_PASSWORD_FILE"] == password
+    assert shoppers["environment"]["DOORBUSTER_KEY"].startswith("${DOORBUSTER_KEY"), "the key is the caller's"
+    final = image(deploy)
+    command = final.command("ENTRYPOINT") + final.command("CMD")
+    with Installed(command, environment(deploy), service_configuration(deploy)) as service:
+        report = Path(service.directory.name, "report")
+        here = {"host": service.api, "ops": service.ops, "store": f"{service.data}/store.db", "users": "4"}
+        told |= here | {"run-time": "1s", "report": str(report)}
+        words = [str(binary().with_name("load")), *(f"--{name}={value}" for name, value in told.items())]
+        env = with_environment({"DOORBUSTER_KEY": service.key})
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
+        assert done.returncode == 0, f"{words} ends with {done.returncode}: {done.stdout}{done.stderr}"
+        assert len(list(report.glob("*/report.html"))) == 6, "a report of each scenario"
+
+
+CHECKS = [check_schema, check_names, check_bounds, check_scrape, check_database, check_commands, check_load]

@@ -10,7 +10,7 @@ use crate::{
     generator::{self, Load, Pace, Seen},
     machine, postgres, redis,
     redis::Sync,
-    service::{SALE, Service, Setup},
+    service::{self, SALE, Service, Setup},
     traffic::{Reserves, Scripted},
 };
 
@@ -56,7 +56,7 @@ impl Contender {
                 running.processes.push(Process::start("the ceiling", command, running.address)?);
             }
             Self::Doorbuster(setup) => {
-                let service = Service::start(doorbuster, &path, setup)?;
+                let service = service::start(doorbuster, &path, setup)?;
                 (running.address, running.items) = (service.address, setup.items);
                 running.service = Some(service);
             }
@@ -128,7 +128,7 @@ impl Running {
         let cpu = machine::cpu_seconds(&processes) - before;
         anyhow::ensure!(seen.wrong == 0, "{} answers were not of their requests", seen.wrong);
         if let Some(service) = &self.service {
-            service.check_conservation()?;
+            service::check_conservation(service)?;
             service.settle()?;
         }
         Ok(Figures { cpu_micros: cpu * 1e6 / seen.answers() as f64, seen })

@@ -4,13 +4,10 @@ mod attacks;
 mod batch;
 mod bout;
 mod ceiling;
-mod children;
 mod contenders;
 mod front;
 mod generator;
-mod machine;
 mod overload;
-mod plot;
 mod postgres;
 mod redis;
 mod service;
@@ -21,6 +18,7 @@ mod workers;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use doorbuster_loadtest::{children, machine, plot};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -14,7 +14,11 @@ pub fn lines(path: &Path, title: &str, (x, y): (&str, &str), series: &[(&str, Ve
         std::fs::create_dir_all(directory)?;
     }
     let points = || series.iter().flat_map(|(_, points)| points);
-    let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(0.0, f64::max) * 1.05;
+    let most = |of: fn(&(f64, f64)) -> f64| {
+        let most = points().map(of).fold(0.0, f64::max) * 1.05;
+        // An axis needs a length, also where there is nothing to show.
+        if most > 0.0 { most } else { 1.0 }
+    };
     let draw = || -> Result<(), Box<dyn std::error::Error>> {
         let area = SVGBackend::new(path, (800, 480)).into_drawing_area();
         area.fill(&WHITE)?;

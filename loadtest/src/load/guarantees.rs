@@ -1,0 +1,115 @@
+//! What the service promises, and where a run saw a promise broken.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Examples that are kept of each broken guarantee; the rest is counted.
+const EXAMPLES_MAX: usize = 5;
+
+/// A promise of the service's README, by its words there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guarantee {
+    NoOversell,
+    NoLostAnswer,
+    AllOrNothing,
+    Once,
+    SoldOutIsTrue,
+    ExactTime,
+    LimitsHold,
+    WhoDidIt,
+    StoreEqualsJournal,
+    /// Every answer is one that the contract has for its request.
+    Contract,
+}
+
+impl Guarantee {
+    pub const ALL: [Self; 10] = [
+        Self::NoOversell,
+        Self::NoLostAnswer,
+        Self::AllOrNothing,
+        Self::Once,
+        Self::SoldOutIsTrue,
+        Self::ExactTime,
+        Self::LimitsHold,
+        Self::WhoDidIt,
+        Self::StoreEqualsJournal,
+        Self::Contract,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoOversell => "No oversell",
+            Self::NoLostAnswer => "No lost answer",
+            Self::AllOrNothing => "All or nothing",
+            Self::Once => "Once",
+            Self::SoldOutIsTrue => "\"Sold out\" is true",
+            Self::ExactTime => "Exact time",
+            Self::LimitsHold => "Limits hold",
+            Self::WhoDidIt => "Who did it is known",
+            Self::StoreEqualsJournal => "The SQL store equals the journal",
+            Self::Contract => "The contract",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Broken {
+    times: u64,
+    examples: Vec<String>,
+}
+
+/// What a run saw: guarantees broken, and what of them was looked at.
+#[derive(Debug, Default)]
+pub struct Findings {
+    broken: Mutex<BTreeMap<Guarantee, Broken>>,
+    checked: Mutex<BTreeMap<Guarantee, u64>>,
+}
+
+impl Findings {
+    pub fn broken(&self, guarantee: Guarantee, detail: impl Into<String>) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let broken = broken.entry(guarantee).or_default();
+        broken.times += 1;
+        if broken.examples.len() < EXAMPLES_MAX {
+            broken.examples.push(detail.into());
+        }
+    }
+
+    /// Notes that it was looked at, and that it was broken unless `holds`.
+    pub fn check(&self, guarantee: Guarantee, holds: bool, detail: impl FnOnce() -> String) {
+        self.looked_at(guarantee, 1);
+        if !holds {
+            self.broken(guarantee, detail());
+        }
+    }
+
+    pub fn looked_at(&self, guarantee: Guarantee, times: u64) {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner).entry(guarantee).or_default() += times;
+    }
+
+    /// How many times any guarantee was broken.
+    pub fn count(&self) -> u64 {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).values().map(|broken| broken.times).sum()
+    }
+
+    /// A line for each guarantee that was looked at, and one for each example of a broken one.
+    pub fn lines(&self) -> Vec<String> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        for guarantee in Guarantee::ALL {
+            let name = guarantee.name();
+            match (broken.get(&guarantee), checked.get(&guarantee)) {
+                (Some(broken), _) => {
+                    lines.push(format!("BROKEN  {name}: {} times", broken.times));
+                    lines.extend(broken.examples.iter().map(|example| format!("        {name}: {example}")));
+                }
+                (None, Some(times)) => lines.push(format!("holds   {name}: {times} checks")),
+                (None, None) => lines.push(format!("-       {name}: nothing in this scenario shows it")),
+            }
+        }
+        lines
+    }
+}

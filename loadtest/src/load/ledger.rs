@@ -1,0 +1,202 @@
+//! The run's own books: what was asked, what was answered, and what must therefore be so.
+//!
+//! Invariant: a reserve is in `open` from before it is sent until an answer settled it, so whatever ends a run in the middle,
+//! the books know what is not known.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    watch::Moment,
+    wire::{Lines, Reservation, State},
+};
+
+/// A reserve that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: String,
+    pub customer: String,
+    /// As they are sent: a SKU may stand in two of them.
+    pub lines: Vec<(String, u64)>,
+}
+
+impl Wanted {
+    /// Each SKU once, as the service sums them.
+    pub fn summed(&self) -> Lines {
+        let mut summed = Lines::new();
+        for (sku, quantity) in &self.lines {
+            *summed.entry(sku.clone()).or_default() += quantity;
+        }
+        summed
+    }
+}
+
+/// When something was asked for and when it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub sent: Moment,
+    pub answered: Moment,
+}
+
+/// A reservation that was granted, and what became of it by the answers.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub key: String,
+    pub customer: String,
+    pub lines: Lines,
+    pub granted: Span,
+    pub expires_at: Moment,
+    pub state: State,
+    /// The call that ended it.
+    pub ended: Option<Span>,
+    /// A confirm or release was sent and nobody knows whether it took effect.
+    pub doubtful: bool,
+    /// An answer that called it expired.
+    pub told_expired: Option<Moment>,
+    /// The last request that was answered with it as held.
+    pub seen_held: Option<Moment>,
+}
+
+/// A refusal for want of stock, of one line.
+#[derive(Debug, Clone)]
+pub struct Shortage {
+    pub sku: String,
+    pub requested: u64,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub struct Adjusted {
+    pub sku: String,
+    pub delta: i64,
+    pub span: Span,
+}
+
+/// From a pause to the resume after it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pause {
+    pub pause: Span,
+    pub resume: Option<Span>,
+}
+
+/// Refusals that are kept to be judged at the end; more are counted.
+pub const SHORTAGES_MAX: usize = 1_000_000;
+
+#[derive(Debug, Default)]
+pub struct Books {
+    /// By id.
+    pub grants: HashMap<String, Grant>,
+    /// Id by idempotency key.
+    keys: HashMap<String, String>,
+    /// Reserves without an answer, and when each was first sent.
+    pub open: HashMap<String, (Wanted, Moment)>,
+    pub shortages: Vec<Shortage>,
+    pub shortages_left_out: u64,
+    pub adjusted: Vec<Adjusted>,
+    pub pauses: Vec<Pause>,
+    pub refused_as_paused: Vec<Span>,
+    /// When each reserve was sent that was refused because the sale had not started.
+    pub refused_as_early: Vec<Moment>,
+    /// What could not be found out: a line each.
+    pub undecided: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    books: Mutex<Books>,
+}
+
+impl Ledger {
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    pub fn asking(&mut self, wanted: &Wanted, sent: Moment) {
+        if !self.keys.contains_key(&wanted.key) {
+            self.open.entry(wanted.key.clone()).or_insert_with(|| (wanted.clone(), sent));
+        }
+    }
+
+    /// An answer granted it. `Err`: why that cannot be.
+    pub fn granted(&mut self, wanted: &Wanted, made: &Reservation, span: Span) -> Result<(), String> {
+        let first_sent = self.open.remove(&wanted.key).map_or(span.sent, |(_, sent)| sent.min(span.sent));
+        if let Some(id) = self.keys.get(&wanted.key) {
+            if *id == made.id {
+                return Ok(());
+            }
+            return Err(format!("key {} made two reservations, {id} and {}", wanted.key, made.id));
+        }
+        if let Some(other) = self.grants.get(&made.id) {
+            return Err(format!("reservation {} was granted to key {} and to key {}", made.id, other.key, wanted.key));
+        }
+        self.keys.insert(wanted.key.clone(), made.id.clone());
+        let grant = Grant {
+            key: wanted.key.clone(),
+            customer: wanted.customer.clone(),
+            lines: wanted.summed(),
+            granted: Span { sent: first_sent, answered: span.answered },
+            expires_at: made.expires_at,
+            state: State::Held,
+            ended: None,
+            doubtful: false,
+            told_expired: None,
+            seen_held: None,
+        };
+        self.grants.insert(made.id.clone(), grant);
+        Ok(())
+    }
+
+    pub fn refused(&mut self, wanted: &Wanted) {
+        self.open.remove(&wanted.key);
+    }
+
+    pub fn short(&mut self, sku: &str, requested: u64, span: Span) {
+        if self.shortages.len() < SHORTAGES_MAX {
+            self.shortages.push(Shortage { sku: sku.to_owned(), requested, span });
+        } else {
+            self.shortages_left_out += 1;
+        }
+    }
+
+    /// The first answer that ended it counts; `Err`: it was ended otherwise before.
+    pub fn ended(&mut self, id: &str, state: State, span: Span) -> Result<(), String> {
+        let Some(grant) = self.grants.get_mut(id) else { return Ok(()) };
+        grant.doubtful = false;
+        if grant.state == State::Held {
+            grant.state = state;
+            grant.ended = Some(span);
+        } else if grant.state != state {
+            return Err(format!("{id} was {} and is told to be {}", grant.state.name(), state.name()));
+        } else if let Some(ended) = &mut grant.ended {
+            // Two at once: whichever came first.
+            ended.sent = ended.sent.min(span.sent);
+            ended.answered = ended.answered.min(span.answered);
+        }
+        Ok(())
+    }
+
+    /// What must be there of each item: units held and units confirmed.
+    pub fn units(&self) -> BTreeMap<String, (i64, i64)> {
+        let mut units: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        for grant in self.grants.values() {
+            for (sku, quantity) in &grant.lines {
+                let (held, confirmed) = units.entry(sku.clone()).or_default();
+                match grant.state {
+                    State::Held => *held += *quantity as i64,
+                    State::Confirmed => *confirmed += *quantity as i64,
+                    State::Released | State::Expired => {}
+                }
+            }
+        }
+        units
+    }
+
+    /// Units that were put into an item beyond its initial stock.
+    pub fn adjusted_units(&self, sku: &str) -> i64 {
+        self.adjusted.iter().filter(|adjusted| adjusted.sku == sku).map(|adjusted| adjusted.delta).sum()
+    }
+}

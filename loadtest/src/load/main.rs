@@ -1,0 +1,204 @@
+//! Load on Doorbuster by scenarios with names, every answer of which is held against what the service promises.
+
+mod attack;
+mod guarantees;
+mod http;
+mod judge;
+mod ledger;
+mod report;
+mod run;
+mod samples;
+mod scenarios;
+mod settle;
+mod store;
+mod truth;
+mod visitor;
+mod watch;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use clap::{Parser, ValueEnum};
+use doorbuster_loadtest::{
+    children, machine,
+    service::{Service, binary},
+};
+use reqwest::Url;
+use tempfile::TempDir;
+
+use crate::{http::Http, run::Run, scenarios::Scenario, store::Store, watch::Watch};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const RUN_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Exit codes: a guarantee was broken or an outcome could not be found out; the run could not be made.
+const BROKEN: u8 = 1;
+const NOT_RUN: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "load",
+    about = "Puts load on Doorbuster by scenarios, and holds every answer against what the service promises.",
+    long_about = "Puts load on Doorbuster by scenarios, and holds every answer against what the service promises. Without \
+        --host it builds the service for release, starts it on loopback with a directory of its own, and stops it again. With \
+        --host it uses the service that is there, makes a sale of its own in it, and leaves that behind: what load another \
+        machine is put under is the caller's choice. Exit code 0: every guarantee that was looked at holds. 1: one was \
+        broken, or an outcome could not be found out. 2: the run could not be made."
+)]
+struct Arguments {
+    /// What users do; all scenarios, one after the other, when left out.
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+    /// A service that is there already, such as http://127.0.0.1:8080.
+    #[arg(long, value_name = "URL")]
+    host: Option<Url>,
+    /// Its ops listener, which says when its store has everything.
+    #[arg(long, value_name = "URL", requires = "host")]
+    ops: Option<Url>,
+    /// Its store: the path of the SQLite file, or postgres://user@host/database. Not checked when left out.
+    #[arg(long, value_name = "PATH or URL", requires = "host")]
+    store: Option<String>,
+    /// A file whose first line is the password of a PostgreSQL store.
+    #[arg(long, value_name = "FILE", env = "DOORBUSTER_STORE_PASSWORD_FILE")]
+    store_password_file: Option<PathBuf>,
+    /// Its API key, of the role operator: each scenario puts a sale of its own.
+    #[arg(long, env = "DOORBUSTER_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Users of each scenario, 2 to 10000.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=10_000))]
+    users: u16,
+    /// How long each scenario goes on, such as 20s or 5m, once all users are there; at most an hour.
+    #[arg(long, default_value = "20s", value_parser = run_time)]
+    run_time: Duration,
+    /// Where each scenario's report, summary and plots go, in a directory of its name.
+    #[arg(long, default_value = "target/load", value_name = "DIRECTORY")]
+    report: PathBuf,
+    /// The service's binary; built from this checkout when left out.
+    #[arg(long, value_name = "PATH", conflicts_with = "host")]
+    doorbuster: Option<PathBuf>,
+}
+
+fn run_time(text: &str) -> anyhow::Result<Duration> {
+    let time: jiff::SignedDuration = text.parse().context("a time is such as 20s, 5m or 1h")?;
+    let time = Duration::try_from(time).context("a time before it began")?;
+    ensure!((Duration::from_secs(1)..=RUN_TIME_MAX).contains(&time), "from 1s to 1h");
+    Ok(time)
+}
+
+/// The service that is asked.
+struct Target {
+    host: Url,
+    ops: Option<Url>,
+    store: Option<Store>,
+    key: Option<String>,
+    elsewhere: bool,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::parse();
+    if arguments.scenarios.is_empty() {
+        arguments.scenarios = Scenario::value_variants().to_vec();
+    }
+    // An empty one is none: compose passes it on as it is.
+    arguments.key = arguments.key.filter(|key| !key.is_empty());
+    match load(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(BROKEN),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(NOT_RUN)
+        }
+    }
+}
+
+fn load(arguments: &Arguments) -> anyhow::Result<bool> {
+    children::end_with_us()?;
+    let directory = TempDir::new().context("a directory for the service")?;
+    // Stopped when this returns, whichever way.
+    let mut service = None;
+    let target = match &arguments.host {
+        Some(host) => Target {
+            host: host.clone(),
+            ops: arguments.ops.clone(),
+            store: arguments
+                .store
+                .as_deref()
+                .map(|it| Store::parse(it, arguments.store_password_file.as_deref()))
+                .transpose()?,
+            key: arguments.key.clone(),
+            elsewhere: true,
+        },
+        None => {
+            let binary = binary(arguments.doorbuster.as_deref())?;
+            let service = service.insert(Service::start(&binary, directory.path(), &[])?);
+            Target {
+                host: format!("http://{}", service.address).parse()?,
+                ops: Some(format!("http://{}", service.ops).parse()?),
+                store: Some(Store::Sqlite(directory.path().join("data/store.db"))),
+                key: None,
+                elsewhere: false,
+            }
+        }
+    };
+    println!("{}", machine::describe());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut holds = true;
+    for scenario in &arguments.scenarios {
+        holds &= runtime.block_on(run_scenario(*scenario, arguments, &target))?;
+    }
+    Ok(holds)
+}
+
+/// Whether everything that was looked at holds.
+async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target) -> anyhow::Result<bool> {
+    let users = usize::from(arguments.users);
+    let directory = arguments.report.join(scenario.name());
+    std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    let watch = Arc::new(Watch::start());
+    let http = Http::new(&target.host, target.key.clone(), users, watch.clone())?;
+    let run = Arc::new(Run::new(scenario, users, http, watch, target.elsewhere));
+    run.put_sale().await?;
+    eprintln!("{} begins: {users} users for {:?}", scenario.name(), arguments.run_time);
+    attack::run(&run, target.host.as_str(), users, arguments.run_time, &directory).await?;
+
+    eprintln!("{} is over; checking", scenario.name());
+    settle::settle(&run).await;
+    settle::look_at_each(&run).await;
+    settle::expire(&run);
+    settle::hold_against_books(&run).await;
+    truth::judge(&run);
+    let unchecked = check_store(&run, target).await;
+    if run.ledger.books().grants.is_empty() {
+        run.ledger.books().undecided.push("nothing was granted, so nothing was shown".to_owned());
+    }
+
+    let summary = report::summary(&run, users, &unchecked);
+    println!("\n{summary}");
+    report::write(&run, &directory, &summary)?;
+    println!("report: {}", shown(&directory.join("report.html")));
+    let undecided = run.ledger.books().undecided.len();
+    Ok(run.findings.count() == 0 && undecided == 0)
+}
+
+/// What was not checked of the store, and why.
+async fn check_store(run: &Run, target: &Target) -> Vec<String> {
+    let Some(store) = &target.store else {
+        return vec!["the SQL store: --store says where it is".to_owned()];
+    };
+    if let Err(error) = store::hold_against_books(run, store, target.ops.as_ref()).await {
+        run.ledger.books().undecided.push(format!("the SQL store could not be held against the answers: {error:#}"));
+    }
+    Vec::new()
+}
+
+fn shown(path: &Path) -> String {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string()
+}

@@ -1,0 +1,101 @@
+//! One run of one scenario: everything that its users share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    guarantees::Findings,
+    http::{Call, Http},
+    ledger::Ledger,
+    samples::Samples,
+    scenarios::{Plan, Scenario},
+    watch::{Moment, Watch},
+};
+
+pub struct Run {
+    pub scenario: Scenario,
+    pub plan: Plan,
+    /// A sale of this run's own: what is counted in it is this run's.
+    pub sale: String,
+    pub opens_at: Moment,
+    pub http: Http,
+    pub watch: Arc<Watch>,
+    pub ledger: Ledger,
+    pub findings: Findings,
+    pub samples: Samples,
+    /// The service is somebody's: its limits may refuse.
+    pub elsewhere: bool,
+    next: AtomicU64,
+}
+
+impl Run {
+    pub fn new(scenario: Scenario, users: usize, http: Http, watch: Arc<Watch>, elsewhere: bool) -> Self {
+        let (plan, now) = (scenario.plan(users), watch.now());
+        Self {
+            scenario,
+            sale: format!("load-{}-{now}", scenario.name()),
+            // The service keeps milliseconds.
+            opens_at: (now + plan.opens_after.as_micros() as Moment) / 1000 * 1000,
+            plan,
+            http,
+            watch,
+            ledger: Ledger::default(),
+            findings: Findings::default(),
+            samples: Samples::default(),
+            elsewhere,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// A number that this run did not have before.
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn sku(&self, number: usize) -> String {
+        format!("sku-{number}")
+    }
+
+    pub fn skus(&self) -> impl Iterator<Item = String> {
+        (0..self.plan.items).map(|number| self.sku(number))
+    }
+
+    pub fn sale_path(&self) -> String {
+        format!("/v1/sales/{}", self.sale)
+    }
+
+    /// Puts the sale. It is closed by nobody: what is held in it runs out by itself.
+    pub async fn put_sale(&self) -> anyhow::Result<()> {
+        let items: Vec<_> = self
+            .skus()
+            .map(|sku| json!({"sku": sku, "initial_stock": self.plan.stock, "price": {"amount": 19900, "currency": "EUR"}}))
+            .collect();
+        let time = |moment: Moment| Timestamp::from_microsecond(moment).map(|time| format!("{time:.3}"));
+        let mut document = json!({
+            "name": format!("Load test: {}", self.scenario.name()),
+            "opens_at": time(self.opens_at)?,
+            "closes_at": time(self.opens_at + 24 * 3600 * 1_000_000)?,
+            "hold_seconds": self.plan.hold_seconds,
+            "items": items,
+        });
+        if let Some(limit) = self.plan.customer_limit {
+            document["customer_limit"] = json!(limit);
+        }
+        let call = Call {
+            method: reqwest::Method::PUT,
+            ..Call::post("put sale", self.sale_path(), Some(document.to_string()))
+        };
+        let answer = self.http.send(&call).await.answer.map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(
+            answer.status == 201,
+            "the sale of the load test was refused: {} (with keys configured, DOORBUSTER_KEY must hold one of the role operator)",
+            answer.told()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! What users do, by the name of the day that they have.
+
+mod abandoned_carts;
+mod baskets;
+mod double_clickers;
+mod opening_bell;
+mod operator;
+mod steady_day;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::visitor::Visitor;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Everybody comes in the second in which the sale opens, many times the stock.
+    OpeningBell,
+    /// Customers look, reserve, extend, confirm and release, with time to think; limits of customers are met.
+    SteadyDay,
+    /// Most holds are left to run out, and come back; some pay too late.
+    AbandonedCarts,
+    /// Many lines at once, of items that run short: all of a basket or none of it.
+    Baskets,
+    /// Everything is sent twice at once with the same key, and once more later.
+    DoubleClickers,
+    /// Shoppers, while an operator restocks, takes stock away, pauses and resumes.
+    Operator,
+}
+
+/// How a scenario's sale is made, and what may come in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub items: usize,
+    /// Initial units of each item.
+    pub stock: u64,
+    pub hold_seconds: u64,
+    pub customer_limit: Option<u64>,
+    /// From the start of the run until the sale opens.
+    pub opens_after: Duration,
+    /// Codes that a reserve may be refused with. No others may come.
+    pub refusals: &'static [&'static str],
+}
+
+/// Longer than any run: such holds are there at the end.
+const LONG_HOLD: u64 = 7200;
+
+impl Scenario {
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().to_owned()
+    }
+
+    pub fn plan(self, users: usize) -> Plan {
+        let users = users as u64;
+        let plan = Plan {
+            items: 3,
+            stock: 2 * users,
+            hold_seconds: LONG_HOLD,
+            customer_limit: None,
+            opens_after: Duration::ZERO,
+            refusals: &["sold_out", "insufficient_stock"],
+        };
+        match self {
+            // Users come within a second, and then all of them wait for the bell.
+            Self::OpeningBell => Plan {
+                opens_after: Duration::from_millis(2000),
+                refusals: &["sold_out", "insufficient_stock", "sale_not_started"],
+                ..plan
+            },
+            Self::SteadyDay => Plan {
+                items: 20,
+                stock: 10_000_000,
+                customer_limit: Some(4),
+                refusals: &["customer_limit_exceeded"],
+                ..plan
+            },
+            Self::AbandonedCarts => Plan { stock: users / 4 + 1, hold_seconds: 1, ..plan },
+            Self::Baskets => Plan { items: 30, stock: 3 * users, ..plan },
+            Self::DoubleClickers => Plan { stock: 10 * users, ..plan },
+            Self::Operator => Plan { refusals: &["sold_out", "insufficient_stock", "sale_paused"], ..plan },
+        }
+    }
+
+    /// One visit of one user.
+    pub async fn visit(self, visitor: &mut Visitor<'_>) {
+        match self {
+            Self::OpeningBell => opening_bell::visit(visitor).await,
+            Self::SteadyDay => steady_day::visit(visitor).await,
+            Self::AbandonedCarts => abandoned_carts::visit(visitor).await,
+            Self::Baskets => baskets::visit(visitor).await,
+            Self::DoubleClickers => double_clickers::visit(visitor).await,
+            Self::Operator => operator::visit(visitor).await,
+        }
+    }
+}
+
+/// An item, any as likely as any other.
+fn any_sku(visitor: &Visitor<'_>) -> String {
+    visitor.run.sku(rand::random_range(0..visitor.run.plan.items))
+}
