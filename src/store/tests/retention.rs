@@ -149,9 +149,13 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             following.keep(retention(after, step_rows, before));
             loop {
                 let crashes = exactly_once::crashes_next(&faults);
-                let done = following.step().and_then(|progress| Ok((progress, following.retire_some()?)));
+                // What is applied behind a pass waits for the next one: so all is applied first, as a service does.
+                let done = following.step().and_then(|progress| match progress {
+                    Progress::Idle => Ok(following.retire_some()?.is_none()),
+                    Progress::Applied { .. } => Ok(false),
+                });
                 match done {
-                    Ok((Progress::Idle, None)) => break 'process,
+                    Ok(true) => break 'process,
                     Err(_) if crashes => continue 'process,
                     _ => {}
                 }
