@@ -1,11 +1,13 @@
-//! `doorbuster reconcile` against real stores of both kinds: nothing differs while the service works, and whatever somebody
-//! changes by hand is found, and nothing else.
+//! `doorbuster reconcile` against real stores of both kinds: nothing differs while the service works, whatever somebody
+//! changes by hand is found, and nothing else, and is put right where it can be.
 
 mod served;
 
 #[path = "postgres/load.rs"]
 #[allow(dead_code)]
 mod load;
+#[path = "reconcile/mending.rs"]
+mod mending;
 #[path = "support/postgres.rs"]
 #[allow(dead_code)]
 mod server;
@@ -77,7 +79,11 @@ impl Place {
     }
 
     fn reconcile(&self) -> Said {
-        let Output { status, stdout, stderr } = self.run(&["--json"]);
+        self.say(&["reconcile", "--json"])
+    }
+
+    fn say(&self, arguments: &[&str]) -> Said {
+        let Output { status, stdout, stderr } = self.run(arguments);
         let report = serde_json::from_slice(&stdout).unwrap_or_default();
         Said { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
     }
@@ -85,7 +91,7 @@ impl Place {
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
         without_environment(&mut command);
-        command.arg("reconcile").arg("--data").arg(self.data()).args(arguments);
+        command.args(arguments).arg("--data").arg(self.data());
         if let Store::Postgres { url, .. } = &self.store {
             command.env("DOORBUSTER_STORE__URL", url);
         }
@@ -292,6 +298,7 @@ fn whatever_is_changed_by_hand_is_found(mut place: Place) {
         place.change(&sql, |place| {
             let said = place.reconcile();
             assert_eq!((said.code, said.differences()), (Some(1), expected), "{sql}: {}", said.report);
+            mending::mends(place, &sql, &said);
         });
         place.reconcile().is_equal();
     }
@@ -302,7 +309,7 @@ fn whatever_is_changed_by_hand_is_found(mut place: Place) {
         assert!(said.stderr.contains("the data directory is older than its store"), "{}", said.stderr);
     });
     place.change("UPDATE items SET price_currency = 'USD' WHERE sku = 'tv'", |place| {
-        let text = String::from_utf8(place.run(&[]).stdout).unwrap();
+        let text = String::from_utf8(place.run(&["reconcile"]).stdout).unwrap();
         let row = ["items", "drop/tv", "price", "19900 EUR", "19900 USD"];
         let line = text.lines().find(|line| line.contains("USD")).unwrap_or_else(|| panic!("{text}"));
         assert!(row.iter().all(|cell| line.contains(cell)), "{text}");

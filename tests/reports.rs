@@ -412,12 +412,13 @@ fn what_is_old_goes_and_nothing_is_lost(place: &Place, after: &str) {
     let before = client.get("/v1/sales/drop/report").success(200);
     stop(service);
     age(place);
-    let old = place.count("SELECT count(*) FROM reservations WHERE id < '02000000-0000-0000-0000-000000000000'");
+    // What is of today has other ids.
+    let left = || place.count("SELECT count(*) FROM reservations WHERE id < '01010000-0000-0000-0000-000000000000'");
+    let old = left();
     assert!(old > 100, "{old}");
     assert_eq!(place.differences(), "");
 
     let keeping = [short[0], ("store.keep_days", "1"), ("store.after_keeping", after), ("store.keep_step_rows", "3")];
-    let left = || place.count("SELECT count(*) FROM reservations WHERE id < '02000000-0000-0000-0000-000000000000'");
     for cycle in 0..4 {
         let mut service = place.start_with(&keeping);
         let answer = service.client().reserve("drop", &format!("late-{cycle}"), [("phone", 1)]);

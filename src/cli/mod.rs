@@ -80,9 +80,24 @@ enum Command {
         #[command(flatten)]
         options: InspectOptions,
     },
-    /// Compare the store with the journal: exit code 0 if they are equal to the unit, 1 if not. Changes nothing, and may run
-    /// beside the service.
+    /// Compare the store with the journal: exit code 0 if they are equal to the unit, 1 if not. Without --repair it changes
+    /// nothing, and may run beside the service.
     Reconcile {
+        /// Configuration file that names data directory and store.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Data directory; overrides data.dir.
+        #[arg(long, value_name = "DIR")]
+        data: Option<String>,
+        /// Print JSON: one document.
+        #[arg(long)]
+        json: bool,
+        /// Make the store what the journal says, in one transaction. The service must not be running.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Make a store that is empty, or not there yet, from snapshot and journal. The service must not be running.
+    Rebuild {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -182,10 +197,15 @@ pub fn run() -> std::process::ExitCode {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))
         }
-        Command::Reconcile { config, data, json } => {
+        Command::Reconcile { config, data, json, repair } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
+            let run = if repair { reconcile::repair } else { reconcile::run };
             // As the running service reads it: keys may have been taken away meanwhile.
-            with_loaded(settings.sources().load_again(), |loaded| finish(reconcile::run(&loaded.config, json)))
+            with_loaded(settings.sources().load_again(), |loaded| finish(run(&loaded.config, json)))
+        }
+        Command::Rebuild { config, data, json } => {
+            let settings = Settings { config, data, listen: None, ops_listen: None };
+            with_loaded(settings.sources().load_again(), |loaded| finish(reconcile::rebuild(&loaded.config, json)))
         }
         Command::Health { config, ops_listen, options } => {
             let settings = Settings { config, data: None, listen: None, ops_listen };

@@ -1,35 +1,32 @@
-//! `reconcile`: whether the store is what the journal says, for people and for scripts.
+//! `reconcile` and `rebuild`: whether the store is what the journal says, and making it so; for people and for scripts.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
-use super::{complain, exit::ExitCode, inspect::report::grouped, table::Table};
+use uuid::Uuid;
+
+use super::{complain, exit::ExitCode, inspect::report::grouped, serve::refuse_start, table::Table};
 use crate::{
     config::{Config, StoreTarget},
     journal::{RecoveryError, SnapshotError},
-    reconcile::{self, ReconcileError, Report, TruthError},
-    store::{PostgresReader, SqliteStore, StoreError, StoreReader},
+    reconcile::{self, Place, ReconcileError, Repaired, Report, TruthError},
+    service::{identity, lock::DirectoryLock},
+    store::{Mender, PostgresMender, PostgresReader, SqliteMender, SqliteStore, StoreError, StoreReader},
 };
 
 pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let data = &config.data.dir;
-    if !data.join("journal").is_dir() {
-        complain(&format_args!("{} is not a data directory: it has no journal in it", data.display()));
-        return Ok(ExitCode::BadConfig);
-    }
     let target = config.store_target();
-    if let StoreTarget::Sqlite(path) = &target
-        && !path.is_file()
-    {
-        complain(&format_args!("there is no store at {}: name the one to compare in store.url", path.display()));
+    if !has_journal(&config.data.dir) || !has_store(&target) {
         return Ok(ExitCode::BadConfig);
     }
     let settings = config.engine_settings(rand::random());
-    match reconcile::run(data, &settings, || open(&target)) {
+    match reconcile::run(&config.data.dir, &settings, &target) {
         Ok(report) => {
             let mut out = BufWriter::new(io::stdout().lock());
             if json {
-                serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-                writeln!(out)?;
+                put_json(&report, &mut out)?;
             } else {
                 write(&report, &mut out)?;
             }
@@ -43,19 +40,142 @@ pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn open(target: &StoreTarget) -> Result<Box<dyn StoreReader>, StoreError> {
-    Ok(match target {
-        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open_read_only(path)?),
-        StoreTarget::Postgres(settings) => Box::new(PostgresReader::open(settings)?),
+/// `reconcile --repair`: makes the store what the journal says.
+pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let target = config.store_target();
+    if !has_journal(&config.data.dir) || !has_store(&target) {
+        return Ok(ExitCode::BadConfig);
+    }
+    alone(config, |owner| mend(config, &target, owner, json))
+}
+
+/// `rebuild`: makes a store that has nothing in it what the journal says.
+pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let target = config.store_target();
+    if !has_journal(&config.data.dir) {
+        return Ok(ExitCode::BadConfig);
+    }
+    alone(config, |owner| match is_empty(&target) {
+        Ok(true) => mend(config, &target, owner, json),
+        Ok(false) => {
+            complain(
+                &"the store is not empty: put it aside, or name another one in store.url; or let \
+                  `doorbuster reconcile --repair` put right what is in it",
+            );
+            Ok(ExitCode::BadConfig)
+        }
+        Err(error) => {
+            complain(&error);
+            Ok(ExitCode::StorageFailed)
+        }
     })
+}
+
+/// Does the work while no service has the data directory, whose id it is given.
+fn alone(config: &Config, work: impl FnOnce(Uuid) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let data = &config.data.dir;
+    match DirectoryLock::take(data).and_then(|lock| Ok((lock, identity::of(data)?))) {
+        Ok((_lock, owner)) => work(owner),
+        Err(error) => Ok(refuse_start(&error)),
+    }
+}
+
+fn is_empty(target: &StoreTarget) -> Result<bool, StoreError> {
+    // Brought to this program's format, or made, where it has none yet.
+    drop(target.mender()?);
+    let reader = target.reader()?;
+    Ok(reader.standing()?.cursor == 0 && reader.sales()?.is_empty())
+}
+
+fn mend(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyhow::Result<ExitCode> {
+    let data = &config.data.dir;
+    let repaired = match reconcile::repair(data, &config.engine_settings(rand::random()), owner, target) {
+        Ok(repaired) => repaired,
+        Err(error) => {
+            complain(&error);
+            return Ok(exit_code(&error));
+        }
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    if json {
+        put_json(&repaired, &mut out)?;
+    } else {
+        write_repaired(&repaired, &mut out)?;
+    }
+    out.flush()?;
+    Ok(if repaired.left.is_equal() { ExitCode::Clean } else { ExitCode::CheckFailed })
+}
+
+fn write_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
+    let Repaired { epoch_before, found, left } = repaired;
+    if found.epoch > *epoch_before {
+        writeln!(
+            out,
+            "brought from epoch {epoch_before} to {}, the first that the journal has whole; the service follows from there",
+            found.epoch
+        )?;
+    }
+    write(found, out)?;
+    if found.is_equal() {
+        return Ok(());
+    }
+    if left.is_equal() {
+        return writeln!(out, "all of it was put right");
+    }
+    writeln!(out, "\nafter the repair, what it could not put right:")?;
+    write(left, out)
+}
+
+fn has_journal(data: &Path) -> bool {
+    let has = data.join("journal").is_dir();
+    if !has {
+        complain(&format_args!("{} is not a data directory: it has no journal in it", data.display()));
+    }
+    has
+}
+
+fn has_store(target: &StoreTarget) -> bool {
+    if let StoreTarget::Sqlite(path) = target
+        && !path.is_file()
+    {
+        complain(&format_args!(
+            "there is no store at {}: name the one to compare in store.url, or make it with `doorbuster rebuild`",
+            path.display()
+        ));
+        return false;
+    }
+    true
+}
+
+fn put_json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+impl Place for StoreTarget {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(path) => Box::new(SqliteStore::open_read_only(path)?),
+            Self::Postgres(settings) => Box::new(PostgresReader::open(settings)?),
+        })
+    }
+
+    fn mender(&self) -> Result<Box<dyn Mender>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(path) => Box::new(SqliteMender::open(path)?),
+            Self::Postgres(settings) => Box::new(PostgresMender::open(settings)?),
+        })
+    }
 }
 
 fn exit_code(error: &ReconcileError) -> ExitCode {
     match error {
+        ReconcileError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
         // Not read, or not yet comparable: nothing is known of damage.
-        ReconcileError::Directory { .. } | ReconcileError::Store(_) | ReconcileError::StoreLags { .. } => {
-            ExitCode::StorageFailed
-        }
+        ReconcileError::Directory { .. }
+        | ReconcileError::Store(_)
+        | ReconcileError::StoreLags { .. }
+        | ReconcileError::StoreFollows { .. } => ExitCode::StorageFailed,
         ReconcileError::Truth(TruthError::Journal(RecoveryError::Storage(_)))
         | ReconcileError::Truth(TruthError::Snapshot(SnapshotError::Storage(_))) => ExitCode::StorageFailed,
         ReconcileError::Truth(_) | ReconcileError::StoreIsAhead { .. } => ExitCode::JournalDamaged,
@@ -76,6 +196,13 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         table.row([grouped(count), what.to_owned()]);
     }
     table.write(out, "")?;
+    if compared.audit_records_elsewhere > 0 {
+        let elsewhere = grouped(compared.audit_records_elsewhere);
+        writeln!(
+            out,
+            "of the audit trail {elsewhere} records are not in this store: they were deleted when they were old, or it was brought on behind them"
+        )?;
+    }
     if report.is_equal() {
         return writeln!(out, "no difference");
     }

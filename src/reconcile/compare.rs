@@ -7,9 +7,12 @@ use std::{
 
 use uuid::Uuid;
 
-use super::report::{Difference, Report};
+use super::{
+    mend::Mend,
+    report::{Difference, Report},
+};
 use crate::{
-    engine::Engine,
+    engine::{self, Engine},
     sale::{
         audit::{Broken, Head},
         ids::{BUCKETS, Bucket, ReservationId},
@@ -24,18 +27,29 @@ const LOOK_UP: usize = 500;
 pub struct Comparison<'a> {
     engine: &'a Engine,
     reader: &'a dyn StoreReader,
+    mend: Mend<'a>,
     report: Report,
     /// Ids of all reservations that are held, by the journal.
     held: Vec<[u8; 16]>,
+    /// The store is brought further than it was: what of the audit trail it does not have, it never had.
+    brought_on: bool,
 }
 
 impl<'a> Comparison<'a> {
     pub fn new(engine: &'a Engine, reader: &'a dyn StoreReader) -> Self {
-        Self { engine, reader, report: Report::default(), held: Vec::new() }
+        let (mend, report) = (Mend::default(), Report::default());
+        Self { engine, reader, mend, report, held: Vec::new(), brought_on: false }
     }
 
-    pub fn run(mut self, owner: Option<Uuid>, standing: &Standing) -> Result<Report, StoreError> {
-        self.report.epoch = standing.cursor;
+    /// What differs is put right. `brought_on`: the state is later than the store was.
+    pub fn mending(mut self, mend: Mend<'a>, brought_on: bool) -> Self {
+        (self.mend, self.brought_on) = (mend, brought_on);
+        self
+    }
+
+    /// The state is that of `epoch`.
+    pub fn run(mut self, epoch: u64, owner: Option<Uuid>, standing: &Standing) -> Result<Report, StoreError> {
+        self.report.epoch = epoch;
         let held_by = standing.held_by.map(|token| token.owner);
         // A store that nobody took yet is nobody's.
         if held_by.is_some() && held_by != owner {
@@ -45,6 +59,7 @@ impl<'a> Comparison<'a> {
         self.items()?;
         self.reservations()?;
         self.held()?;
+        self.sums()?;
         self.audit()?;
         Ok(self.report)
     }
@@ -91,51 +106,67 @@ impl<'a> Comparison<'a> {
         let mut stored: BTreeMap<String, StoredSale> =
             self.reader.sales()?.into_iter().map(|sale| (sale.id.clone(), sale)).collect();
         let catalogue = self.engine.catalogue();
+        let mut wrong = Vec::new();
         for sale in catalogue.sales() {
             self.report.compared.sales += 1;
             let expected = StoredSale::of(sale);
-            match stored.remove(&expected.id) {
+            let found = stored.remove(&expected.id);
+            if found.as_ref() == Some(&expected) {
+                continue;
+            }
+            match found {
                 None => self.lone("sales", &expected.id, true),
                 Some(found) => self.columns("sales", &expected.id, of_sale(&expected), of_sale(&found)),
             }
+            wrong.push((&**sale, expected));
         }
         stored.keys().for_each(|id| self.lone("sales", id, false));
-        Ok(())
+        self.mend.sales(&wrong, &stored.keys().collect::<Vec<_>>())
     }
 
     fn items(&mut self) -> Result<(), StoreError> {
-        let key = |sale: &str, sku: &str| format!("{sale}/{sku}");
-        let mut rows: BTreeMap<String, StoredItem> =
-            self.reader.items()?.into_iter().map(|item| (key(&item.sale, &item.sku), item)).collect();
-        let mut totals: HashMap<String, (Counts, Counts)> = HashMap::with_capacity(rows.len());
+        let mut rows: BTreeMap<(String, String), StoredItem> = BTreeMap::new();
+        for item in self.reader.items()? {
+            rows.insert((item.sale.clone(), item.sku.clone()), item);
+        }
+        let mut totals: HashMap<(String, String), (Counts, Counts)> = HashMap::with_capacity(rows.len());
         for item in self.reader.totals()? {
-            totals.insert(key(&item.sale, &item.sku), (item.stored, item.recomputed));
+            totals.insert((item.sale, item.sku), (item.stored, item.recomputed));
         }
         let (catalogue, counts) = (self.engine.catalogue(), self.engine.stock());
+        let mut wrong = Vec::new();
         for sale in catalogue.sales() {
             for item in &sale.items {
                 self.report.compared.items += 1;
                 let expected = StoredItem::of(sale, item);
-                let key = key(&expected.sale, &expected.sku);
-                let (Some(found), Some((stored, recomputed))) = (rows.remove(&key), totals.get(&key)) else {
-                    self.lone("items", &key, true);
-                    continue;
-                };
-                self.columns("items", &key, of_item(&expected), of_item(&found));
-                let (stock, of) = counts[item.number.index()];
-                let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-                let truth = Counts {
-                    stock: signed(stock),
-                    available: signed(of.available),
-                    held: signed(of.held),
-                    confirmed: signed(of.confirmed),
-                };
-                self.columns("items", &key, of_counts(&truth), of_counts(stored));
-                self.columns("sums of rows", &key, of_counts(&truth), of_counts(recomputed));
+                let truth = counts_of(counts[item.number.index()]);
+                let key = (expected.sale.clone(), expected.sku.clone());
+                let shown = format!("{}/{}", key.0, key.1);
+                if let (Some(found), Some((stored, recomputed))) = (rows.remove(&key), totals.get(&key)) {
+                    self.columns("items", &shown, of_item(&expected), of_item(&found));
+                    self.columns("items", &shown, of_counts(&truth), of_counts(stored));
+                    self.columns("sums of rows", &shown, of_counts(&truth), of_counts(recomputed));
+                    if found == expected && *stored == truth {
+                        continue;
+                    }
+                } else {
+                    self.lone("items", &shown, true);
+                }
+                wrong.push((&**sale, expected, truth));
             }
         }
-        rows.keys().for_each(|key| self.lone("items", key, false));
-        Ok(())
+        rows.keys().for_each(|(sale, sku)| self.lone("items", &format!("{sale}/{sku}"), false));
+        self.mend.items(&wrong, &rows.into_keys().collect::<Vec<_>>())
+    }
+
+    /// Once all rows are right that can be: what they still do not add up to.
+    fn sums(&mut self) -> Result<(), StoreError> {
+        let (catalogue, counts) = (self.engine.catalogue(), self.engine.stock());
+        self.mend.sums(|sale, sku| {
+            let sale = catalogue.sale(sale).ok()?;
+            let item = sale.items.iter().find(|item| item.settings.sku == sku)?;
+            Some((sale.created_at, counts_of(counts[item.number.index()])))
+        })
     }
 
     fn reservations(&mut self) -> Result<(), StoreError> {
@@ -173,12 +204,14 @@ impl<'a> Comparison<'a> {
             self.report.compared.reservations += 1;
             let Some(found) = stored.remove(&row.id) else {
                 self.lone("reservations", &row.id, true);
+                self.mend.reservation(&row)?;
                 continue;
             };
             // Told in the event, and kept in the store alone.
             row.release_reason.clone_from(&found.release_reason);
             if row != found {
                 self.columns("reservations", &row.id, of_reservation(&row), of_reservation(&found));
+                self.mend.reservation(&row)?;
             }
         }
         Ok(())
@@ -198,14 +231,22 @@ impl<'a> Comparison<'a> {
             }
         })?;
         strangers.iter().for_each(|id| self.lone("reservations", id, false));
-        Ok(())
+        self.mend.strangers(&strangers)
     }
 
     fn audit(&mut self) -> Result<(), StoreError> {
         let own: Head = self.engine.audit_head().value;
         self.report.compared.audit_records = own.sequence;
-        let checked = self.reader.check_audit()?.and_then(|check| check.end(&own));
-        if let Err(broken) = checked {
+        let mut walked = self.reader.check_audit()?;
+        if let Ok(check) = &walked
+            && self.brought_on
+            && check.reached().sequence < own.sequence
+        {
+            self.mend.audit_gap(&check.reached(), &own)?;
+        }
+        let ended = walked.as_mut().map_err(|broken| broken.clone()).and_then(|check| check.end(&own));
+        self.report.compared.audit_records_elsewhere = walked.map_or(0, |check| check.passed_over());
+        if let Err(broken) = ended {
             let key = match &broken {
                 Broken::Foreign { number } => number.clone(),
                 Broken::Missing { first, .. } => first.to_string(),
@@ -214,6 +255,16 @@ impl<'a> Comparison<'a> {
             self.differs("audit", &key, "", Some(format!("{} records", own.sequence)), Some(broken));
         }
         Ok(())
+    }
+}
+
+fn counts_of((stock, of): (u64, engine::Counts)) -> Counts {
+    let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+    Counts {
+        stock: signed(stock),
+        available: signed(of.available),
+        held: signed(of.held),
+        confirmed: signed(of.confirmed),
     }
 }
 

@@ -1,21 +1,24 @@
-//! Whether the store is what the journal says.
+//! Whether the store is what the journal says, and making it so.
 //!
 //! The store is read as of one moment, and the journal exactly as far as the store was then: so the two must be equal to the
-//! unit, also while the service runs and the store lags. Invariant: nothing is changed, and nobody is held up.
+//! unit, also while the service runs and the store lags. Invariant: comparing changes nothing and holds nobody up; repairing
+//! is for a directory that no service has, and is one transaction.
 //!
 //! What is compared: whose the store is; every sale; every item, with its counts as its row has them and as movements,
 //! reservations and lines add up to; every reservation that the service knows; every row that says it is held; the audit trail.
 //! Reservations that left the service's memory are in the store alone: of them the sums are compared.
 
 mod compare;
+mod mend;
 mod report;
 mod truth;
 
 use std::{fs, io, path::Path, thread, time::Duration};
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use self::compare::Comparison;
+use self::{compare::Comparison, mend::Mend};
 pub use self::{
     report::{Compared, Difference, Report},
     truth::TruthError,
@@ -23,7 +26,7 @@ pub use self::{
 use crate::{
     engine,
     journal::View,
-    store::{StoreError, StoreReader},
+    store::{Mender, StoreError, StoreReader, Token},
 };
 
 /// How long a store may take to come to what the newest snapshot holds: it follows a running service within a moment.
@@ -48,26 +51,31 @@ pub enum ReconcileError {
          Let the service run until /readyz says that the store has everything, and ask again"
     )]
     StoreLags { cursor: u64, reaches: u64 },
+    #[error(
+        "the store has batches up to {cursor}, the newest snapshot is later ({reaches}), and the journal has everything in \
+         between: start the service, let it catch up until /readyz says that the store has everything, and look again"
+    )]
+    StoreFollows { cursor: u64, reaches: u64 },
 }
 
-/// Compares the store that `open` opens with the journal of a data directory.
-pub fn run(
-    data: &Path,
-    settings: &engine::Settings,
-    mut open: impl FnMut() -> Result<Box<dyn StoreReader>, StoreError>,
-) -> Result<Report, ReconcileError> {
+/// Where the store is, and who may open it how.
+pub trait Place {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
+    /// Makes a store where there is none.
+    fn mender(&self) -> Result<Box<dyn Mender>, StoreError>;
+}
+
+/// Compares a store with the journal of a data directory.
+pub fn run(data: &Path, settings: &engine::Settings, place: &dyn Place) -> Result<Report, ReconcileError> {
     let owner = owner(data)?;
     let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
     loop {
-        let reader = open()?;
+        let reader = place.reader()?;
         reader.hold_still()?;
         let standing = reader.standing()?;
         // After the store: the journal holds at least what it does.
-        let journal = data.join("journal");
-        let unreadable = |source| ReconcileError::Directory { path: journal.display().to_string(), source };
-        let view = View::open(&journal).map_err(unreadable)?;
-        match truth::at(&view, settings.clone(), standing.cursor) {
-            Ok(engine) => return Ok(Comparison::new(&engine, &*reader).run(owner, &standing)?),
+        match truth::at(&open_journal(data)?, settings.clone(), standing.cursor) {
+            Ok(engine) => return Ok(Comparison::new(&engine, &*reader).run(standing.cursor, owner, &standing)?),
             Err(TruthError::SnapshotIsLater { .. }) if tries > 0 => {
                 tries -= 1;
                 drop(reader);
@@ -82,6 +90,63 @@ pub fn run(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// What was found wrong, and what of it is still so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repaired {
+    /// The store's last batch before; the reports tell the one after.
+    pub epoch_before: u64,
+    pub found: Report,
+    pub left: Report,
+}
+
+/// Makes the store what the journal says, as `owner`, whose directory must be locked. A store whose next batches the journal
+/// has no more is brought on to where the newest snapshot is whole; what is later is for the service to write behind.
+pub fn repair(
+    data: &Path,
+    settings: &engine::Settings,
+    owner: Uuid,
+    place: &dyn Place,
+) -> Result<Repaired, ReconcileError> {
+    let mut mender = place.mender()?;
+    let reader = place.reader()?;
+    reader.hold_still()?;
+    let before = reader.standing()?;
+    if let Some(held) = before.held_by.filter(|held| held.owner != owner) {
+        return Err(StoreError::OtherOwner { owner: held.owner, this: owner }.into());
+    }
+    let view = open_journal(data)?;
+    let (epoch, engine) = match truth::at(&view, settings.clone(), before.cursor) {
+        Ok(engine) => (before.cursor, engine),
+        Err(TruthError::SnapshotIsLater { reaches, cursor }) => {
+            if truth::goes_on_from(&view, cursor, reaches)? {
+                return Err(ReconcileError::StoreFollows { cursor, reaches });
+            }
+            (reaches, truth::at(&view, settings.clone(), reaches)?)
+        }
+        Err(TruthError::JournalIsEarlier { last, cursor }) => {
+            return Err(ReconcileError::StoreIsAhead { cursor, last });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let session = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    mender.begin(&before, &Token { owner, epoch: before.epoch() + 1, session }, epoch)?;
+    let comparison = Comparison::new(&engine, &*reader).mending(Mend::with(&mut *mender), epoch > before.cursor);
+    let found = comparison.run(epoch, Some(owner), &before)?;
+    mender.commit()?;
+    drop((reader, mender));
+
+    let reader = place.reader()?;
+    reader.hold_still()?;
+    let after = reader.standing()?;
+    let left = Comparison::new(&engine, &*reader).run(epoch, Some(owner), &after)?;
+    Ok(Repaired { epoch_before: before.cursor, found, left })
+}
+
+fn open_journal(data: &Path) -> Result<View, ReconcileError> {
+    let journal = data.join("journal");
+    View::open(&journal).map_err(|source| ReconcileError::Directory { path: journal.display().to_string(), source })
 }
 
 /// The id that the store should know the directory by; None where no service ran yet.

@@ -24,6 +24,8 @@ pub struct Compared {
     /// Of the reservations: those that are held.
     pub held: u64,
     pub audit_records: u64,
+    /// Of the audit records: those that the store does not have, as it was repaired or rebuilt behind them.
+    pub audit_records_elsewhere: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,8 +1,10 @@
 //! The state that the journal comes to at one epoch.
 
+use std::sync::Arc;
+
 use crate::{
     engine::{Engine, RecoverError, Recovered, Settings},
-    journal::{self, Epoch, RecoveryError, SnapshotError, View},
+    journal::{self, Epoch, ReadError, Reader, RecoveryError, SnapshotError, View},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,8 @@ pub enum TruthError {
     Journal(#[from] RecoveryError<RecoverError>),
     #[error(transparent)]
     State(#[from] RecoverError),
+    #[error(transparent)]
+    Batches(#[from] ReadError),
     /// The snapshot holds more than the store: what there was at the store's cursor cannot be made out of it.
     #[error("the newest snapshot reaches epoch {reaches}, and the store has epoch {cursor}")]
     SnapshotIsLater { reaches: Epoch, cursor: Epoch },
@@ -42,4 +46,13 @@ pub fn at(view: &View, settings: Settings, epoch: Epoch) -> Result<Engine, Truth
         return Err(TruthError::JournalIsEarlier { last: scan.tail.last_epoch, cursor: epoch });
     }
     Ok(recovered.finish(epoch)?)
+}
+
+/// Whether the journal has the batch after `epoch`, and so all that follow. There are some, up to `reaches`.
+pub fn goes_on_from(view: &View, epoch: Epoch, reaches: Epoch) -> Result<bool, TruthError> {
+    match Reader::new(Arc::new(view.clone()), epoch).next(reaches) {
+        Ok(_) => Ok(true),
+        Err(ReadError::TooOld { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

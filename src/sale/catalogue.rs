@@ -104,6 +104,11 @@ impl Sale {
     }
 
     /// By the operator, and not resumed since.
+    /// The status last put into an event.
+    pub fn announced(&self) -> Status {
+        self.announced
+    }
+
     pub fn is_paused(&self) -> bool {
         self.paused
     }

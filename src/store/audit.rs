@@ -3,6 +3,7 @@
 //! Pure: rows come in one by one and in order, from whatever database. Invariant: every column of a row is covered by
 //! its hash, so a row passes only with the bytes that it was written with.
 
+use super::{error::StoreError, rows::natural};
 use crate::sale::{
     audit::{Action, Actor, Audited, Broken, Head, Record},
     time::Timestamp,
@@ -56,27 +57,61 @@ impl AuditRow {
     }
 }
 
+/// Records that a store does not have, and says so: after this number, and up to this head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditGap {
+    pub after: u64,
+    pub through: Head,
+}
+
+impl AuditGap {
+    /// A row of `audit_gaps`.
+    pub(super) fn of_row(after: i64, through: i64, hash: &str) -> Result<Self, StoreError> {
+        let unreadable = || StoreError::Content(format!("a gap in the audit trail with the hash {hash:?}"));
+        let hash = blake3::Hash::from_hex(hash).map_err(|_| unreadable())?;
+        let through = Head { sequence: natural("a through_sequence", through)?, hash };
+        Ok(Self { after: natural("an after_sequence", after)?, through })
+    }
+}
+
 /// Walks the rows in order of their numbers, up to the first that is missing, changed or foreign.
 #[derive(Debug, Clone, Default)]
 pub struct AuditCheck {
     reached: Head,
+    gaps: Vec<AuditGap>,
+    passed_over: u64,
 }
 
 impl AuditCheck {
-    /// A walk from the first record on.
+    /// A walk from the first record on, in a store without gaps.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A walk from the record behind this one on.
-    pub fn behind(start: Head) -> Self {
-        Self { reached: start }
+    /// A walk that goes on behind each of the gaps that it comes to.
+    pub fn over(gaps: Vec<AuditGap>) -> Self {
+        Self { gaps, ..Self::default() }
+    }
+
+    /// Records in gaps that the walk went over.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
+    }
+
+    fn pass_gaps(&mut self, until: u64) {
+        while let Some(gap) =
+            self.gaps.iter().find(|gap| gap.after == self.reached.sequence && gap.through.sequence <= until)
+        {
+            self.passed_over += gap.through.sequence - gap.after;
+            self.reached = gap.through;
+        }
     }
 
     /// Takes the next row.
     pub fn row(&mut self, row: &AuditRow) -> Result<(), Broken> {
         let foreign = || Broken::Foreign { number: row.sequence.to_string() };
         let sequence = u64::try_from(row.sequence).map_err(|_| foreign())?;
+        self.pass_gaps(sequence.saturating_sub(1));
         self.reached.expect(sequence)?;
         let audited = row.record(sequence).ok_or(Broken::Changed { sequence })?;
         self.reached.follow(&audited)
@@ -93,7 +128,8 @@ impl AuditCheck {
     }
 
     /// That nothing follows: the trail is whole if it comes to the service's own head.
-    pub fn end(&self, own: &Head) -> Result<(), Broken> {
+    pub fn end(&mut self, own: &Head) -> Result<(), Broken> {
+        self.pass_gaps(own.sequence);
         self.reached.is_whole(own)
     }
 }

@@ -54,7 +54,8 @@ pub enum StoreError {
 
     #[error(
         "the store has applied batches up to {cursor}, but the journal begins at {oldest}: the batches between are \
-         gone. Put back the store that belongs to this journal, or a later copy of it: one whose cursor is {least} or more", least = .oldest - 1
+         gone. Stop the service and run `doorbuster reconcile --repair`, or `doorbuster rebuild` for a store that is empty; or put \
+         back a later copy of the store: one whose cursor is {least} or more", least = .oldest - 1
     )]
     Behind { cursor: u64, oldest: u64 },
 

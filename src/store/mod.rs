@@ -18,6 +18,7 @@ mod error;
 mod expected;
 mod fold;
 mod levels;
+mod mend;
 mod names;
 mod owner;
 mod postgres;
@@ -32,17 +33,20 @@ mod write_behind;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditCheck, AuditRow};
+pub use audit::{AuditCheck, AuditGap, AuditRow};
 pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
 };
+pub use mend::{Mender, Step};
 pub use owner::{Standing, Token};
-pub use postgres::{Password, PostgresError, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl};
+pub use postgres::{
+    Password, PostgresError, PostgresMender, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl,
+};
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
 pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
-pub use retention::{AfterKeeping, Horizon, Place, Retention, Source, Step, Stepped};
-pub use sqlite::{SqliteReader, SqliteStore};
+pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped};
+pub use sqlite::{SqliteMender, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
 
@@ -68,7 +72,7 @@ pub trait Sink: Send {
 
     /// Moves or deletes some of what was kept long enough, in one transaction, or nothing and `CursorMoved` when the store holds
     /// another token or cursor. An error is taken like one of `apply`.
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError>;
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError>;
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {
@@ -92,7 +96,7 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).tidy()
     }
 
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
         (**self).retire(step, token)
     }
 }

@@ -2,11 +2,7 @@
 
 use std::time::Instant;
 
-use crate::sale::{
-    audit::{Broken, Head},
-    ids::ReservationId,
-    outcome::State,
-};
+use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 
 use super::{audit::AuditCheck, error::StoreError, owner::Standing, report::SaleReport};
 
@@ -160,30 +156,20 @@ pub(super) const TOTALS: &str = "
                     WHERE state = 'confirmed') AS line
             GROUP BY sale, sku)
     SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
-           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0) + confirmed_before
+           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0) + items.confirmed_before
       FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
      ORDER BY sale, sku";
 
-/// The whole trail as far as it is here, and where it begins.
+/// The whole trail as far as it is here.
 pub(super) const AUDIT: &str = "
     SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit_archive
     UNION ALL
     SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit
     ORDER BY sequence";
-pub(super) const TRAIL_START: &str = "SELECT trail_sequence, trail_hash FROM write_behind";
 
-/// The record before the first that is here.
-pub(super) fn trail_start(sequence: i64, hash: Option<&str>) -> Result<Head, StoreError> {
-    let unreadable = || StoreError::Content(format!("a trail that begins behind {sequence}, {hash:?}"));
-    match hash {
-        None if sequence == 0 => Ok(Head::default()),
-        None => Err(unreadable()),
-        Some(text) => {
-            let hash = blake3::Hash::from_hex(text).map_err(|_| unreadable())?;
-            Ok(Head { sequence: u64::try_from(sequence).map_err(|_| unreadable())?, hash })
-        }
-    }
-}
+/// Where the audit trail has no rows here, in order.
+pub(super) const AUDIT_GAPS: &str =
+    "SELECT after_sequence, through_sequence, hash FROM audit_gaps ORDER BY after_sequence";
 
 pub(super) const COUNT_BY_STATE: &str = "SELECT state, count(*) FROM reservations GROUP BY state";
 

@@ -3,7 +3,8 @@
 //!
 //! Invariants: a step is one transaction under the process's token, so a crash between steps or within one loses and doubles
 //! nothing. What goes left the service's memory before, and the store knows so. Sums stay: confirmed units that are deleted are
-//! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and where it ended is kept.
+//! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and
+//! becomes a gap in front of the rest.
 
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ pub enum Source {
 
 /// A step to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct RetentionStep {
     pub place: Place,
     pub before: Timestamp,
     pub after: AfterKeeping,
@@ -100,7 +101,7 @@ pub(super) struct Passes {
 
 impl Passes {
     /// The next step; None when there is nothing to do now.
-    pub fn next(&mut self, retention: &Retention, cursor: u64) -> Option<Step> {
+    pub fn next(&mut self, retention: &Retention, cursor: u64) -> Option<RetentionStep> {
         let Horizon { before, applied } = (retention.horizon)();
         if cursor < applied {
             return None;
@@ -115,10 +116,10 @@ impl Passes {
         }
         // A pass goes on with what it began with.
         let (place, before) = (self.place?, self.before?);
-        Some(Step { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
+        Some(RetentionStep { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
     }
 
-    pub fn stepped(&mut self, step: &Step, stepped: &Stepped) {
+    pub fn stepped(&mut self, step: &RetentionStep, stepped: &Stepped) {
         self.reservations += stepped.reservations;
         self.audit_records += stepped.audit_records;
         let Place { source, behind } = step.place;

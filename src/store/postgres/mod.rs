@@ -10,6 +10,7 @@
 mod erase;
 mod error;
 mod link;
+mod mend;
 mod read;
 mod retire;
 mod schema;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use self::link::{Link, Patience};
 use super::{
-    Sink, Step, Stepped,
+    RetentionStep, Sink, Stepped,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -38,6 +39,7 @@ use crate::sale::ids::{ItemNumber, SaleNumber};
 pub use self::{
     error::PostgresError,
     link::{Password, PostgresSettings},
+    mend::PostgresMender,
     read::PostgresReader,
     url::PostgresUrl,
 };
@@ -130,7 +132,7 @@ impl Sink for PostgresStore {
         self.keep_if_well(applied)
     }
 
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
         self.connect()?;
         let stepped = self.runtime.block_on(retire::step(self.connected(), step, token));
         self.keep_if_well(stepped)

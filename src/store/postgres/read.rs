@@ -21,17 +21,14 @@ use super::{
 };
 use crate::{
     clock::monotonic,
-    sale::{
-        audit::{Broken, Head},
-        ids::ReservationId,
-    },
+    sale::{audit::Broken, ids::ReservationId},
     store::{
-        audit::{AuditCheck, AuditRow},
+        audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, TRAIL_START, parse_state, trail_start,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
     },
@@ -168,17 +165,7 @@ impl StoreReader for PostgresReader {
     }
 
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
-        self.with(async |link| {
-            let rows = link.query("adding up", TOTALS, &[]).await?;
-            let total = |row: &tokio_postgres::Row| {
-                let mut columns = [0; 7];
-                for (index, column) in columns.iter_mut().enumerate() {
-                    *column = get(row, index + 2)?;
-                }
-                Ok(ItemTotals::of(get(row, 0)?, get(row, 1)?, columns))
-            };
-            rows.iter().map(total).collect()
-        })
+        self.with(totals)
     }
 
     fn count_by_state(&self) -> Result<StateCounts, StoreError> {
@@ -234,7 +221,7 @@ impl StoreReader for PostgresReader {
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         self.at_one_moment(async |link| {
-            let mut check = AuditCheck::behind(start_of_trail(link).await?);
+            let mut check = AuditCheck::over(audit_gaps(link).await?);
             let walked = each_row(link, AUDIT, |row| check.row(&audit_row(row)?).map_err(Stop::Broken)).await?;
             match walked {
                 Ok(()) => Ok(Ok(check)),
@@ -280,12 +267,6 @@ async fn each_row<E>(
     Ok(walked)
 }
 
-pub(super) async fn start_of_trail(link: &Link) -> Result<Head, StoreError> {
-    let rows = link.query("reading where the trail begins", TRAIL_START, &[]).await?;
-    let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
-    trail_start(get(row, 0)?, get(row, 1)?)
-}
-
 pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
     // What somebody put in the place of a text that must be there does not pass for what was.
     let given = |column| get::<Option<String>>(row, column).map(Option::unwrap_or_default);
@@ -309,6 +290,23 @@ const RESERVATIONS: &str = "
 const LINES: &str = "
     SELECT reservation_id, sku, quantity, price_amount, price_currency
       FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY sku";
+
+pub(super) async fn totals(link: &Link) -> Result<Vec<ItemTotals>, StoreError> {
+    let rows = link.query("adding up", TOTALS, &[]).await?;
+    let total = |row: &tokio_postgres::Row| {
+        let mut columns = [0; 7];
+        for (index, column) in columns.iter_mut().enumerate() {
+            *column = get(row, index + 2)?;
+        }
+        Ok(ItemTotals::of(get(row, 0)?, get(row, 1)?, columns))
+    };
+    rows.iter().map(total).collect()
+}
+
+pub(super) async fn audit_gaps(link: &Link) -> Result<Vec<AuditGap>, StoreError> {
+    let rows = link.query("reading the gaps of the audit trail", AUDIT_GAPS, &[]).await?;
+    rows.iter().map(|row| AuditGap::of_row(get(row, 0)?, get(row, 1)?, get(row, 2)?)).collect()
+}
 
 async fn reservations(link: &Link, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| Uuid::from_bytes(*id.bytes())).collect();

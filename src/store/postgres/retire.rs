@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     get,
     link::Link,
-    read::{audit_row, start_of_trail},
+    read::{audit_gaps, audit_row},
     values::Moment,
     write,
 };
@@ -14,7 +14,9 @@ use crate::store::{
     audit::AuditCheck,
     error::StoreError,
     owner::Token,
-    retention::{AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, Source, Step, Stepped, first_id},
+    retention::{
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+    },
     rows::integer,
 };
 
@@ -24,9 +26,12 @@ const HOLD: &str = "
 
 const KEPT_FROM: &str = "UPDATE write_behind SET kept_from = greatest(kept_from, $1)";
 
+/// The trail's beginning that is not here: the gaps that were in it are part of it.
+const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_sequence, hash) VALUES (0, $1, $2)";
+
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-pub(super) async fn step(link: &Link, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+pub(super) async fn step(link: &Link, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
     link.batch("beginning a step of retention", &write::begin(link)).await?;
     let (cursor, epoch) = (integer(step.cursor)?, integer(token.epoch)?);
     let holding: [Parameter<'_>; 4] =
@@ -44,7 +49,7 @@ pub(super) async fn step(link: &Link, step: &Step, token: &Token) -> Result<Step
 }
 
 /// The last of those looked at, if there may be more, and those that go.
-async fn candidates(link: &Link, step: &Step) -> Result<(Option<Uuid>, Vec<Uuid>), StoreError> {
+async fn candidates(link: &Link, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<Uuid>), StoreError> {
     let [table, ..] = step.place.source.tables();
     let select = format!(
         "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < $3 FROM {table}
@@ -65,7 +70,7 @@ async fn candidates(link: &Link, step: &Step) -> Result<(Option<Uuid>, Vec<Uuid>
     Ok((reached, gone))
 }
 
-async fn reservations_go(link: &Link, step: &Step, ids: &Vec<Uuid>) -> Result<(), StoreError> {
+async fn reservations_go(link: &Link, step: &RetentionStep, ids: &Vec<Uuid>) -> Result<(), StoreError> {
     let [table, lines, _] = step.place.source.tables();
     let [archive, archived_lines, _] = Source::Archive.tables();
     let these: [Parameter<'_>; 1] = [(ids, Type::UUID_ARRAY)];
@@ -97,11 +102,11 @@ async fn reservations_go(link: &Link, step: &Step, ids: &Vec<Uuid>) -> Result<()
 }
 
 /// The trail's beginning: how many records went, and whether there may be more.
-async fn audit(link: &Link, step: &Step) -> Result<(u64, bool), StoreError> {
+async fn audit(link: &Link, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
     let [.., table] = step.place.source.tables();
     let (before, most) = (step.before.to_string(), i64::from(step.rows_max));
     let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT $1");
-    let mut check = AuditCheck::behind(start_of_trail(link).await?);
+    let mut check = AuditCheck::over(audit_gaps(link).await?);
     let (mut last, mut count) = (None, 0);
     for row in link.query("looking at the trail", &select, &[(&most, Type::INT8)]).await? {
         let row = audit_row(&row)?;
@@ -121,11 +126,12 @@ async fn audit(link: &Link, step: &Step) -> Result<(u64, bool), StoreError> {
             link.execute("archiving the trail", &copy, &up_to).await?;
         }
         AfterKeeping::Delete => {
-            let start = check.reached();
-            let (sequence, hash) = (integer(start.sequence)?, start.hash.to_hex().to_string());
-            let set = "UPDATE write_behind SET trail_sequence = $1, trail_hash = $2";
-            link.execute("telling where the trail begins", set, &[(&sequence, Type::INT8), (&hash, Type::TEXT)])
-                .await?;
+            let through = check.reached();
+            let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex().to_string());
+            let within = "DELETE FROM audit_gaps WHERE through_sequence <= $1";
+            link.execute("joining gaps of the trail", within, &[(&sequence, Type::INT8)]).await?;
+            let begins: [Parameter<'_>; 2] = [(&sequence, Type::INT8), (&hash, Type::TEXT)];
+            link.execute("telling where the trail begins", BEGINS_BEHIND, &begins).await?;
         }
     }
     link.execute("deleting of the trail", &format!("DELETE FROM {table} WHERE sequence <= $1"), &up_to).await?;

@@ -8,11 +8,12 @@ use crate::store::{error::StoreError, rows::natural};
 
 /// `MIGRATIONS[n]` leads from format n to n + 1, as SQLite's of the same number does. Once released, one is never changed:
 /// a new one follows it.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/1.postgres.sql"),
     include_str!("../schema/2.postgres.sql"),
     include_str!("../schema/3.postgres.sql"),
     include_str!("../schema/4.postgres.sql"),
+    include_str!("../schema/5.postgres.sql"),
 ];
 
 /// The format that this program writes.

@@ -5,6 +5,7 @@
 //! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
 //! of thousands of rows costs little, and a cursor that was reported stays.
 
+mod mend;
 mod read;
 mod retire;
 mod schema;
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use crate::sale::ids::{ItemNumber, SaleNumber};
 
 use super::{
-    AfterKeeping, Sink, Step, Stepped,
+    AfterKeeping, RetentionStep, Sink, Stepped,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -30,6 +31,7 @@ use super::{
     rows::{integer, natural},
 };
 
+pub use mend::SqliteMender;
 pub use read::SqliteReader;
 
 /// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.
@@ -116,7 +118,7 @@ impl Sink for SqliteStore {
         Ok(())
     }
 
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stepped = retire::step(&transaction, step, token)?;
         transaction.commit()?;

@@ -6,18 +6,14 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
     clock::monotonic,
-    sale::{
-        audit::{Broken, Head},
-        ids::ReservationId,
-        outcome::State,
-    },
+    sale::{audit::Broken, ids::ReservationId, outcome::State},
     store::{
-        audit::{AuditCheck, AuditRow},
+        audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, TRAIL_START, parse_state, trail_start,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
     },
@@ -137,15 +133,7 @@ impl StoreReader for SqliteReader {
     }
 
     fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
-        let mut statement = self.connection.prepare_cached(TOTALS)?;
-        let totals = statement.query_map([], |row| {
-            let mut columns = [0; 7];
-            for (index, column) in columns.iter_mut().enumerate() {
-                *column = row.get(index + 2)?;
-            }
-            Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
-        })?;
-        Ok(totals.collect::<Result<_, _>>()?)
+        totals(&self.connection)
     }
 
     fn count_by_state(&self) -> Result<StateCounts, StoreError> {
@@ -194,7 +182,7 @@ impl StoreReader for SqliteReader {
 
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
-        let mut check = AuditCheck::behind(start_of_trail(&self.connection)?);
+        let mut check = AuditCheck::over(audit_gaps(&self.connection)?);
         let mut statement = self.connection.prepare_cached(AUDIT)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -206,10 +194,26 @@ impl StoreReader for SqliteReader {
     }
 }
 
-pub(super) fn start_of_trail(connection: &Connection) -> Result<Head, StoreError> {
-    let (sequence, hash): (i64, Option<String>) =
-        connection.query_row(TRAIL_START, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    trail_start(sequence, hash.as_deref())
+pub(super) fn totals(connection: &Connection) -> Result<Vec<ItemTotals>, StoreError> {
+    let mut statement = connection.prepare_cached(TOTALS)?;
+    let totals = statement.query_map([], |row| {
+        let mut columns = [0; 7];
+        for (index, column) in columns.iter_mut().enumerate() {
+            *column = row.get(index + 2)?;
+        }
+        Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
+    })?;
+    Ok(totals.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn audit_gaps(connection: &Connection) -> Result<Vec<AuditGap>, StoreError> {
+    let mut statement = connection.prepare_cached(AUDIT_GAPS)?;
+    let mut rows = statement.query([])?;
+    let mut gaps = Vec::new();
+    while let Some(row) = rows.next()? {
+        gaps.push(AuditGap::of_row(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)?);
+    }
+    Ok(gaps)
 }
 
 pub(super) fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {

@@ -3,12 +3,14 @@
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
-use super::read::{audit_row, start_of_trail};
+use super::read::{audit_gaps, audit_row};
 use crate::store::{
     audit::AuditCheck,
     error::StoreError,
     owner::Token,
-    retention::{AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, Source, Step, Stepped, first_id},
+    retention::{
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+    },
     rows::integer,
 };
 
@@ -18,9 +20,12 @@ const HOLD: &str = "
 
 const KEPT_FROM: &str = "UPDATE write_behind SET kept_from = max(coalesce(kept_from, ''), ?1)";
 
+/// The trail's beginning that is not here: the gaps that were in it are part of it.
+const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_sequence, hash) VALUES (0, ?1, ?2)";
+
 const THESE: &str = "(SELECT value FROM json_each(?1))";
 
-pub(super) fn step(transaction: &Transaction<'_>, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+pub(super) fn step(transaction: &Transaction<'_>, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
     let (owner, session) = (token.owner.to_string(), token.session.to_string());
     let held = transaction.prepare_cached(HOLD)?.execute(params![
         integer(step.cursor)?,
@@ -41,7 +46,7 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Step, token: &Token) ->
 }
 
 /// The last of those looked at, if there may be more, and those that go.
-fn candidates(transaction: &Transaction<'_>, step: &Step) -> Result<(Option<Uuid>, Vec<String>), StoreError> {
+fn candidates(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<String>), StoreError> {
     let [table, ..] = step.place.source.tables();
     let select = format!(
         "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < ?3 FROM {table}
@@ -65,7 +70,7 @@ fn candidates(transaction: &Transaction<'_>, step: &Step) -> Result<(Option<Uuid
     Ok((reached, gone))
 }
 
-fn reservations_go(transaction: &Transaction<'_>, step: &Step, ids: &[String]) -> Result<(), StoreError> {
+fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[String]) -> Result<(), StoreError> {
     let [table, lines, _] = step.place.source.tables();
     let [archive, archived_lines, _] = Source::Archive.tables();
     let these = serde_json::to_string(ids).expect("a list of texts");
@@ -96,11 +101,11 @@ fn reservations_go(transaction: &Transaction<'_>, step: &Step, ids: &[String]) -
 }
 
 /// The trail's beginning: how many records went, and whether there may be more.
-fn audit(transaction: &Transaction<'_>, step: &Step) -> Result<(u64, bool), StoreError> {
+fn audit(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
     let [.., table] = step.place.source.tables();
     let before = step.before.to_string();
     let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT ?1");
-    let mut check = AuditCheck::behind(start_of_trail(transaction)?);
+    let mut check = AuditCheck::over(audit_gaps(transaction)?);
     let (mut last, mut count) = (None, 0);
     {
         let mut statement = transaction.prepare_cached(&select)?;
@@ -123,10 +128,10 @@ fn audit(transaction: &Transaction<'_>, step: &Step) -> Result<(u64, bool), Stor
             transaction.prepare_cached(&copy)?.execute([last])?;
         }
         AfterKeeping::Delete => {
-            let start = check.reached();
-            transaction
-                .prepare_cached("UPDATE write_behind SET trail_sequence = ?1, trail_hash = ?2")?
-                .execute(params![integer(start.sequence)?, start.hash.to_hex().as_str()])?;
+            let through = check.reached();
+            let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex());
+            transaction.prepare_cached("DELETE FROM audit_gaps WHERE through_sequence <= ?1")?.execute([sequence])?;
+            transaction.prepare_cached(BEGINS_BEHIND)?.execute(params![sequence, hash.as_str()])?;
         }
     }
     transaction.prepare_cached(&format!("DELETE FROM {table} WHERE sequence <= ?1"))?.execute([last])?;

@@ -58,7 +58,7 @@ impl Sink for Unreliable {
         self.store.tidy()
     }
 
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
         let away = || StoreError::Feed(FeedError::Unreadable("injected".into()));
         match self.faults.lock().pop().unwrap_or(Fault::None) {
             Fault::None => self.store.retire(step, token),
@@ -208,7 +208,7 @@ impl Sink for Slow {
         self.0.tidy()
     }
 
-    fn retire(&mut self, step: &Step, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
         self.0.retire(step, token)
     }
 }

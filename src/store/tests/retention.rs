@@ -7,6 +7,7 @@ use super::{
     reports::compare,
     *,
 };
+use crate::sale::audit::{Action, Actor, Deed, Head, Trail};
 
 on_both! {
     what_was_over_goes_to_the_archive_and_every_figure_stays,
@@ -16,6 +17,7 @@ on_both! {
     who_is_erased_is_erased_in_the_archive,
     a_step_is_done_by_the_owner_alone_and_not_before_its_time,
     a_trail_that_was_changed_is_not_deleted,
+    gaps_in_what_is_deleted_of_the_trail_are_joined,
 }
 
 fn retention(after: AfterKeeping, step_rows: u32, before: Timestamp) -> Retention {
@@ -167,7 +169,8 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
                     let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
                     (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
                 });
-            (rows, database.query("SELECT trail_sequence, trail_hash, kept_from FROM write_behind"))
+            let gaps = database.query("SELECT after_sequence, through_sequence, hash FROM audit_gaps");
+            (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
         };
         prop_assert_eq!(of(&faulty), of(&calm));
         prop_assert_eq!(
@@ -259,10 +262,8 @@ fn a_step_is_done_by_the_owner_alone_and_not_before_its_time(new: New) {
     assert_eq!(follow(&mut second), 2);
 }
 
-fn a_trail_that_was_changed_is_not_deleted(new: New) {
-    use crate::sale::audit::{Action, Actor, Deed, Trail};
-    let (database, journal) = (new(), journal_with_sale(OPENS));
-    let mut trail = Trail::default();
+fn journal_with_four_records() -> (MemoryJournal, Head) {
+    let (journal, mut trail) = (journal_with_sale(OPENS), Trail::default());
     for number in 0..4 {
         let detail = format!("{{\"number\":{number}}}");
         let deed = Deed { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
@@ -270,6 +271,11 @@ fn a_trail_that_was_changed_is_not_deleted(new: New) {
         journal.push(&[(CATALOGUE_LANE, std::slice::from_ref(&event))]);
         trail.apply(&event).unwrap();
     }
+    (journal, trail.head())
+}
+
+fn a_trail_that_was_changed_is_not_deleted(new: New) {
+    let (database, (journal, head)) = (new(), journal_with_four_records());
     let mut following = write_behind(&journal, &database);
     catch_up(&mut following);
     let change = "UPDATE audit SET actor = 'key:us' WHERE sequence = 3";
@@ -280,5 +286,21 @@ fn a_trail_that_was_changed_is_not_deleted(new: New) {
     assert!(database.reader().check_audit().unwrap().is_err());
     let back = "UPDATE audit SET actor = 'key:eu' WHERE sequence = 3";
     database.execute(back, back);
-    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&trail.head()), Ok(()));
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
+}
+
+fn gaps_in_what_is_deleted_of_the_trail_are_joined(new: New) {
+    let (database, (journal, head)) = (new(), journal_with_four_records());
+    let mut following = write_behind(&journal, &database);
+    catch_up(&mut following);
+    // As a repair leaves what it could not make again.
+    let gap = "INSERT INTO audit_gaps SELECT 1, sequence, hash FROM audit WHERE sequence = 3;
+               DELETE FROM audit WHERE sequence IN (2, 3)";
+    database.execute(gap, gap);
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
+    following.keep(retention(AfterKeeping::Delete, 10, OPENS.plus_seconds(100)));
+    follow(&mut following);
+    assert_eq!(database.query("SELECT count(*) FROM audit"), [["0"]]);
+    assert_eq!(database.query("SELECT after_sequence, through_sequence FROM audit_gaps"), [["0", "4"]]);
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
 }

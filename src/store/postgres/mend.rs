@@ -1,0 +1,215 @@
+//! Mending a database.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{
+    Driver,
+    link::{Link, Patience, PostgresSettings},
+    read, schema,
+};
+use crate::store::{
+    error::StoreError,
+    mend::{Mender, Step},
+    owner::{Standing, Token},
+    reader::ItemTotals,
+    rows::integer,
+};
+
+/// A transaction on a database that puts rows right. Dropped before its end, it changes nothing. Not for use within a tokio
+/// runtime: it has one of its own.
+pub struct PostgresMender {
+    runtime: Driver,
+    link: Option<Link>,
+}
+
+impl PostgresMender {
+    /// Connects, and brings the database to this program's format where needed.
+    pub fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let runtime = Driver::new()?;
+        let link = runtime.block_on(async {
+            let patience = Arc::new(Patience::new(Arc::new(AtomicBool::new(false)), settings.drain_time));
+            let link = Link::open(settings, patience).await?;
+            schema::migrate(&link, &settings.url.to_string()).await?;
+            Ok::<_, StoreError>(link)
+        })?;
+        Ok(Self { runtime, link: Some(link) })
+    }
+
+    fn with<T>(&mut self, ask: impl AsyncFnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.runtime.block_on(ask(self.link.as_ref().expect("there until it is dropped")))
+    }
+}
+
+impl Drop for PostgresMender {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.runtime.block_on(link.close());
+        }
+    }
+}
+
+/// Between two statements the rows are compared: as long as that takes.
+const BEGIN: &str = "
+    BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+    SET LOCAL idle_in_transaction_session_timeout = 0;
+    SET LOCAL client_min_messages = warning;
+    SELECT set_config('synchronous_commit', 'on', true)
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+const TAKE_OVER: &str = "
+    UPDATE write_behind SET owner = $1, owner_epoch = $2, session = $3, cursor = $4
+     WHERE owner IS NOT DISTINCT FROM $5 AND owner_epoch = $6 AND session IS NOT DISTINCT FROM $7 AND cursor = $8";
+
+impl Mender for PostgresMender {
+    fn begin(&mut self, before: &Standing, token: &Token, cursor: u64) -> Result<(), StoreError> {
+        let (owner, session): (Option<Uuid>, Option<Uuid>) =
+            before.held_by.map(|token| (token.owner, token.session)).unzip();
+        let (epoch, epoch_before) = (integer(token.epoch)?, integer(before.epoch())?);
+        let (cursor, cursor_before) = (integer(cursor)?, integer(before.cursor)?);
+        let taken = self.with(async |link| {
+            link.batch("beginning to mend", BEGIN).await?;
+            let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+                (&token.owner, Type::UUID),
+                (&epoch, Type::INT8),
+                (&token.session, Type::UUID),
+                (&cursor, Type::INT8),
+                (&owner, Type::UUID),
+                (&epoch_before, Type::INT8),
+                (&session, Type::UUID),
+                (&cursor_before, Type::INT8),
+            ];
+            Ok(link.execute("taking the store over", TAKE_OVER, &parameters).await?)
+        })?;
+        if taken == 1 { Ok(()) } else { Err(StoreError::CursorMoved { expected: before.cursor }) }
+    }
+
+    fn put(&mut self, step: Step, rows: &str) -> Result<u64, StoreError> {
+        self.with(async |link| {
+            let mut touched = 0;
+            for sql in statements(step) {
+                touched += link.execute("mending", sql, &[(&rows, Type::TEXT)]).await?;
+            }
+            Ok(touched)
+        })
+    }
+
+    fn totals(&mut self) -> Result<Vec<ItemTotals>, StoreError> {
+        self.with(read::totals)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.with(async |link| Ok(link.batch("COMMIT", "COMMIT").await?))
+    }
+}
+
+/// Each with the rows as its one parameter. Children go before their parents, and come behind them.
+fn statements(step: Step) -> &'static [&'static str] {
+    match step {
+        Step::RemoveSales => &[
+            "DELETE FROM reservation_lines USING reservations, json_to_recordset($1::json) AS gone (id text)
+              WHERE reservation_id = reservations.id AND sale = gone.id",
+            "DELETE FROM reservations USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM reservation_lines_archive USING reservations_archive, json_to_recordset($1::json) AS gone (id text)
+              WHERE reservation_id = reservations_archive.id AND sale = gone.id",
+            "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM stock_movements USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM items USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM sales USING json_to_recordset($1::json) AS gone (id text) WHERE sales.id = gone.id",
+        ],
+        Step::RemoveItems => &[
+            "DELETE FROM reservation_lines AS line
+              USING reservations, json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE line.reservation_id = reservations.id AND reservations.sale = gone.sale AND line.sku = gone.sku",
+            "DELETE FROM reservation_lines_archive AS line
+              USING reservations_archive AS owner, json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE line.reservation_id = owner.id AND owner.sale = gone.sale AND line.sku = gone.sku",
+            "DELETE FROM stock_movements AS movement USING json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE movement.sale = gone.sale AND movement.sku = gone.sku",
+            "DELETE FROM items USING json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE items.sale = gone.sale AND items.sku = gone.sku",
+        ],
+        Step::RemoveReservations => &[
+            "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservation_id = gone.id",
+            "DELETE FROM reservations USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservations.id = gone.id",
+        ],
+        // Times that only the row knew stay; what takes their place is the last that the journal says of the sale.
+        Step::PutSales => &["
+            INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
+                               paused_at, closed_at, created_at, updated_at)
+            SELECT id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
+                   CASE WHEN paused THEN updated_at END, CASE WHEN closed THEN updated_at END, created_at, updated_at
+              FROM json_to_recordset($1::json)
+                     AS put (id text, number bigint, name text, opens_at timestamptz, closes_at timestamptz,
+                             hold_seconds bigint, max_extensions bigint, customer_limit bigint, paused boolean,
+                             closed boolean, created_at timestamptz, updated_at timestamptz)
+            ON CONFLICT (id) DO UPDATE
+               SET number = excluded.number, name = excluded.name, opens_at = excluded.opens_at,
+                   closes_at = excluded.closes_at, hold_seconds = excluded.hold_seconds,
+                   max_extensions = excluded.max_extensions, customer_limit = excluded.customer_limit,
+                   paused_at = CASE WHEN excluded.paused_at IS NOT NULL
+                                    THEN coalesce(sales.paused_at, excluded.paused_at) END,
+                   closed_at = CASE WHEN excluded.closed_at IS NOT NULL
+                                    THEN coalesce(sales.closed_at, excluded.closed_at) END,
+                   updated_at = greatest(sales.updated_at, excluded.updated_at)"],
+        Step::PutItems => &[
+            "INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
+                                price_currency, customer_limit)
+             SELECT sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount, price_currency,
+                    customer_limit
+               FROM json_to_recordset($1::json)
+                      AS put (sale text, sku text, number bigint, initial_stock bigint, stock bigint,
+                              available bigint, held bigint, confirmed bigint, price_amount bigint,
+                              price_currency text, customer_limit bigint)
+             ON CONFLICT (sale, sku) DO UPDATE
+                SET number = excluded.number, initial_stock = excluded.initial_stock, stock = excluded.stock,
+                    available = excluded.available, held = excluded.held, confirmed = excluded.confirmed,
+                    price_amount = excluded.price_amount, price_currency = excluded.price_currency,
+                    customer_limit = excluded.customer_limit",
+            "INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
+             SELECT sale, sku, initial_stock, 'initial', at, initial_stock, initial_stock
+               FROM json_to_recordset($1::json) AS put (sale text, sku text, initial_stock bigint, at timestamptz)
+              WHERE NOT EXISTS (SELECT FROM stock_movements AS movement
+                                 WHERE movement.sale = put.sale AND movement.sku = put.sku)",
+        ],
+        Step::PutReservations => &[
+            "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions,
+                                       confirmed_at, released_at, expired_at, release_reason)
+             SELECT * FROM json_to_recordset($1::json)
+                             AS put (id uuid, sale text, customer text, state text, reference text,
+                                     created_at timestamptz, expires_at timestamptz, extensions bigint,
+                                     confirmed_at timestamptz, released_at timestamptz, expired_at timestamptz,
+                                     release_reason text)
+             ON CONFLICT (id) DO UPDATE
+                SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
+                    reference = excluded.reference, created_at = excluded.created_at,
+                    expires_at = excluded.expires_at, extensions = excluded.extensions,
+                    confirmed_at = excluded.confirmed_at, released_at = excluded.released_at,
+                    expired_at = excluded.expired_at, release_reason = excluded.release_reason",
+            "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS put (id uuid)
+              WHERE reservation_id = put.id",
+            "INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
+             SELECT put.id, line.sku, line.quantity, line.price_amount, line.price_currency
+               FROM json_to_recordset($1::json) AS put (id uuid, lines json),
+                    json_to_recordset(put.lines)
+                      AS line (sku text, quantity bigint, price_amount bigint, price_currency text)",
+        ],
+        Step::AddMovements => &["
+            INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
+            SELECT sale, sku, delta, 'reconciled', coalesce((SELECT updated_at FROM write_behind), at), stock, available
+              FROM json_to_recordset($1::json)
+                     AS put (sale text, sku text, delta bigint, at timestamptz, stock bigint, available bigint)"],
+        Step::AddConfirmedBefore => &["
+            UPDATE items SET confirmed_before = confirmed_before + change.delta
+              FROM json_to_recordset($1::json) AS change (sale text, sku text, delta bigint)
+             WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0"],
+        Step::AddAuditGap => &["
+            INSERT INTO audit_gaps (after_sequence, through_sequence, hash)
+            SELECT after, through, hash
+              FROM json_to_recordset($1::json) AS put (after bigint, through bigint, hash text)"],
+    }
+}
