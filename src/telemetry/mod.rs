@@ -24,7 +24,7 @@ pub use self::{
     feed::Events,
     machinery::{Journal, Store, StoreLag},
     process::Process,
-    sales::Reservations,
+    sales::{Reservations, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
 };

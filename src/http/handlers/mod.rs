@@ -4,6 +4,7 @@ mod batch;
 mod customers;
 mod events;
 pub mod problems;
+mod reports;
 mod reservations;
 mod sales;
 
@@ -43,6 +44,7 @@ pub async fn handle(
             sales::turn(worker, caller, matched.route, subject, request).await
         }
         Route::Availability => sales::availability(worker, subject),
+        Route::Report => reports::get(worker, subject, request.uri().query()).await,
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
         Route::ReserveBatch => batch::reserve(worker, subject, request).await,

@@ -5,12 +5,13 @@
 use serde_json::{Value, json};
 
 use crate::{
-    http::Limits,
+    http::{Limits, refusals::REASONS},
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
         settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
+    store::ROWS_MAX,
 };
 
 /// A sale's id.
@@ -116,7 +117,9 @@ type Row = (&'static str, &'static str, Bound);
 
 /// Adds the bounds to their members.
 pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
-    for (schema, member, bound) in requests(edge, sale).into_iter().chain(answers()) {
+    for (schema, member, bound) in
+        requests(edge, sale).into_iter().chain(answers()).chain(report()).chain(problems_and_events())
+    {
         let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
         let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
         bound.add_to(member);
@@ -222,6 +225,14 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
         ("Erasure", "reservations", units()),
+    ]
+}
+
+fn problems_and_events() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
+    let at_least_one = || form(json!({ "minItems": 1 }));
+    vec![
         ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("InvalidRequestProblem", "errors", at_least_one()),
@@ -264,5 +275,66 @@ fn answers() -> Vec<Row> {
         ("ToldTurn", "by", form(json!({ "enum": ["clock", "operator"] }))),
         ("ToldEnding", "reason", form(json!({ "enum": ["slow", "cursor_too_old", "draining", "failed"] }))),
         ("ToldEnding", "cursor", form(json!({ "pattern": CURSOR }))),
+    ]
+}
+
+/// The report of a sale.
+fn report() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let seconds = || form(json!({ "minimum": 0 }));
+    let share = || form(json!({ "minimum": 0, "maximum": 1 }));
+    let money = || form(json!({ "minimum": 0, "maximum": i64::MAX }));
+    let entries = || form(json!({ "maxItems": ROWS_MAX }));
+    vec![
+        ("Report", "sale", sale_id()),
+        ("Report", "counts_from", time()),
+        ("Report", "sold_out_at", time()),
+        ("Report", "seconds_to_sell_out", seconds()),
+        ("Report", "items", entries()),
+        ("Report", "minutes", entries()),
+        ("Report", "revenue", entries()),
+        ("Report", "items_total", units()),
+        ("Report", "items_sold_out", units()),
+        ("Report", "minutes_total", units()),
+        ("Report", "revenue_entries_total", units()),
+        ("Report", "revenue_by_currency", form(json!({ "maxItems": 26 * 26 * 26 }))),
+        ("ReportAsOf", "epoch", units()),
+        ("ReportAsOf", "lag_epochs", units()),
+        ("ReportAsOf", "changed_at", time()),
+        ("ReportAsOf", "read_at", time()),
+        ("ReportAsOf", "lag_seconds", seconds()),
+        ("ReportCounts", "granted", units()),
+        ("ReportCounts", "held", units()),
+        ("ReportCounts", "confirmed", units()),
+        ("ReportCounts", "released", units()),
+        ("ReportCounts", "expired", units()),
+        ("ReportStock", "stock", units()),
+        ("ReportStock", "available", units()),
+        ("ReportStock", "held", units()),
+        ("ReportStock", "confirmed", units()),
+        ("ReportRates", "conversion", share()),
+        ("ReportRates", "unit_conversion", share()),
+        ("ReportRates", "expiry_rate", share()),
+        ("ReportRates", "release_rate", share()),
+        ("ReportRates", "sell_through", share()),
+        ("ReportItem", "sku", name()),
+        ("ReportItem", "sold_out_at", time()),
+        ("ReportItem", "seconds_to_sell_out", seconds()),
+        ("ReportMinute", "minute", time()),
+        ("ReportMinute", "granted", units()),
+        ("ReportMinute", "confirmed", units()),
+        ("ReportMinute", "released", units()),
+        ("ReportMinute", "expired", units()),
+        ("ReportRevenue", "sku", name()),
+        ("ReportRevenue", "units", units()),
+        ("ReportRevenue", "revenue", money()),
+        ("ReportCurrency", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
+        ("ReportCurrency", "units", units()),
+        ("ReportCurrency", "revenue", money()),
+        ("ReportRefusals", "since", time()),
+        ("ReportRefusals", "total", units()),
+        ("ReportRefusals", "by_reason", form(json!({ "maxItems": REASONS.len() }))),
+        ("ReportRefusal", "reason", form(json!({ "enum": REASONS }))),
+        ("ReportRefusal", "count", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
     ]
 }
