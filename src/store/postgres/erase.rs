@@ -50,7 +50,7 @@ pub(super) async fn customers(link: &Link, window: &Window) -> Result<Erased, St
     Ok(Erased { rows, told_before })
 }
 
-async fn erase_in(link: &Link, table: &str, customers: &Vec<&str>) -> Result<u64, StoreError> {
+async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, StoreError> {
     let (next_part, erase) = (next_part(table), erase(table));
     let (mut rows, mut part) = (0, Some(Uuid::nil()));
     while let Some(from) = part {
@@ -59,7 +59,7 @@ async fn erase_in(link: &Link, table: &str, customers: &Vec<&str>) -> Result<u64
         part = next.first().map(|row| get(row, 0)).transpose()?;
         let to = part.unwrap_or(Uuid::max());
         let asked: [(&(dyn ToSql + Sync), Type); 3] =
-            [(customers, Type::TEXT_ARRAY), (&from, Type::UUID), (&to, Type::UUID)];
+            [(&customers, Type::TEXT_ARRAY), (&from, Type::UUID), (&to, Type::UUID)];
         rows += link.execute("erasing customers", &erase, &asked).await?;
     }
     Ok(rows)
