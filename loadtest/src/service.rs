@@ -5,12 +5,14 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 
 use crate::children::{Process, free_address};
+
+const READY_TIME: Duration = Duration::from_secs(30);
 
 /// Where the binary is; built first, unless one was named.
 pub fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -34,7 +36,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it with its data in `directory/data` and this in its environment, over its defaults.
+    /// Starts it with its data in `directory/data` and this in its environment, over its defaults; waits until it is ready.
     pub fn start(binary: &Path, directory: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
         let (address, ops) = (free_address()?, free_address()?);
         let mut command = Command::new(binary);
@@ -42,6 +44,12 @@ impl Service {
         command.args(["--listen", &address.to_string(), "--ops-listen", &ops.to_string()]);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start("doorbuster", command, address)?;
+        // It listens before it has read what is there and opened its store.
+        let begin = Instant::now();
+        while !call(ops, "GET", "/readyz", "").is_ok_and(|(status, _)| status == 200) {
+            ensure!(begin.elapsed() < READY_TIME, "doorbuster was not ready within {READY_TIME:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Ok(Self { process, address, ops })
     }
 
