@@ -8,7 +8,7 @@
 mod auth;
 mod body;
 mod connections;
-mod encode;
+pub mod encode;
 mod entries;
 mod handlers;
 pub mod openapi;

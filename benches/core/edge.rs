@@ -1,0 +1,76 @@
+//! What the edge does with a request: the body read and checked, the answer written, the limits asked.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use doorbuster::{
+    clock::Monotonic,
+    http::{
+        Rates, encode,
+        wire::{ReservationBody, ReserveLimits, parse_reserve},
+    },
+    privacy::CustomerIds,
+    sale::settings::{Quota, RateLimits},
+};
+
+use crate::support::{NOW, asked, engine, entropy};
+
+pub fn bodies(criterion: &mut Criterion) {
+    let body = br#"{"customer":"customer-123456","lines":[{"sku":"sku-0","quantity":1}],"reference":"cart-123456"}"#;
+    let limits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 86_400 };
+    let mut group = criterion.benchmark_group("edge");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("parse and check a reserve", |bencher| {
+        bencher.iter(|| {
+            let parsed = parse_reserve(black_box(body)).expect("a reserve");
+            black_box(parsed.check(&limits, &CustomerIds::Plain).expect("a valid one"));
+        });
+    });
+
+    let engine = engine(1, 10);
+    let made = engine.reserve(NOW, &asked("customer-123456", "sku-0", None), entropy(1)).value.expect("a grant");
+    let catalogue = engine.catalogue();
+    let mut answer = Vec::with_capacity(encode::RESERVATION_BYTES);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("write a reservation", |bencher| {
+        bencher.iter(|| {
+            answer.clear();
+            let reservation = black_box(&made.reservation);
+            encode::reservation(
+                &mut answer,
+                &ReservationBody::new(reservation, &catalogue),
+                &reservation.id.to_string(),
+            );
+        });
+    });
+    group.finish();
+}
+
+pub fn limits(criterion: &mut Criterion) {
+    let engine = engine(1, 10);
+    let catalogue = engine.catalogue();
+    let sale = catalogue.sale("bench").expect("the sale");
+    let quota = Quota { requests: 1_000_000, window_seconds: 3600 };
+    let mut group = criterion.benchmark_group("limits");
+    for customers in [1000, 10_000_000] {
+        let limits = RateLimits { customer: Some(quota), ..RateLimits::default() };
+        let rates = Rates::new(limits, customers * 2, Monotonic);
+        let mut name = String::new();
+        let mut admit = |number: usize| {
+            use std::fmt::Write;
+            name.clear();
+            write!(name, "customer-{number}").expect("it fits");
+            rates.admit_customer(sale, &name).is_ok()
+        };
+        assert!((0..customers).all(&mut admit));
+        assert_eq!(rates.remembered(), customers);
+        let mut number = 0;
+        group.bench_function(format!("a customer's quota among {customers} customers"), |bencher| {
+            bencher.iter(|| {
+                number = entropy(number as u64) as usize % customers + 1;
+                admit(number % customers)
+            });
+        });
+    }
+    group.finish();
+}

@@ -1,0 +1,134 @@
+//! `Shard`: the decision, the customer's limit, the idempotency key and the event, without locks, threads or a catalogue.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput};
+use doorbuster::sale::{
+    catalogue::{Plan, PlanLine},
+    decide::{Record, Reserved},
+    event::{Event, PricedLine},
+    ids::{ItemNumber, ReservationId, SaleNumber},
+    shard::Shard,
+    time::Timestamp,
+};
+
+use crate::support::{NOW, customers, entropy};
+
+/// Decisions between two cuts.
+const BATCH: u64 = 256;
+const ITEM: ItemNumber = ItemNumber(0);
+const SALE: SaleNumber = SaleNumber(0);
+
+/// A lane as the engine has one.
+#[derive(Default)]
+struct Lane(Vec<u8>);
+
+impl Record for Lane {
+    fn record(&mut self, event: &Event<'_>) {
+        event.encode(&mut self.0);
+    }
+}
+
+struct Stage {
+    shard: Shard,
+    lane: Lane,
+    now: Timestamp,
+    number: u64,
+}
+
+impl Stage {
+    fn new(available: u64) -> Self {
+        let mut shard = Shard::new(1, 1000, 7);
+        shard.resize(1);
+        shard.set_available(ITEM, available);
+        Self { shard, lane: Lane::default(), now: NOW, number: 0 }
+    }
+
+    /// Later, with everything gone that there was: the state stays small however long it is measured.
+    fn turn(&mut self) -> Vec<String> {
+        self.now = self.now.plus_seconds(60);
+        self.shard.expire_due(self.now, usize::MAX, &mut self.lane);
+        self.now = self.now.plus_seconds(60);
+        self.shard.retire_due(self.now, usize::MAX, |_| false, &mut self.lane);
+        self.lane.0.clear();
+        self.number += BATCH;
+        customers(self.number, BATCH)
+    }
+
+    fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Reserved {
+        let line = PlanLine { line: PricedLine { item: ITEM, units: 1, price: None }, customer_limit: Some(2) };
+        let lines = [line].into_iter().collect();
+        let plan = Plan { sale: SALE, customer, lines, hold_seconds: 30, reference: None, key };
+        self.shard.reserve(self.now, &plan, entropy(number), &mut self.lane)
+    }
+
+    fn hold(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> ReservationId {
+        match self.reserve(customer, number, key) {
+            Reserved::Held(reservation) => reservation.id,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub fn decisions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("shard");
+    group.throughput(Throughput::Elements(BATCH));
+
+    for (name, key) in [("reserve", None), ("reserve with a key", Some(("key", 7)))] {
+        let mut stage = Stage::new(1_000_000_000);
+        group.bench_function(format!("{name}, 256 of them"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut time = std::time::Duration::ZERO;
+                for _ in 0..rounds {
+                    let (names, first) = (stage.turn(), stage.number);
+                    let started = std::time::Instant::now();
+                    for (step, customer) in names.iter().enumerate() {
+                        black_box(stage.hold(customer, first + step as u64, key));
+                    }
+                    time += started.elapsed();
+                }
+                time
+            });
+        });
+    }
+
+    let mut stage = Stage::new(1_000_000_000);
+    group.bench_function("confirm, 256 of them", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut time = std::time::Duration::ZERO;
+            for _ in 0..rounds {
+                let (names, first) = (stage.turn(), stage.number);
+                let mut hold = |(step, name): (usize, &String)| stage.hold(name, first + step as u64, None);
+                let held: Vec<ReservationId> = names.iter().enumerate().map(&mut hold).collect();
+                let started = std::time::Instant::now();
+                for id in held {
+                    let confirmed = stage.shard.confirm(stage.now, id, Some("order"), &mut stage.lane);
+                    black_box(confirmed).expect("it is held");
+                }
+                time += started.elapsed();
+            }
+            time
+        });
+    });
+
+    let mut sold_out = Stage::new(0);
+    group.bench_function("refusal: nothing in the slice, 256 of them", |bencher| {
+        bencher.iter(|| (0..BATCH).all(|number| matches!(sold_out.reserve("ann", number, None), Reserved::SliceShort)));
+    });
+
+    let mut limited = Stage::new(10);
+    limited.hold("ann", 1, None);
+    limited.hold("ann", 2, None);
+    group.bench_function("refusal: the customer's limit, 256 of them", |bencher| {
+        let refused =
+            |stage: &mut Stage, number| matches!(stage.reserve("ann", number, None), Reserved::LimitExceeded(_));
+        bencher.iter_batched(|| (), |()| (0..BATCH).all(|number| refused(&mut limited, number)), BatchSize::SmallInput);
+    });
+
+    let mut repeated = Stage::new(10);
+    repeated.hold("ann", 1, Some(("key", 7)));
+    group.bench_function("duplicate: a known key, 256 of them", |bencher| {
+        bencher.iter(|| (0..BATCH).all(|_| repeated.shard.replay(SALE, black_box("ann"), ("key", 7)).is_some()));
+    });
+    group.finish();
+}
