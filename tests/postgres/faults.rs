@@ -167,7 +167,7 @@ fn an_older_copy_that_the_journal_does_not_reach() {
     scene.server.back_up("later");
     scene.server.put_back("older");
     scene.server.launch();
-    scene.go_on_without_store("stuck", &["the batches between are gone. Put back the store"]);
+    scene.go_on_without_store("stuck", &["the batches between are gone. Stop the service and run"]);
 
     // The way out that it was told: a later copy.
     scene.server.stop();

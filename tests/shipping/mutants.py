@@ -23,7 +23,7 @@ MUTANTS = [
     ("container.check_image", CONTAINER, "USER 65532:65532\nWORKDIR", "USER 0:0\nWORKDIR"),
     ("container.check_image", CONTAINER, "rust:1.95-slim-bookworm\nARG", "rust:latest\nARG"),
     ("container.check_image", CONTAINER, "--locked ", ""),
-    ("container.check_image", CONTAINER, "--chown=65532:65532 ", ""),
+    ("container.check_image", CONTAINER, "--chown=65532:65532 /image/var", "/image/var"),
     ("container.check_image", CONTAINER, '["/usr/bin/doorbuster"]\nCMD', '["/bin/doorbuster"]\nCMD'),
     ("container.check_image", CONTAINER, "VOLUME /var/lib/doorbuster\n", ""),
     ("container.check_context", "Containerfile.dockerignore", "!src\n", ""),
