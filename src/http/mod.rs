@@ -18,6 +18,7 @@ mod quick;
 mod rates;
 mod router;
 mod server;
+pub mod status;
 mod timed;
 mod tls;
 mod waiters;

@@ -5,12 +5,15 @@
 use serde_json::{Value, json};
 
 use crate::{
-    http::Limits,
+    auth::Role,
+    http::{Limits, ROUTE_NAMES},
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
         settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
+    store::StoreState,
+    telemetry::REASONS,
 };
 
 /// A sale's id.
@@ -106,6 +109,11 @@ fn state() -> Bound {
 
 fn status() -> Bound {
     form(json!({ "enum": Status::ALL.map(Status::as_str) }))
+}
+
+fn role() -> Bound {
+    let roles = [Role::Viewer, Role::Checkout, Role::Operator].map(Role::as_str);
+    form(json!({ "enum": roles }))
 }
 
 fn customer_limit() -> Bound {
@@ -222,6 +230,32 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
         ("Erasure", "reservations", units()),
+        ("Caller", "key", form(json!({ "pattern": "^[a-z0-9_-]{1,64}$" }))),
+        ("Caller", "role", role()),
+        ("Figures", "at", time()),
+        ("Figures", "started_at", time()),
+        ("Figures", "version", form(json!({ "pattern": r"^\d+\.\d+\.\d+" }))),
+        ("Figures", "connections", units()),
+        ("Figures", "rate_limited", units()),
+        ("Figures", "duration_bounds", at_least_one()),
+        ("Outcomes", "held", units()),
+        ("Outcomes", "replayed", units()),
+        ("Outcomes", "confirmed", units()),
+        ("Outcomes", "released", units()),
+        ("Outcomes", "extended", units()),
+        ("Outcomes", "expired", units()),
+        ("Refused", "reason", form(json!({ "enum": REASONS }))),
+        ("Refused", "count", units()),
+        ("Durations", "call", form(json!({ "enum": ROUTE_NAMES }))),
+        ("Durations", "count", units()),
+        ("Durations", "seconds_sum", form(json!({ "minimum": 0 }))),
+        ("Durations", "within", at_least_one()),
+        ("Holds", "live", units()),
+        ("Holds", "expiring_next_minute", units()),
+        ("StoreFigures", "kind", form(json!({ "enum": ["sqlite", "postgres"] }))),
+        ("StoreFigures", "state", form(json!({ "enum": StoreState::ALL.map(StoreState::as_str) }))),
+        ("StoreFigures", "lag_seconds", form(json!({ "minimum": 0 }))),
+        ("StoreFigures", "backlog_bytes", units()),
         ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("InvalidRequestProblem", "errors", at_least_one()),

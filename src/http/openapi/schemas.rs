@@ -11,6 +11,7 @@ use crate::{
         entries::{EntryBody, GrantedBody},
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
+        status::StatusBody,
         wire::{
             AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
             ReservationBody, ReserveBody, SaleBody, SalesBody,
@@ -41,6 +42,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
+    add::<StatusBody<'_>>(&mut answers);
     add::<ToldReservation<'_>>(&mut answers);
     add::<ToldAdjustment<'_>>(&mut answers);
     add::<ToldLevel<'_>>(&mut answers);
