@@ -14,6 +14,7 @@
 //! | [`privacy`] | what customers are known by |
 //! | [`auth`] | API keys, roles, and the sales they reach |
 //! | [`events`] | the feed: every durable change, for whoever follows |
+//! | [`reports`] | reports on sales, read from the store for whoever asks |
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
@@ -28,6 +29,7 @@ pub mod http;
 pub mod journal;
 pub mod privacy;
 pub mod reconcile;
+pub mod reports;
 pub mod sale;
 pub mod service;
 pub mod store;

@@ -28,6 +28,7 @@ mod contract {
     mod problems;
     mod protocol;
     mod rates;
+    mod reports;
     mod reservations;
     mod sales;
     mod stopping;

@@ -13,6 +13,8 @@ mod mending;
 #[path = "support/postgres.rs"]
 #[allow(dead_code)]
 mod server;
+#[path = "reconcile/upgrades.rs"]
+mod upgrades;
 
 use std::{
     fs,

@@ -198,7 +198,10 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     table.write(out, "")?;
     if compared.audit_records_elsewhere > 0 {
         let elsewhere = grouped(compared.audit_records_elsewhere);
-        writeln!(out, "of the audit trail {elsewhere} records are not in this store: it was brought on behind them")?;
+        writeln!(
+            out,
+            "of the audit trail {elsewhere} records are not in this store: they were deleted when they were old, or it was brought on behind them"
+        )?;
     }
     if report.is_equal() {
         return writeln!(out, "no difference");

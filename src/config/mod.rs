@@ -31,7 +31,7 @@ pub use self::{
         Secret, Section, Server, Snapshot, Tls, Wrong,
     },
     source::{Flag, Sources},
-    store::{Store, StoreTarget},
+    store::{AfterKeeping, Store, StoreTarget},
 };
 
 /// Every setting, one field for each section of the file.
@@ -124,6 +124,13 @@ impl Config {
         if self.limits.items_per_sale_max as u64 > self.limits.items_max {
             let allowed = format!("must be at most limits.items_max, which is {}", self.limits.items_max);
             wrong.push(Wrong::new("limits.items_per_sale_max", self.limits.items_per_sale_max, allowed));
+        }
+        // What is still in memory must be in the store, or the two could not be compared.
+        let (keep, least) = (self.store.keep_days * 86_400, self.engine.retention_seconds + 3600);
+        if keep > 0 && keep < least {
+            let allowed =
+                format!("must be 0 or at least {}, an hour more than engine.retention_seconds", least.div_ceil(86_400));
+            wrong.push(Wrong::new("store.keep_days", self.store.keep_days, allowed));
         }
         wrong
     }

@@ -291,6 +291,9 @@ pub struct Limits {
     pub h2_resets_max: usize,
     pub event_readers_max: usize,
     pub event_stall_seconds: u64,
+    pub reports_max: usize,
+    pub report_seconds: u64,
+    pub report_kept_seconds: u64,
 }
 
 impl Default for Limits {
@@ -325,6 +328,9 @@ impl Default for Limits {
             h2_resets_max: 20,
             event_readers_max: 100,
             event_stall_seconds: 30,
+            reports_max: 16,
+            report_seconds: 20,
+            report_kept_seconds: 5,
         }
     }
 }
@@ -365,6 +371,9 @@ impl Section for Limits {
         key("h2_resets_max", integer(1, 10_000)),
         key("event_readers_max", integer(1, 10_000)),
         key("event_stall_seconds", integer(1, 3600)),
+        key("reports_max", integer(1, 1000)),
+        key("report_seconds", integer(1, 600)),
+        key("report_kept_seconds", integer(0, 3600)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

@@ -29,6 +29,19 @@ pub struct Store {
     pub retry_ms_max: u64,
     pub drain_windows_max: u32,
     pub drain_seconds: u64,
+    /// 0: for ever.
+    pub keep_days: u64,
+    pub after_keeping: AfterKeeping,
+    pub keep_step_rows: u32,
+}
+
+/// What becomes of rows that were kept long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterKeeping {
+    /// They are in the archive tables from then on.
+    Archive,
+    Delete,
 }
 
 impl Default for Store {
@@ -47,6 +60,9 @@ impl Default for Store {
             retry_ms_max: 5_000,
             drain_windows_max: 64,
             drain_seconds: 5,
+            keep_days: 0,
+            after_keeping: AfterKeeping::Archive,
+            keep_step_rows: 500,
         }
     }
 }
@@ -74,6 +90,9 @@ impl Section for Store {
         key("retry_ms_max", integer(1, 3_600_000)),
         key("drain_windows_max", integer(0, 1_000_000)),
         key("drain_seconds", integer(1, 3600)),
+        key("keep_days", integer(0, 36_500)),
+        key("after_keeping", Allowed::OneOf(&["archive", "delete"])),
+        key("keep_step_rows", integer(1, 100_000)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

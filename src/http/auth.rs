@@ -17,8 +17,8 @@ use crate::auth::{Caller, Keyring, Role};
 pub fn needed(route: Route) -> Option<Role> {
     match route {
         Route::Unknown | Route::Problem | Route::OpenApi | Route::Console | Route::ConsoleFile => None,
-        Route::ListSales | Route::GetSale | Route::Availability | Route::GetReservation => Some(Role::Viewer),
-        Route::Events | Route::Status => Some(Role::Viewer),
+        Route::ListSales | Route::GetSale | Route::Availability | Route::Report => Some(Role::Viewer),
+        Route::GetReservation | Route::Events | Route::Status => Some(Role::Viewer),
         Route::Reserve | Route::ReserveBatch | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
         Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
             Some(Role::Operator)
@@ -31,7 +31,7 @@ pub fn needed(route: Route) -> Option<Role> {
 pub fn is_of_sale(route: Route) -> bool {
     match route {
         Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
-        Route::Availability | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
+        Route::Availability | Route::Report | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
         Route::EraseCustomer | Route::Status | Route::Console | Route::ConsoleFile => false,

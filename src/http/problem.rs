@@ -170,6 +170,9 @@ problems! {
     BACKLOG_FULL = 503 "backlog_full" "The store is too far behind",
         "The database could not keep up for so long that no new reservations are taken. Confirm and release go on.",
         "Try again after Retry-After.";
+    STORE_UNAVAILABLE = 503 "store_unavailable" "The store cannot answer",
+        "The database that follows the service is away, cannot be read, or does not have the sale yet. Reserving goes on.",
+        "Try again after Retry-After; if it stays so, look at `store` in /readyz.";
     DRAINING = 503 "draining" "The service is shutting down",
         "This process takes no more requests. Nothing was done.",
         "Try again after Retry-After.";

@@ -18,6 +18,7 @@ pub enum Route {
     ResumeSale,
     CloseSale,
     Availability,
+    Report,
     Adjust,
     Reserve,
     ReserveBatch,
@@ -36,7 +37,7 @@ pub enum Route {
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 23] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -45,6 +46,7 @@ impl Route {
         "resume_sale",
         "close_sale",
         "availability",
+        "report",
         "adjust",
         "reserve",
         "reserve_batch",
@@ -105,6 +107,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "sales", _, "resume"] => (Route::ResumeSale, post, "POST"),
         ["v1", "sales", _, "close"] => (Route::CloseSale, post, "POST"),
         ["v1", "sales", _, "availability"] => (Route::Availability, get, "GET, HEAD"),
+        ["v1", "sales", _, "report"] => (Route::Report, get, "GET, HEAD"),
         ["v1", "sales", _, "reservations"] => (Route::Reserve, post, "POST"),
         ["v1", "sales", _, "reservations", "batch"] => (Route::ReserveBatch, post, "POST"),
         ["v1", "sales", _, "items", _, "adjustments"] => (Route::Adjust, post, "POST"),

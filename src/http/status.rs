@@ -71,7 +71,7 @@ pub struct StatusBody<'a> {
 
 /// Whoever sent the request: a key, or anybody where none are configured.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Caller)]
+#[schema(as = StatusCaller)]
 pub struct CallerBody<'a> {
     /// The key's name; left out where no key is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +85,7 @@ pub struct CallerBody<'a> {
 /// Figures of the whole service, read together about once a second. Counts go up from its start: rates are the difference
 /// of two answers over the difference of their `at`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusService)]
 pub struct Figures {
     /// When these were read.
     #[schema(value_type = String)]
@@ -114,6 +115,7 @@ pub struct Figures {
 
 /// Reservations by what was done with them.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusOutcomes)]
 pub struct Outcomes {
     /// Holds granted.
     pub held: u64,
@@ -131,6 +133,7 @@ pub struct Outcomes {
 
 /// Refusals for one reason.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusRefusals)]
 pub struct Refused {
     /// The problem's code.
     pub reason: &'static str,
@@ -140,6 +143,7 @@ pub struct Refused {
 
 /// How long answers to one call took, from the request's head to the answer, the wait for the disk included.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusDurations)]
 pub struct Durations {
     /// The call, as metrics name it.
     pub call: &'static str,
@@ -153,6 +157,7 @@ pub struct Durations {
 
 /// Holds of all sales.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusHolds)]
 pub struct Holds {
     /// Reservations in state `held`.
     pub live: u64,
@@ -162,6 +167,7 @@ pub struct Holds {
 
 /// Where the store stands against the journal.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusStore)]
 pub struct StoreFigures {
     /// Which store it is.
     pub kind: &'static str,

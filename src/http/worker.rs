@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     Body, auth, body, handlers, problem,
     rates::{Limited, Rates},
+    refusals::{Counting, Refusals},
     router::{self, Matched, Route},
     status::Board,
     timed::Patience,
@@ -34,7 +35,8 @@ use crate::{
     events::Events,
     journal::Bell,
     privacy::CustomerIds,
-    sale::time::Timestamp,
+    reports::Reports,
+    sale::{outcome::Refusal, time::Timestamp},
     telemetry::Telemetry,
 };
 
@@ -58,6 +60,9 @@ pub struct Service {
     pub board: Board,
     /// The feed of events.
     pub events: Events,
+    pub reports: Reports,
+    /// Refused reserves of each sale.
+    pub refusals: Refusals,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -101,6 +106,7 @@ pub struct Worker {
     random: RefCell<ThreadRng>,
     /// Portions of large requests come one at a time, however many such requests there are.
     turn: Semaphore,
+    refused: Counting,
 }
 
 impl Worker {
@@ -116,7 +122,8 @@ impl Worker {
             }
         });
         let waiters = Waiters::start(service.engine.clone());
-        Rc::new(Self { service, waiters, changed, random: RefCell::new(rand::rng()), turn: Semaphore::new(1) })
+        let (random, turn, refused) = (RefCell::new(rand::rng()), Semaphore::new(1), Counting::default());
+        Rc::new(Self { service, waiters, changed, random, turn, refused })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -133,6 +140,13 @@ impl Worker {
 
     pub fn entropy(&self) -> u64 {
         self.random.borrow_mut().next_u64()
+    }
+
+    /// Counts a refused reserve for its sale, where there is one.
+    pub fn refused(&self, sale: &str, refusal: &Refusal) {
+        if let Ok(sale) = self.engine().catalogue().sale(sale) {
+            self.refused.count(&self.service.refusals, sale.number, refusal);
+        }
     }
 
     /// Gives the response out once what it shows is durable, or at once where acknowledging early was chosen.

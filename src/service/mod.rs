@@ -19,6 +19,7 @@ mod lag;
 pub mod lock;
 mod observer;
 mod open;
+mod reports;
 mod snapshots;
 mod sweep;
 
@@ -47,8 +48,8 @@ use crate::{
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     privacy::KeyError,
-    sale::shard::EXPIRY_SPAN,
-    store::{PostgresStore, Sink, SqliteStore, StoreError, WriteBehind},
+    sale::{shard::EXPIRY_SPAN, time::Timestamp},
+    store::{AfterKeeping, Horizon, PostgresStore, Retention, Sink, SqliteStore, StoreError, WriteBehind},
     telemetry::{Bounds, Telemetry},
 };
 
@@ -179,13 +180,15 @@ impl Running {
         let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
         let commit_times = Arc::new(CommitTimes::new(monotonic()));
         observe_commits(&engine, &telemetry, &backlog, &commit_times);
-        let (store, store_status) = start_store(config, &engine, &storage, &backlog)?;
+        let (store, store_status) = start_store(config, &engine, &clock, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
         let (following, events) = events::start(config, &engine, &storage, &telemetry)?;
         let edge = Arc::new(http::Service {
             events,
+            reports: reports::start(config, &engine, &clock, &commit_times)?,
+            refusals: http::Refusals::new(clock.now()),
             engine: engine.clone(),
             bell: bell.clone(),
             clock: clock.clone(),
@@ -399,9 +402,29 @@ fn start_clock(
     })
 }
 
+/// For how long the store keeps rows; None is for ever. To be called behind a tick.
+fn retention(config: &Config, engine: &Engine, clock: &Arc<dyn Clock>) -> Option<Retention> {
+    const DAY_MILLIS: u64 = 86_400_000;
+    let (days, clock) = (config.store.keep_days, clock.clone());
+    // The tick had everything leave memory that was over for engine.retention_seconds, which is less than is kept: the next
+    // batch says so. Whatever is over from now on leaves memory long before its day comes.
+    let applied = engine.durability().epoch() + u64::from(engine.has_changes());
+    let horizon = move || {
+        let today = clock.now().millis() / DAY_MILLIS;
+        Horizon { before: Timestamp::from_millis(today.saturating_sub(days) * DAY_MILLIS), applied }
+    };
+    let after = match config.store.after_keeping {
+        config::AfterKeeping::Archive => AfterKeeping::Archive,
+        config::AfterKeeping::Delete => AfterKeeping::Delete,
+    };
+    let step_rows = config.store.keep_step_rows;
+    (days > 0).then(|| Retention { after, step_rows, horizon: Box::new(horizon) })
+}
+
 fn start_store(
     config: &Config,
     engine: &Arc<Engine>,
+    clock: &Arc<dyn Clock>,
     storage: &Arc<dyn Storage>,
     backlog: &Arc<Backlog>,
 ) -> Result<(Stoppable, Arc<crate::store::StoreStatus>), StartError> {
@@ -413,6 +436,9 @@ fn start_store(
     };
     let owner = identity::of(&config.data.dir)?;
     let mut write_behind = WriteBehind::new(feed, sink, owner, config.store.write_behind_settings());
+    if let Some(retention) = retention(config, engine, clock) {
+        write_behind.keep(retention);
+    }
     // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
     // serving.
     match write_behind.settle() {

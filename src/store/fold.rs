@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 
-use super::audit::AuditRow;
+use super::{audit::AuditRow, levels::Level};
 use crate::{
     engine::batch,
     sale::{
@@ -47,6 +47,10 @@ pub struct Window {
     at: Option<Timestamp>,
     sales: BTreeMap<SaleNumber, SaleChange>,
     items: BTreeMap<ItemNumber, ItemChange>,
+    /// How low items went, at the ends of batches.
+    levels: BTreeMap<ItemNumber, Level>,
+    /// Items that the batch being folded moved, and when it did so last.
+    moved: BTreeMap<ItemNumber, Timestamp>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
     /// Customers who were erased, and where in the window that was first.
     erased: BTreeMap<CompactString, Place>,
@@ -178,6 +182,15 @@ impl Window {
         &self.items
     }
 
+    /// Items whose counts change, or that were sold out meanwhile.
+    pub(super) fn counted_items(&self) -> impl Iterator<Item = (ItemNumber, &ItemChange, Level)> {
+        let with_level = self.items.iter().map(|(&number, change)| {
+            let level = self.levels.get(&number).copied().unwrap_or_default();
+            (number, change, level)
+        });
+        with_level.filter(|(_, change, level)| !change.is_neutral() || level.is_notable())
+    }
+
     /// In the order of ids, which is the order of creation: a database inserts them at the end of its tree.
     pub fn reservations(&self) -> &BTreeMap<ReservationId, ReservationChange> {
         &self.reservations
@@ -219,12 +232,23 @@ impl Window {
         debug_assert_eq!(epoch, self.through + 1, "batches come in order");
         self.through = epoch;
         self.payload_bytes += payload.len() as u64;
-        batch::for_each(payload, |_lane, _place, event| self.event(event))
+        batch::for_each(payload, |_lane, _place, event| self.event(event))?;
+        // Only now are sums what they were at one moment.
+        for (item, at) in std::mem::take(&mut self.moved) {
+            let available = self.items.get(&item).map_or(0, |change| change.available);
+            self.levels.entry(item).or_default().reach(available, at);
+        }
+        Ok(())
     }
 
     /// Folds one event in. Of a batch, all or none are to be folded.
     pub fn event(&mut self, event: Event<'_>) -> Result<(), FoldError> {
         self.events += 1;
+        let at = event.at().unwrap_or_default();
+        event.for_each_available(|item, _| {
+            let last = self.moved.entry(item).or_insert(at);
+            *last = at.max(*last);
+        });
         match event {
             Event::Held(held) => self.begin(held),
             Event::Extended { id, at, expires_at, extensions, .. } => {

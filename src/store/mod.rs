@@ -17,11 +17,14 @@ mod audit;
 mod error;
 mod expected;
 mod fold;
+mod levels;
 mod mend;
 mod names;
 mod owner;
 mod postgres;
 mod reader;
+mod report;
+mod retention;
 mod rows;
 mod sqlite;
 mod status;
@@ -41,6 +44,8 @@ pub use postgres::{
     Password, PostgresError, PostgresMender, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl,
 };
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
+pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
+pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped};
 pub use sqlite::{SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
@@ -64,6 +69,10 @@ pub trait Sink: Send {
     /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one
     /// of `apply`.
     fn tidy(&mut self) -> Result<(), StoreError>;
+
+    /// Moves or deletes some of what was kept long enough, in one transaction, or nothing and `CursorMoved` when the store holds
+    /// another token or cursor. An error is taken like one of `apply`.
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError>;
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {
@@ -85,6 +94,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 
     fn tidy(&mut self) -> Result<(), StoreError> {
         (**self).tidy()
+    }
+
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        (**self).retire(step, token)
     }
 }
 

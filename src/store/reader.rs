@@ -1,8 +1,10 @@
 //! The read side, for checks and tools: what the store says, and the same computed again from other rows.
 
+use std::time::Instant;
+
 use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 
-use super::{audit::AuditCheck, error::StoreError, owner::Standing};
+use super::{audit::AuditCheck, error::StoreError, owner::Standing, report::SaleReport};
 
 /// Looks into a store and never writes it.
 pub trait StoreReader {
@@ -36,6 +38,9 @@ pub trait StoreReader {
 
     /// The id of every reservation whose row says that it is held. To be called while the reader holds still.
     fn held(&self, each: &mut dyn FnMut(&str)) -> Result<(), StoreError>;
+
+    /// How a sale did; None when the store does not have the sale. Reads all reservations, and gives up at the deadline.
+    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError>;
 
     /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
     /// it ends where it should is for whoever knows the service's own head.
@@ -142,13 +147,25 @@ pub(super) const TOTALS: &str = "
            SELECT sale, sku,
                   CAST(sum(quantity) FILTER (WHERE state = 'held') AS bigint) AS held,
                   CAST(sum(quantity) FILTER (WHERE state = 'confirmed') AS bigint) AS confirmed
-             FROM reservations JOIN reservation_lines ON reservation_id = id
-            WHERE state IN ('held', 'confirmed')
+             FROM (SELECT sale, sku, state, quantity
+                     FROM reservations JOIN reservation_lines ON reservation_id = id
+                    WHERE state IN ('held', 'confirmed')
+                   UNION ALL
+                   SELECT sale, sku, state, quantity
+                     FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
+                    WHERE state = 'confirmed') AS line
             GROUP BY sale, sku)
     SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
            coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0) + items.confirmed_before
       FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
      ORDER BY sale, sku";
+
+/// The whole trail as far as it is here.
+pub(super) const AUDIT: &str = "
+    SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit_archive
+    UNION ALL
+    SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit
+    ORDER BY sequence";
 
 /// Where the audit trail has no rows here, in order.
 pub(super) const AUDIT_GAPS: &str =

@@ -21,6 +21,7 @@ use super::{
     error::StoreError,
     fold::Window,
     owner::{Claim, Token, Verdict},
+    retention::{Passes, Retention, Stepped},
     status::StoreStatus,
 };
 
@@ -79,7 +80,6 @@ enum Footing {
     Lost,
 }
 
-#[derive(Debug)]
 pub struct WriteBehind<F, S> {
     feed: F,
     sink: S,
@@ -91,13 +91,33 @@ pub struct WriteBehind<F, S> {
     halvings: u32,
     cursor: u64,
     payload: Vec<u8>,
+    /// None: everything is kept.
+    retention: Option<Retention>,
+    passes: Passes,
 }
 
 impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// `owner`: the data directory that the feed belongs to.
     pub fn new(feed: F, sink: S, owner: Uuid, settings: WriteBehindSettings) -> Self {
         let (status, claim, footing) = (Arc::default(), Claim::new(owner), Footing::Fresh);
-        Self { feed, sink, settings, status, claim, footing, halvings: 0, cursor: 0, payload: Vec::new() }
+        Self {
+            feed,
+            sink,
+            settings,
+            status,
+            claim,
+            footing,
+            halvings: 0,
+            cursor: 0,
+            payload: Vec::new(),
+            retention: None,
+            passes: Passes::default(),
+        }
+    }
+
+    /// Keeps rows only for so long.
+    pub fn keep(&mut self, retention: Retention) {
+        self.retention = Some(retention);
     }
 
     pub fn status(&self) -> Arc<StoreStatus> {
@@ -139,6 +159,17 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             Err(error) => self.failed(error),
         }
         progress
+    }
+
+    /// Does a step of what retention asks for, if there is one: to be called when everything was applied, and not sooner than
+    /// other work would wait for it. After an error the next step starts over from where the sink stands.
+    pub fn retire_some(&mut self) -> Result<Option<Stepped>, StoreError> {
+        let Some(retention) = &self.retention else { return Ok(None) };
+        let Footing::Firm(token) = self.footing else { return Ok(None) };
+        let Some(step) = self.passes.next(retention, self.cursor) else { return Ok(None) };
+        let stepped = self.sink.retire(&step, &token).inspect_err(|error| self.failed(error))?;
+        self.passes.stepped(&step, &stepped);
+        Ok(Some(stepped))
     }
 
     fn failed(&mut self, error: &StoreError) {
@@ -192,10 +223,17 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), StoreError> {
         let mut retry = Retry::new(&self.settings);
         while !stop.load(Ordering::Acquire) {
-            match self.step() {
-                Ok(progress) => {
+            let stepped = self.step().and_then(|progress| {
+                let caught_up = !matches!(progress, Progress::Applied { caught_up: false, .. });
+                if caught_up {
+                    self.retire_some()?;
+                }
+                Ok(caught_up)
+            });
+            match stepped {
+                Ok(caught_up) => {
                     retry.succeeded();
-                    if !matches!(progress, Progress::Applied { caught_up: false, .. }) {
+                    if caught_up {
                         thread::park_timeout(Duration::from_millis(self.settings.linger_ms));
                     }
                 }

@@ -26,7 +26,7 @@ pub use self::{
     machinery::{Journal, Store, StoreLag},
     process::Process,
     reading::{Distribution, Reading},
-    sales::{REASONS, Reservations},
+    sales::{REASONS, Reservations, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
 };

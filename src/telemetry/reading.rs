@@ -70,7 +70,6 @@ impl Reading {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use crate::telemetry::{Bounds, Telemetry, families};
 
     /// Against the exporter itself: another way of writing its text must not read as nothing.

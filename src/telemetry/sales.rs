@@ -42,7 +42,8 @@ pub const REASONS: [&str; 17] = [
     "backlog_full",
 ];
 
-fn reason(refusal: &Refusal) -> &'static str {
+/// The code of the problem that the refusal is answered with, as metrics name it.
+pub fn refusal_reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Invalid(_) | Refusal::InitialStockImmutable { .. } => "invalid_request",
         Refusal::SaleNotFound => "sale_not_found",
@@ -117,7 +118,7 @@ impl Reservations {
     }
 
     fn refuse(&self, refusal: &Refusal) {
-        let reason = reason(refusal);
+        let reason = refusal_reason(refusal);
         let place = REASONS.iter().position(|&known| known == reason).expect("every reason is in the table");
         self.refused[place].increment(1);
     }

@@ -130,7 +130,8 @@ fn the_status_counts_what_was_done() {
     assert!(shapes::check_time(&after["started_at"]) <= shapes::check_time(&before["at"]));
     assert_eq!(before["started_at"], after["started_at"]);
     let bounds = after["duration_bounds"].as_array().unwrap();
-    let reserve = after["durations"].as_array().unwrap().iter().find(|each| each["call"] == "reserve").expect("reserve");
+    let reserve =
+        after["durations"].as_array().unwrap().iter().find(|each| each["call"] == "reserve").expect("reserve");
     assert_eq!(reserve["count"], 5);
     let within: Vec<u64> = reserve["within"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect();
     assert_eq!(within.len(), bounds.len());

@@ -107,6 +107,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (0, Ask::new("GET", "/v1/sales/drop")),
         (0, Ask::new("HEAD", "/v1/sales/drop")),
         (0, Ask::new("GET", "/v1/sales/drop/availability")),
+        (0, Ask::new("GET", "/v1/sales/drop/report")),
         (0, Ask::new("GET", &reservation(""))),
         (0, Ask::new("GET", "/v1/status")),
         (1, reserve("drop")),
@@ -148,10 +149,18 @@ fn a_key_of_some_sales_sees_nothing_of_others() {
     let unknown = "019a0000-0000-7000-8000-000000000000";
     let post = |path: &str| Ask::new("POST", path);
     // What is hidden is answered as what does not exist, to the byte.
-    let verbs = ["/availability", "/pause", "/close", "/reservations", "/reservations/batch", "/items/tv/adjustments"];
+    let verbs = [
+        "/availability",
+        "/report",
+        "/pause",
+        "/close",
+        "/reservations",
+        "/reservations/batch",
+        "/items/tv/adjustments",
+    ];
     for verb in [""].into_iter().chain(verbs) {
         let ask = |sale: &str| {
-            let method = if matches!(verb, "" | "/availability") { "GET" } else { "POST" };
+            let method = if matches!(verb, "" | "/availability" | "/report") { "GET" } else { "POST" };
             let ask = Ask::new(method, &format!("/v1/sales/{sale}{verb}"));
             match verb {
                 "/reservations/batch" => batch(sale, [reserve_body("ann", [("tv", 1)])]),

@@ -5,6 +5,7 @@ pub mod console;
 mod customers;
 mod events;
 pub mod problems;
+mod reports;
 mod reservations;
 mod sales;
 mod status;
@@ -45,6 +46,7 @@ pub async fn handle(
             sales::turn(worker, caller, matched.route, subject, request).await
         }
         Route::Availability => sales::availability(worker, subject),
+        Route::Report => reports::get(worker, subject, request.uri().query()).await,
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
         Route::ReserveBatch => batch::reserve(worker, subject, request).await,

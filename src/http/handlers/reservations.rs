@@ -70,6 +70,9 @@ pub fn ask(
     let asked = Reserve { sale, customer: &customer, lines, hold_seconds, reference, key };
     let answer = worker.engine().reserve(now, &asked, worker.entropy());
     worker.service.telemetry.reservations.reserve(&answer.value);
+    if let Err(refusal) = &answer.value {
+        worker.refused(sale, refusal);
+    }
     answer
 }
 

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::Role,
-    http::{Limits, ROUTE_NAMES},
+    http::{Limits, ROUTE_NAMES, refusals},
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
         settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
-    store::StoreState,
+    store::{ROWS_MAX, StoreState},
     telemetry::REASONS,
 };
 
@@ -124,7 +124,9 @@ type Row = (&'static str, &'static str, Bound);
 
 /// Adds the bounds to their members.
 pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
-    for (schema, member, bound) in requests(edge, sale).into_iter().chain(answers()) {
+    for (schema, member, bound) in
+        requests(edge, sale).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
+    {
         let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
         let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
         bound.add_to(member);
@@ -230,32 +232,47 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
         ("Erasure", "reservations", units()),
-        ("Caller", "key", form(json!({ "pattern": "^[a-z0-9_-]{1,64}$" }))),
-        ("Caller", "role", role()),
-        ("Figures", "at", time()),
-        ("Figures", "started_at", time()),
-        ("Figures", "version", form(json!({ "pattern": r"^\d+\.\d+\.\d+" }))),
-        ("Figures", "connections", units()),
-        ("Figures", "rate_limited", units()),
-        ("Figures", "duration_bounds", at_least_one()),
-        ("Outcomes", "held", units()),
-        ("Outcomes", "replayed", units()),
-        ("Outcomes", "confirmed", units()),
-        ("Outcomes", "released", units()),
-        ("Outcomes", "extended", units()),
-        ("Outcomes", "expired", units()),
-        ("Refused", "reason", form(json!({ "enum": REASONS }))),
-        ("Refused", "count", units()),
-        ("Durations", "call", form(json!({ "enum": ROUTE_NAMES }))),
-        ("Durations", "count", units()),
-        ("Durations", "seconds_sum", form(json!({ "minimum": 0 }))),
-        ("Durations", "within", at_least_one()),
-        ("Holds", "live", units()),
-        ("Holds", "expiring_next_minute", units()),
-        ("StoreFigures", "kind", form(json!({ "enum": ["sqlite", "postgres"] }))),
-        ("StoreFigures", "state", form(json!({ "enum": StoreState::ALL.map(StoreState::as_str) }))),
-        ("StoreFigures", "lag_seconds", form(json!({ "minimum": 0 }))),
-        ("StoreFigures", "backlog_bytes", units()),
+    ]
+}
+
+fn figures() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let at_least_one = || form(json!({ "minItems": 1 }));
+    vec![
+        ("StatusCaller", "key", form(json!({ "pattern": "^[a-z0-9_-]{1,64}$" }))),
+        ("StatusCaller", "role", role()),
+        ("StatusService", "at", time()),
+        ("StatusService", "started_at", time()),
+        ("StatusService", "version", form(json!({ "pattern": r"^\d+\.\d+\.\d+" }))),
+        ("StatusService", "connections", units()),
+        ("StatusService", "rate_limited", units()),
+        ("StatusService", "duration_bounds", at_least_one()),
+        ("StatusOutcomes", "held", units()),
+        ("StatusOutcomes", "replayed", units()),
+        ("StatusOutcomes", "confirmed", units()),
+        ("StatusOutcomes", "released", units()),
+        ("StatusOutcomes", "extended", units()),
+        ("StatusOutcomes", "expired", units()),
+        ("StatusRefusals", "reason", form(json!({ "enum": REASONS }))),
+        ("StatusRefusals", "count", units()),
+        ("StatusDurations", "call", form(json!({ "enum": ROUTE_NAMES }))),
+        ("StatusDurations", "count", units()),
+        ("StatusDurations", "seconds_sum", form(json!({ "minimum": 0 }))),
+        ("StatusDurations", "within", at_least_one()),
+        ("StatusHolds", "live", units()),
+        ("StatusHolds", "expiring_next_minute", units()),
+        ("StatusStore", "kind", form(json!({ "enum": ["sqlite", "postgres"] }))),
+        ("StatusStore", "state", form(json!({ "enum": StoreState::ALL.map(StoreState::as_str) }))),
+        ("StatusStore", "lag_seconds", form(json!({ "minimum": 0 }))),
+        ("StatusStore", "backlog_bytes", units()),
+    ]
+}
+
+fn problems_and_events() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
+    let at_least_one = || form(json!({ "minItems": 1 }));
+    vec![
         ("Problem", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("ProblemPage", "status", form(json!({ "minimum": 400, "maximum": 599 }))),
         ("InvalidRequestProblem", "errors", at_least_one()),
@@ -298,5 +315,66 @@ fn answers() -> Vec<Row> {
         ("ToldTurn", "by", form(json!({ "enum": ["clock", "operator"] }))),
         ("ToldEnding", "reason", form(json!({ "enum": ["slow", "cursor_too_old", "draining", "failed"] }))),
         ("ToldEnding", "cursor", form(json!({ "pattern": CURSOR }))),
+    ]
+}
+
+/// The report of a sale.
+fn report() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let seconds = || form(json!({ "minimum": 0 }));
+    let share = || form(json!({ "minimum": 0, "maximum": 1 }));
+    let money = || form(json!({ "minimum": 0, "maximum": i64::MAX }));
+    let entries = || form(json!({ "maxItems": ROWS_MAX }));
+    vec![
+        ("Report", "sale", sale_id()),
+        ("Report", "counts_from", time()),
+        ("Report", "sold_out_at", time()),
+        ("Report", "seconds_to_sell_out", seconds()),
+        ("Report", "items", entries()),
+        ("Report", "minutes", entries()),
+        ("Report", "revenue", entries()),
+        ("Report", "items_total", units()),
+        ("Report", "items_sold_out", units()),
+        ("Report", "minutes_total", units()),
+        ("Report", "revenue_entries_total", units()),
+        ("Report", "revenue_by_currency", form(json!({ "maxItems": 26 * 26 * 26 }))),
+        ("ReportAsOf", "epoch", units()),
+        ("ReportAsOf", "lag_epochs", units()),
+        ("ReportAsOf", "changed_at", time()),
+        ("ReportAsOf", "read_at", time()),
+        ("ReportAsOf", "lag_seconds", seconds()),
+        ("ReportCounts", "granted", units()),
+        ("ReportCounts", "held", units()),
+        ("ReportCounts", "confirmed", units()),
+        ("ReportCounts", "released", units()),
+        ("ReportCounts", "expired", units()),
+        ("ReportStock", "stock", units()),
+        ("ReportStock", "available", units()),
+        ("ReportStock", "held", units()),
+        ("ReportStock", "confirmed", units()),
+        ("ReportRates", "conversion", share()),
+        ("ReportRates", "unit_conversion", share()),
+        ("ReportRates", "expiry_rate", share()),
+        ("ReportRates", "release_rate", share()),
+        ("ReportRates", "sell_through", share()),
+        ("ReportItem", "sku", name()),
+        ("ReportItem", "sold_out_at", time()),
+        ("ReportItem", "seconds_to_sell_out", seconds()),
+        ("ReportMinute", "minute", time()),
+        ("ReportMinute", "granted", units()),
+        ("ReportMinute", "confirmed", units()),
+        ("ReportMinute", "released", units()),
+        ("ReportMinute", "expired", units()),
+        ("ReportRevenue", "sku", name()),
+        ("ReportRevenue", "units", units()),
+        ("ReportRevenue", "revenue", money()),
+        ("ReportCurrency", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
+        ("ReportCurrency", "units", units()),
+        ("ReportCurrency", "revenue", money()),
+        ("ReportRefusals", "since", time()),
+        ("ReportRefusals", "total", units()),
+        ("ReportRefusals", "by_reason", form(json!({ "maxItems": refusals::REASONS.len() }))),
+        ("ReportRefusal", "reason", form(json!({ "enum": refusals::REASONS }))),
+        ("ReportRefusal", "count", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
     ]
 }

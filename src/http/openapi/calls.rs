@@ -223,6 +223,22 @@ pub static CALLS: &[Call] = &[
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
+        route: Route::Report,
+        method: "get",
+        path: "/v1/sales/{sale}/report",
+        id: "getReport",
+        tag: SALES,
+        summary: "Read how a sale did",
+        description: "Reservations and units by what became of them, conversion, sell-through, time to sell-out, units per \
+                      minute, revenue, of the sale and of each item. Read from the store, which lags behind: `as_of` says how \
+                      far it was. Refusals are counted in memory since the process started. One answer is given again for \
+                      some seconds, so it may be polled.",
+        parameters: &[],
+        body: None,
+        answers: &[ok_then("Report", "The report", links::OF_REPORT)],
+        problems: &[&problem::SALE_NOT_FOUND, &problem::STORE_UNAVAILABLE],
+    },
+    Call {
         route: Route::Reserve,
         method: "post",
         path: "/v1/sales/{sale}/reservations",

@@ -43,6 +43,7 @@ pub fn of(schema: &str) -> Value {
         }),
         "Reservation" => reservation("held"),
         "Status" => status(),
+        "Report" => report(),
         "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
         "Contract" => json!({
@@ -157,6 +158,50 @@ fn status() -> Value {
             "store": {
                 "kind": "sqlite", "state": "following", "lag_seconds": 0.01, "backlog_bytes": 5120, "backlog_full": false,
             },
+        },
+    })
+}
+
+/// The example by hand of `docs/kpi.md`.
+fn report() -> Value {
+    let reservations = json!({ "granted": 8, "held": 1, "confirmed": 5, "released": 1, "expired": 1 });
+    let units = json!({ "granted": 10, "held": 1, "confirmed": 7, "released": 1, "expired": 1 });
+    let stock = json!({ "stock": 8, "available": 0, "held": 1, "confirmed": 7 });
+    let rates = json!({
+        "conversion": 0.625, "unit_conversion": 0.7, "expiry_rate": 0.125, "release_rate": 0.125, "sell_through": 0.875,
+    });
+    let minutes = json!([
+        { "minute": "2025-11-27T08:00:00.000Z", "granted": 8, "confirmed": 5, "released": 1, "expired": 0 },
+        { "minute": "2025-11-27T08:05:00.000Z", "granted": 2, "confirmed": 2, "released": 0, "expired": 1 },
+    ]);
+    let (sold_out_at, seconds) = ("2025-11-27T08:00:12.500Z", 12.5);
+    let price = json!({ "amount": 19900, "currency": "EUR" });
+    json!({
+        "sale": "doorbuster-tv",
+        "as_of": {
+            "epoch": 41, "changed_at": "2025-11-27T08:05:30.000Z", "read_at": "2025-11-27T08:06:00.000Z",
+            "lag_epochs": 0, "lag_seconds": 0.0,
+        },
+        "reservations": reservations,
+        "units": units,
+        "stock": stock,
+        "rates": rates,
+        "sold_out_at": sold_out_at,
+        "seconds_to_sell_out": seconds,
+        "items": [{
+            "sku": "tv-55", "reservations": reservations, "units": units, "stock": stock, "rates": rates,
+            "sold_out_at": sold_out_at, "seconds_to_sell_out": seconds,
+        }],
+        "items_total": 1,
+        "items_sold_out": 1,
+        "minutes": minutes,
+        "minutes_total": 2,
+        "peak_minute": minutes[0],
+        "revenue": [{ "sku": "tv-55", "price": price, "units": 7, "revenue": 139_300 }],
+        "revenue_entries_total": 1,
+        "revenue_by_currency": [{ "currency": "EUR", "units": 7, "revenue": 139_300 }],
+        "refusals": {
+            "since": "2025-11-27T07:00:00.000Z", "total": 3, "by_reason": [{ "reason": "sold_out", "count": 3 }],
         },
     })
 }

@@ -40,6 +40,7 @@ pub const OF_SALES: &[Link] = &[
 pub const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
+    link("getReport", SALE),
     link("pauseSale", SALE),
     link("resumeSale", SALE),
     link("closeSale", SALE),
@@ -55,6 +56,8 @@ pub const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
 
 pub const OF_AVAILABILITY: &[Link] =
     &[Link { operation: "reserve", parameters: &[("sale", "$response.body#/sale")], body: Some(ONE) }];
+
+pub const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.body#/sale")])];
 
 pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
 

@@ -11,6 +11,7 @@ use crate::{
         entries::{EntryBody, GrantedBody},
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
+        report::ReportBody,
         status::StatusBody,
         wire::{
             AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
@@ -41,6 +42,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
+    add::<ReportBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);
     add::<ToldReservation<'_>>(&mut answers);

@@ -17,12 +17,17 @@ const ROWS_MAX: i64 = if cfg!(test) { 1000 } else { 500_000 };
 const CUSTOMERS_OF: &str = "SELECT id, customer FROM reservations WHERE id = ANY ($1)";
 
 /// The first reservation of the part after the one that begins with $1.
-const NEXT_PART: &str = "SELECT id FROM reservations WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1";
+fn next_part(table: &str) -> String {
+    format!("SELECT id FROM {table} WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1")
+}
 
 /// The words of `erased_customer`.
-const ERASE: &str = "
-    UPDATE reservations SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL
-     WHERE customer = ANY ($1) AND id >= $2 AND id < $3";
+fn erase(table: &str) -> String {
+    format!(
+        "UPDATE {table} SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL
+          WHERE customer = ANY ($1) AND id >= $2 AND id < $3"
+    )
+}
 
 #[derive(Default)]
 pub(super) struct Erased {
@@ -38,17 +43,26 @@ pub(super) async fn customers(link: &Link, window: &Window) -> Result<Erased, St
     }
     let told_before = told_before(link, window).await?;
     let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
+    let mut rows = 0;
+    for table in ["reservations", "reservations_archive"] {
+        rows += erase_in(link, table, &customers).await?;
+    }
+    Ok(Erased { rows, told_before })
+}
+
+async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, StoreError> {
+    let (next_part, erase) = (next_part(table), erase(table));
     let (mut rows, mut part) = (0, Some(Uuid::nil()));
     while let Some(from) = part {
         let asked: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::UUID), (&ROWS_MAX, Type::INT8)];
-        let next = link.query("looking for who was erased", NEXT_PART, &asked).await?;
+        let next = link.query("looking for who was erased", &next_part, &asked).await?;
         part = next.first().map(|row| get(row, 0)).transpose()?;
         let to = part.unwrap_or(Uuid::max());
         let asked: [(&(dyn ToSql + Sync), Type); 3] =
             [(&customers, Type::TEXT_ARRAY), (&from, Type::UUID), (&to, Type::UUID)];
-        rows += link.execute("erasing customers", ERASE, &asked).await?;
+        rows += link.execute("erasing customers", &erase, &asked).await?;
     }
-    Ok(Erased { rows, told_before })
+    Ok(rows)
 }
 
 async fn told_before(link: &Link, window: &Window) -> Result<BTreeSet<ReservationId>, StoreError> {

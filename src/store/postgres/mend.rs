@@ -112,6 +112,9 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines USING reservations, json_to_recordset($1::json) AS gone (id text)
               WHERE reservation_id = reservations.id AND sale = gone.id",
             "DELETE FROM reservations USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM reservation_lines_archive USING reservations_archive, json_to_recordset($1::json) AS gone (id text)
+              WHERE reservation_id = reservations_archive.id AND sale = gone.id",
+            "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM stock_movements USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM sales USING json_to_recordset($1::json) AS gone (id text) WHERE sales.id = gone.id",
@@ -120,6 +123,9 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines AS line
               USING reservations, json_to_recordset($1::json) AS gone (sale text, sku text)
               WHERE line.reservation_id = reservations.id AND reservations.sale = gone.sale AND line.sku = gone.sku",
+            "DELETE FROM reservation_lines_archive AS line
+              USING reservations_archive AS owner, json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE line.reservation_id = owner.id AND owner.sale = gone.sale AND line.sku = gone.sku",
             "DELETE FROM stock_movements AS movement USING json_to_recordset($1::json) AS gone (sale text, sku text)
               WHERE movement.sale = gone.sale AND movement.sku = gone.sku",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (sale text, sku text)

@@ -12,6 +12,7 @@ mod error;
 mod link;
 mod mend;
 mod read;
+mod retire;
 mod schema;
 mod url;
 mod values;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use self::link::{Link, Patience};
 use super::{
-    Sink,
+    RetentionStep, Sink, Stepped,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -129,6 +130,12 @@ impl Sink for PostgresStore {
         self.names.learn(window);
         let applied = self.runtime.block_on(write::window(self.connected(), &self.names, window, token));
         self.keep_if_well(applied)
+    }
+
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        self.connect()?;
+        let stepped = self.runtime.block_on(retire::step(self.connected(), step, token));
+        self.keep_if_well(stepped)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {

@@ -4,27 +4,33 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
-    Driver, get,
+    Driver, PostgresError, get,
     link::{Link, Patience, PostgresSettings},
     schema, standing,
     values::Moment,
 };
 use crate::{
+    clock::monotonic,
     sale::{audit::Broken, ids::ReservationId},
     store::{
         audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
+        report::{self, Cells, SaleReport},
     },
 };
 
@@ -57,6 +63,18 @@ impl PostgresReader {
         self.runtime.block_on(ask(link.as_ref().expect("there until it is dropped")))
     }
 
+    /// As `at_one_moment`, for this long at most; after that the reader is of no more use.
+    fn at_one_moment_within<T>(
+        &self,
+        limit: Duration,
+        ask: impl AsyncFnOnce(&Link) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.at_one_moment(async |link| {
+            let in_time = tokio::time::timeout(limit, ask(link)).await;
+            in_time.unwrap_or_else(|_| Err(PostgresError::TimedOut { what: "a report", limit }.into()))
+        })
+    }
+
     /// All that is asked is of one moment: the one that this reader stands still at, or one for this alone.
     fn at_one_moment<T>(&self, ask: impl AsyncFnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.with(async |link| {
@@ -64,9 +82,9 @@ impl PostgresReader {
                 return ask(link).await;
             }
             link.batch("beginning to read", BEGIN).await?;
-            let answer = ask(link).await;
+            let answer = ask(link).await?;
             link.batch("ending to read", "ROLLBACK").await?;
-            answer
+            Ok(answer)
         })
     }
 }
@@ -78,6 +96,24 @@ impl Drop for PostgresReader {
         if let Some(link) = self.link.take() {
             self.runtime.block_on(link.close());
         }
+    }
+}
+
+impl Cells for Row {
+    fn integer(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        get(self, column)
+    }
+
+    fn real(&self, column: usize) -> Result<Option<f64>, StoreError> {
+        get(self, column)
+    }
+
+    fn text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        get(self, column)
+    }
+
+    fn time(&self, column: usize) -> Result<Option<String>, StoreError> {
+        Ok(get::<Option<Moment>>(self, column)?.map(|moment| moment.0.to_string()))
     }
 }
 
@@ -160,6 +196,29 @@ impl StoreReader for PostgresReader {
         })
     }
 
+    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
+        let limit = deadline.saturating_duration_since(monotonic());
+        self.at_one_moment_within(limit, async |link| {
+            // Should this side be gone, the server ends it too.
+            let millis = limit.as_millis().max(1);
+            link.batch("beginning a report", &format!("SET LOCAL statement_timeout = {millis}; SET LOCAL jit = off"))
+                .await?;
+            let of_sale: [(&(dyn ToSql + Sync), Type); 1] = [(&sale, Type::TEXT)];
+            let head = link.query("beginning a report", report::HEAD, &of_sale).await?;
+            let Some(head) = head.first() else { return Ok(None) };
+            let mut found = SaleReport::begin(head)?;
+            let rows = link.query("reporting on items", report::OF_ITEMS, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.item(row))?;
+            let rows = link.query("reporting on reservations", report::OF_RESERVATIONS, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.state(row))?;
+            let rows = link.query("reporting on minutes", report::OF_MINUTES, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.minute(row))?;
+            let rows = link.query("reporting on revenue", report::OF_REVENUE, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.revenue(row))?;
+            Ok(Some(found.finish()))
+        })
+    }
+
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
         self.at_one_moment(async |link| {
             let mut check = AuditCheck::over(audit_gaps(link).await?);
@@ -185,8 +244,6 @@ impl From<StoreError> for Stop {
     }
 }
 
-const AUDIT: &str = "SELECT sequence, at, actor, action, sale, sku, detail, hash FROM audit ORDER BY sequence";
-
 /// A table may be as long as the service is old: it is never in memory as a whole.
 const NEXT_ROWS: &str = if cfg!(test) { "FETCH 4 FROM walk" } else { "FETCH 10000 FROM walk" };
 
@@ -210,7 +267,7 @@ async fn each_row<E>(
     Ok(walked)
 }
 
-fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
+pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreError> {
     // What somebody put in the place of a text that must be there does not pass for what was.
     let given = |column| get::<Option<String>>(row, column).map(Option::unwrap_or_default);
     Ok(AuditRow {
@@ -246,7 +303,7 @@ pub(super) async fn totals(link: &Link) -> Result<Vec<ItemTotals>, StoreError> {
     rows.iter().map(total).collect()
 }
 
-async fn audit_gaps(link: &Link) -> Result<Vec<AuditGap>, StoreError> {
+pub(super) async fn audit_gaps(link: &Link) -> Result<Vec<AuditGap>, StoreError> {
     let rows = link.query("reading the gaps of the audit trail", AUDIT_GAPS, &[]).await?;
     rows.iter().map(|row| AuditGap::of_row(get(row, 0)?, get(row, 1)?, get(row, 2)?)).collect()
 }

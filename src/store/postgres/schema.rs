@@ -8,11 +8,12 @@ use crate::store::{error::StoreError, rows::natural};
 
 /// `MIGRATIONS[n]` leads from format n to n + 1, as SQLite's of the same number does. Once released, one is never changed:
 /// a new one follows it.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/1.postgres.sql"),
     include_str!("../schema/2.postgres.sql"),
     include_str!("../schema/3.postgres.sql"),
     include_str!("../schema/4.postgres.sql"),
+    include_str!("../schema/5.postgres.sql"),
 ];
 
 /// The format that this program writes.
@@ -26,7 +27,8 @@ const MIGRATION_LOCK: i64 = 0x444F_4F52_4255_5354;
 const TABLES: &str = "
     SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
      WHERE nspname = ANY (current_schemas(false))
-       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'write_behind')";
+       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'write_behind',
+                       'reservations_archive', 'reservation_lines_archive', 'audit_archive')";
 
 /// Refuses a database of a newer format, or with tables of something else. Says the format; 0 when there is none yet.
 pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {

@@ -92,9 +92,12 @@ const PUT_ITEMS: &str = "
 const COUNT_ITEMS: &str = "
     UPDATE items
        SET stock = stock + change.of_stock, available = available + change.of_available,
-           held = held + change.of_held, confirmed = confirmed + change.of_confirmed
-      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-             AS change (number, of_stock, of_available, of_held, of_confirmed)
+           held = held + change.of_held, confirmed = confirmed + change.of_confirmed,
+           sold_out_at = coalesce(sold_out_at, CASE WHEN available = 0 THEN change.back_at
+                                                    WHEN available + change.low = 0 THEN change.low_at END)
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],
+                  $8::timestamptz[])
+             AS change (number, of_stock, of_available, of_held, of_confirmed, low, low_at, back_at)
      WHERE items.number = change.number";
 
 /// The first item whose counts cannot be what they would come to.
@@ -330,18 +333,23 @@ impl Writer<'_> {
     }
 
     async fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
-        let (mut numbers, mut changes) = (Vec::new(), [const { Vec::new() }; 4]);
-        for (number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
+        let (mut numbers, mut changes, mut moments) =
+            (Vec::new(), [const { Vec::new() }; 5], [const { Vec::new() }; 2]);
+        for (number, change, level) in window.counted_items() {
             numbers.push(i64::from(number.0));
-            let units = [change.stock, change.available, change.held, change.confirmed];
+            let at = [level.low_at(), level.back_at()];
+            moments.iter_mut().zip(at).for_each(|(column, at)| column.push(at.map(Moment)));
+            let units = [change.stock, change.available, change.held, change.confirmed, level.low()];
             changes.iter_mut().zip(units).for_each(|(column, units)| column.push(units));
         }
         if numbers.is_empty() {
             return Ok(());
         }
-        let [stock, available, held, confirmed] = &changes;
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] =
-            [&numbers, stock, available, held, confirmed].map(|column| (column as _, Type::INT8_ARRAY));
+        let [stock, available, held, confirmed, low] = &changes;
+        let units = [&numbers, stock, available, held, confirmed, low];
+        let units = units.iter().map(|column| (*column as &(dyn ToSql + Sync), Type::INT8_ARRAY));
+        let moments = moments.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TIMESTAMPTZ_ARRAY));
+        let parameters: Vec<_> = units.chain(moments).collect();
         // To be able to ask which item it was.
         self.link.batch("counting items", "SAVEPOINT counts").await?;
         match self.link.execute("counting items", COUNT_ITEMS, &parameters).await {
@@ -352,7 +360,7 @@ impl Writer<'_> {
             }
             Err(error) if error.is_constraint_of("items") => {
                 self.link.batch("counting items", "ROLLBACK TO SAVEPOINT counts").await?;
-                let rows = self.link.query("looking for the item", BROKEN_ITEM, &parameters).await?;
+                let rows = self.link.query("looking for the item", BROKEN_ITEM, &parameters[..5]).await?;
                 let Some(row) = rows.first() else { return Err(error.into()) };
                 let [stock, available, held, confirmed]: [i64; 4] =
                     [get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?];

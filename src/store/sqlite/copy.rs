@@ -7,10 +7,10 @@ use rusqlite::{
     backup::{Backup, StepResult},
 };
 
-use super::{BUSY_MS_MAX, schema, standing};
-use crate::store::error::StoreError;
+use super::{BUSY_MS_MAX, schema};
+use crate::store::{error::StoreError, rows::natural};
 
-/// Pages from one look at the caller's wish to the next.
+/// Pages copied at a time.
 const PAGES_PER_STEP: i32 = 4096;
 
 /// A moment of a store file, held until this is dropped: its writer goes on, and its write-ahead log grows meanwhile.
@@ -27,7 +27,9 @@ impl SqliteMoment {
         connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
         schema::check(&connection, path)?;
         connection.execute_batch("BEGIN")?;
-        let cursor = standing(&connection)?.cursor;
+        // Of any format: a copy is also made before a newer program brings the file on.
+        let cursor = connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
+        let cursor = natural("a cursor", cursor)?;
         Ok(Self { connection, cursor })
     }
 

@@ -74,6 +74,9 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines WHERE reservation_id IN (
                SELECT id FROM reservations WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1)))",
             "DELETE FROM reservations WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM reservation_lines_archive WHERE reservation_id IN (
+               SELECT id FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1)))",
+            "DELETE FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM stock_movements WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM items WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM sales WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -82,6 +85,9 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines WHERE (reservation_id, sku) IN (
                SELECT reservations.id, value ->> '$.sku'
                  FROM json_each(?1) JOIN reservations ON reservations.sale = value ->> '$.sale')",
+            "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku) IN (
+               SELECT id, value ->> '$.sku'
+                 FROM json_each(?1) JOIN reservations_archive ON reservations_archive.sale = value ->> '$.sale')",
             "DELETE FROM stock_movements WHERE (sale, sku) IN (
                SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
             "DELETE FROM items WHERE (sale, sku) IN (SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",

@@ -8,6 +8,7 @@
 mod copy;
 mod mend;
 mod read;
+mod retire;
 mod schema;
 mod write;
 
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use crate::sale::ids::{ItemNumber, SaleNumber};
 
 use super::{
-    Sink,
+    AfterKeeping, RetentionStep, Sink, Stepped,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -117,6 +118,15 @@ impl Sink for SqliteStore {
             self.wal_names_erased = busy?;
         }
         Ok(())
+    }
+
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let stepped = retire::step(&transaction, step, token)?;
+        transaction.commit()?;
+        // What was deleted is overwritten in its pages, and stays in the log until that is emptied: at the end of a pass.
+        self.wal_names_erased |= step.after == AfterKeeping::Delete && stepped.reached.is_none();
+        Ok(stepped)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {

@@ -1,23 +1,28 @@
 //! Reading a store file.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::{
+    clock::monotonic,
     sale::{audit::Broken, ids::ReservationId, outcome::State},
     store::{
         audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
-            StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
+        report::{self, Cells, SaleReport},
     },
 };
 
 use super::{BUSY_MS_MAX, schema, standing};
+
+/// Steps of SQLite's machine between two looks at the time: well below a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Looks into a store file and never writes it.
 #[derive(Debug)]
@@ -38,14 +43,18 @@ impl SqliteReader {
 }
 
 impl SqliteReader {
-    fn audit_gaps(&self) -> Result<Vec<AuditGap>, StoreError> {
-        let mut statement = self.connection.prepare_cached(AUDIT_GAPS)?;
-        let mut rows = statement.query([])?;
-        let mut gaps = Vec::new();
+    fn each_of(
+        &self,
+        query: &str,
+        sale: &str,
+        mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query([sale])?;
         while let Some(row) = rows.next()? {
-            gaps.push(AuditGap::of_row(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)?);
+            each(row)?;
         }
-        Ok(gaps)
+        Ok(())
     }
 
     fn find(&self, id: &ReservationId) -> Result<Option<StoredReservation>, StoreError> {
@@ -58,6 +67,24 @@ impl SqliteReader {
             self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku")?;
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
+    }
+}
+
+impl Cells for Row<'_> {
+    fn integer(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn real(&self, column: usize) -> Result<Option<f64>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        Ok(self.get(column)?)
+    }
+
+    fn time(&self, column: usize) -> Result<Option<String>, StoreError> {
+        self.text(column)
     }
 }
 
@@ -138,10 +165,26 @@ impl StoreReader for SqliteReader {
         Ok(())
     }
 
+    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
+        self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || monotonic() >= deadline))?;
+        // One moment.
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        let mut head = self.connection.prepare_cached(report::HEAD)?;
+        let mut head = head.query([sale])?;
+        let Some(row) = head.next()? else { return Ok(None) };
+        let mut found = SaleReport::begin(row)?;
+        self.each_of(report::OF_ITEMS, sale, |row| found.item(row))?;
+        self.each_of(report::OF_RESERVATIONS, sale, |row| found.state(row))?;
+        self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
+        self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
+        Ok(Some(found.finish()))
+    }
+
     fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT * FROM audit ORDER BY sequence")?;
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        let mut check = AuditCheck::over(audit_gaps(&self.connection)?);
+        let mut statement = self.connection.prepare_cached(AUDIT)?;
         let mut rows = statement.query([])?;
-        let mut check = AuditCheck::over(self.audit_gaps()?);
         while let Some(row) = rows.next()? {
             if let Err(broken) = check.row(&audit_row(row)?) {
                 return Ok(Err(broken));
@@ -163,7 +206,17 @@ pub(super) fn totals(connection: &Connection) -> Result<Vec<ItemTotals>, StoreEr
     Ok(totals.collect::<Result<_, _>>()?)
 }
 
-fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn audit_gaps(connection: &Connection) -> Result<Vec<AuditGap>, StoreError> {
+    let mut statement = connection.prepare_cached(AUDIT_GAPS)?;
+    let mut rows = statement.query([])?;
+    let mut gaps = Vec::new();
+    while let Some(row) = rows.next()? {
+        gaps.push(AuditGap::of_row(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)?);
+    }
+    Ok(gaps)
+}
+
+pub(super) fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     // Whatever somebody put there: what is not UTF-8 was not written by us and does not pass for what was.
     let text = |name: &str| -> rusqlite::Result<Option<String>> {
         Ok(row.get_ref(name)?.as_bytes_or_null()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))

@@ -9,11 +9,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::StoreError;
 
 /// `MIGRATIONS[n]` leads from format n to n + 1. Once released, one is never changed: a new one follows it.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/1.sqlite.sql"),
     include_str!("../schema/2.sqlite.sql"),
     include_str!("../schema/3.sqlite.sql"),
     include_str!("../schema/4.sqlite.sql"),
+    include_str!("../schema/5.sqlite.sql"),
 ];
 
 /// The format that this program writes.

@@ -53,7 +53,9 @@ const PUT_ITEM: &str = "
      WHERE sale = ?1 AND sku = ?2 AND number = ?3";
 
 const COUNT_ITEM: &str = "
-    UPDATE items SET stock = stock + ?2, available = available + ?3, held = held + ?4, confirmed = confirmed + ?5
+    UPDATE items
+       SET stock = stock + ?2, available = available + ?3, held = held + ?4, confirmed = confirmed + ?5,
+           sold_out_at = coalesce(sold_out_at, CASE WHEN available = 0 THEN ?8 WHEN available + ?6 = 0 THEN ?7 END)
      WHERE number = ?1";
 
 const ADD_MOVEMENT: &str = "
@@ -76,6 +78,10 @@ const CHANGE_RESERVATION: &str = "
 /// the window.
 const ERASE_CUSTOMERS: &str = "
     UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+     WHERE customer IN (SELECT value FROM json_each(?1))";
+
+const ERASE_ARCHIVED: &str = "
+    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
@@ -231,10 +237,11 @@ impl Writer<'_> {
 
     fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(COUNT_ITEM)?;
-        for (&number, change) in window.items().iter().filter(|(_, change)| !change.is_neutral()) {
+        for (number, change, level) in window.counted_items() {
             let ItemChange { stock, available, held, confirmed, .. } = *change;
+            let (low_at, back_at) = (level.low_at().map(Moment::of), level.back_at().map(Moment::of));
             let touched = statement
-                .execute(params![number.0, stock, available, held, confirmed])
+                .execute(params![number.0, stock, available, held, confirmed, level.low(), low_at, back_at])
                 .map_err(|error| self.conservation(number, change, error))?;
             self.touched(touched, || format!("an event names item number {}, never defined", number.0))?;
         }
@@ -273,7 +280,9 @@ impl Writer<'_> {
         }
         let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
         let customers = serde_json::to_string(&customers).expect("a list of texts");
-        self.rows += self.transaction.prepare_cached(ERASE_CUSTOMERS)?.execute([customers])? as u64;
+        for erase in [ERASE_CUSTOMERS, ERASE_ARCHIVED] {
+            self.rows += self.transaction.prepare_cached(erase)?.execute([&customers])? as u64;
+        }
         Ok(told_before)
     }
 

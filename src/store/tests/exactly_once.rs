@@ -17,14 +17,14 @@ on_both! {
 }
 
 /// Fails as a database may: before anything is done, or after the commit took effect and nobody was told.
-struct Unreliable {
+pub(super) struct Unreliable {
     store: Box<dyn Sink>,
     /// Taken from the end; shared with the test, which must know when the process died.
     faults: Arc<Mutex<Vec<Fault>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
+pub(super) enum Fault {
     None,
     BeforeCommit,
     AfterCommit,
@@ -57,9 +57,29 @@ impl Sink for Unreliable {
     fn tidy(&mut self) -> Result<(), StoreError> {
         self.store.tidy()
     }
+
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        let away = || StoreError::Feed(FeedError::Unreadable("injected".into()));
+        match self.faults.lock().pop().unwrap_or(Fault::None) {
+            Fault::None => self.store.retire(step, token),
+            Fault::BeforeCommit => Err(away()),
+            Fault::AfterCommit | Fault::Crash => self.store.retire(step, token).and(Err(away())),
+        }
+    }
 }
 
-fn faults() -> impl Strategy<Value = Vec<Fault>> {
+/// Whether the process is to die at the next transaction.
+pub(super) fn crashes_next(faults: &Mutex<Vec<Fault>>) -> bool {
+    faults.lock().last() == Some(&Fault::Crash)
+}
+
+impl Unreliable {
+    pub(super) fn new(store: Box<dyn Sink>, faults: &Arc<Mutex<Vec<Fault>>>) -> Self {
+        Self { store, faults: faults.clone() }
+    }
+}
+
+pub(super) fn faults() -> impl Strategy<Value = Vec<Fault>> {
     let fault = prop_oneof![
         3 => Just(Fault::None),
         1 => Just(Fault::BeforeCommit),
@@ -186,6 +206,10 @@ impl Sink for Slow {
 
     fn tidy(&mut self) -> Result<(), StoreError> {
         self.0.tidy()
+    }
+
+    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        self.0.retire(step, token)
     }
 }
 

@@ -11,6 +11,8 @@ mod postgres;
 #[allow(dead_code, reason = "integration tests use the rest")]
 mod postgres_server;
 mod refusals;
+mod reports;
+mod retention;
 mod rows;
 
 use std::sync::Arc;

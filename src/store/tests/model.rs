@@ -172,10 +172,12 @@ impl World {
             return;
         }
         let items = (0..items)
-            .map(|index| ItemSettings {
-                sku: format!("sku-{index}"),
-                initial_stock: 5 + index as u64,
-                ..settings().items[index % 2].clone()
+            .map(|index| {
+                let settings = settings().items[index % 2].clone();
+                // Some item begins with nothing, and prices change.
+                let initial_stock = [5, 2, 0, 7, 8][index];
+                let price = settings.price.map(|price| Price { amount: 100 + self.now.millis() % 3, ..price });
+                ItemSettings { sku: format!("sku-{index}"), initial_stock, price, ..settings }
             })
             .collect();
         let (opens_at, closes_at) = (self.now.plus_seconds(60), self.now.plus_seconds(600));
@@ -291,19 +293,52 @@ impl World {
 
 /// The rows as applying one event after the other makes them, without a thought for speed.
 #[derive(Default)]
-struct Naive {
-    catalogue: Catalogue,
+pub(super) struct Naive {
+    pub catalogue: Catalogue,
     changed_at: BTreeMap<SaleNumber, Timestamp>,
-    counts: BTreeMap<ItemNumber, Counts>,
-    reservations: BTreeMap<ReservationId, StoredReservation>,
+    pub counts: BTreeMap<ItemNumber, Counts>,
+    /// What was available when the last batch ended, and when an item was first sold out by one.
+    left: BTreeMap<ItemNumber, i64>,
+    touched: BTreeMap<ItemNumber, Timestamp>,
+    pub sold_out: BTreeMap<ItemNumber, Timestamp>,
+    pub reservations: BTreeMap<ReservationId, StoredReservation>,
     /// Delta, reason, time, and stock after.
     movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
-    trail: Trail,
+    pub trail: Trail,
     /// Number, time and detail of each record.
     records: Vec<[String; 3]>,
 }
 
 impl Naive {
+    pub fn of(batches: &[Vec<u8>]) -> Self {
+        let mut naive = Self::default();
+        for batch in batches {
+            for_each::<Malformed>(batch, |_, _, event| {
+                naive.apply(&event);
+                event.for_each_available(|item, _| {
+                    let at = event.at().unwrap();
+                    let last = naive.touched.entry(item).or_insert(at);
+                    *last = at.max(*last);
+                });
+                Ok(())
+            })
+            .unwrap();
+            naive.end_batch();
+        }
+        naive
+    }
+
+    fn end_batch(&mut self) {
+        for (item, at) in std::mem::take(&mut self.touched) {
+            // Stock that an item begins with counts as if it had always been there.
+            let initial = self.catalogue.item_numbered(item).settings.initial_stock as i64;
+            let before = self.left.insert(item, self.counts[&item].available).unwrap_or(initial);
+            if before > 0 && self.counts[&item].available == 0 {
+                self.sold_out.entry(item).or_insert(at);
+            }
+        }
+    }
+
     fn apply(&mut self, event: &Event<'_>) {
         if !matches!(event, Event::Stocked { .. }) {
             self.catalogue.apply(event);
@@ -466,14 +501,7 @@ on_both! { windows_leave_what_single_events_leave }
 fn windows_leave_what_single_events_leave(new: New) {
     for_cases(new, 40, &(steps(), 1..120u64), |(steps, window_events_max)| {
         let batches = batches(&steps);
-        let mut naive = Naive::default();
-        for batch in &batches {
-            for_each::<Malformed>(batch, |_, _, event| {
-                naive.apply(&event);
-                Ok(())
-            })
-            .unwrap();
-        }
+        let naive = Naive::of(&batches);
 
         let (cut, whole) = (new(), new());
         let journal = MemoryJournal::of(&batches);

@@ -24,13 +24,18 @@ fn services_that_start_at_once_migrate_once() {
         let starts: Vec<_> = (0..6).map(|_| scope.spawn(|| database.store().standing().unwrap().cursor)).collect();
         starts.into_iter().for_each(|start| assert_eq!(start.join().unwrap(), 0));
     });
-    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "3"]]);
+    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "5"]]);
 }
 
 #[test]
 fn formats_lead_from_one_to_the_next() {
-    let formats = [include_str!("../schema/1.postgres.sql"), include_str!("../schema/2.postgres.sql")];
-    for format in [1, 2] {
+    let formats = [
+        include_str!("../schema/1.postgres.sql"),
+        include_str!("../schema/2.postgres.sql"),
+        include_str!("../schema/3.postgres.sql"),
+        include_str!("../schema/4.postgres.sql"),
+    ];
+    for format in [1, 2, 3, 4] {
         let database = Database::postgres();
         formats[..format].iter().for_each(|sql| database.execute("", sql));
         database.execute("", &format!("UPDATE write_behind SET format = {format}"));
@@ -39,7 +44,7 @@ fn formats_lead_from_one_to_the_next() {
         assert_eq!(store.standing().unwrap(), Standing { cursor: 0, held_by: None });
         drop(store);
         catch_up(&mut write_behind(&journal, &database));
-        assert_eq!(database.query("SELECT format, cursor FROM write_behind"), [["3", "1"]]);
+        assert_eq!(database.query("SELECT format, cursor FROM write_behind"), [["5", "1"]]);
     }
 }
 

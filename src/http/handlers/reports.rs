@@ -1,0 +1,46 @@
+//! Reports on sales.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use super::{Answered, json};
+use crate::{
+    http::{problem, report::ReportBody, worker::Worker},
+    reports::Refused,
+};
+
+/// How long it is waited for the store to have a sale that was put just now, and how often it is asked.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+const STORE_LOOK: Duration = Duration::from_millis(50);
+
+pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
+    if query.is_some_and(|query| !query.is_empty()) {
+        let invalid = crate::sale::settings::Invalid::new("", "this call takes no query");
+        return Err(problem::invalid(&[invalid]));
+    }
+    let number = match worker.engine().catalogue().sale(id) {
+        Ok(sale) => sale.number,
+        Err(_) => return Err(problem::no_such_sale()),
+    };
+    for _ in 0..STORE_WAIT.as_millis() / STORE_LOOK.as_millis() {
+        match worker.service.reports.of(id).await {
+            Ok(Some(read)) => {
+                let body = ReportBody::new(id, number, &read, &worker.service.refusals);
+                return Ok(json(StatusCode::OK, &body));
+            }
+            Ok(None) => tokio::time::sleep(STORE_LOOK).await,
+            Err(refused) => return Err(refuse(&refused)),
+        }
+    }
+    Err(problem::STORE_UNAVAILABLE.respond("the store does not have the sale yet: it is behind the journal"))
+}
+
+fn refuse(refused: &Refused) -> hyper::Response<crate::http::Body> {
+    match refused {
+        Refused::Full => problem::OVERLOADED.respond("limits.reports_max is reached"),
+        Refused::TooSlow => problem::OVERLOADED.respond("reading the report took longer than limits.report_seconds"),
+        Refused::Unreadable => problem::STORE_UNAVAILABLE.respond("the store cannot be read; the log says why"),
+        Refused::Stopping => problem::DRAINING.respond("the service is shutting down"),
+    }
+}

@@ -1,0 +1,107 @@
+//! Refused reserves of each sale, by reason, since the process started.
+//!
+//! Invariant: a refusal costs no lock and no cache line that another worker writes. Each worker counts in cells of its own,
+//! which are made known once for each sale that it refuses something of: so there are at most as many as sales times
+//! workers.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+use crate::{
+    sale::{ids::SaleNumber, outcome::Refusal, time::Timestamp},
+    telemetry::refusal_reason,
+};
+
+/// Why a well-formed reserve of a sale may be refused: codes of problems.
+pub const REASONS: [&str; 10] = [
+    "item_not_found",
+    "sold_out",
+    "insufficient_stock",
+    "customer_limit_exceeded",
+    "sale_not_started",
+    "sale_ended",
+    "sale_paused",
+    "idempotency_key_reused",
+    "overloaded",
+    "backlog_full",
+];
+
+type Cells = Arc<CachePadded<[AtomicU64; REASONS.len()]>>;
+
+/// What all workers counted.
+pub struct Refusals {
+    since: Timestamp,
+    known: Mutex<HashMap<SaleNumber, Vec<Cells>>>,
+}
+
+/// One worker's cells.
+#[derive(Default)]
+pub struct Counting(RefCell<HashMap<SaleNumber, Cells, foldhash::fast::RandomState>>);
+
+impl Refusals {
+    pub fn new(since: Timestamp) -> Self {
+        Self { since, known: Mutex::default() }
+    }
+
+    /// When counting began.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// By place in `REASONS`.
+    pub fn of(&self, sale: SaleNumber) -> [u64; REASONS.len()] {
+        let mut sums = [0; REASONS.len()];
+        for cells in self.known.lock().get(&sale).into_iter().flatten() {
+            sums.iter_mut().zip(cells.iter()).for_each(|(sum, cell)| *sum += cell.load(Relaxed));
+        }
+        sums
+    }
+}
+
+impl Counting {
+    pub fn count(&self, refusals: &Refusals, sale: SaleNumber, refusal: &Refusal) {
+        let reason = refusal_reason(refusal);
+        let Some(place) = REASONS.iter().position(|&known| known == reason) else { return };
+        let mut own = self.0.borrow_mut();
+        let cells = own.entry(sale).or_insert_with(|| {
+            let cells = Cells::default();
+            refusals.known.lock().entry(sale).or_default().push(cells.clone());
+            cells
+        });
+        // Written by this worker alone.
+        let cell = &cells[place];
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_worker_counts_adds_up_by_sale_and_reason() {
+        let refusals = Refusals::new(Timestamp::from_millis(7));
+        let (one, other) = (Counting::default(), Counting::default());
+        for _ in 0..3 {
+            one.count(&refusals, SaleNumber(1), &Refusal::SalePaused);
+        }
+        other.count(&refusals, SaleNumber(1), &Refusal::SalePaused);
+        other.count(&refusals, SaleNumber(2), &Refusal::SaleEnded);
+        // Of no sale, or not of reserves.
+        one.count(&refusals, SaleNumber(1), &Refusal::ReservationNotFound);
+        let place = |reason| REASONS.iter().position(|&known| known == reason).unwrap();
+        let (first, second) = (refusals.of(SaleNumber(1)), refusals.of(SaleNumber(2)));
+        assert_eq!((first[place("sale_paused")], first.iter().sum::<u64>()), (4, 4));
+        assert_eq!((second[place("sale_ended")], second.iter().sum::<u64>()), (1, 1));
+        assert_eq!(refusals.of(SaleNumber(3)), [0; REASONS.len()]);
+    }
+}

@@ -1,0 +1,345 @@
+//! The JSON of a report. Its members are defined, in words and in SQL, in `docs/kpi.md`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::refusals::{REASONS, Refusals};
+use crate::{
+    reports::Read,
+    sale::{
+        ids::SaleNumber,
+        settings::{Currency, Price},
+        time::Timestamp,
+    },
+    store::{ItemReport, MinuteReport, Reserved, RevenueReport, Stock},
+};
+
+/// How a sale did, as the store tells it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Report)]
+pub struct ReportBody<'a> {
+    /// The sale's id.
+    sale: &'a str,
+    /// What the report counts.
+    as_of: AsOf<'a>,
+    /// Only reservations that are held or ended at or after this time are counted, here and in all that follows, because
+    /// earlier ones were deleted (`store.keep_days`); left out when all are counted. Stock is of all time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts_from: Option<&'a str>,
+    /// Reservations, by what became of them.
+    reservations: CountsBody,
+    /// Their units.
+    units: CountsBody,
+    /// Where the units of all items are.
+    stock: StockBody,
+    /// Shares.
+    rates: RatesBody,
+    /// When the last of the items was first sold out; left out unless all of them were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sold_out_at: Option<&'a str>,
+    /// Seconds from the sale's beginning to `sold_out_at`; left out where there is none, or the sale began later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_to_sell_out: Option<f64>,
+    /// Each item, by SKU; the first 1000.
+    items: Vec<ItemBody<'a>>,
+    /// How many items there are.
+    items_total: u64,
+    /// How many of them were ever sold out.
+    items_sold_out: u64,
+    /// Units per minute, in their order and without those in which nothing happened; the first 1000.
+    minutes: Vec<MinuteBody<'a>>,
+    /// How many such minutes there are.
+    minutes_total: u64,
+    /// The minute in which most units were granted; left out when none were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_minute: Option<MinuteBody<'a>>,
+    /// Confirmed units by item and price; the first 1000.
+    revenue: Vec<RevenueBody<'a>>,
+    /// How many such entries there are.
+    revenue_entries_total: u64,
+    /// Confirmed units by currency, of all items and prices.
+    revenue_by_currency: Vec<CurrencyBody<'a>>,
+    /// Reserves that were refused.
+    refusals: RefusalsBody,
+}
+
+/// The state of the store that a report counts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportAsOf)]
+struct AsOf<'a> {
+    /// The last batch of the journal that is counted.
+    epoch: u64,
+    /// The latest time of any change that the store has; left out when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_at: Option<&'a str>,
+    /// When the report was read. It is answered again for some seconds.
+    #[schema(value_type = String)]
+    read_at: Timestamp,
+    /// Batches that were durable then and not in the store.
+    lag_epochs: u64,
+    /// The age of the oldest of them, in seconds; 0 when there was none.
+    lag_seconds: f64,
+}
+
+/// Counts by what became of them: `granted = held + confirmed + released + expired`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportCounts)]
+struct CountsBody {
+    /// Ever held.
+    granted: u64,
+    /// Still held.
+    held: u64,
+    /// Confirmed: sold.
+    confirmed: u64,
+    /// Released by their callers.
+    released: u64,
+    /// Expired.
+    expired: u64,
+}
+
+/// Units, of all time: `stock = available + held + confirmed`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportStock)]
+struct StockBody {
+    /// Put in.
+    stock: u64,
+    /// Nobody's.
+    available: u64,
+    /// Held.
+    held: u64,
+    /// Confirmed.
+    confirmed: u64,
+}
+
+/// Shares from 0 to 1, rounded to four digits; one is left out when it would be a share of nothing.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRates)]
+struct RatesBody {
+    /// Reservations confirmed ÷ granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion: Option<f64>,
+    /// Units confirmed ÷ granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit_conversion: Option<f64>,
+    /// Reservations expired ÷ granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiry_rate: Option<f64>,
+    /// Reservations released ÷ granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_rate: Option<f64>,
+    /// Units confirmed ÷ stock, of all time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sell_through: Option<f64>,
+}
+
+/// How one item sold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportItem)]
+struct ItemBody<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Reservations with the item, by what became of them.
+    reservations: CountsBody,
+    /// Their units of it.
+    units: CountsBody,
+    /// Where its units are.
+    stock: StockBody,
+    /// Shares.
+    rates: RatesBody,
+    /// When it was first sold out; left out when it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sold_out_at: Option<&'a str>,
+    /// Seconds from the sale's beginning to `sold_out_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_to_sell_out: Option<f64>,
+}
+
+/// Units of a minute.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportMinute)]
+struct MinuteBody<'a> {
+    /// When it begins, in UTC.
+    minute: &'a str,
+    /// Units held in it.
+    granted: u64,
+    /// Units confirmed in it.
+    confirmed: u64,
+    /// Units released in it.
+    released: u64,
+    /// Units that expired in it.
+    expired: u64,
+}
+
+/// Confirmed units of an item at one price.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRevenue)]
+struct RevenueBody<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Of one unit, as it was when the hold was made; left out where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    /// Confirmed units.
+    units: u64,
+    /// Units times price, in minor units; left out without a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue: Option<u64>,
+}
+
+/// Confirmed units of one currency.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportCurrency)]
+struct CurrencyBody<'a> {
+    /// Three letters of ISO 4217.
+    currency: &'a str,
+    /// Confirmed units.
+    units: u64,
+    /// What they come to, in minor units.
+    revenue: u64,
+}
+
+/// Well-formed reserves that were refused. They are no events: this process counts them in memory, and they are not in the store.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRefusals)]
+struct RefusalsBody {
+    /// When counting began: when the process started.
+    #[schema(value_type = String)]
+    since: Timestamp,
+    /// All of them.
+    total: u64,
+    /// By reason; those that there were none of are left out.
+    by_reason: Vec<RefusalBody>,
+}
+
+/// Refusals of one kind.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRefusal)]
+struct RefusalBody {
+    /// The code of the problem that was answered.
+    reason: &'static str,
+    /// How many.
+    count: u64,
+}
+
+impl<'a> ReportBody<'a> {
+    pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals) -> Self {
+        let report = &read.report;
+        let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();
+        let of_currency = report.revenue_total.iter().filter(|(currency, _)| !currency.is_empty());
+        Self {
+            sale,
+            as_of: AsOf {
+                epoch: report.cursor,
+                changed_at: report.changed_at.as_deref(),
+                read_at: read.read_at,
+                lag_epochs: read.lag_epochs,
+                lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
+            },
+            counts_from: report.counts_from.as_deref(),
+            reservations: CountsBody::of(&report.reservations),
+            units: CountsBody::of(&report.units),
+            stock: StockBody::of(&report.stock),
+            rates: RatesBody::of(&report.reservations, &report.units, &report.stock),
+            sold_out_at: report.sold_out_at.as_deref(),
+            seconds_to_sell_out: report.seconds_to_sell_out,
+            items: report.items.iter().map(ItemBody::of).collect(),
+            items_total: report.items_total,
+            items_sold_out: report.items_sold_out,
+            minutes: minutes(&report.minutes),
+            minutes_total: report.minutes_total,
+            peak_minute: report.peak.as_ref().map(MinuteBody::of),
+            revenue: report.revenue.iter().map(RevenueBody::of).collect(),
+            revenue_entries_total: report.revenue_rows_total,
+            revenue_by_currency: of_currency
+                .map(|(currency, &(units, revenue))| CurrencyBody { currency, units, revenue })
+                .collect(),
+            refusals: RefusalsBody::of(number, refusals),
+        }
+    }
+}
+
+impl CountsBody {
+    fn of(&Reserved { granted, held, confirmed, released, expired }: &Reserved) -> Self {
+        Self { granted, held, confirmed, released, expired }
+    }
+}
+
+impl StockBody {
+    fn of(&Stock { stock, available, held, confirmed }: &Stock) -> Self {
+        Self { stock, available, held, confirmed }
+    }
+}
+
+impl RatesBody {
+    fn of(reservations: &Reserved, units: &Reserved, stock: &Stock) -> Self {
+        Self {
+            conversion: share(reservations.confirmed, reservations.granted),
+            unit_conversion: share(units.confirmed, units.granted),
+            expiry_rate: share(reservations.expired, reservations.granted),
+            release_rate: share(reservations.released, reservations.granted),
+            sell_through: share(stock.confirmed, stock.stock),
+        }
+    }
+}
+
+impl<'a> ItemBody<'a> {
+    fn of(item: &'a ItemReport) -> Self {
+        Self {
+            sku: &item.sku,
+            reservations: CountsBody::of(&item.reservations),
+            units: CountsBody::of(&item.units),
+            stock: StockBody::of(&item.stock),
+            rates: RatesBody::of(&item.reservations, &item.units, &item.stock),
+            sold_out_at: item.sold_out_at.as_deref(),
+            seconds_to_sell_out: item.seconds_to_sell_out,
+        }
+    }
+}
+
+impl<'a> MinuteBody<'a> {
+    fn of(of: &'a MinuteReport) -> Self {
+        let MinuteReport { minute, granted, confirmed, released, expired } = of;
+        Self { minute, granted: *granted, confirmed: *confirmed, released: *released, expired: *expired }
+    }
+}
+
+impl<'a> RevenueBody<'a> {
+    fn of(RevenueReport { sku, price, units, revenue }: &'a RevenueReport) -> Self {
+        let price = price
+            .as_ref()
+            .and_then(|(amount, currency)| Some(Price { amount: *amount, currency: Currency::parse(currency)? }));
+        Self { sku, price, units: *units, revenue: *revenue }
+    }
+}
+
+impl RefusalsBody {
+    fn of(sale: SaleNumber, refusals: &Refusals) -> Self {
+        let counts = refusals.of(sale);
+        let by_reason = REASONS.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        Self {
+            since: refusals.since(),
+            total: counts.iter().sum(),
+            by_reason: by_reason.map(|(reason, count)| RefusalBody { reason, count }).collect(),
+        }
+    }
+}
+
+/// Rounded half up to four digits; None of nothing.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    let rounded = |whole: u64| (u128::from(part) * 20_000 + u128::from(whole)) / (2 * u128::from(whole));
+    (whole > 0).then(|| rounded(whole) as f64 / 10_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_rounded_half_up_to_four_digits() {
+        for (part, whole, expected) in [(1, 3, 0.3333), (2, 3, 0.6667), (1, 32, 0.0313), (0, 9, 0.0), (9, 9, 1.0)] {
+            assert_eq!(share(part, whole), Some(expected), "{part} of {whole}");
+        }
+        assert_eq!(share(0, 0), None);
+        assert_eq!(share(u64::MAX, u64::MAX), Some(1.0));
+    }
+}

@@ -1,0 +1,49 @@
+//! When a window sold an item out: what the database needs to tell it, without the fold knowing how much there was.
+//!
+//! Invariant: however the batches are cut into windows, the moment is the same: the end of the first batch that left
+//! nothing, when there had been some. The feed tells the same as its first `item.sold_out`.
+
+use crate::sale::time::Timestamp;
+
+/// What is available, against what there was before the window, at the ends of its batches.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Level {
+    last: i64,
+    low: i64,
+    low_at: Option<Timestamp>,
+    back_at: Option<Timestamp>,
+}
+
+impl Level {
+    /// A batch that moved the item, last at `at`, ended with so much more or less than before the window.
+    pub fn reach(&mut self, change: i64, at: Timestamp) {
+        if change < self.low {
+            (self.low, self.low_at) = (change, Some(at));
+        }
+        if change == 0 && self.last > 0 {
+            self.back_at.get_or_insert(at);
+        }
+        self.last = change;
+    }
+
+    /// Whether some item may have been sold out by this.
+    pub fn is_notable(&self) -> bool {
+        self.low_at.is_some() || self.back_at.is_some()
+    }
+
+    /// By how much it fell at most, 0 or less: it was sold out if there was as much. As nothing falls below nothing, that
+    /// was then the first time.
+    pub fn low(&self) -> i64 {
+        self.low
+    }
+
+    /// When it first fell as low.
+    pub fn low_at(&self) -> Option<Timestamp> {
+        self.low_at
+    }
+
+    /// When it first came back to what there was: it was sold out then if there had been nothing.
+    pub fn back_at(&self) -> Option<Timestamp> {
+        self.back_at
+    }
+}

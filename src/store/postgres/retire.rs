@@ -1,0 +1,139 @@
+//! Moves or deletes some of what was kept long enough.
+
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{
+    get,
+    link::Link,
+    read::{audit_gaps, audit_row},
+    values::Moment,
+    write,
+};
+use crate::store::{
+    audit::AuditCheck,
+    error::StoreError,
+    owner::Token,
+    retention::{
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+    },
+    rows::integer,
+};
+
+/// The first thing in it: whoever lost the store finds out here.
+const HOLD: &str = "
+    UPDATE write_behind SET cursor = cursor WHERE cursor = $1 AND owner = $2 AND owner_epoch = $3 AND session = $4";
+
+const KEPT_FROM: &str = "UPDATE write_behind SET kept_from = greatest(kept_from, $1)";
+
+/// The trail's beginning that is not here: the gaps that were in it are part of it.
+const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_sequence, hash) VALUES (0, $1, $2)";
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+pub(super) async fn step(link: &Link, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+    link.batch("beginning a step of retention", &write::begin(link)).await?;
+    let (cursor, epoch) = (integer(step.cursor)?, integer(token.epoch)?);
+    let holding: [Parameter<'_>; 4] =
+        [(&cursor, Type::INT8), (&token.owner, Type::UUID), (&epoch, Type::INT8), (&token.session, Type::UUID)];
+    if link.execute("holding the cursor", HOLD, &holding).await? != 1 {
+        return Err(StoreError::CursorMoved { expected: step.cursor });
+    }
+    let (reached, gone) = candidates(link, step).await?;
+    if !gone.is_empty() {
+        reservations_go(link, step, &gone).await?;
+    }
+    let (audit_records, more_audit) = audit(link, step).await?;
+    link.batch("ending a step of retention", "COMMIT").await?;
+    Ok(Stepped { reservations: gone.len() as u64, audit_records, reached, more_audit })
+}
+
+/// The last of those looked at, if there may be more, and those that go.
+async fn candidates(link: &Link, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<Uuid>), StoreError> {
+    let [table, ..] = step.place.source.tables();
+    let select = format!(
+        "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < $3 FROM {table}
+          WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4"
+    );
+    let (end, before, most) = (first_id(step.before), Moment(step.before), i64::from(step.rows_max));
+    let asked: [Parameter<'_>; 4] =
+        [(&step.place.behind, Type::UUID), (&end, Type::UUID), (&before, Type::TIMESTAMPTZ), (&most, Type::INT8)];
+    let rows = link.query("looking for what was kept long enough", &select, &asked).await?;
+    let last = rows.last().filter(|_| rows.len() == step.rows_max as usize);
+    let reached = last.map(|row| get(row, 0)).transpose()?;
+    let mut gone = Vec::new();
+    for row in &rows {
+        if get(row, 1)? {
+            gone.push(get(row, 0)?);
+        }
+    }
+    Ok((reached, gone))
+}
+
+async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Result<(), StoreError> {
+    let [table, lines, _] = step.place.source.tables();
+    let [archive, archived_lines, _] = Source::Archive.tables();
+    let these: [Parameter<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
+    match step.after {
+        AfterKeeping::Archive => {
+            for (from, to, id, columns) in
+                [(table, archive, "id", RESERVATION_COLUMNS), (lines, archived_lines, "reservation_id", LINE_COLUMNS)]
+            {
+                let copy = format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {id} = ANY ($1)");
+                link.execute("archiving", &copy, &these).await?;
+            }
+        }
+        AfterKeeping::Delete => {
+            let remember = format!(
+                "UPDATE items SET confirmed_before = confirmed_before + gone.units
+                   FROM (SELECT sale, sku, sum(quantity)::bigint AS units FROM {table} JOIN {lines} ON reservation_id = id
+                          WHERE id = ANY ($1) AND state = 'confirmed' GROUP BY sale, sku) AS gone
+                  WHERE items.sale = gone.sale AND items.sku = gone.sku"
+            );
+            link.execute("remembering sums", &remember, &these).await?;
+            let before = Moment(step.before);
+            link.execute("telling what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
+        }
+    }
+    for (from, id) in [(lines, "reservation_id"), (table, "id")] {
+        link.execute("deleting", &format!("DELETE FROM {from} WHERE {id} = ANY ($1)"), &these).await?;
+    }
+    Ok(())
+}
+
+/// The trail's beginning: how many records went, and whether there may be more.
+async fn audit(link: &Link, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
+    let [.., table] = step.place.source.tables();
+    let (before, most) = (step.before.to_string(), i64::from(step.rows_max));
+    let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT $1");
+    let mut check = AuditCheck::over(audit_gaps(link).await?);
+    let (mut last, mut count) = (None, 0);
+    for row in link.query("looking at the trail", &select, &[(&most, Type::INT8)]).await? {
+        let row = audit_row(&row)?;
+        // What is not as it was written stays, for reconcile to tell.
+        if row.at >= before || (step.after == AfterKeeping::Delete && check.row(&row).is_err()) {
+            break;
+        }
+        (last, count) = (Some(row.sequence), count + 1);
+    }
+    let Some(last) = last else { return Ok((0, false)) };
+    let up_to: [Parameter<'_>; 1] = [(&last, Type::INT8)];
+    match step.after {
+        AfterKeeping::Archive => {
+            let copy = format!(
+                "INSERT INTO audit_archive ({AUDIT_COLUMNS}) SELECT {AUDIT_COLUMNS} FROM {table} WHERE sequence <= $1"
+            );
+            link.execute("archiving the trail", &copy, &up_to).await?;
+        }
+        AfterKeeping::Delete => {
+            let through = check.reached();
+            let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex().to_string());
+            let within = "DELETE FROM audit_gaps WHERE through_sequence <= $1";
+            link.execute("joining gaps of the trail", within, &[(&sequence, Type::INT8)]).await?;
+            let begins: [Parameter<'_>; 2] = [(&sequence, Type::INT8), (&hash, Type::TEXT)];
+            link.execute("telling where the trail begins", BEGINS_BEHIND, &begins).await?;
+        }
+    }
+    link.execute("deleting of the trail", &format!("DELETE FROM {table} WHERE sequence <= $1"), &up_to).await?;
+    Ok((count, count == u64::from(step.rows_max)))
+}

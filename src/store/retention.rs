@@ -1,0 +1,138 @@
+//! What is kept, and for how long: reservations that were over for so long, and the audit trail's beginning, go to archive
+//! tables or away, in small steps and only while the store has nothing else to do.
+//!
+//! Invariants: a step is one transaction under the process's token, so a crash between steps or within one loses and doubles
+//! nothing. What goes left the service's memory before, and the store knows so. Sums stay: confirmed units that are deleted are
+//! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and
+//! becomes a gap in front of the rest.
+
+use uuid::Uuid;
+
+use crate::sale::time::Timestamp;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterKeeping {
+    Archive,
+    Delete,
+}
+
+/// What may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// What was over before this moment.
+    pub before: Timestamp,
+    /// Nothing goes until the store has this epoch.
+    pub applied: u64,
+}
+
+pub struct Retention {
+    pub after: AfterKeeping,
+    /// Reservations, and records of the trail, that a step looks at.
+    pub step_rows: u32,
+    /// Asked before each step.
+    pub horizon: Box<dyn Fn() -> Horizon + Send>,
+}
+
+/// Where a pass through the tables is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub source: Source,
+    /// The last reservation that was looked at.
+    pub behind: Uuid,
+}
+
+/// What is deleted is looked for in the archive first: it may have been kept otherwise before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Archive,
+    Live,
+}
+
+/// A step to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionStep {
+    pub place: Place,
+    pub before: Timestamp,
+    pub after: AfterKeeping,
+    pub rows_max: u32,
+    /// The store's cursor, which a step leaves as it is.
+    pub cursor: u64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stepped {
+    pub reservations: u64,
+    pub audit_records: u64,
+    /// The last reservation that was looked at; None when there was no further one.
+    pub reached: Option<Uuid>,
+    /// There may be more of the trail.
+    pub more_audit: bool,
+}
+
+impl Source {
+    /// The names of its tables: reservations, their lines, the trail.
+    pub(super) fn tables(self) -> [&'static str; 3] {
+        match self {
+            Self::Archive => ["reservations_archive", "reservation_lines_archive", "audit_archive"],
+            Self::Live => ["reservations", "reservation_lines", "audit"],
+        }
+    }
+}
+
+pub(super) const RESERVATION_COLUMNS: &str = "id, sale, customer, state, reference, created_at, expires_at, extensions, \
+                                              confirmed_at, released_at, expired_at, release_reason";
+pub(super) const LINE_COLUMNS: &str = "reservation_id, sku, quantity, price_amount, price_currency";
+pub(super) const AUDIT_COLUMNS: &str = "sequence, at, actor, action, sale, sku, detail, hash";
+
+/// The first id that a reservation made at this moment can have: what was over before was made before.
+pub(super) fn first_id(at: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::from(at.millis()) << 80)
+}
+
+/// A pass after the other: each goes through everything once, and the next begins when more may go.
+#[derive(Debug, Default)]
+pub(super) struct Passes {
+    before: Option<Timestamp>,
+    place: Option<Place>,
+    reservations: u64,
+    audit_records: u64,
+}
+
+impl Passes {
+    /// The next step; None when there is nothing to do now.
+    pub fn next(&mut self, retention: &Retention, cursor: u64) -> Option<RetentionStep> {
+        let Horizon { before, applied } = (retention.horizon)();
+        if cursor < applied {
+            return None;
+        }
+        if self.before.is_none_or(|last| last < before) {
+            let source = match retention.after {
+                AfterKeeping::Archive => Source::Live,
+                AfterKeeping::Delete => Source::Archive,
+            };
+            let place = Some(Place { source, behind: Uuid::nil() });
+            *self = Self { before: Some(before), place, ..Self::default() };
+        }
+        // A pass goes on with what it began with.
+        let (place, before) = (self.place?, self.before?);
+        Some(RetentionStep { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
+    }
+
+    pub fn stepped(&mut self, step: &RetentionStep, stepped: &Stepped) {
+        self.reservations += stepped.reservations;
+        self.audit_records += stepped.audit_records;
+        let Place { source, behind } = step.place;
+        self.place = match stepped.reached {
+            Some(reached) => Some(Place { source, behind: reached }),
+            None if stepped.more_audit => Some(Place { source, behind }),
+            None if source == Source::Archive => Some(Place { source: Source::Live, behind: Uuid::nil() }),
+            None => None,
+        };
+        if self.place.is_none() && self.reservations + self.audit_records > 0 {
+            let Self { reservations, audit_records, .. } = *self;
+            let (before, after) = (step.before.to_string(), step.after);
+            tracing::info!(%before, ?after, reservations, audit_records, "what was kept long enough has gone");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Moves or deletes some of what was kept long enough.
+
+use rusqlite::{Transaction, params};
+use uuid::Uuid;
+
+use super::read::{audit_gaps, audit_row};
+use crate::store::{
+    audit::AuditCheck,
+    error::StoreError,
+    owner::Token,
+    retention::{
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+    },
+    rows::integer,
+};
+
+/// The first thing in it: whoever lost the store finds out here.
+const HOLD: &str = "
+    UPDATE write_behind SET cursor = cursor WHERE cursor = ?1 AND owner = ?2 AND owner_epoch = ?3 AND session = ?4";
+
+const KEPT_FROM: &str = "UPDATE write_behind SET kept_from = max(coalesce(kept_from, ''), ?1)";
+
+/// The trail's beginning that is not here: the gaps that were in it are part of it.
+const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_sequence, hash) VALUES (0, ?1, ?2)";
+
+const THESE: &str = "(SELECT value FROM json_each(?1))";
+
+pub(super) fn step(transaction: &Transaction<'_>, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+    let (owner, session) = (token.owner.to_string(), token.session.to_string());
+    let held = transaction.prepare_cached(HOLD)?.execute(params![
+        integer(step.cursor)?,
+        owner,
+        integer(token.epoch)?,
+        session
+    ])?;
+    if held != 1 {
+        return Err(StoreError::CursorMoved { expected: step.cursor });
+    }
+    let (looked_at, gone) = candidates(transaction, step)?;
+    let reservations = gone.len() as u64;
+    if !gone.is_empty() {
+        reservations_go(transaction, step, &gone)?;
+    }
+    let (audit_records, more_audit) = audit(transaction, step)?;
+    Ok(Stepped { reservations, audit_records, reached: looked_at, more_audit })
+}
+
+/// The last of those looked at, if there may be more, and those that go.
+fn candidates(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<String>), StoreError> {
+    let [table, ..] = step.place.source.tables();
+    let select = format!(
+        "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < ?3 FROM {table}
+          WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?4"
+    );
+    let mut statement = transaction.prepare_cached(&select)?;
+    let (behind, end) = (step.place.behind.to_string(), first_id(step.before).to_string());
+    let mut rows = statement.query(params![behind, end, step.before.to_string(), step.rows_max])?;
+    let (mut last, mut looked_at, mut gone) = (None, 0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        looked_at += 1;
+        if row.get(1)? {
+            gone.push(id.clone());
+        }
+        last = Some(id);
+    }
+    let unreadable = |id: &str| StoreError::Content(format!("a reservation with the id {id:?}"));
+    let last = last.filter(|_| looked_at == step.rows_max);
+    let reached = last.map(|id| Uuid::try_parse(&id).map_err(|_| unreadable(&id))).transpose()?;
+    Ok((reached, gone))
+}
+
+fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[String]) -> Result<(), StoreError> {
+    let [table, lines, _] = step.place.source.tables();
+    let [archive, archived_lines, _] = Source::Archive.tables();
+    let these = serde_json::to_string(ids).expect("a list of texts");
+    match step.after {
+        AfterKeeping::Archive => {
+            for (from, to, id, columns) in
+                [(table, archive, "id", RESERVATION_COLUMNS), (lines, archived_lines, "reservation_id", LINE_COLUMNS)]
+            {
+                let copy = format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {id} IN {THESE}");
+                transaction.prepare_cached(&copy)?.execute([&these])?;
+            }
+        }
+        AfterKeeping::Delete => {
+            let remember = format!(
+                "UPDATE items SET confirmed_before = confirmed_before + gone.units
+                   FROM (SELECT sale, sku, sum(quantity) AS units FROM {table} JOIN {lines} ON reservation_id = id
+                          WHERE id IN {THESE} AND state = 'confirmed' GROUP BY sale, sku) AS gone
+                  WHERE items.sale = gone.sale AND items.sku = gone.sku"
+            );
+            transaction.prepare_cached(&remember)?.execute([&these])?;
+            transaction.prepare_cached(KEPT_FROM)?.execute([step.before.to_string()])?;
+        }
+    }
+    for (from, id) in [(lines, "reservation_id"), (table, "id")] {
+        transaction.prepare_cached(&format!("DELETE FROM {from} WHERE {id} IN {THESE}"))?.execute([&these])?;
+    }
+    Ok(())
+}
+
+/// The trail's beginning: how many records went, and whether there may be more.
+fn audit(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
+    let [.., table] = step.place.source.tables();
+    let before = step.before.to_string();
+    let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT ?1");
+    let mut check = AuditCheck::over(audit_gaps(transaction)?);
+    let (mut last, mut count) = (None, 0);
+    {
+        let mut statement = transaction.prepare_cached(&select)?;
+        let mut rows = statement.query([step.rows_max])?;
+        while let Some(row) = rows.next()? {
+            let row = audit_row(row)?;
+            // What is not as it was written stays, for reconcile to tell.
+            if row.at >= before || (step.after == AfterKeeping::Delete && check.row(&row).is_err()) {
+                break;
+            }
+            (last, count) = (Some(row.sequence), count + 1);
+        }
+    }
+    let Some(last) = last else { return Ok((0, false)) };
+    match step.after {
+        AfterKeeping::Archive => {
+            let copy = format!(
+                "INSERT INTO audit_archive ({AUDIT_COLUMNS}) SELECT {AUDIT_COLUMNS} FROM {table} WHERE sequence <= ?1"
+            );
+            transaction.prepare_cached(&copy)?.execute([last])?;
+        }
+        AfterKeeping::Delete => {
+            let through = check.reached();
+            let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex());
+            transaction.prepare_cached("DELETE FROM audit_gaps WHERE through_sequence <= ?1")?.execute([sequence])?;
+            transaction.prepare_cached(BEGINS_BEHIND)?.execute(params![sequence, hash.as_str()])?;
+        }
+    }
+    transaction.prepare_cached(&format!("DELETE FROM {table} WHERE sequence <= ?1"))?.execute([last])?;
+    Ok((count, count == u64::from(step.rows_max)))
+}

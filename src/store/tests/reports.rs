@@ -1,0 +1,270 @@
+//! Reports: every figure against a naive recount of the events, to the unit.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    model::{Naive, batches, for_cases, steps},
+    *,
+};
+use crate::sale::{catalogue::Sale, outcome::State};
+
+on_both! {
+    every_figure_is_what_a_recount_of_the_events_says,
+    sold_out_is_told_as_of_the_first_batch_that_left_nothing,
+    what_cannot_be_told_is_left_out,
+    a_report_is_given_up_at_its_deadline,
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// The report of a sale, counted event by event without a thought for speed. `cursor` and `changed_at` are the store's.
+pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, read: &SaleReport) -> SaleReport {
+    let mut expected = SaleReport {
+        cursor: read.cursor,
+        changed_at: read.changed_at.clone(),
+        counts_from: counts_from.filter(|&from| sale.created_at.to_string().as_str() < from).map(str::to_owned),
+        reservations: Reserved::default(),
+        units: Reserved::default(),
+        stock: Stock::default(),
+        items: Vec::new(),
+        items_total: sale.items.len() as u64,
+        items_sold_out: 0,
+        sold_out_at: None,
+        seconds_to_sell_out: None,
+        minutes: Vec::new(),
+        minutes_total: 0,
+        peak: None,
+        revenue: Vec::new(),
+        revenue_rows_total: 0,
+        revenue_total: BTreeMap::new(),
+    };
+    let (mut units, mut with_item) = (BTreeMap::<String, Reserved>::new(), BTreeMap::<String, Reserved>::new());
+    let mut minutes = BTreeMap::<String, [u64; 4]>::new();
+    let mut sold = BTreeMap::<(String, Option<(String, u64)>), u64>::new();
+    let minute = |at: &str| format!("{}:00.000Z", &at[..16]);
+    for row in naive.reservations.values().filter(|row| row.sale == sale.settings.id) {
+        let ended_at = row.confirmed_at.as_ref().or(row.released_at.as_ref()).or(row.expired_at.as_ref());
+        if ended_at.is_some_and(|at| counts_from.is_some_and(|from| at.as_str() < from)) {
+            continue;
+        }
+        add(&mut expected.reservations, row.state, 1);
+        for line in &row.lines {
+            let quantity = u64::from(line.quantity);
+            add(units.entry(line.sku.clone()).or_default(), row.state, quantity);
+            add(with_item.entry(line.sku.clone()).or_default(), row.state, 1);
+            minutes.entry(minute(&row.created_at)).or_default()[0] += quantity;
+            if let Some(at) = ended_at {
+                minutes.entry(minute(at)).or_default()[row.state as usize] += quantity;
+            }
+            if row.state == State::Confirmed {
+                let price = line.price.clone().map(|(amount, currency)| (currency, amount as u64));
+                *sold.entry((line.sku.clone(), price)).or_default() += quantity;
+            }
+        }
+    }
+    let begins = sale.settings.opens_at.max(sale.created_at);
+    let mut items: Vec<_> = sale.items.iter().collect();
+    items.sort_by_key(|item| &item.settings.sku);
+    for item in items {
+        let Counts { stock, available, held, confirmed } = naive.counts[&item.number];
+        let [stock, available, held, confirmed] = [stock, available, held, confirmed].map(i64::unsigned_abs);
+        let sold_out = naive.sold_out.get(&item.number);
+        let told = ItemReport {
+            sku: item.settings.sku.clone(),
+            reservations: with_item.get(&item.settings.sku).copied().unwrap_or_default(),
+            units: units.get(&item.settings.sku).copied().unwrap_or_default(),
+            stock: Stock { stock, available, held, confirmed },
+            sold_out_at: sold_out.map(ToString::to_string),
+            seconds_to_sell_out: sold_out
+                .filter(|&&at| at >= begins)
+                .map(|at| (at.millis() - begins.millis()) as f64 / 1000.0),
+        };
+        let sum = [&mut expected.stock.stock, &mut expected.stock.available, &mut expected.stock.held];
+        sum.into_iter().zip([stock, available, held]).for_each(|(sum, units)| *sum += units);
+        expected.stock.confirmed += confirmed;
+        for state in [State::Held, State::Confirmed, State::Released, State::Expired] {
+            add(&mut expected.units, state, of(&told.units, state));
+        }
+        expected.items_sold_out += u64::from(sold_out.is_some());
+        expected.items.push(told);
+    }
+    if expected.items.iter().all(|item| item.sold_out_at.is_some()) {
+        let last = expected.items.iter().max_by(|one, other| one.sold_out_at.cmp(&other.sold_out_at)).unwrap();
+        (expected.sold_out_at, expected.seconds_to_sell_out) = (last.sold_out_at.clone(), last.seconds_to_sell_out);
+    }
+    for (minute, [granted, confirmed, released, expired]) in minutes {
+        expected.minutes_total += 1;
+        expected.minutes.push(MinuteReport { minute, granted, confirmed, released, expired });
+    }
+    let most = expected.minutes.iter().map(|minute| minute.granted).max().unwrap_or(0);
+    expected.peak = expected.minutes.iter().find(|minute| most > 0 && minute.granted == most).cloned();
+    for ((sku, price), units) in sold {
+        let (currency, amount) = price.clone().unwrap_or_default();
+        let total = expected.revenue_total.entry(currency).or_default();
+        *total = (total.0 + units, total.1 + units * amount);
+        expected.revenue_rows_total += 1;
+        let revenue = price.as_ref().map(|(_, amount)| amount * units);
+        let price = price.map(|(currency, amount)| (amount, currency));
+        expected.revenue.push(RevenueReport { sku, price, units, revenue });
+    }
+    expected
+}
+
+fn add(sums: &mut Reserved, state: State, count: u64) {
+    sums.granted += count;
+    *match state {
+        State::Held => &mut sums.held,
+        State::Confirmed => &mut sums.confirmed,
+        State::Released => &mut sums.released,
+        State::Expired => &mut sums.expired,
+    } += count;
+}
+
+fn of(sums: &Reserved, state: State) -> u64 {
+    match state {
+        State::Held => sums.held,
+        State::Confirmed => sums.confirmed,
+        State::Released => sums.released,
+        State::Expired => sums.expired,
+    }
+}
+
+/// The views say what the report says, with shares.
+fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
+    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let row = &database.query(&format!(
+        "SELECT reservations, granted_units, confirmed_units, items, items_sold_out, stock, conversion, unit_conversion,
+                expiry_rate, release_rate, sell_through, sold_out_at, seconds_to_sell_out, counts_from
+           FROM report_sales WHERE sale = '{sale}'"
+    ))[0];
+    let (reservations, units, stock) = (&report.reservations, &report.units, &report.stock);
+    let counts = [reservations.granted, units.granted, units.confirmed, report.items_total, report.items_sold_out];
+    counts.iter().chain([&stock.stock]).zip(row).for_each(|(count, cell)| assert_eq!(cell, &count.to_string()));
+    for (cell, share) in row[6..11].iter().zip([
+        share(reservations.confirmed, reservations.granted),
+        share(units.confirmed, units.granted),
+        share(reservations.expired, reservations.granted),
+        share(reservations.released, reservations.granted),
+        share(stock.confirmed, stock.stock),
+    ]) {
+        match share {
+            None => assert_eq!(cell, "-"),
+            Some(share) => assert!((cell.parse::<f64>().unwrap() - share).abs() < 0.000_051, "{cell} for {share}"),
+        }
+    }
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let seconds = report.seconds_to_sell_out.map(|seconds| seconds.to_string());
+    assert_eq!(row[11..], [shown(&report.sold_out_at), shown(&seconds), shown(&report.counts_from)]);
+    for item in &report.items {
+        let cells = database.query(&format!(
+            "SELECT conversion, unit_conversion, sell_through FROM report_items WHERE sale = '{sale}' AND sku = '{}'",
+            item.sku
+        ));
+        let shares = [
+            share(item.reservations.confirmed, item.reservations.granted),
+            share(item.units.confirmed, item.units.granted),
+            share(item.stock.confirmed, item.stock.stock),
+        ];
+        for (cell, share) in cells[0].iter().zip(shares) {
+            match share {
+                None => assert_eq!(cell, "-"),
+                Some(share) => assert!((cell.parse::<f64>().unwrap() - share).abs() < 0.000_051, "{cell} for {share}"),
+            }
+        }
+    }
+}
+
+/// Every report against a recount.
+pub(super) fn compare(database: &Database, naive: &Naive, counts_from: Option<&str>) {
+    let mut reader = database.reader();
+    for sale in naive.catalogue.sales() {
+        let report = reader.report(&sale.settings.id, far()).unwrap().expect("the store has the sale");
+        assert_eq!(report, recount(naive, sale, counts_from, &report));
+        compare_views(database, &sale.settings.id, &report);
+    }
+    assert_eq!(reader.report("none", far()).unwrap(), None);
+}
+
+fn every_figure_is_what_a_recount_of_the_events_says(new: New) {
+    for_cases(new, 30, &(steps(), 1..120u64), |(steps, window_events_max)| {
+        let (batches, database) = (batches(&steps), new());
+        let settings = WriteBehindSettings { window_events_max, ..Default::default() };
+        catch_up(&mut write_behind_with(&MemoryJournal::of(&batches), &database, settings));
+        compare(&database, &Naive::of(&batches), None);
+        Ok(())
+    });
+}
+
+/// However windows are cut, and also where units came back within the window or the batch.
+fn sold_out_is_told_as_of_the_first_batch_that_left_nothing(new: New) {
+    let at = |seconds| OPENS.plus_seconds(seconds);
+    let [all, some, rest, again] =
+        [(0, 1), (10, 2), (20, 3), (30, 4)].map(|(seconds, entropy)| reservation_id(at(seconds), "ann", entropy << 8));
+    let back = |id, seconds, units| Event::Released(ended(id, at(seconds), units, None));
+    let lanes: Vec<Vec<Event<'_>>> = vec![
+        // Within one batch nobody saw it.
+        vec![held(all, "ann", 10), back(all, 5, 10)],
+        vec![held(some, "ann", 4)],
+        vec![held(rest, "ann", 6)],
+        vec![back(rest, 25, 6)],
+        vec![held(again, "ann", 6)],
+    ];
+    for window_events_max in 1..=8 {
+        let (database, journal) = (new(), journal_with_sale(OPENS));
+        lanes.iter().for_each(|events| journal.push(&[(0, events)]));
+        let settings = WriteBehindSettings { window_events_max, ..Default::default() };
+        catch_up(&mut write_behind_with(&journal, &database, settings));
+        let told = database.query("SELECT sku, sold_out_at, seconds_to_sell_out FROM report_items ORDER BY sku");
+        assert_eq!(told, [["phone", "-", "-"], ["tv", "2026-11-27T08:00:20.000Z", "20"]], "{window_events_max}");
+    }
+}
+
+fn what_cannot_be_told_is_left_out(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    catch_up(&mut write_behind(&journal, &database));
+    let report = database.reader().report("drop", far()).unwrap().unwrap();
+    assert_eq!((report.reservations, report.minutes.len(), report.peak), (Reserved::default(), 0, None));
+    assert_eq!((report.cursor, report.items.len(), report.stock.stock), (1, 2, 20));
+    assert_eq!((report.sold_out_at, report.counts_from), (None, None));
+    let row = database.query("SELECT conversion, expiry_rate, sell_through, sold_out_at FROM report_sales");
+    assert_eq!(row, [["-", "-", "0", "-"]]);
+    // More money than a column holds.
+    let most = "UPDATE reservation_lines SET price_amount = 9007199254740991, quantity = 4000000000";
+    let id = reservation_id(OPENS, "ann", 1 << 8);
+    journal.push(&[(0, &[held(id, "ann", 1), Event::Confirmed(ended(id, OPENS, 1, None))])]);
+    catch_up(&mut write_behind(&journal, &database));
+    database.execute(most, most);
+    let report = database.reader().report("drop", far()).unwrap().unwrap();
+    assert_eq!(report.revenue_total["EUR"], (4_000_000_000, i64::MAX as u64));
+}
+
+fn a_report_is_given_up_at_its_deadline(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    let adjusted = crate::sale::event::Adjusted {
+        item: TV,
+        at: OPENS,
+        delta: 50_000,
+        reason: None,
+        reference: None,
+        key: None,
+        stock: 50_010,
+        available: 50_010,
+    };
+    journal.push(&[(CATALOGUE_LANE, &[Event::Adjusted(adjusted)])]);
+    for part in 0..10_u64 {
+        let id = |number: u64| reservation_id(OPENS.plus_millis(part), "ann", (part * 2000 + number + 1) << 20);
+        let events: Vec<_> = (0..2000).map(|number| held(id(number), "ann", 1)).collect();
+        journal.push(&[(0, &events)]);
+    }
+    catch_up(&mut write_behind(&journal, &database));
+    let begun = Instant::now();
+    let refused = database.reader().report("drop", begun + Duration::from_millis(2));
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(database.reader().report("drop", far()).unwrap().unwrap().units.granted, 20_000);
+}

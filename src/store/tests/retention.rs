@@ -1,0 +1,306 @@
+//! Retention: what goes, what stays, and that every sum, report and trail is the same afterwards, through faults and crashes.
+
+use proptest::prelude::*;
+
+use super::{
+    model::{Naive, batches, for_cases, steps},
+    reports::compare,
+    *,
+};
+use crate::sale::audit::{Action, Actor, Deed, Head, Trail};
+
+on_both! {
+    what_was_over_goes_to_the_archive_and_every_figure_stays,
+    what_was_over_is_deleted_and_sums_and_trail_stay,
+    faults_and_crashes_between_steps_lose_and_double_nothing,
+    what_was_archived_is_deleted_once_it_is_not_to_be_kept,
+    who_is_erased_is_erased_in_the_archive,
+    a_step_is_done_by_the_owner_alone_and_not_before_its_time,
+    a_trail_that_was_changed_is_not_deleted,
+    gaps_in_what_is_deleted_of_the_trail_are_joined,
+}
+
+fn retention(after: AfterKeeping, step_rows: u32, before: Timestamp) -> Retention {
+    Retention { after, step_rows, horizon: Box::new(move || Horizon { before, applied: 0 }) }
+}
+
+/// Applies a window and does a step in turns, until there is neither.
+fn follow<S: Sink>(write_behind: &mut WriteBehind<MemoryFeed, S>) -> u64 {
+    let mut gone = 0;
+    loop {
+        let idle = write_behind.step().unwrap() == Progress::Idle;
+        let stepped = write_behind.retire_some().unwrap();
+        gone += stepped.map_or(0, |stepped| stepped.reservations);
+        if idle && stepped.is_none() {
+            return gone;
+        }
+    }
+}
+
+const COLUMNS: &str =
+    "id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
+                       expired_at, release_reason";
+const LINES: &str = "reservation_id, sku, quantity, price_amount, price_currency";
+const AUDIT: &str = "sequence, at, actor, action, sale, sku, detail, hash";
+
+/// Every row of the table and of its archive, and of which it was.
+fn both(database: &Database, table: &str, columns: &str, order: &str) -> Vec<Vec<String>> {
+    database.query(&format!(
+        "SELECT {columns} FROM {table} UNION ALL SELECT {columns} FROM {table}_archive ORDER BY {order}"
+    ))
+}
+
+fn numbers(database: &Database, sql: &str) -> u64 {
+    database.query(sql)[0][0].parse().unwrap()
+}
+
+fn sums_hold(database: &Database) {
+    for item in database.reader().totals().unwrap() {
+        assert_eq!(item.stored, item.recomputed, "{} {}", item.sale, item.sku);
+    }
+}
+
+fn cases() -> impl Strategy<Value = (Vec<model::Step>, u64, u32, u64)> {
+    (steps(), 1..120u64, 1..9u32, 0..6000u64)
+}
+
+fn what_was_over_goes_to_the_archive_and_every_figure_stays(new: New) {
+    for_cases(new, 20, &cases(), |(steps, window_events_max, step_rows, seconds)| {
+        let (batches, before) = (batches(&steps), OPENS.plus_seconds(seconds));
+        let (kept, calm, naive) = (new(), new(), Naive::of(&batches));
+        let journal = MemoryJournal::of(&batches);
+        catch_up(&mut write_behind(&journal, &calm));
+        let settings = WriteBehindSettings { window_events_max, ..Default::default() };
+        let mut following = write_behind_with(&journal, &kept, settings);
+        following.keep(retention(AfterKeeping::Archive, step_rows, before));
+        follow(&mut following);
+        // A pass that began later sees what ended meanwhile.
+        following.keep(retention(AfterKeeping::Archive, step_rows, before.plus_millis(1)));
+        follow(&mut following);
+
+        let over = format!("coalesce(confirmed_at, released_at, expired_at) < '{}'", before.plus_millis(1));
+        prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations WHERE {over}")), 0);
+        prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations_archive WHERE NOT {over}")), 0);
+        for (table, columns, order) in [
+            ("reservations", COLUMNS, "id"),
+            ("reservation_lines", LINES, "reservation_id, sku"),
+            ("audit", AUDIT, "sequence"),
+        ] {
+            let rows = calm.query(&format!("SELECT {columns} FROM {table} ORDER BY {order}"));
+            prop_assert_eq!(both(&kept, table, columns, order), rows);
+        }
+        sums_hold(&kept);
+        compare(&kept, &naive, None);
+        prop_assert_eq!(kept.reader().check_audit().unwrap().unwrap().end(&naive.trail.head()), Ok(()));
+        Ok(())
+    });
+}
+
+fn what_was_over_is_deleted_and_sums_and_trail_stay(new: New) {
+    for_cases(new, 20, &cases(), |(steps, window_events_max, step_rows, seconds)| {
+        let (batches, before) = (batches(&steps), OPENS.plus_seconds(seconds));
+        let (kept, calm, naive) = (new(), new(), Naive::of(&batches));
+        let journal = MemoryJournal::of(&batches);
+        catch_up(&mut write_behind(&journal, &calm));
+        let settings = WriteBehindSettings { window_events_max, ..Default::default() };
+        let mut following = write_behind_with(&journal, &kept, settings);
+        following.keep(retention(AfterKeeping::Delete, step_rows, before));
+        let mut gone = follow(&mut following);
+        let before = before.plus_millis(1);
+        following.keep(retention(AfterKeeping::Delete, step_rows, before));
+        gone += follow(&mut following);
+
+        let stays = format!("coalesce(confirmed_at, released_at, expired_at, '{before}') >= '{before}'");
+        let rows = |database: &Database, only: &str| {
+            database.query(&format!("SELECT {COLUMNS} FROM reservations WHERE {only} ORDER BY id"))
+        };
+        prop_assert_eq!(rows(&kept, "1 = 1"), rows(&calm, &stays));
+        prop_assert_eq!(gone, numbers(&calm, &format!("SELECT count(*) FROM reservations WHERE NOT ({stays})")));
+        let orphans =
+            "SELECT count(*) FROM reservation_lines WHERE reservation_id NOT IN (SELECT id FROM reservations)";
+        prop_assert_eq!(numbers(&kept, orphans), 0);
+        let kept_from = kept.query("SELECT kept_from FROM write_behind").remove(0).remove(0);
+        prop_assert_eq!(kept_from == "-", gone == 0);
+        sums_hold(&kept);
+        compare(&kept, &naive, Some(&kept_from).filter(|_| gone > 0).map(String::as_str));
+        prop_assert_eq!(kept.reader().check_audit().unwrap().unwrap().end(&naive.trail.head()), Ok(()));
+        let records = |database: &Database, only: &str| {
+            database.query(&format!("SELECT {AUDIT} FROM audit WHERE {only} ORDER BY sequence"))
+        };
+        prop_assert_eq!(records(&kept, "1 = 1"), records(&calm, &format!("at >= '{before}'")));
+        Ok(())
+    });
+}
+
+fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
+    let inputs = (cases(), exactly_once::faults(), any::<bool>());
+    model::for_cases(new, 18, &inputs, |((steps, _, step_rows, seconds), faults, deletes)| {
+        let (batches, before) = (batches(&steps), OPENS.plus_seconds(seconds));
+        let after = if deletes { AfterKeeping::Delete } else { AfterKeeping::Archive };
+        let (faulty, calm) = (new(), new());
+        let journal = MemoryJournal::of(&batches);
+        let mut following = write_behind(&journal, &calm);
+        following.keep(retention(after, step_rows, before));
+        follow(&mut following);
+        drop(following);
+
+        let faults = Arc::new(Mutex::new(faults));
+        'process: loop {
+            let sink = exactly_once::Unreliable::new(faulty.store(), &faults);
+            let mut following = WriteBehind::new(journal.feed(), sink, OWNER, single_batches());
+            following.keep(retention(after, step_rows, before));
+            loop {
+                let crashes = exactly_once::crashes_next(&faults);
+                // What is applied behind a pass waits for the next one: so all is applied first, as a service does.
+                let done = following.step().and_then(|progress| match progress {
+                    Progress::Idle => Ok(following.retire_some()?.is_none()),
+                    Progress::Applied { .. } => Ok(false),
+                });
+                match done {
+                    Ok(true) => break 'process,
+                    Err(_) if crashes => continue 'process,
+                    _ => {}
+                }
+            }
+        }
+        let of = |database: &Database| {
+            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, sku"), ("audit", "sequence")]
+                .map(|(table, order)| {
+                    let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
+                    (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
+                });
+            let gaps = database.query("SELECT after_sequence, through_sequence, hash FROM audit_gaps");
+            (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
+        };
+        prop_assert_eq!(of(&faulty), of(&calm));
+        prop_assert_eq!(
+            faulty.query("SELECT sale, sku, confirmed, confirmed_before FROM items ORDER BY number"),
+            calm.query("SELECT sale, sku, confirmed, confirmed_before FROM items ORDER BY number")
+        );
+        sums_hold(&faulty);
+        Ok(())
+    });
+}
+
+/// Three reservations of `ann`: one confirmed early, one released early, one held.
+fn story(journal: &MemoryJournal) -> [ReservationId; 3] {
+    let ids = [1, 2, 3].map(|entropy| reservation_id(OPENS, "ann", entropy << 8));
+    let [sold, back, open] = ids;
+    let hold = |id| held(id, "ann", 2);
+    journal.push(&[(0, &[hold(sold), hold(back), hold(open)])]);
+    let sold = Event::Confirmed(ended(sold, OPENS.plus_seconds(1), 2, Some("order of ann")));
+    journal.push(&[(0, &[sold, Event::Released(ended(back, OPENS.plus_seconds(2), 2, Some("ann's reason")))])]);
+    ids
+}
+
+fn what_was_archived_is_deleted_once_it_is_not_to_be_kept(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    story(&journal);
+    let mut following = write_behind(&journal, &database);
+    let later = OPENS.plus_seconds(100);
+    following.keep(retention(AfterKeeping::Archive, 2, OPENS.plus_seconds(2)));
+    assert_eq!(follow(&mut following), 1);
+    assert_eq!(numbers(&database, "SELECT count(*) FROM reservations_archive"), 1);
+    assert_eq!(
+        numbers(&database, "SELECT count(*) FROM customer_reservations"),
+        2,
+        "the archive is looked into by itself"
+    );
+    following.keep(retention(AfterKeeping::Delete, 2, later));
+    assert_eq!(follow(&mut following), 2);
+    for table in ["reservations_archive", "reservation_lines_archive"] {
+        assert_eq!(numbers(&database, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+    assert_eq!(database.query("SELECT state FROM reservations"), [["held"]]);
+    let counts = "SELECT confirmed, confirmed_before FROM items WHERE sku = 'tv'";
+    assert_eq!(database.query(counts), [["2", "2"]]);
+    sums_hold(&database);
+    // What ends later is counted on top.
+    let open = reservation_id(OPENS, "ann", 3 << 8);
+    journal.push(&[(0, &[Event::Confirmed(ended(open, later, 2, None))])]);
+    follow(&mut following);
+    assert_eq!(database.query(counts), [["4", "2"]]);
+    sums_hold(&database);
+}
+
+fn who_is_erased_is_erased_in_the_archive(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    story(&journal);
+    let bob = reservation_id(OPENS, "bob", 9 << 8);
+    journal.push(&[(0, &[held(bob, "bob", 1), Event::Expired(ended(bob, OPENS, 1, None))])]);
+    let mut following = write_behind(&journal, &database);
+    following.keep(retention(AfterKeeping::Archive, 10, OPENS.plus_seconds(100)));
+    assert_eq!(follow(&mut following), 3);
+    journal.push(&[(0, &[Event::CustomerErased { at: OPENS, customer: "ann" }])]);
+    follow(&mut following);
+    let named = "customer = 'ann' OR reference LIKE '%ann%' OR release_reason LIKE '%ann%'";
+    for table in ["reservations", "reservations_archive"] {
+        assert_eq!(numbers(&database, &format!("SELECT count(*) FROM {table} WHERE {named}")), 0, "{table}");
+    }
+    let erased = "SELECT count(*) FROM reservations_archive WHERE customer LIKE 'erased-%'";
+    assert_eq!(numbers(&database, erased), 2);
+    assert_eq!(numbers(&database, "SELECT count(*) FROM reservations_archive WHERE customer = 'bob'"), 1);
+    sums_hold(&database);
+}
+
+fn a_step_is_done_by_the_owner_alone_and_not_before_its_time(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    story(&journal);
+    let mut first = write_behind(&journal, &database);
+    let far = OPENS.plus_seconds(100);
+    let horizon = move || Horizon { before: far, applied: 4 };
+    first.keep(Retention { after: AfterKeeping::Delete, step_rows: 10, horizon: Box::new(horizon) });
+    assert_eq!(follow(&mut first), 0, "the store does not have epoch 4");
+    journal.push(&[(0, &[])]);
+    assert_eq!(first.step().unwrap(), Progress::Applied { through: 4, rows: 0, caught_up: true });
+    // Another takes the store: whoever had it does nothing any more.
+    let mut second = write_behind(&journal, &database);
+    second.settle().unwrap();
+    assert!(matches!(first.retire_some(), Err(StoreError::CursorMoved { .. })));
+    assert_eq!(numbers(&database, "SELECT count(*) FROM reservations"), 3);
+    second.keep(retention(AfterKeeping::Delete, 10, far));
+    assert_eq!(follow(&mut second), 2);
+}
+
+fn journal_with_four_records() -> (MemoryJournal, Head) {
+    let (journal, mut trail) = (journal_with_sale(OPENS), Trail::default());
+    for number in 0..4 {
+        let detail = format!("{{\"number\":{number}}}");
+        let deed = Deed { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
+        let event = trail.record(OPENS, &deed);
+        journal.push(&[(CATALOGUE_LANE, std::slice::from_ref(&event))]);
+        trail.apply(&event).unwrap();
+    }
+    (journal, trail.head())
+}
+
+fn a_trail_that_was_changed_is_not_deleted(new: New) {
+    let (database, (journal, head)) = (new(), journal_with_four_records());
+    let mut following = write_behind(&journal, &database);
+    catch_up(&mut following);
+    let change = "UPDATE audit SET actor = 'key:us' WHERE sequence = 3";
+    database.execute(change, change);
+    following.keep(retention(AfterKeeping::Delete, 10, OPENS.plus_seconds(100)));
+    follow(&mut following);
+    assert_eq!(database.query("SELECT sequence FROM audit ORDER BY sequence"), [["3"], ["4"]]);
+    assert!(database.reader().check_audit().unwrap().is_err());
+    let back = "UPDATE audit SET actor = 'key:eu' WHERE sequence = 3";
+    database.execute(back, back);
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
+}
+
+fn gaps_in_what_is_deleted_of_the_trail_are_joined(new: New) {
+    let (database, (journal, head)) = (new(), journal_with_four_records());
+    let mut following = write_behind(&journal, &database);
+    catch_up(&mut following);
+    // As a repair leaves what it could not make again.
+    let gap = "INSERT INTO audit_gaps SELECT 1, sequence, hash FROM audit WHERE sequence = 3;
+               DELETE FROM audit WHERE sequence IN (2, 3)";
+    database.execute(gap, gap);
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
+    following.keep(retention(AfterKeeping::Delete, 10, OPENS.plus_seconds(100)));
+    follow(&mut following);
+    assert_eq!(database.query("SELECT count(*) FROM audit"), [["0"]]);
+    assert_eq!(database.query("SELECT after_sequence, through_sequence FROM audit_gaps"), [["0", "4"]]);
+    assert_eq!(database.reader().check_audit().unwrap().unwrap().end(&head), Ok(()));
+}
