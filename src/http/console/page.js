@@ -2,7 +2,7 @@
 
 import { adjust, create, turn } from "./actions.js";
 import { Away, Refused, call, key, salePath } from "./api.js";
-import { make, say, share, span, units } from "./dom.js";
+import { make, say, span, units } from "./dom.js";
 import { forgetHistories, historyOf, sumOf } from "./history.js";
 import { SaleView } from "./sale.js";
 import { ServiceView } from "./service.js";
@@ -135,8 +135,8 @@ function showList() {
   const current = state.view?.id;
   const rows = state.sales.map((sale) => {
     const sum = sumOf(sale);
-    const told = sum.available === 0 ? "sold out" : `${units(sum.available)} of ${units(sum.stock)} available`;
-    return [sale.id, sale.name, sale.status, `${told}${sum.stock > 0 ? `, ${share(sum.stock - sum.available, sum.stock)} taken` : ""}`];
+    const told = sum.available === 0 ? "sold out" : `${units(sum.available)} of ${units(sum.stock)} left`;
+    return [sale.id, sale.name, sale.status, told];
   });
   const list = part("sales");
   const before = new Map([...list.children].map((row) => [row.dataset.sale, row]));

@@ -18,9 +18,9 @@ export class ServiceView {
     this.tiles = {
       grants: tile("Grants per second"),
       refusals: tile("Refusals per second"),
-      durations: tile("Checkout calls, p50 / p99"),
+      durations: tile("Calls, p50 / p99"),
       holds: tile("Live holds"),
-      expiring: tile("Holds ending within a minute"),
+      expiring: tile("Ending in a minute"),
       store: tile("Store lag"),
     };
     this.chart = new Chart("Grants and refusals per second", [["Grants", "confirmed"], ["Refusals", "refused"]], rate);
@@ -101,7 +101,7 @@ export class ServiceView {
 
   #showHolds({ holds, reservations }) {
     this.tiles.holds.set(compact(holds.live), `${compact(reservations.expired)} expired since the start`);
-    this.tiles.expiring.set(compact(holds.expiring_next_minute), "Looked at every 5 s");
+    this.tiles.expiring.set(compact(holds.expiring_next_minute), "Holds; looked at every 5 s");
   }
 
   #showStore({ kind, state, lag_seconds, backlog_bytes, backlog_full }) {
