@@ -113,7 +113,8 @@ class Browser:
             self.chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text() + ";0"})
         rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
         found = self.chrome.execute_async_script(
-            "const done = arguments[1]; axe.run(document, arguments[0]).then(done, (error) => done({ error: String(error) }))",
+            "const done = arguments[1];"
+            "axe.run(document, arguments[0]).then(done, (error) => done({ error: String(error) }))",
             rules,
         )
         assert found.get("passes"), f"axe did not run on {what}: {found}"
@@ -121,7 +122,7 @@ class Browser:
         assert not wrong, f"{what}: {json.dumps(wrong, indent=1)}"
 
     def complaints(self) -> list[str]:
-        """What the page complained of since the last look. Answers that refuse are the network's word, and none of these."""
+        """What the page complained of since the last look. Answers that refuse are the network's word, not the page's."""
         entries = self.chrome.get_log("browser")
         return [it["message"] for it in entries if it["source"] != "network" and it["level"] != "INFO"]
 
