@@ -86,7 +86,8 @@ fn the_console_is_served_to_everybody_with_headers_that_shut_it_in() {
     let named = document["components"]["parameters"]["file"]["schema"]["enum"].as_array().unwrap();
     let mut named: Vec<_> = named.iter().map(|name| format!("/console/{}", name.as_str().unwrap())).collect();
     let mut found: Vec<_> = files.into_iter().filter(|path| path != "/console").collect();
-    (named.sort(), found.sort());
+    named.sort();
+    found.sort();
     assert_eq!(named, found, "every file is used, and every file that is used is there");
 }
 

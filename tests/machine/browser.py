@@ -122,7 +122,7 @@ class Browser:
         assert not wrong, f"{what}: {json.dumps(wrong, indent=1)}"
 
     def complaints(self) -> list[str]:
-        """What the page complained of since the last look. Answers that refuse are the network's word, not the page's."""
+        """What the page complained of since the last look. A refused answer is the network's word."""
         entries = self.chrome.get_log("browser")
         return [it["message"] for it in entries if it["source"] != "network" and it["level"] != "INFO"]
 
