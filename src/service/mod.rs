@@ -21,6 +21,7 @@ mod observer;
 mod open;
 mod reports;
 mod snapshots;
+mod store;
 mod sweep;
 
 use std::{
@@ -39,17 +40,17 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use self::{backlog::Backlog, feed::JournalFeed, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock};
+use self::{backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock};
 use crate::{
     auth::{KeySettings, Keyring},
     clock::{Clock, Monotonic, SystemClock, monotonic},
-    config::{self, Ack, Config, StoreTarget},
+    config::{self, Ack, Config},
     engine::{Engine, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     privacy::KeyError,
-    sale::{shard::EXPIRY_SPAN, time::Timestamp},
-    store::{AfterKeeping, Horizon, PostgresStore, Retention, Sink, SqliteStore, StoreError, WriteBehind},
+    sale::shard::EXPIRY_SPAN,
+    store::StoreError,
     telemetry::{Bounds, Telemetry},
 };
 
@@ -180,7 +181,7 @@ impl Running {
         let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
         let commit_times = Arc::new(CommitTimes::new(monotonic()));
         observe_commits(&engine, &telemetry, &backlog, &commit_times);
-        let (store, store_status) = start_store(config, &engine, &clock, &storage, &backlog)?;
+        let (store, store_status) = store::start(config, &engine, &clock, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
@@ -400,63 +401,6 @@ fn start_clock(
             thread::park_timeout(interval);
         }
     })
-}
-
-/// For how long the store keeps rows; None is for ever. To be called behind a tick.
-fn retention(config: &Config, engine: &Engine, clock: &Arc<dyn Clock>) -> Option<Retention> {
-    const DAY_MILLIS: u64 = 86_400_000;
-    let (days, clock) = (config.store.keep_days, clock.clone());
-    // The tick had everything leave memory that was over for engine.retention_seconds, which is less than is kept: the next
-    // batch says so. Whatever is over from now on leaves memory long before its day comes.
-    let applied = engine.durability().epoch() + u64::from(engine.has_changes());
-    let horizon = move || {
-        let today = clock.now().millis() / DAY_MILLIS;
-        Horizon { before: Timestamp::from_millis(today.saturating_sub(days) * DAY_MILLIS), applied }
-    };
-    let after = match config.store.after_keeping {
-        config::AfterKeeping::Archive => AfterKeeping::Archive,
-        config::AfterKeeping::Delete => AfterKeeping::Delete,
-    };
-    let step_rows = config.store.keep_step_rows;
-    (days > 0).then(|| Retention { after, step_rows, horizon: Box::new(horizon) })
-}
-
-fn start_store(
-    config: &Config,
-    engine: &Arc<Engine>,
-    clock: &Arc<dyn Clock>,
-    storage: &Arc<dyn Storage>,
-    backlog: &Arc<Backlog>,
-) -> Result<(Stoppable, Arc<crate::store::StoreStatus>), StartError> {
-    let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
-    let stop = Arc::new(AtomicBool::new(false));
-    let sink: Box<dyn Sink> = match config.store_target() {
-        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open(path)?),
-        StoreTarget::Postgres(settings) => Box::new(PostgresStore::new(*settings, stop.clone())?),
-    };
-    let owner = identity::of(&config.data.dir)?;
-    let mut write_behind = WriteBehind::new(feed, sink, owner, config.store.write_behind_settings());
-    if let Some(retention) = retention(config, engine, clock) {
-        write_behind.keep(retention);
-    }
-    // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
-    // serving.
-    match write_behind.settle() {
-        Ok(()) => {}
-        Err(error) if error.is_final() => return Err(error.into()),
-        Err(error) => {
-            tracing::warn!(%error, "the store cannot be reached; the journal keeps everything until it can");
-            write_behind.expect_the_worst()?;
-        }
-    }
-    let status = write_behind.status();
-    let store = Stoppable::start_with(stop, "store", move |stop| {
-        yield_to_requests();
-        if let Err(error) = write_behind.run(stop) {
-            tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
-        }
-    })?;
-    Ok((store, status))
 }
 
 /// Makes the calling thread run at once when it is woken, where that is allowed (RLIMIT_NICE, CAP_SYS_NICE). The journal's

@@ -1,4 +1,4 @@
-"""Makes a data directory as a release leaves it: a sale, a reservation in each state, what operators do, and a clean stop.
+"""Makes a data directory as a release leaves it: a sale, reservations in each state, what operators do, a clean stop.
 
     python3 tests/golden/make_data.py RELEASED_BINARY tests/golden/data-N
 
@@ -40,7 +40,11 @@ def live() -> dict:
         {"sku": "mat", "initial_stock": 50},
     ]
     window = {"opens_at": "2026-01-01T00:00:00Z", "closes_at": "2126-01-01T00:00:00Z"}
-    call("PUT", "/v1/sales/drop", {"name": "The drop", **window, "hold_seconds": 86400, "customer_limit": 5, "items": items})
+    call(
+        "PUT",
+        "/v1/sales/drop",
+        {"name": "The drop", **window, "hold_seconds": 86400, "customer_limit": 5, "items": items},
+    )
     held = reserve("ann", {"tv": 1, "mat": 2}, reference="cart-1")
     confirmed = reserve("bob", {"tv": 3})
     act(confirmed, "confirm", {"reference": "order-7"})

@@ -141,8 +141,8 @@ def check_commands(deploy: Path) -> None:
 
 
 def check_load(deploy: Path) -> None:
-    """The shoppers' command for real: with a key, against service, ops listener and store of this run in the place of those
-    that it names. Every scenario, short, and every guarantee holds."""
+    """The shoppers' command for real: with a key, against service, ops listener and store of this run in the place of
+    those that it names. Every scenario, short, and every guarantee holds."""
     services, stage = load(deploy)["services"], stages(deploy)["loadtest"]
     shoppers, served = services["load"], services["doorbuster"]
     [program] = stage.command("ENTRYPOINT")

@@ -1,0 +1,71 @@
+//! The thread that writes behind, and what it keeps.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use super::{StartError, Stoppable, backlog::Backlog, feed::JournalFeed, identity, yield_to_requests};
+use crate::{
+    clock::Clock,
+    config::{self, Config, StoreTarget},
+    engine::Engine,
+    journal::Storage,
+    sale::time::Timestamp,
+    store::{AfterKeeping, Horizon, PostgresStore, Retention, Sink, SqliteStore, StoreStatus, WriteBehind},
+};
+
+/// Starts to write behind, and says whether the store is there.
+pub fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    clock: &Arc<dyn Clock>,
+    storage: &Arc<dyn Storage>,
+    backlog: &Arc<Backlog>,
+) -> Result<(Stoppable, Arc<StoreStatus>), StartError> {
+    let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let sink: Box<dyn Sink> = match config.store_target() {
+        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open(path)?),
+        StoreTarget::Postgres(settings) => Box::new(PostgresStore::new(*settings, stop.clone())?),
+    };
+    let owner = identity::of(&config.data.dir)?;
+    let mut write_behind = WriteBehind::new(feed, sink, owner, config.store.write_behind_settings());
+    if let Some(retention) = retention(config, engine, clock) {
+        write_behind.keep(retention);
+    }
+    // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
+    // serving.
+    match write_behind.settle() {
+        Ok(()) => {}
+        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the store cannot be reached; the journal keeps everything until it can");
+            write_behind.expect_the_worst()?;
+        }
+    }
+    let status = write_behind.status();
+    let store = Stoppable::start_with(stop, "store", move |stop| {
+        yield_to_requests();
+        if let Err(error) = write_behind.run(stop) {
+            tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
+        }
+    })?;
+    Ok((store, status))
+}
+
+/// For how long the store keeps rows; None is for ever. To be called behind a tick.
+fn retention(config: &Config, engine: &Engine, clock: &Arc<dyn Clock>) -> Option<Retention> {
+    const DAY_MILLIS: u64 = 86_400_000;
+    let (days, clock) = (config.store.keep_days, clock.clone());
+    // The tick had everything leave memory that was over for engine.retention_seconds, which is less than is kept: the next
+    // batch says so. Whatever is over from now on leaves memory long before its day comes.
+    let applied = engine.durability().epoch() + u64::from(engine.has_changes());
+    let horizon = move || {
+        let today = clock.now().millis() / DAY_MILLIS;
+        Horizon { before: Timestamp::from_millis(today.saturating_sub(days) * DAY_MILLIS), applied }
+    };
+    let after = match config.store.after_keeping {
+        config::AfterKeeping::Archive => AfterKeeping::Archive,
+        config::AfterKeeping::Delete => AfterKeeping::Delete,
+    };
+    let step_rows = config.store.keep_step_rows;
+    (days > 0).then(|| Retention { after, step_rows, horizon: Box::new(horizon) })
+}
