@@ -30,6 +30,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parents[1]
+VENDORED = ROOT / "src/http/console"
 TARGET = "x86_64-unknown-linux-gnu"
 
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|UNLICENSE)([._-].*)?", re.IGNORECASE)
@@ -164,6 +165,27 @@ def bundled_component(package: Package, bundled: Bundled) -> Component:
     )
 
 
+def vendored_version() -> str:
+    """Of the one piece of code of others that is in this repository: the console's charts."""
+    found = re.search(r"uPlot \(v([\d.]+)\)", (VENDORED / "uplot.js").read_text())
+    assert found, "uplot.js tells no version"
+    return found[1]
+
+
+def vendored_component() -> Component:
+    version = vendored_version()
+    content = hashlib.sha256((VENDORED / "uplot.js").read_bytes()).hexdigest()
+    return Component(
+        name="uplot",
+        version=version,
+        type=ComponentType.LIBRARY,
+        bom_ref=f"uplot@{version}",
+        licenses=[LicenseFactory().make_from_string("MIT")],
+        purl=PackageURL("npm", None, "uplot", version),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=content)],
+    )
+
+
 def split_number(version: str) -> list[str]:
     """Of 227: 2, 2, 7; of 30102: 3, 01, 02."""
     if len(version) <= 3:
@@ -187,6 +209,7 @@ def document(program: str, packages: dict[str, Package]) -> str:
     bom.metadata.timestamp = made_at()
     components = {id: component(package, id == program) for id, package in packages.items()}
     bom.metadata.component = components[program]
+    bom.metadata.component.components.add(vendored_component())
     bom.components.update(each for id, each in components.items() if id != program)
     for id, package in packages.items():
         bom.register_dependency(components[id], [components[need] for need in sorted(package.needs)])
@@ -199,7 +222,9 @@ def document(program: str, packages: dict[str, Package]) -> str:
 def licences(packages: Iterable[Package]) -> str:
     ordered = sorted(packages, key=lambda package: (package.name, package.version))
     lines = [f"{package.name} {package.version}: {package.licence}" for package in ordered]
-    texts: dict[str, list[str]] = {}
+    uplot = f"uplot {vendored_version()}"
+    lines.append(f"{uplot}: MIT")
+    texts: dict[str, list[str]] = {(VENDORED / "uplot.LICENSE").read_text().strip(): [uplot]}
     silent = []
     for package in ordered:
         found = package.texts()

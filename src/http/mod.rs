@@ -20,6 +20,7 @@ mod refusals;
 mod report;
 mod router;
 mod server;
+pub mod status;
 mod timed;
 mod tls;
 mod waiters;

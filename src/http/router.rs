@@ -28,13 +28,16 @@ pub enum Route {
     Extend,
     EraseCustomer,
     Events,
+    Status,
+    Console,
+    ConsoleFile,
     Problem,
     OpenApi,
 }
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 23] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -53,6 +56,9 @@ impl Route {
         "extend",
         "erase_customer",
         "events",
+        "status",
+        "console",
+        "console_file",
         "problem",
         "openapi",
     ];
@@ -62,7 +68,7 @@ impl Route {
 #[derive(Debug)]
 pub struct Matched {
     pub route: Route,
-    /// Sale id, reservation id, customer id or slug.
+    /// Sale id, reservation id, customer id, slug or the name of a file.
     pub subject: String,
     pub sku: String,
 }
@@ -111,6 +117,9 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
         ["v1", "customers", _] => (Route::EraseCustomer, *method == Method::DELETE, "DELETE"),
         ["v1", "events"] => (Route::Events, get, "GET, HEAD"),
+        ["v1", "status"] => (Route::Status, get, "GET, HEAD"),
+        ["console"] => (Route::Console, get, "GET, HEAD"),
+        ["console", _] => (Route::ConsoleFile, get, "GET, HEAD"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
         ["openapi.json"] => (Route::OpenApi, get, "GET, HEAD"),
         _ => return Err(not_found()),
@@ -118,7 +127,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     if !allowed {
         return Err(Unrouted { route, response: problem::method_not_allowed(allow) });
     }
-    let subject = if route == Route::Problem { segments[1] } else { subject };
+    let subject = if matches!(route, Route::Problem | Route::ConsoleFile) { segments[1] } else { subject };
     match (decode(subject), decode(sku)) {
         (Some(subject), Some(sku)) => Ok(Matched { route, subject: subject.into_owned(), sku: sku.into_owned() }),
         _ => Err(not_found()),
@@ -150,6 +159,8 @@ mod tests {
         assert_eq!((matched.route, &*matched.subject), (Route::ReserveBatch, "drop"));
         assert_eq!(route(&Method::HEAD, "/v1/sales").unwrap().route, Route::ListSales);
         assert_eq!(route(&Method::GET, "/openapi.json").unwrap().route, Route::OpenApi);
+        let matched = route(&Method::GET, "/console/page.js").unwrap();
+        assert_eq!((matched.route, &*matched.subject), (Route::ConsoleFile, "page.js"));
     }
 
     #[test]

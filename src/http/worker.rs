@@ -22,6 +22,7 @@ use super::{
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     router::{self, Matched, Route},
+    status::Board,
     timed::Patience,
     tls::Tls,
     waiters::{OutcomeUnknown, Waiters},
@@ -55,6 +56,8 @@ pub struct Service {
     /// None: the API is served in the clear.
     pub tls: Option<Tls>,
     pub contracts: Contracts,
+    /// What the service is doing, for whoever asks.
+    pub board: Board,
     /// The feed of events.
     pub events: Events,
     pub reports: Reports,
@@ -273,7 +276,11 @@ impl Worker {
             return Err(problem::HEADERS_TOO_LARGE.respond(detail));
         }
         // Where there is more than JSON, the call itself looks at what is accepted.
-        let more_than_json = target.path().starts_with("/problems/") || target.path() == "/v1/events";
+        let path = target.path();
+        let more_than_json = path.starts_with("/problems/")
+            || path == "/v1/events"
+            || path == "/console"
+            || path.starts_with("/console/");
         if !more_than_json && !body::accepts_json(headers) {
             return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));
         }

@@ -60,6 +60,11 @@ impl ServiceHealth {
         self.state.store(DRAINING, Ordering::Release);
     }
 
+    /// Which store it is.
+    pub fn store_kind(&self) -> Option<&'static str> {
+        self.parts.get().map(|parts| parts.store_kind)
+    }
+
     /// Where the store stands now.
     pub fn store_lag(&self) -> Option<StoreLag> {
         let Parts { engine, store, backlog, commit_times, .. } = self.parts.get()?;

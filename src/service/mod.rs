@@ -12,6 +12,7 @@ mod customers;
 pub mod descriptors;
 mod events;
 mod feed;
+mod figures;
 mod health;
 pub mod identity;
 mod lag;
@@ -199,6 +200,7 @@ impl Running {
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contracts: contracts(config),
+            board: http::status::Board::default(),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });

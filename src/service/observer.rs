@@ -1,5 +1,5 @@
 //! Reads totals into metrics and keeps the exporter's histograms small, every second: a scrape then only writes down what
-//! was read, and takes no lock of a shard.
+//! was read, and takes no lock of a shard. While somebody asks for figures, they are read here as well.
 
 use std::{
     path::Path,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{StartError, Stoppable, health::ServiceHealth};
+use super::{StartError, Stoppable, figures, health::ServiceHealth};
 use crate::http;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub fn start(
 ) -> Result<Stoppable, StartError> {
     let (edge, health, directory) = (edge.clone(), health.clone(), directory.to_owned());
     Stoppable::start("observer", move |stop| {
-        let http::Service { engine, clock, telemetry, rates, .. } = &*edge;
+        let http::Service { engine, clock, telemetry, rates, board, .. } = &*edge;
         for turn in 0_u64.. {
             if stop.load(Ordering::Acquire) {
                 break;
@@ -42,6 +42,7 @@ pub fn start(
                 telemetry.store.observe(&lag);
             }
             telemetry.upkeep();
+            board.turn(|| figures::read(telemetry, &health, clock.now()));
             thread::park_timeout(INTERVAL);
         }
     })

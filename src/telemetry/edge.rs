@@ -7,8 +7,8 @@ use metrics::{Counter, Gauge, Histogram};
 use super::{Maker, families};
 
 /// Statuses that answers have; the place after the last is for any other.
-const STATUSES: [u16; 19] =
-    [200, 201, 400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 413, 414, 415, 422, 429, 431, 503];
+const STATUSES: [u16; 20] =
+    [200, 201, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 413, 414, 415, 422, 429, 431, 503];
 
 /// Whose quotas there are.
 const POLICIES: [&str; 3] = ["key", "customer", "sale"];

@@ -9,6 +9,7 @@ pub mod families;
 mod feed;
 mod machinery;
 mod process;
+mod reading;
 mod sales;
 mod shards;
 mod stock;
@@ -24,7 +25,8 @@ pub use self::{
     feed::Events,
     machinery::{Journal, Store, StoreLag},
     process::Process,
-    sales::{Reservations, refusal_reason},
+    reading::{Distribution, Reading},
+    sales::{REASONS, Reservations, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
 };
@@ -73,6 +75,11 @@ impl Telemetry {
     /// The Prometheus text of this moment.
     pub fn render(&self) -> String {
         self.handle.render()
+    }
+
+    /// The values of this moment. Costs what a scrape costs.
+    pub fn reading(&self) -> Reading {
+        Reading::of(&self.render())
     }
 
     /// Folds histogram samples into their buckets. To be called every second or so.

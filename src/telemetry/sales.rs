@@ -21,7 +21,8 @@ pub struct Reservations {
     expiry_lag: Histogram,
 }
 
-const REASONS: [&str; 17] = [
+/// Why commands are refused: codes of problems.
+pub const REASONS: [&str; 17] = [
     "invalid_request",
     "sale_not_found",
     "item_not_found",

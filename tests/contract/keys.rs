@@ -85,6 +85,7 @@ fn without_a_known_key_nothing_is_told_but_the_contract() {
     }
     // What anybody may ask, and what is no call at all.
     client.get("/problems/unauthenticated").success(200);
+    assert_eq!(client.get("/console").status, 200);
     client.get("/nothing").refused("not_found");
     client.send(&Ask::new("DELETE", "/v1/sales")).refused("method_not_allowed");
     keys.send(&mut client, "operator", Ask::new("GET", "/v1/sales/drop")).refused("sale_not_found");
@@ -108,6 +109,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (0, Ask::new("GET", "/v1/sales/drop/availability")),
         (0, Ask::new("GET", "/v1/sales/drop/report")),
         (0, Ask::new("GET", &reservation(""))),
+        (0, Ask::new("GET", "/v1/status")),
         (1, reserve("drop")),
         (1, batch("drop", [reserve_body("bob", [("tv", 1)])])),
         (1, post(&reservation("/extend")).json(&json!({ "hold_seconds": 60 }))),

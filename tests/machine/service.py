@@ -47,7 +47,7 @@ def run(*arguments: str) -> str:
 class Service:
     """`doorbuster serve` on ports of its own, in a directory that goes with it. `roles`: each gets a key."""
 
-    def __init__(self, roles: tuple[str, ...] = (), limits: dict[str, int] | None = None) -> None:
+    def __init__(self, roles: tuple[str, ...] = (), limits: dict[str, int | str] | None = None) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="doorbuster-machine-")
         self.keys: dict[str, str] = {}
         lines = [f"{name} = {value}" for name, value in (limits or {}).items()]
@@ -59,6 +59,8 @@ class Service:
         self.configuration = Path(self.directory.name, "doorbuster.toml")
         self.configuration.write_text("\n".join(lines) + "\n")
         self.log = Path(self.directory.name, "log")
+        # A port of its own; set to that of `url` it comes back where it was.
+        self.listen = "127.0.0.1:0"
 
     def __enter__(self) -> Service:
         self.start()
@@ -77,7 +79,7 @@ class Service:
     def start(self) -> None:
         data = Path(self.directory.name, "data")
         arguments = ["serve", "--config", self.configuration, "--data", data]
-        arguments += ["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
+        arguments += ["--listen", self.listen, "--ops-listen", "127.0.0.1:0"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [binary(), *arguments], env=environment(), stdout=subprocess.PIPE, stderr=log, text=True

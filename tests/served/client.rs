@@ -119,7 +119,7 @@ impl Connection {
     /// The next answer, from what is not the API or to what is not HTTP.
     pub fn unchecked_answer(&mut self, of_head: bool) -> io::Result<Answer> {
         let mut answer = self.head()?;
-        if of_head || answer.status < 200 {
+        if of_head || answer.status < 200 || answer.status == 304 {
             return Ok(answer);
         }
         answer.body = match (answer.header("transfer-encoding"), answer.header("content-length")) {

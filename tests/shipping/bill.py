@@ -57,6 +57,9 @@ def check_bill(deploy: Path) -> None:
         text = licence.get("expression") or licence["license"]["id"]
         assert any(each in text for each in allowed), component
         assert f"\n{component['name']} {component['version']}: " in licences
+    [uplot] = document["metadata"]["component"]["components"]
+    assert uplot["purl"] == f"pkg:npm/uplot@{uplot['version']}" and f"\nuplot {uplot['version']}: MIT" in licences
+    assert "Leon Sorokin" in licences, "the charts' licence"
     graph = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     root = document["metadata"]["component"]["bom-ref"]
     reached, open_ends = set(), [root]

@@ -1,12 +1,14 @@
 //! One function per call: parse, ask the engine, answer.
 
 mod batch;
+pub mod console;
 mod customers;
 mod events;
 pub mod problems;
 mod reports;
 mod reservations;
 mod sales;
+mod status;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -54,7 +56,10 @@ pub async fn handle(
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
         Route::EraseCustomer => customers::erase(worker, caller, subject).await,
         Route::Events => events::follow(worker, caller, request).await,
-        Route::Problem | Route::OpenApi | Route::Unknown => return handle_public(worker, matched, &request),
+        Route::Status => status::get(worker, caller).await,
+        Route::Console | Route::ConsoleFile | Route::Problem | Route::OpenApi | Route::Unknown => {
+            return handle_public(worker, matched, &request);
+        }
     };
     answered.unwrap_or_else(|refused| refused)
 }
@@ -62,6 +67,8 @@ pub async fn handle(
 /// Calls that anybody may make.
 pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> Response<Body> {
     let answered = match matched.route {
+        Route::Console => console::get(console::PAGE, request.headers()),
+        Route::ConsoleFile if matched.subject != console::PAGE => console::get(&matched.subject, request.headers()),
         Route::Problem => problems::get(&matched.subject, request.headers()),
         Route::OpenApi => Ok(contract(worker)),
         _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),

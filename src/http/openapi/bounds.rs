@@ -5,13 +5,15 @@
 use serde_json::{Value, json};
 
 use crate::{
-    http::{Limits, refusals::REASONS},
+    auth::Role,
+    http::{Limits, ROUTE_NAMES, refusals},
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
         settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
-    store::ROWS_MAX,
+    store::{ROWS_MAX, StoreState},
+    telemetry::REASONS,
 };
 
 /// A sale's id.
@@ -109,6 +111,11 @@ fn status() -> Bound {
     form(json!({ "enum": Status::ALL.map(Status::as_str) }))
 }
 
+fn role() -> Bound {
+    let roles = [Role::Viewer, Role::Checkout, Role::Operator].map(Role::as_str);
+    form(json!({ "enum": roles }))
+}
+
 fn customer_limit() -> Bound {
     integer(1, u32::MAX.into())
 }
@@ -118,7 +125,7 @@ type Row = (&'static str, &'static str, Bound);
 /// Adds the bounds to their members.
 pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
     for (schema, member, bound) in
-        requests(edge, sale).into_iter().chain(answers()).chain(report()).chain(problems_and_events())
+        requests(edge, sale).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
     {
         let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
         let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
@@ -228,6 +235,39 @@ fn answers() -> Vec<Row> {
     ]
 }
 
+fn figures() -> Vec<Row> {
+    let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
+    let at_least_one = || form(json!({ "minItems": 1 }));
+    vec![
+        ("StatusCaller", "key", form(json!({ "pattern": "^[a-z0-9_-]{1,64}$" }))),
+        ("StatusCaller", "role", role()),
+        ("StatusService", "at", time()),
+        ("StatusService", "started_at", time()),
+        ("StatusService", "version", form(json!({ "pattern": r"^\d+\.\d+\.\d+" }))),
+        ("StatusService", "connections", units()),
+        ("StatusService", "rate_limited", units()),
+        ("StatusService", "duration_bounds", at_least_one()),
+        ("StatusOutcomes", "held", units()),
+        ("StatusOutcomes", "replayed", units()),
+        ("StatusOutcomes", "confirmed", units()),
+        ("StatusOutcomes", "released", units()),
+        ("StatusOutcomes", "extended", units()),
+        ("StatusOutcomes", "expired", units()),
+        ("StatusRefusals", "reason", form(json!({ "enum": REASONS }))),
+        ("StatusRefusals", "count", units()),
+        ("StatusDurations", "call", form(json!({ "enum": ROUTE_NAMES }))),
+        ("StatusDurations", "count", units()),
+        ("StatusDurations", "seconds_sum", form(json!({ "minimum": 0 }))),
+        ("StatusDurations", "within", at_least_one()),
+        ("StatusHolds", "live", units()),
+        ("StatusHolds", "expiring_next_minute", units()),
+        ("StatusStore", "kind", form(json!({ "enum": ["sqlite", "postgres"] }))),
+        ("StatusStore", "state", form(json!({ "enum": StoreState::ALL.map(StoreState::as_str) }))),
+        ("StatusStore", "lag_seconds", form(json!({ "minimum": 0 }))),
+        ("StatusStore", "backlog_bytes", units()),
+    ]
+}
+
 fn problems_and_events() -> Vec<Row> {
     let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
     let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
@@ -333,8 +373,8 @@ fn report() -> Vec<Row> {
         ("ReportCurrency", "revenue", money()),
         ("ReportRefusals", "since", time()),
         ("ReportRefusals", "total", units()),
-        ("ReportRefusals", "by_reason", form(json!({ "maxItems": REASONS.len() }))),
-        ("ReportRefusal", "reason", form(json!({ "enum": REASONS }))),
+        ("ReportRefusals", "by_reason", form(json!({ "maxItems": refusals::REASONS.len() }))),
+        ("ReportRefusal", "reason", form(json!({ "enum": refusals::REASONS }))),
         ("ReportRefusal", "count", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
     ]
 }

@@ -1,7 +1,7 @@
 //! The calls: what each one takes, answers and may refuse.
 
 use super::{
-    CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
+    CONSOLE, CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
     links::{self, Link},
 };
 use crate::http::{
@@ -52,6 +52,10 @@ pub struct Given {
 
 /// The schema of an answer that is no document: events that go on.
 pub const FEED: &str = "Events";
+/// And of those that are the console's page, one of its files, and nothing at all.
+pub const CONSOLE_PAGE: &str = "ConsolePage";
+pub const CONSOLE_FILE: &str = "ConsoleFile";
+pub const NOTHING: &str = "";
 
 const fn asks(schema: &'static str) -> Option<Asked> {
     Some(Asked { schema, required: true, limit: BodyLimit::Small })
@@ -68,6 +72,20 @@ const fn ok(schema: &'static str, description: &'static str) -> Given {
 const fn ok_then(schema: &'static str, description: &'static str, links: &'static [Link]) -> Given {
     Given { status: 200, schema, description, headers: &[], links }
 }
+
+const CONSOLE_HEADERS: &[&str] = &["ETag", "Cache-Control", "Content-Security-Policy"];
+
+const fn built_in(schema: &'static str, description: &'static str) -> Given {
+    Given { status: 200, schema, description, headers: CONSOLE_HEADERS, links: &[] }
+}
+
+const NOT_MODIFIED: Given = Given {
+    status: 304,
+    schema: NOTHING,
+    description: "Still what `If-None-Match` names",
+    headers: CONSOLE_HEADERS,
+    links: &[],
+};
 
 pub static CALLS: &[Call] = &[
     Call {
@@ -370,6 +388,48 @@ pub static CALLS: &[Call] = &[
         problems: &[&problem::CURSOR_TOO_OLD],
     },
     Call {
+        route: Route::Status,
+        method: "get",
+        path: "/v1/status",
+        id: "getStatus",
+        tag: CONSOLE,
+        summary: "See what the service is doing",
+        description: "Who asks, and figures of the whole service: counts, durations, holds, and where the store stands. Made to \
+                      be polled about once a second: figures are read that often, and every request in between is told \
+                      the same ones. The metrics tell more, to Prometheus.",
+        parameters: &[],
+        body: None,
+        answers: &[ok("Status", "What it is doing")],
+        problems: &[],
+    },
+    Call {
+        route: Route::Console,
+        method: "get",
+        path: "/console",
+        id: "getConsole",
+        tag: CONSOLE,
+        summary: "Open the console",
+        description: "A page for people: sales as they run, and what an operator does to them. The page itself needs no key; the \
+                      calls that it makes need the key that its reader gives it.",
+        parameters: &[],
+        body: None,
+        answers: &[built_in(CONSOLE_PAGE, "The page"), NOT_MODIFIED],
+        problems: &[],
+    },
+    Call {
+        route: Route::ConsoleFile,
+        method: "get",
+        path: "/console/{file}",
+        id: "getConsoleFile",
+        tag: CONSOLE,
+        summary: "Get a file of the console",
+        description: "What the page is made of.",
+        parameters: &[],
+        body: None,
+        answers: &[built_in(CONSOLE_FILE, "The file"), NOT_MODIFIED],
+        problems: &[],
+    },
+    Call {
         route: Route::Problem,
         method: "get",
         path: "/problems/{slug}",
@@ -425,7 +485,7 @@ pub fn problems_of(call: &Call) -> Vec<&'static Problem> {
     if auth::needed(call.route).is_some() {
         all.extend([&problem::UNAUTHENTICATED, &problem::FORBIDDEN, &problem::RATE_LIMITED]);
     }
-    if call.route != Route::Problem {
+    if !matches!(call.route, Route::Problem | Route::Console | Route::ConsoleFile) {
         all.push(&problem::NOT_ACCEPTABLE);
     }
     // A segment of the path may be broken: half an escape, or no UTF-8.

@@ -42,6 +42,7 @@ pub fn of(schema: &str) -> Value {
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),
         "Reservation" => reservation("held"),
+        "Status" => status(),
         "Report" => report(),
         "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
@@ -136,6 +137,29 @@ fn sale() -> Value {
     let units = [("stock", 1000), ("available", 700), ("held", 120), ("confirmed", 180)];
     units.into_iter().for_each(|(member, count)| sale["items"][0][member] = json!(count));
     sale
+}
+
+fn status() -> Value {
+    json!({
+        "caller": { "key": "shop-floor", "role": "viewer", "all_sales": true },
+        "service": {
+            "at": "2025-11-27T08:00:01.000Z",
+            "started_at": "2025-11-27T06:00:00.000Z",
+            "version": env!("CARGO_PKG_VERSION"),
+            "connections": 64,
+            "rate_limited": 0,
+            "reservations": {
+                "held": 320, "replayed": 2, "confirmed": 180, "released": 15, "extended": 4, "expired": 5,
+            },
+            "refusals": [{ "reason": "sold_out", "count": 41 }],
+            "duration_bounds": [0.001, 0.01, 0.1],
+            "durations": [{ "call": "reserve", "count": 363, "seconds_sum": 0.29, "within": [340, 363, 363] }],
+            "holds": { "live": 120, "expiring_next_minute": 12 },
+            "store": {
+                "kind": "sqlite", "state": "following", "lag_seconds": 0.01, "backlog_bytes": 5120, "backlog_full": false,
+            },
+        },
+    })
 }
 
 /// The example by hand of `docs/kpi.md`.

@@ -76,6 +76,7 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
             { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
             { "name": EVENTS, "description": "What happened, for whoever follows" },
+            { "name": CONSOLE, "description": "What people look at while a sale is on" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
         paths: paths::paths(edge, asks_for_key),
@@ -99,4 +100,5 @@ const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
 const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
+const CONSOLE: &str = "console";
 const CONTRACT: &str = "contract";

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::{CURSOR, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
-    calls::{Asked, BodyLimit, CALLS, Call, FEED, Given, problems_of},
+    calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, CONSOLE_PAGE, Call, FEED, Given, NOTHING, problems_of},
     examples, feed,
     links::Link,
     problems,
 };
 use crate::{
-    http::{Limits, auth, problem::PROBLEMS},
+    http::{Limits, auth, handlers::console, problem::PROBLEMS},
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
@@ -111,12 +111,18 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
 fn answer(given: &Given) -> Value {
     let content = match given.schema {
         FEED => feed::content(),
+        CONSOLE_PAGE => json!({ "text/html": { "schema": { "type": "string" } } }),
+        CONSOLE_FILE => console_files(),
+        NOTHING => Value::Null,
         schema => json!({ "application/json": {
             "schema": reference("schemas", schema),
             "example": examples::of(schema),
         } }),
     };
-    let mut answer = json!({ "description": given.description, "content": content });
+    let mut answer = json!({ "description": given.description });
+    if !content.is_null() {
+        answer["content"] = content;
+    }
     if given.schema == "ProblemPage" {
         answer["content"]["text/html"] = json!({ "schema": { "type": "string" } });
     }
@@ -132,6 +138,15 @@ fn answer(given: &Given) -> Value {
         answer["links"][operation] = link;
     }
     answer
+}
+
+fn console_files() -> Value {
+    let file = |example: &str| json!({ "schema": { "type": "string" }, "example": example });
+    json!({
+        "text/css": file("body { margin: 0 }"),
+        "text/javascript": file("export {};"),
+        "image/svg+xml": file("<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+    })
 }
 
 pub fn reference(kind: &str, name: &str) -> Value {
@@ -173,6 +188,11 @@ pub fn parameters(limits: &Limits) -> Value {
             "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",
             "schema": { "type": "string", "enum": slugs },
             "example": "sold-out",
+        },
+        "file": {
+            "name": "file", "in": "path", "required": true, "description": "A file of the console.",
+            "schema": { "type": "string", "enum": console::files().collect::<Vec<_>>() },
+            "example": "page.js",
         },
         "AfterEvent": {
             "name": "after", "in": "query",
@@ -244,6 +264,20 @@ pub fn headers() -> Value {
             "required": true,
             "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
             "example": "\"customer\";q=20;w=10",
+        },
+        "ETag": {
+            "description": "What `If-None-Match` may name.", "required": true,
+            "schema": { "type": "string", "pattern": "^\"[0-9a-f]{16}\"$" },
+            "example": "\"0a1b2c3d4e5f6071\"",
+        },
+        "Cache-Control": {
+            "description": "It may be kept, and asked about each time.", "required": true,
+            "schema": { "type": "string", "const": "no-cache" },
+        },
+        "Content-Security-Policy": {
+            "description": "The page runs its own files and asks its own service, and nothing else.", "required": true,
+            "schema": { "type": "string", "pattern": "^default-src 'none'; " },
+            "example": "default-src 'none'; script-src 'self'",
         },
         "WWW-Authenticate": {
             "description": "How to say who calls.", "required": true,

@@ -12,6 +12,7 @@ use crate::{
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
         report::ReportBody,
+        status::StatusBody,
         wire::{
             AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
             ReservationBody, ReserveBody, SaleBody, SalesBody,
@@ -43,6 +44,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<GrantedBody<'_>>(&mut answers);
     add::<ReportBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
+    add::<StatusBody<'_>>(&mut answers);
     add::<ToldReservation<'_>>(&mut answers);
     add::<ToldAdjustment<'_>>(&mut answers);
     add::<ToldLevel<'_>>(&mut answers);

@@ -1,0 +1,238 @@
+// What an operator does: dialogs that say what will happen, do it once, and show the service's own words when it refuses.
+
+import { Refused, call, intention, salePath } from "./api.js";
+import { make, say, units } from "./dom.js";
+
+const CONFIRMATIONS = {
+  pause: ["Pause", "Reserves are refused until the sale is resumed. Holds stay: they can be confirmed, released and extended."],
+  resume: ["Resume", "The sale takes reserves again while its window is open."],
+  close: ["Close", "Closing is for good: the sale takes no reserve any more. Holds stay, and can be confirmed and released."],
+};
+
+/** A dialog around a form. `send` gives a promise; what it is refused with is shown, and the form stays. */
+function ask(title, parts, verb, { danger = false, wide = false, ready = () => true, send, done }) {
+  const wrong = make("div", { class: "wrong", role: "alert", hidden: true });
+  const button = make("button", { type: "submit", class: danger ? "danger" : "main" }, verb);
+  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const form = make("form", { novalidate: true, autocomplete: "off" },
+    make("h2", { id: "dialog-title" }, title), ...parts, wrong, make("div", { class: "end" }, cancel, button));
+  const dialog = make("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : null }, form);
+  const check = () => (button.disabled = !ready());
+  form.addEventListener("input", check);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.disabled) return;
+    button.disabled = true;
+    wrong.hidden = true;
+    form.querySelectorAll("[aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
+    try {
+      const answer = await send();
+      dialog.close();
+      done(answer);
+    } catch (error) {
+      wrong.replaceChildren(...told(error));
+      wrong.hidden = false;
+      mark(form, error);
+    } finally {
+      check();
+    }
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  check();
+  dialog.showModal();
+}
+
+/** What the service said, in its own words. */
+function told(error) {
+  if (!(error instanceof Refused)) {
+    return [make("strong", {}, "The service does not answer. "), "It may have been done or not: look, then try again."];
+  }
+  const { title, detail, errors } = error.problem;
+  const list = (errors ?? []).map((each) => make("li", {}, `${each.pointer || "request"}: ${each.detail}`));
+  const text = list.length > 0 ? make("ul", {}, ...list) : make("p", {}, detail === title ? "" : detail ?? "");
+  return [make("strong", {}, `${title} (${error.status} ${error.problem.code})`), text];
+}
+
+/** Leads to the field that the first error points at. */
+function mark(form, error) {
+  const pointers = (error.problem?.errors ?? []).map((each) => each.pointer);
+  const inputs = [...form.querySelectorAll("[data-pointer]")];
+  const meant = inputs.filter((input) => pointers.some((pointer) => pointer === pointerOf(input)));
+  meant.forEach((input) => input.setAttribute("aria-invalid", "true"));
+  meant[0]?.focus();
+}
+
+/** Fields of an item stand for the place that the item has now. */
+function pointerOf(input) {
+  const item = input.closest("fieldset");
+  if (!item) return input.dataset.pointer;
+  const place = [...item.parentElement.querySelectorAll(":scope > fieldset")].indexOf(item);
+  return `/items/${place}${input.dataset.pointer}`;
+}
+
+let fields = 0;
+
+function field(label, members = {}, hint = "") {
+  const id = `field-${(fields += 1)}`;
+  const input = make("input", { id, ...members, "aria-describedby": hint ? `${id}-hint` : null });
+  const told = hint ? make("span", { class: "hint", id: `${id}-hint` }, hint) : null;
+  return { input, element: make("div", { class: "field" }, make("label", { for: id }, label), input, told) };
+}
+
+const integer = { inputmode: "numeric", spellcheck: "false" };
+
+/** A whole number, or what was typed: the service then says what is wrong with it. */
+function number(text) {
+  const trimmed = text.trim();
+  return /^[+-]?\d+$/.test(trimmed) && Number.isSafeInteger(Number(trimmed)) ? Number(trimmed) : trimmed;
+}
+
+export function turn(verb, sale, done) {
+  const [name, what] = CONFIRMATIONS[verb];
+  const parts = [make("p", {}, what)];
+  let ready = () => true;
+  if (verb === "close") {
+    const typed = field(`Type ${sale.id} to confirm`, { spellcheck: "false", autocapitalize: "off" });
+    parts.push(typed.element);
+    ready = () => typed.input.value.trim() === sale.id;
+  }
+  const send = () => call("POST", salePath(sale.id, `/${verb}`));
+  ask(`${name} “${sale.name}”?`, parts, `${name} the sale`, { danger: verb === "close", ready, send, done });
+}
+
+export function adjust(sale, item, done) {
+  const delta = field("Units", { ...integer, "data-pointer": "/delta", placeholder: "+50 or -5" },
+    "Put in, or taken out with a minus. No more than is available can be taken out.");
+  const reason = field("Reason", { "data-pointer": "/reason", maxlength: 255 }, "Kept for good in the audit trail.");
+  const reference = field("Reference", { "data-pointer": "/reference", maxlength: 255 }, "Of a delivery, for instance.");
+  const now = make("p", {}, `Stock ${units(item.stock)}, of which ${units(item.available)} are available.`);
+  const preview = make("p", { class: "muted", role: "status" });
+  delta.input.addEventListener("input", () => {
+    const change = number(delta.input.value);
+    const isChange = typeof change === "number" && change !== 0;
+    say(preview, isChange ? `The stock will be ${units(item.stock + change)} if nothing else changes it.` : "");
+  });
+  const idempotencyKey = intention();
+  const send = () => {
+    const body = { delta: number(delta.input.value) };
+    for (const [name, { input }] of Object.entries({ reason, reference })) {
+      if (input.value.trim()) body[name] = input.value.trim();
+    }
+    const path = salePath(sale.id, `/items/${encodeURIComponent(item.sku)}/adjustments`);
+    return call("POST", path, { body, idempotencyKey: `${idempotencyKey}-${fingerprint(body)}` });
+  };
+  ask(`Adjust the stock of ${item.sku}`, [now, delta.element, preview, reason.element, reference.element], "Adjust the stock", {
+    ready: () => delta.input.value.trim() !== "", send, done,
+  });
+}
+
+/** The same change sent again is the same intention; another one is not. */
+function fingerprint(body) {
+  let hash = 0;
+  for (const character of JSON.stringify(body)) hash = (Math.imul(hash, 31) + character.codePointAt(0)) >>> 0;
+  return hash.toString(16);
+}
+
+export function create(done) {
+  const local = (millis) => {
+    const at = new Date(millis);
+    return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+  };
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const main = {
+    name: field("Name", { "data-pointer": "/name" }, "For people."),
+    id: field("Id", { "data-pointer": "/id", spellcheck: "false", autocapitalize: "off" },
+      "In paths, for ever: a-z, 0-9, dot, dash, underscore."),
+    opens_at: field("Opens", { "data-pointer": "/opens_at", type: "datetime-local", value: local(Date.now()) }, zone),
+    closes_at: field("Closes", { "data-pointer": "/closes_at", type: "datetime-local", value: local(Date.now() + 86_400_000) }, zone),
+    hold_seconds: field("A hold lasts", { "data-pointer": "/hold_seconds", ...integer, value: "300" }, "In seconds."),
+    customer_limit: field("Limit per customer", { "data-pointer": "/customer_limit", ...integer },
+      "Units of each item; empty: none."),
+  };
+  const items = make("div", { class: "field" });
+  const rows = [];
+  const add = () => {
+    const row = itemRow(() => {
+      rows.splice(rows.indexOf(row), 1);
+      row.element.remove();
+    });
+    rows.push(row);
+    items.append(row.element);
+    return row;
+  };
+  add();
+  const more = make("button", { type: "button", onclick: () => add().sku.focus() }, "Add an item");
+  const send = async () => {
+    const body = saleBody(main, rows);
+    if (!body.id || body.id.includes("/")) throw missingId();
+    await refuseIfThere(body.id);
+    return call("PUT", salePath(body.id), { body });
+  };
+  const parts = [make("div", { class: "fields" }, ...Object.values(main).map((each) => each.element)),
+    make("h3", {}, "Items"), items, make("div", {}, more)];
+  ask("New sale", parts, "Create the sale", { wide: true, send, done });
+}
+
+function itemRow(remove) {
+  const sku = field("SKU", { "data-pointer": "/sku", spellcheck: "false" });
+  const stock = field("Stock", { "data-pointer": "/initial_stock", ...integer });
+  const price = field("Price", { "data-pointer": "/price/amount", inputmode: "decimal", placeholder: "199.00" });
+  const currency = field("Currency", { "data-pointer": "/price/currency", maxlength: 3, placeholder: "EUR", autocapitalize: "characters" });
+  const parts = [sku, stock, price, currency].map((each) => each.element);
+  const drop = make("button", { type: "button", class: "small", onclick: remove }, "Remove");
+  const element = make("fieldset", {}, make("legend", {}, "Item"), make("div", { class: "fields" }, ...parts), make("div", {}, drop));
+  return { element, sku: sku.input, stock: stock.input, price: price.input, currency: currency.input };
+}
+
+function saleBody(main, rows) {
+  const text = Object.fromEntries(Object.entries(main).map(([name, { input }]) => [name, input.value.trim()]));
+  const time = (value) => (value ? new Date(value).toISOString() : value);
+  const body = {
+    id: text.id,
+    name: text.name,
+    opens_at: time(text.opens_at),
+    closes_at: time(text.closes_at),
+    hold_seconds: number(text.hold_seconds),
+    items: rows.map((row) => {
+      const item = { sku: row.sku.value.trim(), initial_stock: number(row.stock.value) };
+      if (row.price.value.trim() || row.currency.value.trim()) item.price = priceOf(row.price.value, row.currency.value);
+      return item;
+    }),
+  };
+  if (text.customer_limit) body.customer_limit = number(text.customer_limit);
+  return body;
+}
+
+/** Prices are typed as people write them, and sent in minor units. */
+function priceOf(typed, currency) {
+  const code = currency.trim().toUpperCase();
+  let digits = 2;
+  try {
+    digits = new Intl.NumberFormat("en", { style: "currency", currency: code }).resolvedOptions().maximumFractionDigits;
+  } catch {
+    // Not a currency: the service says so.
+  }
+  const [, units, fraction = ""] = /^(\d+)(?:[.,](\d+))?$/.exec(typed.trim()) ?? [];
+  const isExact = units !== undefined && fraction.length <= digits;
+  return { amount: isExact ? Number(units + fraction.padEnd(digits, "0")) : typed.trim(), currency: code };
+}
+
+function problem(status, code, title, pointer, detail) {
+  return new Refused(status, { title, code, detail, errors: [{ pointer, detail }] }, null);
+}
+
+function missingId() {
+  return problem(400, "invalid_request", "The sale needs an id", "/id", "must be 1 to 64 of a-z, 0-9, dot, dash, underscore");
+}
+
+/** PUT would replace it. */
+async function refuseIfThere(id) {
+  try {
+    await call("GET", salePath(id));
+  } catch (error) {
+    if (error.status === 404 || error.status === 400) return;
+    throw error;
+  }
+  throw problem(409, "sale_exists", "There is a sale with this id", "/id", "choose another: ids are for ever");
+}

@@ -1,0 +1,160 @@
+// One sale: what it is, where its units are, and what an operator may do to it.
+
+import { Chart } from "./chart.js";
+import { compact, make, moment, rate, say, share, span, tile, timeOfDay, units } from "./dom.js";
+import { historyOf, sumOf } from "./history.js";
+
+/** More rows are found by typing. */
+const ROWS_MAX = 200;
+const FILTER_FROM = 12;
+const COLUMNS = ["Stock", "Available", "Held", "Confirmed", "Sells out"];
+
+export class SaleView {
+  /** `act`: what to call for pause, resume, close (sale) and adjust (sale, item). */
+  constructor(section, id, act) {
+    this.section = section;
+    this.id = id;
+    this.act = act;
+    this.rows = new Map();
+    this.chart = new Chart("Units over time", [
+      ["Available", "available"], ["Held", "held"], ["Confirmed", "confirmed"],
+    ]);
+    this.#build();
+  }
+
+  #build() {
+    this.name = make("h2", { id: "sale-title" });
+    this.chip = make("span", { class: "chip" });
+    this.about = make("p", { class: "muted" });
+    this.buttons = ["pause", "resume", "close"].map((verb) =>
+      make("button", { type: "button", "data-verb": verb, hidden: true, onclick: () => this.act(verb, this.sale) }, {
+        pause: "Pause", resume: "Resume", close: "Close for good",
+      }[verb]),
+    );
+    this.tiles = {
+      available: tile("Available", "available"),
+      held: tile("Held", "held"),
+      confirmed: tile("Confirmed", "confirmed"),
+      pace: tile("Taken per second"),
+      end: tile("Sells out"),
+    };
+    this.filter = make("input", { type: "search", id: "filter", placeholder: "SKU", oninput: () => this.#showItems() });
+    this.filterRow = make("div", { class: "row" }, make("label", { for: "filter" }, "Find an item"), this.filter);
+    this.body = make("tbody");
+    const head = ["Item", ...COLUMNS].map((name) => make("th", { scope: "col" }, name));
+    this.actHead = make("th", { scope: "col" }, "Change");
+    this.table = make("table", { "aria-label": "Items" }, make("thead", {}, make("tr", {}, ...head, this.actHead)), this.body);
+    this.left = make("p", { class: "muted" });
+    this.log = make("ul", { class: "log", role: "list" });
+    this.section.setAttribute("aria-labelledby", "sale-title");
+    this.section.replaceChildren(
+      make("div", { class: "head" }, make("div", { class: "row" }, this.name, this.chip), make("div", { class: "row" }, ...this.buttons)),
+      this.about,
+      make("div", { class: "tiles" }, ...Object.values(this.tiles).map((each) => each.element)),
+      this.chart.element,
+      make("h3", {}, "Items"),
+      this.filterRow,
+      this.table,
+      this.left,
+      make("h3", {}, "What happened since this page was opened"),
+      this.log,
+    );
+  }
+
+  remove() {
+    this.chart.remove();
+  }
+
+  show(sale, mayOperate, now) {
+    Object.assign(this, { sale, mayOperate, now, history: historyOf(sale.id) });
+    say(this.name, sale.name);
+    say(this.chip, sale.status);
+    this.chip.className = `chip ${sale.status}`;
+    say(this.about, `${sale.id} · ${windowOf(sale, now)} · holds last ${span(sale.hold_seconds)}`);
+    const offered = { open: ["pause", "close"], scheduled: ["pause", "close"], paused: ["resume", "close"], closed: [] };
+    for (const button of this.buttons) button.hidden = !mayOperate || !offered[sale.status].includes(button.dataset.verb);
+    this.#showTiles();
+    this.chart.show(this.history.times, ...Object.values(this.history.lines));
+    this.#showItems();
+    this.#showNews();
+  }
+
+  #showTiles() {
+    const { sale, history, tiles } = this;
+    const sum = sumOf(sale);
+    tiles.available.set(compact(sum.available), `${share(sum.available, sum.stock)} of ${units(sum.stock)}`);
+    tiles.held.set(compact(sum.held), "In holds");
+    tiles.confirmed.set(compact(sum.confirmed), `${share(sum.confirmed, sum.stock)} sold`);
+    const pace = history.pace();
+    tiles.pace.set(pace === null ? "–" : rate(Math.max(pace, 0)), pace === null ? "Measuring" : "Over the last minute");
+    const [text, told] = this.#end(sum.available, "", sum.soldOut === sale.items.length);
+    tiles.end.set(text, told || `${sum.soldOut} of ${sale.items.length} items sold out`);
+  }
+
+  /** When it sells out, in a few words, and why it cannot be told. */
+  #end(available, sku, isSoldOut) {
+    if (isSoldOut) return ["Sold out", sku ? "" : "Units come back when holds end"];
+    if (this.sale.status !== "open") return ["–", `The sale is ${this.sale.status}`];
+    const seconds = this.history.sellOut(available, sku);
+    if (seconds === null) return ["–", this.history.pace(sku) === null ? "Measuring" : "Nothing is being taken"];
+    return [seconds > 86_400 ? "not today" : `in ${span(seconds)}`, sku ? "" : "If it goes on as in the last minute"];
+  }
+
+  #showItems() {
+    const { sale, rows } = this;
+    const wanted = this.filter.value.trim().toLowerCase();
+    this.filterRow.hidden = sale.items.length < FILTER_FROM;
+    this.actHead.hidden = !this.mayOperate;
+    const matching = sale.items.filter((item) => item.sku.toLowerCase().includes(wanted));
+    const shown = matching.slice(0, ROWS_MAX);
+    for (const item of shown) {
+      if (!rows.has(item.sku)) rows.set(item.sku, this.#row(item.sku));
+      this.#fill(rows.get(item.sku), item);
+    }
+    const elements = shown.map((item) => rows.get(item.sku).element);
+    const isSame = elements.length === this.body.children.length && elements.every((row, at) => row === this.body.children[at]);
+    if (!isSame) this.body.replaceChildren(...elements);
+    const more = matching.length - shown.length;
+    this.left.hidden = more === 0 && matching.length > 0;
+    say(this.left, matching.length === 0 ? "No item has this in its SKU." : `${units(more)} more: find them by their SKU.`);
+  }
+
+  #row(sku) {
+    const cells = COLUMNS.map((name) => make("td", { "data-name": name }));
+    const adjust = make("button", {
+      type: "button", class: "small", "aria-label": `Adjust the stock of ${sku}`,
+      onclick: () => this.act("adjust", this.sale, this.sale.items.find((item) => item.sku === sku)),
+    }, "Adjust");
+    const act = make("td", { class: "act" }, adjust);
+    const mark = make("span", { class: "chip out", hidden: true }, "sold out");
+    const end = make("span");
+    cells.at(-1).append(mark, end);
+    const element = make("tr", { "data-sku": sku }, make("th", { scope: "row", title: sku }, sku), ...cells, act);
+    return { element, cells, act, mark, end };
+  }
+
+  #fill({ cells, act, mark, end }, item) {
+    ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place], units(item[name])));
+    const isSoldOut = item.available === 0;
+    mark.hidden = !isSoldOut;
+    say(end, isSoldOut ? "" : this.#end(item.available, item.sku, false)[0]);
+    act.hidden = !this.mayOperate;
+  }
+
+  #showNews() {
+    const { news } = this.history;
+    if (this.newest === news[0] && this.log.children.length > 0) return;
+    this.newest = news[0];
+    const entry = ({ at, text }) => make("li", {}, make("time", {}, timeOfDay(at * 1000)), text);
+    const nothing = make("li", { class: "muted" }, "Nothing yet: status, stock and sold-out items are told here.");
+    this.log.replaceChildren(...(news.length > 0 ? news.map(entry) : [nothing]));
+  }
+}
+
+function windowOf(sale, now) {
+  const [opens, closes] = [Date.parse(sale.opens_at), Date.parse(sale.closes_at)];
+  const left = (until) => (until - now * 1000) / 1000;
+  if (sale.status === "scheduled" || left(opens) > 0) return `opens ${moment(opens)}, in ${span(left(opens))}`;
+  if (left(closes) > 0) return `window closes ${moment(closes)}, in ${span(left(closes))}`;
+  return `window closed ${moment(closes)}`;
+}

@@ -1,0 +1,223 @@
+//! What the service is doing, in figures: for the console, and for whoever has no Prometheus at hand.
+//!
+//! Invariant: a request never reads figures. Whoever reads totals for metrics reads these too, once a second and only while
+//! somebody asks; every request of that second is answered from what was read.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio::{sync::watch, time::timeout};
+use utoipa::ToSchema;
+
+use crate::{clock::monotonic, sale::time::Timestamp};
+
+/// For so many turns of the reader figures are read after somebody asked.
+const TURNS_ASKED: u32 = 5;
+/// The age up to which figures are told again.
+const FRESH: Duration = Duration::from_millis(1500);
+/// How long the first to ask waits for the reader's turn.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where figures are put up, and where it is told that somebody looks.
+pub struct Board {
+    latest: watch::Sender<Option<(Instant, Arc<Figures>)>>,
+    turns_asked: AtomicU32,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { latest: watch::Sender::new(None), turns_asked: AtomicU32::new(0) }
+    }
+}
+
+impl Board {
+    /// Figures of about this second; None when nobody reads any.
+    pub async fn figures(&self) -> Option<Arc<Figures>> {
+        self.turns_asked.store(TURNS_ASKED, Relaxed);
+        let mut latest = self.latest.subscribe();
+        let is_fresh =
+            |read: &Option<(Instant, Arc<Figures>)>| read.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
+        let fresh = timeout(PATIENCE, latest.wait_for(is_fresh)).await.ok()?.ok()?;
+        fresh.as_ref().map(|(_, figures)| figures.clone())
+    }
+
+    /// A turn of the reader: puts up what `read` gives, if somebody asked of late.
+    pub fn turn(&self, read: impl FnOnce() -> Option<Figures>) {
+        if self.turns_asked.fetch_update(Relaxed, Relaxed, |turns| turns.checked_sub(1)).is_ok()
+            && let Some(figures) = read()
+        {
+            self.latest.send_replace(Some((monotonic(), Arc::new(figures))));
+        }
+    }
+}
+
+/// Who asks, and what the service is doing.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Status)]
+pub struct StatusBody<'a> {
+    /// Whoever sent the request.
+    pub caller: CallerBody<'a>,
+    /// Figures of the whole service; left out for a key of some sales, which may not know of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Figures>)]
+    pub service: Option<&'a Figures>,
+}
+
+/// Whoever sent the request: a key, or anybody where none are configured.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusCaller)]
+pub struct CallerBody<'a> {
+    /// The key's name; left out where no key is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    /// What it may do; without keys everybody is an operator.
+    pub role: &'static str,
+    /// Whether it reaches every sale.
+    pub all_sales: bool,
+}
+
+/// Figures of the whole service, read together about once a second. Counts go up from its start: rates are the difference
+/// of two answers over the difference of their `at`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusService)]
+pub struct Figures {
+    /// When these were read.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// When the service started: counts begin again there.
+    #[schema(value_type = String)]
+    pub started_at: Timestamp,
+    /// The program's version.
+    pub version: &'static str,
+    /// Open connections.
+    pub connections: u64,
+    /// Requests and entries of batches that were beyond a quota.
+    pub rate_limited: u64,
+    /// What became of reservations.
+    pub reservations: Outcomes,
+    /// Commands on reservations that were refused, by reason.
+    pub refusals: Vec<Refused>,
+    /// Upper bounds of durations, in seconds, of which each call tells how many of its answers took up to that long.
+    pub duration_bounds: Vec<f64>,
+    /// How long answers took, by call.
+    pub durations: Vec<Durations>,
+    /// Holds of all sales.
+    pub holds: Holds,
+    /// The store against the journal.
+    pub store: StoreFigures,
+}
+
+/// Reservations by what was done with them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusOutcomes)]
+pub struct Outcomes {
+    /// Holds granted.
+    pub held: u64,
+    /// Answers to a repeated idempotency key.
+    pub replayed: u64,
+    /// Holds confirmed.
+    pub confirmed: u64,
+    /// Holds released.
+    pub released: u64,
+    /// Holds extended.
+    pub extended: u64,
+    /// Holds whose time ran out.
+    pub expired: u64,
+}
+
+/// Refusals for one reason.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusRefusals)]
+pub struct Refused {
+    /// The problem's code.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// How long answers to one call took, from the request's head to the answer, the wait for the disk included.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusDurations)]
+pub struct Durations {
+    /// The call, as metrics name it.
+    pub call: &'static str,
+    /// All answers.
+    pub count: u64,
+    /// What they took together, in seconds.
+    pub seconds_sum: f64,
+    /// Answers that took up to each of `duration_bounds`, in their order.
+    pub within: Vec<u64>,
+}
+
+/// Holds of all sales.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusHolds)]
+pub struct Holds {
+    /// Reservations in state `held`.
+    pub live: u64,
+    /// Of these, how many expire within a minute; looked at every five seconds, and estimated where there are very many.
+    pub expiring_next_minute: u64,
+}
+
+/// Where the store stands against the journal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatusStore)]
+pub struct StoreFigures {
+    /// Which store it is.
+    pub kind: &'static str,
+    /// How following the journal into the store fares.
+    pub state: &'static str,
+    /// Age of the oldest durable change that is not in the store, in seconds; 0 when it has everything.
+    pub lag_seconds: f64,
+    /// Bytes of journal that are not in the store.
+    pub backlog_bytes: u64,
+    /// Whether new reservations are refused because the store is too far behind.
+    pub backlog_full: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(live: u64) -> Figures {
+        Figures {
+            at: Timestamp::from_millis(1),
+            started_at: Timestamp::from_millis(0),
+            version: "0",
+            connections: 0,
+            rate_limited: 0,
+            reservations: Outcomes { held: 0, replayed: 0, confirmed: 0, released: 0, extended: 0, expired: 0 },
+            refusals: Vec::new(),
+            duration_bounds: Vec::new(),
+            durations: Vec::new(),
+            holds: Holds { live, expiring_next_minute: 0 },
+            store: StoreFigures {
+                kind: "sqlite",
+                state: "following",
+                lag_seconds: 0.0,
+                backlog_bytes: 0,
+                backlog_full: false,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn figures_are_read_while_somebody_asks_and_not_else() {
+        let board = Board::default();
+        board.turn(|| panic!("nobody asked"));
+        let (told, ()) = tokio::join!(board.figures(), async { board.turn(|| Some(figures(7))) });
+        assert_eq!(told.expect("read for whoever asked").holds.live, 7);
+        // The second to ask within the second is told the same, without another turn.
+        assert_eq!(board.figures().await.unwrap().holds.live, 7);
+        for live in 0..u64::from(TURNS_ASKED) {
+            board.turn(|| Some(figures(live)));
+        }
+        board.turn(|| panic!("nobody has asked for long"));
+    }
+}
