@@ -199,6 +199,7 @@ impl Running {
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contracts: contracts(config),
+            request_log: config.log.of_requests(),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
