@@ -29,6 +29,7 @@ mod contract {
     mod protocol;
     mod rates;
     mod reports;
+    mod request_ids;
     mod reservations;
     mod sales;
     mod stopping;

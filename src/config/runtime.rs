@@ -2,11 +2,11 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, CustomerIds, Journal, Limits, Privacy, RateLimits, Tls};
+use super::{Ack, Config, CustomerIds, Journal, Limits, Log, Privacy, RateLimits, Tls};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
-    http::TlsFiles,
+    http::{RequestLog, TlsFiles},
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
     privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
@@ -102,6 +102,14 @@ impl Tls {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let (certificate, key) = (path(&self.certificate_file)?, path(&self.key_file)?);
         Some(TlsFiles { certificate, key, client_authority: path(&self.client_ca_file) })
+    }
+}
+
+impl Log {
+    /// Lines about requests that failed or took long.
+    pub fn of_requests(&self) -> RequestLog {
+        let lines = NonZero::new(self.request_lines_per_second_max).unwrap_or(NonZero::<u32>::MIN);
+        RequestLog::new(Duration::from_millis(self.slow_request_ms), lines, clock::Monotonic)
     }
 }
 

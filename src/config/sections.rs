@@ -511,17 +511,29 @@ pub enum LogFormat {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+    pub slow_request_ms: u64,
+    pub request_lines_per_second_max: u32,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+            slow_request_ms: 1000,
+            request_lines_per_second_max: 10,
+        }
     }
 }
 
 impl Section for Log {
     const NAME: &'static str = "log";
-    const KEYS: &'static [Key] = &[key("level", Allowed::LogFilter), key("format", Allowed::OneOf(&["text", "json"]))];
+    const KEYS: &'static [Key] = &[
+        key("level", Allowed::LogFilter),
+        key("format", Allowed::OneOf(&["text", "json"])),
+        key("slow_request_ms", integer(1, 600_000)),
+        key("request_lines_per_second_max", integer(1, 10_000)),
+    ];
 }
 
 pub(super) const KIB: u64 = 1 << 10;

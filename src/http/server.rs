@@ -120,7 +120,7 @@ async fn run(
                     let Some(place) = connections.take(peer.ip()) else {
                         service.telemetry.edge.connection_refused();
                         if service.tls.is_none() {
-                            refuse(stream);
+                            refuse(stream, &service.request_log.tell_unread());
                         }
                         continue;
                     };
@@ -215,9 +215,9 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
 }
 
 /// Past a limit of connections: a short answer and goodbye, without reading anything.
-fn refuse(stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-        retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\n\r\n\
-        {\"type\":\"/problems/overloaded\",\"title\":\"The service is at a limit\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections here\"}";
-    let _ = stream.try_write(ANSWER);
+fn refuse(stream: TcpStream, request_id: &str) {
+    const HEAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+        retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\nx-request-id: ";
+    const BODY: &str = "{\"type\":\"/problems/overloaded\",\"title\":\"The service is at a limit\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections here\"}";
+    let _ = stream.try_write(format!("{HEAD}{request_id}\r\n\r\n{BODY}").as_bytes());
 }

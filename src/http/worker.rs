@@ -21,6 +21,7 @@ use super::{
     Body, auth, body, handlers, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
+    requests::{self, Answered, RequestLog, X_REQUEST_ID},
     router::{self, Matched, Route},
     status::Board,
     timed::Patience,
@@ -63,6 +64,7 @@ pub struct Service {
     pub reports: Reports,
     /// Refused reserves of each sale.
     pub refusals: Refusals,
+    pub request_log: RequestLog,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -186,16 +188,23 @@ impl Worker {
     /// One request, one answer.
     pub async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let started = std::time::Instant::now();
-        let head_only = request.method() == Method::HEAD;
-        let (route, response) = match self.admit(&request) {
+        let method = request.method().clone();
+        let asked_id = requests::asked_id(request.headers());
+        let (route, mut response) = match self.admit(&request) {
             Err(response) => (Route::Unknown, response),
             Ok(()) => match router::route(request.method(), request.uri().path()) {
                 Err(unrouted) => (unrouted.route, unrouted.response),
                 Ok(matched) => (matched.route, self.answer(matched, request).await),
             },
         };
-        self.service.telemetry.edge.observe(route as usize, response.status().as_u16(), started.elapsed());
-        Ok(if head_only { without_body(response) } else { response })
+        let (status, elapsed) = (response.status(), started.elapsed());
+        self.service.telemetry.edge.observe(route as usize, status.as_u16(), elapsed);
+        if self.service.request_log.is_worth_telling(status, elapsed) {
+            self.service.request_log.tell(&mut response, asked_id, Answered::new(&method, route, elapsed));
+        } else if let Some(id) = asked_id {
+            response.headers_mut().insert(&X_REQUEST_ID, id);
+        }
+        Ok(if method == Method::HEAD { without_body(response) } else { response })
     }
 
     /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.

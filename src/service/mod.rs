@@ -201,6 +201,7 @@ impl Running {
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             contracts: contracts(config),
             board: http::status::Board::default(),
+            request_log: config.log.of_requests(),
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });

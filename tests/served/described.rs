@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Ask};
 
 /// Headers that only stand where the document has them.
-const TOLD_HEADERS: [&str; 4] = ["allow", "idempotent-replayed", "location", "retry-after"];
+const TOLD_HEADERS: [&str; 5] = ["allow", "idempotent-replayed", "location", "retry-after", "x-request-id"];
 
 static BY_ADDRESS: LazyLock<Mutex<HashMap<SocketAddr, Arc<Described>>>> = LazyLock::new(Mutex::default);
 /// One for all services of one configuration: validators take a while to make.

@@ -12,7 +12,7 @@ use super::{
     problems,
 };
 use crate::{
-    http::{Limits, auth, handlers::console, problem::PROBLEMS},
+    http::{Limits, auth, handlers::console, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
@@ -126,6 +126,7 @@ fn answer(given: &Given) -> Value {
     if given.schema == "ProblemPage" {
         answer["content"]["text/html"] = json!({ "schema": { "type": "string" } });
     }
+    answer["headers"]["X-Request-Id"] = reference("headers", "X-Request-Id");
     for name in given.headers {
         answer["headers"][name] = reference("headers", name);
     }
@@ -246,6 +247,20 @@ pub fn headers() -> Value {
             "description": "Seconds after which to try again.", "required": true,
             "schema": { "type": "integer", "minimum": 1 },
             "example": 1,
+        },
+        "X-Request-Id": {
+            "description": format!(
+                "The `X-Request-Id` that the request had, 1 to {REQUEST_ID_BYTES_MAX} visible ASCII characters; any other is \
+                 ignored. Also without one where the log has a line about the request."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!-~]+$" },
+            "example": examples::ID,
+        },
+        "X-Request-Id-Of-Failure": {
+            "description": "The request's own `X-Request-Id`, or one that was made for it: the log's line about it has the same.",
+            "required": true,
+            "schema": { "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!-~]+$" },
+            "example": examples::ID,
         },
         "Event-Cursor": {
             "description": "The cursor that the answer starts behind.", "required": true,

@@ -107,5 +107,7 @@ fn response(problems: &[&Problem]) -> Value {
     for header in headers {
         response["headers"][*header] = reference("headers", header);
     }
+    let id = if problems[0].status >= 500 { "X-Request-Id-Of-Failure" } else { "X-Request-Id" };
+    response["headers"]["X-Request-Id"] = reference("headers", id);
     response
 }

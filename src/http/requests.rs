@@ -1,0 +1,203 @@
+//! What is told of single requests: their ids, and lines in the log about those that failed or took long.
+//!
+//! Invariant: every answer with a status of 5xx has an `X-Request-Id`, and its line in the log has the same. A request that
+//! is answered otherwise, in time, and whose caller sent no id costs one look into its headers and nothing more.
+
+use std::{
+    borrow::Cow,
+    num::NonZero,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use hyper::{
+    Method, Response,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde::Deserialize;
+
+use super::{
+    Body,
+    problem::{self, PROBLEMS},
+    router::Route,
+};
+use crate::clock::Monotonic;
+
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// The id that the caller gave the request, if it is one: visible ASCII, so that no log is broken by it.
+pub fn asked_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(&X_REQUEST_ID)?;
+    let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
+    (visible && (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())).then(|| id.clone())
+}
+
+fn new_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
+
+/// A method that has a name; others are words of the caller's.
+fn method_name(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
+    let names = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+    known.iter().position(|known| known == method).map_or("other", |place| names[place])
+}
+
+/// A request as the log tells of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    pub method: &'static str,
+    pub route: Route,
+    pub elapsed: Duration,
+}
+
+impl Answered {
+    pub fn new(method: &Method, route: Route, elapsed: Duration) -> Self {
+        Self { method: method_name(method), route, elapsed }
+    }
+}
+
+/// Lines about requests that failed or took long, so many a second.
+pub struct RequestLog<C: Clock = Monotonic> {
+    slow: Duration,
+    lines: Direct<C>,
+    /// Lines since the last one that were not written.
+    left_out: AtomicU64,
+}
+
+impl<C: Clock> RequestLog<C> {
+    pub fn new(slow: Duration, lines_per_second: NonZero<u32>, clock: C) -> Self {
+        let lines = RateLimiter::direct_with_clock(governor::Quota::per_second(lines_per_second), clock);
+        Self { slow, lines, left_out: AtomicU64::new(0) }
+    }
+
+    /// Whether a request that was answered so is told of.
+    pub fn is_worth_telling(&self, status: hyper::StatusCode, elapsed: Duration) -> bool {
+        status.is_server_error() || elapsed >= self.slow
+    }
+
+    /// Gives the answer its id, and tells of the request.
+    #[cold]
+    pub fn tell(&self, response: &mut Response<Body>, id: Option<HeaderValue>, answered: Answered) {
+        let id = id.unwrap_or_else(|| HeaderValue::try_from(new_id()).expect("an id is ASCII"));
+        if let Some(left_out) = self.admit() {
+            let status = response.status();
+            let line = Line { id: id.to_str().unwrap_or_default(), status: status.as_u16(), left_out };
+            line.write(answered, problem_code(response));
+        }
+        response.headers_mut().insert(&X_REQUEST_ID, id);
+    }
+
+    /// Tells of a connection that is answered `overloaded` before anything was read; what id its answer is to have.
+    pub fn tell_unread(&self) -> String {
+        let id = new_id();
+        if let Some(left_out) = self.admit() {
+            let code = problem::OVERLOADED.code;
+            tracing::warn!(request_id = id, status = 503, code, left_out, "a connection was refused");
+        }
+        id
+    }
+
+    /// How many lines were left out since the last, where one may be written now.
+    fn admit(&self) -> Option<u64> {
+        if self.lines.check().is_ok() {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+struct Line<'a> {
+    id: &'a str,
+    status: u16,
+    left_out: u64,
+}
+
+impl Line<'_> {
+    fn write(&self, Answered { method, route, elapsed }: Answered, code: Option<&'static str>) {
+        let Self { id: request_id, status, left_out } = *self;
+        let route = Route::NAMES[route as usize];
+        let duration_ms = elapsed.as_millis() as u64;
+        let what = if status >= 500 { "a request failed" } else { "a request took long" };
+        tracing::warn!(request_id, method, route, status, code, duration_ms, left_out, "{what}");
+    }
+}
+
+/// The code of the problem that is answered. Out of the table, so that nothing of a body can come into the log.
+fn problem_code(response: &Response<Body>) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        code: Cow<'a, str>,
+    }
+    let Body::Whole(document) = response.body() else { return None };
+    if response.status().as_u16() < 400 {
+        return None;
+    }
+    let told: Told<'_> = serde_json::from_slice(document).ok()?;
+    PROBLEMS.iter().map(|problem| problem.code).find(|code| *code == told.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_taken_over_where_it_is_visible_ascii_within_its_length() {
+        let taken = |bytes: &[u8]| {
+            let headers = HeaderMap::from_iter([(X_REQUEST_ID.clone(), HeaderValue::from_bytes(bytes).unwrap())]);
+            asked_id(&headers).map(|id| id.as_bytes().to_vec())
+        };
+        let longest = vec![b'~'; REQUEST_ID_BYTES_MAX];
+        for right in [&b"a"[..], b"01a2-b3/c:4!", &longest] {
+            assert_eq!(taken(right).as_deref(), Some(right));
+        }
+        for wrong in [&b""[..], b"a b", b"a\tb", b"\xc3\xbc", &[longest.clone(), b"x".to_vec()].concat()] {
+            assert_eq!(taken(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(asked_id(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn past_so_many_lines_a_second_they_are_counted_and_told_with_the_next() {
+        let clock = FakeRelativeClock::default();
+        let log = RequestLog::new(Duration::from_secs(1), NonZero::new(2).unwrap(), clock.clone());
+        let admitted: Vec<_> = (0..5).map(|_| log.admit()).collect();
+        assert_eq!(admitted, [Some(0), Some(0), None, None, None]);
+        clock.advance(Duration::from_millis(500));
+        assert_eq!([log.admit(), log.admit()], [Some(3), None]);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(log.admit(), Some(1));
+    }
+
+    #[test]
+    fn failures_and_what_took_long_are_told_and_nothing_else() {
+        let log = RequestLog::new(Duration::from_secs(1), NonZero::new(1).unwrap(), FakeRelativeClock::default());
+        let told = |status: StatusCode, millis| log.is_worth_telling(status, Duration::from_millis(millis));
+        assert!(told(StatusCode::SERVICE_UNAVAILABLE, 0) && told(StatusCode::OK, 1000));
+        assert!(!told(StatusCode::OK, 999) && !told(StatusCode::CONFLICT, 0) && !told(StatusCode::UNAUTHORIZED, 999));
+    }
+
+    #[test]
+    fn the_code_is_one_of_the_table() {
+        assert_eq!(problem_code(&problem::OVERLOADED.respond("full")), Some("overloaded"));
+        let mut other = Response::new(Body::from(b"{\"code\":\"ann\"}".to_vec()));
+        *other.status_mut() = StatusCode::CONFLICT;
+        assert_eq!(problem_code(&other), None);
+    }
+}
