@@ -155,6 +155,13 @@ SERVICE: list[Panel] = [
         [gauge("event_readers", "readers"), (rate("events_sent_total", "instance"), "events a second")],
         None,
     ),
+    (
+        "Trace spans",
+        "cps",
+        "Spans of traced requests, by what became of them.",
+        [(rate("trace_spans_total", "outcome"), "{{outcome}}")],
+        None,
+    ),
 ]
 INTERNALS: list[Panel] = [
     (

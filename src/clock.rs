@@ -25,6 +25,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// The time of day as others write it down beside their own, to the nanosecond. Nothing is decided by it.
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
+}
+
 /// For measuring how long something took; never goes backwards.
 pub fn monotonic() -> Instant {
     Instant::now()

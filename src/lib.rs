@@ -11,6 +11,7 @@
 //! | [`reconcile`] | whether the store is what the journal says |
 //! | [`backup`] | a copy of a data directory, while it is served |
 //! | [`telemetry`] | every metric |
+//! | [`traces`] | requests told to a collector, as spans |
 //! | [`privacy`] | what customers are known by |
 //! | [`auth`] | API keys, roles, and the sales they reach |
 //! | [`events`] | the feed: every durable change, for whoever follows |
@@ -34,3 +35,4 @@ pub mod sale;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod traces;

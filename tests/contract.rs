@@ -34,4 +34,5 @@ mod contract {
     mod sales;
     mod stopping;
     mod tls;
+    mod traces;
 }

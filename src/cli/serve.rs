@@ -14,6 +14,7 @@ use crate::{
     journal::{RecoveryError, SnapshotError},
     service::{Running, StartError, descriptors},
     store::StoreError,
+    traces::Unusable,
 };
 
 /// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
@@ -59,6 +60,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
     match error {
         StartError::Listen { .. } | StartError::Directory { .. } | StartError::Tls(_) => ExitCode::BadConfig,
         StartError::CustomerKey(_) | StartError::OtherCustomers { .. } => ExitCode::BadConfig,
+        StartError::Traces(Unusable::Endpoint(_)) => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
         // The disk would not be read: what is on it may well be in order.
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
@@ -68,7 +70,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) | StartError::Store(_) => {
             ExitCode::JournalDamaged
         }
-        StartError::Write(_) | StartError::Thread(_) => ExitCode::StorageFailed,
+        StartError::Write(_) | StartError::Thread(_) | StartError::Traces(_) => ExitCode::StorageFailed,
     }
 }
 

@@ -39,6 +39,10 @@ pub enum Allowed {
     Quota,
     /// A key in hexadecimal, shown by nothing; empty for none.
     CustomerKey,
+    /// A number from 0 to 1.
+    Ratio,
+    /// Where a collector takes spans; empty for nowhere.
+    OtlpEndpoint,
 }
 
 pub(super) const fn integer(least: u64, most: u64) -> Allowed {
@@ -66,6 +70,8 @@ impl Allowed {
             }
             Self::Quota => text.is_some_and(|text| text.is_empty() || Quota::parse(text).is_some()),
             Self::CustomerKey => text.is_some_and(|text| text.is_empty() || CustomerKey::parse(text).is_some()),
+            Self::Ratio => number(value).is_some_and(|number| (0.0..=1.0).contains(&number)),
+            Self::OtlpEndpoint => text.is_some_and(|text| text.is_empty() || is_collector(text)),
             Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
@@ -79,6 +85,7 @@ impl Allowed {
                 Ok(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
                 Err(_) => Value::from(text),
             },
+            Self::Ratio => text.trim().parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
             Self::ApiKeys => {
                 let read = Toml::from_str::<Dict>(&format!("keys = {text}"));
                 read.ok().and_then(|mut read| read.remove("keys")).unwrap_or_else(|| Value::from(text))
@@ -130,6 +137,11 @@ impl fmt::Display for Allowed {
             Self::CustomerKey => {
                 f.write_str("64 hexadecimal digits, as `doorbuster keys customer` prints them, or \"\" for none")
             }
+            Self::Ratio => f.write_str("a number from 0 to 1"),
+            Self::OtlpEndpoint => f.write_str(
+                "\"\" for none, or where a collector takes OTLP over HTTP, such as \"http://127.0.0.1:4318\": no path, query or \
+                 user. TLS is the collector's job: let one run on this machine and pass spans on",
+            ),
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
             Self::Secret => f.write_str("text, or \"\" for none"),
             Self::StoreUrl => f.write_str(
@@ -174,6 +186,15 @@ pub(super) fn sqlite_path(url: &str) -> Option<&str> {
     url.strip_prefix("sqlite://").filter(|path| !path.is_empty() && !path.contains(['\0', '?']))
 }
 
+/// Scheme and authority, and nothing else.
+fn is_collector(url: &str) -> bool {
+    let Some(authority) = url.strip_prefix("http://") else { return false };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let Ok(parsed) = authority.parse::<hyper::http::uri::Authority>() else { return false };
+    let host = parsed.host();
+    !host.is_empty() && (authority == host || parsed.port_u16().is_some()) && !authority.contains('@')
+}
+
 fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
@@ -181,6 +202,11 @@ fn is_postgres(url: &str) -> bool {
 fn whole(value: &Value) -> Option<i128> {
     let small = || value.to_u128().and_then(|number| i128::try_from(number).ok());
     value.to_i128().or_else(small)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    let fraction = || value.to_num().and_then(|number| number.to_f64());
+    whole(value).map(|number| number as f64).or_else(fraction)
 }
 
 /// Text as a TOML basic string.

@@ -10,6 +10,7 @@
 
 mod allowed;
 mod error;
+mod observing;
 mod runtime;
 mod sections;
 mod show;
@@ -26,9 +27,10 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     allowed::Allowed,
     error::{ConfigError, ConfigErrors, Origin},
+    observing::{Log, LogFormat, Metrics, Ratio, Tracing},
     sections::{
-        Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Log, LogFormat, Metrics, Privacy, RateLimits,
-        Secret, Section, Server, Snapshot, Tls, Wrong,
+        Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Privacy, RateLimits, Secret, Section, Server,
+        Snapshot, Tls, Wrong,
     },
     source::{Flag, Sources},
     store::{AfterKeeping, Store, StoreTarget},
@@ -50,6 +52,7 @@ pub struct Config {
     pub rate_limits: RateLimits,
     pub privacy: Privacy,
     pub metrics: Metrics,
+    pub tracing: Tracing,
     pub log: Log,
 }
 
@@ -67,7 +70,7 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 13] = [
+const SECTIONS: [Keys; 14] = [
     keys::<Server>(),
     keys::<Auth>(),
     keys::<Tls>(),
@@ -80,6 +83,7 @@ const SECTIONS: [Keys; 13] = [
     keys::<RateLimits>(),
     keys::<Privacy>(),
     keys::<Metrics>(),
+    keys::<Tracing>(),
     keys::<Log>(),
 ];
 
@@ -103,6 +107,7 @@ impl Config {
             rate_limits,
             privacy,
             metrics,
+            tracing,
             log,
         } = self;
         let mut wrong = [
@@ -118,6 +123,7 @@ impl Config {
             rate_limits.check(),
             privacy.check(),
             metrics.check(),
+            tracing.check(),
             log.check(),
         ]
         .concat();

@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use super::{Ack, Config, CustomerIds, Journal, Limits, Log, Privacy, RateLimits, Tls};
+use super::{Ack, Config, CustomerIds, Journal, Limits, Log, Privacy, RateLimits, Tls, Tracing};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
@@ -10,6 +10,7 @@ use crate::{
     journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
     privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
+    traces,
 };
 
 /// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
@@ -110,6 +111,21 @@ impl Log {
     pub fn of_requests(&self) -> RequestLog {
         let lines = NonZero::new(self.request_lines_per_second_max).unwrap_or(NonZero::<u32>::MIN);
         RequestLog::new(Duration::from_millis(self.slow_request_ms), lines, clock::Monotonic)
+    }
+}
+
+impl Tracing {
+    /// None: nothing is traced.
+    pub fn settings(&self) -> Option<traces::Settings> {
+        let per_second = NonZero::new;
+        (!self.otlp_endpoint.is_empty()).then(|| traces::Settings {
+            endpoint: self.otlp_endpoint.clone(),
+            share: self.sample_ratio.0,
+            samples_per_second: per_second(self.samples_per_second_max).unwrap_or(NonZero::<u32>::MIN),
+            caller_samples_per_second: per_second(self.caller_samples_per_second_max),
+            queue_spans: self.queue_spans_max,
+            export_time: Duration::from_secs(self.export_seconds),
+        })
     }
 }
 

@@ -477,65 +477,6 @@ impl Section for Privacy {
     }
 }
 
-/// How much is measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Metrics {
-    pub items_max: usize,
-    pub sales_max: usize,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { items_max: 200, sales_max: 50 }
-    }
-}
-
-impl Section for Metrics {
-    const NAME: &'static str = "metrics";
-    const KEYS: &'static [Key] = &[key("items_max", integer(0, 100_000)), key("sales_max", integer(0, 10_000))];
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one object on each line.
-    Json,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-    pub slow_request_ms: u64,
-    pub request_lines_per_second_max: u32,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-            slow_request_ms: 1000,
-            request_lines_per_second_max: 10,
-        }
-    }
-}
-
-impl Section for Log {
-    const NAME: &'static str = "log";
-    const KEYS: &'static [Key] = &[
-        key("level", Allowed::LogFilter),
-        key("format", Allowed::OneOf(&["text", "json"])),
-        key("slow_request_ms", integer(1, 600_000)),
-        key("request_lines_per_second_max", integer(1, 10_000)),
-    ];
-}
-
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const GIB: u64 = 1 << 30;

@@ -259,6 +259,9 @@ fn the_example_explains_every_key() {
                 let shown = [ends(grouped), ends(with_unit)];
                 assert!(shown.iter().any(|range| comment.contains(range)), "{section}.{name}: {shown:?} in {comment}");
             }
+            if let Allowed::Ratio = key.allowed {
+                assert!(comment.contains("0 to 1."), "{section}.{name} has no range in {comment}");
+            }
             comment.clear();
         } else {
             comment.clear();
@@ -291,4 +294,39 @@ fn with_unit(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value} {}", units[unit])
+}
+
+#[test]
+fn a_ratio_is_any_number_from_0_to_1() {
+    let ratio = |text: &str| {
+        let file = load(&format!("[tracing]\nsample_ratio = {text}\n"), &[], Vec::new());
+        let variable = load("", &[("DOORBUSTER_TRACING__SAMPLE_RATIO", text)], Vec::new());
+        let [file, variable] = [file, variable].map(|loaded| loaded.ok().map(|it| it.config.tracing.sample_ratio.0));
+        assert_eq!(file, variable, "{text}");
+        file
+    };
+    assert_eq!(["0", "1", "0.25", "1.0", "1e-3"].map(ratio), [0.0, 1.0, 0.25, 1.0, 0.001].map(Some));
+    for wrong in ["-0.1", "1.01", "2", "-1", "nan", "inf", "true", "[]"] {
+        assert_eq!(ratio(wrong), None, "{wrong}");
+    }
+    let told = errors("[tracing]\nsample_ratio = 7\n", &[]);
+    assert!(told[0].starts_with("tracing.sample_ratio = 7 ") && told[0].ends_with("must be a number from 0 to 1"));
+    let loaded = load("[tracing]\nsample_ratio = 0.25\n", &[], Vec::new()).unwrap();
+    assert_eq!(load(&loaded.to_toml(), &[], Vec::new()).unwrap().config, loaded.config);
+}
+
+#[test]
+fn a_collector_is_an_address_without_tls() {
+    let judge = |text: &str| load("", &[("DOORBUSTER_TRACING__OTLP_ENDPOINT", text)], Vec::new()).is_ok();
+    for right in ["", "http://127.0.0.1:4318", "http://collector:4318/", "http://[::1]:4318", "http://agent"] {
+        assert!(judge(right), "{right}");
+    }
+    for wrong in
+        ["127.0.0.1:4318", "https://x:4318", "http://", "http:///", "http://x/v1/traces", "http://a b", "grpc://x"]
+    {
+        assert!(!judge(wrong), "{wrong}");
+    }
+    for wrong in ["http://user:secret@x:4318", "http://x:4318?a=b", "http://x:4318#a", "http://x:y", "http://:4318"] {
+        assert!(!judge(wrong), "{wrong}");
+    }
 }

@@ -27,7 +27,10 @@ use super::{
     problem::{self, PROBLEMS},
     router::Route,
 };
-use crate::clock::Monotonic;
+use crate::{
+    clock::Monotonic,
+    traces::{OTHER_METHOD, Trace},
+};
 
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,10 +51,10 @@ fn new_id() -> String {
 }
 
 /// A method that has a name; others are words of the caller's.
-fn method_name(method: &Method) -> &'static str {
+pub fn method_name(method: &Method) -> &'static str {
     let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
     let names = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
-    known.iter().position(|known| known == method).map_or("other", |place| names[place])
+    known.iter().position(|known| known == method).map_or(OTHER_METHOD, |place| names[place])
 }
 
 /// A request as the log tells of it.
@@ -60,12 +63,6 @@ pub struct Answered {
     pub method: &'static str,
     pub route: Route,
     pub elapsed: Duration,
-}
-
-impl Answered {
-    pub fn new(method: &Method, route: Route, elapsed: Duration) -> Self {
-        Self { method: method_name(method), route, elapsed }
-    }
 }
 
 /// Lines about requests that failed or took long, so many a second.
@@ -89,12 +86,18 @@ impl<C: Clock> RequestLog<C> {
 
     /// Gives the answer its id, and tells of the request.
     #[cold]
-    pub fn tell(&self, response: &mut Response<Body>, id: Option<HeaderValue>, answered: Answered) {
+    pub fn tell(
+        &self,
+        response: &mut Response<Body>,
+        id: Option<HeaderValue>,
+        answered: Answered,
+        trace: Option<&Trace>,
+    ) {
         let id = id.unwrap_or_else(|| HeaderValue::try_from(new_id()).expect("an id is ASCII"));
         if let Some(left_out) = self.admit() {
             let status = response.status();
             let line = Line { id: id.to_str().unwrap_or_default(), status: status.as_u16(), left_out };
-            line.write(answered, problem_code(response));
+            line.write(answered, problem_code(response), trace);
         }
         response.headers_mut().insert(&X_REQUEST_ID, id);
     }
@@ -126,17 +129,19 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn write(&self, Answered { method, route, elapsed }: Answered, code: Option<&'static str>) {
+    fn write(&self, Answered { method, route, elapsed }: Answered, code: Option<&'static str>, trace: Option<&Trace>) {
         let Self { id: request_id, status, left_out } = *self;
         let route = Route::NAMES[route as usize];
         let duration_ms = elapsed.as_millis() as u64;
+        let (trace_id, span_id) =
+            trace.map(|trace| (trace.trace_id().to_string(), trace.span_id().to_string())).unzip();
         let what = if status >= 500 { "a request failed" } else { "a request took long" };
-        tracing::warn!(request_id, method, route, status, code, duration_ms, left_out, "{what}");
+        tracing::warn!(request_id, trace_id, span_id, method, route, status, code, duration_ms, left_out, "{what}");
     }
 }
 
-/// The code of the problem that is answered. Out of the table, so that nothing of a body can come into the log.
-fn problem_code(response: &Response<Body>) -> Option<&'static str> {
+/// The code of the problem that is answered. Out of the table, so that nothing of a body can come into log or traces.
+pub fn problem_code(response: &Response<Body>) -> Option<&'static str> {
     #[derive(Deserialize)]
     struct Told<'a> {
         #[serde(borrow)]

@@ -13,12 +13,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use hyper::{Method, Request, Response, body::Incoming, header::CONTENT_LENGTH};
+use hyper::{Method, Request, Response, Version, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, auth, body, handlers, problem,
+    Body, auth, body, handlers, openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -39,6 +39,7 @@ use crate::{
     reports::Reports,
     sale::{outcome::Refusal, time::Timestamp},
     telemetry::Telemetry,
+    traces::{self, Trace, Tracer},
 };
 
 /// What all workers share.
@@ -65,6 +66,8 @@ pub struct Service {
     /// Refused reserves of each sale.
     pub refusals: Refusals,
     pub request_log: RequestLog,
+    /// None: nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
@@ -168,7 +171,7 @@ impl Worker {
         if !self.service.wait_for_disk {
             return Ok(());
         }
-        self.waiters.durable(epoch).await
+        traces::wait_for_disk(epoch, self.waiters.durable(epoch)).await
     }
 
     /// Something was changed. Whoever waits for it to be durable need not say so.
@@ -189,22 +192,57 @@ impl Worker {
     pub async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let started = std::time::Instant::now();
         let method = request.method().clone();
+        let version = request.version();
         let asked_id = requests::asked_id(request.headers());
-        let (route, mut response) = match self.admit(&request) {
+        let trace = self.service.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers())).map(Arc::new);
+        let (route, mut response) = match &trace {
+            None => self.find_and_answer(request).await,
+            // Boxed: few requests are traced, and the others' tasks are to be no larger for them.
+            Some(trace) => Box::pin(trace.within(self.find_and_answer(request))).await,
+        };
+        let (status, elapsed) = (response.status(), started.elapsed());
+        self.service.telemetry.edge.observe(route as usize, status.as_u16(), elapsed);
+        if self.service.request_log.is_worth_telling(status, elapsed) {
+            let answered = Answered { method: requests::method_name(&method), route, elapsed };
+            self.service.request_log.tell(&mut response, asked_id, answered, trace.as_deref());
+        } else if let Some(id) = asked_id {
+            response.headers_mut().insert(&X_REQUEST_ID, id);
+        }
+        if let Some(trace) = trace {
+            self.end_trace(&trace, &method, version, route, &response, elapsed);
+        }
+        Ok(if method == Method::HEAD { without_body(response) } else { response })
+    }
+
+    async fn find_and_answer(self: &Rc<Self>, request: Request<Incoming>) -> (Route, Response<Body>) {
+        match self.admit(&request) {
             Err(response) => (Route::Unknown, response),
             Ok(()) => match router::route(request.method(), request.uri().path()) {
                 Err(unrouted) => (unrouted.route, unrouted.response),
                 Ok(matched) => (matched.route, self.answer(matched, request).await),
             },
-        };
-        let (status, elapsed) = (response.status(), started.elapsed());
-        self.service.telemetry.edge.observe(route as usize, status.as_u16(), elapsed);
-        if self.service.request_log.is_worth_telling(status, elapsed) {
-            self.service.request_log.tell(&mut response, asked_id, Answered::new(&method, route, elapsed));
-        } else if let Some(id) = asked_id {
-            response.headers_mut().insert(&X_REQUEST_ID, id);
         }
-        Ok(if method == Method::HEAD { without_body(response) } else { response })
+    }
+
+    #[cold]
+    fn end_trace(
+        &self,
+        trace: &Trace,
+        method: &Method,
+        version: Version,
+        route: Route,
+        response: &Response<Body>,
+        elapsed: Duration,
+    ) {
+        let told = traces::Request {
+            method: requests::method_name(method),
+            route: openapi::path_of(route),
+            version,
+            tls: self.service.tls.is_some(),
+            status: response.status(),
+            code: requests::problem_code(response),
+        };
+        trace.end(&told, elapsed);
     }
 
     /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.

@@ -2,7 +2,7 @@
 //!
 //! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `store`,
 //! which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
-//! for metrics; `ops`, which answers probes.
+//! for metrics; `traces`, where requests are traced; `ops`, which answers probes.
 //!
 //! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
 //! acknowledged is on disk before the process ends.
@@ -52,6 +52,7 @@ use crate::{
     sale::shard::EXPIRY_SPAN,
     store::StoreError,
     telemetry::{Bounds, Telemetry},
+    traces::{self, Exporting, Tracer},
 };
 
 /// How long waiting answers get to leave after the disk failed.
@@ -90,6 +91,8 @@ pub enum StartError {
          find what is there; if that is meant, remove {file}"
     )]
     OtherCustomers { known: String, configured: String, file: PathBuf },
+    #[error(transparent)]
+    Traces(#[from] traces::Unusable),
     #[error("a thread could not be started: {0}")]
     Thread(#[source] io::Error),
 }
@@ -120,6 +123,7 @@ pub struct Running {
     observer: Stoppable,
     rates: Stoppable,
     events: events::Following,
+    traces: Option<Exporting>,
     _lock: DirectoryLock,
 }
 
@@ -160,6 +164,7 @@ impl Running {
         let telemetry = Arc::new(telemetry(config));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let customer_ids = config.privacy.customer_ids()?;
+        let (tracer, traces) = traces(config, &telemetry)?;
         let lock = DirectoryLock::take(&config.data.dir)?;
         customers::keep(&config.data.dir, &customer_ids)?;
         let listeners = listen(config.server.listen, |address| Listeners::bind(address, config.workers()))?;
@@ -202,6 +207,7 @@ impl Running {
             contracts: contracts(config),
             board: http::status::Board::default(),
             request_log: config.log.of_requests(),
+            tracer,
             wait_for_disk: config.journal.ack == Ack::Durable,
             draining: AtomicBool::new(false),
         });
@@ -227,6 +233,7 @@ impl Running {
             observer: observer::start(&edge, &health, &config.data.dir)?,
             rates: start_rates(&edge)?,
             events: following,
+            traces,
             server: Some(server),
             journal: Some(journal),
             health,
@@ -281,6 +288,9 @@ impl Running {
         if let Some(server) = self.server.take() {
             server.drain();
         }
+        if let Some(traces) = self.traces.take() {
+            traces.stop();
+        }
         self.rates.stop();
         self.clock.stop();
         self.snapshots.stop();
@@ -317,6 +327,13 @@ fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), St
     // Ends with the process: a probe may ask until the very end.
     thread::Builder::new().name("ops".to_owned()).spawn(serve).map_err(StartError::Thread)?;
     Ok(())
+}
+
+/// What traces requests, where that was chosen, and the thread that sends what it tells.
+fn traces(config: &Config, telemetry: &Telemetry) -> Result<(Option<Arc<Tracer>>, Option<Exporting>), StartError> {
+    let Some(settings) = config.tracing.settings() else { return Ok((None, None)) };
+    let (tracer, exporting) = traces::start(&settings, telemetry.traces.clone(), yield_to_requests)?;
+    Ok((Some(tracer), Some(exporting)))
 }
 
 /// The metrics, with the limits that they are held against.

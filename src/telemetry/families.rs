@@ -134,6 +134,9 @@ families! {
     EVENT_READERS_DROPPED = Counter, "event_readers_dropped_total" []
         "Readers of the feed that were dropped because they were too slow or too far behind.";
 
+    TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
+        "Spans by what became of them: exported, or lost as the queue was full or the collector took none; over_limit: not begun.";
+
     RESIDENT = Gauge, "process_resident_bytes" [] "Memory of the process that is in use (resident).";
     OPEN_FILES = Gauge, "process_open_files" [] "Open files and sockets of the process.";
     OPEN_FILES_MAX = Gauge, "process_open_files_max" [] "Files and sockets that the process may open.";

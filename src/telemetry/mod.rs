@@ -13,6 +13,7 @@ mod reading;
 mod sales;
 mod shards;
 mod stock;
+mod traces;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use self::{
     sales::{REASONS, Reservations, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
+    traces::Traces,
 };
 
 pub struct Telemetry {
@@ -42,6 +44,8 @@ pub struct Telemetry {
     pub store: Store,
     pub events: Events,
     pub process: Process,
+    /// Shared with the thread that sends them.
+    pub traces: Arc<Traces>,
 }
 
 impl Telemetry {
@@ -68,6 +72,7 @@ impl Telemetry {
             store: Store::new(&make),
             events: Events::new(&make),
             process: Process::new(&make),
+            traces: Arc::new(Traces::new(&make)),
             make,
         }
     }

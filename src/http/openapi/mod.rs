@@ -24,7 +24,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Limits;
+use super::{Limits, router::Route};
 use crate::sale::settings;
 
 /// The document, its parts in the order that people read them in. Shown with `{:#}` it is laid out for them.
@@ -94,6 +94,11 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             } },
         }),
     }
+}
+
+/// The path of a call, with the names of its variable parts in braces.
+pub fn path_of(route: Route) -> Option<&'static str> {
+    calls::CALLS.iter().find(|call| call.route == route).map(|call| call.path)
 }
 
 const SALES: &str = "sales";
