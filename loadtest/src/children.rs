@@ -74,6 +74,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Ends it as a loss of power would, as far as it can know.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to end, and waits.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         if self.child.try_wait()?.is_some() {

@@ -20,7 +20,9 @@ use parking_lot::Mutex;
 use prost::Message;
 use serde_json::Value;
 
-use crate::served::{Ask, documents::items, metrics::Scrape, open_sale, process::Process, reserve_body, wait_until};
+use crate::served::{
+    Ask, Client, documents::items, metrics::Scrape, open_sale, process::Process, reserve_body, wait_until,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -110,10 +112,15 @@ fn told(process: &Process, outcome: &str) -> f64 {
     metrics.value("doorbuster_trace_spans_total", [("outcome", outcome)])
 }
 
-fn reserve(customer: &str) -> Ask {
+fn reserve(units: u64) -> Ask {
     Ask::new("POST", "/v1/sales/recognised-sale/reservations")
         .key("recognised-key")
-        .json(&reserve_body(customer, [("recognised-sku", 1)]))
+        .json(&reserve_body("recognised-customer", [("recognised-sku", units)]))
+}
+
+/// A client that asks for nothing but what it is told to: others read the contract first, and would be traced as well.
+fn client(process: &Process) -> Client {
+    Client::unchecked(process.api)
 }
 
 fn put_sale(process: &Process) {
@@ -133,12 +140,12 @@ fn a_caller_s_trace_is_gone_on_with_and_no_span_or_line_knows_who_asked_for_what
         let caller = format!("00-{TRACE}-{CALLER}-01");
         ask.header("traceparent", &caller).header("tracestate", "rojo=1,congo=2").header("X-Request-Id", "told")
     };
-    client.send(&traced(reserve("recognised-customer"))).reservation(201);
-    client.send(&traced(reserve("other"))).refused("idempotency_key_reused");
+    client.send(&traced(reserve(1))).reservation(201);
+    client.send(&traced(reserve(2))).refused("idempotency_key_reused");
     let other = open_sale(items([("recognised-sku", 1)]));
     client.send(&traced(Ask::new("PUT", "/v1/sales/recognised-other")).json(&other)).refused("overloaded");
     // Nobody traces these.
-    client.send(&reserve("recognised-customer")).reservation(201);
+    client.send(&reserve(1)).reservation(201);
     let unsampled = format!("00-{TRACE}-{CALLER}-00");
     client.send(&Ask::new("GET", "/v1/sales/recognised-sale").header("traceparent", &unsampled)).success(200);
     client.send(&Ask::new("GET", "/v1/sales").header("traceparent", "00-what-ever")).success(200);
@@ -192,7 +199,7 @@ fn what_is_traced_is_bounded_and_leaves_before_the_end() {
     let collector = Collector::start();
     let settings = collector.settings(&[("tracing.sample_ratio", "1"), ("tracing.samples_per_second_max", "5")]);
     let mut process = Process::start(&data.path().join("data"), &settings);
-    let mut client = process.client();
+    let mut client = client(&process);
     for _ in 0..200 {
         client.get("/v1/sales").success(200);
     }
@@ -226,7 +233,7 @@ fn a_collector_that_is_away_or_hangs_harms_nothing() {
         ];
         let mut process = Process::start(&data.path().join("data"), &settings);
         put_sale(&process);
-        let mut client = process.client();
+        let mut client = client(&process);
         for _ in 0..2000 {
             client.get("/v1/sales").success(200);
         }
@@ -246,7 +253,7 @@ fn a_collector_that_comes_back_is_told_again() {
     let collector = Collector::start();
     collector.refuses.store(true, Ordering::Relaxed);
     let process = Process::start(&data.path().join("data"), &collector.settings(&[("tracing.sample_ratio", "1")]));
-    let mut client = process.client();
+    let mut client = client(&process);
     client.get("/v1/sales").success(200);
     wait_until("it was refused", || told(&process, "export_failed") == 1.0);
     collector.refuses.store(false, Ordering::Relaxed);

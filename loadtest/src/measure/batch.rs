@@ -141,6 +141,37 @@ fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<(f
     Ok((granted as f64 / elapsed, cpu * 1e6 / granted as f64))
 }
 
+/// Holds so many units for as many customers, the first with this number.
+pub fn hold(running: &Running, first: u64, holds: u64) -> anyhow::Result<()> {
+    const ENTRIES: u64 = 10_000;
+    let address = running.address();
+    local(async {
+        let next = Arc::new(AtomicU64::new(first));
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let next = next.clone();
+                tokio::task::spawn_local(async move {
+                    let mut sender = connect(address).await?;
+                    loop {
+                        let begin = next.fetch_add(ENTRIES, Ordering::Relaxed);
+                        let entries = ENTRIES.min((first + holds).saturating_sub(begin));
+                        if entries == 0 {
+                            return anyhow::Ok(());
+                        }
+                        // Numbered apart from those whose customers come again.
+                        let granted = send(&mut sender, address, body(entries as usize, 1_000_000 + begin)).await?;
+                        ensure!(granted == entries, "{granted} of {entries} entries were granted");
+                    }
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.await??;
+        }
+        Ok(())
+    })
+}
+
 /// Does the work while a batch comes in each second.
 fn while_batches_run<T: Send>(
     running: &Running,

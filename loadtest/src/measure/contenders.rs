@@ -1,6 +1,10 @@
 //! Who is measured, and how each is started.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use tempfile::TempDir;
@@ -28,12 +32,14 @@ pub enum Contender {
 
 /// One of them, running.
 pub struct Running {
-    pub service: Option<Service>,
+    service: Option<Service>,
+    /// How the service was set up.
+    setup: Option<Setup>,
     processes: Vec<Process>,
     address: SocketAddr,
     script: Option<String>,
     items: u64,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Contender {
@@ -41,13 +47,14 @@ impl Contender {
         let directory = TempDir::new().context("a directory for what is measured")?;
         let mut running = Running {
             service: None,
+            setup: None,
             processes: Vec::new(),
             address: free_address()?,
             script: None,
             items: 1,
-            _directory: directory,
+            directory: directory,
         };
-        let path = running._directory.path().to_owned();
+        let path = running.directory.path().to_owned();
         let address = running.address.to_string();
         match self {
             Self::Ceiling => {
@@ -58,7 +65,7 @@ impl Contender {
             Self::Doorbuster(setup) => {
                 let service = service::start(doorbuster, &path, setup)?;
                 (running.address, running.items) = (service.address, setup.items);
-                running.service = Some(service);
+                (running.service, running.setup) = (Some(service), Some(*setup));
             }
             Self::Redis(sync) => {
                 let (process, address, script) = redis::start(&path, *sync)?;
@@ -103,6 +110,12 @@ pub struct Figures {
     pub cpu_micros: f64,
 }
 
+#[derive(Debug, Default, Clone, Copy)]
+pub struct JournalBytes {
+    pub snapshot: u64,
+    pub journal: u64,
+}
+
 impl Running {
     pub fn measure(&self, ask: &Ask) -> anyhow::Result<Figures> {
         let load = Load {
@@ -132,6 +145,40 @@ impl Running {
             service.settle()?;
         }
         Ok(Figures { cpu_micros: cpu * 1e6 / seen.answers() as f64, seen })
+    }
+
+    /// The service; there is one where the contender is Doorbuster.
+    pub fn service(&self) -> &Service {
+        self.service.as_ref().expect("Doorbuster is measured")
+    }
+
+    /// Bytes of the newest snapshot and of the journal behind it.
+    pub fn journal_bytes(&self) -> anyhow::Result<JournalBytes> {
+        let mut bytes = JournalBytes::default();
+        for entry in std::fs::read_dir(self.directory.path().join("data/journal"))? {
+            let entry = entry?;
+            let (name, length) = (entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len());
+            if name.ends_with(".snap") {
+                bytes.snapshot = bytes.snapshot.max(length);
+            } else if name.ends_with(".seg") {
+                bytes.journal += length;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Kills the service and starts it on what it left; how long it took to be ready.
+    pub fn crash_and_recover(&mut self, doorbuster: &Path) -> anyhow::Result<Duration> {
+        let setup = self.setup.context("Doorbuster is measured")?;
+        if let Some(mut service) = self.service.take() {
+            service.process.kill()?;
+        }
+        let begin = Instant::now();
+        let service = service::start_again(doorbuster, self.directory.path(), &setup)?;
+        let took = begin.elapsed();
+        self.address = service.address;
+        self.service = Some(service);
+        Ok(took)
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -7,6 +7,7 @@ mod ceiling;
 mod contenders;
 mod front;
 mod generator;
+mod growth;
 mod overload;
 mod postgres;
 mod redis;
@@ -75,6 +76,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// The same load with more and more live holds; memory, scrapes and recovery.
+    Growth {
+        #[arg(default_values_t = [1_000, 1_000_000, 10_000_000])]
+        holds: Vec<u64>,
+        #[arg(long, default_value_t = 10_000)]
+        items: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// A good client's latency, alone and beside each attack, or those named.
     Attacks {
         names: Vec<String>,
@@ -108,6 +118,7 @@ fn main() -> anyhow::Result<()> {
         Command::Targets { names, common } => targets::run(&names, &common),
         Command::Peers { connections, common } => targets::peers(connections, &common),
         Command::Overload { connections, common } => overload::run(connections, &common),
+        Command::Growth { holds, items, common } => growth::run(&holds, items, &common),
         Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
     }

@@ -3,8 +3,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context, ensure};
-use doorbuster_loadtest::service::call;
-pub use doorbuster_loadtest::service::{Service, binary};
+pub use doorbuster_loadtest::service::{Service, binary, call};
 
 /// The sale that everything is measured in.
 pub const SALE: &str = "measured";
@@ -28,6 +27,13 @@ impl Setup {
 
 /// Starts the service and opens its sale.
 pub fn start(binary: &Path, directory: &Path, setup: &Setup) -> anyhow::Result<Service> {
+    let service = start_again(binary, directory, setup)?;
+    put_sale(&service, setup)?;
+    Ok(service)
+}
+
+/// Starts the service on what is in its directory.
+pub fn start_again(binary: &Path, directory: &Path, setup: &Setup) -> anyhow::Result<Service> {
     let ack = if setup.durable { "durable" } else { "buffered" };
     let mut environment = vec![("DOORBUSTER_JOURNAL__ACK", ack.to_owned())];
     if let Some(workers) = setup.workers {
@@ -37,9 +43,7 @@ pub fn start(binary: &Path, directory: &Path, setup: &Setup) -> anyhow::Result<S
         environment.push(("DOORBUSTER_RATE_LIMITS__CUSTOMER", "1000/1s".to_owned()));
         environment.push(("DOORBUSTER_RATE_LIMITS__SALE", "10000000/1s".to_owned()));
     }
-    let service = Service::start(binary, directory, &environment)?;
-    put_sale(&service, setup)?;
-    Ok(service)
+    Service::start(binary, directory, &environment)
 }
 
 fn put_sale(service: &Service, setup: &Setup) -> anyhow::Result<()> {
