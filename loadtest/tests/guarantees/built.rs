@@ -27,32 +27,42 @@ pub fn doorbuster() -> &'static Path {
     })
 }
 
-/// Cargo writes down what each binary was made of.
+/// Whether it is there, and nothing that it is made of was changed since.
 fn is_fresh(binary: &Path) -> Result<(), String> {
     let changed = |path: &Path| -> Result<SystemTime, String> {
         fs::metadata(path).and_then(|file| file.modified()).map_err(|error| format!("{}: {error}", path.display()))
     };
     let made = changed(binary)?;
-    let list = binary.with_extension("d");
-    let text = fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
-    let (_, sources) = text.lines().next().and_then(|line| line.split_once(": ")).ok_or("no list of sources")?;
-    // A blank in a name is escaped.
-    let sources = sources.replace("\\ ", "\0");
+    let mut left = ["Cargo.toml", "Cargo.lock", "src"].map(|name| root().join(name)).to_vec();
     let mut count = 0;
-    for source in sources.split_whitespace() {
-        let source = PathBuf::from(source.replace('\0', " "));
-        if changed(&source)? > made {
-            return Err(format!("{} is newer", source.display()));
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            left.extend(entries.map_while(Result::ok).map(|entry| entry.path()));
+        } else if changed(&path)? > made {
+            return Err(format!("{} is newer", path.display()));
+        } else {
+            count += 1;
         }
-        count += 1;
     }
-    if count < 10 { Err(format!("{} lists {count} sources", list.display())) } else { Ok(()) }
+    if count < 100 { Err(format!("{count} sources were found")) } else { Ok(()) }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the service's checkout")
 }
 
 fn build(profile: &Path) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the service's checkout");
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root).args(["build", "--locked", "--quiet", "--package", "doorbuster", "--bin", "doorbuster"]);
+    command.current_dir(root()).args([
+        "build",
+        "--locked",
+        "--quiet",
+        "--package",
+        "doorbuster",
+        "--bin",
+        "doorbuster",
+    ]);
     command.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
     if profile.ends_with("release") {
         command.arg("--release");
