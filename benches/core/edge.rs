@@ -1,16 +1,17 @@
 //! What the edge does with a request: the body read and checked, the answer written, the limits asked.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput};
 use doorbuster::{
     clock::Monotonic,
     http::{
-        Rates, encode,
+        ROUTE_NAMES, Rates, encode,
         wire::{ReservationBody, ReserveLimits, parse_reserve},
     },
     privacy::CustomerIds,
     sale::settings::{Quota, RateLimits},
+    telemetry::{Bounds, Telemetry},
 };
 
 use crate::support::{NOW, asked, engine, entropy};
@@ -72,5 +73,27 @@ pub fn limits(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+}
+
+/// What counting one request costs, with the folding of its samples that comes each second.
+pub fn metrics(criterion: &mut Criterion) {
+    const A_SECOND: u64 = 50_000;
+    let telemetry = Telemetry::new(ROUTE_NAMES, Bounds { items_max: 200, sales_max: 50 });
+    let engine = engine(1, 10);
+    let made = engine.reserve(NOW, &asked("customer-123456", "sku-0", None), entropy(1)).value;
+    let reserve = ROUTE_NAMES.iter().position(|name| *name == "reserve").expect("there is such a call");
+    let mut group = criterion.benchmark_group("metrics");
+    let mut number = 0;
+    group.bench_function("count a granted reserve", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            telemetry.edge.observe(black_box(reserve), 201, Duration::from_nanos(entropy(number) % 3_000_000));
+            telemetry.reservations.reserve(black_box(&made));
+            if number % A_SECOND == 0 {
+                telemetry.upkeep();
+            }
+        });
+    });
     group.finish();
 }

@@ -22,5 +22,6 @@ criterion_group!(
     recovery::from_disk,
     edge::bodies,
     edge::limits,
+    edge::metrics,
 );
 criterion_main!(benches);

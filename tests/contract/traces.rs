@@ -207,7 +207,9 @@ fn what_is_traced_is_bounded_and_leaves_before_the_end() {
     assert!(left_out > 100.0, "{left_out}");
     process.terminate();
     assert!(process.wait(Duration::from_secs(20)).success());
-    let spans = collector.spans();
+    // The first to come may have waited for what the start wrote, and tells of that as well.
+    let mut spans = collector.spans();
+    spans.retain(|span| span.kind == SpanKind::Server as i32);
     assert_eq!(
         spans.len() as f64 + left_out,
         200.0,
@@ -255,11 +257,11 @@ fn a_collector_that_comes_back_is_told_again() {
     let process = Process::start(&data.path().join("data"), &collector.settings(&[("tracing.sample_ratio", "1")]));
     let mut client = client(&process);
     client.get("/v1/sales").success(200);
-    wait_until("it was refused", || told(&process, "export_failed") == 1.0);
+    wait_until("it was refused", || told(&process, "export_failed") > 0.0);
     collector.refuses.store(false, Ordering::Relaxed);
     client.get("/v1/sales").success(200);
-    wait_until("it was taken", || told(&process, "exported") == 1.0);
-    assert_eq!(collector.spans().len(), 1);
+    wait_until("it was taken", || told(&process, "exported") > 0.0);
+    assert_eq!(collector.spans().len() as f64, told(&process, "exported"));
     wait_until("both are in the log", || process.log().contains("takes spans again"));
 }
 
