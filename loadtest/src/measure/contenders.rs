@@ -52,7 +52,7 @@ impl Contender {
             address: free_address()?,
             script: None,
             items: 1,
-            directory: directory,
+            directory,
         };
         let path = running.directory.path().to_owned();
         let address = running.address.to_string();
