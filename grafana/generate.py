@@ -37,6 +37,9 @@ def gauge(name: str, legend: str, labels: str = HERE) -> Query:
 UNITS = f"sum by (sale, state) (doorbuster_sale_stock_units{{{SALE}}})"
 
 
+AVAILABLE = f'doorbuster_sale_stock_units{{{SALE},state="available"}}'
+
+
 def ended(outcomes: str) -> str:
     return f'sum(rate(doorbuster_reservations_total{{{HERE},outcome=~"{outcomes}"}}[$__rate_interval]))'
 
@@ -82,6 +85,13 @@ SALE_LIVE: list[Panel] = [
         "short",
         "Items of which nothing is available, by sale.",
         [gauge("sale_items_sold_out", "{{sale}}", SALE)],
+        None,
+    ),
+    (
+        "Time to sell-out",
+        "s",
+        "When nothing is left at the pace of these seconds; nothing is shown where no units go.",
+        [(f"{AVAILABLE} / (-deriv({AVAILABLE}[$__rate_interval]) > 0)", "{{sale}}")],
         None,
     ),
     (
