@@ -171,7 +171,8 @@ impl Worker {
         if !self.service.wait_for_disk {
             return Ok(());
         }
-        traces::wait_for_disk(epoch, self.waiters.durable(epoch)).await
+        let durable = self.waiters.durable(epoch);
+        if self.service.tracer.is_some() { traces::wait_for_disk(epoch, durable).await } else { durable.await }
     }
 
     /// Something was changed. Whoever waits for it to be durable need not say so.

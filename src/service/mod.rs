@@ -288,9 +288,6 @@ impl Running {
         if let Some(server) = self.server.take() {
             server.drain();
         }
-        if let Some(traces) = self.traces.take() {
-            traces.stop();
-        }
         self.rates.stop();
         self.clock.stop();
         self.snapshots.stop();
@@ -304,6 +301,10 @@ impl Running {
         }
         self.store.stop();
         self.observer.stop();
+        // Last, as a collector may be slow: all else is safe by now, and most spans have left meanwhile.
+        if let Some(traces) = self.traces.take() {
+            traces.stop();
+        }
         Ok(())
     }
 }

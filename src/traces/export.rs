@@ -4,7 +4,7 @@ use std::{mem, sync::Arc, thread, time::Duration};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
     trace::{SpanData, SpanExporter as _},
@@ -25,7 +25,7 @@ const GATHER: Duration = Duration::from_millis(500);
 /// Spans cannot be brought anywhere.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    #[error("tracing.otlp_endpoint cannot be used: {0}")]
+    #[error("spans cannot be sent to tracing.otlp_endpoint: {0}")]
     Endpoint(#[from] opentelemetry_otlp::ExporterBuildError),
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -77,8 +77,9 @@ fn exporter(settings: &Settings, runtime: &Runtime) -> Result<SpanExporter, Unus
     let _inside = runtime.enter();
     let endpoint = format!("{}/v1/traces", settings.endpoint.trim_end_matches('/'));
     let builder = SpanExporter::builder().with_http().with_endpoint(endpoint).with_protocol(Protocol::HttpBinary);
-    let mut exporter = builder.with_timeout(settings.export_time).with_headers(Default::default()).build()?;
-    // Attributes from OTEL_RESOURCE_ATTRIBUTES come in as well: where this runs is known to those who run it.
+    let mut exporter = builder.with_timeout(settings.export_time).build()?;
+    // Attributes from OTEL_RESOURCE_ATTRIBUTES come in as well, and headers from OTEL_EXPORTER_OTLP_HEADERS: where this runs is
+    // known to those who run it.
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     exporter.set_resource(&Resource::builder().with_service_name("doorbuster").with_attribute(version).build());
     Ok(exporter)

@@ -20,7 +20,14 @@ use parking_lot::Mutex;
 use prost::Message;
 use serde_json::Value;
 
-use crate::served::{Ask, documents::items, metrics::Scrape, open_sale, process::Process, reserve_body, wait_until};
+use crate::served::{
+    Ask,
+    documents::items,
+    metrics::Scrape,
+    open_sale,
+    process::{self, Process},
+    reserve_body, wait_until,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -29,6 +36,8 @@ const CALLER: &str = "b7ad6b7169203331";
 struct Collector {
     endpoint: String,
     bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// The last `x-tenant` that it was sent.
+    tenant: Arc<Mutex<String>>,
     /// Whether it answers 503.
     refuses: Arc<AtomicBool>,
 }
@@ -37,13 +46,13 @@ impl Collector {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let collector = Self { endpoint, bodies: Arc::default(), refuses: Arc::default() };
-        let (bodies, refuses) = (collector.bodies.clone(), collector.refuses.clone());
+        let collector = Self { endpoint, bodies: Arc::default(), tenant: Arc::default(), refuses: Arc::default() };
+        let (bodies, tenant, refuses) = (collector.bodies.clone(), collector.tenant.clone(), collector.refuses.clone());
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (bodies, refuses) = (bodies.clone(), refuses.clone());
-                thread::spawn(move || while take(&stream, &bodies, &refuses).is_some() {});
+                let (bodies, tenant, refuses) = (bodies.clone(), tenant.clone(), refuses.clone());
+                thread::spawn(move || while take(&stream, &bodies, &tenant, &refuses).is_some() {});
             }
         });
         collector
@@ -64,7 +73,7 @@ impl Collector {
     }
 }
 
-fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>, refuses: &AtomicBool) -> Option<()> {
+fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>, tenant: &Mutex<String>, refuses: &AtomicBool) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
@@ -76,6 +85,7 @@ fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>, refuses: &AtomicBool) 
         match line.trim_end().split_once(": ") {
             None => break,
             Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(("x-tenant", value)) => value.clone_into(&mut tenant.lock()),
             Some(("content-type", value)) => kind = value.to_owned(),
             Some(_) => {}
         }
@@ -126,7 +136,11 @@ fn a_caller_s_trace_is_gone_on_with_and_no_span_or_line_knows_who_asked_for_what
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::start();
     let settings = collector.settings(&[("limits.sales_max", "1"), ("log.slow_request_ms", "1")]);
-    let process = Process::start(&data.path().join("data"), &settings);
+    let data = data.path().join("data");
+    let mut command = process::serve(&data, &settings);
+    command.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=here");
+    command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=shop");
+    let process = Process::launch(command, &data).unwrap();
     put_sale(&process);
     let mut client = process.client();
     let traced = |ask: Ask| {
@@ -172,6 +186,8 @@ fn a_caller_s_trace_is_gone_on_with_and_no_span_or_line_knows_who_asked_for_what
     let resource = collector.requests()[0].resource_spans[0].resource.clone().unwrap();
     assert_eq!(attribute(&resource.attributes, "service.name"), "doorbuster");
     assert_eq!(attribute(&resource.attributes, "service.version"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(attribute(&resource.attributes, "deployment.environment.name"), "here");
+    assert_eq!(*collector.tenant.lock(), "shop");
 
     // The log's line about the failure leads to its trace.
     let log = process.log();
