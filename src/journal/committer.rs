@@ -12,6 +12,9 @@ use crossbeam::sync::Parker;
 use super::spare::Spare;
 use super::{Bell, CommitStats, Epoch, WriteError, Writer};
 
+/// How long the thread sleeps without looking whether it is to stop.
+const SLEEP_SLICE: Duration = Duration::from_millis(10);
+
 /// Where batches come from, and who waits for them.
 pub trait Source: Send + Sync {
     /// Takes everything gathered since the last cut, or nothing. The payload goes into the buffer, which comes empty. The
@@ -122,7 +125,8 @@ impl<S: Source> Committer<S> {
         (!self.writer.is_sealed()).then(|| (self.settings.now)() + self.settings.seal_after)
     }
 
-    /// Lets a batch gather for the flush interval. Rings do not end it early; stopping does.
+    /// Lets a batch gather for the flush interval. The thread sleeps and is not parked, so that a ring meanwhile costs neither
+    /// side a system call; stopping is heard at the next slice.
     fn hold_back(&self) {
         let Some(interval) = self.settings.flush_interval else {
             return;
@@ -131,7 +135,7 @@ impl<S: Source> Committer<S> {
         while !self.bell.is_stopping() {
             match until.saturating_duration_since((self.settings.now)()) {
                 Duration::ZERO => break,
-                left => self.parker.park_timeout(left),
+                left => thread::sleep(left.min(SLEEP_SLICE)),
             }
         }
     }
