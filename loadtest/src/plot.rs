@@ -47,3 +47,34 @@ pub fn lines(path: &Path, title: &str, (x, y): (&str, &str), series: &[(&str, Ve
     println!("drawn: {}", path.display());
     Ok(())
 }
+
+/// A bar for each, the first at the bottom.
+pub fn bars(path: &Path, title: &str, x: &str, bars: &[(&str, f64)]) -> anyhow::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let most = bars.iter().map(|(_, length)| *length).fold(0.0, f64::max) * 1.15;
+    let draw = || -> Result<(), Box<dyn std::error::Error>> {
+        let area = SVGBackend::new(path, (800, 64 + 40 * bars.len() as u32)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let (_, plot) = area.titled(title, ("sans-serif", 20))?.margin(0, 0, 16, 16).split_horizontally(220);
+        let mut chart = ChartBuilder::on(&plot)
+            .x_label_area_size(40)
+            .build_cartesian_2d(0.0..most.max(f64::MIN_POSITIVE), 0.0..bars.len() as f64)?;
+        chart.configure_mesh().disable_y_mesh().disable_y_axis().x_desc(x).light_line_style(WHITE).draw()?;
+        for (place, (name, length)) in bars.iter().enumerate() {
+            let (bottom, top) = (place as f64 + 0.2, place as f64 + 0.8);
+            chart.draw_series([Rectangle::new([(0.0, bottom), (*length, top)], COLOURS[0].filled())])?;
+            let middle = chart.backend_coord(&(0.0, place as f64 + 0.5));
+            let end = chart.backend_coord(&(*length, place as f64 + 0.5));
+            let font = ("sans-serif", 14).into_font().color(&BLACK);
+            area.draw(&Text::new(*name, (16, middle.1 - 7), font.clone()))?;
+            area.draw(&Text::new(format!("{length:.1}"), (end.0 + 6, end.1 - 7), font))?;
+        }
+        area.present()?;
+        Ok(())
+    };
+    draw().map_err(|error| anyhow!("drawing {}: {error}", path.display()))?;
+    println!("drawn: {}", path.display());
+    Ok(())
+}

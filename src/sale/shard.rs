@@ -9,25 +9,27 @@
 //! This file is the state and `apply`, the only way it changes; `decide.rs` holds the decisions. Replay uses `apply`
 //! alone, and meanwhile `available` may be negative: it is settled when replay is over.
 
+mod entry;
 mod erase;
+mod show;
+
+pub(super) use entry::Entry;
+use entry::{Customer, Line, Lines, NOBODY, Texts};
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     time::Duration,
 };
 
-use compact_str::CompactString;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 
 use super::{
     deadlines::Deadlines,
-    event::{Ended, Event, Held, PricedLine, Quantities, Quantity},
-    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer, is_erased},
-    outcome::{self, State},
+    event::{Ended, Event, Held, Quantities, Quantity},
+    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, is_erased},
+    outcome::State,
     settings::Price,
     slab::Slab,
     time::Timestamp,
@@ -74,59 +76,6 @@ struct Customers {
     by_name: HashTable<u32>,
     /// Confirmed units of reservations that left memory and count towards no limit.
     forgotten: BTreeMap<ItemNumber, u64>,
-}
-
-#[derive(Debug)]
-struct Customer {
-    name: CompactString,
-    /// Reservations in memory.
-    reservations: u32,
-    holdings: SmallVec<[Holding; 1]>,
-}
-
-/// A customer's units of one item.
-#[derive(Debug, Clone, Copy)]
-struct Holding {
-    item: ItemNumber,
-    /// Held and confirmed, of reservations in memory and of those that left it and still count.
-    units: u64,
-    /// The part of `units` whose reservations left memory.
-    carried: u64,
-}
-
-/// A reservation in memory. Its creation time and bucket are in its id.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub id: ReservationId,
-    pub expires_at: Timestamp,
-    /// When it was confirmed, released or expired; meaningless while it is held.
-    pub ended_at: Timestamp,
-    lines: SmallVec<[Line; 1]>,
-    texts: Option<Box<Texts>>,
-    /// The customer's slot, or `NOBODY`.
-    customer: u32,
-    pub sale: SaleNumber,
-    /// As first asked: the answer to a repeated request is made from it.
-    hold_seconds: u32,
-    pub extensions: u16,
-    pub state: State,
-}
-
-/// In the place of a customer's slot: the customer was erased.
-const NOBODY: u32 = u32::MAX;
-
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    item: ItemNumber,
-    units: u32,
-    price: u32,
-}
-
-#[derive(Debug, Default)]
-struct Texts {
-    key: Option<(Box<str>, u64)>,
-    reference: Option<Box<str>>,
-    confirm_reference: Option<Box<str>>,
 }
 
 /// Prices that holds were made at, each kept once. Index 0 is "no price".
@@ -244,9 +193,8 @@ impl Shard {
             Event::Retired { id, counted } => self.retire(*id, *counted),
             Event::Carried { customer, item, units } => {
                 let customer = self.customer(customer);
-                let holding = self.customers[customer].holding(*item);
-                holding.units += units;
-                holding.carried += units;
+                self.customers[customer].take(*item, *units);
+                self.customers[customer].carry(*item, *units);
                 self.confirmed_in_the_past(*item, *units);
             }
             Event::Forgotten { bucket, item, units } => {
@@ -255,90 +203,6 @@ impl Shard {
             }
             Event::CustomerErased { customer, .. } => self.erase(customer),
             _ => {}
-        }
-    }
-
-    /// The events that make one bucket's state out of nothing.
-    pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
-        let tables = &self.buckets[bucket.index() / self.shards];
-        for &slot in &tables.by_id {
-            self.retell_reservation(&self.reservations[slot], &mut each);
-        }
-        for &slot in &tables.by_name {
-            let customer = &self.customers[slot];
-            for holding in customer.holdings.iter().filter(|holding| holding.carried > 0) {
-                each(&Event::Carried { customer: &customer.name, item: holding.item, units: holding.carried });
-            }
-        }
-        for (&item, &units) in &tables.forgotten {
-            each(&Event::Forgotten { bucket, item, units });
-        }
-    }
-
-    fn retell_reservation(&self, entry: &Entry, each: &mut impl FnMut(&Event<'_>)) {
-        let texts = entry.texts.as_deref();
-        each(&Event::Held(Held {
-            id: entry.id,
-            sale: entry.sale,
-            customer: &self.customer_of(entry),
-            hold_seconds: entry.hold_seconds,
-            lines: self.priced_lines(entry),
-            reference: texts.and_then(|texts| texts.reference.as_deref()),
-            key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
-        }));
-        let (id, extensions) = (entry.id, entry.extensions);
-        if extensions > 0 {
-            let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
-            each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
-        }
-        let mut ended = Ended { id, at: entry.ended_at, text: None, lines: self.quantities(entry) };
-        match entry.state {
-            State::Held => {}
-            State::Confirmed => {
-                ended.text = texts.and_then(|texts| texts.confirm_reference.as_deref());
-                each(&Event::Confirmed(ended));
-            }
-            State::Released => each(&Event::Released(ended)),
-            State::Expired => each(&Event::Expired(ended)),
-        }
-    }
-
-    /// The reservation as it is now.
-    pub(super) fn show(&self, slot: u32) -> outcome::Reservation {
-        let entry = &self.reservations[slot];
-        let texts = entry.texts.as_deref();
-        let reference = texts.and_then(|texts| texts.confirm_reference.as_ref().or(texts.reference.as_ref()));
-        outcome::Reservation {
-            id: entry.id,
-            sale: entry.sale,
-            customer: self.customer_of(entry).as_ref().into(),
-            state: entry.state,
-            lines: self.priced_lines(entry),
-            reference: reference.cloned(),
-            expires_at: entry.expires_at,
-            ended_at: (entry.state != State::Held).then_some(entry.ended_at),
-            extensions: entry.extensions,
-        }
-    }
-
-    /// The reservation as it was answered when it was made.
-    pub(super) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
-        let entry = &self.reservations[slot];
-        outcome::Reservation {
-            state: State::Held,
-            reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
-            expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
-            ended_at: None,
-            extensions: 0,
-            ..self.show(slot)
-        }
-    }
-
-    /// The name of the entry's customer, or what stands in its place.
-    fn customer_of(&self, entry: &Entry) -> Cow<'_, str> {
-        match entry.customer {
-            NOBODY => Cow::Owned(erased_customer(entry.id).into_string()),
-            slot => Cow::Borrowed(self.customers[slot].name.as_str()),
         }
     }
 
@@ -381,13 +245,7 @@ impl Shard {
     }
 
     pub(super) fn quantities(&self, entry: &Entry) -> Quantities {
-        entry.lines.iter().map(|line| Quantity { item: line.item, units: line.units }).collect()
-    }
-
-    fn priced_lines(&self, entry: &Entry) -> SmallVec<[PricedLine; 1]> {
-        let priced =
-            |line: &Line| PricedLine { item: line.item, units: line.units, price: self.prices.get(line.price) };
-        entry.lines.iter().map(priced).collect()
+        entry.lines.as_slice().iter().map(|line| Quantity { item: line.item, units: line.units }).collect()
     }
 
     fn bucket(&mut self, bucket: Bucket) -> &mut Customers {
@@ -406,7 +264,7 @@ impl Shard {
         if let Some(&slot) = bucket.by_name.find(hash, |&slot| customers[slot].name == name) {
             return slot;
         }
-        let slot = customers.insert(Customer { name: name.into(), reservations: 0, holdings: SmallVec::new() });
+        let slot = customers.insert(Customer::new(name));
         bucket.by_name.insert_unique(hash, slot, |&slot| hasher.hash_one(customers[slot].name.as_str()));
         slot
     }
@@ -430,20 +288,22 @@ impl Shard {
     fn hold(&mut self, held: &Held<'_>) {
         // A snapshot tells a reservation whose customer was erased by what stands in the customer's place.
         let customer = if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.customer) };
-        let mut lines = SmallVec::with_capacity(held.lines.len());
         for line in &held.lines {
             self.resize(line.item.index() + 1);
             let slice = &mut self.slices[line.item.index()];
             slice.available -= i64::from(line.units);
             slice.held += u64::from(line.units);
             if customer != NOBODY {
-                self.customers[customer].holding(line.item).units += u64::from(line.units);
+                self.customers[customer].take(line.item, line.units.into());
             }
-            lines.push(Line { item: line.item, units: line.units, price: self.prices.intern(line.price) });
         }
         if customer != NOBODY {
             self.customers[customer].reservations += 1;
         }
+        let priced = held.lines.iter();
+        let lines: Lines = priced
+            .map(|line| Line { item: line.item, units: line.units, price: self.prices.intern(line.price) })
+            .collect();
         let key = held.key.filter(|_| customer != NOBODY).map(|(key, fingerprint)| (Box::from(key), fingerprint));
         let reference = held.reference.map(Box::from);
         let has_texts = key.is_some() || reference.is_some();
@@ -492,7 +352,7 @@ impl Shard {
         let entry = &mut reservations[slot];
         assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", state.as_str(), ended.id);
         (entry.state, entry.ended_at) = (state, ended.at);
-        for line in &entry.lines {
+        for line in entry.lines.as_slice() {
             let slice = &mut slices[line.item.index()];
             let units = u64::from(line.units);
             slice.held = slice.held.checked_sub(units).expect("a hold's units are held");
@@ -522,11 +382,11 @@ impl Shard {
             customer.reservations -= 1;
         }
         if entry.state == State::Confirmed {
-            for line in &entry.lines {
+            for line in entry.lines.as_slice() {
                 let units = u64::from(line.units);
                 match &mut customer {
                     Some(customer) if counted => {
-                        customer.holding(line.item).carried += units;
+                        customer.carry(line.item, units);
                         continue;
                     }
                     Some(customer) => customer.give_up(line.item, units),
@@ -571,41 +431,6 @@ impl Shard {
     /// When the entry's reservation is due to leave memory.
     pub(super) fn retires_at(&self, entry: &Entry) -> Timestamp {
         entry.ended_at.plus_millis(self.retention_millis)
-    }
-}
-
-impl Entry {
-    fn key(&self) -> Option<&str> {
-        self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
-    }
-
-    /// Whether its customer is still known.
-    pub fn is_somebodys(&self) -> bool {
-        self.customer != NOBODY
-    }
-}
-
-impl Customer {
-    fn units(&self, item: ItemNumber) -> u64 {
-        self.holdings.binary_search_by_key(&item, |holding| holding.item).map_or(0, |at| self.holdings[at].units)
-    }
-
-    fn holding(&mut self, item: ItemNumber) -> &mut Holding {
-        let at = self.holdings.binary_search_by_key(&item, |holding| holding.item).unwrap_or_else(|at| {
-            self.holdings.insert(at, Holding { item, units: 0, carried: 0 });
-            at
-        });
-        &mut self.holdings[at]
-    }
-
-    fn give_up(&mut self, item: ItemNumber, units: u64) {
-        let at = self.holdings.binary_search_by_key(&item, |holding| holding.item);
-        let at = at.expect("a customer has what is taken away");
-        let holding = &mut self.holdings[at];
-        holding.units = holding.units.checked_sub(units).expect("a customer has what is taken away");
-        if holding.units == 0 {
-            self.holdings.remove(at);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbered places for values, in chunks: growing never moves what is there, so no insert pays for all the others.
 
-const CHUNK: usize = 1024;
+/// A chunk's size: an allocator's classes are near it, so that little is left over.
+const CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub struct Slab<T> {
@@ -16,6 +17,8 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    const CHUNK: usize = CHUNK_BYTES / size_of::<Option<T>>();
+
     pub fn len(&self) -> usize {
         self.length
     }
@@ -23,27 +26,28 @@ impl<T> Slab<T> {
     pub fn insert(&mut self, value: T) -> u32 {
         self.length += 1;
         if let Some(slot) = self.free.pop() {
-            self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = Some(value);
+            self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK] = Some(value);
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == Self::CHUNK) {
+            self.chunks.push(Vec::with_capacity(Self::CHUNK));
         }
         let chunk = self.chunks.last_mut().expect("just made");
         chunk.push(Some(value));
-        let slot = (self.chunks.len() - 1) * CHUNK + self.chunks.last().expect("just made").len() - 1;
+        let slot = (self.chunks.len() - 1) * Self::CHUNK + self.chunks.last().expect("just made").len() - 1;
         u32::try_from(slot).expect("a shard holds fewer than 2^32 values")
     }
 
     pub fn remove(&mut self, slot: u32) -> T {
-        let value = self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].take().expect("a slot in use");
+        let value =
+            self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK].take().expect("a slot in use");
         self.free.push(slot);
         self.length -= 1;
         value
     }
 
     pub fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)?.as_ref()
+        self.chunks.get(slot as usize / Self::CHUNK)?.get(slot as usize % Self::CHUNK)?.as_ref()
     }
 }
 
@@ -57,7 +61,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
 
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
-        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].as_mut().expect("a slot in use")
+        self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK].as_mut().expect("a slot in use")
     }
 }
 
@@ -68,11 +72,11 @@ mod tests {
     #[test]
     fn slots_are_stable_and_used_again() {
         let mut slab = Slab::default();
-        let slots: Vec<u32> = (0..3000).map(|value| slab.insert(value)).collect();
+        let slots: Vec<u32> = (0..30_000).map(|value| slab.insert(value)).collect();
         assert!(slots.iter().enumerate().all(|(value, &slot)| slab[slot] == value));
-        assert_eq!(slab.remove(slots[1500]), 1500);
-        assert_eq!((slab.len(), slab.get(slots[1500])), (2999, None));
-        assert_eq!(slab.insert(7), slots[1500]);
-        assert_eq!(slab.len(), 3000);
+        assert_eq!(slab.remove(slots[15_000]), 15_000);
+        assert_eq!((slab.len(), slab.get(slots[15_000])), (29_999, None));
+        assert_eq!(slab.insert(7), slots[15_000]);
+        assert_eq!(slab.len(), 30_000);
     }
 }

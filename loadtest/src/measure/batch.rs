@@ -107,7 +107,7 @@ fn neighbours(
 }
 
 /// Reservations a second, and microseconds of processor time each.
-fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
+pub fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
     let address = running.address();
     // Made before: making them is not the service's work.
     let bodies: Vec<Bytes> = (0..256).map(|number| body(entries, number)).collect();
@@ -173,7 +173,7 @@ pub fn hold(running: &Running, first: u64, holds: u64) -> anyhow::Result<()> {
 }
 
 /// Does the work while a batch comes in each second.
-fn while_batches_run<T: Send>(
+pub fn while_batches_run<T: Send>(
     running: &Running,
     entries: usize,
     work: impl FnOnce() -> anyhow::Result<T> + Send,

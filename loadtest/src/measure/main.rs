@@ -12,6 +12,7 @@ mod overload;
 mod postgres;
 mod redis;
 mod service;
+mod soak;
 mod targets;
 mod traffic;
 mod workers;
@@ -85,6 +86,13 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Mixed load at a steady rate for so many minutes, and the memory that it takes.
+    Soak {
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// A good client's latency, alone and beside each attack, or those named.
     Attacks {
         names: Vec<String>,
@@ -119,6 +127,7 @@ fn main() -> anyhow::Result<()> {
         Command::Peers { connections, common } => targets::peers(connections, &common),
         Command::Overload { connections, common } => overload::run(connections, &common),
         Command::Growth { holds, items, common } => growth::run(&holds, items, &common),
+        Command::Soak { minutes, common } => soak::run(minutes, &common),
         Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
     }

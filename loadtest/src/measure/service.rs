@@ -19,10 +19,24 @@ pub struct Setup {
     pub quotas: bool,
     /// None: as many as there are cores.
     pub workers: Option<usize>,
+    /// A store that cannot be reached: what is written for it waits in the journal, and costs nothing meanwhile.
+    pub store_away: bool,
+    pub hold_seconds: u64,
+    /// None: as long as is the default.
+    pub retention_seconds: Option<u64>,
 }
 
 impl Setup {
-    pub const DURABLE: Self = Self { durable: true, items: 1, stock: 1_000_000_000, quotas: false, workers: None };
+    pub const DURABLE: Self = Self {
+        durable: true,
+        items: 1,
+        stock: 1_000_000_000,
+        quotas: false,
+        workers: None,
+        store_away: false,
+        hold_seconds: 3600,
+        retention_seconds: None,
+    };
 }
 
 /// Starts the service and opens its sale.
@@ -43,6 +57,13 @@ pub fn start_again(binary: &Path, directory: &Path, setup: &Setup) -> anyhow::Re
         environment.push(("DOORBUSTER_RATE_LIMITS__CUSTOMER", "1000/1s".to_owned()));
         environment.push(("DOORBUSTER_RATE_LIMITS__SALE", "10000000/1s".to_owned()));
     }
+    if let Some(seconds) = setup.retention_seconds {
+        environment.push(("DOORBUSTER_ENGINE__RETENTION_SECONDS", seconds.to_string()));
+    }
+    if setup.store_away {
+        // Nobody answers at port 1.
+        environment.push(("DOORBUSTER_STORE__URL", "postgres://nobody@127.0.0.1:1/nothing".to_owned()));
+    }
     Service::start(binary, directory, &environment)
 }
 
@@ -57,7 +78,8 @@ fn put_sale(service: &Service, setup: &Setup) -> anyhow::Result<()> {
         )?;
     }
     let document = format!(
-        r#"{{"name":"Measured","opens_at":"2020-01-01T00:00:00Z","closes_at":"2099-01-01T00:00:00Z","hold_seconds":3600,"items":[{items}]}}"#
+        r#"{{"name":"Measured","opens_at":"2020-01-01T00:00:00Z","closes_at":"2099-01-01T00:00:00Z","hold_seconds":{},"items":[{items}]}}"#,
+        setup.hold_seconds
     );
     let (status, told) = call(service.address, "PUT", &format!("/v1/sales/{SALE}"), &document)?;
     ensure!(status == 201, "PUT of the sale: {status} {told}");

@@ -5,11 +5,11 @@ use std::{process::Command, time::Duration};
 use anyhow::ensure;
 
 use crate::{
-    Common, bout,
+    Common, batch, bout,
     bout::{Side, compare, median},
     contenders::{Ask, Contender, Figures},
     generator::Pace,
-    machine,
+    machine, plot,
     redis::Sync,
     service::{Setup, binary},
 };
@@ -27,6 +27,8 @@ struct Target {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    /// No target: told because it says where a target's time goes.
+    None,
 }
 
 fn rate(figures: &Figures) -> f64 {
@@ -95,6 +97,30 @@ fn targets(common: &Common) -> Vec<Target> {
             rate,
             Bound::AtLeast(0.95),
         ),
+        target(
+            "P1a",
+            "as P1 with the store away: what the rows behind an answer cost",
+            doorbuster("buffered, store away", Setup { durable: false, store_away: true, ..durable }, 64),
+            side("bare hyper", Contender::Ceiling, 64),
+            rate,
+            Bound::None,
+        ),
+        target(
+            "P2a",
+            "as P2 with the store away: what the rows behind an answer cost",
+            doorbuster("durable, store away", Setup { store_away: true, ..durable }, 256),
+            side("bare hyper", Contender::Ceiling, 256),
+            rate,
+            Bound::None,
+        ),
+        target(
+            "P2b",
+            "rate, 1 worker / 2 workers, durable, 256 connections",
+            doorbuster("1 worker", Setup { workers: Some(1), ..durable }, 256),
+            doorbuster("2 workers", Setup { workers: Some(2), ..durable }, 256),
+            rate,
+            Bound::None,
+        ),
     ]
 }
 
@@ -116,15 +142,20 @@ pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
         let ratio = compare(&binary, [&target.first, &target.second], common.pairs, target.figure)?;
         let (least, most) = ratio.spread();
         let (bound, holds) = match target.bound {
-            Bound::AtLeast(bound) => (format!(">= {bound}"), ratio.median() >= bound),
-            Bound::AtMost(bound) => (format!("<= {bound}"), ratio.median() <= bound),
+            Bound::AtLeast(bound) => (format!("target >= {bound}  "), Some(ratio.median() >= bound)),
+            Bound::AtMost(bound) => (format!("target <= {bound}  "), Some(ratio.median() <= bound)),
+            Bound::None => (String::new(), None),
+        };
+        let verdict = match holds {
+            Some(true) => "holds  ",
+            Some(false) => "DOES NOT HOLD  ",
+            None => "",
         };
         told.push(format!(
-            "{:<4} {:.3} ({least:.3} to {most:.3}, {} pairs)  target {bound}  {}  {}",
+            "{:<4} {:.3} ({least:.3} to {most:.3}, {} pairs)  {bound}{verdict}{}",
             target.name,
             ratio.median(),
             ratio.pairs.len(),
-            if holds { "holds" } else { "DOES NOT HOLD" },
             target.what
         ));
     }
@@ -133,6 +164,8 @@ pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
+const DURABLE: &str = "doorbuster, durable";
+
 /// Everybody in turn, as often as there are pairs.
 pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     let binary = binary(common.doorbuster.as_deref())?;
@@ -140,7 +173,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     let all = [
         ("bare hyper: the ceiling", Contender::Ceiling),
         ("doorbuster, buffered", Contender::Doorbuster(Setup { durable: false, ..durable })),
-        ("doorbuster, durable", Contender::Doorbuster(durable)),
+        (DURABLE, Contender::Doorbuster(durable)),
         ("redis script, everysec, RESP", Contender::Redis(Sync::EverySecond)),
         ("redis script, always, RESP", Contender::Redis(Sync::Always)),
         ("redis script, everysec, HTTP", Contender::RedisBehindHttp(Sync::EverySecond)),
@@ -151,7 +184,9 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         "{}\n{connections} connections, as fast as answers come, one reserve of one new customer a request",
         machine::describe()
     );
+    const BATCH_ENTRIES: usize = 10_000;
     let mut running = Vec::new();
+    let mut batches = Vec::new();
     for (name, contender) in &all {
         running.push((name, contender.start(&binary)?, Vec::new()));
     }
@@ -162,6 +197,10 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
             println!("    {}", bout::line(name, &measured));
             figures.push(measured);
         }
+        let durable = running.iter().find(|(name, ..)| **name == DURABLE).expect("it is one of them");
+        let (rate, cpu) = batch::flood(&durable.1, BATCH_ENTRIES, common.time())?;
+        println!("    {DURABLE}, in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
+        batches.push((rate, cpu));
     }
     let ceiling: Vec<f64> = running[0].2.iter().map(rate).collect();
     println!(
@@ -181,6 +220,21 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
             of(&millis(0.5)),
             of(&millis(0.99))
         );
+    }
+    let (rates, costs): (Vec<f64>, Vec<f64>) = batches.into_iter().unzip();
+    println!(
+        "{:<34} {:>9.0} {:>16.3} {:>9.1}",
+        "doorbuster, durable, batches",
+        median(&rates),
+        median(&rates.iter().zip(&ceiling).map(|(rate, ceiling)| rate / ceiling).collect::<Vec<_>>()),
+        median(&costs)
+    );
+    if let Some(directory) = &common.plots {
+        let mut costs = vec![("doorbuster, durable, batches", median(&costs))];
+        for (name, _, figures) in running.iter().rev() {
+            costs.push((name, median(&figures.iter().map(cpu).collect::<Vec<_>>())));
+        }
+        plot::bars(&directory.join("peers-cost.svg"), "Processor time of a reserve", "microseconds", &costs)?;
     }
     drop(running);
     tigerbeetle()

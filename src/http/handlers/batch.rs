@@ -35,7 +35,7 @@ const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
 
 /// What is decided at a time, which is most of the work. A request that comes in meanwhile waits for its turn twice:
 /// until it is read, and until it is answered.
-const TURN: Portion = Portion { entries: 32, bytes: 8 << 10 };
+const TURN: Portion = Portion { entries: 16, bytes: 4 << 10 };
 
 /// Portions that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
 const PORTIONS_AHEAD: usize = 8;

@@ -3,7 +3,7 @@
 //! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
 //! a difference between what it holds and what the journal says.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use rusqlite::{
     CachedStatement, ErrorCode, OptionalExtension, ToSql, Transaction, params,
@@ -20,7 +20,7 @@ use crate::{
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{Definition, ItemChange, Movement, SaleChange, Window},
+        fold::{Begun, Definition, ItemChange, Movement, ReservationChange, SaleChange, Window},
         names::Names,
         owner::Token,
         rows::{ChangedReservation, INITIAL, NewReservation, integer, price_columns},
@@ -101,6 +101,9 @@ const MOVE_CURSOR: &str = "
 pub(super) const TAKE_OVER: &str = "
     UPDATE write_behind SET owner = ?1, owner_epoch = ?2, session = ?3
      WHERE owner IS ?4 AND owner_epoch = ?5 AND session IS ?6 AND cursor = ?7";
+
+/// Rows that one statement adds. Measured: 4.5 µs for a reservation and its line one by one, 3.4 with 16 or more of each at once.
+const ROWS_AT_ONCE: usize = 16;
 
 /// Writes the window's rows and moves the cursor; says how many rows were touched.
 pub(super) fn window(
@@ -287,20 +290,13 @@ impl Writer<'_> {
     }
 
     fn reservations(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
-        let mut add = self.transaction.prepare_cached(ADD_RESERVATION)?;
+        let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?, change)));
+        self.add(ADD_RESERVATION, &begun.collect::<Vec<_>>(), |(id, ..)| format!("reservation {id}"), put_reservation)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
-        for (id, change) in window.reservations() {
-            let touched = match &change.begun {
-                Some(begun) => {
-                    let row = NewReservation::of(id, begun, change);
-                    insert(&mut add, id, self.names.sale(begun.sale)?, &row)
-                }
-                None => {
-                    let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
-                    update(&mut change_one, id, &row)
-                }
-            }
-            .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
+        for (id, change) in window.reservations().iter().filter(|(_, change)| change.begun.is_none()) {
+            let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
+            let touched = update(&mut change_one, id, &row)
+                .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
             self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
         }
         Ok(())
@@ -308,16 +304,56 @@ impl Writer<'_> {
 
     /// After all reservations, so that each tree grows in one go.
     fn lines(&mut self, window: &Window) -> Result<(), StoreError> {
-        let mut statement = self.transaction.prepare_cached(ADD_LINE)?;
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?)));
-        for (id, begun) in begun {
-            let mut buffer = [0; 36];
-            let id = id.encode(&mut buffer);
-            for PricedLine { item, units, price } in &begun.lines {
-                let (amount, currency) = price_columns(price)?;
-                let sku = &self.names.item(*item)?.sku;
-                self.rows += statement.execute(params![id, sku, units, amount, currency])? as u64;
+        let lines: Vec<_> = begun.flat_map(|(id, begun)| begun.lines.iter().map(move |line| (id, line))).collect();
+        self.add(
+            ADD_LINE,
+            &lines,
+            |(id, line)| format!("the line of item {} of reservation {id}", line.item.0),
+            put_line,
+        )
+    }
+
+    /// Adds rows to one table, many by one statement: it keeps its place at the end of the tree, where they all belong.
+    fn add<R>(
+        &mut self,
+        sql: &str,
+        rows: &[R],
+        name: impl Fn(&R) -> String,
+        put: impl Fn(&mut Row<'_, '_>, &Names, &R) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut one = self.transaction.prepare_cached(sql)?;
+        let chunks = rows.chunks_exact(ROWS_AT_ONCE);
+        let rest = chunks.remainder();
+        if rows.len() >= ROWS_AT_ONCE {
+            let mut many = self.transaction.prepare_cached(&of_many_rows(sql, one.parameter_count()))?;
+            for chunk in chunks {
+                let mut row = Row { statement: &mut many, next: 1 };
+                chunk.iter().try_for_each(|it| put(&mut row, self.names, it))?;
+                match many.raw_execute() {
+                    Ok(added) => self.rows += added as u64,
+                    // None of them was added. One by one they say which it was.
+                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                        self.add_each(&mut one, chunk, &name, &put)?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
+        }
+        self.add_each(&mut one, rest, &name, &put)
+    }
+
+    fn add_each<R>(
+        &mut self,
+        statement: &mut CachedStatement<'_>,
+        rows: &[R],
+        name: impl Fn(&R) -> String,
+        put: impl Fn(&mut Row<'_, '_>, &Names, &R) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for it in rows {
+            put(&mut Row { statement, next: 1 }, self.names, it)?;
+            statement.raw_execute().map_err(|error| contradicted(&name(it), error))?;
+            self.rows += 1;
         }
         Ok(())
     }
@@ -331,26 +367,64 @@ impl Writer<'_> {
     }
 }
 
-fn insert(
-    statement: &mut CachedStatement<'_>,
-    id: &ReservationId,
-    sale: &str,
-    row: &NewReservation<'_>,
-) -> rusqlite::Result<usize> {
-    statement.execute(params![
-        id.encode(&mut [0; 36]),
-        sale,
-        row.customer,
-        row.rest.state.as_str(),
-        row.rest.reference,
-        Moment::of(row.created_at),
-        Moment::of(row.expires_at),
-        row.extensions,
-        row.rest.confirmed_at.map(Moment::of),
-        row.rest.released_at.map(Moment::of),
-        row.rest.expired_at.map(Moment::of),
-        row.rest.release_reason,
-    ])
+/// The statement for many rows that the one for a row, whose text ends with its values, stands for.
+fn of_many_rows(sql: &str, columns: usize) -> String {
+    let mut many = sql.to_owned();
+    for row in 1..ROWS_AT_ONCE {
+        for column in 1..=columns {
+            let lead = if column == 1 { ", (" } else { ", " };
+            let _ = write!(many, "{lead}?{}", row * columns + column);
+        }
+        many.push(')');
+    }
+    many
+}
+
+/// Where the values of a row go, in the order of the statement's columns.
+struct Row<'a, 'b> {
+    statement: &'a mut CachedStatement<'b>,
+    next: usize,
+}
+
+impl Row<'_, '_> {
+    fn put(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.statement.raw_bind_parameter(self.next, value)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+type Begins<'a> = (&'a ReservationId, &'a Begun, &'a ReservationChange);
+
+fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &Begins<'_>) -> Result<(), StoreError> {
+    let new = NewReservation::of(id, begun, change);
+    row.put(&*id.encode(&mut [0; 36]))?;
+    row.put(names.sale(begun.sale)?)?;
+    row.put(new.customer)?;
+    row.put(new.rest.state.as_str())?;
+    row.put(new.rest.reference)?;
+    row.put(Moment::of(new.created_at))?;
+    row.put(Moment::of(new.expires_at))?;
+    row.put(new.extensions)?;
+    row.put(new.rest.confirmed_at.map(Moment::of))?;
+    row.put(new.rest.released_at.map(Moment::of))?;
+    row.put(new.rest.expired_at.map(Moment::of))?;
+    row.put(new.rest.release_reason)?;
+    Ok(())
+}
+
+fn put_line(
+    row: &mut Row<'_, '_>,
+    names: &Names,
+    (id, line): &(&ReservationId, &PricedLine),
+) -> Result<(), StoreError> {
+    let (amount, currency) = price_columns(&line.price)?;
+    row.put(&*id.encode(&mut [0; 36]))?;
+    row.put(&*names.item(line.item)?.sku)?;
+    row.put(line.units)?;
+    row.put(amount)?;
+    row.put(currency)?;
+    Ok(())
 }
 
 fn update(

@@ -1,0 +1,252 @@
+//! What a shard keeps of a reservation and of a customer: there are millions of both, so each is as small as it can be.
+
+use std::mem;
+
+use compact_str::CompactString;
+
+use crate::sale::{
+    ids::{ItemNumber, ReservationId, SaleNumber},
+    outcome::State,
+    time::Timestamp,
+};
+
+/// A reservation in memory. Its creation time and bucket are in its id.
+#[derive(Debug)]
+pub(in crate::sale) struct Entry {
+    pub id: ReservationId,
+    pub expires_at: Timestamp,
+    /// When it was confirmed, released or expired; meaningless while it is held.
+    pub ended_at: Timestamp,
+    pub(super) lines: Lines,
+    pub(super) texts: Option<Box<Texts>>,
+    /// The customer's slot, or `NOBODY`.
+    pub(super) customer: u32,
+    pub sale: SaleNumber,
+    /// As first asked: the answer to a repeated request is made from it.
+    pub(super) hold_seconds: u32,
+    pub extensions: u16,
+    pub state: State,
+}
+
+/// In the place of a customer's slot: the customer was erased.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub item: ItemNumber,
+    pub units: u32,
+    /// Its place among the shard's prices.
+    pub price: u32,
+}
+
+/// A reservation's lines. Nearly all have one.
+#[derive(Debug)]
+pub(super) enum Lines {
+    One(Line),
+    Other(Box<Box<[Line]>>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    pub key: Option<(Box<str>, u64)>,
+    pub reference: Option<Box<str>>,
+    pub confirm_reference: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Customer {
+    pub name: CompactString,
+    /// Reservations in memory.
+    pub reservations: u32,
+    pub holdings: Holdings,
+}
+
+/// A customer's units of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub item: ItemNumber,
+    /// Held and confirmed, of reservations in memory and of those that left it and still count.
+    pub units: u64,
+    /// The part of `units` whose reservations left memory.
+    pub carried: u64,
+}
+
+/// A customer's units, by item. Most customers have those of one item, whose members fill the gaps around the tag.
+#[derive(Debug)]
+pub(super) enum Holdings {
+    One {
+        item: ItemNumber,
+        units: u64,
+        carried: u64,
+    },
+    /// Sorted by item.
+    Other(Box<[Holding]>),
+}
+
+impl Entry {
+    pub fn key(&self) -> Option<&str> {
+        self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
+    }
+
+    /// Whether its customer is still known.
+    pub fn is_somebodys(&self) -> bool {
+        self.customer != NOBODY
+    }
+}
+
+impl Lines {
+    pub fn as_slice(&self) -> &[Line] {
+        match self {
+            Self::One(line) => std::slice::from_ref(line),
+            Self::Other(lines) => lines,
+        }
+    }
+}
+
+impl FromIterator<Line> for Lines {
+    fn from_iter<I: IntoIterator<Item = Line>>(lines: I) -> Self {
+        let mut lines = lines.into_iter();
+        match (lines.next(), lines.next()) {
+            (Some(only), None) => Self::One(only),
+            (first, second) => Self::Other(Box::new(first.into_iter().chain(second).chain(lines).collect())),
+        }
+    }
+}
+
+impl Customer {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), reservations: 0, holdings: Holdings::none() }
+    }
+
+    pub fn units(&self, item: ItemNumber) -> u64 {
+        self.holdings.of(item).map_or(0, |holding| holding.units)
+    }
+
+    /// Units that were taken.
+    pub fn take(&mut self, item: ItemNumber, units: u64) {
+        self.holdings.change(item, |holding| holding.units += units);
+    }
+
+    /// Units that the customer has no more.
+    ///
+    /// # Panics
+    /// When the customer does not have them.
+    pub fn give_up(&mut self, item: ItemNumber, units: u64) {
+        self.holdings.change(item, |holding| {
+            holding.units = holding.units.checked_sub(units).expect("a customer has what is taken away");
+        });
+    }
+
+    /// So many of the customer's units are of a reservation that left memory.
+    pub fn carry(&mut self, item: ItemNumber, units: u64) {
+        self.holdings.change(item, |holding| holding.carried += units);
+    }
+}
+
+impl Holdings {
+    fn none() -> Self {
+        Self::Other(Box::default())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Other(all) if all.is_empty())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Holding> {
+        let (one, other) = match self {
+            &Self::One { item, units, carried } => (Some(Holding { item, units, carried }), &[][..]),
+            Self::Other(all) => (None, &**all),
+        };
+        one.into_iter().chain(other.iter().copied())
+    }
+
+    fn of(&self, item: ItemNumber) -> Option<Holding> {
+        match self {
+            Self::One { .. } => self.iter().find(|holding| holding.item == item),
+            Self::Other(all) => all.binary_search_by_key(&item, |holding| holding.item).ok().map(|at| all[at]),
+        }
+    }
+
+    /// Changes what there is of the item; what has no units left is forgotten.
+    fn change(&mut self, item: ItemNumber, change: impl FnOnce(&mut Holding)) {
+        let mut holding = self.of(item).unwrap_or(Holding { item, units: 0, carried: 0 });
+        change(&mut holding);
+        let found = match self {
+            Self::One { item: known, units, carried } if *known == item && holding.units > 0 => {
+                (*units, *carried) = (holding.units, holding.carried);
+                return;
+            }
+            Self::One { .. } => Err(0),
+            Self::Other(all) => all.binary_search_by_key(&item, |holding| holding.item),
+        };
+        if let (Self::Other(all), Ok(at)) = (&mut *self, found)
+            && holding.units > 0
+        {
+            all[at] = holding;
+            return;
+        }
+        // One more or one less.
+        let mut all: Vec<Holding> = self.iter().filter(|other| other.item != item).collect();
+        if holding.units > 0 {
+            all.insert(all.partition_point(|other| other.item < item), holding);
+        }
+        *self = match *all {
+            [Holding { item, units, carried }] => Self::One { item, units, carried },
+            _ => Self::Other(mem::take(&mut all).into()),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_hold_and_its_customer_are_small() {
+        assert_eq!((size_of::<Option<Entry>>(), size_of::<Option<Customer>>()), (72, 56));
+    }
+
+    #[test]
+    fn lines_come_back_as_they_were() {
+        for count in 0..4 {
+            let line = |number| Line { item: ItemNumber(number), units: number + 7, price: 0 };
+            let lines: Lines = (0..count).map(line).collect();
+            let items: Vec<_> = lines.as_slice().iter().map(|line| (line.item.0, line.units)).collect();
+            assert_eq!(items, (0..count).map(|number| (number, number + 7)).collect::<Vec<_>>());
+        }
+    }
+
+    proptest! {
+        /// Whatever is taken, carried and given up, the customer has what a plain map has.
+        #[test]
+        fn holdings_are_those_of_a_map(steps in prop::collection::vec((0_u32..5, 0..3, 1_u64..4), 1..60)) {
+            let mut customer = Customer::new("ann");
+            let mut plain: BTreeMap<ItemNumber, (u64, u64)> = BTreeMap::new();
+            for (item, what, units) in steps {
+                let item = ItemNumber(item);
+                let had = plain.get(&item).copied().unwrap_or_default();
+                let has = match what {
+                    0 => (had.0 + units, had.1),
+                    1 if had.0 >= had.1 + units => (had.0, had.1 + units),
+                    2 if had.0 >= had.1 + units => (had.0 - units, had.1),
+                    _ => continue,
+                };
+                match what {
+                    0 => customer.take(item, units),
+                    1 => customer.carry(item, units),
+                    _ => customer.give_up(item, units),
+                }
+                plain.insert(item, has);
+                plain.retain(|_, (units, _)| *units > 0);
+                let told: Vec<_> = customer.holdings.iter().map(|it| (it.item, (it.units, it.carried))).collect();
+                prop_assert_eq!(&told, &plain.iter().map(|(&item, &has)| (item, has)).collect::<Vec<_>>());
+                prop_assert_eq!(customer.units(item), has.0);
+                prop_assert_eq!(customer.holdings.is_empty(), plain.is_empty());
+            }
+        }
+    }
+}

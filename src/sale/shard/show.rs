@@ -1,0 +1,107 @@
+//! What a shard tells of its reservations: to whoever asks, and to snapshots.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::{
+    Shard,
+    entry::{Entry, Line, NOBODY},
+};
+use crate::sale::{
+    event::{Ended, Event, Held, PricedLine},
+    ids::{Bucket, erased_customer},
+    outcome::{self, State},
+};
+
+impl Shard {
+    /// The events that make one bucket's state out of nothing.
+    pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
+        let tables = &self.buckets[bucket.index() / self.shards];
+        for &slot in &tables.by_id {
+            self.retell_reservation(&self.reservations[slot], &mut each);
+        }
+        for &slot in &tables.by_name {
+            let customer = &self.customers[slot];
+            for holding in customer.holdings.iter().filter(|holding| holding.carried > 0) {
+                each(&Event::Carried { customer: &customer.name, item: holding.item, units: holding.carried });
+            }
+        }
+        for (&item, &units) in &tables.forgotten {
+            each(&Event::Forgotten { bucket, item, units });
+        }
+    }
+
+    fn retell_reservation(&self, entry: &Entry, each: &mut impl FnMut(&Event<'_>)) {
+        let texts = entry.texts.as_deref();
+        each(&Event::Held(Held {
+            id: entry.id,
+            sale: entry.sale,
+            customer: &self.customer_of(entry),
+            hold_seconds: entry.hold_seconds,
+            lines: self.priced_lines(entry),
+            reference: texts.and_then(|texts| texts.reference.as_deref()),
+            key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
+        }));
+        let (id, extensions) = (entry.id, entry.extensions);
+        if extensions > 0 {
+            let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
+            each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
+        }
+        let mut ended = Ended { id, at: entry.ended_at, text: None, lines: self.quantities(entry) };
+        match entry.state {
+            State::Held => {}
+            State::Confirmed => {
+                ended.text = texts.and_then(|texts| texts.confirm_reference.as_deref());
+                each(&Event::Confirmed(ended));
+            }
+            State::Released => each(&Event::Released(ended)),
+            State::Expired => each(&Event::Expired(ended)),
+        }
+    }
+
+    /// The reservation as it is now.
+    pub(in crate::sale) fn show(&self, slot: u32) -> outcome::Reservation {
+        let entry = &self.reservations[slot];
+        let texts = entry.texts.as_deref();
+        let reference = texts.and_then(|texts| texts.confirm_reference.as_ref().or(texts.reference.as_ref()));
+        outcome::Reservation {
+            id: entry.id,
+            sale: entry.sale,
+            customer: self.customer_of(entry).as_ref().into(),
+            state: entry.state,
+            lines: self.priced_lines(entry),
+            reference: reference.cloned(),
+            expires_at: entry.expires_at,
+            ended_at: (entry.state != State::Held).then_some(entry.ended_at),
+            extensions: entry.extensions,
+        }
+    }
+
+    /// The reservation as it was answered when it was made.
+    pub(in crate::sale) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
+        let entry = &self.reservations[slot];
+        outcome::Reservation {
+            state: State::Held,
+            reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
+            expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
+            ended_at: None,
+            extensions: 0,
+            ..self.show(slot)
+        }
+    }
+
+    /// The name of the entry's customer, or what stands in its place.
+    fn customer_of(&self, entry: &Entry) -> Cow<'_, str> {
+        match entry.customer {
+            NOBODY => Cow::Owned(erased_customer(entry.id).into_string()),
+            slot => Cow::Borrowed(self.customers[slot].name.as_str()),
+        }
+    }
+
+    fn priced_lines(&self, entry: &Entry) -> SmallVec<[PricedLine; 1]> {
+        let priced =
+            |line: &Line| PricedLine { item: line.item, units: line.units, price: self.prices.get(line.price) };
+        entry.lines.as_slice().iter().map(priced).collect()
+    }
+}
