@@ -398,7 +398,7 @@ type Begins<'a> = (&'a ReservationId, &'a Begun, &'a ReservationChange);
 
 fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &Begins<'_>) -> Result<(), StoreError> {
     let new = NewReservation::of(id, begun, change);
-    row.put(&*id.encode(&mut [0; 36]))?;
+    row.put(id.encode(&mut [0; 36]))?;
     row.put(names.sale(begun.sale)?)?;
     row.put(new.customer)?;
     row.put(new.rest.state.as_str())?;
@@ -419,7 +419,7 @@ fn put_line(
     (id, line): &(&ReservationId, &PricedLine),
 ) -> Result<(), StoreError> {
     let (amount, currency) = price_columns(&line.price)?;
-    row.put(&*id.encode(&mut [0; 36]))?;
+    row.put(id.encode(&mut [0; 36]))?;
     row.put(&*names.item(line.item)?.sku)?;
     row.put(line.units)?;
     row.put(amount)?;
