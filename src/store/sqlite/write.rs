@@ -62,8 +62,10 @@ const ADD_MOVEMENT: &str = "
     INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
+/// OR FAIL: what a statement added before the row that fails stays until the transaction is rolled back, so SQLite keeps no
+/// copy of each page to take the statement back alone.
 const ADD_RESERVATION: &str = "
-    INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+    INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                               released_at, expired_at, release_reason)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
@@ -87,7 +89,7 @@ const ERASE_ARCHIVED: &str = "
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
 
 const ADD_LINE: &str = "
-    INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
+    INSERT OR FAIL INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
     VALUES (?1, ?2, ?3, ?4, ?5)";
 
 const ADD_AUDIT: &str = "
@@ -291,7 +293,7 @@ impl Writer<'_> {
 
     fn reservations(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?, change)));
-        self.add(ADD_RESERVATION, &begun.collect::<Vec<_>>(), |(id, ..)| format!("reservation {id}"), put_reservation)?;
+        self.add(ADD_RESERVATION, begun, |(id, ..)| format!("reservation {id}"), put_reservation)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
         for (id, change) in window.reservations().iter().filter(|(_, change)| change.begun.is_none()) {
             let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
@@ -305,10 +307,10 @@ impl Writer<'_> {
     /// After all reservations, so that each tree grows in one go.
     fn lines(&mut self, window: &Window) -> Result<(), StoreError> {
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?)));
-        let lines: Vec<_> = begun.flat_map(|(id, begun)| begun.lines.iter().map(move |line| (id, line))).collect();
+        let lines = begun.flat_map(|(id, begun)| begun.lines.iter().map(move |line| (id, line)));
         self.add(
             ADD_LINE,
-            &lines,
+            lines,
             |(id, line)| format!("the line of item {} of reservation {id}", line.item.0),
             put_line,
         )
@@ -318,43 +320,43 @@ impl Writer<'_> {
     fn add<R>(
         &mut self,
         sql: &str,
-        rows: &[R],
+        mut rows: impl Iterator<Item = R>,
         name: impl Fn(&R) -> String,
         put: impl Fn(&mut Row<'_, '_>, &Names, &R) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut one = self.transaction.prepare_cached(sql)?;
-        let chunks = rows.chunks_exact(ROWS_AT_ONCE);
-        let rest = chunks.remainder();
-        if rows.len() >= ROWS_AT_ONCE {
-            let mut many = self.transaction.prepare_cached(&of_many_rows(sql, one.parameter_count()))?;
-            for chunk in chunks {
-                let mut row = Row { statement: &mut many, next: 1 };
-                chunk.iter().try_for_each(|it| put(&mut row, self.names, it))?;
-                match many.raw_execute() {
-                    Ok(added) => self.rows += added as u64,
-                    // None of them was added. One by one they say which it was.
-                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                        self.add_each(&mut one, chunk, &name, &put)?;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+        let mut many = None;
+        let mut some = Vec::with_capacity(ROWS_AT_ONCE);
+        loop {
+            some.clear();
+            some.extend(rows.by_ref().take(ROWS_AT_ONCE));
+            if some.len() < ROWS_AT_ONCE {
+                return some.chunks(1).try_for_each(|row| self.execute(&mut one, row, &name, &put));
             }
+            let many = match &mut many {
+                Some(many) => many,
+                none => none.insert(self.transaction.prepare_cached(&of_many_rows(sql, one.parameter_count()))?),
+            };
+            self.execute(many, &some, &name, &put)?;
         }
-        self.add_each(&mut one, rest, &name, &put)
     }
 
-    fn add_each<R>(
+    /// Adds the rows, as many as the statement is for.
+    fn execute<R>(
         &mut self,
         statement: &mut CachedStatement<'_>,
         rows: &[R],
         name: impl Fn(&R) -> String,
         put: impl Fn(&mut Row<'_, '_>, &Names, &R) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for it in rows {
-            put(&mut Row { statement, next: 1 }, self.names, it)?;
-            statement.raw_execute().map_err(|error| contradicted(&name(it), error))?;
-            self.rows += 1;
-        }
+        let mut row = Row { statement: &mut *statement, next: 1 };
+        rows.iter().try_for_each(|it| put(&mut row, self.names, it))?;
+        let added = statement.raw_execute().map_err(|error| {
+            // Those before the one that failed were added, and counted.
+            let failed = &rows[self.transaction.changes() as usize];
+            contradicted(&name(failed), error)
+        })?;
+        self.rows += added as u64;
         Ok(())
     }
 
