@@ -1,4 +1,4 @@
-//! How many connections are open, in all and from each address.
+//! How many connections are open: in all, from each address, and on each worker.
 
 use std::{
     net::IpAddr,
@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use crossbeam::utils::CachePadded;
 use dashmap::{DashMap, mapref::entry::Entry};
 
 /// The connections of all workers.
@@ -16,21 +17,26 @@ pub struct Connections {
     most_per_address: usize,
     open: AtomicUsize,
     by_address: DashMap<IpAddr, usize>,
+    by_worker: Box<[CachePadded<AtomicUsize>]>,
 }
 
 /// A connection's place; given back when it is dropped.
 pub struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
+    worker: usize,
 }
 
 impl Connections {
-    pub fn new(most: usize, most_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_per_address, open: AtomicUsize::new(0), by_address: DashMap::new() })
+    pub fn new(most: usize, most_per_address: usize, workers: usize) -> Arc<Self> {
+        let by_worker = (0..workers).map(|_| CachePadded::default()).collect();
+        Arc::new(Self { most, most_per_address, open: AtomicUsize::new(0), by_address: DashMap::new(), by_worker })
     }
 
-    /// None past one of the limits.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A place for a connection that this worker accepted: there, or on a worker that has fewer. The kernel spreads connections
+    /// by chance, and few that carry much, as batches and HTTP/2 do, may all come to one worker while others idle. None past one
+    /// of the limits.
+    pub fn take(self: &Arc<Self>, address: IpAddr, accepted_by: usize) -> Option<Place> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -41,13 +47,29 @@ impl Connections {
             return None;
         }
         *of_address += 1;
-        Some(Place { connections: self.clone(), address })
+        let least = (0..self.by_worker.len()).min_by_key(|&worker| (self.open_on(worker), worker != accepted_by));
+        let worker = least.expect("there is a worker");
+        self.by_worker[worker].fetch_add(1, Ordering::Relaxed);
+        Some(Place { connections: self.clone(), address, worker })
+    }
+
+    /// Connections of a worker.
+    pub fn open_on(&self, worker: usize) -> usize {
+        self.by_worker[worker].load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// Who is to serve the connection.
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.connections.by_worker[self.worker].fetch_sub(1, Ordering::Relaxed);
         if let Entry::Occupied(mut entry) = self.connections.by_address.entry(self.address) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -63,16 +85,28 @@ mod tests {
 
     #[test]
     fn places_are_bounded_in_all_and_for_each_address_and_come_back() {
-        let connections = Connections::new(3, 2);
+        let connections = Connections::new(3, 2, 1);
         let [one, other, third] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
-        let first = connections.take(one).unwrap();
-        let _second = connections.take(one).unwrap();
-        assert!(connections.take(one).is_none(), "two from one address");
-        let _third = connections.take(other).unwrap();
-        assert!(connections.take(third).is_none(), "three in all");
+        let first = connections.take(one, 0).unwrap();
+        let _second = connections.take(one, 0).unwrap();
+        assert!(connections.take(one, 0).is_none(), "two from one address");
+        let _third = connections.take(other, 0).unwrap();
+        assert!(connections.take(third, 0).is_none(), "three in all");
         drop(first);
-        drop(connections.take(third).unwrap());
-        assert!(connections.take(one).is_some());
+        drop(connections.take(third, 0).unwrap());
+        assert!(connections.take(one, 0).is_some());
         assert_eq!(connections.by_address.len(), 2, "an address that has gone is forgotten");
+    }
+
+    #[test]
+    fn whoever_accepts_them_no_worker_has_two_more_than_another() {
+        let connections = Connections::new(100, 100, 3);
+        let one = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(connections.take(one, 2).unwrap().worker(), 2, "where it was accepted, if no other has fewer");
+        let mut places: Vec<Place> = (0..30).map(|_| connections.take(one, 1).unwrap()).collect();
+        assert_eq!([0, 1, 2].map(|worker| connections.open_on(worker)), [10, 10, 10]);
+        places.retain(|place| place.worker() != 0);
+        let again: Vec<Place> = (0..10).map(|_| connections.take(one, 1).unwrap()).collect();
+        assert!(again.iter().all(|place| place.worker() == 0));
     }
 }

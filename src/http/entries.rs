@@ -76,12 +76,26 @@ impl<'a> GrantedBody<'a> {
     }
 }
 
-/// An entry as it stands in the body.
+/// The entries of a body that was read: where each stands. What one says is read again when its turn has come, as keeping it
+/// would take more time and far more memory than that.
 #[derive(Debug)]
-pub struct Entry<'a> {
-    pub content: Content<'a>,
-    /// How much of it is to be looked at: a measure of the work that it makes.
-    pub bytes: usize,
+pub struct Entries<'a> {
+    body: &'a [u8],
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    begin: usize,
+    length: u32,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Reserve,
+    Other,
+    TooLarge,
 }
 
 #[derive(Debug)]
@@ -96,11 +110,44 @@ pub enum Content<'a> {
     TooLarge,
 }
 
-impl Entry<'_> {
-    /// What is wrong with JSON that is no reserve.
-    pub fn locate(other: &[u8]) -> Invalid {
-        wire::locate::<EntryBody<'_>>(other)
+impl<'a> Entries<'a> {
+    pub fn len(&self) -> usize {
+        self.places.len()
     }
+
+    /// How much of the entry is to be looked at: a measure of the work that it makes.
+    pub fn bytes(&self, entry: usize) -> usize {
+        self.places[entry].length as usize
+    }
+
+    /// What the entry says.
+    pub fn content(&self, entry: usize) -> Content<'a> {
+        let Place { begin, length, kind } = self.places[entry];
+        let text = &self.body[begin..begin + length as usize];
+        match kind {
+            Kind::TooLarge => Content::TooLarge,
+            Kind::Other => Content::Other(text),
+            Kind::Reserve => {
+                let (body, key) = read_entry(text).map(|(body, key, _)| (body, key)).expect("it was read before");
+                Content::Reserve { body, key }
+            }
+        }
+    }
+}
+
+/// The reserve that the bytes begin with, its key, and where it ends.
+fn read_entry(bytes: &[u8]) -> Option<(ReserveBody<'_>, Option<Cow<'_, str>>, usize)> {
+    quick::reserve(bytes).or_else(|| {
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Object<EntryBody<'_>>>();
+        let Object(entry) = values.next()?.ok()?;
+        let (body, key) = entry.split();
+        Some((body, key, values.byte_offset()))
+    })
+}
+
+/// What is wrong with JSON that is no reserve.
+pub fn locate(other: &[u8]) -> Invalid {
+    wire::locate::<EntryBody<'_>>(other)
 }
 
 /// Work that is done before others have their turn: so many entries, or so many bytes of them.
@@ -132,7 +179,7 @@ pub struct Reader<'a> {
     expect: Expect,
     /// Set inside of an entry that is too large.
     passing: Option<Passing>,
-    entries: Vec<Entry<'a>>,
+    places: Vec<Place>,
     entries_max: usize,
     entry_bytes_max: usize,
 }
@@ -145,26 +192,26 @@ const RESERVE_BYTES_LEAST: usize = 50;
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8], entries_max: usize, entry_bytes_max: usize) -> Self {
-        let entries = Vec::with_capacity(entries_max.min(bytes.len() / RESERVE_BYTES_LEAST));
-        Self { bytes, at: 0, expect: Expect::Object, passing: None, entries, entries_max, entry_bytes_max }
+        let places = Vec::with_capacity(entries_max.min(bytes.len() / RESERVE_BYTES_LEAST));
+        Self { bytes, at: 0, expect: Expect::Object, passing: None, places, entries_max, entry_bytes_max }
     }
 
     /// All entries, once `read` said that it is at the end.
-    pub fn into_entries(self) -> Vec<Entry<'a>> {
-        self.entries
+    pub fn into_entries(self) -> Entries<'a> {
+        Entries { body: self.bytes, places: self.places }
     }
 
     /// Reads the next portion; whether the end is reached. Refuses what no batch can be read from.
     pub fn read(&mut self, portion: Portion) -> Result<bool, Invalid> {
         let stop = self.bytes.len().min(self.at + portion.bytes);
-        let most = self.entries.len() + portion.entries;
-        while self.at < stop && self.entries.len() < most {
+        let most = self.places.len() + portion.entries;
+        while self.at < stop && self.places.len() < most {
             if let Some(passing) = &mut self.passing {
                 let passed = passing.pass(&self.bytes[self.at..stop]);
                 self.at += passed.unwrap_or(stop - self.at);
                 if passed.is_some() {
                     self.passing = None;
-                    self.entries.push(Entry { content: Content::TooLarge, bytes: 0 });
+                    self.places.push(Place { begin: self.at, length: 0, kind: Kind::TooLarge });
                 }
             } else if matches!(self.bytes[self.at], b' ' | b'\n' | b'\t' | b'\r') {
                 self.at += 1;
@@ -217,33 +264,28 @@ impl<'a> Reader<'a> {
     }
 
     fn entry(&mut self, first: u8) -> Result<(), Invalid> {
-        if self.entries.len() == self.entries_max {
+        if self.places.len() == self.entries_max {
             return Err(self.wrong_count());
         }
-        let start = self.at;
-        if let Some((body, key, end)) = quick::reserve(self.window()) {
+        let begin = self.at;
+        let kind = if let Some((.., end)) = read_entry(self.window()) {
             self.at += end;
-            self.entries.push(Entry { content: Content::Reserve { body, key }, bytes: end });
-            return Ok(());
-        }
-        let content = match self.value::<Object<EntryBody<'a>>>() {
-            Ok(Object(entry)) => {
-                let (body, key) = entry.split();
-                Content::Reserve { body, key }
-            }
-            Err(_) => match self.value::<IgnoredAny>() {
-                Ok(_) => Content::Other(&self.bytes[start..self.at]),
-                Err(error) if error.is_eof() && self.window().len() < self.bytes.len() - start => {
+            Kind::Reserve
+        } else {
+            match self.value::<IgnoredAny>() {
+                Ok(_) => Kind::Other,
+                Err(error) if error.is_eof() && self.window().len() < self.bytes.len() - begin => {
                     self.passing = Passing::begin(first);
                     return Ok(());
                 }
                 Err(error) => {
-                    let pointer = format!("/reservations/{}", self.entries.len());
+                    let pointer = format!("/reservations/{}", self.places.len());
                     return Err(Invalid::new(pointer, without_place(&error)));
                 }
-            },
+            }
         };
-        self.entries.push(Entry { content, bytes: self.at - start });
+        let length = u32::try_from(self.at - begin).expect("an entry is no longer than the body of a single call");
+        self.places.push(Place { begin, length, kind });
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Worker threads: each accepts on a socket of its own, and drains when told.
 //!
-//! Invariant: a connection lives on the worker that accepted it; workers share nothing but the service.
+//! Invariant: a connection lives on one worker: the one that accepted it, unless another had fewer. Workers share nothing but
+//! the service.
 
 use std::{
-    cell::Cell,
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -23,13 +23,13 @@ use hyper_util::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::watch,
+    net::{TcpListener as TokioListener, TcpStream},
+    sync::{mpsc, watch},
     task::LocalSet,
 };
 
 use super::{
-    connections::Connections,
+    connections::{Connections, Place},
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
 };
@@ -91,62 +91,101 @@ impl ServerHandle {
 /// Starts one worker for each socket.
 pub fn start(listeners: Listeners, service: Arc<Service>) -> io::Result<ServerHandle> {
     let (drain, draining) = watch::channel(false);
-    let connections = Connections::new(service.limits.connections_max, service.limits.connections_per_address_max);
-    let threads = listeners.sockets.into_iter().enumerate().map(|(number, socket)| {
-        let (service, draining, connections) = (service.clone(), draining.clone(), connections.clone());
+    let limits = &service.limits;
+    let workers = listeners.sockets.len();
+    let connections = Connections::new(limits.connections_max, limits.connections_per_address_max, workers);
+    let (doors, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(limits.connections_max)).unzip();
+    let threads = listeners.sockets.into_iter().zip(inboxes).enumerate().map(|(number, (socket, inbox))| {
+        let (connections, doors) = (connections.clone(), doors.clone());
+        let hall = Hall { number, service: service.clone(), connections, doors };
+        let draining = draining.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(socket, service, draining, connections));
+            LocalSet::new().block_on(&runtime, hall.run(socket, inbox, draining));
         })
     });
     Ok(ServerHandle { drain, threads: threads.collect::<io::Result<_>>()? })
 }
 
-async fn run(
-    socket: TcpListener,
+/// Where a worker's connections come in.
+struct Hall {
+    /// The worker's.
+    number: usize,
     service: Arc<Service>,
-    mut draining: watch::Receiver<bool>,
     connections: Arc<Connections>,
-) {
-    let listener =
-        tokio::net::TcpListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
-    let worker = Worker::start(service.clone());
-    let graceful = GracefulShutdown::new();
-    let open = Rc::new(Cell::new(0_usize));
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let Some(place) = connections.take(peer.ip()) else {
-                        service.telemetry.edge.connection_refused();
-                        if service.tls.is_none() {
-                            refuse(stream, &service.request_log.tell_unread());
+    /// Of all workers: for connections that others accepted.
+    doors: Vec<mpsc::Sender<Handed>>,
+}
+
+/// A connection that another worker accepted.
+struct Handed {
+    stream: std::net::TcpStream,
+    place: Place,
+}
+
+impl Hall {
+    async fn run(self, socket: TcpListener, mut inbox: mpsc::Receiver<Handed>, mut draining: watch::Receiver<bool>) {
+        let listener = TokioListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
+        let worker = Worker::start(self.service.clone());
+        let graceful = GracefulShutdown::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        if let Some((stream, place)) = self.seat(stream, peer) {
+                            begin(stream, place, &worker, graceful.watcher());
                         }
-                        continue;
-                    };
-                    open.set(open.get() + 1);
-                    service.telemetry.edge.connection_opened();
-                    let (worker, watcher, open) = (worker.clone(), graceful.watcher(), open.clone());
-                    tokio::task::spawn_local(async move {
-                        receive(stream, worker.clone(), watcher).await;
-                        drop(place);
-                        open.set(open.get() - 1);
-                        worker.service.telemetry.edge.connection_closed();
-                    });
-                }
-                // Nothing can be accepted for want of a descriptor; those that are open will end.
-                Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-            },
-            _ = draining.changed() => break,
+                    }
+                    // Nothing can be accepted for want of a descriptor; those that are open will end.
+                    Err(error) => {
+                        tracing::warn!(%error, "could not accept a connection");
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                },
+                Some(Handed { stream, place }) = inbox.recv() => match TcpStream::from_std(stream) {
+                    Ok(stream) => begin(stream, place, &worker, graceful.watcher()),
+                    Err(error) => tracing::warn!(%error, "could not take over a connection"),
+                },
+                _ = draining.changed() => break,
+            }
+        }
+        drop((listener, inbox));
+        if tokio::time::timeout(self.service.limits.drain_time, graceful.shutdown()).await.is_err() {
+            let connections = self.connections.open_on(self.number);
+            tracing::warn!(connections, "connections were still busy when the drain time was over");
         }
     }
-    drop(listener);
-    if tokio::time::timeout(service.limits.drain_time, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = open.get(), "connections were still busy when the drain time was over");
+
+    /// Finds the connection a place: the connection again if that is here, or None if it went elsewhere or was refused.
+    fn seat(&self, stream: TcpStream, peer: SocketAddr) -> Option<(TcpStream, Place)> {
+        let Some(place) = self.connections.take(peer.ip(), self.number) else {
+            self.service.telemetry.edge.connection_refused();
+            if self.service.tls.is_none() {
+                refuse(stream, &self.service.request_log.tell_unread());
+            }
+            return None;
+        };
+        if place.worker() == self.number {
+            return Some((stream, place));
+        }
+        let door = &self.doors[place.worker()];
+        // What fails here fails because that worker is stopping, as this one is about to; or the socket is broken already.
+        if let Ok(stream) = stream.into_std() {
+            let _ = door.try_send(Handed { stream, place });
+        }
+        None
     }
+}
+
+/// Serves a connection from now on.
+fn begin(stream: TcpStream, place: Place, worker: &Rc<Worker>, watcher: Watcher) {
+    worker.service.telemetry.edge.connection_opened();
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        receive(stream, worker.clone(), watcher).await;
+        drop(place);
+        worker.service.telemetry.edge.connection_closed();
+    });
 }
 
 /// Serves the connection as it is, or inside TLS.

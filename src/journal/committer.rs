@@ -103,20 +103,25 @@ impl<S: Source> Committer<S> {
         loop {
             // Asked before the step: what was there when the bell said stop is then cut by the step or a later one.
             let stopping = self.bell.is_stopping();
-            if self.step()? {
-                seal_at = self.seal_time();
-                self.hold_back();
-            } else if stopping {
-                return self.seal();
-            } else {
-                match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
-                    None => self.parker.park(),
-                    Some(Duration::ZERO) => {
-                        self.seal()?;
-                        seal_at = None;
-                    }
-                    Some(left) => self.parker.park_timeout(left),
+            let committed = self.step()?;
+            match (committed, stopping) {
+                (false, true) => return self.seal(),
+                (true, true) => continue,
+                (false, false) => {}
+                (true, false) => {
+                    seal_at = self.seal_time();
+                    self.hold_back();
                 }
+            }
+            // Returns at once when the bell rang since the last time: whoever waits for the disk rings behind its change. What
+            // nobody waits for yet, as in the middle of a large request, goes on gathering.
+            match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
+                None => self.parker.park(),
+                Some(Duration::ZERO) => {
+                    self.seal()?;
+                    seal_at = None;
+                }
+                Some(left) => self.parker.park_timeout(left),
             }
         }
     }

@@ -73,10 +73,11 @@ impl Shard {
         if !served {
             return Reserved::SliceShort;
         }
+        let id = ReservationId::new(now, Bucket::of(plan.customer), entropy);
+        self.expect_soon(id);
         if let Err(exceeded) = self.check_limits(plan) {
             return Reserved::LimitExceeded(exceeded);
         }
-        let id = ReservationId::new(now, Bucket::of(plan.customer), entropy);
         let event = Event::Held(Held {
             id,
             sale: plan.sale,

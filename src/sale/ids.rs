@@ -92,7 +92,10 @@ pub fn is_erased(customer: &str, id: ReservationId) -> bool {
 }
 
 fn check_printable(text: &str) -> Result<(), NameError> {
-    if text.chars().any(char::is_control) { Err(NameError::Control) } else { Ok(()) }
+    // Nearly all text is ASCII, whose control characters are seen byte by byte.
+    let is_control = |byte: u8| byte < b' ' || byte == 0x7f;
+    let has_control = text.bytes().any(is_control) || (!text.is_ascii() && text.chars().any(char::is_control));
+    if has_control { Err(NameError::Control) } else { Ok(()) }
 }
 
 /// A sale's place in the catalogue: dense, given at creation, never reused.

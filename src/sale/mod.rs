@@ -12,6 +12,7 @@ pub mod deadlines;
 pub mod decide;
 pub mod event;
 pub mod ids;
+mod index;
 pub mod object;
 pub mod outcome;
 pub mod settings;

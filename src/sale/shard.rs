@@ -22,18 +22,17 @@ use std::{
     time::Duration,
 };
 
-use foldhash::quality::FixedState;
-use hashbrown::HashTable;
-
 use super::{
     deadlines::Deadlines,
     event::{Ended, Event, Held, Quantities, Quantity},
     ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, is_erased},
+    index::Index,
     outcome::State,
     settings::Price,
     slab::Slab,
     time::Timestamp,
 };
+use foldhash::quality::FixedState;
 
 /// How late a due hold may be taken by its shard. With the interval of the engine's clock it stays
 /// well below the 100 ms that are promised.
@@ -71,9 +70,9 @@ pub struct Slice {
 /// The index tables of one bucket of customers. They hold slots only; small tables also grow in small steps.
 #[derive(Debug, Default)]
 struct Customers {
-    by_id: HashTable<u32>,
-    by_key: HashTable<u32>,
-    by_name: HashTable<u32>,
+    by_id: Index,
+    by_key: Index,
+    by_name: Index,
     /// Confirmed units of reservations that left memory and count towards no limit.
     forgotten: BTreeMap<ItemNumber, u64>,
 }
@@ -208,7 +207,12 @@ impl Shard {
 
     pub(super) fn find(&self, id: ReservationId) -> Option<u32> {
         let bucket = &self.buckets[id.bucket().index() / self.shards];
-        bucket.by_id.find(id.entropy(), |&slot| self.reservations[slot].id == id).copied()
+        bucket.by_id.find(id.entropy(), |slot| self.reservations[slot].id == id)
+    }
+
+    /// Has the processor fetch the place where a reservation is about to be filed.
+    pub(super) fn expect_soon(&self, id: ReservationId) {
+        self.buckets[id.bucket().index() / self.shards].by_id.touch(id.entropy());
     }
 
     /// The sale that a reservation belongs to.
@@ -220,11 +224,11 @@ impl Shard {
     pub(super) fn find_key(&self, sale: SaleNumber, customer: &str, key: &str) -> Option<(u32, u64)> {
         let bucket = &self.buckets[Bucket::of(customer).index() / self.shards];
         let hash = key_hash(&self.hasher, sale, customer, key);
-        let is_it = |&slot: &u32| {
-            let entry = &self.reservations[slot];
+        let is_it = |slot| {
+            let entry: &Entry = &self.reservations[slot];
             entry.sale == sale && entry.key() == Some(key) && self.customers[entry.customer].name == customer
         };
-        let slot = *bucket.by_key.find(hash, is_it)?;
+        let slot = bucket.by_key.find(hash, is_it)?;
         let fingerprint = self.reservations[slot].texts.as_deref().and_then(|texts| texts.key.as_ref())?.1;
         Some((slot, fingerprint))
     }
@@ -241,7 +245,7 @@ impl Shard {
 
     fn find_customer(&self, name: &str) -> Option<u32> {
         let bucket = &self.buckets[Bucket::of(name).index() / self.shards];
-        bucket.by_name.find(self.hasher.hash_one(name), |&slot| self.customers[slot].name == name).copied()
+        bucket.by_name.find(self.hasher.hash_one(name), |slot| self.customers[slot].name == name)
     }
 
     pub(super) fn quantities(&self, entry: &Entry) -> Quantities {
@@ -261,11 +265,11 @@ impl Shard {
         let Self { buckets, customers, hasher, shards, .. } = self;
         let bucket = &mut buckets[Bucket::of(name).index() / *shards];
         let hash = hasher.hash_one(name);
-        if let Some(&slot) = bucket.by_name.find(hash, |&slot| customers[slot].name == name) {
+        if let Some(slot) = bucket.by_name.find(hash, |slot| customers[slot].name == name) {
             return slot;
         }
         let slot = customers.insert(Customer::new(name));
-        bucket.by_name.insert_unique(hash, slot, |&slot| hasher.hash_one(customers[slot].name.as_str()));
+        bucket.by_name.insert(hash, slot);
         slot
     }
 
@@ -280,8 +284,7 @@ impl Shard {
     fn drop_customer(&mut self, slot: u32) -> Customer {
         let name = &self.customers[slot].name;
         let (hash, bucket) = (self.hasher.hash_one(name.as_str()), Bucket::of(name));
-        let found = self.bucket(bucket).by_name.find_entry(hash, |&other| other == slot);
-        found.expect("a customer is in the table of its bucket").remove();
+        self.bucket(bucket).by_name.remove(hash, slot);
         self.customers.remove(slot)
     }
 
@@ -328,21 +331,14 @@ impl Shard {
     }
 
     fn index(&mut self, slot: u32, held: &Held<'_>) {
-        let Self { buckets, reservations, customers, hasher, shards, .. } = self;
+        let Self { buckets, reservations, hasher, shards, .. } = self;
         let bucket = &mut buckets[held.id.bucket().index() / *shards];
-        let is_it = |&other: &u32| reservations[other].id == held.id;
-        let by_id = bucket.by_id.entry(held.id.entropy(), is_it, |&slot| reservations[slot].id.entropy());
-        let hashbrown::hash_table::Entry::Vacant(place) = by_id else {
-            panic!("reservation id {} was drawn twice", held.id)
-        };
-        place.insert(slot);
+        let hash = held.id.entropy();
+        let twice = bucket.by_id.find(hash, |other| reservations[other].id == held.id);
+        assert!(twice.is_none(), "reservation id {} was drawn twice", held.id);
+        bucket.by_id.insert(hash, slot);
         if let Some(key) = reservations[slot].key() {
-            let hash = key_hash(hasher, held.sale, held.customer, key);
-            bucket.by_key.insert_unique(hash, slot, |&slot| {
-                let entry = &reservations[slot];
-                let key = entry.key().expect("an entry of the key table has a key");
-                key_hash(hasher, entry.sale, &customers[entry.customer].name, key)
-            });
+            bucket.by_key.insert(key_hash(hasher, held.sale, held.customer, key), slot);
         }
     }
 
@@ -406,8 +402,7 @@ impl Shard {
         let Self { buckets, reservations, shards, .. } = self;
         let entry = &reservations[slot];
         let bucket = &mut buckets[entry.id.bucket().index() / *shards];
-        let by_id = bucket.by_id.find_entry(entry.id.entropy(), |&other| other == slot);
-        by_id.expect("a reservation is in the table of its bucket").remove();
+        bucket.by_id.remove(entry.id.entropy(), slot);
     }
 
     fn unindex_key(&mut self, slot: u32) {
@@ -416,8 +411,7 @@ impl Shard {
         if let Some(key) = entry.key() {
             let bucket = &mut buckets[entry.id.bucket().index() / *shards];
             let hash = key_hash(hasher, entry.sale, &customers[entry.customer].name, key);
-            let by_key = bucket.by_key.find_entry(hash, |&other| other == slot);
-            by_key.expect("a key is in the table of its bucket").remove();
+            bucket.by_key.remove(hash, slot);
         }
     }
 

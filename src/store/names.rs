@@ -2,7 +2,9 @@
 //!
 //! A number once given keeps its name for ever, so a name may be learned before the row that holds it commits.
 
-use hashbrown::HashMap;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use crate::sale::ids::{ItemNumber, SaleNumber};
 
@@ -10,8 +12,8 @@ use super::{error::StoreError, fold::Window};
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    sales: HashMap<SaleNumber, Box<str>>,
-    items: HashMap<ItemNumber, ItemName>,
+    sales: HashMap<SaleNumber, Box<str>, RandomState>,
+    items: HashMap<ItemNumber, ItemName, RandomState>,
 }
 
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 //!
 //! Each entry is judged as the single call would judge it, and none knows of the others. The work is done in portions
 //! between which the worker's other requests have their turn: first the whole body is read, so that a broken one is refused
-//! before anything was done, then entries are decided and shown. What one portion decided is shown once it is durable,
-//! while later ones are being decided; whoever takes the answer too slowly holds them back. A caller that goes away ends
-//! the work between two portions: what was decided until then stays.
+//! before anything was done, then entries are decided, and the answer is made piece by piece. A piece is shown once it is
+//! durable, while later ones are being decided; whoever takes the answer too slowly holds them back. A caller that goes
+//! away ends the work between two pieces: what was decided until then stays.
 
 use std::{io::Write, ops::Range, rc::Rc};
 
@@ -18,7 +18,7 @@ use crate::{
     http::{
         Body,
         body::{self, Stream},
-        entries::{Content, Entry, GrantedBody, Portion, Reader},
+        entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
         worker::Worker,
     },
@@ -30,18 +30,22 @@ use crate::{
     },
 };
 
-/// What is read, and what is shown, at a time: well below a millisecond of work, whatever the entries are.
+/// What is read at a time: well below a millisecond of work, whatever the entries are.
 const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
 
 /// What is decided at a time, which is most of the work. A request that comes in meanwhile waits for its turn twice:
 /// until it is read, and until it is answered.
 const TURN: Portion = Portion { entries: 16, bytes: 4 << 10 };
 
-/// Portions that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
-const PORTIONS_AHEAD: usize = 8;
+/// What is shown at a time: one wait for the disk, one piece of the answer. Disks sync fast enough to commit every few dozen
+/// entries by themselves, and each commit costs all workers something.
+const PIECE: Portion = Portion { entries: 1024, bytes: 256 << 10 };
+
+/// Pieces that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
+const PIECES_UNDURABLE: usize = 2;
 
 /// Pieces of the answer that are made before the caller takes them.
-const PIECES_AHEAD: usize = 2;
+const PIECES_AHEAD: usize = 1;
 
 /// About what an entry takes in the answer.
 const RESULT_BYTES: usize = 384;
@@ -74,16 +78,12 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     if begin.send(Ok(json_bytes(StatusCode::OK, body))).is_err() {
         return;
     }
-    let (decided, to_show) = mpsc::channel(PORTIONS_AHEAD);
+    let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
     let batch = Batch { worker: &worker, sale: &sale, entries };
     tokio::join!(batch.decide(decided), batch.show(to_show, pieces));
 }
 
-async fn read<'a>(
-    worker: &Worker,
-    bytes: &'a [u8],
-    begin: &oneshot::Sender<Answered>,
-) -> Result<Vec<Entry<'a>>, Invalid> {
+async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answered>) -> Result<Entries<'a>, Invalid> {
     let limits = worker.limits();
     let mut reader = Reader::new(bytes, limits.batch_entries_max, limits.body_bytes_max);
     while !worker.in_turn(|| reader.read(PORTION)).await? {
@@ -97,55 +97,56 @@ async fn read<'a>(
 struct Batch<'a> {
     worker: &'a Worker,
     sale: &'a str,
-    entries: Vec<Entry<'a>>,
+    entries: Entries<'a>,
 }
 
-/// A portion whose entries are being decided.
-struct Judged {
-    first: usize,
-    bytes: usize,
-    outcomes: Vec<Outcome>,
-    durable_at: Epoch,
-}
-
-impl Judged {
-    fn is_full(&self) -> bool {
-        self.outcomes.len() >= PORTION.entries || self.bytes >= PORTION.bytes
-    }
-}
-
-/// A portion of the answer.
-struct Decided {
+/// A piece of the answer: what became of some entries, and when it may be shown.
+struct Piece {
     places: Range<usize>,
+    /// Of the entries' own text.
+    bytes: usize,
     text: Vec<u8>,
     durable_at: Epoch,
+}
+
+impl Piece {
+    fn starting_at(place: usize) -> Self {
+        Self { places: place..place, bytes: 0, text: Vec::with_capacity(PIECE.entries * RESULT_BYTES), durable_at: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.places.len() >= PIECE.entries || self.bytes >= PIECE.bytes
+    }
 }
 
 /// What became of an entry: the engine's word, or a refusal before it was asked.
 type Outcome = Result<Result<Made, Refusal>, Response<Body>>;
 
 impl Batch<'_> {
-    async fn decide(&self, decided: mpsc::Sender<Decided>) {
+    async fn decide(&self, decided: mpsc::Sender<Piece>) {
         let mut next = 0;
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
-            let mut portion =
-                Judged { first: next, bytes: 0, outcomes: Vec::with_capacity(PORTION.entries), durable_at: 0 };
-            while next < self.entries.len() && !portion.is_full() {
-                self.worker.in_turn(|| self.judge_some(&mut portion)).await;
-                next = portion.first + portion.outcomes.len();
+            let mut piece = Piece::starting_at(next);
+            while piece.places.end < self.entries.len() && !piece.is_full() {
+                self.worker.in_turn(|| self.decide_some(&mut piece)).await;
             }
-            if decided.send(self.worker.in_turn(|| self.write_judged(portion)).await).await.is_err() {
+            if piece.durable_at > 0 {
+                // Now, and not when it comes to be shown: later entries are decided while earlier ones are written.
+                self.worker.tell_journal();
+            }
+            next = piece.places.end;
+            if decided.send(piece).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn show(&self, mut decided: mpsc::Receiver<Decided>, pieces: mpsc::Sender<Bytes>) {
-        while let Some(portion) = decided.recv().await {
-            let text = match self.worker.durable(portion.durable_at).await {
-                Ok(()) => portion.text,
-                Err(_) => self.write(portion.places, |text| put_refused(text, problem::outcome_unknown())),
+    async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>) {
+        while let Some(piece) = decided.recv().await {
+            let text = match self.worker.durable(piece.durable_at).await {
+                Ok(()) => piece.text,
+                Err(_) => self.refuse_all(piece.places),
             };
             if pieces.send(text.into()).await.is_err() {
                 return;
@@ -153,38 +154,26 @@ impl Batch<'_> {
         }
     }
 
-    /// Decides the portion's next entries, as many as fit into a turn.
-    fn judge_some(&self, portion: &mut Judged) {
+    /// Decides the piece's next entries, as many as fit into a turn.
+    fn decide_some(&self, piece: &mut Piece) {
         let now = self.worker.now();
         let catalogue = self.worker.engine().catalogue();
         let sale = catalogue.sale(self.sale).expect("it was there when the batch began, and none is ever removed");
-        let (next, bytes_before) = (portion.first + portion.outcomes.len(), portion.bytes);
-        for entry in self.entries[next..].iter().take(TURN.entries) {
+        let (entries_before, bytes_before) = (piece.places.end, piece.bytes);
+        for entry in (entries_before..self.entries.len()).take(TURN.entries) {
             let outcome = self.judge(now, sale, entry).map(|answer| {
-                portion.durable_at = portion.durable_at.max(answer.durable_at);
+                piece.durable_at = piece.durable_at.max(answer.durable_at);
                 answer.value
             });
-            portion.outcomes.push(outcome);
-            portion.bytes += entry.bytes;
-            if portion.bytes - bytes_before >= TURN.bytes {
+            // Looked up after the decision: it knows all that the outcome names.
+            let catalogue = self.worker.engine().catalogue();
+            self.write(entry, &mut piece.text, |text| put(text, outcome, &catalogue));
+            piece.places.end += 1;
+            piece.bytes += self.entries.bytes(entry);
+            if piece.bytes - bytes_before >= TURN.bytes {
                 break;
             }
         }
-        if portion.durable_at > 0 {
-            // Now, and not when it comes to be shown: later entries are written while earlier ones wait.
-            self.worker.tell_journal();
-        }
-    }
-
-    fn write_judged(&self, portion: Judged) -> Decided {
-        // Taken after the decisions: it knows all that they name.
-        let catalogue = self.worker.engine().catalogue();
-        let places = portion.first..portion.first + portion.outcomes.len();
-        let mut outcomes = portion.outcomes.into_iter();
-        let text = self.write(places.clone(), |text| {
-            put(text, outcomes.next().expect("an outcome for each place"), &catalogue);
-        });
-        Decided { places, text, durable_at: portion.durable_at }
     }
 
     /// The steps of the single call, in its order.
@@ -192,15 +181,15 @@ impl Batch<'_> {
         &self,
         now: Timestamp,
         sale: &Sale,
-        entry: &Entry<'_>,
+        entry: usize,
     ) -> Result<Answer<Result<Made, Refusal>>, Response<Body>> {
         self.worker.refuse_if_stopping()?;
         let (limits, rates) = (self.worker.limits(), &self.worker.service.rates);
         let rate_limited = |limited| self.worker.rate_limited(&limited);
         rates.admit_reserve(sale).map_err(rate_limited)?;
-        let wrong = match &entry.content {
+        let wrong = match self.entries.content(entry) {
             Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
-            Content::Other(json) => vec![Entry::locate(json)],
+            Content::Other(json) => vec![entries::locate(json)],
             Content::Reserve { body, key } => {
                 let checked = body.check(&limits.reserve, &self.worker.service.customer_ids);
                 match (checked, check_key(key.as_deref())) {
@@ -218,18 +207,23 @@ impl Batch<'_> {
         Ok(Answer { value: refused, durable_at: 0 })
     }
 
-    /// The text of these places, with what belongs before, between and behind them.
-    fn write(&self, places: Range<usize>, mut each: impl FnMut(&mut Vec<u8>)) -> Vec<u8> {
-        let mut text = Vec::with_capacity(places.len() * RESULT_BYTES);
-        for place in places {
-            let lead: &[u8] = if place == 0 { b"{\"results\":[" } else { b"," };
-            text.extend_from_slice(lead);
-            each(&mut text);
-            if place + 1 == self.entries.len() {
-                text.extend_from_slice(b"]}");
-            }
+    /// Writes one place of the answer, with what belongs before, between and behind all of them.
+    fn write(&self, place: usize, text: &mut Vec<u8>, each: impl FnOnce(&mut Vec<u8>)) {
+        let lead: &[u8] = if place == 0 { b"{\"results\":[" } else { b"," };
+        text.extend_from_slice(lead);
+        each(text);
+        if place + 1 == self.entries.len() {
+            text.extend_from_slice(b"]}");
         }
-        text
+    }
+
+    /// In place of what cannot be shown, as nobody knows whether it is durable.
+    fn refuse_all(&self, places: Range<usize>) -> Vec<u8> {
+        let mut refused = Vec::new();
+        for place in places {
+            self.write(place, &mut refused, |text| put_refused(text, problem::outcome_unknown()));
+        }
+        refused
     }
 }
 

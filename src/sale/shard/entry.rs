@@ -171,29 +171,35 @@ impl Holdings {
     fn change(&mut self, item: ItemNumber, change: impl FnOnce(&mut Holding)) {
         let mut holding = self.of(item).unwrap_or(Holding { item, units: 0, carried: 0 });
         change(&mut holding);
-        let found = match self {
-            Self::One { item: known, units, carried } if *known == item && holding.units > 0 => {
-                (*units, *carried) = (holding.units, holding.carried);
-                return;
-            }
-            Self::One { .. } => Err(0),
-            Self::Other(all) => all.binary_search_by_key(&item, |holding| holding.item),
+        let others = match self {
+            Self::One { item: known, .. } => *known != item,
+            Self::Other(all) => !all.is_empty(),
         };
-        if let (Self::Other(all), Ok(at)) = (&mut *self, found)
+        *self = match (others, holding) {
+            (false, Holding { units: 0, .. }) => Self::none(),
+            (false, Holding { item, units, carried }) => Self::One { item, units, carried },
+            (true, holding) => self.with(holding),
+        };
+    }
+
+    /// These holdings and this one, which takes the place of what there is of its item.
+    fn with(&mut self, holding: Holding) -> Self {
+        if let Self::Other(all) = self
+            && let Ok(at) = all.binary_search_by_key(&holding.item, |holding| holding.item)
             && holding.units > 0
         {
             all[at] = holding;
-            return;
+            return Self::Other(mem::take(all));
         }
         // One more or one less.
-        let mut all: Vec<Holding> = self.iter().filter(|other| other.item != item).collect();
+        let mut all: Vec<Holding> = self.iter().filter(|other| other.item != holding.item).collect();
         if holding.units > 0 {
-            all.insert(all.partition_point(|other| other.item < item), holding);
+            all.insert(all.partition_point(|other| other.item < holding.item), holding);
         }
-        *self = match *all {
+        match *all {
             [Holding { item, units, carried }] => Self::One { item, units, carried },
-            _ => Self::Other(mem::take(&mut all).into()),
-        };
+            _ => Self::Other(all.into()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ impl Shard {
         let Some(slot) = self.find_customer(customer) else { return };
         let bucket = Bucket::of(customer).index() / self.shards;
         // Nothing lists the reservations of a customer; those of a bucket are few.
-        let of_bucket = self.buckets[bucket].by_id.iter().copied();
+        let of_bucket = self.buckets[bucket].by_id.iter();
         let of_customer: Vec<u32> =
             of_bucket.filter(|&reservation| self.reservations[reservation].customer == slot).collect();
         for reservation in of_customer {

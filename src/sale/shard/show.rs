@@ -18,10 +18,10 @@ impl Shard {
     /// The events that make one bucket's state out of nothing.
     pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
         let tables = &self.buckets[bucket.index() / self.shards];
-        for &slot in &tables.by_id {
+        for slot in tables.by_id.iter() {
             self.retell_reservation(&self.reservations[slot], &mut each);
         }
-        for &slot in &tables.by_name {
+        for slot in tables.by_name.iter() {
             let customer = &self.customers[slot];
             for holding in customer.holdings.iter().filter(|holding| holding.carried > 0) {
                 each(&Event::Carried { customer: &customer.name, item: holding.item, units: holding.carried });

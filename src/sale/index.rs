@@ -1,0 +1,184 @@
+//! Slots found by a hash: one table, one cache line a look-up.
+//!
+//! There are millions of entries, and each look-up of one that was not just used waits for memory. So a cell holds all that is
+//! needed to pass over the cells of others: 32 bits of the hash, beside the slot. What the slots stand for is looked at only
+//! where these bits are equal, and a table that grows looks at nothing else.
+//!
+//! Invariant: a cell stands at the place of its hash or behind it, and no cell between the two is empty. (Linear probing, with
+//! the gap of a removed cell closed by those behind it: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.)
+
+/// In the place of a slot: the cell is empty.
+const EMPTY: u32 = u32::MAX;
+
+/// Cells of the smallest table.
+const CELLS_MIN: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    tag: u32,
+    slot: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Index {
+    /// A power of two of them, or none. At least a quarter is empty.
+    cells: Box<[Cell]>,
+    length: usize,
+}
+
+impl Index {
+    /// The slot under this hash that is the one asked for.
+    pub fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.probe(hash, is_it).map(|place| self.cells[place].slot)
+    }
+
+    /// Puts a slot in that is not there. A hash's higher half is what it is found by.
+    pub fn insert(&mut self, hash: u64, slot: u32) {
+        assert_ne!(slot, EMPTY, "the last number is no slot");
+        if (self.length + 1) * 4 > self.cells.len() * 3 {
+            self.grow();
+        }
+        put(&mut self.cells, Cell { tag: tag(hash), slot });
+        self.length += 1;
+    }
+
+    /// Takes a slot out.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn remove(&mut self, hash: u64, slot: u32) {
+        let mut gap = self.probe(hash, |other| other == slot).expect("what is removed is in its table");
+        let last = self.cells.len() - 1;
+        let mut place = gap;
+        loop {
+            place = (place + 1) & last;
+            let cell = self.cells[place];
+            if cell.slot == EMPTY {
+                break;
+            }
+            let (from_home, from_gap) = (place.wrapping_sub(cell.tag as usize) & last, place.wrapping_sub(gap) & last);
+            if from_home >= from_gap {
+                self.cells[gap] = cell;
+                gap = place;
+            }
+        }
+        self.cells[gap].slot = EMPTY;
+        self.length -= 1;
+    }
+
+    /// All slots, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.cells.iter().map(|cell| cell.slot).filter(|&slot| slot != EMPTY)
+    }
+
+    /// Has the processor fetch what a look-up of this hash will need, while it goes on with something else.
+    pub fn touch(&self, hash: u64) {
+        if let Some(last) = self.cells.len().checked_sub(1) {
+            std::hint::black_box(self.cells[tag(hash) as usize & last].slot);
+        }
+    }
+
+    fn probe(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<usize> {
+        let last = self.cells.len().checked_sub(1)?;
+        let tag = tag(hash);
+        let mut place = tag as usize & last;
+        loop {
+            let cell = self.cells[place];
+            if cell.slot == EMPTY {
+                return None;
+            }
+            if cell.tag == tag && is_it(cell.slot) {
+                return Some(place);
+            }
+            place = (place + 1) & last;
+        }
+    }
+
+    fn grow(&mut self) {
+        let empty = Cell { tag: 0, slot: EMPTY };
+        let mut cells = vec![empty; (self.cells.len() * 2).max(CELLS_MIN)].into_boxed_slice();
+        self.cells.iter().filter(|cell| cell.slot != EMPTY).for_each(|&cell| put(&mut cells, cell));
+        self.cells = cells;
+    }
+}
+
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+fn put(cells: &mut [Cell], cell: Cell) {
+    let last = cells.len() - 1;
+    let mut place = cell.tag as usize & last;
+    while cells[place].slot != EMPTY {
+        place = (place + 1) & last;
+    }
+    cells[place] = cell;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_empty_has_nothing() {
+        let index = Index::default();
+        index.touch(7);
+        assert_eq!((index.find(7, |_| true), index.iter().count()), (None, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "what is removed is in its table")]
+    fn what_is_not_there_is_not_removed() {
+        let mut index = Index::default();
+        index.insert(1 << 32, 1);
+        index.remove(1 << 32, 2);
+    }
+
+    #[test]
+    fn a_quarter_is_empty_whatever_comes() {
+        let mut index = Index::default();
+        for slot in 0..10_000 {
+            index.insert(u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15), slot);
+            assert!(index.length * 4 <= index.cells.len() * 3);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Hashes that meet, at the end of the table too, so that cells stand far from their places and around the end.
+        #[test]
+        fn it_holds_what_a_map_holds(steps in prop::collection::vec((any::<bool>(), 0_u32..24, 0_u64..6), 1..120)) {
+            let mut index = Index::default();
+            let mut plain: BTreeMap<u32, u64> = BTreeMap::new();
+            for (put, slot, hash) in steps {
+                let hash = [0, 1, 2, 0xffff_ffff, 0xffff_fffe, 3][hash as usize] << 32;
+                match (put, plain.get(&slot)) {
+                    (true, None) => {
+                        index.insert(hash, slot);
+                        plain.insert(slot, hash);
+                    }
+                    (false, Some(&hash)) => {
+                        index.remove(hash, slot);
+                        plain.remove(&slot);
+                    }
+                    _ => {}
+                }
+                for slot in 0..24 {
+                    let at = plain.get(&slot).copied();
+                    prop_assert_eq!(at.and_then(|hash| index.find(hash, |it| it == slot)), at.map(|_| slot));
+                    if at.is_none() {
+                        prop_assert_eq!(index.find(hash, |it| it == slot), None);
+                    }
+                }
+                let mut slots: Vec<u32> = index.iter().collect();
+                slots.sort_unstable();
+                prop_assert_eq!(slots, plain.keys().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}
