@@ -30,7 +30,7 @@ pub use self::{
     observing::{Log, LogFormat, Metrics, Ratio, Tracing},
     sections::{
         Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Privacy, RateLimits, Secret, Section, Server,
-        Snapshot, Tls, Wrong,
+        Snapshot, Tls, WorkerCores, Wrong,
     },
     source::{Flag, Sources},
     store::{AfterKeeping, Store, StoreTarget},

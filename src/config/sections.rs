@@ -70,6 +70,17 @@ pub struct Server {
     pub ops_listen: SocketAddr,
     /// 0: one for each core; see `Config::workers`.
     pub workers: usize,
+    pub worker_cores: WorkerCores,
+}
+
+/// Where workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerCores {
+    /// Each on a core of its own, where there are as many workers as cores that the process may use.
+    Own,
+    /// Wherever the kernel puts them.
+    Any,
 }
 
 impl Default for Server {
@@ -78,14 +89,19 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             ops_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             workers: 0,
+            worker_cores: WorkerCores::Own,
         }
     }
 }
 
 impl Section for Server {
     const NAME: &'static str = "server";
-    const KEYS: &'static [Key] =
-        &[key("listen", Allowed::Address), key("ops_listen", Allowed::Address), key("workers", integer(0, 1024))];
+    const KEYS: &'static [Key] = &[
+        key("listen", Allowed::Address),
+        key("ops_listen", Allowed::Address),
+        key("workers", integer(0, 1024)),
+        key("worker_cores", Allowed::OneOf(&["own", "any"])),
+    ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {
         let Self { listen, ops_listen, .. } = self;

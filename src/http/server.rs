@@ -20,6 +20,7 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -88,8 +89,8 @@ impl ServerHandle {
     }
 }
 
-/// Starts one worker for each socket.
-pub fn start(listeners: Listeners, service: Arc<Service>) -> io::Result<ServerHandle> {
+/// Starts one worker for each socket. `cores`: the number of the core that each keeps to; None leaves them where they are put.
+pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usize>>) -> io::Result<ServerHandle> {
     let (drain, draining) = watch::channel(false);
     let limits = &service.limits;
     let workers = listeners.sockets.len();
@@ -98,13 +99,25 @@ pub fn start(listeners: Listeners, service: Arc<Service>) -> io::Result<ServerHa
     let threads = listeners.sockets.into_iter().zip(inboxes).enumerate().map(|(number, (socket, inbox))| {
         let (connections, doors) = (connections.clone(), doors.clone());
         let hall = Hall { number, service: service.clone(), connections, doors };
-        let draining = draining.clone();
+        let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
+            if let Some(core) = core {
+                keep_to(core);
+            }
             LocalSet::new().block_on(&runtime, hall.run(socket, inbox, draining));
         })
     });
     Ok(ServerHandle { drain, threads: threads.collect::<io::Result<_>>()? })
+}
+
+/// Makes the calling thread run on this core alone.
+fn keep_to(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    if let Err(error) = sched_setaffinity(None, &cores) {
+        tracing::warn!(%error, core, "a worker cannot keep to its core");
+    }
 }
 
 /// Where a worker's connections come in.

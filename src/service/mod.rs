@@ -8,6 +8,7 @@
 //! acknowledged is on disk before the process ends.
 
 mod backlog;
+mod cores;
 mod customers;
 pub mod descriptors;
 mod events;
@@ -213,7 +214,8 @@ impl Running {
         });
         let store_kind = config.store_target().kind();
         health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
-        let (api, server) = (listeners.address, http::start(listeners, edge.clone()).map_err(StartError::Thread)?);
+        let (api, cores) = (listeners.address, cores::of_workers(config));
+        let server = http::start(listeners, edge.clone(), cores).map_err(StartError::Thread)?;
         let running = Self {
             api,
             ops,
