@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
-const SHARDS_PER_CORE: usize = 4;
+const SHARDS_PER_CORE: usize = 16;
 
 /// What all lanes together may gather: a batch is one frame, and half of one is left for what no limit holds back,
 /// such as expiries and sale documents.
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn shards_follow_the_cores() {
         let shards: Vec<_> = [1, 2, 3, 64, 1000].into_iter().map(shards_for).collect();
-        assert_eq!(shards, [4, 8, 16, 256, 1024]);
+        assert_eq!(shards, [16, 32, 64, 1024, 1024]);
     }
 
     #[test]
