@@ -244,6 +244,9 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         // The socket has a patience of its own, which tells a slow head from an idle connection.
         .header_read_timeout(None)
+        // Head and body of an answer are copied together: for a few hundred bytes the kernel takes less time for one piece than
+        // for a list of two (a reserve's processor time 18.9 to 17.0 µs, in pairs).
+        .writev(false)
         // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
         .max_buf_size((limits.header_bytes_max * 8).max(64 << 10));
     builder
