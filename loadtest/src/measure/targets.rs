@@ -2,7 +2,8 @@
 
 use std::{process::Command, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
 
 use crate::{
     Common, batch, bout,
@@ -186,7 +187,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     );
     const BATCH_ENTRIES: usize = 10_000;
     let mut running = Vec::new();
-    let mut batches = Vec::new();
+    let (mut batches, mut transfers) = (Vec::new(), Vec::new());
     for (name, contender) in &all {
         running.push((name, contender.start(&binary)?, Vec::new()));
     }
@@ -201,6 +202,10 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         let (rate, cpu) = batch::flood(&durable.1, BATCH_ENTRIES, common.time())?;
         println!("    {DURABLE}, in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
         batches.push((rate, cpu));
+        if let Some(rate) = tigerbeetle()? {
+            println!("    tigerbeetle, pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
+            transfers.push(rate);
+        }
     }
     let ceiling: Vec<f64> = running[0].2.iter().map(rate).collect();
     println!(
@@ -229,6 +234,13 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         median(&rates.iter().zip(&ceiling).map(|(rate, ceiling)| rate / ceiling).collect::<Vec<_>>()),
         median(&costs)
     );
+    if transfers.is_empty() {
+        println!("tigerbeetle is not on the PATH: left out");
+    } else {
+        let ratios: Vec<f64> = rates.iter().zip(&transfers).map(|(ours, theirs)| ours / theirs).collect();
+        println!("{:<34} {:>9.0}", "tigerbeetle, pending, batches", median(&transfers));
+        println!("\nP4   batches of doorbuster / of tigerbeetle: {:.2}, median of {} rounds", median(&ratios), ratios.len());
+    }
     if let Some(directory) = &common.plots {
         let mut costs = vec![("doorbuster, durable, batches", median(&costs))];
         for (name, _, figures) in running.iter().rev() {
@@ -236,20 +248,31 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         }
         plot::bars(&directory.join("peers-cost.svg"), "Processor time of a reserve", "microseconds", &costs)?;
     }
-    drop(running);
-    tigerbeetle()
+    Ok(())
 }
 
-/// By its own benchmark, with transfers that are pending: they are its holds.
-fn tigerbeetle() -> anyhow::Result<()> {
-    let benchmark = ["benchmark", "--transfer-pending=true", "--transfer-count=1000000", "--transfer-batch-size=8189"];
-    match Command::new("tigerbeetle").args(benchmark).output() {
-        Err(_) => println!("tigerbeetle is not on the PATH: left out"),
-        Ok(told) => {
-            let text = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
-            let accepted = text.lines().find(|line| line.contains("load accepted"));
-            println!("tigerbeetle, pending transfers in batches: {}", accepted.unwrap_or("its benchmark said no rate"));
+/// Transfers in one of TigerBeetle's batches: as many as fit.
+const TIGERBEETLE_BATCH: usize = 8189;
+
+/// Transfers a second by its own benchmark, which starts and stops a replica of its own; pending ones are its holds. None
+/// where there is no `tigerbeetle`.
+fn tigerbeetle() -> anyhow::Result<Option<f64>> {
+    // The second is how older releases spelled it.
+    let spelled = [
+        ["--transfer-pending".to_owned(), format!("--transfer-batch-count={TIGERBEETLE_BATCH}")],
+        ["--transfer-pending=true".to_owned(), format!("--transfer-batch-size={TIGERBEETLE_BATCH}")],
+    ];
+    let directory = TempDir::new().context("a directory for TigerBeetle's data")?;
+    let mut told = String::new();
+    for options in spelled {
+        let mut command = Command::new("tigerbeetle");
+        command.args(["benchmark", "--transfer-count=1000000"]).args(options).current_dir(directory.path());
+        let Ok(output) = command.output() else { return Ok(None) };
+        told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let accepted = told.lines().find_map(|line| line.strip_prefix("load accepted = ")?.strip_suffix(" tx/s"));
+        if let Some(accepted) = accepted {
+            return Ok(Some(accepted.parse()?));
         }
     }
-    Ok(())
+    bail!("tigerbeetle's benchmark said no rate: {told}")
 }
