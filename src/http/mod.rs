@@ -22,6 +22,7 @@ mod requests;
 mod router;
 mod server;
 pub mod status;
+mod tally;
 mod timed;
 mod tls;
 mod waiters;

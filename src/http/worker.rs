@@ -24,6 +24,7 @@ use super::{
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
     router::{self, Matched, Route},
     status::Board,
+    tally::Tally,
     timed::Patience,
     tls::Tls,
     waiters::{OutcomeUnknown, Waiters},
@@ -105,6 +106,7 @@ pub struct Limits {
 
 pub struct Worker {
     pub service: Arc<Service>,
+    pub tally: Rc<Tally>,
     waiters: Rc<Waiters>,
     /// Set when this turn of the event loop changed something; the journal is told once per turn.
     changed: Rc<Notify>,
@@ -126,9 +128,9 @@ impl Worker {
                 bell.ring();
             }
         });
-        let waiters = Waiters::start(service.engine.clone());
+        let (tally, waiters) = (Tally::start(service.telemetry.clone()), Waiters::start(service.engine.clone()));
         let (random, turn, refused) = (RefCell::new(rand::rng()), Semaphore::new(1), Counting::default());
-        Rc::new(Self { service, waiters, changed, random, turn, refused })
+        Rc::new(Self { service, tally, waiters, changed, random, turn, refused })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -204,7 +206,7 @@ impl Worker {
             Some(trace) => Box::pin(trace.within(self.find_and_answer(request))).await,
         };
         let (status, elapsed) = (response.status(), started.elapsed());
-        self.service.telemetry.edge.observe(route as usize, status.as_u16(), elapsed);
+        self.tally.answered(route as usize, status.as_u16(), elapsed);
         if self.service.request_log.is_worth_telling(status, elapsed) {
             let answered = Answered { method: requests::method_name(&method), route, elapsed };
             self.service.request_log.tell(&mut response, asked_id, answered, trace.as_deref());

@@ -41,14 +41,15 @@ impl Edge {
         }
     }
 
-    pub fn observe(&self, route: usize, status: u16, duration: Duration) {
+    /// Requests of one call that were answered with one status, and how long each took.
+    pub fn observe(&self, route: usize, status: u16, took: impl ExactSizeIterator<Item = Duration>) {
         let place = STATUSES.iter().position(|&known| known == status).unwrap_or(STATUSES.len());
         let counter = self.requests[route][place].get_or_init(|| {
             let status = STATUSES.get(place).map_or("other".to_owned(), u16::to_string);
             self.make.counter(&families::HTTP_REQUESTS, &[self.routes[route], &status])
         });
-        counter.increment(1);
-        self.durations[route].record(duration);
+        counter.increment(took.len() as u64);
+        took.for_each(|duration| self.durations[route].record(duration));
     }
 
     pub fn connection_opened(&self) {

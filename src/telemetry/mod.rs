@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn what_was_observed_is_rendered_and_zero_series_are_not_made_up() {
         let telemetry = Telemetry::new(&["unknown", "reserve"], Bounds { items_max: 10, sales_max: 10 });
-        telemetry.edge.observe(1, 201, Duration::from_micros(300));
-        telemetry.edge.observe(1, 299, Duration::from_micros(300));
+        telemetry.edge.observe(1, 201, [Duration::from_micros(300)].into_iter());
+        telemetry.edge.observe(1, 299, [Duration::from_micros(300)].into_iter());
         telemetry.upkeep();
         let text = telemetry.render();
         for line in [

@@ -77,9 +77,9 @@ mod tests {
     fn what_was_counted_is_read() {
         let telemetry = Telemetry::new(&["unknown", "reserve"], Bounds { items_max: 10, sales_max: 10 });
         for micros in [60, 300, 7_000_000] {
-            telemetry.edge.observe(1, 201, Duration::from_micros(micros));
+            telemetry.edge.observe(1, 201, [Duration::from_micros(micros)].into_iter());
         }
-        telemetry.edge.observe(0, 404, Duration::from_micros(10));
+        telemetry.edge.observe(0, 404, [Duration::from_micros(10)].into_iter());
         telemetry.edge.connection_opened();
         telemetry.upkeep();
         let reading = telemetry.reading();

@@ -4,7 +4,7 @@ use metrics::{Counter, Histogram};
 
 use super::{Maker, families};
 use crate::{
-    engine::{Made, Tick},
+    engine::Tick,
     sale::outcome::{Refusal, Reservation},
 };
 
@@ -82,12 +82,14 @@ impl Reservations {
         }
     }
 
-    pub fn reserve(&self, outcome: &Result<Made, Refusal>) {
-        match outcome {
-            Ok(made) if made.replayed => self.replayed.increment(1),
-            Ok(_) => self.held.increment(1),
-            Err(refusal) => self.refuse(refusal),
-        }
+    /// So many reserves made a hold.
+    pub fn held(&self, count: u64) {
+        self.held.increment(count);
+    }
+
+    /// A reserve whose key was known.
+    pub fn replayed(&self) {
+        self.replayed.increment(1);
     }
 
     pub fn confirm(&self, outcome: &Result<Reservation, Refusal>) {
@@ -117,7 +119,8 @@ impl Reservations {
         }
     }
 
-    fn refuse(&self, refusal: &Refusal) {
+    /// A reserve, or another command, was refused.
+    pub fn refuse(&self, refusal: &Refusal) {
         let reason = refusal_reason(refusal);
         let place = REASONS.iter().position(|&known| known == reason).expect("every reason is in the table");
         self.refused[place].increment(1);

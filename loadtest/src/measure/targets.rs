@@ -239,7 +239,11 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     } else {
         let ratios: Vec<f64> = rates.iter().zip(&transfers).map(|(ours, theirs)| ours / theirs).collect();
         println!("{:<34} {:>9.0}", "tigerbeetle, pending, batches", median(&transfers));
-        println!("\nP4   batches of doorbuster / of tigerbeetle: {:.2}, median of {} rounds", median(&ratios), ratios.len());
+        println!(
+            "\nP4   batches of doorbuster / of tigerbeetle: {:.2}, median of {} rounds",
+            median(&ratios),
+            ratios.len()
+        );
     }
     if let Some(directory) = &common.plots {
         let mut costs = vec![("doorbuster, durable, batches", median(&costs))];

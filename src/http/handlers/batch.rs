@@ -201,10 +201,10 @@ impl Batch<'_> {
                 }
             }
         };
-        let refused = Err(Refusal::Invalid(wrong));
+        let refused = Refusal::Invalid(wrong);
         // Counted like the others: no status of an answer tells of it.
-        self.worker.service.telemetry.reservations.reserve(&refused);
-        Ok(Answer { value: refused, durable_at: 0 })
+        self.worker.service.telemetry.reservations.refuse(&refused);
+        Ok(Answer { value: Err(refused), durable_at: 0 })
     }
 
     /// Writes one place of the answer, with what belongs before, between and behind all of them.

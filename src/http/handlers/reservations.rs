@@ -71,9 +71,13 @@ pub fn ask(
     let lines = lines.into_iter().map(|AskedLine { sku, units }| AskedLine { sku, units }).collect();
     let asked = Reserve { sale, customer: &customer, lines, hold_seconds, reference, key };
     let answer = worker.engine().reserve(now, &asked, worker.entropy());
-    worker.service.telemetry.reservations.reserve(&answer.value);
-    if let Err(refusal) = &answer.value {
-        worker.refused(sale, refusal);
+    match &answer.value {
+        Ok(made) if made.replayed => worker.service.telemetry.reservations.replayed(),
+        Ok(_) => worker.tally.held(),
+        Err(refusal) => {
+            worker.service.telemetry.reservations.refuse(refusal);
+            worker.refused(sale, refusal);
+        }
     }
     answer
 }
