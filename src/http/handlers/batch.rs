@@ -110,8 +110,10 @@ struct Piece {
 }
 
 impl Piece {
-    fn starting_at(place: usize) -> Self {
-        Self { places: place..place, bytes: 0, text: Vec::with_capacity(PIECE.entries * RESULT_BYTES), durable_at: 0 }
+    /// The piece that begins at this place, with room for up to so many entries.
+    fn starting_at(place: usize, entries: usize) -> Self {
+        let text = Vec::with_capacity(entries.min(PIECE.entries) * RESULT_BYTES);
+        Self { places: place..place, bytes: 0, text, durable_at: 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -127,7 +129,7 @@ impl Batch<'_> {
         let mut next = 0;
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
-            let mut piece = Piece::starting_at(next);
+            let mut piece = Piece::starting_at(next, self.entries.len() - next);
             while piece.places.end < self.entries.len() && !piece.is_full() {
                 self.worker.in_turn(|| self.decide_some(&mut piece)).await;
             }

@@ -191,6 +191,31 @@ fn batches_gather_while_a_sync_runs() {
 }
 
 #[test]
+fn what_nobody_waits_for_gathers() {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, never_idle());
+    let bell = committer.bell();
+    let running = thread::spawn(|| committer.run());
+    storage.hold_syncs();
+    desk.hand_in(1);
+    bell.ring();
+    wait_until("the first sync", || storage.syncs() == 1);
+    for number in 2..=50 {
+        desk.hand_in(number);
+    }
+    storage.release_syncs();
+    desk.wait_for(1);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(desk.state.lock().committed_epoch, 1, "nobody rang for the rest");
+    desk.hand_in(51);
+    bell.ring();
+    desk.wait_for(51);
+    assert_eq!(desk.state.lock().committed_epoch, 2);
+    bell.stop();
+    running.join().unwrap().unwrap();
+}
+
+#[test]
 fn stopping_commits_the_rest_and_seals() {
     let storage = MemoryStorage::new();
     let (desk, committer) = committer(&storage, never_idle());
