@@ -4,6 +4,7 @@
 //! call at once than may be remembered, the rest share a fixed number of places, and none goes unlimited.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     num::NonZero,
     sync::{
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use governor::{
     NotUntil, RateLimiter,
@@ -97,14 +99,17 @@ pub struct Rates<C: Clock> {
     callers_max: usize,
     hasher: RandomState,
     keys: Option<OfEach<C>>,
-    sales: DashMap<SaleNumber, Arc<OfSale<C>>>,
+    /// Read with every reserve and seldom changed: whoever reads it writes nothing that another worker reads.
+    sales: ArcSwap<Sales<C>>,
 }
+
+type Sales<C> = HashMap<SaleNumber, Arc<OfSale<C>>, foldhash::fast::RandomState>;
 
 impl<C: Clock + Clone> Rates<C> {
     /// `callers_max`: customers of one sale, and keys, that are remembered one by one.
     pub fn new(defaults: RateLimits, callers_max: usize, clock: C) -> Self {
         let keys = defaults.key.and_then(|quota| OfEach::new("key", quota, &clock));
-        Self { clock, defaults, callers_max, hasher: RandomState::new(), keys, sales: DashMap::new() }
+        Self { clock, defaults, callers_max, hasher: RandomState::new(), keys, sales: ArcSwap::default() }
     }
 
     /// Whether there is no quota at all: then nothing needs to be asked.
@@ -115,24 +120,26 @@ impl<C: Clock + Clone> Rates<C> {
     /// Whether a call of this key may come in; `sale`: the one that its path names.
     pub fn admit_key(&self, key: &str, sale: Option<&Sale>) -> Result<(), Limited> {
         let caller = self.hasher.hash_one(key);
-        let own = sale.filter(|sale| own_limits(sale).key.is_some()).and_then(|sale| self.of_sale(sale));
-        if let Some(keys) = own.as_ref().map(|of_sale| of_sale.keys.as_ref()) {
-            return keys.map_or(Ok(()), |keys| keys.admit(caller));
-        }
-        self.keys.as_ref().map_or(Ok(()), |keys| keys.admit(caller))
+        let admit = |keys: &Option<OfEach<C>>| keys.as_ref().map_or(Ok(()), |keys| keys.admit(caller));
+        let own = sale.filter(|sale| own_limits(sale).key.is_some());
+        own.and_then(|sale| self.ask(sale, |of_sale| admit(&of_sale.keys))).unwrap_or_else(|| admit(&self.keys))
     }
 
     /// Whether one more reserve in this sale may come in.
     pub fn admit_reserve(&self, sale: &Sale) -> Result<(), Limited> {
-        let Some(of_sale) = self.of_sale(sale) else { return Ok(()) };
-        let (Some(whole), Some(quota)) = (&of_sale.whole, of_sale.limits.sale) else { return Ok(()) };
-        whole.check().map_err(|until| limited("sale", quota, until, &self.clock))
+        let told = self.ask(sale, |of_sale| match (&of_sale.whole, of_sale.limits.sale) {
+            (Some(whole), Some(quota)) => whole.check().map_err(|until| limited("sale", quota, until, &self.clock)),
+            _ => Ok(()),
+        });
+        told.unwrap_or(Ok(()))
     }
 
     /// Whether one more reserve for this customer may come in.
     pub fn admit_customer(&self, sale: &Sale, customer: &str) -> Result<(), Limited> {
-        let Some(of_sale) = self.of_sale(sale) else { return Ok(()) };
-        of_sale.customers.as_ref().map_or(Ok(()), |customers| customers.admit(self.hasher.hash_one(customer)))
+        let told = self.ask(sale, |of_sale| {
+            of_sale.customers.as_ref().map_or(Ok(()), |customers| customers.admit(self.hasher.hash_one(customer)))
+        });
+        told.unwrap_or(Ok(()))
     }
 
     /// Forgets callers who have all of their quota back; to be called every second or so.
@@ -154,15 +161,13 @@ impl<C: Clock + Clone> Rates<C> {
 
     fn each(&self, mut act: impl FnMut(&OfEach<C>)) {
         self.keys.iter().for_each(&mut act);
-        // Taken out first: nobody waits for the table meanwhile.
-        let sales: Vec<_> = self.sales.iter().map(|entry| entry.value().clone()).collect();
-        for of_sale in sales {
+        for of_sale in self.sales.load().values() {
             of_sale.customers.iter().chain(&of_sale.keys).for_each(&mut act);
         }
     }
 
-    /// None: the sale has no limits.
-    fn of_sale(&self, sale: &Sale) -> Option<Arc<OfSale<C>>> {
+    /// Asks the limits of a sale; None: it has none.
+    fn ask<T>(&self, sale: &Sale, ask: impl Fn(&OfSale<C>) -> T) -> Option<T> {
         let own = own_limits(sale);
         let limits = RateLimits {
             sale: own.sale.or(self.defaults.sale),
@@ -172,14 +177,20 @@ impl<C: Clock + Clone> Rates<C> {
         if limits == RateLimits::default() {
             return None;
         }
-        if let Some(known) = self.sales.get(&sale.number).filter(|known| known.limits == limits) {
-            return Some(known.clone());
+        if let Some(known) = self.sales.load().get(&sale.number).filter(|known| known.limits == limits) {
+            return Some(ask(known));
         }
-        let mut entry = self.sales.entry(sale.number).or_insert_with(|| Arc::new(OfSale::new(limits, &self.clock)));
-        if entry.limits != limits {
-            *entry = Arc::new(OfSale::new(limits, &self.clock));
-        }
-        Some(entry.clone())
+        let made = Arc::new(OfSale::new(limits, &self.clock));
+        self.sales.rcu(|sales| {
+            let mut sales = Sales::clone(sales);
+            // Another worker may have been first: what it has counted since stays.
+            let of_sale = sales.entry(sale.number).or_insert_with(|| made.clone());
+            if of_sale.limits != limits {
+                *of_sale = made.clone();
+            }
+            sales
+        });
+        self.sales.load().get(&sale.number).map(|of_sale| ask(of_sale))
     }
 }
 

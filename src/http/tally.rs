@@ -12,7 +12,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::telemetry::Telemetry;
+use crate::{
+    sale::outcome::Refusal,
+    telemetry::{REASONS, Telemetry, reason_place},
+};
 
 /// Requests noted before they are told all the same.
 const NOTED_MAX: usize = 256;
@@ -22,6 +25,8 @@ pub struct Tally {
     requests: RefCell<Vec<Answered>>,
     /// Holds made.
     held: Cell<u64>,
+    /// Reserves refused, by the places of their reasons.
+    refused: [Cell<u64>; REASONS.len()],
     due: Notify,
 }
 
@@ -36,7 +41,8 @@ impl Tally {
     /// The calling thread's; must be called inside its `LocalSet`.
     pub fn start(telemetry: Arc<Telemetry>) -> Rc<Self> {
         let requests = RefCell::new(Vec::with_capacity(NOTED_MAX));
-        let tally = Rc::new(Self { telemetry, requests, held: Cell::new(0), due: Notify::new() });
+        let refused = std::array::from_fn(|_| Cell::new(0));
+        let tally = Rc::new(Self { telemetry, requests, held: Cell::new(0), refused, due: Notify::new() });
         let told = tally.clone();
         tokio::task::spawn_local(async move {
             loop {
@@ -61,8 +67,18 @@ impl Tally {
         }
     }
 
+    /// A reserve made a hold.
     pub fn held(&self) {
-        if self.held.replace(self.held.get() + 1) == 0 {
+        self.count(&self.held);
+    }
+
+    /// A reserve was refused.
+    pub fn refused(&self, refusal: &Refusal) {
+        self.count(&self.refused[reason_place(refusal)]);
+    }
+
+    fn count(&self, cell: &Cell<u64>) {
+        if cell.replace(cell.get() + 1) == 0 {
             self.due.notify_one();
         }
     }
@@ -74,9 +90,12 @@ impl Tally {
             self.telemetry.edge.observe(alike[0].route, alike[0].status, took);
         }
         requests.clear();
-        match self.held.take() {
-            0 => {}
-            held => self.telemetry.reservations.held(held),
+        let reservations = &self.telemetry.reservations;
+        if self.held.get() > 0 {
+            reservations.held(self.held.take());
+        }
+        for (place, refused) in self.refused.iter().enumerate().filter(|(_, refused)| refused.get() > 0) {
+            reservations.refused(place, refused.take());
         }
     }
 }

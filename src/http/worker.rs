@@ -166,17 +166,17 @@ impl Worker {
 
     /// Resolves once what carries this epoch may be shown.
     pub async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
-        if epoch <= self.engine().durability().epoch() {
-            return Ok(());
+        if epoch > self.engine().durability().epoch() {
+            self.tell_journal();
+            if self.service.wait_for_disk {
+                let durable = self.waiters.durable(epoch);
+                let traced = self.service.tracer.is_some();
+                return if traced { traces::wait_for_disk(epoch, durable).await } else { durable.await };
+            }
         }
-        self.tell_journal();
-        if !self.service.wait_for_disk {
-            // Behind all requests that are ready: answers that leave together wake their callers once.
-            tokio::task::yield_now().await;
-            return Ok(());
-        }
-        let durable = self.waiters.durable(epoch);
-        if self.service.tracer.is_some() { traces::wait_for_disk(epoch, durable).await } else { durable.await }
+        // Behind all requests that are ready: answers that leave together wake their callers once.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     /// Something was changed. Whoever waits for it to be durable need not say so.

@@ -27,7 +27,7 @@ pub use self::{
     machinery::{Journal, Store, StoreLag},
     process::Process,
     reading::{Distribution, Reading},
-    sales::{REASONS, Reservations, refusal_reason},
+    sales::{REASONS, Reservations, reason_place, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
     traces::Traces,

@@ -65,6 +65,12 @@ pub fn refusal_reason(refusal: &Refusal) -> &'static str {
     }
 }
 
+/// The place of the refusal's reason in `REASONS`.
+pub fn reason_place(refusal: &Refusal) -> usize {
+    let reason = refusal_reason(refusal);
+    REASONS.iter().position(|&known| known == reason).expect("every reason is in the table")
+}
+
 impl Reservations {
     pub(super) fn new(make: &Maker) -> Self {
         let outcome = |outcome| make.counter(&families::RESERVATIONS, &[outcome]);
@@ -119,10 +125,12 @@ impl Reservations {
         }
     }
 
-    /// A reserve, or another command, was refused.
-    pub fn refuse(&self, refusal: &Refusal) {
-        let reason = refusal_reason(refusal);
-        let place = REASONS.iter().position(|&known| known == reason).expect("every reason is in the table");
-        self.refused[place].increment(1);
+    /// So many reserves were refused for the reason at this place of `REASONS`.
+    pub fn refused(&self, place: usize, count: u64) {
+        self.refused[place].increment(count);
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        self.refused(reason_place(refusal), 1);
     }
 }

@@ -205,7 +205,7 @@ impl Batch<'_> {
         };
         let refused = Refusal::Invalid(wrong);
         // Counted like the others: no status of an answer tells of it.
-        self.worker.service.telemetry.reservations.refuse(&refused);
+        self.worker.tally.refused(&refused);
         Ok(Answer { value: Err(refused), durable_at: 0 })
     }
 

@@ -75,7 +75,7 @@ pub fn ask(
         Ok(made) if made.replayed => worker.service.telemetry.reservations.replayed(),
         Ok(_) => worker.tally.held(),
         Err(refusal) => {
-            worker.service.telemetry.reservations.refuse(refusal);
+            worker.tally.refused(refusal);
             worker.refused(sale, refusal);
         }
     }
