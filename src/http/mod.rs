@@ -22,7 +22,6 @@ mod requests;
 mod router;
 mod server;
 pub mod status;
-mod tally;
 mod timed;
 mod tls;
 mod waiters;

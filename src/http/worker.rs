@@ -24,7 +24,6 @@ use super::{
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
     router::{self, Matched, Route},
     status::Board,
-    tally::Tally,
     timed::Patience,
     tls::Tls,
     waiters::{OutcomeUnknown, Waiters},
@@ -39,7 +38,7 @@ use crate::{
     privacy::CustomerIds,
     reports::Reports,
     sale::{outcome::Refusal, time::Timestamp},
-    telemetry::Telemetry,
+    telemetry::{Tally, Telemetry},
     traces::{self, Trace, Tracer},
 };
 
@@ -106,7 +105,7 @@ pub struct Limits {
 
 pub struct Worker {
     pub service: Arc<Service>,
-    pub tally: Rc<Tally>,
+    pub tally: Arc<Tally>,
     waiters: Rc<Waiters>,
     /// Set when this turn of the event loop changed something; the journal is told once per turn.
     changed: Rc<Notify>,
@@ -128,7 +127,7 @@ impl Worker {
                 bell.ring();
             }
         });
-        let (tally, waiters) = (Tally::start(service.telemetry.clone()), Waiters::start(service.engine.clone()));
+        let (tally, waiters) = (service.telemetry.tally(), Waiters::start(service.engine.clone()));
         let (random, turn, refused) = (RefCell::new(rand::rng()), Semaphore::new(1), Counting::default());
         Rc::new(Self { service, tally, waiters, changed, random, turn, refused })
     }
@@ -206,7 +205,7 @@ impl Worker {
             Some(trace) => Box::pin(trace.within(self.find_and_answer(request))).await,
         };
         let (status, elapsed) = (response.status(), started.elapsed());
-        self.tally.answered(route as usize, status.as_u16(), elapsed);
+        self.tally.answered(&self.service.telemetry, route as usize, status.as_u16(), elapsed);
         if self.service.request_log.is_worth_telling(status, elapsed) {
             let answered = Answered { method: requests::method_name(&method), route, elapsed };
             self.service.request_log.tell(&mut response, asked_id, answered, trace.as_deref());

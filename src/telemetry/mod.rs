@@ -13,12 +13,14 @@ mod reading;
 mod sales;
 mod shards;
 mod stock;
+mod tally;
 mod traces;
 
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use parking_lot::Mutex;
 
 use self::families::{Family, Kind};
 pub use self::{
@@ -30,6 +32,7 @@ pub use self::{
     sales::{REASONS, Reservations, reason_place, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
+    tally::Tally,
     traces::Traces,
 };
 
@@ -46,6 +49,8 @@ pub struct Telemetry {
     pub process: Process,
     /// Shared with the thread that sends them.
     pub traces: Arc<Traces>,
+    /// What workers have noted and not told yet.
+    tallies: Mutex<Vec<Arc<Tally>>>,
 }
 
 impl Telemetry {
@@ -73,12 +78,25 @@ impl Telemetry {
             events: Events::new(&make),
             process: Process::new(&make),
             traces: Arc::new(Traces::new(&make)),
+            tallies: Mutex::default(),
             make,
         }
     }
 
+    /// Where one more worker notes what it counts.
+    pub fn tally(&self) -> Arc<Tally> {
+        let tally = Arc::<Tally>::default();
+        self.tallies.lock().push(tally.clone());
+        tally
+    }
+
+    fn gather(&self) {
+        self.tallies.lock().iter().for_each(|tally| tally.tell(self));
+    }
+
     /// The Prometheus text of this moment.
     pub fn render(&self) -> String {
+        self.gather();
         self.handle.render()
     }
 
@@ -89,6 +107,7 @@ impl Telemetry {
 
     /// Folds histogram samples into their buckets. To be called every second or so.
     pub fn upkeep(&self) {
+        self.gather();
         self.handle.run_upkeep();
     }
 

@@ -1,0 +1,107 @@
+//! What one worker counted and has not told yet.
+//!
+//! Counters and samples are of the whole service: a cache line each, which workers would take from one another with every
+//! request. So a worker notes what it counts where nobody else writes, and whoever reads the metrics gathers it first.
+//!
+//! Invariant: what was noted before a scrape began is in it.
+
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+use super::{REASONS, Telemetry, reason_place};
+use crate::sale::outcome::Refusal;
+
+/// Requests that are noted before the worker tells them itself.
+const NOTED_MAX: usize = 1024;
+
+/// One worker's notes.
+#[derive(Default)]
+pub struct Tally(CachePadded<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    requests: Vec<Answered>,
+    /// Reserves that made a hold.
+    held: u64,
+    /// Reserves refused, by the places of their reasons.
+    refused: [u64; REASONS.len()],
+}
+
+/// A request that was answered.
+struct Answered {
+    route: usize,
+    status: u16,
+    took: Duration,
+}
+
+impl Tally {
+    pub fn answered(&self, telemetry: &Telemetry, route: usize, status: u16, took: Duration) {
+        let mut noted = self.0.lock();
+        noted.requests.push(Answered { route, status, took });
+        if noted.requests.len() >= NOTED_MAX {
+            noted.tell(telemetry);
+        }
+    }
+
+    /// A reserve made a hold.
+    pub fn held(&self) {
+        self.0.lock().held += 1;
+    }
+
+    /// A reserve was refused.
+    pub fn refused(&self, refusal: &Refusal) {
+        self.0.lock().refused[reason_place(refusal)] += 1;
+    }
+
+    /// Tells what was noted, and forgets it.
+    pub(super) fn tell(&self, telemetry: &Telemetry) {
+        self.0.lock().tell(telemetry);
+    }
+}
+
+impl Noted {
+    fn tell(&mut self, telemetry: &Telemetry) {
+        for alike in self.requests.chunk_by(|one, next| (one.route, one.status) == (next.route, next.status)) {
+            let took = alike.iter().map(|request| request.took);
+            telemetry.edge.observe(alike[0].route, alike[0].status, took);
+        }
+        self.requests.clear();
+        telemetry.reservations.held(std::mem::take(&mut self.held));
+        for (place, refused) in self.refused.iter_mut().enumerate() {
+            telemetry.reservations.refused(place, std::mem::take(refused));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Bounds;
+
+    #[test]
+    fn a_scrape_has_what_was_noted_before_it_by_all() {
+        let telemetry = Telemetry::new(&["unknown", "reserve"], Bounds { items_max: 0, sales_max: 0 });
+        let [one, other] = [telemetry.tally(), telemetry.tally()];
+        for number in 0..3 * NOTED_MAX {
+            one.answered(&telemetry, 1, 201, Duration::from_millis(1));
+            other.answered(&telemetry, 1, 409, Duration::from_millis(1));
+            one.held();
+            other.refused(&Refusal::SaleEnded);
+            if number % 1000 == 7 {
+                let counted = number + 1;
+                let text = telemetry.render();
+                for line in [
+                    format!("doorbuster_http_requests_total{{route=\"reserve\",status=\"201\"}} {counted}\n"),
+                    format!("doorbuster_http_requests_total{{route=\"reserve\",status=\"409\"}} {counted}\n"),
+                    format!("doorbuster_http_request_duration_seconds_count{{route=\"reserve\"}} {}\n", 2 * counted),
+                    format!("doorbuster_reservations_total{{outcome=\"held\"}} {counted}\n"),
+                    format!("doorbuster_reservation_refusals_total{{reason=\"sale_ended\"}} {counted}\n"),
+                ] {
+                    assert!(text.contains(&line), "{line} is not in\n{text}");
+                }
+            }
+        }
+    }
+}
