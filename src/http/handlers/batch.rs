@@ -44,8 +44,11 @@ const PIECE: Portion = Portion { entries: 1024, bytes: 256 << 10 };
 /// Pieces that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
 const PIECES_UNDURABLE: usize = 2;
 
-/// Pieces of the answer that are made before the caller takes them.
-const PIECES_AHEAD: usize = 1;
+/// What is handed to the socket at a time: others have their turn while the kernel passes on less than this.
+const SENT_BYTES: usize = 32 << 10;
+
+/// Parts of a piece that are made before the caller takes them.
+const PARTS_AHEAD: usize = 1;
 
 /// About what an entry takes in the answer.
 const RESULT_BYTES: usize = 384;
@@ -71,7 +74,7 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     if let Err(refusal) = worker.engine().catalogue().sale(&sale) {
         return drop(begin.send(Err(problem::refuse(&refusal, &worker.engine().catalogue()))));
     }
-    let (pieces, to_send) = mpsc::channel(PIECES_AHEAD);
+    let (pieces, to_send) = mpsc::channel(PARTS_AHEAD);
     // Dropped when this is through.
     let (_through, ended) = oneshot::channel();
     let body = Body::Streamed(Stream::new(to_send, ended));
@@ -146,12 +149,14 @@ impl Batch<'_> {
 
     async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>) {
         while let Some(piece) = decided.recv().await {
-            let text = match self.worker.durable(piece.durable_at).await {
+            let mut text = Bytes::from(match self.worker.durable(piece.durable_at).await {
                 Ok(()) => piece.text,
                 Err(_) => self.refuse_all(piece.places),
-            };
-            if pieces.send(text.into()).await.is_err() {
-                return;
+            });
+            while !text.is_empty() {
+                if pieces.send(text.split_to(text.len().min(SENT_BYTES))).await.is_err() {
+                    return;
+                }
             }
         }
     }
