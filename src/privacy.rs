@@ -64,9 +64,10 @@ impl fmt::Debug for CustomerKey {
 
 impl CustomerIds {
     /// What a customer is known by, from here on.
-    pub fn known_as<'a>(&self, customer: &'a str) -> Cow<'a, str> {
+    pub fn known_as<'a>(&self, customer: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
+        let customer = customer.into();
         match self {
-            Self::Plain => Cow::Borrowed(customer),
+            Self::Plain => customer,
             Self::Keyed(CustomerKey(key)) => {
                 let hash = blake3::keyed_hash(key, customer.as_bytes());
                 Cow::Owned(BASE32_DNSSEC.encode(&hash.as_bytes()[..PSEUDONYM_BYTES]))

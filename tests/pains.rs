@@ -14,11 +14,10 @@ use std::{
 
 use doorbuster::{
     engine::Settings,
-    http::wire::{self, CheckedReserve, ReserveBody, ReserveLimits},
+    http::wire::{self, ReserveBody, ReserveLimits},
     journal::memory::EIO,
     privacy::CustomerIds,
     sale::{
-        command::Reserve,
         outcome::{Refusal, State},
         settings::SaleSettings,
     },
@@ -71,8 +70,8 @@ fn the_same_item_twice_in_one_request_does_not_oversell() {
     let limits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 3600 };
     let mut send = |body: &str| {
         let body: ReserveBody<'_> = wire::parse(body.as_bytes()).unwrap();
-        let CheckedReserve { customer, lines, .. } = body.check(&limits, &CustomerIds::Plain).unwrap();
-        house.reserve(&Reserve { lines, ..ask::reserve("drop", &customer, &[]) })
+        let checked = body.check(&limits, &CustomerIds::Plain).unwrap();
+        house.reserve(&checked.asked("drop", None))
     };
     let two_and_two = r#"{"customer": "ann", "lines": [{"sku": "tv", "quantity": 2}, {"sku": "tv", "quantity": 2}]}"#;
     let two_and_one = r#"{"customer": "ann", "lines": [{"sku": "tv", "quantity": 2}, {"sku": "tv", "quantity": 1}]}"#;

@@ -7,7 +7,7 @@ use doorbuster::sale::{
     catalogue::{Plan, PlanLine},
     decide::{Record, Reserved},
     event::{Event, PricedLine},
-    ids::{ItemNumber, ReservationId, SaleNumber},
+    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     shard::Shard,
     time::Timestamp,
 };
@@ -58,7 +58,8 @@ impl Stage {
     fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Reserved {
         let line = PlanLine { line: PricedLine { item: ITEM, units: 1, price: None }, customer_limit: Some(2) };
         let lines = [line].into_iter().collect();
-        let plan = Plan { sale: SALE, customer, lines, hold_seconds: 30, reference: None, key };
+        let plan =
+            Plan { sale: SALE, customer, bucket: Bucket::of(customer), lines, hold_seconds: 30, reference: None, key };
         self.shard.reserve(self.now, &plan, entropy(number), &mut self.lane)
     }
 

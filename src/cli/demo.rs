@@ -48,7 +48,7 @@ use self::{
 use super::{DemoOptions, complain, exit::ExitCode, logging, serve};
 use crate::{
     config::{Config, Log},
-    service::{Running, StartError, descriptors},
+    service::{Running, StartError, descriptors, pages},
 };
 
 pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
@@ -62,6 +62,7 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
     }
     // The demo itself tells what goes on; only what needs somebody's attention may come between.
     logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
+    pages::keep_small();
     if let Some(shortage) = descriptors::make_room(&config) {
         tracing::warn!("{shortage}");
     }

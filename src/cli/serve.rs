@@ -12,7 +12,7 @@ use super::{complain, exit::ExitCode, logging, reload::Reload};
 use crate::{
     config::{Config, Sources},
     journal::{RecoveryError, SnapshotError},
-    service::{Running, StartError, descriptors},
+    service::{Running, StartError, descriptors, pages},
     store::StoreError,
     traces::Unusable,
 };
@@ -27,6 +27,7 @@ pub fn run(config: Config, sources: Sources) -> ExitCode {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    pages::keep_small();
     if let Some(shortage) = descriptors::make_room(&config) {
         tracing::warn!("{shortage}");
     }

@@ -17,6 +17,7 @@ mod recover;
 mod reserve;
 mod snapshot;
 mod stock;
+mod together;
 mod view;
 
 use std::sync::{
@@ -41,6 +42,7 @@ pub use self::{
     recover::{RecoverError, Recovered},
     reserve::Made,
     snapshot::{SnapshotError, SnapshotTaken},
+    together::Together,
     view::{Counts, Levels, SaleView},
 };
 pub use crate::journal::Epoch;

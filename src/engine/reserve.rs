@@ -83,6 +83,7 @@ impl Engine {
             Ok(plan) => plan,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
+        cell.shard.expect_soon(plan.bucket, plan.customer, entropy);
         let reserved =
             self.decide(index, bounds, &mut cell, |shard, record| shard.reserve(now, &plan, entropy, record));
         if let Reserved::SliceShort = reserved {
@@ -178,6 +179,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a limit of the whole service, or of this shard, is reached or so near that each reserve must look.
+    pub(super) fn is_near_full(&self, index: usize) -> bool {
+        self.backlog_full()
+            || self.cells[index].lane_full.load(Ordering::Relaxed)
+            || self.near_full.load(Ordering::Relaxed)
+    }
+
     /// Finds out whether the limits of memory are so near that each reserve must look.
     pub(super) fn measure_fullness(&self) {
         let Settings { reservations_max, customers_max, .. } = self.settings;
@@ -241,7 +249,7 @@ impl Engine {
     }
 }
 
-fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
+pub(super) fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
     match reserved {
         Reserved::Held(reservation) => Ok(Made { reservation, replayed: false }),
         Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {

@@ -115,9 +115,15 @@ impl<'a> Entries<'a> {
         self.places.len()
     }
 
-    /// How much of the entry is to be looked at: a measure of the work that it makes.
-    pub fn bytes(&self, entry: usize) -> usize {
-        self.places[entry].length as usize
+    /// How many of the entries from this one on are within the portion; the first is, however large.
+    pub fn fitting(&self, first: usize, portion: Portion) -> usize {
+        let mut bytes = 0;
+        let places = self.places[first..].iter().take(portion.entries);
+        let fitting = places.take_while(|place| {
+            bytes += place.length as usize;
+            bytes <= portion.bytes
+        });
+        fitting.count().max(1)
     }
 
     /// What the entry says.

@@ -17,7 +17,7 @@ use crate::{
     sale::{
         adjustments::Remembered,
         catalogue::Catalogue,
-        command::AskedLine,
+        command::{AskedLine, Reserve},
         event::PricedLine,
         ids::{ReservationId, check_name, check_text},
         object::Object,
@@ -72,9 +72,25 @@ pub struct ReserveLimits {
 pub struct CheckedReserve<'a> {
     /// As the customer is known from here on. The id that the caller gave is not seen again.
     pub customer: Cow<'a, str>,
-    pub lines: SmallVec<[AskedLine<'a>; 2]>,
-    pub hold_seconds: Option<u32>,
-    pub reference: Option<&'a str>,
+    lines: SmallVec<[CheckedLine<'a>; 2]>,
+    hold_seconds: Option<u32>,
+    reference: Option<Cow<'a, str>>,
+}
+
+/// All units of a SKU.
+#[derive(Debug)]
+struct CheckedLine<'a> {
+    sku: Cow<'a, str>,
+    units: u32,
+}
+
+impl CheckedReserve<'_> {
+    /// What the engine is asked.
+    pub fn asked<'b>(&'b self, sale: &'b str, key: Option<&'b str>) -> Reserve<'b> {
+        let lines = self.lines.iter().map(|line| AskedLine { sku: &line.sku, units: line.units }).collect();
+        let Self { customer, hold_seconds, reference, .. } = self;
+        Reserve { sale, customer, lines, hold_seconds: *hold_seconds, reference: reference.as_deref(), key }
+    }
 }
 
 impl<'a> ReserveBody<'a> {
@@ -88,7 +104,7 @@ impl<'a> ReserveBody<'a> {
     }
 
     /// Everything that is wrong with the members; lines of the same SKU are summed.
-    pub fn check(&self, limits: &ReserveLimits, ids: &CustomerIds) -> Result<CheckedReserve<'_>, Vec<Invalid>> {
+    pub fn check(self, limits: &ReserveLimits, ids: &CustomerIds) -> Result<CheckedReserve<'a>, Vec<Invalid>> {
         let mut wrong = Vec::new();
         if let Err(error) = check_name(&self.customer) {
             wrong.push(Invalid::new("/customer", error));
@@ -100,8 +116,8 @@ impl<'a> ReserveBody<'a> {
             wrong.push(Invalid::new("/reference", error));
         }
         let hold_seconds = check_hold(self.hold_seconds, limits.hold_seconds_max, &mut wrong);
-        let mut lines: SmallVec<[AskedLine<'_>; 2]> = SmallVec::new();
-        for (index, Object(line)) in self.lines.iter().enumerate().take(limits.lines_max) {
+        let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
+        for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.lines_max) {
             if let Err(error) = check_name(&line.sku) {
                 wrong.push(Invalid::new(format!("/lines/{index}/sku"), error));
             }
@@ -113,7 +129,7 @@ impl<'a> ReserveBody<'a> {
             }
             let units = line.quantity as u32;
             match lines.iter_mut().find(|known| known.sku == line.sku) {
-                None => lines.push(AskedLine { sku: &line.sku, units }),
+                None => lines.push(CheckedLine { sku: line.sku, units }),
                 Some(known) if u64::from(known.units) + line.quantity <= most => known.units += units,
                 Some(_) => {
                     let detail = format!("the units of {:?} add up to more than {most}", line.sku);
@@ -124,7 +140,7 @@ impl<'a> ReserveBody<'a> {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        let (customer, reference) = (ids.known_as(&self.customer), self.reference.as_deref());
+        let (customer, reference) = (ids.known_as(self.customer), self.reference);
         Ok(CheckedReserve { customer, lines, hold_seconds, reference })
     }
 }
@@ -572,7 +588,8 @@ mod tests {
         let text =
             br#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
         let body: ReserveBody<'_> = parse(text).unwrap();
-        let lines = body.check(&LIMITS, &CustomerIds::Plain).unwrap().lines;
+        let checked = body.check(&LIMITS, &CustomerIds::Plain).unwrap();
+        let lines = checked.asked("drop", None).lines;
         assert_eq!(lines.as_slice(), [AskedLine { sku: "x", units: 4 }, AskedLine { sku: "y", units: 2 }]);
     }
 }

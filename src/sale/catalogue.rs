@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::{
     command::Reserve,
     event::{Event, PricedLine},
-    ids::{ItemNumber, SaleNumber},
+    ids::{Bucket, ItemNumber, SaleNumber},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
     time::Timestamp,
@@ -64,6 +64,7 @@ pub struct Item {
 pub struct Plan<'a> {
     pub sale: SaleNumber,
     pub customer: &'a str,
+    pub bucket: Bucket,
     pub lines: SmallVec<[PlanLine; 2]>,
     pub hold_seconds: u32,
     pub reference: Option<&'a str>,
@@ -214,6 +215,7 @@ impl Catalogue {
         Ok(Plan {
             sale: sale.number,
             customer: asked.customer,
+            bucket: Bucket::of(asked.customer),
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
             reference: asked.reference,

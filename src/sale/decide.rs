@@ -6,7 +6,7 @@
 use super::{
     catalogue::Plan,
     event::{Ended, Event, Held},
-    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    ids::{ItemNumber, ReservationId, SaleNumber},
     outcome::{Refusal, Reservation, State},
     shard::Shard,
     time::Timestamp,
@@ -73,8 +73,7 @@ impl Shard {
         if !served {
             return Reserved::SliceShort;
         }
-        let id = ReservationId::new(now, Bucket::of(plan.customer), entropy);
-        self.expect_soon(id);
+        let id = ReservationId::new(now, plan.bucket, entropy);
         if let Err(exceeded) = self.check_limits(plan) {
             return Reserved::LimitExceeded(exceeded);
         }
@@ -106,7 +105,7 @@ impl Shard {
         for line in &plan.lines {
             let Some(limit) = line.customer_limit else { continue };
             let item = line.line.item;
-            let already = self.units_of(plan.customer, item);
+            let already = self.units_of(plan.bucket, plan.customer, item);
             if already + u64::from(line.line.units) > u64::from(limit) {
                 return Err(LimitExceeded { item, limit, already });
             }

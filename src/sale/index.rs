@@ -7,6 +7,8 @@
 //! Invariant: a cell stands at the place of its hash or behind it, and no cell between the two is empty. (Linear probing, with
 //! the gap of a removed cell closed by those behind it: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.)
 
+use prefetch_index::prefetch_index;
+
 /// In the place of a slot: the cell is empty.
 const EMPTY: u32 = u32::MAX;
 
@@ -72,9 +74,9 @@ impl Index {
     }
 
     /// Has the processor fetch what a look-up of this hash will need, while it goes on with something else.
-    pub fn touch(&self, hash: u64) {
+    pub fn prefetch(&self, hash: u64) {
         if let Some(last) = self.cells.len().checked_sub(1) {
-            std::hint::black_box(self.cells[tag(hash) as usize & last].slot);
+            prefetch_index(&self.cells, tag(hash) as usize & last);
         }
     }
 
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn a_table_that_is_empty_has_nothing() {
         let index = Index::default();
-        index.touch(7);
+        index.prefetch(7);
         assert_eq!((index.find(7, |_| true), index.iter().count()), (None, 0));
     }
 

@@ -191,7 +191,7 @@ impl Shard {
             Event::Expired(ended) => self.end(ended, State::Expired),
             Event::Retired { id, counted } => self.retire(*id, *counted),
             Event::Carried { customer, item, units } => {
-                let customer = self.customer(customer);
+                let customer = self.customer(Bucket::of(customer), customer);
                 self.customers[customer].take(*item, *units);
                 self.customers[customer].carry(*item, *units);
                 self.confirmed_in_the_past(*item, *units);
@@ -210,9 +210,11 @@ impl Shard {
         bucket.by_id.find(id.entropy(), |slot| self.reservations[slot].id == id)
     }
 
-    /// Has the processor fetch the place where a reservation is about to be filed.
-    pub(super) fn expect_soon(&self, id: ReservationId) {
-        self.buckets[id.bucket().index() / self.shards].by_id.touch(id.entropy());
+    /// Has the processor fetch the places where a customer and a reservation are about to be looked for and filed.
+    pub fn expect_soon(&self, bucket: Bucket, customer: &str, entropy: u64) {
+        let bucket = &self.buckets[bucket.index() / self.shards];
+        bucket.by_name.prefetch(self.hasher.hash_one(customer));
+        bucket.by_id.prefetch(entropy);
     }
 
     /// The sale that a reservation belongs to.
@@ -235,16 +237,16 @@ impl Shard {
 
     /// Whether anything of the customer is in memory.
     pub fn knows(&self, customer: &str) -> bool {
-        self.find_customer(customer).is_some()
+        self.find_customer(Bucket::of(customer), customer).is_some()
     }
 
     /// Units of the item that the customer holds or has confirmed.
-    pub(super) fn units_of(&self, customer: &str, item: ItemNumber) -> u64 {
-        self.find_customer(customer).map_or(0, |slot| self.customers[slot].units(item))
+    pub(super) fn units_of(&self, bucket: Bucket, customer: &str, item: ItemNumber) -> u64 {
+        self.find_customer(bucket, customer).map_or(0, |slot| self.customers[slot].units(item))
     }
 
-    fn find_customer(&self, name: &str) -> Option<u32> {
-        let bucket = &self.buckets[Bucket::of(name).index() / self.shards];
+    fn find_customer(&self, bucket: Bucket, name: &str) -> Option<u32> {
+        let bucket = &self.buckets[bucket.index() / self.shards];
         bucket.by_name.find(self.hasher.hash_one(name), |slot| self.customers[slot].name == name)
     }
 
@@ -261,9 +263,9 @@ impl Shard {
     }
 
     /// The customer's slot; made when there is none.
-    fn customer(&mut self, name: &str) -> u32 {
+    fn customer(&mut self, bucket: Bucket, name: &str) -> u32 {
         let Self { buckets, customers, hasher, shards, .. } = self;
-        let bucket = &mut buckets[Bucket::of(name).index() / *shards];
+        let bucket = &mut buckets[bucket.index() / *shards];
         let hash = hasher.hash_one(name);
         if let Some(slot) = bucket.by_name.find(hash, |slot| customers[slot].name == name) {
             return slot;
@@ -290,7 +292,8 @@ impl Shard {
 
     fn hold(&mut self, held: &Held<'_>) {
         // A snapshot tells a reservation whose customer was erased by what stands in the customer's place.
-        let customer = if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.customer) };
+        let customer =
+            if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.id.bucket(), held.customer) };
         for line in &held.lines {
             self.resize(line.item.index() + 1);
             let slice = &mut self.slices[line.item.index()];

@@ -20,6 +20,7 @@ mod lag;
 pub mod lock;
 mod observer;
 mod open;
+pub mod pages;
 mod reports;
 mod snapshots;
 mod store;

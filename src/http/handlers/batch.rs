@@ -1,12 +1,14 @@
 //! Reserve for many customers with one request.
 //!
-//! Each entry is judged as the single call would judge it, and none knows of the others. The work is done in portions
-//! between which the worker's other requests have their turn: first the whole body is read, so that a broken one is refused
-//! before anything was done, then entries are decided, and the answer is made piece by piece. A piece is shown once it is
-//! durable, while later ones are being decided; whoever takes the answer too slowly holds them back. A caller that goes
-//! away ends the work between two pieces: what was decided until then stays.
+//! Each entry is judged as the single call would judge it, and none knows of the others: as if all were sent one after the
+//! other. The work is done in portions between which the worker's other requests have their turn. First the whole body is
+//! read, so that a broken one is refused before anything was done. Then the answer is made piece by piece: a piece's entries
+//! are checked, decided shard by shard where their order makes no difference, and told in their places, where those that
+//! were left are decided too. A piece is shown once it is durable, while later ones are being decided; whoever takes the
+//! answer too slowly holds them back. A caller that goes away ends the work between two pieces: what was decided until
+//! then stays.
 
-use std::{io::Write, ops::Range, rc::Rc};
+use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc};
 
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Incoming};
@@ -14,28 +16,28 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
 use crate::{
-    engine::{Answer, Epoch, Made},
+    engine::{Epoch, Made, Together},
     http::{
         Body,
         body::{self, Stream},
         entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
+        wire::CheckedReserve,
         worker::Worker,
     },
     sale::{
         catalogue::{Catalogue, Sale},
         outcome::Refusal,
         settings::Invalid,
-        time::Timestamp,
     },
 };
 
 /// What is read at a time: well below a millisecond of work, whatever the entries are.
 const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
 
-/// What is decided at a time, which is most of the work. A request that comes in meanwhile waits for its turn twice:
-/// until it is read, and until it is answered.
-const TURN: Portion = Portion { entries: 16, bytes: 4 << 10 };
+/// What is checked, decided or told at a time. A request that comes in meanwhile waits for its turn twice: until it is read,
+/// and until it is answered.
+const TURN: Portion = Portion { entries: 32, bytes: 8 << 10 };
 
 /// What is shown at a time: one wait for the disk, one piece of the answer. Disks sync fast enough to commit every few dozen
 /// entries by themselves, and each commit costs all workers something.
@@ -106,36 +108,25 @@ struct Batch<'a> {
 /// A piece of the answer: what became of some entries, and when it may be shown.
 struct Piece {
     places: Range<usize>,
-    /// Of the entries' own text.
-    bytes: usize,
     text: Vec<u8>,
     durable_at: Epoch,
 }
 
-impl Piece {
-    /// The piece that begins at this place, with room for up to so many entries.
-    fn starting_at(place: usize, entries: usize) -> Self {
-        let text = Vec::with_capacity(entries.min(PIECE.entries) * RESULT_BYTES);
-        Self { places: place..place, bytes: 0, text, durable_at: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.places.len() >= PIECE.entries || self.bytes >= PIECE.bytes
-    }
-}
-
-/// What became of an entry: the engine's word, or a refusal before it was asked.
+/// What becomes of an entry: the engine's word, or a refusal before it was asked.
 type Outcome = Result<Result<Made, Refusal>, Response<Body>>;
+
+/// What the engine is to be asked.
+struct Asked<'a> {
+    reserve: CheckedReserve<'a>,
+    key: Option<Cow<'a, str>>,
+}
 
 impl Batch<'_> {
     async fn decide(&self, decided: mpsc::Sender<Piece>) {
         let mut next = 0;
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
-            let mut piece = Piece::starting_at(next, self.entries.len() - next);
-            while piece.places.end < self.entries.len() && !piece.is_full() {
-                self.worker.in_turn(|| self.decide_some(&mut piece)).await;
-            }
+            let piece = self.decide_piece(next).await;
             if piece.durable_at > 0 {
                 // Now, and not when it comes to be shown: later entries are decided while earlier ones are written.
                 self.worker.tell_journal();
@@ -145,6 +136,27 @@ impl Batch<'_> {
                 return;
             }
         }
+    }
+
+    /// Decides the entries from this one on that make up a piece.
+    async fn decide_piece(&self, first: usize) -> Piece {
+        let (worker, count) = (self.worker, self.entries.fitting(first, PIECE));
+        let (mut asked, mut refused) = (Vec::with_capacity(count), VecDeque::new());
+        while asked.len() < count {
+            let next = first + asked.len();
+            let turn = self.entries.fitting(next, TURN).min(count - asked.len());
+            worker.in_turn(|| self.check(next..next + turn, &mut asked, &mut refused)).await;
+        }
+        let mut together = worker.engine().together(count);
+        for asked in asked.chunks(TURN.entries) {
+            worker.in_turn(|| self.gather(asked, &mut together)).await;
+        }
+        while worker.in_turn(|| together.decide_some(worker.now(), TURN.entries)).await {}
+        let mut piece = Piece { places: first..first, text: Vec::with_capacity(count * RESULT_BYTES), durable_at: 0 };
+        for asked in asked.chunks(TURN.entries) {
+            worker.in_turn(|| self.tell(asked, &mut refused, &mut together, &mut piece)).await;
+        }
+        piece
     }
 
     async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>) {
@@ -161,57 +173,75 @@ impl Batch<'_> {
         }
     }
 
-    /// Decides the piece's next entries, as many as fit into a turn.
-    fn decide_some(&self, piece: &mut Piece) {
-        let now = self.worker.now();
+    /// The steps of the single call before the engine's, in its order.
+    fn check<'a>(&'a self, entries: Range<usize>, asked: &mut Vec<Option<Asked<'a>>>, refused: &mut VecDeque<Outcome>) {
         let catalogue = self.worker.engine().catalogue();
         let sale = catalogue.sale(self.sale).expect("it was there when the batch began, and none is ever removed");
-        let (entries_before, bytes_before) = (piece.places.end, piece.bytes);
-        for entry in (entries_before..self.entries.len()).take(TURN.entries) {
-            let outcome = self.judge(now, sale, entry).map(|answer| {
-                piece.durable_at = piece.durable_at.max(answer.durable_at);
-                answer.value
-            });
-            // Looked up after the decision: it knows all that the outcome names.
-            let catalogue = self.worker.engine().catalogue();
-            self.write(entry, &mut piece.text, |text| put(text, outcome, &catalogue));
-            piece.places.end += 1;
-            piece.bytes += self.entries.bytes(entry);
-            if piece.bytes - bytes_before >= TURN.bytes {
-                break;
-            }
+        for entry in entries {
+            let checked = self.check_one(sale, entry);
+            asked.push(checked.map_err(|outcome| refused.push_back(outcome)).ok());
         }
     }
 
-    /// The steps of the single call, in its order.
-    fn judge(
-        &self,
-        now: Timestamp,
-        sale: &Sale,
-        entry: usize,
-    ) -> Result<Answer<Result<Made, Refusal>>, Response<Body>> {
-        self.worker.refuse_if_stopping()?;
+    fn check_one(&self, sale: &Sale, entry: usize) -> Result<Asked<'_>, Outcome> {
+        self.worker.refuse_if_stopping().map_err(Err)?;
         let (limits, rates) = (self.worker.limits(), &self.worker.service.rates);
-        let rate_limited = |limited| self.worker.rate_limited(&limited);
+        let rate_limited = |limited| Err(self.worker.rate_limited(&limited));
         rates.admit_reserve(sale).map_err(rate_limited)?;
         let wrong = match self.entries.content(entry) {
-            Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
+            Content::TooLarge => return Err(Err(body::too_large(limits.body_bytes_max))),
             Content::Other(json) => vec![entries::locate(json)],
             Content::Reserve { body, key } => {
-                let checked = body.check(&limits.reserve, &self.worker.service.customer_ids);
-                match (checked, check_key(key.as_deref())) {
-                    (Ok(checked), Ok(key)) => {
-                        rates.admit_customer(sale, &checked.customer).map_err(rate_limited)?;
-                        return Ok(reservations::ask(self.worker, now, self.sale, checked, key));
+                match (body.check(&limits.reserve, &self.worker.service.customer_ids), check_key(key)) {
+                    (Ok(reserve), Ok(key)) => {
+                        rates.admit_customer(sale, &reserve.customer).map_err(rate_limited)?;
+                        return Ok(Asked { reserve, key });
                     }
-                    (checked, key) => checked.err().into_iter().flatten().chain(key.err()).collect(),
+                    (reserve, key) => reserve.err().into_iter().flatten().chain(key.err()).collect(),
                 }
             }
         };
         let refused = Refusal::Invalid(wrong);
         // Counted like the others: no status of an answer tells of it.
         self.worker.tally.refused(&refused);
-        Ok(Answer { value: Err(refused), durable_at: 0 })
+        Err(Ok(Err(refused)))
+    }
+
+    fn gather<'a>(&'a self, asked: &'a [Option<Asked<'_>>], together: &mut Together<'_, 'a>) {
+        let now = self.worker.now();
+        for Asked { reserve, key } in asked.iter().flatten() {
+            together.push(now, &reserve.asked(self.sale, key.as_deref()), self.worker.entropy());
+        }
+    }
+
+    /// Tells what became of the next entries. Those that were left are decided now.
+    fn tell(
+        &self,
+        asked: &[Option<Asked<'_>>],
+        refused: &mut VecDeque<Outcome>,
+        together: &mut Together<'_, '_>,
+        piece: &mut Piece,
+    ) {
+        for asked in asked {
+            let outcome = match asked {
+                None => refused.pop_front().expect("what is not asked was refused"),
+                Some(Asked { reserve, key }) => {
+                    let answer = match together.tell_next() {
+                        None => reservations::ask(self.worker, self.worker.now(), self.sale, reserve, key.as_deref()),
+                        Some(answer) => {
+                            reservations::count(self.worker, self.sale, &answer.value);
+                            answer
+                        }
+                    };
+                    piece.durable_at = piece.durable_at.max(answer.durable_at);
+                    Ok(answer.value)
+                }
+            };
+            // Looked up after the decision: it knows all that the outcome names.
+            let catalogue = self.worker.engine().catalogue();
+            self.write(piece.places.end, &mut piece.text, |text| put(text, outcome, &catalogue));
+            piece.places.end += 1;
+        }
     }
 
     /// Writes one place of the answer, with what belongs before, between and behind all of them.
@@ -234,9 +264,13 @@ impl Batch<'_> {
     }
 }
 
-fn check_key(text: Option<&str>) -> Result<Option<&str>, Invalid> {
+fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid> {
     let wrong = || Invalid::new("/idempotency_key", format!("must be {}", key_form()));
-    text.map(|text| bare_key(text).ok_or_else(wrong)).transpose()
+    let bare = |text| match text {
+        Cow::Borrowed(text) => bare_key(text).map(Cow::Borrowed),
+        Cow::Owned(text) => bare_key(&text).map(|key| Cow::Owned(key.to_owned())),
+    };
+    text.map(|text| bare(text).ok_or_else(wrong)).transpose()
 }
 
 fn put(text: &mut Vec<u8>, outcome: Outcome, catalogue: &Catalogue) {

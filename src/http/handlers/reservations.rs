@@ -19,7 +19,6 @@ use crate::{
     },
     sale::{
         catalogue::Catalogue,
-        command::{AskedLine, Reserve},
         ids::ReservationId,
         outcome::{Refusal, Reservation},
         time::Timestamp,
@@ -46,7 +45,7 @@ fn decide(
     let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
     let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
     admit_customer(worker, sale, &checked.customer).map_err(|limited| worker.rate_limited(&limited))?;
-    let answer = ask(worker, worker.now(), sale, checked, key);
+    let answer = ask(worker, worker.now(), sale, &checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
 }
 
@@ -63,15 +62,17 @@ pub fn ask(
     worker: &Worker,
     now: Timestamp,
     sale: &str,
-    checked: CheckedReserve<'_>,
+    checked: &CheckedReserve<'_>,
     key: Option<&str>,
 ) -> Answer<Result<Made, Refusal>> {
-    let CheckedReserve { customer, lines, hold_seconds, reference } = checked;
-    // Put anew, because a pseudonym lives shorter than the body that the lines borrow from.
-    let lines = lines.into_iter().map(|AskedLine { sku, units }| AskedLine { sku, units }).collect();
-    let asked = Reserve { sale, customer: &customer, lines, hold_seconds, reference, key };
-    let answer = worker.engine().reserve(now, &asked, worker.entropy());
-    match &answer.value {
+    let answer = worker.engine().reserve(now, &checked.asked(sale, key), worker.entropy());
+    count(worker, sale, &answer.value);
+    answer
+}
+
+/// Counts what the engine said to a reserve.
+pub fn count(worker: &Worker, sale: &str, outcome: &Result<Made, Refusal>) {
+    match outcome {
         Ok(made) if made.replayed => worker.service.telemetry.reservations.replayed(),
         Ok(_) => worker.tally.held(),
         Err(refusal) => {
@@ -79,7 +80,6 @@ pub fn ask(
             worker.refused(sale, refusal);
         }
     }
-    answer
 }
 
 fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> {

@@ -8,13 +8,13 @@ use super::{Bucket, Customer, NOBODY, Shard};
 impl Shard {
     /// Reservations in memory that are the customer's.
     pub fn reservations_of(&self, customer: &str) -> u64 {
-        self.find_customer(customer).map_or(0, |slot| self.customers[slot].reservations.into())
+        self.find_customer(Bucket::of(customer), customer).map_or(0, |slot| self.customers[slot].reservations.into())
     }
 
     /// Takes the customer from its reservations, and with it what callers said of them: idempotency keys and references
     /// may name a person as well.
     pub(super) fn erase(&mut self, customer: &str) {
-        let Some(slot) = self.find_customer(customer) else { return };
+        let Some(slot) = self.find_customer(Bucket::of(customer), customer) else { return };
         let bucket = Bucket::of(customer).index() / self.shards;
         // Nothing lists the reservations of a customer; those of a bucket are few.
         let of_bucket = self.buckets[bucket].by_id.iter();
@@ -65,7 +65,7 @@ mod tests {
         let line = PlanLine { line: PricedLine { item: TV, units: 2, price: None }, customer_limit: Some(6) };
         let (sale, lines, key) = (SaleNumber(0), [line].into_iter().collect(), key.map(|key| (key, 7)));
         let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
-        Plan { sale, customer, lines, hold_seconds: 60, reference, key }
+        Plan { sale, customer, bucket: Bucket::of(customer), lines, hold_seconds: 60, reference, key }
     }
 
     fn hold(shard: &mut Shard, customer: &str, key: Option<&str>, entropy: u64) -> ReservationId {

@@ -1,0 +1,140 @@
+//! Reserves of one sale that came together, decided ahead of their turn and shard by shard.
+//!
+//! A decision takes less time than to fetch the shard's memory from the core that changed it last. So each shard is visited
+//! once for all that are its own, and what they will look up is fetched while others are being decided.
+//!
+//! Invariant: as far as nobody else asks meanwhile, each outcome is what it would be if all were asked one by one in their
+//! order. A shard decides its own in that order, so customers and keys see no other. And it decides only where its slices
+//! alone have what all of these reserves together ask of the items: then none is refused for the sake of another. The first
+//! that is not so plain is left to be asked in its turn, and so are those behind it in its shard.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use foldhash::fast::RandomState;
+
+use super::{Answer, Engine, Made, Published, reserve::conclude};
+use crate::sale::{
+    catalogue::Plan,
+    command::Reserve,
+    ids::{Bucket, ItemNumber},
+    outcome::Refusal,
+    time::Timestamp,
+};
+
+/// Reserves in their order: first all are pushed, then shards are visited, then all are told.
+pub struct Together<'e, 'a> {
+    engine: &'e Engine,
+    published: Arc<Published>,
+    reserves: Vec<Foreseen<'a>>,
+    /// Units that all of them ask.
+    asked: HashMap<ItemNumber, u64, RandomState>,
+    /// Shards and places in `reserves`; in order once visits have begun.
+    visits: Vec<(u32, u32)>,
+    visited: usize,
+    told: usize,
+}
+
+enum Foreseen<'a> {
+    Planned(Plan<'a>, u64),
+    Decided(Answer<Result<Made, Refusal>>),
+    /// To be asked in its turn.
+    Left,
+}
+
+impl Engine {
+    /// Room for so many reserves.
+    pub fn together<'a>(&self, count: usize) -> Together<'_, 'a> {
+        Together {
+            engine: self,
+            published: self.published.load_full(),
+            reserves: Vec::with_capacity(count),
+            asked: HashMap::default(),
+            visits: Vec::with_capacity(count),
+            visited: 0,
+            told: 0,
+        }
+    }
+}
+
+impl<'a> Together<'_, 'a> {
+    /// Adds the next. `entropy`: random bits for the id.
+    pub fn push(&mut self, now: Timestamp, asked: &Reserve<'a>, entropy: u64) {
+        let place = self.reserves.len() as u32;
+        self.visits.push((Bucket::of(asked.customer).shard(self.engine.cells.len()) as u32, place));
+        let catalogue = &self.published.catalogue;
+        let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
+        let plan = catalogue.sale(asked.sale).and_then(|sale| catalogue.plan(now, sale, asked, fingerprint));
+        let Ok(plan) = plan else { return self.reserves.push(Foreseen::Left) };
+        for line in &plan.lines {
+            *self.asked.entry(line.line.item).or_default() += u64::from(line.line.units);
+        }
+        self.reserves.push(Foreseen::Planned(plan, entropy));
+    }
+
+    /// Visits the next shards, as many as have about `most` of the reserves; whether more are to be visited.
+    pub fn decide_some(&mut self, now: Timestamp, most: usize) -> bool {
+        if self.visited == 0 {
+            self.visits.sort_unstable();
+        }
+        let stop = self.visited + most;
+        while self.visited < stop
+            && let Some(&(shard, _)) = self.visits.get(self.visited)
+        {
+            let rest = &self.visits[self.visited..];
+            let own = rest.partition_point(|visit| visit.0 == shard);
+            let places = self.visited..self.visited + own.min(most);
+            let all = self.visit(now, shard as usize, places.clone());
+            // What was left keeps the others of its shard back.
+            self.visited += if all { places.len() } else { own };
+        }
+        self.visited < self.visits.len()
+    }
+
+    /// The outcome of the next reserve in their order; None: it is to be asked now, all before it having been.
+    pub fn tell_next(&mut self) -> Option<Answer<Result<Made, Refusal>>> {
+        self.told += 1;
+        match std::mem::replace(&mut self.reserves[self.told - 1], Foreseen::Left) {
+            Foreseen::Decided(answer) => Some(answer),
+            Foreseen::Planned(..) | Foreseen::Left => None,
+        }
+    }
+
+    /// Decides these in one shard; whether it got to the end.
+    fn visit(&mut self, now: Timestamp, shard: usize, visits: Range<usize>) -> bool {
+        let Self { engine, published, reserves, asked, .. } = self;
+        let visits = &self.visits[visits];
+        if engine.is_near_full(shard) {
+            return false;
+        }
+        let mut cell = engine.cells[shard].cell.lock();
+        if cell.catalogue_version != published.catalogue.version() {
+            return false;
+        }
+        for &(_, place) in visits {
+            if let Foreseen::Planned(plan, entropy) = &reserves[place as usize] {
+                cell.shard.expect_soon(plan.bucket, plan.customer, *entropy);
+            }
+        }
+        for &(_, place) in visits {
+            let reserve = &mut reserves[place as usize];
+            let Foreseen::Planned(plan, entropy) = reserve else { return false };
+            let replayed = plan.key.and_then(|key| cell.shard.replay(plan.sale, plan.customer, key));
+            let outcome = match replayed {
+                Some(replayed) => replayed.map(|reservation| Made { reservation, replayed: true }),
+                None => {
+                    let plenty =
+                        |item| u64::try_from(cell.shard.slice(item).available).is_ok_and(|it| it >= asked[&item]);
+                    if !plan.lines.iter().all(|line| plenty(line.line.item)) {
+                        return false;
+                    }
+                    let reserved = engine.decide(shard, &published.bounds, &mut cell, |shard, record| {
+                        shard.reserve(now, plan, *entropy, record)
+                    });
+                    conclude(reserved, &published.catalogue)
+                }
+            };
+            *reserve = Foreseen::Decided(engine.answer(outcome, &cell.lane));
+        }
+        true
+    }
+}
