@@ -86,7 +86,12 @@ impl<S: Source> Committer<S> {
     }
 
     /// Commits until the bell says stop, or the disk fails. A second thread makes segments ahead meanwhile.
-    pub fn run(mut self) -> Result<(), WriteError> {
+    pub fn run(self) -> Result<(), WriteError> {
+        self.run_prepared(|| {})
+    }
+
+    /// As `run`. `prepare`: what the calling thread is to do for itself and not for the second.
+    pub fn run_prepared(mut self, prepare: impl FnOnce()) -> Result<(), WriteError> {
         let spare = self.writer.spare();
         thread::scope(|scope| {
             let _closed_at_end = Closing(&spare);
@@ -94,6 +99,7 @@ impl<S: Source> Committer<S> {
             if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
                 tracing::warn!(%error, "no thread to prepare journal segments with; commits will wait for them");
             }
+            prepare();
             self.commit_until_stopped()
         })
     }

@@ -21,6 +21,7 @@ pub mod lock;
 mod observer;
 mod open;
 pub mod pages;
+mod priority;
 mod reports;
 mod snapshots;
 mod store;
@@ -42,7 +43,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use self::{backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock};
+pub(crate) use self::priority::yield_to_requests;
+use self::{
+    backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock, priority::go_before_requests,
+};
 use crate::{
     auth::{KeySettings, Keyring},
     clock::{Clock, Monotonic, SystemClock, monotonic},
@@ -378,10 +382,7 @@ fn start_journal(
     failed: &Arc<Notify>,
 ) -> Result<JoinHandle<Result<(), WriteError>>, StartError> {
     let failed = failed.clone();
-    let run = move || {
-        go_before_requests();
-        committer.run().inspect_err(|_| failed.notify_one())
-    };
+    let run = move || committer.run_prepared(go_before_requests).inspect_err(|_| failed.notify_one());
     thread::Builder::new().name("journal".to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
@@ -423,25 +424,6 @@ fn start_clock(
             thread::park_timeout(interval);
         }
     })
-}
-
-/// Makes the calling thread run at once when it is woken, where that is allowed (RLIMIT_NICE, CAP_SYS_NICE). The journal's
-/// work is short and every durable answer waits for it: on a machine without an idle core it would first wait
-/// for a worker's turn to end, milliseconds with a batch in it.
-fn go_before_requests() {
-    const NICE: i32 = -10;
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the journal's thread runs at the priority of the others");
-    }
-}
-
-/// Makes the calling thread take only what processor time the others leave: in a spike the store may lag, and requests
-/// may not.
-pub(crate) fn yield_to_requests() {
-    const NICEST: i32 = 19;
-    if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
-        tracing::warn!(%error, "a background thread runs at the priority of the others");
-    }
 }
 
 /// The OpenAPI document of a service with this configuration.
