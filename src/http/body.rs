@@ -172,6 +172,9 @@ pub async fn read(
     }
 }
 
+/// Of a large body that is here already, what is taken over before others have their turn.
+const TURN_BYTES: usize = 64 << 10;
+
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The next frame if it is here without waiting.
@@ -187,7 +190,12 @@ async fn poll_once(body: &mut Incoming) -> Option<Piece> {
 }
 
 async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, Response<Body>> {
+    let mut turn_ends = TURN_BYTES;
     while let Some(piece) = body.frame().await {
+        if whole.len() > turn_ends {
+            turn_ends = whole.len() + TURN_BYTES;
+            tokio::task::yield_now().await;
+        }
         let bytes = data(Some(piece))?;
         if whole.len() + bytes.len() > bytes_max {
             return Err(too_large(bytes_max));

@@ -1,18 +1,26 @@
-//! Which threads go first. The kernel's usual scheduling is fair, and fair is not what is wanted here: a thread that wakes
-//! waits until the one that runs has had its slice, milliseconds, whatever their nice values are (EEVDF; seen on Linux 6.18).
+//! Which threads go first.
+//!
+//! The kernel's usual class is fair, and fair is not what is wanted here: whoever wakes waits until the one who runs has had a
+//! slice, which is milliseconds, whatever their nice values are (Linux 6.6 and later: a slice is kept even by the least of
+//! them). So there are three classes: the journal, which every durable answer waits for; requests; and what may lag.
 
+use rustix::process::setpriority_process;
 use thread_priority::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 
-/// Makes the calling thread run at once when it is woken, where that is allowed (RLIMIT_RTPRIO, CAP_SYS_NICE). The journal's
-/// work is short and every durable answer waits for it: on a machine without an idle core it would first wait
-/// for a worker's turn to end, milliseconds with a batch in it.
+/// Where the first class is not allowed.
+const NICE: i32 = -10;
+
+/// Makes the calling thread run at once when it is woken, where that is allowed (RLIMIT_RTPRIO, CAP_SYS_NICE), or at least
+/// sooner than others (RLIMIT_NICE). The journal's work is short: on a machine without an idle core it would first wait for a
+/// worker's turn to end, milliseconds with a batch in it.
 pub fn go_before_requests() {
     let first = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, first) {
-        tracing::debug!(%error, "the journal's thread runs at the priority of the others");
+    let Err(denied) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, first) else { return };
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%denied, %error, "the journal's thread runs at the priority of the others");
     }
 }
 

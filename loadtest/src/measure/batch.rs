@@ -43,7 +43,7 @@ pub fn run(entries: usize, common: &Common) -> anyhow::Result<()> {
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for _ in 0..common.pairs {
         let running = Contender::Doorbuster(Setup::DURABLE).start(&binary)?;
-        let (rate, cpu) = flood(&running, entries, common.time())?;
+        let Flood { rate, cpu, .. } = flood(&running, entries, common.time())?;
         println!("    {rate:>9.0} reservations/s in batches of {entries}, {cpu:.2} µs CPU each");
         rates.push(rate);
         costs.push(cpu);
@@ -106,8 +106,16 @@ fn neighbours(
     (0..pairs).map(pair).collect()
 }
 
-/// Reservations a second, and microseconds of processor time each.
-pub fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
+/// What came of sending batches as fast as their answers come.
+pub struct Flood {
+    pub granted: u64,
+    /// Reservations a second.
+    pub rate: f64,
+    /// Microseconds of processor time for each.
+    pub cpu: f64,
+}
+
+pub fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<Flood> {
     let address = running.address();
     // Made before: making them is not the service's work.
     let bodies: Vec<Bytes> = (0..256).map(|number| body(entries, number)).collect();
@@ -138,7 +146,7 @@ pub fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Resul
     let elapsed = begin.elapsed().as_secs_f64();
     let cpu = machine::cpu_seconds(&running.processes()) - before;
     ensure!(granted > 0, "no entry was granted");
-    Ok((granted as f64 / elapsed, cpu * 1e6 / granted as f64))
+    Ok(Flood { granted, rate: granted as f64 / elapsed, cpu: cpu * 1e6 / granted as f64 })
 }
 
 /// Holds so many units for as many customers, the first with this number.
@@ -228,16 +236,52 @@ async fn send(sender: &mut http1::SendRequest<Full<Bytes>>, address: SocketAddr,
         .body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let (mut granted, mut body, mut tail) = (0, response.into_body(), Vec::new());
-    let granted_mark = b"{\"status\":201,";
+    let (mut granted, mut body) = (Granted::default(), response.into_body());
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame?.into_data() else { continue };
-        // A mark may lie across two frames.
-        tail.extend_from_slice(&bytes);
-        granted += memmem::find_iter(&tail, granted_mark).count() as u64;
-        let keep = tail.len().saturating_sub(granted_mark.len() - 1);
-        tail.drain(..keep);
+        granted.see(&bytes);
     }
     ensure!(status == 200, "a batch was answered {status}");
-    Ok(granted)
+    Ok(granted.count)
+}
+
+/// Counts the entries of an answer that were granted, frame by frame.
+#[derive(Default)]
+struct Granted {
+    count: u64,
+    /// What came last, too short to hold a mark.
+    tail: Vec<u8>,
+}
+
+impl Granted {
+    const MARK: &'static [u8] = b"{\"status\":201,";
+
+    fn see(&mut self, frame: &[u8]) {
+        const LESS: usize = Granted::MARK.len() - 1;
+        let count = |bytes: &[u8]| memmem::find_iter(bytes, Self::MARK).count() as u64;
+        // A mark may lie across two frames.
+        self.tail.extend_from_slice(&frame[..frame.len().min(LESS)]);
+        self.count += count(&self.tail) + if frame.len() > LESS { count(frame) } else { 0 };
+        if frame.len() > LESS {
+            self.tail.clear();
+            self.tail.extend_from_slice(&frame[frame.len() - LESS..]);
+        } else {
+            self.tail.drain(..self.tail.len().saturating_sub(LESS));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_granted_is_counted_wherever_frames_end() {
+        let answer = br#"{"results":[{"status":201,"a":1},{"status":409},{"status":201,"b":2},{"status":201,"c":3}]}"#;
+        for size in 1..=answer.len() {
+            let mut granted = Granted::default();
+            answer.chunks(size).for_each(|frame| granted.see(frame));
+            assert_eq!(granted.count, 3, "frames of {size} bytes");
+        }
+    }
 }

@@ -6,7 +6,9 @@ use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
 use crate::{
-    Common, batch, bout,
+    Common,
+    batch::{self, Flood},
+    bout,
     bout::{Side, compare, median},
     contenders::{Ask, Contender, Figures},
     generator::Pace,
@@ -199,11 +201,11 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
             figures.push(measured);
         }
         let durable = running.iter().find(|(name, ..)| **name == DURABLE).expect("it is one of them");
-        let (rate, cpu) = batch::flood(&durable.1, BATCH_ENTRIES, common.time())?;
-        println!("    {DURABLE}, in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
+        let Flood { granted, rate, cpu } = batch::flood(&durable.1, BATCH_ENTRIES, common.time())?;
+        println!("    {DURABLE}, {granted} in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
         batches.push((rate, cpu));
-        if let Some(rate) = tigerbeetle()? {
-            println!("    tigerbeetle, pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
+        if let Some(rate) = tigerbeetle(granted)? {
+            println!("    tigerbeetle, as many pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
             transfers.push(rate);
         }
     }
@@ -258,9 +260,9 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
 /// Transfers in one of TigerBeetle's batches: as many as fit.
 const TIGERBEETLE_BATCH: usize = 8189;
 
-/// Transfers a second by its own benchmark, which starts and stops a replica of its own; pending ones are its holds. None
-/// where there is no `tigerbeetle`.
-fn tigerbeetle() -> anyhow::Result<Option<f64>> {
+/// Transfers a second by its own benchmark, which starts and stops a replica of its own; pending ones are its holds. The more
+/// of them there are the slower it is, so it is given as many as Doorbuster granted. None where there is no `tigerbeetle`.
+fn tigerbeetle(transfers: u64) -> anyhow::Result<Option<f64>> {
     // The second is how older releases spelled it.
     let spelled = [
         ["--transfer-pending".to_owned(), format!("--transfer-batch-count={TIGERBEETLE_BATCH}")],
@@ -270,7 +272,8 @@ fn tigerbeetle() -> anyhow::Result<Option<f64>> {
     let mut told = String::new();
     for options in spelled {
         let mut command = Command::new("tigerbeetle");
-        command.args(["benchmark", "--transfer-count=1000000"]).args(options).current_dir(directory.path());
+        command.args(["benchmark".to_owned(), format!("--transfer-count={transfers}")]);
+        command.args(options).current_dir(directory.path());
         let Ok(output) = command.output() else { return Ok(None) };
         told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let accepted = told.lines().find_map(|line| line.strip_prefix("load accepted = ")?.strip_suffix(" tx/s"));
