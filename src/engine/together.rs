@@ -59,11 +59,11 @@ impl Engine {
 impl<'a> Together<'_, 'a> {
     /// Adds the next. `entropy`: random bits for the id.
     pub fn push(&mut self, now: Timestamp, asked: &Reserve<'a>, entropy: u64) {
-        let place = self.reserves.len() as u32;
-        self.visits.push((Bucket::of(asked.customer).shard(self.engine.cells.len()) as u32, place));
         let catalogue = &self.published.catalogue;
         let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
         let plan = catalogue.sale(asked.sale).and_then(|sale| catalogue.plan(now, sale, asked, fingerprint));
+        let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.bucket);
+        self.visits.push((bucket.shard(self.engine.cells.len()) as u32, self.reserves.len() as u32));
         let Ok(plan) = plan else { return self.reserves.push(Foreseen::Left) };
         for line in &plan.lines {
             *self.asked.entry(line.line.item).or_default() += u64::from(line.line.units);

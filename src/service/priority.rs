@@ -24,11 +24,44 @@ pub fn go_before_requests() {
     }
 }
 
+/// Makes the calling thread take a small share of processor time, and keep it for as long as others would: for one that
+/// takes locks which requests wait for, and must not be stopped while it has them.
+pub fn run_beside_requests() {
+    const NICEST: i32 = 19;
+    if let Err(error) = setpriority_process(None, NICEST) {
+        tracing::warn!(%error, "a background thread runs at the priority of the others");
+    }
+}
+
 /// Makes the calling thread take only what processor time the others leave, and leave it at once when another wakes: in a
 /// spike the store may lag, and requests may not.
 pub fn yield_to_requests() {
     let last = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, last) {
         tracing::warn!(%error, "a background thread runs at the priority of the others");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_lag_is_in_the_idle_class_and_others_are_not() {
+        let class = || thread_priority::thread_schedule_policy().unwrap();
+        let of = |prepare: fn()| {
+            std::thread::spawn(move || {
+                prepare();
+                class()
+            })
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        assert_eq!(of(yield_to_requests).join().unwrap(), idle);
+        let usual = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+        assert_eq!(of(run_beside_requests).join().unwrap(), usual);
+        // Without the privilege it stays what it was.
+        let first = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+        let got = of(go_before_requests).join().unwrap();
+        assert!(got == first || got == usual, "{got:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{StartError, Stoppable, backlog::Backlog, sweep::Sweep, yield_to_requests};
+use super::{StartError, Stoppable, backlog::Backlog, priority::run_beside_requests, sweep::Sweep};
 use crate::{
     clock::Clock,
     config::Config,
@@ -33,7 +33,8 @@ pub struct Parts {
 pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
     let (journal_bytes, erase_seconds) = (config.snapshot.journal_bytes, config.privacy.journal_erase_seconds);
     Stoppable::start("snapshots", move |stop| {
-        yield_to_requests();
+        // It holds a shard's lock while it looks at a bucket.
+        run_beside_requests();
         let Parts { engine, storage, bell, telemetry, backlog, store, .. } = &parts;
         let mut first_epoch = newest(&**storage);
         let mut appended_at_last = backlog.appended_total();
