@@ -1,24 +1,31 @@
-//! Processes that a measurement starts, and ends with itself.
+//! Processes that a measurement starts, and directories that it makes: they end with it, however it ends.
 
 use std::{
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use tempfile::TempDir;
 
 const START_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(60);
+/// For each process, where the measurement is stopped: nobody needs what it leaves.
+const KILL_TIME: Duration = Duration::from_secs(5);
 
 /// Processes that run, for whoever stops this one.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Has SIGINT, SIGTERM and SIGHUP end what was started, and then this process.
+/// Directories that are there, for whoever stops this one.
+static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Has SIGINT, SIGTERM and SIGHUP end what was started, remove its directories, and end this process.
 pub fn end_with_us() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         // Held until the end: nothing is started any more.
@@ -26,10 +33,54 @@ pub fn end_with_us() -> anyhow::Result<()> {
         for &process in running.iter() {
             let _ = kill_process(process, Signal::TERM);
         }
+        for &process in running.iter() {
+            wait_or_kill(process);
+        }
+        for directory in DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Err(error) = std::fs::remove_dir_all(directory) {
+                eprintln!("{} is left: {error}", directory.display());
+            }
+        }
         eprintln!("stopped");
         std::process::exit(130);
     })
     .context("a handler of signals")
+}
+
+/// Waits until the process has ended, which whoever started it may be waiting for too.
+fn wait_or_kill(process: Pid) {
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let begin = Instant::now();
+    while let Ok(None) = waitid(WaitId::Pid(process), ended | WaitIdOptions::NOHANG) {
+        if begin.elapsed() > KILL_TIME {
+            let _ = kill_process(process, Signal::KILL);
+            let _ = waitid(WaitId::Pid(process), ended);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An empty directory that is removed when this is dropped, or the measurement is stopped.
+pub struct Directory(TempDir);
+
+impl Directory {
+    pub fn new() -> anyhow::Result<Self> {
+        let mut directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = TempDir::new().context("a directory for what is measured")?;
+        directories.push(directory.path().to_owned());
+        Ok(Self(directory))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner).retain(|directory| directory != self.path());
+    }
 }
 
 /// A process that ends when this is dropped.

@@ -18,6 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::problem;
 use crate::sale::settings::Invalid;
 
+/// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
+/// move it.
+pub type BoxedRequest = Box<Request<Incoming>>;
+
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
@@ -119,7 +123,7 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
 ///
 /// `required`: whether a body must come, so that one of unknown length is worth an answer of its own.
 pub async fn read(
-    request: Request<Incoming>,
+    request: BoxedRequest,
     bytes_max: usize,
     time_max: Duration,
     required: bool,
@@ -151,10 +155,7 @@ pub async fn read(
     // Most bodies are here already, with the head that announced them.
     let first = match poll_once(&mut body).await {
         Some(first) => first,
-        None => match tokio::time::timeout(time_max, rest(&mut body, bytes_max, BytesMut::new())).await {
-            Ok(whole) => return whole,
-            Err(_) => return Err(timed_out(time_max)),
-        },
+        None => return Box::pin(rest_in_time(body, bytes_max, BytesMut::new(), time_max)).await,
     };
     let first = data(first)?;
     if first.len() > bytes_max {
@@ -166,10 +167,7 @@ pub async fn read(
     // Room for all that was announced: growing a large body would move it again and again.
     let mut whole = BytesMut::with_capacity(first.len().max(size.lower() as usize));
     whole.extend_from_slice(&first);
-    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, whole)).await {
-        Ok(whole) => whole,
-        Err(_) => Err(timed_out(time_max)),
-    }
+    Box::pin(rest_in_time(body, bytes_max, whole, time_max)).await
 }
 
 /// Of a large body that is here already, what is taken over before others have their turn.
@@ -187,6 +185,19 @@ async fn poll_once(body: &mut Incoming) -> Option<Piece> {
         })
     })
     .await
+}
+
+/// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
+async fn rest_in_time(
+    mut body: Incoming,
+    bytes_max: usize,
+    begun: BytesMut,
+    time_max: Duration,
+) -> Result<Bytes, Response<Body>> {
+    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, begun)).await {
+        Ok(whole) => whole,
+        Err(_) => Err(timed_out(time_max)),
+    }
 }
 
 async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, Response<Body>> {

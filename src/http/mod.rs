@@ -28,7 +28,7 @@ mod waiters;
 pub mod wire;
 mod worker;
 
-pub use body::Body;
+pub use body::{Body, BoxedRequest};
 pub use ops::{Health, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;

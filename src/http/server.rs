@@ -100,7 +100,12 @@ pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usiz
         let (connections, doors) = (connections.clone(), doors.clone());
         let hall = Hall { number, service: service.clone(), connections, doors };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (asleep, awake) = (service.bell.clone(), service.bell.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || asleep.falls_asleep())
+            .on_thread_unpark(move || awake.wakes_up())
+            .build()?;
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
             if let Some(core) = core {
                 keep_to(core);
@@ -208,7 +213,8 @@ async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
     let Some(tls) = &worker.service.tls else { return serve(stream, worker, watcher).await };
     // How a client fails to shake hands is its own business.
     if let Some(stream) = tls.receive(stream, worker.limits().patience.head_time).await {
-        serve(stream, worker.clone(), watcher).await;
+        // Boxed: the state of TLS is large, and tasks of connections in the clear would have room for it.
+        Box::pin(serve(stream, worker.clone(), watcher)).await;
     }
 }
 
@@ -220,7 +226,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc
         let in_flight = activity.begin(request.version());
         let worker = worker.clone();
         async move {
-            let mut answer = worker.handle(request).await;
+            let mut answer = worker.handle(Box::new(request)).await;
             let stream = answer.as_mut().ok().and_then(|answer| answer.body_mut().take_ended());
             match stream {
                 None => drop(in_flight),

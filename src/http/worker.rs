@@ -1,7 +1,7 @@
 //! A worker: what one core's requests share, and the way of a request through it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     rc::Rc,
     sync::{
@@ -18,7 +18,7 @@ use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, auth, body, handlers, openapi, problem,
+    Body, BoxedRequest, auth, body, handlers, openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -109,6 +109,8 @@ pub struct Worker {
     waiters: Rc<Waiters>,
     /// Set when this turn of the event loop changed something; the journal is told once per turn.
     changed: Rc<Notify>,
+    /// Answers that this turn left waiting for the disk.
+    left_waiting: Rc<Cell<usize>>,
     random: RefCell<ThreadRng>,
     /// Portions of large requests come one at a time, however many such requests there are.
     turn: Semaphore,
@@ -119,17 +121,18 @@ impl Worker {
     /// The calling thread's worker; must be called inside its `LocalSet`.
     pub fn start(service: Arc<Service>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
-        let (notified, bell) = (changed.clone(), service.bell.clone());
+        let left_waiting = Rc::new(Cell::new(0));
+        let (notified, waiting, bell) = (changed.clone(), left_waiting.clone(), service.bell.clone());
         tokio::task::spawn_local(async move {
             loop {
                 // Woken to the end of the queue of tasks that are ready: all of them have their turn first.
                 notified.notified().await;
-                bell.ring();
+                bell.ring_for(waiting.take());
             }
         });
         let (tally, waiters) = (service.telemetry.tally(), Waiters::start(service.engine.clone()));
         let (random, turn, refused) = (RefCell::new(rand::rng()), Semaphore::new(1), Counting::default());
-        Rc::new(Self { service, tally, waiters, changed, random, turn, refused })
+        Rc::new(Self { service, tally, waiters, changed, left_waiting, random, turn, refused })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -168,6 +171,7 @@ impl Worker {
         if epoch > self.engine().durability().epoch() {
             self.tell_journal();
             if self.service.wait_for_disk {
+                self.left_waiting.update(|waiting| waiting + 1);
                 let durable = self.waiters.durable(epoch);
                 let traced = self.service.tracer.is_some();
                 return if traced { traces::wait_for_disk(epoch, durable).await } else { durable.await };
@@ -193,7 +197,7 @@ impl Worker {
     }
 
     /// One request, one answer.
-    pub async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn handle(self: Rc<Self>, request: BoxedRequest) -> Result<Response<Body>, Infallible> {
         let started = std::time::Instant::now();
         let method = request.method().clone();
         let version = request.version();
@@ -218,7 +222,7 @@ impl Worker {
         Ok(if method == Method::HEAD { without_body(response) } else { response })
     }
 
-    async fn find_and_answer(self: &Rc<Self>, request: Request<Incoming>) -> (Route, Response<Body>) {
+    async fn find_and_answer(self: &Rc<Self>, request: BoxedRequest) -> (Route, Response<Body>) {
         match self.admit(&request) {
             Err(response) => (Route::Unknown, response),
             Ok(()) => match router::route(request.method(), request.uri().path()) {
@@ -250,7 +254,7 @@ impl Worker {
     }
 
     /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.
-    async fn answer(self: &Rc<Self>, matched: Matched, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: &Rc<Self>, matched: Matched, request: BoxedRequest) -> Response<Body> {
         if let Err(overloaded) = self.admit_load(matched.route) {
             return overloaded;
         }

@@ -1,9 +1,12 @@
 //! Wakes the committing thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::sync::{Parker, Unparker};
+
+/// So many answers that wait for one commit are a crowd.
+pub(super) const CROWD: usize = 16;
 
 /// Rung by whoever has something to commit, after it can be cut. A ring is never lost: one that comes while the thread is
 /// awake keeps it from going to sleep the next time. It costs one atomic swap then, and a system call only when the
@@ -13,16 +16,49 @@ pub struct Bell {
     unparker: Unparker,
     stopping: Arc<AtomicBool>,
     turning: Arc<AtomicBool>,
+    callers: Arc<Callers>,
+}
+
+/// What is known of those who ring. Only a guess hangs on it, so that nothing is ordered by these.
+#[derive(Default)]
+struct Callers {
+    /// Answers that began to wait since this was last looked at.
+    waiting: AtomicUsize,
+    /// Threads that have nothing to do.
+    asleep: AtomicUsize,
 }
 
 impl Bell {
     pub(super) fn new(parker: &Parker) -> Bell {
-        Bell { unparker: parker.unparker().clone(), stopping: Arc::default(), turning: Arc::default() }
+        let unparker = parker.unparker().clone();
+        Bell { unparker, stopping: Arc::default(), turning: Arc::default(), callers: Arc::default() }
     }
 
     /// There is something to cut.
     pub fn ring(&self) {
         self.unparker.unpark();
+    }
+
+    /// There is something to cut, and so many answers more wait for it.
+    pub fn ring_for(&self, answers: usize) {
+        self.callers.waiting.fetch_add(answers, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// A thread that rings has nothing to do from now on.
+    pub fn falls_asleep(&self) {
+        self.callers.asleep.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A thread that had nothing to do goes on.
+    pub fn wakes_up(&self) {
+        self.callers.asleep.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a crowd began to wait since this was last asked, and none of the threads that ring has nothing to do.
+    pub(super) fn is_crowded(&self) -> bool {
+        let waiting = self.callers.waiting.swap(0, Ordering::Relaxed);
+        waiting >= CROWD && self.callers.asleep.load(Ordering::Relaxed) == 0
     }
 
     /// Asks the thread to commit what is there, seal the journal, and return. Whatever feeds the source should have ended.

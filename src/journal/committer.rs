@@ -1,6 +1,7 @@
 //! The commit loop: cut a batch, make it durable, say so.
 //!
-//! Batching is natural: whatever gathers while one sync runs is the next batch. Invariant: [`Source::committed`] is called
+//! Batching is natural: whatever gathers while one sync runs is the next batch. Only where a crowd waits and the processors are
+//! busy does a batch gather for a moment longer: a commit takes processor time too, of which the crowd then gets more. Invariant: [`Source::committed`] is called
 //! for each epoch once, in order, after its batch is durable, and never again after [`Source::failed`].
 
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use super::{Bell, CommitStats, Epoch, WriteError, Writer};
 
 /// How long the thread sleeps without looking whether it is to stop.
 const SLEEP_SLICE: Duration = Duration::from_millis(10);
+
+/// How long a batch gathers behind a commit that found a crowd.
+const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Where batches come from, and who waits for them.
 pub trait Source: Send + Sync {
@@ -46,13 +50,15 @@ pub struct Committer<S> {
     parker: Parker,
     bell: Bell,
     payload: Vec<u8>,
+    /// What the last commit found.
+    crowded: bool,
 }
 
 impl<S: Source> Committer<S> {
     pub fn new(source: Arc<S>, writer: Writer, settings: CommitterSettings) -> Committer<S> {
         let parker = Parker::new();
         let bell = Bell::new(&parker);
-        Committer { source, writer, settings, parker, bell, payload: Vec::new() }
+        Committer { source, writer, settings, parker, bell, payload: Vec::new(), crowded: false }
     }
 
     /// What wakes and what stops [`Committer::run`].
@@ -73,6 +79,8 @@ impl<S: Source> Committer<S> {
             self.writer.turn_over();
         }
         let stats = self.writer.append(epoch, &self.payload).inspect_err(|error| self.source.failed(error))?;
+        // Looked at before anybody is woken by this commit.
+        self.crowded = self.bell.is_crowded();
         self.source.committed(epoch, &stats);
         Ok(true)
     }
@@ -136,10 +144,10 @@ impl<S: Source> Committer<S> {
         (!self.writer.is_sealed()).then(|| (self.settings.now)() + self.settings.seal_after)
     }
 
-    /// Lets a batch gather for the flush interval. The thread sleeps and is not parked, so that a ring meanwhile costs neither
+    /// Lets a batch gather for the flush interval, or for a moment where there is a crowd. The thread sleeps and is not parked, so that a ring meanwhile costs neither
     /// side a system call; stopping is heard at the next slice.
     fn hold_back(&self) {
-        let Some(interval) = self.settings.flush_interval else {
+        let Some(interval) = self.settings.flush_interval.or(self.crowded.then_some(CROWD_INTERVAL)) else {
             return;
         };
         let until = (self.settings.now)() + interval;

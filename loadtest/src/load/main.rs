@@ -26,11 +26,11 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use doorbuster_loadtest::{
-    children, machine,
+    children::{self, Directory},
+    machine,
     service::{Service, binary},
 };
 use reqwest::Url;
-use tempfile::TempDir;
 
 use crate::{http::Http, run::Run, scenarios::Scenario, store::Store, watch::Watch};
 
@@ -121,7 +121,7 @@ fn main() -> ExitCode {
 
 fn load(arguments: &Arguments) -> anyhow::Result<bool> {
     children::end_with_us()?;
-    let directory = TempDir::new().context("a directory for the service")?;
+    let directory = Directory::new()?;
     // Stopped when this returns, whichever way.
     let mut service = None;
     let target = match &arguments.host {

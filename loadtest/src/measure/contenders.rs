@@ -7,10 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
-use tempfile::TempDir;
 
 use crate::{
-    children::{Process, free_address, this_program},
+    children::{Directory, Process, free_address, this_program},
     generator::{self, Load, Pace, Seen},
     machine, postgres, redis,
     redis::Sync,
@@ -39,12 +38,12 @@ pub struct Running {
     address: SocketAddr,
     script: Option<String>,
     items: u64,
-    directory: TempDir,
+    directory: Directory,
 }
 
 impl Contender {
     pub fn start(&self, doorbuster: &Path) -> anyhow::Result<Running> {
-        let directory = TempDir::new().context("a directory for what is measured")?;
+        let directory = Directory::new()?;
         let mut running = Running {
             service: None,
             setup: None,
@@ -120,11 +119,16 @@ impl Running {
     /// Asks, and lets the store catch up, so that the next measurement does not pay for this one.
     pub fn measure(&self, ask: &Ask) -> anyhow::Result<Figures> {
         let figures = self.ask(ask)?;
-        match (&self.service, self.setup) {
-            (Some(service), Some(setup)) if !setup.store_away => service.settle()?,
-            _ => {}
-        }
+        self.settle()?;
         Ok(figures)
+    }
+
+    /// Lets the store catch up.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        match (&self.service, self.setup) {
+            (Some(service), Some(setup)) if !setup.store_away => service.settle(),
+            _ => Ok(()),
+        }
     }
 
     pub fn ask(&self, ask: &Ask) -> anyhow::Result<Figures> {

@@ -2,14 +2,14 @@
 
 use std::{process::Command, time::Duration};
 
-use anyhow::{Context, bail, ensure};
-use tempfile::TempDir;
+use anyhow::{bail, ensure};
 
 use crate::{
     Common,
     batch::{self, Flood},
     bout,
     bout::{Side, compare, median},
+    children::Directory,
     contenders::{Ask, Contender, Figures},
     generator::Pace,
     machine, plot,
@@ -204,6 +204,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         let Flood { granted, rate, cpu } = batch::flood(&durable.1, BATCH_ENTRIES, common.time())?;
         println!("    {DURABLE}, {granted} in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
         batches.push((rate, cpu));
+        durable.1.settle()?;
         if let Some(rate) = tigerbeetle(granted)? {
             println!("    tigerbeetle, as many pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
             transfers.push(rate);
@@ -268,7 +269,7 @@ fn tigerbeetle(transfers: u64) -> anyhow::Result<Option<f64>> {
         ["--transfer-pending".to_owned(), format!("--transfer-batch-count={TIGERBEETLE_BATCH}")],
         ["--transfer-pending=true".to_owned(), format!("--transfer-batch-size={TIGERBEETLE_BATCH}")],
     ];
-    let directory = TempDir::new().context("a directory for TigerBeetle's data")?;
+    let directory = Directory::new()?;
     let mut told = String::new();
     for options in spelled {
         let mut command = Command::new("tigerbeetle");

@@ -211,6 +211,9 @@ fn what_cannot_be_run_says_why() {
 fn who_stops_it_stops_the_service_too() {
     let directory = TempDir::new().unwrap();
     let mut command = load(directory.path(), &["steady-day", "--doorbuster", doorbuster().to_str().unwrap()]);
+    let temporary = TempDir::new().unwrap();
+    let left = || std::fs::read_dir(temporary.path()).unwrap().count();
+    command.env("TMPDIR", temporary.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     let service = loop {
@@ -221,8 +224,10 @@ fn who_stops_it_stops_the_service_too() {
         std::thread::sleep(Duration::from_millis(5));
     };
     std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(left(), 1);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(left(), 0, "its directory is left");
     let process = format!("/proc/{service}/cmdline");
     // Gone, or another process by now.
     while std::fs::read(&process).is_ok_and(|line| line.windows(10).any(|part| part == b"doorbuster")) {

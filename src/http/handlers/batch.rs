@@ -11,14 +11,14 @@
 use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc};
 
 use bytes::Bytes;
-use hyper::{Request, Response, StatusCode, body::Incoming};
+use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
 use crate::{
     engine::{Epoch, Made, Together},
     http::{
-        Body,
+        Body, BoxedRequest,
         body::{self, Stream},
         entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
@@ -55,7 +55,7 @@ const PARTS_AHEAD: usize = 1;
 /// About what an entry takes in the answer.
 const RESULT_BYTES: usize = 384;
 
-pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: Request<Incoming>) -> Answered {
+pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
         let detail = "a batch has no Idempotency-Key: give each entry its own, as idempotency_key";
         return Err(problem::invalid(&[Invalid::new("", detail)]));

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    Request, Response,
-    body::Incoming,
+    Response,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 
@@ -12,7 +11,7 @@ use super::Answered;
 use crate::{
     auth::Caller,
     events::{Cursor, Followed, Format, Refused, Start},
-    http::{Body, body::Stream, problem, worker::Worker},
+    http::{Body, BoxedRequest, body::Stream, problem, worker::Worker},
     sale::settings::Invalid,
 };
 
@@ -20,7 +19,7 @@ static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Where an answer starts, for those who have not been told an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
-pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: Request<Incoming>) -> Answered {
+pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
     let format = format(request.headers())?;
     let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let caller = caller.clone();

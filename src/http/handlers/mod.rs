@@ -21,7 +21,7 @@ use hyper::{
 use serde::Serialize;
 
 use super::{
-    Body, body, problem,
+    Body, BoxedRequest, body, problem,
     router::{Matched, Route},
     worker::Worker,
 };
@@ -35,7 +35,7 @@ pub async fn handle(
     worker: &Rc<Worker>,
     caller: &Arc<Caller>,
     matched: Matched,
-    request: Request<Incoming>,
+    request: BoxedRequest,
 ) -> Response<Body> {
     let subject = &matched.subject;
     let answered = match matched.route {
@@ -88,7 +88,7 @@ fn contract(worker: &Worker) -> Response<Body> {
 type Answered = Result<Response<Body>, Response<Body>>;
 
 /// The body of one of the small calls.
-async fn read_small(worker: &Worker, request: Request<Incoming>, required: bool) -> Result<Bytes, Response<Body>> {
+async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, Response<Body>> {
     let limits = worker.limits();
     body::read(request, limits.body_bytes_max, limits.body_read_time, required).await
 }

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use hyper::{
-    Request, Response, StatusCode,
-    body::Incoming,
+    Response, StatusCode,
     header::{HeaderValue, LOCATION},
 };
 
@@ -12,7 +11,7 @@ use crate::{
     auth::Caller,
     engine::{Answer, Made},
     http::{
-        Body, encode, problem,
+        Body, BoxedRequest, encode, problem,
         rates::Limited,
         wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody},
         worker::Worker,
@@ -25,7 +24,7 @@ use crate::{
     },
 };
 
-pub async fn reserve(worker: &Worker, sale: &str, request: Request<Incoming>) -> Answered {
+pub async fn reserve(worker: &Worker, sale: &str, request: BoxedRequest) -> Answered {
     // The key outlives the request, whose body is taken apart.
     let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
     let bytes = read_small(worker, request, true).await?;
@@ -109,7 +108,7 @@ pub async fn get(worker: &Worker, caller: &Caller, id: &str) -> Answered {
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ConfirmBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -120,7 +119,7 @@ pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: Reques
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ReleaseBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -131,7 +130,7 @@ pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: Reques
     Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
 }
 
-pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, true).await?;
     let body: ExtendBody = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;

@@ -1,13 +1,13 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
-use hyper::{Request, Response, StatusCode, body::Incoming, header::HeaderValue};
+use hyper::{Response, StatusCode, header::HeaderValue};
 
 use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
 use crate::{
     auth::Caller,
     engine::{Adjustment, Answer, SaleView},
     http::{
-        Body, body, problem,
+        Body, BoxedRequest, body, problem,
         router::{Matched, Route},
         wire::{self, AdjustBody, AdjustmentBody, AvailabilityBody, NoBody, SaleBody, SalesBody},
         worker::Worker,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
     let limits = worker.limits();
     let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
     let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -57,7 +57,7 @@ pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answ
     Ok(worker.when_durable(answer).await)
 }
 
-pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: Request<Incoming>) -> Answered {
+pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: BoxedRequest) -> Answered {
     let bytes = read_small(worker, request, false).await?;
     let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let (engine, now, by) = (worker.engine(), worker.now(), caller.actor());
@@ -76,7 +76,7 @@ pub fn availability(worker: &Worker, id: &str) -> Answered {
     Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
 }
 
-pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: Request<Incoming>) -> Answered {
+pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Answered {
     let key = idempotency_key(request.headers())?.map(str::to_owned);
     let bytes = read_small(worker, request, true).await?;
     let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;

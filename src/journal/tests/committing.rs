@@ -9,6 +9,8 @@ use super::*;
 struct Desk {
     state: Mutex<DeskState>,
     changed: Condvar,
+    /// Of a thread that has nothing to do until a commit.
+    sleeper: Mutex<Option<Bell>>,
 }
 
 #[derive(Default)]
@@ -55,6 +57,9 @@ impl Source for Desk {
         assert!(state.failed.is_none());
         state.committed_epoch = epoch;
         state.committed += state.in_flight;
+        if let Some(bell) = self.sleeper.lock().take() {
+            bell.wakes_up();
+        }
         self.changed.notify_all();
     }
 
@@ -309,4 +314,50 @@ fn a_turn_begins_a_segment_and_leaves_none_that_is_empty() {
     (1..6).for_each(|epoch| assert_eq!(reader.next(5).unwrap().unwrap().epoch, epoch));
     assert_eq!(prune(&storage, 4).unwrap().files, [FIRST_SEGMENT]);
     assert_eq!(recover_from(&storage, 4, 5).unwrap().0.len(), 2);
+}
+
+/// A clock that stands still: what gathers for any time gathers until the committer is stopped.
+fn stopped_clock() -> Instant {
+    static NOW: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *NOW.get_or_init(Instant::now)
+}
+
+/// Hands in a number for so many answers, then another for one more; whether the second one was left to gather.
+fn second_gathers(answers: usize, before: impl FnOnce(&Desk, &Bell)) -> bool {
+    let storage = MemoryStorage::new();
+    let (desk, committer) = committer(&storage, CommitterSettings { now: stopped_clock, ..never_idle() });
+    let bell = committer.bell();
+    before(&desk, &bell);
+    desk.hand_in(1);
+    bell.ring_for(answers);
+    let running = thread::spawn(|| committer.run());
+    desk.wait_for(1);
+    desk.hand_in(2);
+    bell.ring_for(1);
+    let gathers = {
+        let mut state = desk.state.lock();
+        let wait = |state: &mut DeskState| state.committed < 2;
+        desk.changed.wait_while_for(&mut state, wait, Duration::from_millis(200)).timed_out()
+    };
+    bell.stop();
+    running.join().unwrap().unwrap();
+    assert_eq!(desk.state.lock().committed, 2);
+    gathers
+}
+
+#[test]
+fn a_batch_gathers_behind_a_crowd_while_everybody_is_busy() {
+    assert!(second_gathers(bell::CROWD, |_, _| {}));
+    assert!(!second_gathers(bell::CROWD - 1, |_, _| {}), "no crowd");
+    assert!(!second_gathers(bell::CROWD, |_, bell| bell.falls_asleep()), "somebody has nothing to do");
+    let naps = |_: &Desk, bell: &Bell| {
+        bell.falls_asleep();
+        bell.wakes_up();
+    };
+    assert!(second_gathers(bell::CROWD, naps));
+    let woken_by_the_commit = |desk: &Desk, bell: &Bell| {
+        bell.falls_asleep();
+        *desk.sleeper.lock() = Some(bell.clone());
+    };
+    assert!(!second_gathers(bell::CROWD, woken_by_the_commit), "somebody had nothing to do until then");
 }
