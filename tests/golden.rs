@@ -8,7 +8,7 @@ use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use doorbuster::{
     engine::{Engine, Recovered, Settings},
-    journal::{self, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
+    journal::{self, CROWD_INTERVAL, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
     sale::{
         audit::{Actor, Head, KeyFacts},
         command::{Adjust, AskedLine, Reserve},
@@ -40,7 +40,12 @@ fn open(directory: &Path) -> (Arc<Engine>, Committer<Engine>, Arc<dyn Storage>) 
     let engine = Arc::new(recovered.finish(tail.last_epoch).unwrap());
     let writer =
         Writer::open(storage.clone(), &tail, WriterSettings { segment_bytes: 4096, now: Instant::now }).unwrap();
-    let settings = CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: Instant::now };
+    let settings = CommitterSettings {
+        flush_interval: None,
+        crowd_interval: CROWD_INTERVAL,
+        seal_after: std::time::Duration::MAX,
+        now: Instant::now,
+    };
     (engine.clone(), Committer::new(engine, writer, settings), storage)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     clock,
     engine::{self, SHARDS_MAX},
     http::{RequestLog, TlsFiles},
-    journal::{CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
+    journal::{CROWD_INTERVAL, CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
     privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
     traces,
@@ -85,7 +85,7 @@ impl Journal {
             Ack::Buffered => Some(Duration::from_millis(self.flush_ms)),
         };
         let seal_after = Duration::from_millis(self.seal_after_ms);
-        CommitterSettings { flush_interval, seal_after, now: clock::monotonic }
+        CommitterSettings { flush_interval, crowd_interval: CROWD_INTERVAL, seal_after, now: clock::monotonic }
     }
 }
 

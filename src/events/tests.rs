@@ -5,7 +5,7 @@ use std::{sync::Arc, thread, time::Duration};
 use super::*;
 use crate::{
     engine::Engine,
-    journal::{Committer, CommitterSettings, MemoryStorage, Storage, Writer, WriterSettings, replay},
+    journal::{CROWD_INTERVAL, Committer, CommitterSettings, MemoryStorage, Storage, Writer, WriterSettings, replay},
     sale::{
         audit::Actor,
         command::{AskedLine, Reserve},
@@ -24,7 +24,8 @@ fn lived() -> (Arc<Engine>, Arc<dyn Storage>) {
     let now = std::time::Instant::now;
     let writer = Writer::open(storage.clone(), &tail, WriterSettings { segment_bytes: 1 << 16, now }).unwrap();
     let engine = Arc::new(Engine::new(Default::default()));
-    let settings = CommitterSettings { flush_interval: None, seal_after: Duration::MAX, now };
+    let settings =
+        CommitterSettings { flush_interval: None, crowd_interval: CROWD_INTERVAL, seal_after: Duration::MAX, now };
     let mut committer = Committer::new(engine.clone(), writer, settings);
     for sale in ["one", "two"] {
         let text = format!(

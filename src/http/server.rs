@@ -101,6 +101,7 @@ pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usiz
         let hall = Hall { number, service: service.clone(), connections, doors };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
         let (asleep, awake) = (service.bell.clone(), service.bell.clone());
+        service.bell.joins();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_park(move || asleep.falls_asleep())

@@ -14,6 +14,8 @@ pub(super) const CROWD: usize = 16;
 #[derive(Clone)]
 pub struct Bell {
     unparker: Unparker,
+    /// Wakes the thread while it lets a batch gather, which a ring does not.
+    gathering: Unparker,
     stopping: Arc<AtomicBool>,
     turning: Arc<AtomicBool>,
     callers: Arc<Callers>,
@@ -24,14 +26,18 @@ pub struct Bell {
 struct Callers {
     /// Answers that began to wait since this was last looked at.
     waiting: AtomicUsize,
-    /// Threads that have nothing to do.
+    /// Threads that say when they have nothing to do.
+    threads: AtomicUsize,
+    /// Those that have nothing to do.
     asleep: AtomicUsize,
+    /// A batch gathers until that is all of them.
+    awaited: AtomicBool,
 }
 
 impl Bell {
-    pub(super) fn new(parker: &Parker) -> Bell {
-        let unparker = parker.unparker().clone();
-        Bell { unparker, stopping: Arc::default(), turning: Arc::default(), callers: Arc::default() }
+    pub(super) fn new(parker: &Parker, gathering: &Parker) -> Bell {
+        let (unparker, gathering) = (parker.unparker().clone(), gathering.unparker().clone());
+        Bell { unparker, gathering, stopping: Arc::default(), turning: Arc::default(), callers: Arc::default() }
     }
 
     /// There is something to cut.
@@ -45,9 +51,17 @@ impl Bell {
         self.ring();
     }
 
-    /// A thread that rings has nothing to do from now on.
+    /// A thread that rings will say when it has nothing to do.
+    pub fn joins(&self) {
+        self.callers.threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A thread that joined has nothing to do from now on.
     pub fn falls_asleep(&self) {
         self.callers.asleep.fetch_add(1, Ordering::Relaxed);
+        if self.callers.awaited.load(Ordering::Relaxed) && self.is_everybody_asleep() {
+            self.gathering.unpark();
+        }
     }
 
     /// A thread that had nothing to do goes on.
@@ -61,9 +75,19 @@ impl Bell {
         waiting >= CROWD && self.callers.asleep.load(Ordering::Relaxed) == 0
     }
 
+    pub(super) fn is_everybody_asleep(&self) -> bool {
+        self.callers.asleep.load(Ordering::Relaxed) >= self.callers.threads.load(Ordering::Relaxed)
+    }
+
+    /// Whether a batch gathers until everybody is asleep.
+    pub(super) fn await_everybody(&self, awaited: bool) {
+        self.callers.awaited.store(awaited, Ordering::Relaxed);
+    }
+
     /// Asks the thread to commit what is there, seal the journal, and return. Whatever feeds the source should have ended.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.gathering.unpark();
         self.ring();
     }
 

@@ -13,12 +13,6 @@ use crossbeam::sync::Parker;
 use super::spare::Spare;
 use super::{Bell, CommitStats, Epoch, WriteError, Writer};
 
-/// How long the thread sleeps without looking whether it is to stop.
-const SLEEP_SLICE: Duration = Duration::from_millis(10);
-
-/// How long a batch gathers behind a commit that found a crowd.
-const CROWD_INTERVAL: Duration = Duration::from_millis(1);
-
 /// Where batches come from, and who waits for them.
 pub trait Source: Send + Sync {
     /// Takes everything gathered since the last cut, or nothing. The payload goes into the buffer, which comes empty. The
@@ -32,13 +26,18 @@ pub trait Source: Send + Sync {
     fn failed(&self, error: &WriteError);
 }
 
+/// Long enough for a fifth of the commits under full load, and less than what an answer waits for then.
+pub const CROWD_INTERVAL: Duration = Duration::from_millis(1);
+
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterSettings {
     /// The least time between two commits, for those who do not wait for them; `None` commits as fast as the disk can.
     pub flush_interval: Option<Duration>,
+    /// How long at most a batch gathers behind a commit that found a crowd; see [`CROWD_INTERVAL`].
+    pub crowd_interval: Duration,
     /// How long the journal is idle before it is sealed; see [`Writer::seal`].
     pub seal_after: Duration,
-    /// What `flush_interval` and `seal_after` are measured with: `Instant::now`, or a simulation's clock.
+    /// What these are measured with: `Instant::now`, or a simulation's clock.
     pub now: fn() -> Instant,
 }
 
@@ -48,6 +47,8 @@ pub struct Committer<S> {
     writer: Writer,
     settings: CommitterSettings,
     parker: Parker,
+    /// What the thread sleeps on while a batch gathers.
+    gathering: Parker,
     bell: Bell,
     payload: Vec<u8>,
     /// What the last commit found.
@@ -57,8 +58,9 @@ pub struct Committer<S> {
 impl<S: Source> Committer<S> {
     pub fn new(source: Arc<S>, writer: Writer, settings: CommitterSettings) -> Committer<S> {
         let parker = Parker::new();
-        let bell = Bell::new(&parker);
-        Committer { source, writer, settings, parker, bell, payload: Vec::new(), crowded: false }
+        let gathering = Parker::new();
+        let bell = Bell::new(&parker, &gathering);
+        Committer { source, writer, settings, parker, gathering, bell, payload: Vec::new(), crowded: false }
     }
 
     /// What wakes and what stops [`Committer::run`].
@@ -144,17 +146,26 @@ impl<S: Source> Committer<S> {
         (!self.writer.is_sealed()).then(|| (self.settings.now)() + self.settings.seal_after)
     }
 
-    /// Lets a batch gather for the flush interval, or for a moment where there is a crowd. The thread sleeps and is not parked, so that a ring meanwhile costs neither
-    /// side a system call; stopping is heard at the next slice.
+    /// Lets a batch gather for the flush interval, or behind a crowd for as long as somebody is busy, up to a moment. A ring
+    /// meanwhile does not wake the thread, and costs neither side a system call; stopping does.
     fn hold_back(&self) {
-        let Some(interval) = self.settings.flush_interval.or(self.crowded.then_some(CROWD_INTERVAL)) else {
-            return;
-        };
-        let until = (self.settings.now)() + interval;
-        while !self.bell.is_stopping() {
+        match self.settings.flush_interval {
+            Some(interval) => self.gather(interval, || false),
+            None if self.crowded => {
+                self.bell.await_everybody(true);
+                self.gather(self.settings.crowd_interval, || self.bell.is_everybody_asleep());
+                self.bell.await_everybody(false);
+            }
+            None => {}
+        }
+    }
+
+    fn gather(&self, time: Duration, is_enough: impl Fn() -> bool) {
+        let until = (self.settings.now)() + time;
+        while !self.bell.is_stopping() && !is_enough() {
             match until.saturating_duration_since((self.settings.now)()) {
                 Duration::ZERO => break,
-                left => thread::sleep(left.min(SLEEP_SLICE)),
+                left => self.gathering.park_timeout(left),
             }
         }
     }

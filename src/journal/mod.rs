@@ -40,7 +40,7 @@ mod writer;
 mod tests;
 
 pub use bell::Bell;
-pub use committer::{Committer, CommitterSettings, Source};
+pub use committer::{CROWD_INTERVAL, Committer, CommitterSettings, Source};
 pub use damage::{Damage, Follows};
 pub use frame::FrameError;
 pub use memory::{MemoryStorage, Survival};

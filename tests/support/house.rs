@@ -8,8 +8,8 @@ use std::{
 use doorbuster::{
     engine::{Adjustment, Engine, Made, RecoverError, Recovered, Settings, SnapshotTaken, Tick},
     journal::{
-        self, Committer, CommitterSettings, MemoryStorage, RecoveryError, SnapshotError, Storage, Survival, WriteError,
-        Writer, WriterSettings,
+        self, CROWD_INTERVAL, Committer, CommitterSettings, MemoryStorage, RecoveryError, SnapshotError, Storage,
+        Survival, WriteError, Writer, WriterSettings,
     },
     sale::{
         audit::Actor,
@@ -188,5 +188,10 @@ impl House {
 }
 
 pub fn committer_settings() -> CommitterSettings {
-    CommitterSettings { flush_interval: None, seal_after: Duration::from_millis(20), now: Instant::now }
+    CommitterSettings {
+        flush_interval: None,
+        crowd_interval: CROWD_INTERVAL,
+        seal_after: Duration::from_millis(20),
+        now: Instant::now,
+    }
 }

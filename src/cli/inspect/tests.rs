@@ -18,7 +18,10 @@ use super::*;
 use crate::{
     clock,
     engine::{self, Engine},
-    journal::{Committer, CommitterSettings, DirectoryStorage, Storage, StorageFile, Writer, WriterSettings, replay},
+    journal::{
+        CROWD_INTERVAL, Committer, CommitterSettings, DirectoryStorage, Storage, StorageFile, Writer, WriterSettings,
+        replay,
+    },
     sale::{
         audit::Actor,
         codec::Write as _,
@@ -254,8 +257,12 @@ fn a_missing_segment_is_damage() {
 fn with_snapshot() -> (Place, Arc<Engine>) {
     let place = Place::new();
     let engine = Arc::new(Engine::new(engine::Settings::default()));
-    let settings =
-        CommitterSettings { flush_interval: None, seal_after: std::time::Duration::MAX, now: clock::monotonic };
+    let settings = CommitterSettings {
+        flush_interval: None,
+        crowd_interval: CROWD_INTERVAL,
+        seal_after: std::time::Duration::MAX,
+        now: clock::monotonic,
+    };
     let mut committer = Committer::new(engine.clone(), place.writer(), settings);
     let sale: SaleSettings = serde_json::from_str(DOCUMENT).unwrap();
     engine.put_sale(OPEN, Actor::Anybody, &sale).value.unwrap();

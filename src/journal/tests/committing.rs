@@ -74,7 +74,12 @@ fn committer(storage: &MemoryStorage, settings: CommitterSettings) -> (Arc<Desk>
 }
 
 fn never_idle() -> CommitterSettings {
-    CommitterSettings { flush_interval: None, seal_after: Duration::from_secs(3600), now: Instant::now }
+    CommitterSettings {
+        flush_interval: None,
+        crowd_interval: CROWD_INTERVAL,
+        seal_after: Duration::from_secs(3600),
+        now: Instant::now,
+    }
 }
 
 fn numbers(storage: &MemoryStorage) -> Vec<u64> {
@@ -246,7 +251,12 @@ fn counted_now() -> Instant {
 #[test]
 fn an_idle_journal_is_sealed_once_and_then_sleeps() {
     let storage = MemoryStorage::new();
-    let settings = CommitterSettings { flush_interval: None, seal_after: Duration::from_millis(5), now: counted_now };
+    let settings = CommitterSettings {
+        flush_interval: None,
+        crowd_interval: CROWD_INTERVAL,
+        seal_after: Duration::from_millis(5),
+        now: counted_now,
+    };
     let (desk, committer) = committer(&storage, settings);
     let bell = committer.bell();
     let running = thread::spawn(|| committer.run());
@@ -316,17 +326,18 @@ fn a_turn_begins_a_segment_and_leaves_none_that_is_empty() {
     assert_eq!(recover_from(&storage, 4, 5).unwrap().0.len(), 2);
 }
 
-/// A clock that stands still: what gathers for any time gathers until the committer is stopped.
-fn stopped_clock() -> Instant {
-    static NOW: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    *NOW.get_or_init(Instant::now)
-}
-
 /// Hands in a number for so many answers, then another for one more; whether the second one was left to gather.
 fn second_gathers(answers: usize, before: impl FnOnce(&Desk, &Bell)) -> bool {
+    second_gathers_until(answers, before, |_| {})
+}
+
+/// As that; `then`: what happens once the second one was handed in.
+fn second_gathers_until(answers: usize, before: impl FnOnce(&Desk, &Bell), then: impl FnOnce(&Bell)) -> bool {
     let storage = MemoryStorage::new();
-    let (desk, committer) = committer(&storage, CommitterSettings { now: stopped_clock, ..never_idle() });
+    let settings = CommitterSettings { crowd_interval: Duration::from_secs(3600), ..never_idle() };
+    let (desk, committer) = committer(&storage, settings);
     let bell = committer.bell();
+    bell.joins();
     before(&desk, &bell);
     desk.hand_in(1);
     bell.ring_for(answers);
@@ -334,6 +345,7 @@ fn second_gathers(answers: usize, before: impl FnOnce(&Desk, &Bell)) -> bool {
     desk.wait_for(1);
     desk.hand_in(2);
     bell.ring_for(1);
+    then(&bell);
     let gathers = {
         let mut state = desk.state.lock();
         let wait = |state: &mut DeskState| state.committed < 2;
@@ -360,4 +372,29 @@ fn a_batch_gathers_behind_a_crowd_while_everybody_is_busy() {
         *desk.sleeper.lock() = Some(bell.clone());
     };
     assert!(!second_gathers(bell::CROWD, woken_by_the_commit), "somebody had nothing to do until then");
+}
+
+#[test]
+fn a_crowd_gathers_until_nobody_is_busy() {
+    let gathers = |threads, fall_asleep: fn(&Bell)| {
+        let join = |_: &Desk, bell: &Bell| (1..threads).for_each(|_| bell.joins());
+        second_gathers_until(bell::CROWD, join, fall_asleep)
+    };
+    let one = |bell: &Bell| bell.falls_asleep();
+    let two = |bell: &Bell| {
+        // So that the batch is being gathered, and somebody has to end that.
+        thread::sleep(Duration::from_millis(20));
+        bell.falls_asleep();
+        thread::sleep(Duration::from_millis(20));
+        bell.falls_asleep();
+    };
+    let comes_back = |bell: &Bell| {
+        bell.falls_asleep();
+        bell.wakes_up();
+        bell.falls_asleep();
+    };
+    assert!(!gathers(1, one));
+    assert!(gathers(2, one), "one is busy still");
+    assert!(!gathers(2, two));
+    assert!(gathers(2, comes_back), "it was the same one twice");
 }
