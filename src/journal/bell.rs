@@ -1,4 +1,4 @@
-//! Wakes the committing thread.
+//! Wakes the committing thread, and knows how busy those are who ring.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,8 @@ pub struct Bell {
     callers: Arc<Callers>,
 }
 
-/// What is known of those who ring. Only a guess hangs on it, so that nothing is ordered by these.
+/// What is known of those who ring. Nothing is ordered by these: when one is read too early, a batch gathers for a moment,
+/// or not, and that is all.
 #[derive(Default)]
 struct Callers {
     /// Answers that began to wait since this was last looked at.
@@ -51,7 +52,7 @@ impl Bell {
         self.ring();
     }
 
-    /// A thread that rings will say when it has nothing to do.
+    /// The thread that is begun will say when it has nothing to do. One that has ended counts as busy.
     pub fn joins(&self) {
         self.callers.threads.fetch_add(1, Ordering::Relaxed);
     }
