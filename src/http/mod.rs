@@ -7,6 +7,7 @@
 
 mod auth;
 mod body;
+mod callers;
 mod connections;
 pub mod encode;
 mod entries;

@@ -9,28 +9,29 @@ use std::{
     num::NonZero,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
+use crossbeam::utils::CachePadded;
 use governor::{
     NotUntil, RateLimiter,
     clock::{Clock, Reference},
     middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
+    state::{InMemoryState, NotKeyed},
 };
 
+use super::callers::Callers;
 use crate::sale::{
     catalogue::{Catalogue, Sale},
     ids::SaleNumber,
     settings::{Quota, RateLimits},
 };
 
-/// Locks of a table of callers: few meet at one, and forgetting holds up few.
-const LOCKS: usize = 512;
+/// Callers that came since others were forgotten, and that are too few to look through the table again.
+const FEW_NEW: usize = 4096;
 
 /// Places that callers share who are too many to be remembered one by one.
 const SHARED_PLACES: u64 = 1 << 16;
@@ -46,7 +47,7 @@ pub struct Limited {
 }
 
 type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
-type Keyed<C> = RateLimiter<u64, DashMapStateStore<u64>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Keyed<C> = RateLimiter<u64, Callers, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// A quota of each caller of a kind.
 struct OfEach<C: Clock> {
@@ -54,13 +55,14 @@ struct OfEach<C: Clock> {
     quota: Quota,
     limiter: Keyed<C>,
     crowded: AtomicBool,
+    /// Who were left when callers were last forgotten.
+    kept: AtomicUsize,
 }
 
 impl<C: Clock + Clone> OfEach<C> {
     fn new(policy: &'static str, quota: Quota, clock: &C) -> Option<Self> {
-        let state = DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), LOCKS);
-        let limiter = RateLimiter::new(governed(quota)?, state, clock.clone());
-        Some(Self { policy, quota, limiter, crowded: AtomicBool::new(false) })
+        let limiter = RateLimiter::new(governed(quota)?, Callers::new(), clock.clone());
+        Some(Self { policy, quota, limiter, crowded: AtomicBool::new(false), kept: AtomicUsize::new(0) })
     }
 
     fn admit(&self, caller: u64) -> Result<(), Limited> {
@@ -69,16 +71,29 @@ impl<C: Clock + Clone> OfEach<C> {
         told.map_err(|until| limited(self.policy, self.quota, until, self.limiter.clock()))
     }
 
-    /// Forgets whoever has all of the quota back.
+    /// Forgets whoever has all of the quota back, and gives their memory back.
     fn forget(&self, most: usize) {
-        self.limiter.retain_recent();
+        self.retain();
         if self.limiter.len() < most / 2 {
             self.limiter.shrink_to_fit();
         }
-        self.measure(most);
+        self.find_crowd(most);
     }
 
+    /// Forgets already where there are twice as many as were kept: a small table stays in a processor's caches.
     fn measure(&self, most: usize) {
+        if self.limiter.len() >= 2 * self.kept.load(Ordering::Relaxed) + FEW_NEW {
+            self.retain();
+        }
+        self.find_crowd(most);
+    }
+
+    fn retain(&self) {
+        self.limiter.retain_recent();
+        self.kept.store(self.limiter.len(), Ordering::Relaxed);
+    }
+
+    fn find_crowd(&self, most: usize) {
         self.crowded.store(self.limiter.len() >= most, Ordering::Relaxed);
     }
 }
@@ -86,7 +101,8 @@ impl<C: Clock + Clone> OfEach<C> {
 /// The limits of one sale, made when it is first asked for and again when its settings change.
 struct OfSale<C: Clock> {
     limits: RateLimits,
-    whole: Option<Direct<C>>,
+    /// Every worker writes to it with each reserve; what stands beside it is only read.
+    whole: Option<Box<CachePadded<Direct<C>>>>,
     customers: Option<OfEach<C>>,
     keys: Option<OfEach<C>>,
 }
@@ -197,7 +213,10 @@ impl<C: Clock + Clone> Rates<C> {
 impl<C: Clock + Clone> OfSale<C> {
     fn new(limits: RateLimits, clock: &C) -> Self {
         let each = |policy, quota: Option<Quota>| quota.and_then(|quota| OfEach::new(policy, quota, clock));
-        let whole = limits.sale.and_then(governed).map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()));
+        let whole = limits
+            .sale
+            .and_then(governed)
+            .map(|quota| Box::new(CachePadded::new(RateLimiter::direct_with_clock(quota, clock.clone()))));
         Self { limits, whole, customers: each("customer", limits.customer), keys: each("key", limits.key) }
     }
 }
@@ -319,6 +338,30 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         rates.forget();
         assert_eq!(rates.remembered(), 0);
+    }
+
+    #[test]
+    fn who_has_all_back_is_forgotten_early_and_nobody_else() {
+        let clock = FakeRelativeClock::default();
+        let rates =
+            Rates::new(RateLimits { customer: quota(1, 10), ..RateLimits::default() }, 1_000_000, clock.clone());
+        let drop = sale(0, None);
+        let come = |customers: std::ops::Range<usize>| {
+            customers.filter(|number| rates.admit_customer(&drop, &number.to_string()).is_ok()).count()
+        };
+        assert_eq!(come(0..FEW_NEW), FEW_NEW);
+        clock.advance(Duration::from_secs(11));
+        assert_eq!(come(FEW_NEW..2 * FEW_NEW), FEW_NEW);
+        clock.advance(Duration::from_secs(9));
+        rates.measure();
+        assert_eq!(rates.remembered(), FEW_NEW, "the first have gone");
+        assert_eq!(come(FEW_NEW..2 * FEW_NEW), 0, "the others have not");
+        clock.advance(Duration::from_secs(11));
+        rates.forget();
+        assert_eq!((rates.remembered(), come(1..FEW_NEW)), (0, FEW_NEW - 1));
+        clock.advance(Duration::from_secs(21));
+        rates.measure();
+        assert_eq!(rates.remembered(), FEW_NEW - 1, "too few to look");
     }
 
     #[test]
