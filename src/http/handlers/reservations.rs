@@ -17,12 +17,14 @@ use crate::{
         worker::Worker,
     },
     sale::{
-        catalogue::Catalogue,
         ids::ReservationId,
         outcome::{Refusal, Reservation},
         time::Timestamp,
     },
 };
+
+/// Where reservations are.
+const PATH: &[u8] = b"/v1/reservations/";
 
 pub async fn reserve(worker: &Worker, sale: &str, request: BoxedRequest) -> Answered {
     // The key outlives the request, whose body is taken apart.
@@ -88,11 +90,15 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> 
         Ok(made) => {
             let mut buffer = [0; 36];
             let id = made.reservation.id.encode(&mut buffer);
-            let mut response = show_reservation(StatusCode::CREATED, &made.reservation, &catalogue, id);
-            let mut location = *b"/v1/reservations/------------------------------------";
-            location[17..].copy_from_slice(id.as_bytes());
-            let location = HeaderValue::from_bytes(&location).expect("an id is ASCII");
-            response.headers_mut().insert(LOCATION, location);
+            // Where it is and what it is share one piece of memory.
+            let mut bytes = Vec::with_capacity(PATH.len() + id.len() + encode::RESERVATION_BYTES);
+            bytes.extend_from_slice(PATH);
+            bytes.extend_from_slice(id.as_bytes());
+            encode::reservation(&mut bytes, &ReservationBody::new(&made.reservation, &catalogue), id);
+            let mut body = Bytes::from(bytes);
+            let location = HeaderValue::from_maybe_shared(body.split_to(PATH.len() + id.len()));
+            let mut response = json_bytes(StatusCode::CREATED, body);
+            response.headers_mut().insert(LOCATION, location.expect("an id is ASCII"));
             if made.replayed {
                 response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             }
@@ -146,16 +152,13 @@ fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body
     let catalogue = worker.engine().catalogue();
     match outcome {
         Ok(reservation) => {
-            show_reservation(StatusCode::OK, &reservation, &catalogue, reservation.id.encode(&mut [0; 36]))
+            let mut bytes = Vec::with_capacity(encode::RESERVATION_BYTES);
+            let id = reservation.id;
+            encode::reservation(&mut bytes, &ReservationBody::new(&reservation, &catalogue), id.encode(&mut [0; 36]));
+            json_bytes(StatusCode::OK, bytes)
         }
         Err(refusal) => problem::refuse(&refusal, &catalogue),
     }
-}
-
-fn show_reservation(status: StatusCode, reservation: &Reservation, catalogue: &Catalogue, id: &str) -> Response<Body> {
-    let mut bytes = Vec::with_capacity(encode::RESERVATION_BYTES);
-    encode::reservation(&mut bytes, &ReservationBody::new(reservation, catalogue), id);
-    json_bytes(status, bytes)
 }
 
 /// A reservation of a sale that the caller may not know of does not exist for it.
