@@ -115,6 +115,7 @@ pub struct Flood {
     pub cpu: f64,
 }
 
+/// As many batches as are answered in this time, nearly all of new customers.
 pub fn flood(running: &Running, entries: usize, time: Duration) -> anyhow::Result<Flood> {
     let address = running.address();
     // Made before: making them is not the service's work.

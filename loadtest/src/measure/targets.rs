@@ -1,6 +1,6 @@
 //! The design's targets that are ratios of two loads, and the table of everybody.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{bail, ensure};
 
@@ -167,8 +167,6 @@ pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-const DURABLE: &str = "doorbuster, durable";
-
 /// Everybody in turn, as often as there are pairs.
 pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     let binary = binary(common.doorbuster.as_deref())?;
@@ -176,7 +174,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     let all = [
         ("bare hyper: the ceiling", Contender::Ceiling),
         ("doorbuster, buffered", Contender::Doorbuster(Setup { durable: false, ..durable })),
-        (DURABLE, Contender::Doorbuster(durable)),
+        ("doorbuster, durable", Contender::Doorbuster(durable)),
         ("redis script, everysec, RESP", Contender::Redis(Sync::EverySecond)),
         ("redis script, always, RESP", Contender::Redis(Sync::Always)),
         ("redis script, everysec, HTTP", Contender::RedisBehindHttp(Sync::EverySecond)),
@@ -187,9 +185,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
         "{}\n{connections} connections, as fast as answers come, one reserve of one new customer a request",
         machine::describe()
     );
-    const BATCH_ENTRIES: usize = 10_000;
     let mut running = Vec::new();
-    let (mut batches, mut transfers) = (Vec::new(), Vec::new());
     for (name, contender) in &all {
         running.push((name, contender.start(&binary)?, Vec::new()));
     }
@@ -200,24 +196,15 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
             println!("    {}", bout::line(name, &measured));
             figures.push(measured);
         }
-        // One of its own: TigerBeetle's benchmark begins each time with an empty database too.
-        let fresh = Contender::Doorbuster(durable).start(&binary)?;
-        let Flood { granted, rate, cpu } = batch::flood(&fresh, BATCH_ENTRIES, common.time())?;
-        println!("    {DURABLE}, {granted} in batches of {BATCH_ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
-        batches.push((rate, cpu));
-        fresh.settle()?;
-        drop(fresh);
-        if let Some(rate) = tigerbeetle(granted)? {
-            println!("    tigerbeetle, as many pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
-            transfers.push(rate);
-        }
     }
-    let ceiling: Vec<f64> = running[0].2.iter().map(rate).collect();
+    let figures: Vec<(&str, Vec<Figures>)> = running.into_iter().map(|(name, _, figures)| (*name, figures)).collect();
+    let (batches, transfers) = batches(&binary, common)?;
+    let ceiling: Vec<f64> = figures[0].1.iter().map(rate).collect();
     println!(
         "\n{:<34} {:>9} {:>16} {:>9} {:>9} {:>9}",
         "median of rounds", "rate/s", "of the ceiling", "CPU µs", "p50 ms", "p99 ms"
     );
-    for (name, _, figures) in &running {
+    for (name, figures) in &figures {
         let of = |figure: &dyn Fn(&Figures) -> f64| median(&figures.iter().map(figure).collect::<Vec<_>>());
         let ratios: Vec<f64> = figures.iter().zip(&ceiling).map(|(figures, ceiling)| rate(figures) / ceiling).collect();
         let millis =
@@ -252,12 +239,35 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     }
     if let Some(directory) = &common.plots {
         let mut costs = vec![("doorbuster, durable, batches", median(&costs))];
-        for (name, _, figures) in running.iter().rev() {
+        for (name, figures) in figures.iter().rev() {
             costs.push((name, median(&figures.iter().map(cpu).collect::<Vec<_>>())));
         }
         plot::bars(&directory.join("peers-cost.svg"), "Processor time of a reserve", "microseconds", &costs)?;
     }
     Ok(())
+}
+
+/// Rate and processor time of Doorbuster's batches, and the rate of TigerBeetle's where there is one, round by round. Nothing else runs
+/// meanwhile; each begins with nothing, and with nothing left unwritten by the one before.
+fn batches(binary: &Path, common: &Common) -> anyhow::Result<(Vec<(f64, f64)>, Vec<f64>)> {
+    const ENTRIES: usize = 10_000;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..common.pairs {
+        println!("batches, round {}", round + 1);
+        rustix::fs::sync();
+        let doorbuster = Contender::Doorbuster(Setup::DURABLE).start(binary)?;
+        let Flood { granted, rate, cpu } = batch::flood(&doorbuster, ENTRIES, common.time())?;
+        println!("    doorbuster, durable, {granted} in batches of {ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
+        ours.push((rate, cpu));
+        doorbuster.settle()?;
+        drop(doorbuster);
+        rustix::fs::sync();
+        if let Some(rate) = tigerbeetle(granted)? {
+            println!("    tigerbeetle, as many pending transfers in batches of {TIGERBEETLE_BATCH}: {rate:.0}/s");
+            theirs.push(rate);
+        }
+    }
+    Ok((ours, theirs))
 }
 
 /// Transfers in one of TigerBeetle's batches: as many as fit.
