@@ -28,7 +28,15 @@ pub fn lines(path: &Path, title: &str, (x, y): (&str, &str), series: &[(&str, Ve
             .x_label_area_size(48)
             .y_label_area_size(72)
             .build_cartesian_2d(0.0..most(|point| point.0), 0.0..most(|point| point.1))?;
-        chart.configure_mesh().x_desc(x).y_desc(y).light_line_style(WHITE).draw()?;
+        chart
+            .configure_mesh()
+            .x_desc(x)
+            .y_desc(y)
+            .x_label_formatter(&|value| tick(*value))
+            .y_label_formatter(&|value| tick(*value))
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE)
+            .draw()?;
         for ((name, points), colour) in series.iter().zip(COLOURS.iter().cycle()) {
             let style = colour.stroke_width(2);
             chart
@@ -48,6 +56,13 @@ pub fn lines(path: &Path, title: &str, (x, y): (&str, &str), series: &[(&str, Ve
     Ok(())
 }
 
+/// A number beside an axis: 250000 is 250k.
+fn tick(value: f64) -> String {
+    // Steps of an axis are added up: what is left of a rounding is not shown.
+    let round = |value: f64| (value * 1000.0).round() / 1000.0;
+    if value >= 1000.0 { format!("{}k", round(value / 1000.0)) } else { round(value).to_string() }
+}
+
 /// A bar for each, the first at the bottom.
 pub fn bars(path: &Path, title: &str, x: &str, bars: &[(&str, f64)]) -> anyhow::Result<()> {
     if let Some(directory) = path.parent() {
@@ -61,7 +76,15 @@ pub fn bars(path: &Path, title: &str, x: &str, bars: &[(&str, f64)]) -> anyhow::
         let mut chart = ChartBuilder::on(&plot)
             .x_label_area_size(40)
             .build_cartesian_2d(0.0..most.max(f64::MIN_POSITIVE), 0.0..bars.len() as f64)?;
-        chart.configure_mesh().disable_y_mesh().disable_y_axis().x_desc(x).light_line_style(WHITE).draw()?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .disable_y_axis()
+            .x_desc(x)
+            .x_label_formatter(&|value| tick(*value))
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE)
+            .draw()?;
         for (place, (name, length)) in bars.iter().enumerate() {
             let (bottom, top) = (place as f64 + 0.2, place as f64 + 0.8);
             chart.draw_series([Rectangle::new([(0.0, bottom), (*length, top)], COLOURS[0].filled())])?;
@@ -77,4 +100,15 @@ pub fn bars(path: &Path, title: &str, x: &str, bars: &[(&str, f64)]) -> anyhow::
     draw().map_err(|error| anyhow!("drawing {}: {error}", path.display()))?;
     println!("drawn: {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tick;
+
+    #[test]
+    fn numbers_beside_an_axis_are_short() {
+        let told = [0.0, 0.5, 0.1 + 0.2, 12.0, 999.0, 1000.0, 2500.0, 600_000.0].map(tick);
+        assert_eq!(told, ["0", "0.5", "0.3", "12", "999", "1k", "2.5k", "600k"]);
+    }
 }
