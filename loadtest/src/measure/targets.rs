@@ -218,7 +218,7 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
             of(&millis(0.99))
         );
     }
-    let (rates, costs): (Vec<f64>, Vec<f64>) = batches.into_iter().unzip();
+    let (rates, costs): (Vec<f64>, Vec<f64>) = batches.iter().map(|flood| (flood.rate, flood.cpu)).unzip();
     println!(
         "{:<34} {:>9.0} {:>16.3} {:>9.1}",
         "doorbuster, durable, batches",
@@ -247,18 +247,19 @@ pub fn peers(connections: usize, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rate and processor time of Doorbuster's batches, and the rate of TigerBeetle's where there is one, round by round. Nothing else runs
+/// Doorbuster's batches, and the rate of TigerBeetle's where there is one, round by round. Nothing else runs
 /// meanwhile; each begins with nothing, and with nothing left unwritten by the one before.
-fn batches(binary: &Path, common: &Common) -> anyhow::Result<(Vec<(f64, f64)>, Vec<f64>)> {
+fn batches(binary: &Path, common: &Common) -> anyhow::Result<(Vec<Flood>, Vec<f64>)> {
     const ENTRIES: usize = 10_000;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..common.pairs {
         println!("batches, round {}", round + 1);
         rustix::fs::sync();
         let doorbuster = Contender::Doorbuster(Setup::DURABLE).start(binary)?;
-        let Flood { granted, rate, cpu } = batch::flood(&doorbuster, ENTRIES, common.time())?;
+        let flood = batch::flood(&doorbuster, ENTRIES, common.time())?;
+        let Flood { granted, rate, cpu } = flood;
         println!("    doorbuster, durable, {granted} in batches of {ENTRIES}: {rate:.0}/s, {cpu:.2} µs CPU each");
-        ours.push((rate, cpu));
+        ours.push(flood);
         doorbuster.settle()?;
         drop(doorbuster);
         rustix::fs::sync();
