@@ -7,7 +7,6 @@
 
 mod auth;
 mod body;
-mod callers;
 mod connections;
 pub mod encode;
 mod entries;
