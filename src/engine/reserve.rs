@@ -83,7 +83,7 @@ impl Engine {
             Ok(plan) => plan,
             Err(refusal) => return Some(Answer::at_once(Err(refusal))),
         };
-        cell.shard.expect_soon(plan.bucket, plan.customer, entropy);
+        cell.shard.expect_next(&plan, entropy);
         let reserved =
             self.decide(index, bounds, &mut cell, |shard, record| shard.reserve(now, &plan, entropy, record));
         if let Reserved::SliceShort = reserved {

@@ -112,7 +112,7 @@ impl<'a> Together<'_, 'a> {
         }
         for &(_, place) in visits {
             if let Foreseen::Planned(plan, entropy) = &reserves[place as usize] {
-                cell.shard.expect_soon(plan.bucket, plan.customer, *entropy);
+                cell.shard.expect_soon(plan, *entropy);
             }
         }
         for &(_, place) in visits {

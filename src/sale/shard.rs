@@ -23,6 +23,7 @@ use std::{
 };
 
 use super::{
+    catalogue::Plan,
     deadlines::Deadlines,
     event::{Ended, Event, Held, Quantities, Quantity},
     ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, is_erased},
@@ -33,6 +34,7 @@ use super::{
     time::Timestamp,
 };
 use foldhash::quality::FixedState;
+use prefetch_index::prefetch_index;
 
 /// How late a due hold may be taken by its shard. With the interval of the engine's clock it stays
 /// well below the 100 ms that are promised.
@@ -210,10 +212,22 @@ impl Shard {
         bucket.by_id.find(id.entropy(), |slot| self.reservations[slot].id == id)
     }
 
-    /// Has the processor fetch the places where a customer and a reservation are about to be looked for and filed.
-    pub fn expect_soon(&self, bucket: Bucket, customer: &str, entropy: u64) {
-        let bucket = &self.buckets[bucket.index() / self.shards];
-        bucket.by_name.prefetch(self.hasher.hash_one(customer));
+    /// Has the processor fetch what the reserve that comes next looks at and writes to, all of it at once: another core
+    /// has written most of it last.
+    pub fn expect_next(&self, plan: &Plan<'_>, entropy: u64) {
+        prefetch_index(&self.buckets, plan.bucket.index() / self.shards);
+        for line in &plan.lines {
+            prefetch_index(&self.slices, line.line.item.index());
+        }
+        self.reservations.expect_insert();
+        self.customers.expect_insert();
+        self.expect_soon(plan, entropy);
+    }
+
+    /// Has the processor fetch the places where a plan's customer and reservation are about to be looked for and filed.
+    pub fn expect_soon(&self, plan: &Plan<'_>, entropy: u64) {
+        let bucket = &self.buckets[plan.bucket.index() / self.shards];
+        bucket.by_name.prefetch(self.hasher.hash_one(plan.customer));
         bucket.by_id.prefetch(entropy);
     }
 

@@ -1,5 +1,7 @@
 //! Numbered places for values, in chunks: growing never moves what is there, so no insert pays for all the others.
 
+use prefetch_index::prefetch_index;
+
 /// A chunk's size: an allocator's classes are near it, so that little is left over.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -36,6 +38,15 @@ impl<T> Slab<T> {
         chunk.push(Some(value));
         let slot = (self.chunks.len() - 1) * Self::CHUNK + self.chunks.last().expect("just made").len() - 1;
         u32::try_from(slot).expect("a shard holds fewer than 2^32 values")
+    }
+
+    /// Has the processor fetch the place of the next value.
+    pub fn expect_insert(&self) {
+        match (self.free.last(), self.chunks.last()) {
+            (Some(&slot), _) => prefetch_index(&self.chunks[slot as usize / Self::CHUNK], slot as usize % Self::CHUNK),
+            (None, Some(chunk)) => prefetch_index(chunk, chunk.len()),
+            (None, None) => {}
+        }
     }
 
     pub fn remove(&mut self, slot: u32) -> T {
