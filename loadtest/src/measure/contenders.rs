@@ -57,7 +57,7 @@ impl Contender {
         let address = running.address.to_string();
         match self {
             Self::Ceiling => {
-                let mut command = this_program("serve-ceiling")?;
+                let mut command = this_program("ceiling")?;
                 command.arg(&address);
                 running.processes.push(Process::start("the ceiling", command, running.address)?);
             }

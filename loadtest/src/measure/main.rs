@@ -10,6 +10,7 @@ mod generator;
 mod growth;
 mod overload;
 mod postgres;
+mod rate;
 mod redis;
 mod service;
 mod soak;
@@ -63,6 +64,27 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Single reserves at one rate, whatever the answers take: how long callers wait, from when each was due.
+    Rate {
+        /// Reserves a second.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        per_second: u32,
+        #[arg(long, default_value_t = 256)]
+        connections: usize,
+        /// Answers do not wait for the disk.
+        #[arg(long)]
+        buffered: bool,
+        /// Read each grant and hold it against its request; it costs as much as the rest of the load.
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Serves the ceiling, a bare hyper with the bytes of a grant, until it is stopped: for other tools to measure.
+    Ceiling {
+        #[arg(default_value = "127.0.0.1:8090")]
+        address: SocketAddr,
+    },
     /// Rate and latency at 0.5 to 10 times what can be sustained.
     Overload {
         #[arg(long, default_value_t = 1024)]
@@ -100,8 +122,6 @@ enum Command {
         common: Common,
     },
     #[command(hide = true)]
-    ServeCeiling { address: SocketAddr },
-    #[command(hide = true)]
     ServeRedis { address: SocketAddr, redis: SocketAddr },
     #[command(hide = true)]
     ServePostgres { address: SocketAddr, url: String },
@@ -116,15 +136,19 @@ impl Common {
 fn main() -> anyhow::Result<()> {
     let command = Arguments::parse().command;
     // A part is stopped by whoever started it.
-    if !matches!(command, Command::ServeCeiling { .. } | Command::ServeRedis { .. } | Command::ServePostgres { .. }) {
+    if !matches!(command, Command::Ceiling { .. } | Command::ServeRedis { .. } | Command::ServePostgres { .. }) {
         children::end_with_us()?;
     }
     match command {
-        Command::ServeCeiling { address } => ceiling::serve(address),
+        Command::Ceiling { address } => ceiling::serve(address),
         Command::ServeRedis { address, redis } => front::serve_redis(address, redis),
         Command::ServePostgres { address, url } => front::serve_postgres(address, &url),
         Command::Targets { names, common } => targets::run(&names, &common),
         Command::Peers { connections, common } => targets::peers(connections, &common),
+        Command::Rate { per_second, connections, buffered, check, common } => {
+            let setup = service::Setup { durable: !buffered, ..service::Setup::DURABLE };
+            rate::run(per_second, connections, setup, check, &common)
+        }
         Command::Overload { connections, common } => overload::run(connections, &common),
         Command::Growth { holds, items, common } => growth::run(&holds, items, &common),
         Command::Soak { minutes, common } => soak::run(minutes, &common),
