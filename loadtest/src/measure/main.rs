@@ -20,7 +20,7 @@ mod workers;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 use doorbuster_loadtest::{children, machine, plot};
 
 #[global_allocator]
@@ -39,10 +39,10 @@ pub struct Common {
     #[arg(long, global = true)]
     doorbuster: Option<PathBuf>,
     /// Measurements of each side of a ratio.
-    #[arg(long, default_value_t = 5, global = true)]
+    #[arg(long, default_value_t = 5, global = true, value_parser = at_least_one::<usize>())]
     pairs: usize,
     /// Seconds of each measurement, after one of warming up.
-    #[arg(long, default_value_t = 4, global = true)]
+    #[arg(long, default_value_t = 4, global = true, value_parser = at_least_one::<u64>())]
     seconds: u64,
     /// Where plots go; none are drawn when left out.
     #[arg(long, global = true)]
@@ -59,7 +59,7 @@ enum Command {
     },
     /// One table of everybody: the ceiling, Redis, PostgreSQL, TigerBeetle if it is on the PATH, Doorbuster.
     Peers {
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = at_least_one::<usize>())]
         connections: usize,
         #[command(flatten)]
         common: Common,
@@ -67,9 +67,9 @@ enum Command {
     /// Single reserves at one rate, whatever the answers take: how long callers wait, from when each was due.
     Rate {
         /// Reserves a second.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(value_parser = at_least_one::<u32>())]
         per_second: u32,
-        #[arg(long, default_value_t = 256)]
+        #[arg(long, default_value_t = 256, value_parser = at_least_one::<usize>())]
         connections: usize,
         /// Answers do not wait for the disk.
         #[arg(long)]
@@ -87,14 +87,14 @@ enum Command {
     },
     /// Rate and latency at 0.5 to 10 times what can be sustained.
     Overload {
-        #[arg(long, default_value_t = 1024)]
+        #[arg(long, default_value_t = 1024, value_parser = at_least_one::<usize>())]
         connections: usize,
         #[command(flatten)]
         common: Common,
     },
     /// The batch call: reservations a second, and what it does to single requests beside it.
     Batch {
-        #[arg(long, default_value_t = 10_000)]
+        #[arg(long, default_value_t = 10_000, value_parser = at_least_one::<usize>())]
         entries: usize,
         #[command(flatten)]
         common: Common,
@@ -103,14 +103,14 @@ enum Command {
     Growth {
         #[arg(default_values_t = [1_000, 1_000_000, 10_000_000])]
         holds: Vec<u64>,
-        #[arg(long, default_value_t = 10_000)]
+        #[arg(long, default_value_t = 10_000, value_parser = at_least_one::<u64>())]
         items: u64,
         #[command(flatten)]
         common: Common,
     },
     /// Mixed load at a steady rate for so many minutes, and the memory that it takes.
     Soak {
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, default_value_t = 30, value_parser = at_least_one::<u64>())]
         minutes: u64,
         #[command(flatten)]
         common: Common,
@@ -125,6 +125,11 @@ enum Command {
     ServeRedis { address: SocketAddr, redis: SocketAddr },
     #[command(hide = true)]
     ServePostgres { address: SocketAddr, url: String },
+}
+
+/// A number of which there must be some.
+fn at_least_one<N: TryFrom<u64>>() -> RangedU64ValueParser<N> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 impl Common {
@@ -154,5 +159,32 @@ fn main() -> anyhow::Result<()> {
         Command::Soak { minutes, common } => soak::run(minutes, &common),
         Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_measured_with_none_of_what_it_takes() {
+        Arguments::command().debug_assert();
+        for wrong in [
+            "rate 0",
+            "rate 100 --connections 0",
+            "targets --pairs 0",
+            "peers --seconds 0",
+            "overload --connections 0",
+            "batch --entries 0",
+            "growth --items 0",
+            "soak --minutes 0",
+        ] {
+            let told = Arguments::try_parse_from(["measure"].into_iter().chain(wrong.split(' ')));
+            assert_eq!(told.err().map(|error| error.kind()), Some(ErrorKind::ValueValidation), "{wrong}");
+            let right = wrong.replace(" 0", " 1");
+            assert!(Arguments::try_parse_from(["measure"].into_iter().chain(right.split(' '))).is_ok(), "{right}");
+        }
     }
 }
