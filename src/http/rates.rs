@@ -34,7 +34,7 @@ use crate::sale::{
 const FEW_NEW: usize = 4096;
 
 /// Locks of a table of callers. Two workers seldom meet at one, all of them fit into a processor's first cache, and one is
-/// held for less than 0.1 ms while a million callers are looked through.
+/// held for some 0.03 ms while a million callers are looked through. They take 16 KiB of a table in which nobody is.
 const LOCKS: usize = 128;
 
 /// Places that callers share who are too many to be remembered one by one.
