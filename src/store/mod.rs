@@ -10,7 +10,7 @@
 //! - One process writes: each transaction carries a [`Token`] and does nothing once the store holds another.
 //! - Nothing here answers a request. The database may be slow, locked or away; the service goes on without it.
 //!
-//! The fold knows no SQL; what differs between databases stands behind [`Sink`]. Nothing here reads a clock: every time
+//! The fold knows no SQL; what differs between databases stands behind [`Sink`]. No clock decides what is written: every time
 //! in the database was in an event.
 
 mod audit;

@@ -7,6 +7,7 @@
 
 mod copy;
 mod mend;
+mod pace;
 mod read;
 mod retire;
 mod schema;

@@ -10,6 +10,7 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
+use super::pace::Pace;
 use crate::{
     sale::{
         event::PricedLine,
@@ -114,7 +115,7 @@ pub(super) fn window(
     window: &Window,
     token: &Token,
 ) -> Result<u64, StoreError> {
-    let mut writer = Writer { transaction, names, rows: 0 };
+    let mut writer = Writer { transaction, names, pace: Pace::of(window.at()), rows: 0 };
     // First, so that a second writer is found out before its work is done twice.
     writer.move_cursor(window, token)?;
     writer.sales(window)?;
@@ -130,6 +131,7 @@ pub(super) fn window(
 struct Writer<'a> {
     transaction: &'a Transaction<'a>,
     names: &'a Names,
+    pace: Pace,
     rows: u64,
 }
 
@@ -300,6 +302,7 @@ impl Writer<'_> {
             let touched = update(&mut change_one, id, &row)
                 .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
             self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
+            self.pace.rest_if_due();
         }
         Ok(())
     }
@@ -338,6 +341,7 @@ impl Writer<'_> {
                 none => none.insert(self.transaction.prepare_cached(&of_many_rows(sql, one.parameter_count()))?),
             };
             self.execute(many, &some, &name, &put)?;
+            self.pace.rest_if_due();
         }
     }
 

@@ -1,0 +1,112 @@
+//! Short rests in the store's work, for the sake of requests.
+//!
+//! The store's thread runs where nobody else wants a core. But a core that runs anything, be it that thread, is not one that
+//! has run out of work, and only to such a one does Linux at once move what waits for another core. So a store that never
+//! rests takes more of the machine from a spike than the spike leaves. While the thread sleeps its core is free for what waits
+//! elsewhere, and it wakes up late exactly where there was some.
+//!
+//! The further behind the store is, the longer it works between two rests: where a load goes on that leaves it little, it
+//! stays seconds behind and not ever more.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{Clock, SystemClock, monotonic},
+    sale::time::Timestamp,
+};
+
+/// The least time between two rests: some hundreds of rows.
+const PIECE: Duration = Duration::from_micros(500);
+
+/// The part that a piece is of how far the store is behind, where that is more: 1 ms at 5 s.
+const PIECES_BEHIND: u32 = 5_000;
+
+/// A rest: a tenth of a piece, and another tenth that the kernel's timers add.
+const REST: Duration = Duration::from_micros(50);
+
+/// The pace of one window.
+pub(super) struct Pace {
+    began: Instant,
+    /// How old the newest change of the window was then.
+    behind: Duration,
+    piece_began: Instant,
+}
+
+impl Pace {
+    /// `newest`: the time of the newest change to be written.
+    pub fn of(newest: Option<Timestamp>) -> Self {
+        let now = SystemClock.now();
+        let behind = now.millis().saturating_sub(newest.unwrap_or(now).millis());
+        Self::starting(monotonic(), Duration::from_millis(behind))
+    }
+
+    fn starting(now: Instant, behind: Duration) -> Self {
+        Self { began: now, behind, piece_began: now }
+    }
+
+    /// To be called between statements.
+    pub fn rest_if_due(&mut self) {
+        if self.is_rest_due(monotonic()) {
+            thread::sleep(REST);
+            self.piece_began = monotonic();
+        }
+    }
+
+    fn is_rest_due(&self, now: Instant) -> bool {
+        let behind = self.behind.saturating_add(now.duration_since(self.began));
+        now.duration_since(self.piece_began) >= PIECE.max(behind / PIECES_BEHIND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_store_that_keeps_up_rests_after_each_piece() {
+        let start = monotonic();
+        let mut pace = Pace::starting(start, MILLI);
+        assert!(!pace.is_rest_due(start + PIECE / 2));
+        assert!(pace.is_rest_due(start + PIECE));
+        pace.piece_began = start + PIECE * 3;
+        assert!(!pace.is_rest_due(start + PIECE * 3 + PIECE / 2));
+        assert!(pace.is_rest_due(start + PIECE * 4));
+    }
+
+    #[test]
+    fn one_that_is_behind_or_falls_behind_works_for_longer() {
+        let start = monotonic();
+        let behind = Pace::starting(start, MILLI * 20_000);
+        assert!(!behind.is_rest_due(start + MILLI));
+        assert!(behind.is_rest_due(start + MILLI * 5));
+        let mut held_up = Pace::starting(start, MILLI);
+        held_up.piece_began = start + MILLI * 20_000;
+        assert!(!held_up.is_rest_due(held_up.piece_began + MILLI));
+        assert!(held_up.is_rest_due(held_up.piece_began + MILLI * 5));
+        // What lay in the journal for a month.
+        assert!(!Pace::starting(start, Duration::from_secs(30 * 86_400)).is_rest_due(start + MILLI * 60_000));
+    }
+
+    #[test]
+    fn a_rest_begins_a_piece() {
+        let start = monotonic();
+        let mut pace = Pace::starting(start - PIECE, Duration::ZERO);
+        pace.rest_if_due();
+        assert!(pace.piece_began >= start + REST);
+    }
+
+    #[test]
+    fn how_far_behind_is_the_age_of_the_newest_change() {
+        let now = SystemClock.now();
+        let minute_ago = Timestamp::from_millis(now.millis() - 60_000);
+        assert!((60..70).contains(&Pace::of(Some(minute_ago)).behind.as_secs()));
+        // From a clock that was set back since, and a window that tells no time.
+        assert_eq!(Pace::of(Some(Timestamp::from_millis(now.millis() + 60_000))).behind, Duration::ZERO);
+        assert_eq!(Pace::of(None).behind, Duration::ZERO);
+    }
+}
