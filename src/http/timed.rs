@@ -1,7 +1,8 @@
 //! A connection's patience: how long it may be idle, how long the head of a request may take to arrive, and how long the
 //! other side may leave unread what is written to it.
 //!
-//! One timer a connection, set again only when it fires: a request that comes in costs two clock readings and no timer.
+//! One timer a connection, set again only when it fires: a request that comes in whole costs one reading of
+//! the clock and no timer.
 //! The body has a limit of its own where it is read.
 
 use std::{
@@ -51,7 +52,8 @@ impl Patience {
 pub struct Activity {
     patience: Patience,
     phase: Cell<Phase>,
-    since: Cell<Instant>,
+    /// When the socket was first found to have nothing in this phase; None before that, and while it is busy.
+    since: Cell<Option<Instant>>,
     requests: Cell<usize>,
     /// HTTP/2 peers may ping between requests: their bytes alone begin no head.
     multiplexed: Cell<bool>,
@@ -62,7 +64,7 @@ impl Activity {
         Rc::new(Self {
             patience,
             phase: Cell::new(Phase::Idle),
-            since: Cell::new(Instant::now()),
+            since: Cell::new(None),
             requests: Cell::new(0),
             multiplexed: Cell::new(false),
         })
@@ -84,16 +86,24 @@ impl Activity {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(Instant::now());
+        self.since.set(None);
     }
 
-    /// When patience ends if nothing happens; None while requests are being answered.
-    fn deadline(&self) -> Option<Instant> {
-        match self.phase.get() {
-            Phase::Idle => Some(self.since.get() + self.patience.idle_time),
-            Phase::Head => Some(self.since.get() + self.patience.head_time),
-            Phase::Busy => None,
+    /// The socket has nothing. A head that is there at once never comes to that.
+    fn waits(&self) {
+        if self.phase.get() != Phase::Busy && self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
         }
+    }
+
+    /// When patience ends if nothing happens; None while there is nothing to wait for but answers.
+    fn deadline(&self) -> Option<Instant> {
+        let time = match self.phase.get() {
+            Phase::Idle => self.patience.idle_time,
+            Phase::Head => self.patience.head_time,
+            Phase::Busy => return None,
+        };
+        Some(self.since.get()? + time)
     }
 }
 
@@ -147,6 +157,7 @@ impl<T> Timed<T> {
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.activity.waits();
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
             let pause = self.activity.patience.shortest();

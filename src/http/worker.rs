@@ -32,7 +32,7 @@ use super::{
 use crate::{
     auth::{Caller, Keyring},
     clock::{Clock, Monotonic},
-    engine::{Answer, Engine, Epoch},
+    engine::{Engine, Epoch},
     events::Events,
     journal::Bell,
     privacy::CustomerIds,
@@ -158,15 +158,7 @@ impl Worker {
         }
     }
 
-    /// Gives the response out once what it shows is durable, or at once where acknowledging early was chosen.
-    pub async fn when_durable(&self, answer: Answer<Response<Body>>) -> Response<Body> {
-        match self.durable(answer.durable_at).await {
-            Ok(()) => answer.value,
-            Err(OutcomeUnknown) => problem::outcome_unknown(),
-        }
-    }
-
-    /// Resolves once what carries this epoch may be shown.
+    /// Resolves once what carries this epoch may be shown: when it is durable, or at once where acknowledging early was chosen.
     pub async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
         if epoch > self.engine().durability().epoch() {
             self.tell_journal();
@@ -203,10 +195,18 @@ impl Worker {
         let version = request.version();
         let asked_id = requests::asked_id(request.headers());
         let trace = self.service.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers())).map(Arc::new);
-        let (route, mut response) = match &trace {
-            None => self.find_and_answer(request).await,
-            // Boxed: few requests are traced, and the others' tasks are to be no larger for them.
-            Some(trace) => Box::pin(trace.within(self.find_and_answer(request))).await,
+        let (route, mut response) = match self.find(&request) {
+            Err(answered) => answered,
+            Ok((matched, caller)) => {
+                let route = matched.route;
+                let answering = handlers::handle(&self, &caller, matched, request);
+                let response = match &trace {
+                    None => answering.await,
+                    // Boxed: few requests are traced, and the others' tasks are to be no larger for them.
+                    Some(trace) => Box::pin(trace.within(answering)).await,
+                };
+                (route, response)
+            }
         };
         let (status, elapsed) = (response.status(), started.elapsed());
         self.tally.answered(&self.service.telemetry, route as usize, status.as_u16(), elapsed);
@@ -222,14 +222,20 @@ impl Worker {
         Ok(if method == Method::HEAD { without_body(response) } else { response })
     }
 
-    async fn find_and_answer(self: &Rc<Self>, request: BoxedRequest) -> (Route, Response<Body>) {
-        match self.admit(&request) {
-            Err(response) => (Route::Unknown, response),
-            Ok(()) => match router::route(request.method(), request.uri().path()) {
-                Err(unrouted) => (unrouted.route, unrouted.response),
-                Ok(matched) => (matched.route, self.answer(matched, request).await),
-            },
-        }
+    /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
+    /// Or its answer, where the head is enough for that.
+    fn find(&self, request: &Request<Incoming>) -> Result<(Matched, Arc<Caller>), (Route, Response<Body>)> {
+        self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
+        let matched = router::route(request.method(), request.uri().path())
+            .map_err(|unrouted| (unrouted.route, unrouted.response))?;
+        let answered = |response| (matched.route, response);
+        self.admit_load(matched.route).map_err(answered)?;
+        let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
+        let Some(caller) = authorized.map_err(answered)? else {
+            return Err((matched.route, handlers::handle_public(self, matched, request)));
+        };
+        self.admit_rate(&caller, &matched).map_err(|limited| answered(self.rate_limited(&limited)))?;
+        Ok((matched, caller))
     }
 
     #[cold]
@@ -251,23 +257,6 @@ impl Worker {
             code: requests::problem_code(response),
         };
         trace.end(&told, elapsed);
-    }
-
-    /// The way of a call, step by step: whether there is room, who calls, how often it may, then what it asks for.
-    async fn answer(self: &Rc<Self>, matched: Matched, request: BoxedRequest) -> Response<Body> {
-        if let Err(overloaded) = self.admit_load(matched.route) {
-            return overloaded;
-        }
-        let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
-        let caller = match authorized {
-            Ok(Some(caller)) => caller,
-            Ok(None) => return handlers::handle_public(self, matched, &request),
-            Err(refused) => return refused,
-        };
-        if let Err(limited) = self.admit_rate(&caller, &matched) {
-            return self.rate_limited(&limited);
-        }
-        handlers::handle(self, &caller, matched, request).await
     }
 
     /// Past so many answers that wait for the disk nothing more is begun. New reserves are refused first: what was held can

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::{Answered, json};
+use super::{Judged, json};
 use crate::{
     auth::Caller,
     http::{problem, wire::ErasureBody, worker::Worker},
@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Erases who the customer is. One who is not known is answered like one of whom nothing is in memory any more.
-pub async fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Answered {
+pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged {
     check_name(customer).map_err(|error| problem::invalid(&[Invalid::new("/customer", error)]))?;
     let customer = worker.service.customer_ids.known_as(customer);
     let answer = worker.engine().erase_customer(worker.now(), caller.actor(), &customer);
-    Ok(worker.when_durable(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations }))).await)
+    Ok(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations })))
 }

@@ -23,6 +23,7 @@ use serde::Serialize;
 use super::{
     Body, BoxedRequest, body, problem,
     router::{Matched, Route},
+    waiters::OutcomeUnknown,
     worker::Worker,
 };
 use crate::{auth::Caller, engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
@@ -38,30 +39,38 @@ pub async fn handle(
     request: BoxedRequest,
 ) -> Response<Body> {
     let subject = &matched.subject;
-    let answered = match matched.route {
-        Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
+    let judged = match matched.route {
+        Route::ListSales => sales::list(worker, caller, request.uri().query()),
         Route::PutSale => sales::put(worker, caller, subject, request).await,
-        Route::GetSale => sales::get(worker, subject).await,
+        Route::GetSale => Ok(sales::get(worker, subject)),
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }
-        Route::Availability => sales::availability(worker, subject),
-        Route::Report => reports::get(worker, subject, request.uri().query()).await,
+        Route::Availability => at_once(sales::availability(worker, subject)),
+        Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, subject, request).await,
-        Route::ReserveBatch => batch::reserve(worker, subject, request).await,
-        Route::GetReservation => reservations::get(worker, caller, subject).await,
+        Route::ReserveBatch => at_once(batch::reserve(worker, subject, request).await),
+        Route::GetReservation => reservations::get(worker, caller, subject),
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
-        Route::EraseCustomer => customers::erase(worker, caller, subject).await,
-        Route::Events => events::follow(worker, caller, request).await,
-        Route::Status => status::get(worker, caller).await,
+        Route::EraseCustomer => customers::erase(worker, caller, subject),
+        Route::Events => at_once(events::follow(worker, caller, request).await),
+        Route::Status => at_once(status::get(worker, caller).await),
         Route::Console | Route::ConsoleFile | Route::Problem | Route::OpenApi | Route::Unknown => {
             return handle_public(worker, matched, &request);
         }
     };
-    answered.unwrap_or_else(|refused| refused)
+    let answer = match judged {
+        Ok(answer) => answer,
+        Err(refused) => return refused,
+    };
+    // Here alone an answer waits, when all that its call had read was given back: connections read on into the same memory.
+    match worker.durable(answer.durable_at).await {
+        Ok(()) => answer.value,
+        Err(OutcomeUnknown) => problem::outcome_unknown(),
+    }
 }
 
 /// Calls that anybody may make.
@@ -86,6 +95,13 @@ fn contract(worker: &Worker) -> Response<Body> {
 
 /// A response, or the problem that stands in its place.
 type Answered = Result<Response<Body>, Response<Body>>;
+
+/// A response that is to be shown once it is durable, or the problem that stands in its place and shows nothing.
+type Judged = Result<Answer<Response<Body>>, Response<Body>>;
+
+fn at_once(answered: Answered) -> Judged {
+    answered.map(|value| Answer { value, durable_at: 0 })
+}
 
 /// The body of one of the small calls.
 async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, Response<Body>> {

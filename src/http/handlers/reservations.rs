@@ -6,7 +6,7 @@ use hyper::{
     header::{HeaderValue, LOCATION},
 };
 
-use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json_bytes, read_small};
+use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json_bytes, read_small};
 use crate::{
     auth::Caller,
     engine::{Answer, Made},
@@ -26,22 +26,14 @@ use crate::{
 /// Where reservations are.
 const PATH: &[u8] = b"/v1/reservations/";
 
-pub async fn reserve(worker: &Worker, sale: &str, request: BoxedRequest) -> Answered {
+pub async fn reserve(worker: &Worker, sale: &str, request: BoxedRequest) -> Judged {
     // The key outlives the request, whose body is taken apart.
     let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
     let bytes = read_small(worker, request, true).await?;
-    let answer = decide(worker, sale, key.as_deref(), &bytes)?;
-    // Given back before the wait: the connection reads on into the same memory.
-    drop(bytes);
-    Ok(worker.when_durable(answer).await)
+    decide(worker, sale, key.as_deref(), &bytes)
 }
 
-fn decide(
-    worker: &Worker,
-    sale: &str,
-    key: Option<&str>,
-    bytes: &Bytes,
-) -> Result<Answer<Response<Body>>, Response<Body>> {
+fn decide(worker: &Worker, sale: &str, key: Option<&str>, bytes: &Bytes) -> Judged {
     let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
     let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
@@ -107,14 +99,14 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> 
     }
 }
 
-pub async fn get(worker: &Worker, caller: &Caller, id: &str) -> Answered {
+pub fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged {
     let id = parse_id(id)?;
     must_see(worker, caller, id)?;
     let answer = worker.engine().look(worker.now(), id);
-    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+    Ok(answer.map(|outcome| show(worker, outcome)))
 }
 
-pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
+pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ConfirmBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -122,10 +114,10 @@ pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
     must_see(worker, caller, id)?;
     let answer = worker.engine().confirm(worker.now(), id, body.reference.as_deref());
     worker.service.telemetry.reservations.confirm(&answer.value);
-    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+    Ok(answer.map(|outcome| show(worker, outcome)))
 }
 
-pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
+pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ReleaseBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -133,10 +125,10 @@ pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
     must_see(worker, caller, id)?;
     let answer = worker.engine().release(worker.now(), id, body.reason.as_deref());
     worker.service.telemetry.reservations.release(&answer.value);
-    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+    Ok(answer.map(|outcome| show(worker, outcome)))
 }
 
-pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
+pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, true).await?;
     let body: ExtendBody = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -145,7 +137,7 @@ pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRe
     must_see(worker, caller, id)?;
     let answer = worker.engine().extend(worker.now(), id, hold_seconds);
     worker.service.telemetry.reservations.extend(&answer.value);
-    Ok(worker.when_durable(answer.map(|outcome| show(worker, outcome))).await)
+    Ok(answer.map(|outcome| show(worker, outcome)))
 }
 
 fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body> {

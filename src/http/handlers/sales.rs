@@ -2,7 +2,7 @@
 
 use hyper::{Response, StatusCode, header::HeaderValue};
 
-use super::{Answered, IDEMPOTENT_REPLAYED, idempotency_key, json, read_small};
+use super::{Answered, IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
 use crate::{
     auth::Caller,
     engine::{Adjustment, Answer, SaleView},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Answered {
+pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let limits = worker.limits();
     let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
     let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -37,15 +37,14 @@ pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedReque
         Ok((Put::Replaced, sale)) => json(StatusCode::OK, &sale.settings),
         Err(refusal) => refuse(worker, &refusal),
     });
-    Ok(worker.when_durable(answer).await)
+    Ok(answer)
 }
 
-pub async fn get(worker: &Worker, id: &str) -> Answered {
-    let answer = worker.engine().sale(worker.now(), id);
-    Ok(worker.when_durable(show(worker, answer)).await)
+pub fn get(worker: &Worker, id: &str) -> Answer<Response<Body>> {
+    show(worker, worker.engine().sale(worker.now(), id))
 }
 
-pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answered {
+pub fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Judged {
     let page_max = worker.limits().sales_page_max;
     let page = Page::parse(query.unwrap_or(""), page_max).map_err(|invalid| problem::invalid(&[invalid]))?;
     let answer = worker.engine().sales(worker.now(), &page.after, page.limit, |id| caller.sees(id));
@@ -54,10 +53,10 @@ pub async fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Answ
         let next = views.last().filter(|_| more).map(|view| view.sale.settings.id.as_str());
         json(StatusCode::OK, &SalesBody { sales, next })
     });
-    Ok(worker.when_durable(answer).await)
+    Ok(answer)
 }
 
-pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: BoxedRequest) -> Answered {
+pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: BoxedRequest) -> Judged {
     let bytes = read_small(worker, request, false).await?;
     let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let (engine, now, by) = (worker.engine(), worker.now(), caller.actor());
@@ -68,7 +67,7 @@ pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, requ
     };
     turned.value.map_err(|refusal| refuse(worker, &refusal))?;
     // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
-    Ok(worker.when_durable(show(worker, engine.sale(now, id))).await)
+    Ok(show(worker, engine.sale(now, id)))
 }
 
 pub fn availability(worker: &Worker, id: &str) -> Answered {
@@ -76,7 +75,7 @@ pub fn availability(worker: &Worker, id: &str) -> Answered {
     Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
 }
 
-pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Answered {
+pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Judged {
     let key = idempotency_key(request.headers())?.map(str::to_owned);
     let bytes = read_small(worker, request, true).await?;
     let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
@@ -96,7 +95,7 @@ pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request
         Err(Refusal::Short(lines)) => problem::short_as(&problem::INSUFFICIENT_STOCK, &lines),
         Err(refusal) => refuse(worker, &refusal),
     });
-    Ok(worker.when_durable(answer).await)
+    Ok(answer)
 }
 
 fn show_adjustment(adjustment: &Adjustment) -> Response<Body> {
