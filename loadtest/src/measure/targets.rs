@@ -93,6 +93,14 @@ fn targets(common: &Common) -> Vec<Target> {
             Bound::AtMost(0.6),
         ),
         target(
+            "P6a",
+            "processor time, a sold-out refusal / a bare answer, 256 connections: how far P6 is from the least there can be",
+            doorbuster("sold out", Setup { stock: 1, ..durable }, 256),
+            side("bare hyper", Contender::Ceiling, 256),
+            cpu,
+            Bound::None,
+        ),
+        target(
             "P12",
             "rate, rate limits on / off, 256 connections",
             doorbuster("quotas on", Setup { quotas: true, ..durable }, 256),
