@@ -6,7 +6,7 @@
 //! elsewhere, and it wakes up late exactly where there was some.
 //!
 //! The further behind the store is, the longer it works between two rests: where a load goes on that leaves it little, it
-//! stays seconds behind and not ever more.
+//! takes more, and settles at some distance where the load allows that.
 
 use std::{
     thread,
