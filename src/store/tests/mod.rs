@@ -6,6 +6,7 @@ mod erasure;
 mod exactly_once;
 mod model;
 mod ownership;
+mod pace;
 mod postgres;
 #[path = "../../../tests/support/postgres.rs"]
 #[allow(dead_code, reason = "integration tests use the rest")]
