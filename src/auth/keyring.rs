@@ -82,6 +82,14 @@ impl Keyring {
         if self.anybody.is_some() { Self::new(keys) } else { Self::closed(keys) }
     }
 
+    /// The same keys in memory of their own. Handing out a caller counts who holds it: of one that several threads hand out,
+    /// each would wait for the others' caches.
+    pub fn apart(&self) -> Self {
+        let apart = |caller: &Arc<Caller>| Arc::new(Caller::clone(caller));
+        let keys = self.keys.iter().map(|(&identifier, (key, caller))| (identifier, (key.clone(), apart(caller))));
+        Self { anybody: self.anybody.as_ref().map(apart), keys: keys.collect() }
+    }
+
     pub fn asks_for_key(&self) -> bool {
         self.anybody.is_none()
     }

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use hyper::{
-    Response,
-    header::{AUTHORIZATION, HeaderMap},
-};
+use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use super::{
-    Body, problem,
+    BoxedResponse, problem,
     router::{Matched, Route},
 };
 use crate::auth::{Caller, Keyring, Role};
@@ -49,11 +46,11 @@ pub fn authorize(
     keyring: &Keyring,
     headers: &HeaderMap,
     matched: &Matched,
-) -> Result<Option<Arc<Caller>>, Response<Body>> {
+) -> Result<Option<Arc<Caller>>, BoxedResponse> {
     let Some(needed) = needed(matched.route) else { return Ok(None) };
-    let header = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let header = if keyring.asks_for_key() { headers.get(AUTHORIZATION) } else { None };
     let caller = keyring
-        .authenticate(header)
+        .authenticate(header.map(|value| value.as_bytes()))
         .map_err(|unauthenticated| problem::UNAUTHENTICATED.respond(unauthenticated.to_string()))?;
     if caller.role < needed {
         let (role, needed) = (caller.role.as_str(), needed.as_str());

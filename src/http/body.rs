@@ -9,9 +9,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::{Frame, Incoming, SizeHint},
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,17 @@ use crate::sale::settings::Invalid;
 /// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
 /// move it.
 pub type BoxedRequest = Box<Request<Incoming>>;
+
+/// An answer on its way to hyper. Boxed: it passes through many hands, and each of them would copy it.
+pub type BoxedResponse = Box<Response<Body>>;
+
+/// An answer with this body, and what the body is.
+pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
+    let mut response = Box::new(Response::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -127,7 +138,7 @@ pub async fn read(
     bytes_max: usize,
     time_max: Duration,
     required: bool,
-) -> Result<Bytes, Response<Body>> {
+) -> Result<Bytes, BoxedResponse> {
     let headers = request.headers();
     if let Some(content_type) = headers.get(CONTENT_TYPE)
         && content_type.as_bytes() != b"application/json"
@@ -193,14 +204,14 @@ async fn rest_in_time(
     bytes_max: usize,
     begun: BytesMut,
     time_max: Duration,
-) -> Result<Bytes, Response<Body>> {
+) -> Result<Bytes, BoxedResponse> {
     match tokio::time::timeout(time_max, rest(&mut body, bytes_max, begun)).await {
         Ok(whole) => whole,
         Err(_) => Err(timed_out(time_max)),
     }
 }
 
-async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, Response<Body>> {
+async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, BoxedResponse> {
     let mut turn_ends = TURN_BYTES;
     while let Some(piece) = body.frame().await {
         if whole.len() > turn_ends {
@@ -216,7 +227,7 @@ async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Res
     Ok(whole.freeze())
 }
 
-fn data(piece: Piece) -> Result<Bytes, Response<Body>> {
+fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {
     match piece {
         None => Ok(Bytes::new()),
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
@@ -225,10 +236,10 @@ fn data(piece: Piece) -> Result<Bytes, Response<Body>> {
 }
 
 /// For a body, or a part of one that has the same limit.
-pub fn too_large(bytes_max: usize) -> Response<Body> {
+pub fn too_large(bytes_max: usize) -> BoxedResponse {
     problem::CONTENT_TOO_LARGE.respond(format!("the body may have up to {bytes_max} bytes"))
 }
 
-fn timed_out(time_max: Duration) -> Response<Body> {
+fn timed_out(time_max: Duration) -> BoxedResponse {
     problem::REQUEST_TIMEOUT.respond(format!("the body must be complete within {} s", time_max.as_secs()))
 }

@@ -3,8 +3,6 @@
 //! Invariant: no answer that shows a change leaves before the change is on disk (unless `journal.ack` says otherwise),
 //! and every request gets exactly one answer in the form of the contract. Nothing here reaches into a shard.
 
-#![expect(clippy::result_large_err, reason = "a refusal is a whole response, moved once on its way out")]
-
 mod auth;
 mod body;
 mod connections;
@@ -28,7 +26,7 @@ mod waiters;
 pub mod wire;
 mod worker;
 
-pub use body::{Body, BoxedRequest};
+pub use body::{Body, BoxedRequest, BoxedResponse};
 pub use ops::{Health, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;

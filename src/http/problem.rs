@@ -3,17 +3,17 @@
 //! Invariant: every problem that is answered stands in `PROBLEMS`, with its status and the page its `type` leads to.
 
 use hyper::{
-    Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    StatusCode,
+    header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Body, encode, rates::Limited, wire};
+use super::{BoxedResponse, body, encode, rates::Limited, wire};
 use crate::{
+    engine::Engine,
     events::Cursor,
     sale::{
-        catalogue::Catalogue,
         outcome::{Refusal, Reservation, Shortage},
         settings::{Invalid, Quota},
         time::Timestamp,
@@ -194,7 +194,7 @@ impl Problem {
         self.code.replace('_', "-")
     }
 
-    pub fn respond(&self, detail: impl Into<String>) -> Response<Body> {
+    pub fn respond(&self, detail: impl Into<String>) -> BoxedResponse {
         self.respond_with(detail, Members::None {})
     }
 
@@ -208,15 +208,14 @@ impl Problem {
         )
     }
 
-    fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> Response<Body> {
+    fn respond_with(&self, detail: impl Into<String>, members: Members<'_>) -> BoxedResponse {
         self.respond_bytes(self.encode(detail.into(), members))
     }
 
-    fn respond_bytes(&self, document: Vec<u8>) -> Response<Body> {
-        let mut response = Response::new(Body::from(document));
-        *response.status_mut() = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
+    fn respond_bytes(&self, document: Vec<u8>) -> BoxedResponse {
+        let status = StatusCode::from_u16(self.status).expect("statuses in the table are valid");
+        let mut response = body::respond(status, "application/problem+json", document);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == 401 {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"doorbuster\""));
         }
@@ -336,7 +335,7 @@ pub struct Of<'a> {
     reservation: wire::ReservationBody<'a>,
 }
 
-pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
+pub fn method_not_allowed(allow: &'static str) -> BoxedResponse {
     let mut response = METHOD_NOT_ALLOWED.respond(format!("allowed here: {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
@@ -346,7 +345,7 @@ static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// With the headers of draft-ietf-httpapi-ratelimit-headers-10.
-pub fn rate_limited(limited: &Limited) -> Response<Body> {
+pub fn rate_limited(limited: &Limited) -> BoxedResponse {
     let Limited { policy, quota: Quota { requests, window_seconds }, wait } = limited;
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0).max(u64::from(wait.is_zero()));
     let detail = format!("the quota of the {policy} is {requests} requests in {window_seconds} s");
@@ -360,12 +359,12 @@ pub fn rate_limited(limited: &Limited) -> Response<Body> {
 }
 
 /// `oldest`: the earliest cursor that can be gone on from.
-pub fn cursor_too_old(oldest: &Cursor) -> Response<Body> {
+pub fn cursor_too_old(oldest: &Cursor) -> BoxedResponse {
     let detail = format!("events up to {oldest} are no longer in the journal");
     CURSOR_TOO_OLD.respond_with(detail, Members::Oldest(Oldest { oldest: oldest.to_string() }))
 }
 
-pub fn invalid(errors: &[Invalid]) -> Response<Body> {
+pub fn invalid(errors: &[Invalid]) -> BoxedResponse {
     let detail = match errors {
         [only] if only.pointer.is_empty() => only.detail.clone(),
         [only] => format!("{}: {}", only.pointer, only.detail),
@@ -375,22 +374,23 @@ pub fn invalid(errors: &[Invalid]) -> Response<Body> {
 }
 
 /// The answer to a change that the disk failed under.
-pub fn outcome_unknown() -> Response<Body> {
+pub fn outcome_unknown() -> BoxedResponse {
     OUTCOME_UNKNOWN.respond("the disk failed before this change was certain to be on it")
 }
 
 /// Also for a sale that the caller may not know of.
-pub fn no_such_sale() -> Response<Body> {
+pub fn no_such_sale() -> BoxedResponse {
     SALE_NOT_FOUND.respond("no sale has this id")
 }
 
 /// Also for a reservation that the caller may not know of.
-pub fn no_such_reservation() -> Response<Body> {
+pub fn no_such_reservation() -> BoxedResponse {
     RESERVATION_NOT_FOUND.respond("no reservation with this id is known")
 }
 
-/// The answer to a refusal: the one place where outcomes become status codes.
-pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
+/// The answer to a refusal: the one place where outcomes become status codes. Only of a reservation the catalogue is asked,
+/// and it is the one that is in force now: it knows all that a reservation names.
+pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
     match refusal {
         Refusal::Invalid(errors) => invalid(errors),
         Refusal::SaleNotFound => no_such_sale(),
@@ -405,12 +405,12 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
             .respond_with(format!("the sale opens at {opens_at}"), Members::OpensAt(OpensAt { opens_at: *opens_at })),
         Refusal::SaleEnded => SALE_ENDED.respond("the sale is closed"),
         Refusal::SalePaused => SALE_PAUSED.respond("the sale is paused"),
-        Refusal::ReservationExpired(reservation) => ended(&RESERVATION_EXPIRED, "expired", reservation, catalogue),
-        Refusal::AlreadyConfirmed(reservation) => ended(&ALREADY_CONFIRMED, "was confirmed", reservation, catalogue),
-        Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, catalogue),
+        Refusal::ReservationExpired(reservation) => ended(&RESERVATION_EXPIRED, "expired", reservation, engine),
+        Refusal::AlreadyConfirmed(reservation) => ended(&ALREADY_CONFIRMED, "was confirmed", reservation, engine),
+        Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, engine),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
             format!("the hold was extended {} times", reservation.extensions),
-            Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, catalogue) }),
+            Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, &engine.catalogue()) }),
         ),
         Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
             .respond(format!("item {sku:?} began with {initial_stock} units; use an adjustment to change its stock")),
@@ -423,13 +423,13 @@ pub fn refuse(refusal: &Refusal, catalogue: &Catalogue) -> Response<Body> {
 }
 
 /// Sold out when a line has nothing left, else not enough.
-pub fn short(lines: &[Shortage]) -> Response<Body> {
+pub fn short(lines: &[Shortage]) -> BoxedResponse {
     let sold_out = lines.iter().any(|line| line.available == 0);
     let problem = if sold_out { &SOLD_OUT } else { &INSUFFICIENT_STOCK };
     short_as(problem, lines)
 }
 
-pub fn short_as(problem: &Problem, lines: &[Shortage]) -> Response<Body> {
+pub fn short_as(problem: &Problem, lines: &[Shortage]) -> BoxedResponse {
     match encode::shortage(problem, lines) {
         Some(document) => problem.respond_bytes(document),
         None => problem.respond_bytes(spell_short(problem, lines)),
@@ -445,9 +445,10 @@ pub(super) fn spell_short(problem: &Problem, lines: &[Shortage]) -> Vec<u8> {
     problem.encode(detail, Members::Lines(Lines { lines: lines.collect() }))
 }
 
-fn ended(problem: &Problem, how: &str, reservation: &Reservation, catalogue: &Catalogue) -> Response<Body> {
+fn ended(problem: &Problem, how: &str, reservation: &Reservation, engine: &Engine) -> BoxedResponse {
     let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let reservation = wire::ReservationBody::new(reservation, catalogue);
+    let catalogue = engine.catalogue();
+    let reservation = wire::ReservationBody::new(reservation, &catalogue);
     problem.respond_with(format!("the reservation {how}{at}"), Members::Reservation(Of { reservation }))
 }
 

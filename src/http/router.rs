@@ -1,10 +1,10 @@
 //! Paths and methods: which call a request is.
 
-use std::borrow::Cow;
+use compact_str::CompactString;
+use hyper::Method;
 
-use hyper::{Method, Response};
-
-use super::{Body, problem};
+use super::{BoxedResponse, problem};
+use crate::sale::ids::SaleNumber;
 
 /// The calls of the contract, as metrics count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +69,17 @@ impl Route {
 pub struct Matched {
     pub route: Route,
     /// Sale id, reservation id, customer id, slug or the name of a file.
-    pub subject: String,
-    pub sku: String,
+    pub subject: CompactString,
+    pub sku: CompactString,
+    /// The sale's number, where the subject is a sale that is known; to be found by whoever knows sales.
+    pub sale: Option<SaleNumber>,
 }
 
 /// A request that is no call, with its answer.
 #[derive(Debug)]
 pub struct Unrouted {
     pub route: Route,
-    pub response: Response<Body>,
+    pub response: BoxedResponse,
 }
 
 /// Finds the call. Paths are few and fixed, so a match on their segments is all it takes.
@@ -129,7 +131,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     }
     let subject = if matches!(route, Route::Problem | Route::ConsoleFile) { segments[1] } else { subject };
     match (decode(subject), decode(sku)) {
-        (Some(subject), Some(sku)) => Ok(Matched { route, subject: subject.into_owned(), sku: sku.into_owned() }),
+        (Some(subject), Some(sku)) => Ok(Matched { route, subject, sku, sale: None }),
         _ => Err(not_found()),
     }
 }
@@ -139,11 +141,11 @@ fn not_found() -> Unrouted {
 }
 
 /// Undoes percent-encoding; None when it is broken or does not give UTF-8.
-fn decode(segment: &str) -> Option<Cow<'_, str>> {
+fn decode(segment: &str) -> Option<CompactString> {
     if !segment.as_bytes().contains(&b'%') {
         return Some(segment.into());
     }
-    percent_encoding::percent_decode_str(segment).decode_utf8().ok()
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok().map(CompactString::from)
 }
 
 #[cfg(test)]

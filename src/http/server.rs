@@ -4,6 +4,7 @@
 //! the service.
 
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -227,16 +228,15 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc
         let in_flight = activity.begin(request.version());
         let worker = worker.clone();
         async move {
-            let mut answer = worker.handle(Box::new(request)).await;
-            let stream = answer.as_mut().ok().and_then(|answer| answer.body_mut().take_ended());
-            match stream {
-                None => drop(in_flight),
+            let (mut answer, answered) = worker.handle(Box::new(request)).await;
+            match answer.body_mut().take_ended() {
+                None => in_flight.end(answered.into()),
                 Some(ended) => drop(tokio::task::spawn_local(async move {
                     let _ = ended.await;
                     drop(in_flight);
                 })),
             }
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = builder.serve_connection(socket, service);

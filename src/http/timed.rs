@@ -1,8 +1,8 @@
 //! A connection's patience: how long it may be idle, how long the head of a request may take to arrive, and how long the
 //! other side may leave unread what is written to it.
 //!
-//! One timer a connection, set again only when it fires: a request that comes in whole costs one reading of
-//! the clock and no timer.
+//! One timer a connection, set again only when it fires: a request that comes in whole and is answered in whole costs no
+//! timer, and no reading of the clock beside that of its answer.
 //! The body has a limit of its own where it is read.
 
 use std::{
@@ -25,9 +25,9 @@ use super::problem::{self, Problem};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Between requests.
-    Idle,
-    /// Bytes came in, and no request has begun yet.
-    Head,
+    Idle { since: Instant },
+    /// Bytes came in, and no request has begun yet. None: more may be there already.
+    Head { since: Option<Instant> },
     /// Requests are being answered.
     Busy,
 }
@@ -52,8 +52,6 @@ impl Patience {
 pub struct Activity {
     patience: Patience,
     phase: Cell<Phase>,
-    /// When the socket was first found to have nothing in this phase; None before that, and while it is busy.
-    since: Cell<Option<Instant>>,
     requests: Cell<usize>,
     /// HTTP/2 peers may ping between requests: their bytes alone begin no head.
     multiplexed: Cell<bool>,
@@ -63,59 +61,62 @@ impl Activity {
     pub fn new(patience: Patience) -> Rc<Self> {
         Rc::new(Self {
             patience,
-            phase: Cell::new(Phase::Idle),
-            since: Cell::new(None),
+            phase: Cell::new(Phase::Idle { since: Instant::now() }),
             requests: Cell::new(0),
             multiplexed: Cell::new(false),
         })
     }
 
-    /// A request's head is complete. The guard is to be held until its answer is handed over.
+    /// A request's head is complete. It is in flight until its answer is handed over.
     pub fn begin(self: &Rc<Self>, version: hyper::Version) -> InFlight {
         self.multiplexed.set(version == hyper::Version::HTTP_2);
         self.requests.set(self.requests.get() + 1);
         self.phase.set(Phase::Busy);
-        InFlight(self.clone())
+        InFlight { activity: self.clone(), ended: None }
     }
 
     fn bytes_came_in(&self) {
-        if self.phase.get() == Phase::Idle && !self.multiplexed.get() {
-            self.enter(Phase::Head);
+        if matches!(self.phase.get(), Phase::Idle { .. }) && !self.multiplexed.get() {
+            self.phase.set(Phase::Head { since: None });
         }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        self.since.set(None);
     }
 
     /// The socket has nothing. A head that is there at once never comes to that.
     fn waits(&self) {
-        if self.phase.get() != Phase::Busy && self.since.get().is_none() {
-            self.since.set(Some(Instant::now()));
+        if self.phase.get() == (Phase::Head { since: None }) {
+            self.phase.set(Phase::Head { since: Some(Instant::now()) });
         }
     }
 
     /// When patience ends if nothing happens; None while there is nothing to wait for but answers.
     fn deadline(&self) -> Option<Instant> {
-        let time = match self.phase.get() {
-            Phase::Idle => self.patience.idle_time,
-            Phase::Head => self.patience.head_time,
-            Phase::Busy => return None,
-        };
-        Some(self.since.get()? + time)
+        match self.phase.get() {
+            Phase::Idle { since } => Some(since + self.patience.idle_time),
+            Phase::Head { since } => Some(since? + self.patience.head_time),
+            Phase::Busy => None,
+        }
     }
 }
 
-/// A request between its head and its answer.
-pub struct InFlight(Rc<Activity>);
+/// A request between its head and its answer. Dropped, it ends at that moment.
+pub struct InFlight {
+    activity: Rc<Activity>,
+    ended: Option<Instant>,
+}
+
+impl InFlight {
+    /// The answer was there at this moment.
+    pub fn end(mut self, at: Instant) {
+        self.ended = Some(at);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let requests = self.0.requests.get() - 1;
-        self.0.requests.set(requests);
+        let requests = self.activity.requests.get() - 1;
+        self.activity.requests.set(requests);
         if requests == 0 {
-            self.0.enter(Phase::Idle);
+            self.activity.phase.set(Phase::Idle { since: self.ended.unwrap_or_else(Instant::now) });
         }
     }
 }
@@ -128,6 +129,8 @@ pub struct Timed<T> {
     inner: T,
     activity: Rc<Activity>,
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer, as it is set, will wake the connection's task. A task's waker does not change on a worker.
+    armed: bool,
     /// What is written in place of hyper's own answer, and how much of it was.
     replacement: Option<(Bytes, usize)>,
     /// Since when the other side takes nothing of what is to be written.
@@ -137,7 +140,7 @@ pub struct Timed<T> {
 impl<T> Timed<T> {
     pub fn new(inner: T, activity: Rc<Activity>) -> Self {
         let timer = Box::pin(tokio::time::sleep(activity.patience.shortest()));
-        Self { inner, activity, timer, replacement: None, stalled_since: None }
+        Self { inner, activity, timer, armed: false, replacement: None, stalled_since: None }
     }
 
     /// Writes the replacement; ready when all of it is written.
@@ -158,6 +161,9 @@ impl<T> Timed<T> {
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.activity.waits();
+        if self.armed && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
             let pause = self.activity.patience.shortest();
@@ -169,6 +175,7 @@ impl<T> Timed<T> {
             };
             self.timer.as_mut().reset(next);
         }
+        self.armed = true;
         Poll::Pending
     }
 

@@ -2,23 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
-    convert::Infallible,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use hyper::{Method, Request, Response, Version, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, BoxedRequest, auth, body, handlers, openapi, problem,
+    Body, BoxedRequest, BoxedResponse, auth, body, handlers, openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -37,7 +36,7 @@ use crate::{
     journal::Bell,
     privacy::CustomerIds,
     reports::Reports,
-    sale::{outcome::Refusal, time::Timestamp},
+    sale::{catalogue::Sale, ids::SaleNumber, outcome::Refusal, time::Timestamp},
     telemetry::{Tally, Telemetry},
     traces::{self, Trace, Tracer},
 };
@@ -103,6 +102,19 @@ pub struct Limits {
     pub h2_resets_max: usize,
 }
 
+/// The keys in force, as a worker has them.
+struct Keys {
+    /// Those that were published, and that `own` is a copy of.
+    published: Arc<Keyring>,
+    own: Keyring,
+}
+
+impl Keys {
+    fn new(published: Arc<Keyring>) -> Self {
+        Self { own: published.apart(), published }
+    }
+}
+
 pub struct Worker {
     pub service: Arc<Service>,
     pub tally: Arc<Tally>,
@@ -111,6 +123,7 @@ pub struct Worker {
     changed: Rc<Notify>,
     /// Answers that this turn left waiting for the disk.
     left_waiting: Rc<Cell<usize>>,
+    keys: RefCell<Keys>,
     random: RefCell<ThreadRng>,
     /// Portions of large requests come one at a time, however many such requests there are.
     turn: Semaphore,
@@ -131,8 +144,9 @@ impl Worker {
             }
         });
         let (tally, waiters) = (service.telemetry.tally(), Waiters::start(service.engine.clone()));
+        let keys = RefCell::new(Keys::new(service.keyring.load_full()));
         let (random, turn, refused) = (RefCell::new(rand::rng()), Semaphore::new(1), Counting::default());
-        Rc::new(Self { service, tally, waiters, changed, left_waiting, random, turn, refused })
+        Rc::new(Self { service, tally, waiters, changed, left_waiting, keys, random, turn, refused })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -151,11 +165,10 @@ impl Worker {
         self.random.borrow_mut().next_u64()
     }
 
-    /// Counts a refused reserve for its sale, where there is one.
-    pub fn refused(&self, sale: &str, refusal: &Refusal) {
-        if let Ok(sale) = self.engine().catalogue().sale(sale) {
-            self.refused.count(&self.service.refusals, sale.number, refusal);
-        }
+    /// Counts a refused reserve of a sale.
+    pub fn refused(&self, sale: SaleNumber, refusal: &Refusal) {
+        self.tally.refused(refusal);
+        self.refused.count(&self.service.refusals, sale, refusal);
     }
 
     /// Resolves once what carries this epoch may be shown: when it is durable, or at once where acknowledging early was chosen.
@@ -188,9 +201,9 @@ impl Worker {
         done
     }
 
-    /// One request, one answer.
-    pub async fn handle(self: Rc<Self>, request: BoxedRequest) -> Result<Response<Body>, Infallible> {
-        let started = std::time::Instant::now();
+    /// One request, one answer, and when it was there.
+    pub async fn handle(self: Rc<Self>, request: BoxedRequest) -> (Response<Body>, Instant) {
+        let started = Instant::now();
         let method = request.method().clone();
         let version = request.version();
         let asked_id = requests::asked_id(request.headers());
@@ -208,7 +221,8 @@ impl Worker {
                 (route, response)
             }
         };
-        let (status, elapsed) = (response.status(), started.elapsed());
+        let (status, answered) = (response.status(), Instant::now());
+        let elapsed = answered - started;
         self.tally.answered(&self.service.telemetry, route as usize, status.as_u16(), elapsed);
         if self.service.request_log.is_worth_telling(status, elapsed) {
             let answered = Answered { method: requests::method_name(&method), route, elapsed };
@@ -219,23 +233,37 @@ impl Worker {
         if let Some(trace) = trace {
             self.end_trace(&trace, &method, version, route, &response, elapsed);
         }
-        Ok(if method == Method::HEAD { without_body(response) } else { response })
+        (if method == Method::HEAD { without_body(*response) } else { *response }, answered)
     }
 
     /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
     /// Or its answer, where the head is enough for that.
-    fn find(&self, request: &Request<Incoming>) -> Result<(Matched, Arc<Caller>), (Route, Response<Body>)> {
+    fn find(&self, request: &Request<Incoming>) -> Result<(Matched, Arc<Caller>), (Route, BoxedResponse)> {
         self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
-        let matched = router::route(request.method(), request.uri().path())
+        let mut matched = router::route(request.method(), request.uri().path())
             .map_err(|unrouted| (unrouted.route, unrouted.response))?;
-        let answered = |response| (matched.route, response);
-        self.admit_load(matched.route).map_err(answered)?;
-        let authorized = auth::authorize(&self.service.keyring.load(), request.headers(), &matched);
-        let Some(caller) = authorized.map_err(answered)? else {
-            return Err((matched.route, handlers::handle_public(self, matched, request)));
+        let route = matched.route;
+        let answered = |response| (route, response);
+        self.admit_load(route).map_err(answered)?;
+        let Some(caller) = self.authorize(request, &matched).map_err(answered)? else {
+            return Err((route, handlers::handle_public(self, matched, request)));
         };
-        self.admit_rate(&caller, &matched).map_err(|limited| answered(self.rate_limited(&limited)))?;
+        let catalogue = self.engine().catalogue();
+        let sale = if auth::is_of_sale(route) { catalogue.sale(&matched.subject).ok() } else { None };
+        matched.sale = sale.map(|sale| sale.number);
+        if !self.service.rates.idle(&catalogue) {
+            self.admit_rate(&caller, route, sale).map_err(|limited| answered(self.rate_limited(&limited)))?;
+        }
         Ok((matched, caller))
+    }
+
+    fn authorize(&self, request: &Request<Incoming>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {
+        let mut keys = self.keys.borrow_mut();
+        let published = self.service.keyring.load();
+        if !Arc::ptr_eq(&published, &keys.published) {
+            *keys = Keys::new(Guard::into_inner(published));
+        }
+        auth::authorize(&keys.own, request.headers(), matched)
     }
 
     #[cold]
@@ -261,7 +289,7 @@ impl Worker {
 
     /// Past so many answers that wait for the disk nothing more is begun. New reserves are refused first: what was held can
     /// still be confirmed and released.
-    fn admit_load(&self, route: Route) -> Result<(), Response<Body>> {
+    fn admit_load(&self, route: Route) -> Result<(), BoxedResponse> {
         let most = self.limits().waiting_max;
         let most = if matches!(route, Route::Reserve | Route::ReserveBatch) { most } else { most + most.div_ceil(4) };
         if self.waiters.len() < most {
@@ -271,30 +299,25 @@ impl Worker {
     }
 
     /// Refuses what is beyond a quota, and counts it.
-    pub fn rate_limited(&self, limited: &Limited) -> Response<Body> {
+    pub fn rate_limited(&self, limited: &Limited) -> BoxedResponse {
         self.service.telemetry.edge.rate_limited(limited.policy);
         problem::rate_limited(limited)
     }
 
     /// The quotas that the head is enough for. That of a customer is asked where the body is read, and so is that of the
     /// sale for the entries of a batch.
-    fn admit_rate(&self, caller: &Caller, matched: &Matched) -> Result<(), Limited> {
+    fn admit_rate(&self, caller: &Caller, route: Route, sale: Option<&Arc<Sale>>) -> Result<(), Limited> {
         let rates = &self.service.rates;
-        let catalogue = self.engine().catalogue();
-        if rates.idle(&catalogue) {
-            return Ok(());
-        }
-        let sale = if auth::is_of_sale(matched.route) { catalogue.sale(&matched.subject).ok() } else { None };
         if let Some(key) = caller.key() {
             rates.admit_key(key, sale.map(|sale| &**sale))?;
         }
         match sale {
-            Some(sale) if matched.route == Route::Reserve => rates.admit_reserve(sale),
+            Some(sale) if route == Route::Reserve => rates.admit_reserve(sale),
             _ => Ok(()),
         }
     }
 
-    pub fn refuse_if_stopping(&self) -> Result<(), Response<Body>> {
+    pub fn refuse_if_stopping(&self) -> Result<(), BoxedResponse> {
         if self.engine().durability().failed() {
             return Err(problem::OUTCOME_UNKNOWN.respond("the disk failed; the service is stopping"));
         }
@@ -305,7 +328,7 @@ impl Worker {
     }
 
     /// The checks that need nothing but the head, cheapest first.
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), Response<Body>> {
+    fn admit(&self, request: &Request<Incoming>) -> Result<(), BoxedResponse> {
         self.refuse_if_stopping()?;
         let limits = self.limits();
         let target = request.uri();

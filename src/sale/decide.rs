@@ -87,12 +87,13 @@ impl Shard {
             key: plan.key,
         });
         self.take(&event, record);
+        let Event::Held(Held { lines, .. }) = event else { unreachable!("it was made above") };
         Reserved::Held(Reservation {
             id,
             sale: plan.sale,
             customer: plan.customer.into(),
             state: State::Held,
-            lines: plan.lines.iter().map(|line| line.line).collect(),
+            lines,
             reference: plan.reference.map(Box::from),
             expires_at: now.plus_seconds(plan.hold_seconds.into()),
             ended_at: None,

@@ -8,28 +8,24 @@
 //! answer too slowly holds them back. A caller that goes away ends the work between two pieces: what was decided until
 //! then stays.
 
-use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc};
+use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
 use crate::{
-    engine::{Epoch, Made, Together},
+    engine::{Engine, Epoch, Made, Together},
     http::{
-        Body, BoxedRequest,
+        Body, BoxedRequest, BoxedResponse,
         body::{self, Stream},
         entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
         wire::CheckedReserve,
         worker::Worker,
     },
-    sale::{
-        catalogue::{Catalogue, Sale},
-        outcome::Refusal,
-        settings::Invalid,
-    },
+    sale::{catalogue::Sale, outcome::Refusal, settings::Invalid},
 };
 
 /// What is read at a time: well below a millisecond of work, whatever the entries are.
@@ -73,9 +69,10 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
         Ok(entries) => entries,
         Err(wrong) => return drop(begin.send(Err(problem::invalid(&[wrong])))),
     };
-    if let Err(refusal) = worker.engine().catalogue().sale(&sale) {
-        return drop(begin.send(Err(problem::refuse(&refusal, &worker.engine().catalogue()))));
-    }
+    let sale = match worker.engine().catalogue().sale(&sale) {
+        Ok(sale) => sale.clone(),
+        Err(refusal) => return drop(begin.send(Err(problem::refuse(&refusal, worker.engine())))),
+    };
     let (pieces, to_send) = mpsc::channel(PARTS_AHEAD);
     // Dropped when this is through.
     let (_through, ended) = oneshot::channel();
@@ -84,7 +81,7 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
         return;
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
-    let batch = Batch { worker: &worker, sale: &sale, entries };
+    let batch = Batch { worker: &worker, sale, entries };
     tokio::join!(batch.decide(decided), batch.show(to_show, pieces));
 }
 
@@ -101,7 +98,8 @@ async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answ
 
 struct Batch<'a> {
     worker: &'a Worker,
-    sale: &'a str,
+    /// As it was when the batch began: its id and its number stay.
+    sale: Arc<Sale>,
     entries: Entries<'a>,
 }
 
@@ -113,7 +111,7 @@ struct Piece {
 }
 
 /// What becomes of an entry: the engine's word, or a refusal before it was asked.
-type Outcome = Result<Result<Made, Refusal>, Response<Body>>;
+type Outcome = Result<Result<Made, Refusal>, BoxedResponse>;
 
 /// What the engine is to be asked.
 struct Asked<'a> {
@@ -176,7 +174,7 @@ impl Batch<'_> {
     /// The steps of the single call before the engine's, in its order.
     fn check<'a>(&'a self, entries: Range<usize>, asked: &mut Vec<Option<Asked<'a>>>, refused: &mut VecDeque<Outcome>) {
         let catalogue = self.worker.engine().catalogue();
-        let sale = catalogue.sale(self.sale).expect("it was there when the batch began, and none is ever removed");
+        let sale = catalogue.sale_numbered(self.sale.number);
         for entry in entries {
             let checked = self.check_one(sale, entry);
             asked.push(checked.map_err(|outcome| refused.push_back(outcome)).ok());
@@ -210,7 +208,7 @@ impl Batch<'_> {
     fn gather<'a>(&'a self, asked: &'a [Option<Asked<'_>>], together: &mut Together<'_, 'a>) {
         let now = self.worker.now();
         for Asked { reserve, key } in asked.iter().flatten() {
-            together.push(now, &reserve.asked(self.sale, key.as_deref()), self.worker.entropy());
+            together.push(now, &reserve.asked(&self.sale.settings.id, key.as_deref()), self.worker.entropy());
         }
     }
 
@@ -227,9 +225,9 @@ impl Batch<'_> {
                 None => refused.pop_front().expect("what is not asked was refused"),
                 Some(Asked { reserve, key }) => {
                     let answer = match together.tell_next() {
-                        None => reservations::ask(self.worker, self.worker.now(), self.sale, reserve, key.as_deref()),
+                        None => reservations::ask(self.worker, self.worker.now(), &self.sale, reserve, key.as_deref()),
                         Some(answer) => {
-                            reservations::count(self.worker, self.sale, &answer.value);
+                            reservations::count(self.worker, self.sale.number, &answer.value);
                             answer
                         }
                     };
@@ -237,9 +235,7 @@ impl Batch<'_> {
                     Ok(answer.value)
                 }
             };
-            // Looked up after the decision: it knows all that the outcome names.
-            let catalogue = self.worker.engine().catalogue();
-            self.write(piece.places.end, &mut piece.text, |text| put(text, outcome, &catalogue));
+            self.write(piece.places.end, &mut piece.text, |text| put(text, outcome, self.worker.engine()));
             piece.places.end += 1;
         }
     }
@@ -273,16 +269,17 @@ fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid
     text.map(|text| bare(text).ok_or_else(wrong)).transpose()
 }
 
-fn put(text: &mut Vec<u8>, outcome: Outcome, catalogue: &Catalogue) {
+/// The catalogue in force by now knows all that the outcome names.
+fn put(text: &mut Vec<u8>, outcome: Outcome, engine: &Engine) {
     match outcome {
-        Ok(Ok(made)) => GrantedBody::new(&made, catalogue).encode(text),
-        Ok(Err(refusal)) => put_refused(text, problem::refuse(&refusal, catalogue)),
+        Ok(Ok(made)) => GrantedBody::new(&made, &engine.catalogue()).encode(text),
+        Ok(Err(refusal)) => put_refused(text, problem::refuse(&refusal, engine)),
         Err(refused) => put_refused(text, refused),
     }
 }
 
 /// The document of the single call's answer, with its status.
-fn put_refused(text: &mut Vec<u8>, refused: Response<Body>) {
+fn put_refused(text: &mut Vec<u8>, refused: BoxedResponse) {
     let status = refused.status().as_u16();
     let Body::Whole(document) = refused.into_body() else { unreachable!("a problem is no stream") };
     write!(text, "{{\"status\":{status},\"problem\":").expect("memory takes what is written to it");

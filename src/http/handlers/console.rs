@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use hyper::{
-    Response, StatusCode,
+    StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
-        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
     },
 };
 
 use super::Answered;
-use crate::http::{Body, problem};
+use crate::http::{body, problem};
 
 /// The file that `/console` is.
 pub const PAGE: &str = "page.html";
@@ -78,14 +78,11 @@ pub fn get(name: &str, headers: &HeaderMap) -> Answered {
     let file = FILES.iter().find(|file| file.name == name);
     let file = file.ok_or_else(|| problem::NOT_FOUND.respond("the console has no such file; its page is /console"))?;
     let known = headers.get_all(IF_NONE_MATCH).iter().any(|tags| names(tags.as_bytes(), file.tag.as_bytes()));
-    let body = if known { Bytes::new() } else { Bytes::from_static(file.bytes) };
-    let mut response = Response::new(Body::from(body));
-    if known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
+    let (status, bytes) =
+        if known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, Bytes::from_static(file.bytes)) };
+    let mut response = body::respond(status, file.media, bytes);
     let own = response.headers_mut();
     for (name, value) in [
-        (CONTENT_TYPE, HeaderValue::from_static(file.media)),
         (ETAG, file.tag.clone()),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use hyper::{
-    Response,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::Answered;
 use crate::{
     auth::Caller,
     events::{Cursor, Followed, Format, Refused, Start},
-    http::{Body, BoxedRequest, body::Stream, problem, worker::Worker},
+    http::{
+        Body, BoxedRequest, BoxedResponse,
+        body::{self, Stream},
+        problem,
+        worker::Worker,
+    },
     sale::settings::Invalid,
 };
 
@@ -26,19 +31,18 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest
     let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
     let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
     let Followed { from, pieces, ended } = followed.map_err(refuse)?;
-    let mut response = Response::new(Body::Streamed(Stream::new(pieces, ended)));
     let content_type = match format {
         Format::Stream => "text/event-stream",
         Format::Lines => "application/x-ndjson",
     };
+    let mut response = body::respond(StatusCode::OK, content_type, Body::Streamed(Stream::new(pieces, ended)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
     Ok(response)
 }
 
-fn refuse(refused: Refused) -> Response<Body> {
+fn refuse(refused: Refused) -> BoxedResponse {
     match refused {
         Refused::Full => problem::OVERLOADED.respond("limits.event_readers_max is reached"),
         Refused::TooOld { oldest } => problem::cursor_too_old(&oldest),
@@ -49,7 +53,7 @@ fn refuse(refused: Refused) -> Response<Body> {
 }
 
 /// The first of the two formats that the Accept header names; server-sent events where it names neither and allows any.
-fn format(headers: &HeaderMap) -> Result<Format, Response<Body>> {
+fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
     let mut accepted = headers.get_all(ACCEPT).iter().peekable();
     if accepted.peek().is_none() {
         return Ok(Format::Stream);

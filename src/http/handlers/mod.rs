@@ -14,14 +14,14 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{
-    Request, Response, StatusCode,
+    Request, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName},
 };
 use serde::Serialize;
 
 use super::{
-    Body, BoxedRequest, body, problem,
+    Body, BoxedRequest, BoxedResponse, body, problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
     worker::Worker,
@@ -37,7 +37,7 @@ pub async fn handle(
     caller: &Arc<Caller>,
     matched: Matched,
     request: BoxedRequest,
-) -> Response<Body> {
+) -> BoxedResponse {
     let subject = &matched.subject;
     let judged = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()),
@@ -49,7 +49,7 @@ pub async fn handle(
         Route::Availability => at_once(sales::availability(worker, subject)),
         Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
-        Route::Reserve => reservations::reserve(worker, subject, request).await,
+        Route::Reserve => reservations::reserve(worker, matched.sale, request).await,
         Route::ReserveBatch => at_once(batch::reserve(worker, subject, request).await),
         Route::GetReservation => reservations::get(worker, caller, subject),
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
@@ -74,7 +74,7 @@ pub async fn handle(
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> Response<Body> {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> BoxedResponse {
     let answered = match matched.route {
         Route::Console => console::get(console::PAGE, request.headers()),
         Route::ConsoleFile if matched.subject != console::PAGE => console::get(&matched.subject, request.headers()),
@@ -86,7 +86,7 @@ pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incomi
 }
 
 /// The document that describes all of this.
-fn contract(worker: &Worker) -> Response<Body> {
+fn contract(worker: &Worker) -> BoxedResponse {
     let contracts = &worker.service.contracts;
     let asks_for_key = worker.service.keyring.load().asks_for_key();
     let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
@@ -94,32 +94,29 @@ fn contract(worker: &Worker) -> Response<Body> {
 }
 
 /// A response, or the problem that stands in its place.
-type Answered = Result<Response<Body>, Response<Body>>;
+type Answered = Result<BoxedResponse, BoxedResponse>;
 
 /// A response that is to be shown once it is durable, or the problem that stands in its place and shows nothing.
-type Judged = Result<Answer<Response<Body>>, Response<Body>>;
+type Judged = Result<Answer<BoxedResponse>, BoxedResponse>;
 
 fn at_once(answered: Answered) -> Judged {
     answered.map(|value| Answer { value, durable_at: 0 })
 }
 
 /// The body of one of the small calls.
-async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, Response<Body>> {
+async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, BoxedResponse> {
     let limits = worker.limits();
     body::read(request, limits.body_bytes_max, limits.body_read_time, required).await
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+fn json(status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
     json_bytes(status, bytes)
 }
 
-fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> Response<Body> {
-    let mut response = Response::new(bytes.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {
+    body::respond(status, "application/json", bytes)
 }
 
 impl<T> Answer<T> {
@@ -130,7 +127,7 @@ impl<T> Answer<T> {
 }
 
 /// The `Idempotency-Key`, bare or quoted.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Response<Body>> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());

@@ -1,15 +1,15 @@
 //! The pages that problems' types lead to.
 
 use hyper::{
-    Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
+    StatusCode,
+    header::{ACCEPT, HeaderMap},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Answered, json as respond};
 use crate::http::{
-    Body,
+    BoxedResponse, body,
     problem::{self, PROBLEMS, Problem},
 };
 
@@ -47,7 +47,7 @@ impl<'a> Page<'a> {
     }
 }
 
-fn page(problem: &Problem) -> Response<Body> {
+fn page(problem: &Problem) -> BoxedResponse {
     let Problem { code, status, title, meaning, remedy, .. } = problem;
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
@@ -55,7 +55,5 @@ fn page(problem: &Problem) -> Response<Body> {
          <h1>{title}</h1><p><code>{status} {code}</code></p><h2>What it means</h2><p>{meaning}</p>\
          <h2>What to do</h2><p>{remedy}</p>"
     );
-    let mut response = Response::new(Body::from(html.into_bytes()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    response
+    body::respond(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes())
 }

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 
 use super::{Answered, json};
 use crate::{
-    http::{problem, report::ReportBody, worker::Worker},
+    http::{BoxedResponse, problem, report::ReportBody, worker::Worker},
     reports::Refused,
 };
 
@@ -36,7 +36,7 @@ pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
     Err(problem::STORE_UNAVAILABLE.respond("the store does not have the sale yet: it is behind the journal"))
 }
 
-fn refuse(refused: &Refused) -> hyper::Response<crate::http::Body> {
+fn refuse(refused: &Refused) -> BoxedResponse {
     match refused {
         Refused::Full => problem::OVERLOADED.respond("limits.reports_max is reached"),
         Refused::TooSlow => problem::OVERLOADED.respond("reading the report took longer than limits.report_seconds"),

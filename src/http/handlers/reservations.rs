@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::{
-    Response, StatusCode,
+    StatusCode,
     header::{HeaderValue, LOCATION},
 };
 
@@ -11,13 +11,13 @@ use crate::{
     auth::Caller,
     engine::{Answer, Made},
     http::{
-        Body, BoxedRequest, encode, problem,
-        rates::Limited,
+        BoxedRequest, BoxedResponse, encode, problem,
         wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody},
         worker::Worker,
     },
     sale::{
-        ids::ReservationId,
+        catalogue::Sale,
+        ids::{ReservationId, SaleNumber},
         outcome::{Refusal, Reservation},
         time::Timestamp,
     },
@@ -26,60 +26,56 @@ use crate::{
 /// Where reservations are.
 const PATH: &[u8] = b"/v1/reservations/";
 
-pub async fn reserve(worker: &Worker, sale: &str, request: BoxedRequest) -> Judged {
+pub async fn reserve(worker: &Worker, sale: Option<SaleNumber>, request: BoxedRequest) -> Judged {
     // The key outlives the request, whose body is taken apart.
     let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
     let bytes = read_small(worker, request, true).await?;
     decide(worker, sale, key.as_deref(), &bytes)
 }
 
-fn decide(worker: &Worker, sale: &str, key: Option<&str>, bytes: &Bytes) -> Judged {
+fn decide(worker: &Worker, sale: Option<SaleNumber>, key: Option<&str>, bytes: &Bytes) -> Judged {
     let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
     let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
-    admit_customer(worker, sale, &checked.customer).map_err(|limited| worker.rate_limited(&limited))?;
+    let (catalogue, rates) = (worker.engine().catalogue(), &worker.service.rates);
+    let Some(sale) = sale.map(|number| catalogue.sale_numbered(number)) else {
+        worker.tally.refused(&Refusal::SaleNotFound);
+        return Err(problem::no_such_sale());
+    };
+    if !rates.idle(&catalogue) {
+        rates.admit_customer(sale, &checked.customer).map_err(|limited| worker.rate_limited(&limited))?;
+    }
     let answer = ask(worker, worker.now(), sale, &checked, key);
     Ok(answer.map(|outcome| show_made(worker, outcome)))
-}
-
-fn admit_customer(worker: &Worker, sale: &str, customer: &str) -> Result<(), Limited> {
-    let (catalogue, rates) = (worker.engine().catalogue(), &worker.service.rates);
-    if rates.idle(&catalogue) {
-        return Ok(());
-    }
-    catalogue.sale(sale).map_or(Ok(()), |sale| rates.admit_customer(sale, customer))
 }
 
 /// Has the engine judge a reserve that is well formed, and counts what it says.
 pub fn ask(
     worker: &Worker,
     now: Timestamp,
-    sale: &str,
+    sale: &Sale,
     checked: &CheckedReserve<'_>,
     key: Option<&str>,
 ) -> Answer<Result<Made, Refusal>> {
-    let answer = worker.engine().reserve(now, &checked.asked(sale, key), worker.entropy());
-    count(worker, sale, &answer.value);
+    let answer = worker.engine().reserve(now, &checked.asked(&sale.settings.id, key), worker.entropy());
+    count(worker, sale.number, &answer.value);
     answer
 }
 
 /// Counts what the engine said to a reserve.
-pub fn count(worker: &Worker, sale: &str, outcome: &Result<Made, Refusal>) {
+pub fn count(worker: &Worker, sale: SaleNumber, outcome: &Result<Made, Refusal>) {
     match outcome {
         Ok(made) if made.replayed => worker.service.telemetry.reservations.replayed(),
         Ok(_) => worker.tally.held(),
-        Err(refusal) => {
-            worker.tally.refused(refusal);
-            worker.refused(sale, refusal);
-        }
+        Err(refusal) => worker.refused(sale, refusal),
     }
 }
 
-fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> Response<Body> {
-    let catalogue = worker.engine().catalogue();
+fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> BoxedResponse {
     match outcome {
-        Err(refusal) => problem::refuse(&refusal, &catalogue),
+        Err(refusal) => problem::refuse(&refusal, worker.engine()),
         Ok(made) => {
+            let catalogue = worker.engine().catalogue();
             let mut buffer = [0; 36];
             let id = made.reservation.id.encode(&mut buffer);
             // Where it is and what it is share one piece of memory.
@@ -140,32 +136,32 @@ pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRe
     Ok(answer.map(|outcome| show(worker, outcome)))
 }
 
-fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> Response<Body> {
-    let catalogue = worker.engine().catalogue();
+fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> BoxedResponse {
     match outcome {
         Ok(reservation) => {
+            let catalogue = worker.engine().catalogue();
             let mut bytes = Vec::with_capacity(encode::RESERVATION_BYTES);
             let id = reservation.id;
             encode::reservation(&mut bytes, &ReservationBody::new(&reservation, &catalogue), id.encode(&mut [0; 36]));
             json_bytes(StatusCode::OK, bytes)
         }
-        Err(refusal) => problem::refuse(&refusal, &catalogue),
+        Err(refusal) => problem::refuse(&refusal, worker.engine()),
     }
 }
 
 /// A reservation of a sale that the caller may not know of does not exist for it.
-fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), Response<Body>> {
+fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), BoxedResponse> {
     let sees = || worker.engine().sale_of(id).is_none_or(|sale| caller.sees(&sale.settings.id));
     if caller.sees_all() || sees() { Ok(()) } else { Err(problem::no_such_reservation()) }
 }
 
 /// What is no reservation id is the id of no reservation.
-fn parse_id(text: &str) -> Result<ReservationId, Response<Body>> {
+fn parse_id(text: &str) -> Result<ReservationId, BoxedResponse> {
     let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not the id of a reservation");
     ReservationId::parse(text).ok_or_else(unknown)
 }
 
-fn check_text(pointer: &str, text: &Option<std::borrow::Cow<'_, str>>) -> Result<(), Response<Body>> {
+fn check_text(pointer: &str, text: &Option<std::borrow::Cow<'_, str>>) -> Result<(), BoxedResponse> {
     let mut wrong = Vec::new();
     wire::check_texts(&mut wrong, [(pointer, text)]);
     if wrong.is_empty() { Ok(()) } else { Err(problem::invalid(&wrong)) }

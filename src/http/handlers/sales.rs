@@ -1,13 +1,13 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
-use hyper::{Response, StatusCode, header::HeaderValue};
+use hyper::{StatusCode, header::HeaderValue};
 
 use super::{Answered, IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
 use crate::{
     auth::Caller,
     engine::{Adjustment, Answer, SaleView},
     http::{
-        Body, BoxedRequest, body, problem,
+        BoxedRequest, BoxedResponse, body, problem,
         router::{Matched, Route},
         wire::{self, AdjustBody, AdjustmentBody, AvailabilityBody, NoBody, SaleBody, SalesBody},
         worker::Worker,
@@ -40,7 +40,7 @@ pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedReque
     Ok(answer)
 }
 
-pub fn get(worker: &Worker, id: &str) -> Answer<Response<Body>> {
+pub fn get(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
     show(worker, worker.engine().sale(worker.now(), id))
 }
 
@@ -98,7 +98,7 @@ pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request
     Ok(answer)
 }
 
-fn show_adjustment(adjustment: &Adjustment) -> Response<Body> {
+fn show_adjustment(adjustment: &Adjustment) -> BoxedResponse {
     let mut response = json(StatusCode::CREATED, &AdjustmentBody::new(&adjustment.made));
     if adjustment.replayed {
         response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
@@ -106,15 +106,15 @@ fn show_adjustment(adjustment: &Adjustment) -> Response<Body> {
     response
 }
 
-fn show(worker: &Worker, answer: Answer<Result<SaleView, Refusal>>) -> Answer<Response<Body>> {
+fn show(worker: &Worker, answer: Answer<Result<SaleView, Refusal>>) -> Answer<BoxedResponse> {
     answer.map(|outcome| match outcome {
         Ok(view) => json(StatusCode::OK, &SaleBody::new(&view)),
         Err(refusal) => refuse(worker, &refusal),
     })
 }
 
-fn refuse(worker: &Worker, refusal: &Refusal) -> Response<Body> {
-    problem::refuse(refusal, &worker.engine().catalogue())
+fn refuse(worker: &Worker, refusal: &Refusal) -> BoxedResponse {
+    problem::refuse(refusal, worker.engine())
 }
 
 /// Which part of a list is wanted.
