@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_knows_the_same_keys_and_counts_callers_apart() {
+        let Minted { key, hash } = mint(1, [1, 2, 3], [4; 32]);
+        let header = format!("Bearer {key}");
+        for keys in [BTreeMap::new(), keys(Role::Checkout, hash)] {
+            let ring = Keyring::new(&keys);
+            let copy = ring.apart();
+            let [one, other] = [&ring, &copy].map(|ring| ring.authenticate(Some(header.as_bytes())).unwrap());
+            assert_eq!((&one, ring.asks_for_key()), (&other, copy.asks_for_key()));
+            assert!(!Arc::ptr_eq(&one, &other));
+        }
+    }
+
+    #[test]
     fn taking_the_last_key_away_opens_no_door() {
         let Minted { key, hash } = mint(1, [1, 2, 3], [4; 32]);
         let none = BTreeMap::new();

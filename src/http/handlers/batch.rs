@@ -11,12 +11,12 @@
 use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
 use crate::{
-    engine::{Engine, Epoch, Made, Together},
+    engine::{Epoch, Together},
     http::{
         Body, BoxedRequest, BoxedResponse,
         body::{self, Stream},
@@ -110,9 +110,6 @@ struct Piece {
     durable_at: Epoch,
 }
 
-/// What becomes of an entry: the engine's word, or a refusal before it was asked.
-type Outcome = Result<Result<Made, Refusal>, BoxedResponse>;
-
 /// What the engine is to be asked.
 struct Asked<'a> {
     reserve: CheckedReserve<'a>,
@@ -172,22 +169,27 @@ impl Batch<'_> {
     }
 
     /// The steps of the single call before the engine's, in its order.
-    fn check<'a>(&'a self, entries: Range<usize>, asked: &mut Vec<Option<Asked<'a>>>, refused: &mut VecDeque<Outcome>) {
+    fn check<'a>(
+        &'a self,
+        entries: Range<usize>,
+        asked: &mut Vec<Option<Asked<'a>>>,
+        refused: &mut VecDeque<BoxedResponse>,
+    ) {
         let catalogue = self.worker.engine().catalogue();
         let sale = catalogue.sale_numbered(self.sale.number);
         for entry in entries {
             let checked = self.check_one(sale, entry);
-            asked.push(checked.map_err(|outcome| refused.push_back(outcome)).ok());
+            asked.push(checked.map_err(|response| refused.push_back(response)).ok());
         }
     }
 
-    fn check_one(&self, sale: &Sale, entry: usize) -> Result<Asked<'_>, Outcome> {
-        self.worker.refuse_if_stopping().map_err(Err)?;
+    fn check_one(&self, sale: &Sale, entry: usize) -> Result<Asked<'_>, BoxedResponse> {
+        self.worker.refuse_if_stopping()?;
         let (limits, rates) = (self.worker.limits(), &self.worker.service.rates);
-        let rate_limited = |limited| Err(self.worker.rate_limited(&limited));
+        let rate_limited = |limited| self.worker.rate_limited(&limited);
         rates.admit_reserve(sale).map_err(rate_limited)?;
         let wrong = match self.entries.content(entry) {
-            Content::TooLarge => return Err(Err(body::too_large(limits.body_bytes_max))),
+            Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
             Content::Other(json) => vec![entries::locate(json)],
             Content::Reserve { body, key } => {
                 match (body.check(&limits.reserve, &self.worker.service.customer_ids), check_key(key)) {
@@ -202,7 +204,7 @@ impl Batch<'_> {
         let refused = Refusal::Invalid(wrong);
         // Counted like the others: no status of an answer tells of it.
         self.worker.tally.refused(&refused);
-        Err(Ok(Err(refused)))
+        Err(problem::refuse(&refused, self.worker.engine()))
     }
 
     fn gather<'a>(&'a self, asked: &'a [Option<Asked<'_>>], together: &mut Together<'_, 'a>) {
@@ -216,13 +218,13 @@ impl Batch<'_> {
     fn tell(
         &self,
         asked: &[Option<Asked<'_>>],
-        refused: &mut VecDeque<Outcome>,
+        refused: &mut VecDeque<BoxedResponse>,
         together: &mut Together<'_, '_>,
         piece: &mut Piece,
     ) {
         for asked in asked {
-            let outcome = match asked {
-                None => refused.pop_front().expect("what is not asked was refused"),
+            let made = match asked {
+                None => Err(refused.pop_front().expect("what is not asked was refused")),
                 Some(Asked { reserve, key }) => {
                     let answer = match together.tell_next() {
                         None => reservations::ask(self.worker, self.worker.now(), &self.sale, reserve, key.as_deref()),
@@ -232,10 +234,14 @@ impl Batch<'_> {
                         }
                     };
                     piece.durable_at = piece.durable_at.max(answer.durable_at);
-                    Ok(answer.value)
+                    answer.value.map_err(|refusal| problem::refuse(&refusal, self.worker.engine()))
                 }
             };
-            self.write(piece.places.end, &mut piece.text, |text| put(text, outcome, self.worker.engine()));
+            self.write(piece.places.end, &mut piece.text, |text| match made {
+                // The catalogue in force by now knows all that was made.
+                Ok(made) => GrantedBody::new(&made, &self.worker.engine().catalogue()).encode(text),
+                Err(refused) => put_refused(text, &refused),
+            });
             piece.places.end += 1;
         }
     }
@@ -254,7 +260,7 @@ impl Batch<'_> {
     fn refuse_all(&self, places: Range<usize>) -> Vec<u8> {
         let mut refused = Vec::new();
         for place in places {
-            self.write(place, &mut refused, |text| put_refused(text, problem::outcome_unknown()));
+            self.write(place, &mut refused, |text| put_refused(text, &problem::outcome_unknown()));
         }
         refused
     }
@@ -269,20 +275,11 @@ fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid
     text.map(|text| bare(text).ok_or_else(wrong)).transpose()
 }
 
-/// The catalogue in force by now knows all that the outcome names.
-fn put(text: &mut Vec<u8>, outcome: Outcome, engine: &Engine) {
-    match outcome {
-        Ok(Ok(made)) => GrantedBody::new(&made, &engine.catalogue()).encode(text),
-        Ok(Err(refusal)) => put_refused(text, problem::refuse(&refusal, engine)),
-        Err(refused) => put_refused(text, refused),
-    }
-}
-
 /// The document of the single call's answer, with its status.
-fn put_refused(text: &mut Vec<u8>, refused: BoxedResponse) {
+fn put_refused(text: &mut Vec<u8>, refused: &Response<Body>) {
     let status = refused.status().as_u16();
-    let Body::Whole(document) = refused.into_body() else { unreachable!("a problem is no stream") };
+    let Body::Whole(document) = refused.body() else { unreachable!("a problem is no stream") };
     write!(text, "{{\"status\":{status},\"problem\":").expect("memory takes what is written to it");
-    text.extend_from_slice(&document);
+    text.extend_from_slice(document);
     text.push(b'}');
 }
