@@ -9,7 +9,7 @@ use crate::{
     batch::{self, Flood},
     bout,
     bout::{Side, compare, median},
-    children::Directory,
+    children::{self, Directory},
     contenders::{Ask, Contender, Figures},
     generator::Pace,
     machine, plot,
@@ -296,7 +296,7 @@ fn tigerbeetle(transfers: u64) -> anyhow::Result<Option<f64>> {
         let mut command = Command::new("tigerbeetle");
         command.args(["benchmark".to_owned(), format!("--transfer-count={transfers}")]);
         command.args(options).current_dir(directory.path());
-        let Ok(output) = command.output() else { return Ok(None) };
+        let Ok(output) = children::run(command) else { return Ok(None) };
         told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let accepted = told.lines().find_map(|line| line.strip_prefix("load accepted = ")?.strip_suffix(" tx/s"));
         if let Some(accepted) = accepted {
