@@ -4,7 +4,6 @@ use compact_str::CompactString;
 use hyper::Method;
 
 use super::{BoxedResponse, problem};
-use crate::sale::ids::SaleNumber;
 
 /// The calls of the contract, as metrics count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +70,6 @@ pub struct Matched {
     /// Sale id, reservation id, customer id, slug or the name of a file.
     pub subject: CompactString,
     pub sku: CompactString,
-    /// The sale's number, where the subject is a sale that is known; to be found by whoever knows sales.
-    pub sale: Option<SaleNumber>,
 }
 
 /// A request that is no call, with its answer.
@@ -131,7 +128,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     }
     let subject = if matches!(route, Route::Problem | Route::ConsoleFile) { segments[1] } else { subject };
     match (decode(subject), decode(sku)) {
-        (Some(subject), Some(sku)) => Ok(Matched { route, subject, sku, sale: None }),
+        (Some(subject), Some(sku)) => Ok(Matched { route, subject, sku }),
         _ => Err(not_found()),
     }
 }

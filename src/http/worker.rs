@@ -102,6 +102,14 @@ pub struct Limits {
     pub h2_resets_max: usize,
 }
 
+/// A call that may go on.
+pub struct Call {
+    pub matched: Matched,
+    /// The sale that its path names, where it is known.
+    pub sale: Option<SaleNumber>,
+    pub caller: Arc<Caller>,
+}
+
 /// The keys in force, as a worker has them.
 struct Keys {
     /// Those that were published, and that `own` is a copy of.
@@ -210,9 +218,9 @@ impl Worker {
         let trace = self.service.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers())).map(Arc::new);
         let (route, mut response) = match self.find(&request) {
             Err(answered) => answered,
-            Ok((matched, caller)) => {
-                let route = matched.route;
-                let answering = handlers::handle(&self, &caller, matched, request);
+            Ok(call) => {
+                let route = call.matched.route;
+                let answering = handlers::handle(&self, call, request);
                 let response = match &trace {
                     None => answering.await,
                     // Boxed: few requests are traced, and the others' tasks are to be no larger for them.
@@ -221,8 +229,8 @@ impl Worker {
                 (route, response)
             }
         };
-        let (status, answered) = (response.status(), Instant::now());
-        let elapsed = answered - started;
+        let (status, ended) = (response.status(), Instant::now());
+        let elapsed = ended - started;
         self.tally.answered(&self.service.telemetry, route as usize, status.as_u16(), elapsed);
         if self.service.request_log.is_worth_telling(status, elapsed) {
             let answered = Answered { method: requests::method_name(&method), route, elapsed };
@@ -233,14 +241,14 @@ impl Worker {
         if let Some(trace) = trace {
             self.end_trace(&trace, &method, version, route, &response, elapsed);
         }
-        (if method == Method::HEAD { without_body(*response) } else { *response }, answered)
+        (if method == Method::HEAD { without_body(*response) } else { *response }, ended)
     }
 
     /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
     /// Or its answer, where the head is enough for that.
-    fn find(&self, request: &Request<Incoming>) -> Result<(Matched, Arc<Caller>), (Route, BoxedResponse)> {
+    fn find(&self, request: &Request<Incoming>) -> Result<Call, (Route, BoxedResponse)> {
         self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
-        let mut matched = router::route(request.method(), request.uri().path())
+        let matched = router::route(request.method(), request.uri().path())
             .map_err(|unrouted| (unrouted.route, unrouted.response))?;
         let route = matched.route;
         let answered = |response| (route, response);
@@ -250,11 +258,11 @@ impl Worker {
         };
         let catalogue = self.engine().catalogue();
         let sale = if auth::is_of_sale(route) { catalogue.sale(&matched.subject).ok() } else { None };
-        matched.sale = sale.map(|sale| sale.number);
         if !self.service.rates.idle(&catalogue) {
             self.admit_rate(&caller, route, sale).map_err(|limited| answered(self.rate_limited(&limited)))?;
         }
-        Ok((matched, caller))
+        let sale = sale.map(|sale| sale.number);
+        Ok(Call { matched, sale, caller })
     }
 
     fn authorize(&self, request: &Request<Incoming>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {

@@ -10,7 +10,7 @@ mod reservations;
 mod sales;
 mod status;
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use hyper::{
@@ -24,21 +24,16 @@ use super::{
     Body, BoxedRequest, BoxedResponse, body, problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
-    worker::Worker,
+    worker::{Call, Worker},
 };
-use crate::{auth::Caller, engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
+use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Calls that need a caller.
-pub async fn handle(
-    worker: &Rc<Worker>,
-    caller: &Arc<Caller>,
-    matched: Matched,
-    request: BoxedRequest,
-) -> BoxedResponse {
-    let subject = &matched.subject;
+pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, request: BoxedRequest) -> BoxedResponse {
+    let (subject, caller) = (&matched.subject, &caller);
     let judged = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()),
         Route::PutSale => sales::put(worker, caller, subject, request).await,
@@ -49,7 +44,7 @@ pub async fn handle(
         Route::Availability => at_once(sales::availability(worker, subject)),
         Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
-        Route::Reserve => reservations::reserve(worker, matched.sale, request).await,
+        Route::Reserve => reservations::reserve(worker, sale, request).await,
         Route::ReserveBatch => at_once(batch::reserve(worker, subject, request).await),
         Route::GetReservation => reservations::get(worker, caller, subject),
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
