@@ -66,6 +66,7 @@ site! {
     "page.css": CSS,
     "page.js": JAVASCRIPT,
     "api.js": JAVASCRIPT,
+    "report.js": JAVASCRIPT,
     "sale.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "service.js": JAVASCRIPT,
