@@ -110,7 +110,6 @@ function csv(report) {
 }
 
 function save(report) {
-  const link = make("a", { class: "button", download: `${report.sale}-report.csv` }, "Save as CSV");
-  link.href = URL.createObjectURL(new Blob([csv(report)], { type: "text/csv" }));
-  return link;
+  const href = `data:text/csv;charset=utf-8,${encodeURIComponent(csv(report))}`;
+  return make("a", { class: "button", download: `${report.sale}-report.csv`, href }, "Save as CSV");
 }
