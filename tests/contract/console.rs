@@ -1,4 +1,4 @@
-//! The console's page and files, and the figures that it shows.
+//! Pages for people (the console, the API's documentation) with their files, and the figures that the console shows.
 
 use doorbuster::auth::Role;
 use serde_json::{Value, json};
@@ -6,20 +6,18 @@ use serde_json::{Value, json};
 use super::keys::{Keys, put, reserve};
 use crate::served::{Answer, Ask, Service, shapes};
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
-
-/// The paths that the page and its modules name, from the page on.
-fn files_of(client: &mut crate::served::Client) -> Vec<String> {
-    let (mut found, mut looked) = (vec!["/console".to_owned()], 0);
+/// The paths that a page and its modules name, from the page on.
+fn files_of(client: &mut crate::served::Client, page: &str) -> Vec<String> {
+    let folder = format!("{}/", page.trim_start_matches('/'));
+    let (mut found, mut looked) = (vec![page.to_owned()], 0);
     while let Some(path) = found.get(looked).cloned() {
         looked += 1;
         let text = client.get(&path).text().to_owned();
         let quoted = text.split('"').filter_map(|word| {
-            let of_page = word.strip_prefix("console/").filter(|_| path == "/console");
-            of_page.or_else(|| word.strip_prefix("./").filter(|name| name.ends_with(".js")))
+            let of_page = word.strip_prefix(&folder).filter(|_| path == page);
+            of_page.or_else(|| word.strip_prefix("./").filter(|name| page == "/console" && name.ends_with(".js")))
         });
-        for name in quoted.map(|name| format!("/console/{name}")) {
+        for name in quoted.map(|name| format!("{page}/{name}")) {
             if !found.contains(&name) {
                 found.push(name);
             }
@@ -29,6 +27,12 @@ fn files_of(client: &mut crate::served::Client) -> Vec<String> {
 }
 
 fn check_headers(path: &str, answer: &Answer) {
+    // Swagger UI sets styles on elements.
+    let styles = if path.starts_with("/docs") { "'self' 'unsafe-inline'" } else { "'self'" };
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self' data:; \
+         base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+    );
     let media = match path.rsplit('.').next() {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
@@ -38,7 +42,7 @@ fn check_headers(path: &str, answer: &Answer) {
     for (name, value) in [
         ("content-type", media),
         ("cache-control", "no-cache"),
-        ("content-security-policy", POLICY),
+        ("content-security-policy", &*policy),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
     ] {
@@ -48,10 +52,27 @@ fn check_headers(path: &str, answer: &Answer) {
 
 #[test]
 fn the_console_is_served_to_everybody_with_headers_that_shut_it_in() {
+    check_page("/console", "file", 10);
+    let service = Service::start();
+    let mut client = service.client();
+    for none in ["/console/", "/console/none.js", "/console/page.html", "/console/page.js/x", "/console/..%2fpage.js"] {
+        client.get(none).refused("not_found");
+    }
+}
+
+#[test]
+fn the_documentation_is_served_to_everybody_with_headers_that_shut_it_in() {
+    check_page("/docs", "docs_file", 3);
+    let service = Service::start();
+    service.client().get("/docs/page.html").refused("not_found");
+}
+
+/// `parameter`: by its name the document lists the page's files.
+fn check_page(page: &str, parameter: &str, least: usize) {
     let service = Keys::all_roles().serve();
     let mut client = service.client();
-    let files = files_of(&mut client);
-    assert!(files.len() > 10, "{files:?}");
+    let files = files_of(&mut client, page);
+    assert!(files.len() > least, "{files:?}");
     for path in &files {
         let answer = client.get(path);
         assert_eq!(answer.status, 200, "{path}");
@@ -78,14 +99,11 @@ fn the_console_is_served_to_everybody_with_headers_that_shut_it_in() {
         assert_eq!(client.send(&Ask::new("GET", path).header("Accept", "image/avif")).status, 200);
         client.send(&Ask::new("POST", path)).refused("method_not_allowed");
     }
-    for none in ["/console/", "/console/none.js", "/console/page.html", "/console/page.js/x", "/console/..%2fpage.js"] {
-        client.get(none).refused("not_found");
-    }
     // The document names the same files.
     let document = client.get("/openapi.json").success(200);
-    let named = document["components"]["parameters"]["file"]["schema"]["enum"].as_array().unwrap();
-    let mut named: Vec<_> = named.iter().map(|name| format!("/console/{}", name.as_str().unwrap())).collect();
-    let mut found: Vec<_> = files.into_iter().filter(|path| path != "/console").collect();
+    let named = document["components"]["parameters"][parameter]["schema"]["enum"].as_array().unwrap();
+    let mut named: Vec<_> = named.iter().map(|name| format!("{page}/{}", name.as_str().unwrap())).collect();
+    let mut found: Vec<_> = files.into_iter().filter(|path| path != page).collect();
     named.sort();
     found.sort();
     assert_eq!(named, found, "every file is used, and every file that is used is there");
