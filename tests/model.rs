@@ -485,7 +485,7 @@ impl World {
                 assert_eq!(item.stock, counts.available + counts.held + counts.confirmed, "conservation of {id}/{sku}");
                 assert_eq!(item.stock, sale.stock[sku], "stock of {id}/{sku}");
             }
-            let availability = engine.availability(now, id).expect("the model has it");
+            let availability = engine.availability(now, id).value.expect("the model has it");
             assert_eq!((availability.status, availability.counts), (view.status, view.counts));
         }
         let levels = engine.levels();

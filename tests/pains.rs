@@ -258,7 +258,7 @@ fn a_double_release_does_not_inflate_stock() {
 #[test]
 fn availability_counts_live_holds_and_no_expired_ones() {
     let mut house = house(5);
-    let shown = |house: &House| house.engine.availability(house.now, "drop").unwrap().counts[0].available;
+    let shown = |house: &House| house.engine.availability(house.now, "drop").value.unwrap().counts[0].available;
     let held = house.hold("ann", "tv", 2);
     assert_eq!(shown(&house), 3);
     house.now = held.expires_at.plus_millis(80);

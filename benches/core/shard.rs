@@ -57,9 +57,9 @@ impl Stage {
 
     fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Reserved {
         let line = PlanLine { line: PricedLine { item: ITEM, units: 1, price: None }, customer_limit: Some(2) };
-        let lines = [line].into_iter().collect();
-        let plan =
-            Plan { sale: SALE, customer, bucket: Bucket::of(customer), lines, hold_seconds: 30, reference: None, key };
+        let (bucket, lines) = (Bucket::of(customer), [line].into_iter().collect());
+        let (hold_seconds, closes_at, reference) = (30, Timestamp::MAX, None);
+        let plan = Plan { sale: SALE, customer, bucket, lines, hold_seconds, closes_at, reference, key };
         self.shard.reserve(self.now, &plan, entropy(number), &mut self.lane)
     }
 

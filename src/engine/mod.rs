@@ -108,12 +108,6 @@ pub struct Answer<T> {
     pub durable_at: Epoch,
 }
 
-impl<T> Answer<T> {
-    fn at_once(value: T) -> Self {
-        Self { value, durable_at: 0 }
-    }
-}
-
 pub struct Engine {
     settings: Settings,
     control: Mutex<Control>,
@@ -121,6 +115,9 @@ pub struct Engine {
     published: ArcSwap<Published>,
     /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
     open_epoch: AtomicU64,
+    /// The epoch that the latest change of the catalogue or of stock will be durable with. Stored before the change can be
+    /// seen, so whoever judged by the change and reads this afterwards finds its epoch or a later one.
+    operator_epoch: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
     backlog_full: AtomicBool,
@@ -156,9 +153,12 @@ struct Cell {
 
 #[derive(Default)]
 struct Lane {
+    /// Events that are in no section yet.
     bytes: Vec<u8>,
-    /// Events in `bytes`.
+    /// Events since the last cut.
     events: u32,
+    /// Bytes since the last cut that are in sections already.
+    sealed_bytes: usize,
     /// The epoch of the latest event that went into this lane.
     last_epoch: Epoch,
 }
@@ -170,6 +170,9 @@ struct Control {
     adjustments: Adjustments,
     trail: Trail,
     bounds: Bounds,
+    /// The sections that the next batch begins with: what happened before the latest change of the catalogue, each with
+    /// the number of its lane.
+    sealed: Vec<(u16, Vec<u8>)>,
     lane: Lane,
 }
 
@@ -188,6 +191,31 @@ impl Lane {
         event.encode(&mut self.bytes);
         self.events += 1;
         self.last_epoch = open_epoch;
+    }
+
+    /// Bytes that wait for their cut.
+    fn waiting_bytes(&self) -> usize {
+        self.sealed_bytes + self.bytes.len()
+    }
+
+    /// Ends the lane's section; what comes later goes into the next one.
+    fn seal(&mut self, number: u16, sections: &mut Vec<(u16, Vec<u8>)>) {
+        if !self.bytes.is_empty() {
+            self.sealed_bytes += self.bytes.len();
+            sections.push((number, std::mem::take(&mut self.bytes)));
+        }
+    }
+}
+
+impl Control {
+    /// Has everything that customers did so far stand before what comes next in the catalogue's lane.
+    fn seal(&mut self, guards: &mut Guards<'_>) {
+        if guards.iter().any(|cell| !cell.lane.bytes.is_empty()) {
+            self.lane.seal(CATALOGUE_LANE, &mut self.sealed);
+            for (number, cell) in (0..).zip(guards.iter_mut()) {
+                cell.lane.seal(number, &mut self.sealed);
+            }
+        }
     }
 }
 
@@ -269,15 +297,25 @@ impl Engine {
         let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, expired });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
-        if lane.bytes.len() >= self.settings.lane_bytes_max {
+        if lane.waiting_bytes() >= self.settings.lane_bytes_max {
             self.cells[index].lane_full.store(true, Ordering::Relaxed);
         }
         outcome
     }
 
+    /// The epoch that the latest change of an operator will be durable with. To be read after whatever rests on it.
+    pub fn operator_epoch(&self) -> Epoch {
+        self.operator_epoch.load(Ordering::Acquire)
+    }
+
+    /// An answer that shows no customer's state: it rests on what operators changed at most.
+    fn judged<T>(&self, value: T) -> Answer<T> {
+        Answer { value, durable_at: self.operator_epoch() }
+    }
+
     /// An answer that shows state as new as the lane's latest event.
     fn answer<T>(&self, value: T, lane: &Lane) -> Answer<T> {
-        Answer { value, durable_at: lane.last_epoch }
+        Answer { value, durable_at: lane.last_epoch.max(self.operator_epoch()) }
     }
 
     fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
@@ -310,12 +348,14 @@ impl Source for Engine {
         let lanes = std::iter::once(&mut control.lane).chain(guards.iter_mut().map(|cell| &mut cell.lane));
         for (lane, spare) in lanes.zip(spares.iter_mut()) {
             std::mem::swap(&mut lane.bytes, spare);
-            lane.events = 0;
+            (lane.events, lane.sealed_bytes) = (0, 0);
         }
+        let sealed = std::mem::take(&mut control.sealed);
         self.cells.iter().for_each(|slot| slot.lane_full.store(false, Ordering::Relaxed));
         let epoch = self.open_epoch.fetch_add(1, Ordering::Relaxed);
         drop(guards);
         drop(control);
+        sealed.iter().for_each(|(number, events)| put_section(payload, *number, events));
         let numbers = std::iter::once(CATALOGUE_LANE).chain(0..);
         for (number, spare) in numbers.zip(spares.iter_mut()) {
             put_section(payload, number, spare);

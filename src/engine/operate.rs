@@ -1,7 +1,8 @@
 //! What operators do: put, pause, resume and close sales, adjust stock, change keys.
 //!
 //! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so every
-//! reserve is judged by the catalogue that stands before it in the journal. Each change has its record in the audit
+//! reserve is judged by the catalogue that stands before it in the journal. Nobody is answered by a change that is not
+//! durable: whoever judges reads `operator_epoch` afterwards and waits for it. Each change has its record in the audit
 //! trail, written under the same hold of the control lock: a cut takes both or neither. What changes nothing, be it
 //! refused or a repeat, has no record.
 
@@ -42,13 +43,13 @@ impl Engine {
         let now = control.advance(now);
         let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+            Err(refusal) => return self.judged(Err(refusal)),
         };
         if control.catalogue.sales().len() <= sale.index() && sale.index() >= self.settings.sales_max {
-            return Answer::at_once(Err(Refusal::Full("limits.sales_max")));
+            return self.judged(Err(Refusal::Full("limits.sales_max")));
         }
         if items.iter().any(|item| item.index() >= self.settings.items_max) {
-            return Answer::at_once(Err(Refusal::Full("limits.items_max")));
+            return self.judged(Err(Refusal::Full("limits.items_max")));
         }
         let encoded = encode_settings(settings);
         let before = control.catalogue.sale(&settings.id).ok().map(|sale| &sale.settings);
@@ -89,7 +90,7 @@ impl Engine {
                 self.answer(Ok(()), &control.lane)
             }
             Ok(None) => self.answer(Ok(()), &control.lane),
-            Err(refusal) => Answer::at_once(Err(refusal)),
+            Err(refusal) => self.judged(Err(refusal)),
         }
     }
 
@@ -99,7 +100,7 @@ impl Engine {
         let now = control.advance(now);
         let item = match find_item(&control.catalogue, asked) {
             Ok(found) => found,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+            Err(refusal) => return self.judged(Err(refusal)),
         };
         let key = asked.key.map(|key| (key, asked.fingerprint()));
         if let Some((key, fingerprint)) = key
@@ -114,11 +115,8 @@ impl Engine {
         let available = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
         let (available, stock) = match self.judge_adjustment(&control, asked, item, available) {
             Ok(after) => after,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+            Err(refusal) => return self.judged(Err(refusal)),
         };
-        self.set_available(&mut guards, item, available, 0, 0);
-        // A restock may be large: the bound says nothing until somebody is refused again.
-        control.bounds[item.index()].loosen();
         let Adjust { sale, sku, delta, reason, reference, .. } = *asked;
         let adjusted = Adjusted { item, at: now, delta, reason, reference, key, stock, available };
         let made = Remembered::of(&adjusted);
@@ -126,6 +124,9 @@ impl Engine {
         let deed = Deed { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
         let record = control.trail.record(now, &deed);
         self.publish_locked(&mut control, &mut guards, &[Event::Adjusted(adjusted), record]);
+        self.set_available(&mut guards, item, available, 0, 0);
+        // A restock may be large: the bound says nothing until somebody is refused again.
+        control.bounds[item.index()].loosen();
         self.answer(Ok(Adjustment { made, replayed: false }), &control.lane)
     }
 
@@ -182,6 +183,9 @@ impl Engine {
 
     pub(super) fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
+        // Before anything of it can be seen.
+        self.operator_epoch.store(open_epoch, Ordering::Release);
+        control.seal(guards);
         let known = control.catalogue.items();
         for event in events {
             control.lane.push(event, open_epoch);

@@ -52,7 +52,7 @@ impl Engine {
         let Published { catalogue, bounds } = published;
         let sale = match catalogue.sale(asked.sale) {
             Ok(sale) => sale,
-            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+            Err(refusal) => return Some(self.judged(Err(refusal))),
         };
         let index = Bucket::of(asked.customer).shard(self.cells.len());
         let judge = |knows: &dyn Fn() -> bool| -> Result<Plan<'_>, Refusal> {
@@ -65,7 +65,7 @@ impl Engine {
         if asked.key.is_none() {
             match judge(&|| self.cells[index].cell.lock().shard.knows(asked.customer)) {
                 Ok(plan) => judged = Some(plan),
-                Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+                Err(refusal) => return Some(self.judged(Err(refusal))),
             }
         }
 
@@ -81,7 +81,7 @@ impl Engine {
         }
         let plan = match judged.map_or_else(|| judge(&|| cell.shard.knows(asked.customer)), Ok) {
             Ok(plan) => plan,
-            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+            Err(refusal) => return Some(self.judged(Err(refusal))),
         };
         cell.shard.expect_next(&plan, entropy);
         let reserved =
@@ -122,7 +122,7 @@ impl Engine {
             for line in &plan.lines {
                 bounds[line.line.item.index()].tighten(available(line.line.item));
             }
-            return Some(Answer::at_once(Err(Refusal::Short(short))));
+            return Some(self.judged(Err(Refusal::Short(short))));
         }
         if let Err(exceeded) = guards[index].shard.check_limits(plan) {
             return Some(self.answer(conclude(Reserved::LimitExceeded(exceeded), catalogue), &guards[index].lane));
@@ -136,7 +136,7 @@ impl Engine {
         }
         let cell = &mut *guards[index];
         let reserved = self.decide(index, bounds, cell, |shard, record| shard.reserve(now, plan, entropy, record));
-        assert!(matches!(reserved, Reserved::Held(_)), "stock that was gathered serves its request");
+        assert!(!matches!(reserved, Reserved::SliceShort), "stock that was gathered serves its request");
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
     }
 
@@ -255,6 +255,7 @@ pub(super) fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made
         Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {
             Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
         }
+        Reserved::SaleEnded => Err(Refusal::SaleEnded),
         Reserved::SliceShort => unreachable!("a short slice goes the slow path"),
     }
 }

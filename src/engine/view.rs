@@ -59,10 +59,10 @@ impl Engine {
         Answer { value: view, durable_at: latest }
     }
 
-    /// What can be had of each item, as of one instant. Not waited for: no reservation shows in it.
-    pub fn availability(&self, now: Timestamp, id: &str) -> Result<SaleView, Refusal> {
+    /// What can be had of each item, as of one instant. No reservation shows in it, so it waits for operators' changes alone.
+    pub fn availability(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
         let guards = self.lock_all();
-        self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards))
+        self.judged(self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards)))
     }
 
     /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
@@ -87,7 +87,8 @@ impl Engine {
             durable_at = durable_at.max(answer.durable_at);
             views.extend(answer.value);
         }
-        Answer { value: (views, ids.len() > most), durable_at }
+        // That there are more may rest on a sale that is not shown.
+        Answer { value: (views, ids.len() > most), durable_at: durable_at.max(self.operator_epoch()) }
     }
 
     /// The sale of a reservation in memory.
@@ -129,7 +130,8 @@ impl Engine {
                 all.push((cut, guards.iter().map(slice).sum()));
             }
             let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
-            let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.bytes.clone()).collect();
+            let sealed = control.sealed.iter().map(|(_, events)| events.clone());
+            let lanes: Vec<Vec<u8>> = sealed.chain(lanes.map(|lane| lane.bytes.clone())).collect();
             drop(guards);
             drop(control);
             // What no cut has taken yet is undone.
@@ -165,7 +167,7 @@ impl Engine {
     /// Reservations in a shard's memory, and bytes of its changes that wait for their cut.
     pub fn shard_levels(&self, index: usize) -> (u64, usize) {
         let cell = self.cells[index].cell.lock();
-        (cell.shard.reservations() as u64, cell.lane.bytes.len())
+        (cell.shard.reservations() as u64, cell.lane.waiting_bytes())
     }
 
     /// Reserves so far that one shard's slices could not serve.

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use hyper::{Method, Request, Response, Version, body::Incoming, header::CONTENT_LENGTH};
+use hyper::{Method, Request, Response, StatusCode, Version, body::Incoming, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
@@ -195,6 +195,20 @@ impl Worker {
         Ok(())
     }
 
+    /// The same answer, once what it rests on is durable. Of the answers that the engine does not give, only a quota may be
+    /// what an operator put, perhaps just now.
+    pub async fn rest_on_durable(&self, answer: BoxedResponse) -> BoxedResponse {
+        let epoch = self.engine().operator_epoch();
+        if answer.status() != StatusCode::TOO_MANY_REQUESTS || epoch <= self.engine().durability().epoch() {
+            return answer;
+        }
+        // Boxed: it is rare, and the futures of all requests are to be no larger for it.
+        match Box::pin(self.durable(epoch)).await {
+            Ok(()) => answer,
+            Err(OutcomeUnknown) => problem::outcome_unknown(),
+        }
+    }
+
     /// Something was changed. Whoever waits for it to be durable need not say so.
     pub fn tell_journal(&self) {
         self.changed.notify_one();
@@ -217,7 +231,7 @@ impl Worker {
         let asked_id = requests::asked_id(request.headers());
         let trace = self.service.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers())).map(Arc::new);
         let (route, mut response) = match self.find(&request) {
-            Err(answered) => answered,
+            Err((route, refused)) => (route, self.rest_on_durable(refused).await),
             Ok(call) => {
                 let route = call.matched.route;
                 let answering = handlers::handle(&self, call, request);

@@ -1,7 +1,8 @@
 //! The catalogue: sales, their items and their stock. Read on every request, changed by operators and by the clock.
 //!
 //! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock`
-//! never changes; a sale closed by its operator stays closed. A catalogue is a value: the engine publishes a changed copy.
+//! never changes; a sale closed by its operator stays closed, and one that the clock opened or closed stays so, wherever the
+//! clock is set, until its operator puts other times. A catalogue is a value: the engine publishes a changed copy.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -47,8 +48,39 @@ pub struct Sale {
     by_sku: Names<u32>,
     paused: bool,
     closed: bool,
+    /// How far the clock came in the window.
+    reached: Reached,
     /// The status last put into an event, so that the clock's turns are told once.
     announced: Status,
+}
+
+/// A moment's place in a sale's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Before,
+    Within,
+    End,
+}
+
+impl Reached {
+    fn at(now: Timestamp, settings: &SaleSettings) -> Self {
+        if now >= settings.closes_at {
+            Self::End
+        } else if now >= settings.opens_at {
+            Self::Within
+        } else {
+            Self::Before
+        }
+    }
+
+    /// The status of a sale that its operator neither paused nor closed.
+    fn status(self) -> Status {
+        match self {
+            Self::Before => Status::Scheduled,
+            Self::Within => Status::Open,
+            Self::End => Status::Closed,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +99,8 @@ pub struct Plan<'a> {
     pub bucket: Bucket,
     pub lines: SmallVec<[PlanLine; 2]>,
     pub hold_seconds: u32,
+    /// Nothing is held from here on.
+    pub closes_at: Timestamp,
     pub reference: Option<&'a str>,
     pub key: Option<(&'a str, u64)>,
 }
@@ -85,17 +119,37 @@ pub enum Put {
 }
 
 impl Sale {
-    /// The status at a moment. The operator's close wins over the clock, the clock's end over a pause.
+    /// The status at a moment. The operator's close wins over the clock, the clock's end over a pause. An earlier moment
+    /// takes back nothing that was reached.
     pub fn status(&self, now: Timestamp) -> Status {
-        if self.closed || now >= self.settings.closes_at {
+        let reached = self.reached.max(Reached::at(now, &self.settings));
+        if self.closed || reached == Reached::End {
             Status::Closed
         } else if self.paused {
             Status::Paused
-        } else if now < self.settings.opens_at {
-            Status::Scheduled
         } else {
-            Status::Open
+            reached.status()
         }
+    }
+
+    /// An operator changed the sale at this moment.
+    fn turned(&mut self, at: Timestamp) {
+        self.reached = self.reached.max(Reached::at(at, &self.settings));
+        if self.closed {
+            self.reached = Reached::End;
+        }
+        self.announced = self.status(at);
+    }
+
+    /// The clock's turn was told.
+    fn announce(&mut self, status: Status) {
+        self.announced = status;
+        self.reached = match status {
+            Status::Scheduled => Reached::Before,
+            Status::Open => Reached::Within,
+            Status::Closed => Reached::End,
+            Status::Paused => self.reached,
+        };
     }
 
     /// The event of a turn that was not told yet.
@@ -218,6 +272,7 @@ impl Catalogue {
             bucket: Bucket::of(asked.customer),
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
+            closes_at: sale.settings.closes_at,
             reference: asked.reference,
             key: asked.key.map(|key| (key, fingerprint)),
         })
@@ -291,17 +346,17 @@ impl Catalogue {
             }
             Event::SalePaused { sale, at } => self.change(*sale, |sale| {
                 sale.paused = true;
-                sale.announced = sale.status(*at);
+                sale.turned(*at);
             }),
             Event::SaleResumed { sale, at } => self.change(*sale, |sale| {
                 sale.paused = false;
-                sale.announced = sale.status(*at);
+                sale.turned(*at);
             }),
-            Event::SaleClosed { sale, .. } => self.change(*sale, |sale| {
+            Event::SaleClosed { sale, at } => self.change(*sale, |sale| {
                 sale.closed = true;
-                sale.announced = Status::Closed;
+                sale.turned(*at);
             }),
-            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announced = *status),
+            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announce(*status)),
             Event::Adjusted(adjusted) => {
                 self.change_item(adjusted.item, |item| {
                     item.stock = item.stock.checked_add_signed(adjusted.delta).expect("stock is never negative");
@@ -324,7 +379,10 @@ impl Catalogue {
             if sale.closed {
                 each(&Event::SaleClosed { sale: sale.number, at: sale.created_at });
             }
-            each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status: sale.announced });
+            // A paused sale's status does not say how far the clock came.
+            for status in [sale.reached.status(), sale.announced] {
+                each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status });
+            }
             for item in &sale.items {
                 each(&Event::Stocked { item: item.number, stock: item.stock });
             }
@@ -349,6 +407,13 @@ impl Catalogue {
             items.push(Item { number: item, settings: settings.clone(), stock });
         }
         self.rate_limited |= settings.rate_limits.is_some();
+        let mut reached = Reached::at(at, &settings);
+        if let Some(before) = &present
+            && before.reached == Reached::Within
+            && before.settings.opens_at == settings.opens_at
+        {
+            reached = reached.max(Reached::Within);
+        }
         let sale = Sale {
             number,
             created_at: present.as_ref().map_or(at, |sale| sale.created_at),
@@ -356,6 +421,7 @@ impl Catalogue {
             by_sku,
             paused: present.as_ref().is_some_and(|sale| sale.paused),
             closed: present.as_ref().is_some_and(|sale| sale.closed),
+            reached,
             // That a sale is open from the beginning, or by new times, is told by a turn like every other.
             announced: present.as_ref().map_or(Status::Scheduled, |sale| sale.announced),
             settings,

@@ -23,6 +23,8 @@ pub enum Reserved {
     Held(Reservation),
     /// This shard's slices cannot serve it; others may.
     SliceShort,
+    /// The sale's window was over when it came to be decided.
+    SaleEnded,
     LimitExceeded(LimitExceeded),
 }
 
@@ -65,10 +67,13 @@ impl Shard {
         Some(if first == fingerprint { Ok(self.show_as_made(slot)) } else { Err(Refusal::IdempotencyKeyReused) })
     }
 
-    /// Holds all lines of the plan or none. Checks stock first, then the customer's limits. `entropy`: random bits for
-    /// the id.
+    /// Holds all lines of the plan or none. Checks the end of the sale's window first, as time has passed since the plan was
+    /// made, then stock, then the customer's limits. `entropy`: random bits for the id.
     pub fn reserve(&mut self, now: Timestamp, plan: &Plan<'_>, entropy: u64, record: &mut impl Record) -> Reserved {
         let now = self.advance(now);
+        if now >= plan.closes_at {
+            return Reserved::SaleEnded;
+        }
         let served = plan.lines.iter().all(|line| self.slice(line.line.item).available >= i64::from(line.line.units));
         if !served {
             return Reserved::SliceShort;

@@ -122,7 +122,7 @@ impl Batch<'_> {
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
             let piece = self.decide_piece(next).await;
-            if piece.durable_at > 0 {
+            if piece.durable_at > self.worker.engine().durability().epoch() {
                 // Now, and not when it comes to be shown: later entries are decided while earlier ones are written.
                 self.worker.tell_journal();
             }
@@ -151,6 +151,8 @@ impl Batch<'_> {
         for asked in asked.chunks(TURN.entries) {
             worker.in_turn(|| self.tell(asked, &mut refused, &mut together, &mut piece)).await;
         }
+        // Quotas, too, are what an operator put.
+        piece.durable_at = piece.durable_at.max(worker.engine().operator_epoch());
         piece
     }
 

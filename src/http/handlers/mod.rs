@@ -41,7 +41,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }
-        Route::Availability => at_once(sales::availability(worker, subject)),
+        Route::Availability => Ok(sales::availability(worker, subject)),
         Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, sale, request).await,
@@ -59,7 +59,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
     };
     let answer = match judged {
         Ok(answer) => answer,
-        Err(refused) => return refused,
+        Err(refused) => return worker.rest_on_durable(refused).await,
     };
     // Here alone an answer waits, when all that its call had read was given back: connections read on into the same memory.
     match worker.durable(answer.durable_at).await {

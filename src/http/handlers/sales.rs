@@ -2,7 +2,7 @@
 
 use hyper::{StatusCode, header::HeaderValue};
 
-use super::{Answered, IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
+use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
 use crate::{
     auth::Caller,
     engine::{Adjustment, Answer, SaleView},
@@ -65,14 +65,19 @@ pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, requ
         Route::ResumeSale => engine.resume(now, by, id),
         _ => engine.close(now, by, id),
     };
-    turned.value.map_err(|refusal| refuse(worker, &refusal))?;
+    if let Err(refusal) = &turned.value {
+        let refused = refuse(worker, refusal);
+        return Ok(turned.map(|_| refused));
+    }
     // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
     Ok(show(worker, engine.sale(now, id)))
 }
 
-pub fn availability(worker: &Worker, id: &str) -> Answered {
-    let view = worker.engine().availability(worker.now(), id).map_err(|refusal| refuse(worker, &refusal))?;
-    Ok(json(StatusCode::OK, &AvailabilityBody::new(&view)))
+pub fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
+    worker.engine().availability(worker.now(), id).map(|outcome| match outcome {
+        Ok(view) => json(StatusCode::OK, &AvailabilityBody::new(&view)),
+        Err(refusal) => refuse(worker, &refusal),
+    })
 }
 
 pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Judged {

@@ -65,7 +65,8 @@ mod tests {
         let line = PlanLine { line: PricedLine { item: TV, units: 2, price: None }, customer_limit: Some(6) };
         let (sale, lines, key) = (SaleNumber(0), [line].into_iter().collect(), key.map(|key| (key, 7)));
         let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
-        Plan { sale, customer, bucket: Bucket::of(customer), lines, hold_seconds: 60, reference, key }
+        let (bucket, hold_seconds, closes_at) = (Bucket::of(customer), 60, Timestamp::MAX);
+        Plan { sale, customer, bucket, lines, hold_seconds, closes_at, reference, key }
     }
 
     fn hold(shard: &mut Shard, customer: &str, key: Option<&str>, entropy: u64) -> ReservationId {
