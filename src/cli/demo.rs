@@ -75,7 +75,8 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
             return code;
         }
     };
-    screen.line(screen.paint(Paint::Bold, format!("Doorbuster is open at http://{}", running.api)));
+    // First of all: whoever opens it now sees the whole sale.
+    screen.line(screen.paint(Paint::Bold, format!("Watch it on the console: http://{}/console", running.api)));
     let mut broken = false;
     match watch_story(&running, &config, options, screen) {
         End::Told(history) => {

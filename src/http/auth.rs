@@ -13,7 +13,8 @@ use crate::auth::{Caller, Keyring, Role};
 /// The least role that may make the call; None: everybody may.
 pub fn needed(route: Route) -> Option<Role> {
     match route {
-        Route::Unknown | Route::Problem | Route::OpenApi | Route::Console | Route::ConsoleFile => None,
+        Route::Unknown | Route::Problem | Route::OpenApi => None,
+        Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile => None,
         Route::ListSales | Route::GetSale | Route::Availability | Route::Report => Some(Role::Viewer),
         Route::GetReservation | Route::Events | Route::Status => Some(Role::Viewer),
         Route::Reserve | Route::ReserveBatch | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
@@ -31,7 +32,8 @@ pub fn is_of_sale(route: Route) -> bool {
         Route::Availability | Route::Report | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
-        Route::EraseCustomer | Route::Status | Route::Console | Route::ConsoleFile => false,
+        Route::EraseCustomer | Route::Status => false,
+        Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile => false,
     }
 }
 

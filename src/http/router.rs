@@ -30,13 +30,15 @@ pub enum Route {
     Status,
     Console,
     ConsoleFile,
+    Docs,
+    DocsFile,
     Problem,
     OpenApi,
 }
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 25] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -58,6 +60,8 @@ impl Route {
         "status",
         "console",
         "console_file",
+        "docs",
+        "docs_file",
         "problem",
         "openapi",
     ];
@@ -119,6 +123,8 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "status"] => (Route::Status, get, "GET, HEAD"),
         ["console"] => (Route::Console, get, "GET, HEAD"),
         ["console", _] => (Route::ConsoleFile, get, "GET, HEAD"),
+        ["docs"] => (Route::Docs, get, "GET, HEAD"),
+        ["docs", _] => (Route::DocsFile, get, "GET, HEAD"),
         ["problems", _] => (Route::Problem, get, "GET, HEAD"),
         ["openapi.json"] => (Route::OpenApi, get, "GET, HEAD"),
         _ => return Err(not_found()),
@@ -126,7 +132,8 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     if !allowed {
         return Err(Unrouted { route, response: problem::method_not_allowed(allow) });
     }
-    let subject = if matches!(route, Route::Problem | Route::ConsoleFile) { segments[1] } else { subject };
+    let subject =
+        if matches!(route, Route::Problem | Route::ConsoleFile | Route::DocsFile) { segments[1] } else { subject };
     match (decode(subject), decode(sku)) {
         (Some(subject), Some(sku)) => Ok(Matched { route, subject, sku }),
         _ => Err(not_found()),

@@ -368,8 +368,8 @@ impl Worker {
         let path = target.path();
         let more_than_json = path.starts_with("/problems/")
             || path == "/v1/events"
-            || path == "/console"
-            || path.starts_with("/console/");
+            || ["/console", "/docs"].iter().any(|page| path == *page)
+            || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder));
         if !more_than_json && !body::accepts_json(headers) {
             return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));
         }

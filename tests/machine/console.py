@@ -13,6 +13,7 @@ import time
 import urllib.error
 from itertools import count
 from typing import Any
+from urllib.parse import unquote
 
 from browser import Browser
 
@@ -230,6 +231,63 @@ def adjusts(page: Browser, service: Service) -> None:
     shows_what_the_api_says(page, service)
 
 
+def edits(page: Browser, service: Service) -> None:
+    page.button("Edit").click()
+    page.check_accessibility("the form that edits a sale")
+    assert not page.button("Save the changes").is_enabled(), "nothing was changed yet"
+    page.fill({"Name": "Late night drop", "Limit per customer": "7"}, "dialog[open] .fields")
+    # Somebody else was faster.
+    service.send("PATCH", f"/v1/sales/{SALE}", {"hold_seconds": 240}, "operator")
+    page.button("Save the changes").click()
+    page.says("dialog .wrong", "412 precondition_failed")
+    page.button("Cancel").click()
+    assert service.get(f"/v1/sales/{SALE}", "viewer")["name"] == "Night drop"
+    page.button("Edit").click()
+    page.fill({"Name": "Late night drop", "Limit per customer": "7"}, "dialog[open] .fields")
+    page.fill({"Price": "209.00"}, "dialog[open] fieldset:first-of-type")
+    page.button("Save the changes").click()
+    page.says("#sale-title", "Late night drop")
+    page.says(f"tr[data-sku='{ITEMS[0]}']", "€209.00")
+    sale = service.get(f"/v1/sales/{SALE}", "viewer")
+    assert (sale["hold_seconds"], sale["customer_limit"]) == (240, 7), sale
+    assert sale["items"][0]["price"] == {"amount": 20900, "currency": "EUR"}, sale
+    service.send("PATCH", f"/v1/sales/{SALE}", {"name": "Night drop", "customer_limit": None}, "operator")
+    page.says("#sale-title", "Night drop")
+
+
+def reports(page: Browser, service: Service) -> None:
+    line = {"sku": ITEMS[2], "quantity": 2}
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", {"customer": "ann", "lines": [line]}, "checkout")
+    service.send("POST", f"/v1/reservations/{held['id']}/confirm", {"reference": "order-7"}, "checkout")
+    page.find("#find").click()
+    page.fill({"Reservation": "none"})
+    page.button("Find").click()
+    page.says("dialog .wrong", "404 reservation_not_found")
+    page.fill({"Reservation": held["id"]})
+    page.button("Find").click()
+    page.says("dialog .found", "order-7")
+    assert "confirmed" in page.text("dialog .found") and f"2 × {ITEMS[2]}" in page.text("dialog .found")
+    page.check_accessibility("a reservation")
+    page.button("Close").click()
+    # The report is read from the store, and kept for some seconds.
+    page.until(lambda: service.get(f"/v1/sales/{SALE}/report", "viewer")["units"]["confirmed"] > 0, "the store", 30)
+    report = service.get(f"/v1/sales/{SALE}/report", "viewer")
+    page.button("Report").click()
+    page.says(".report", "Sell-through")
+    page.check_accessibility("a report")
+    assert tile_of(page, "Sold")[0] == f"{report['units']['confirmed']:,}"
+    saved = page.run("return document.querySelector('.report a.button').href")
+    lines = unquote(saved.removeprefix("data:text/csv;charset=utf-8,")).splitlines()
+    assert lines[0] == "item,granted,confirmed,released,expired,held" and len(lines) > len(ITEMS) + 3, saved
+    page.button("Close").click()
+
+
+def explains_the_api(page: Browser, service: Service) -> None:
+    page.chrome.get(f"{service.url}/docs")
+    page.until(lambda: len(page.shown(".opblock")) > 15, "the calls")
+    page.says("#api", "/v1/sales/{sale}/reservations")
+
+
 def looks_well(page: Browser) -> None:
     for theme in ("light", "dark"):
         for width in (360, 1280):
@@ -354,6 +412,8 @@ def check() -> None:
         creates(page, service)
         drains(page, service)
         operates(page, service)
+        edits(page, service)
+        reports(page, service)
         looks_well(page)
         is_done_by_keyboard(page)
         sent += page.requests()
@@ -361,6 +421,7 @@ def check() -> None:
         comes_back(page, service)
         views(page, service)
         closes(page, service)
+        explains_the_api(page, service)
         sent += page.requests()
         keeps_to_itself(page, service, sent)
         service.check_stock("viewer")

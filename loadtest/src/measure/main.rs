@@ -4,6 +4,7 @@ mod attacks;
 mod batch;
 mod bout;
 mod ceiling;
+mod compare;
 mod contenders;
 mod front;
 mod generator;
@@ -54,6 +55,15 @@ enum Command {
     /// Ratios against the targets of the design: all of them, or those named, such as P2.
     Targets {
         names: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Two builds of the service in turns: what a change cost.
+    Compare {
+        /// The binary from before.
+        old: PathBuf,
+        /// The binary with the change.
+        new: PathBuf,
         #[command(flatten)]
         common: Common,
     },
@@ -149,6 +159,7 @@ fn main() -> anyhow::Result<()> {
         Command::ServeRedis { address, redis } => front::serve_redis(address, redis),
         Command::ServePostgres { address, url } => front::serve_postgres(address, &url),
         Command::Targets { names, common } => targets::run(&names, &common),
+        Command::Compare { old, new, common } => compare::run(&old, &new, &common),
         Command::Peers { connections, common } => targets::peers(connections, &common),
         Command::Rate { per_second, connections, buffered, check, common } => {
             let setup = service::Setup { durable: !buffered, ..service::Setup::DURABLE };

@@ -135,7 +135,7 @@ fn targets(common: &Common) -> Vec<Target> {
     ]
 }
 
-fn ask(connections: usize, time: Duration) -> Ask {
+pub fn ask(connections: usize, time: Duration) -> Ask {
     Ask { connections, pace: Pace::AsAnswered, warm_up: Duration::from_secs(1), time, check: false }
 }
 

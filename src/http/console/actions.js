@@ -1,7 +1,7 @@
 // What an operator does: dialogs that say what will happen, do it once, and show the service's own words when it refuses.
 
 import { Refused, call, intention, salePath } from "./api.js";
-import { make, say, units } from "./dom.js";
+import { make, moment, money, say, units } from "./dom.js";
 
 const CONFIRMATIONS = {
   pause: ["Pause", "Reserves are refused until the sale is resumed. Holds stay: they can be confirmed, released and extended."],
@@ -10,10 +10,10 @@ const CONFIRMATIONS = {
 };
 
 /** A dialog around a form. `send` gives a promise; what it is refused with is shown, and the form stays. */
-function ask(title, parts, verb, { danger = false, wide = false, ready = () => true, send, done }) {
+function ask(title, parts, verb, { danger = false, wide = false, stays = false, ready = () => true, send, done }) {
   const wrong = make("div", { class: "wrong", role: "alert", hidden: true });
   const button = make("button", { type: "submit", class: danger ? "danger" : "main" }, verb);
-  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, stays ? "Close" : "Cancel");
   const form = make("form", { novalidate: true, autocomplete: "off" },
     make("h2", { id: "dialog-title" }, title), ...parts, wrong, make("div", { class: "end" }, cancel, button));
   const dialog = make("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : null }, form);
@@ -27,7 +27,7 @@ function ask(title, parts, verb, { danger = false, wide = false, ready = () => t
     form.querySelectorAll("[aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
     try {
       const answer = await send();
-      dialog.close();
+      if (!stays) dialog.close();
       done(answer);
     } catch (error) {
       wrong.replaceChildren(...told(error));
@@ -51,7 +51,8 @@ function told(error) {
   const { title, detail, errors } = error.problem;
   const list = (errors ?? []).map((each) => make("li", {}, `${each.pointer || "request"}: ${each.detail}`));
   const text = list.length > 0 ? make("ul", {}, ...list) : make("p", {}, detail === title ? "" : detail ?? "");
-  return [make("strong", {}, `${title} (${error.status} ${error.problem.code})`), text];
+  const changed = error.status === 412 ? " Close this form and open it again to see the sale as it is now." : "";
+  return [make("strong", {}, `${title} (${error.status} ${error.problem.code})`), text, changed];
 }
 
 /** Leads to the field that the first error points at. */
@@ -111,7 +112,9 @@ export function adjust(sale, item, done) {
   delta.input.addEventListener("input", () => {
     const change = number(delta.input.value);
     const isChange = typeof change === "number" && change !== 0;
-    say(preview, isChange ? `The stock will be ${units(item.stock + change)} if nothing else changes it.` : "");
+    if (!isChange) say(preview, "");
+    else if (item.available + change < 0) say(preview, `Only ${units(item.available)} can be taken out: the others are held or sold.`);
+    else say(preview, `The stock will be ${units(item.stock + change)}, of which ${units(item.available + change)} available.`);
   });
   const idempotencyKey = intention();
   const send = () => {
@@ -135,21 +138,11 @@ function fingerprint(body) {
 }
 
 export function create(done) {
-  const local = (millis) => {
-    const at = new Date(millis);
-    return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-  };
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const main = {
-    name: field("Name", { "data-pointer": "/name" }, "For people."),
-    id: field("Id", { "data-pointer": "/id", spellcheck: "false", autocapitalize: "off" },
-      "In paths, for ever: a-z, 0-9, dot, dash, underscore."),
-    opens_at: field("Opens", { "data-pointer": "/opens_at", type: "datetime-local", value: local(Date.now()) }, zone),
-    closes_at: field("Closes", { "data-pointer": "/closes_at", type: "datetime-local", value: local(Date.now() + 86_400_000) }, zone),
-    hold_seconds: field("A hold lasts", { "data-pointer": "/hold_seconds", ...integer, value: "300" }, "In seconds."),
-    customer_limit: field("Limit per customer", { "data-pointer": "/customer_limit", ...integer },
-      "Units of each item; empty: none."),
-  };
+  const id = field("Id", { "data-pointer": "/id", spellcheck: "false", autocapitalize: "off" },
+    "In paths, for ever: a-z, 0-9, dot, dash, underscore.");
+  const now = Date.now();
+  const { name, ...rules } = rulesOf({ name: "", opens_at: now, closes_at: now + 86_400_000, hold_seconds: 300 });
+  const main = { name, id, ...rules };
   const items = make("div", { class: "field" });
   const rows = [];
   const add = () => {
@@ -174,6 +167,122 @@ export function create(done) {
   ask("New sale", parts, "Create the sale", { wide: true, send, done });
 }
 
+const local = (moment) => {
+  const at = new Date(moment);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+};
+
+/** Fields for the members of a sale that can be changed at any time. */
+function rulesOf(sale) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const time = (name) => ({ "data-pointer": `/${name}`, type: "datetime-local", value: local(sale[name]) });
+  const count = (name) => ({ "data-pointer": `/${name}`, ...integer, value: sale[name] ?? "" });
+  return {
+    name: field("Name", { "data-pointer": "/name", value: sale.name }, "For people."),
+    opens_at: field("Opens", time("opens_at"), zone),
+    closes_at: field("Closes", time("closes_at"), zone),
+    hold_seconds: field("A hold lasts", count("hold_seconds"), "In seconds. Holds that are there keep their time."),
+    max_extensions: field("Extensions of a hold", count("max_extensions"), "At most so many; empty: as the service allows."),
+    customer_limit: field("Limit per customer", count("customer_limit"), "Units of each item; empty: none."),
+  };
+}
+
+/** Changes what was changed in the form, and only if nobody else has changed the sale meanwhile. */
+export async function edit({ id }, done) {
+  const { document: sale, version } = await call("GET", salePath(id), { versioned: true });
+  const rules = rulesOf(sale);
+  const before = Object.fromEntries(Object.entries(rules).map(([name, { input }]) => [name, input.value]));
+  const known = sale.items.map((item) => editedItem(item));
+  const list = make("div", { class: "field items" }, ...known.map((each) => each.element));
+  const added = [];
+  const add = () => {
+    const row = itemRow(() => {
+      added.splice(added.indexOf(row), 1);
+      row.element.remove();
+    });
+    added.push(row);
+    list.append(row.element);
+    row.sku.focus();
+  };
+  const changes = () => {
+    const patch = {};
+    for (const [name, { input }] of Object.entries(rules)) {
+      if (input.value !== before[name]) patch[name] = valueOf(name, input.value.trim());
+    }
+    const items = [...known.map((each) => each.change()).filter(Boolean), ...added.map(itemOf)];
+    if (items.length > 0) patch.items = items;
+    return patch;
+  };
+  const parts = [
+    make("div", { class: "fields" }, ...Object.values(rules).map((each) => each.element)),
+    make("h3", {}, "Items"), make("p", { class: "muted" }, "A price holds for reservations to come. Stock is changed by adjusting it."),
+    list, make("div", {}, make("button", { type: "button", onclick: add }, "Add an item")),
+  ];
+  ask(`Edit “${sale.name}”`, parts, "Save the changes", {
+    wide: true,
+    ready: () => Object.keys(changes()).length > 0,
+    send: () => call("PATCH", salePath(id), { body: changes(), ifMatch: version }),
+    done,
+  });
+}
+
+function valueOf(name, text) {
+  if (name === "name") return text;
+  if (name.endsWith("_at")) return text ? new Date(text).toISOString() : text;
+  // In a merge patch null takes an optional member away.
+  return text === "" ? null : number(text);
+}
+
+/** An item that is there: its price and its limit. */
+function editedItem(item) {
+  const digits = item.price ? digitsOf(item.price.currency) : 2;
+  const shown = item.price ? (item.price.amount / 10 ** digits).toFixed(digits) : "";
+  const price = field("Price", { "data-pointer": "/price/amount", inputmode: "decimal", value: shown });
+  const currency = field("Currency", { "data-pointer": "/price/currency", maxlength: 3, value: item.price?.currency ?? "" });
+  const limit = field("Limit per customer", { "data-pointer": "/customer_limit", ...integer, value: item.customer_limit ?? "" });
+  const all = [price, currency, limit];
+  const before = all.map(({ input }) => input.value);
+  const element = make("fieldset", {}, make("legend", {}, item.sku), make("div", { class: "fields" }, ...all.map((each) => each.element)));
+  const change = () => {
+    if (all.every(({ input }, place) => input.value === before[place])) return null;
+    const typed = price.input.value.trim() || currency.input.value.trim();
+    return {
+      sku: item.sku,
+      price: typed ? priceOf(price.input.value, currency.input.value) : null,
+      customer_limit: valueOf("customer_limit", limit.input.value.trim()),
+    };
+  };
+  return { element, change };
+}
+
+/** A reservation by its id: where it stands, and its lines. */
+export function find() {
+  const id = field("Reservation", { "data-pointer": "", spellcheck: "false", autocapitalize: "off" }, "Its id, as the reserve answered it.");
+  const found = make("div", { class: "found", role: "status" });
+  const send = async () => {
+    found.replaceChildren();
+    return call("GET", `v1/reservations/${encodeURIComponent(id.input.value.trim())}`);
+  };
+  ask("Find a reservation", [id.element, found], "Find", {
+    ready: () => id.input.value.trim() !== "", send, stays: true, done: (reservation) => found.replaceChildren(...facts(reservation)),
+  });
+}
+
+function facts(reservation) {
+  const named = [
+    ["State", reservation.state], ["Sale", reservation.sale], ["Customer", reservation.customer], ["Reference", reservation.reference],
+    ["Created", reservation.created_at], ["Expires", reservation.expires_at], ["Confirmed", reservation.confirmed_at],
+    ["Released", reservation.released_at], ["Expired", reservation.expired_at], ["Extensions", reservation.extensions],
+  ];
+  const list = named.filter(([, value]) => value !== undefined).flatMap(([name, value]) => {
+    const told = name !== "Reference" && /^\d{4}-\d\d-\d\dT/.test(value) ? moment(Date.parse(value)) : `${value}`;
+    return [make("dt", {}, name), make("dd", {}, told)];
+  });
+  const lines = reservation.lines.map(({ sku, quantity, price }) =>
+    make("li", {}, `${units(quantity)} × ${sku}${price ? ` at ${money(price.amount, price.currency)}` : ""}`));
+  return [make("dl", { class: "facts" }, ...list), make("ul", {}, ...lines)];
+}
+
 function itemRow(remove) {
   const sku = field("SKU", { "data-pointer": "/sku", spellcheck: "false" });
   const stock = field("Stock", { "data-pointer": "/initial_stock", ...integer });
@@ -194,28 +303,33 @@ function saleBody(main, rows) {
     opens_at: time(text.opens_at),
     closes_at: time(text.closes_at),
     hold_seconds: number(text.hold_seconds),
-    items: rows.map((row) => {
-      const item = { sku: row.sku.value.trim(), initial_stock: number(row.stock.value) };
-      if (row.price.value.trim() || row.currency.value.trim()) item.price = priceOf(row.price.value, row.currency.value);
-      return item;
-    }),
+    items: rows.map(itemOf),
   };
-  if (text.customer_limit) body.customer_limit = number(text.customer_limit);
+  for (const name of ["max_extensions", "customer_limit"]) if (text[name]) body[name] = number(text[name]);
   return body;
+}
+
+function itemOf(row) {
+  const item = { sku: row.sku.value.trim(), initial_stock: number(row.stock.value) };
+  if (row.price.value.trim() || row.currency.value.trim()) item.price = priceOf(row.price.value, row.currency.value);
+  return item;
 }
 
 /** Prices are typed as people write them, and sent in minor units. */
 function priceOf(typed, currency) {
   const code = currency.trim().toUpperCase();
-  let digits = 2;
-  try {
-    digits = new Intl.NumberFormat("en", { style: "currency", currency: code }).resolvedOptions().maximumFractionDigits;
-  } catch {
-    // Not a currency: the service says so.
-  }
+  const digits = digitsOf(code);
   const [, units, fraction = ""] = /^(\d+)(?:[.,](\d+))?$/.exec(typed.trim()) ?? [];
   const isExact = units !== undefined && fraction.length <= digits;
   return { amount: isExact ? Number(units + fraction.padEnd(digits, "0")) : typed.trim(), currency: code };
+}
+
+function digitsOf(currency) {
+  try {
+    return new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+  } catch {
+    return 2; // not a currency: the service says so
+  }
 }
 
 function problem(status, code, title, pointer, detail) {

@@ -22,11 +22,13 @@ export class Refused extends Error {
 /** Nothing that is this service answered. */
 export class Away extends Error {}
 
-export async function call(method, path, { body, idempotencyKey } = {}) {
+/** `ifMatch`: the version that the change is meant for. `versioned`: answers `{ document, version }`. */
+export async function call(method, path, { body, idempotencyKey, ifMatch, versioned = false } = {}) {
   const headers = { Accept: "application/json" };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = method === "PATCH" ? "application/merge-patch+json" : "application/json";
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
+  if (ifMatch) headers["If-Match"] = ifMatch;
   let answer, document;
   try {
     answer = await fetch(path, {
@@ -42,7 +44,7 @@ export async function call(method, path, { body, idempotencyKey } = {}) {
   } catch (error) {
     throw new Away(error.message);
   }
-  if (answer.ok) return document;
+  if (answer.ok) return versioned ? { document, version: answer.headers.get("ETag") } : document;
   if (!document?.code) throw new Away(`${answer.status} from something that is not this service`);
   const seconds = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
   throw new Refused(answer.status, document, Number.isNaN(seconds) ? null : seconds);

@@ -2,18 +2,21 @@
 
 import { compact, make, say, timeOfDay } from "./dom.js";
 
+/** Seconds between marks of time: whole ones, so that no two marks read the same. */
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800, 604_800, 2_592_000];
+
 const charts = new Set();
 
 /** `lines`: [name, colour] each; the colour is one of the stylesheet's. */
 export class Chart {
-  constructor(title, lines, tell = compact) {
+  constructor(title, lines, tell = compact, nothing = "The chart begins with what this page sees from now on.") {
     Object.assign(this, { title, lines, tell, data: null, plot: null });
     this.values = lines.map(() => make("span"));
     this.when = make("span", { class: "when" });
     const legend = lines.map(([name, colour], place) =>
       make("span", {}, make("i", { class: `swatch-${colour}` }), `${name} `, this.values[place]),
     );
-    this.nothing = make("p", { class: "muted" }, "The chart begins with what this page sees from now on.");
+    this.nothing = make("p", { class: "muted" }, nothing);
     this.place = make("div", { class: "plot", role: "img", "aria-label": title }, this.nothing);
     this.element = make("div", { class: "chart" }, make("div", { class: "legend" }, ...legend, this.when), this.place);
     this.watcher = new ResizeObserver(() => this.#fit());
@@ -55,7 +58,7 @@ export class Chart {
       legend: { show: false },
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.05, 1)] } },
-      axes: [{ ...axis, space: 90, values: (_, ticks) => ticks.map((tick) => timeOfDay(tick * 1000)) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => compact(tick)) }],
+      axes: [{ ...axis, space: 90, incrs: STEPS, values: (_, ticks) => ticks.map((tick) => timeOfDay(tick * 1000)) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => compact(tick)) }],
       series: [{}, ...this.lines.map(line)],
       hooks: { setCursor: [(plot) => this.#legend(plot.cursor.idx ?? this.data[0].length - 1, plot.cursor.idx != null)] },
     };

@@ -32,6 +32,16 @@ export function tile(name, kind = "") {
   };
 }
 
+/** An amount of money as people write it; `amount` is in minor units. */
+export function money(amount, currency) {
+  try {
+    const format = new Intl.NumberFormat("en", { style: "currency", currency });
+    return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  } catch {
+    return `${whole.format(amount)} ${currency}`;
+  }
+}
+
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 

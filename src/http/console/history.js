@@ -43,6 +43,7 @@ class History {
     if (since !== undefined && now - since > GAP_SECONDS) this.#push(since + 1, null);
     this.#push(now, sum);
     this.#tell(sale, now);
+    if (this.last && this.last.status !== sale.status) this.paces.clear();
     this.#pace("", sum, now);
     for (const item of sale.items) this.#pace(item.sku, item, now);
     this.last = sale;
@@ -64,12 +65,14 @@ class History {
     while (taken[0][0] < now - PACE_SECONDS) taken.shift();
   }
 
-  /** Units taken per second over the last minute; null while too little was seen. `sku`: of one item. */
+  /** Units taken per second over the last minute, 0 while nothing can be taken; null while too little was seen. `sku`: of one item. */
   pace(sku = "") {
+    if (this.last && this.last.status !== "open") return 0;
     const taken = this.paces.get(sku) ?? [];
     const [from, to] = [taken[0], taken.at(-1)];
     if (!from || to[0] - from[0] < PACE_SECONDS_MIN) return null;
-    return (to[1] - from[1]) / (to[0] - from[0]);
+    // More may come back than is taken: nobody takes less than nothing.
+    return Math.max(0, (to[1] - from[1]) / (to[0] - from[0]));
   }
 
   /** Seconds until nothing is available at this pace; null where it cannot be told. */

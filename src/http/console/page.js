@@ -1,9 +1,10 @@
 // The page: who looks, which sale is looked at, and when the service is asked again.
 
-import { adjust, create, turn } from "./actions.js";
+import { adjust, create, edit, find, turn } from "./actions.js";
 import { Away, Refused, call, key, salePath } from "./api.js";
 import { make, say, span, units } from "./dom.js";
 import { forgetHistories, historyOf, sumOf } from "./history.js";
+import { showReport } from "./report.js";
 import { SaleView } from "./sale.js";
 import { ServiceView } from "./service.js";
 
@@ -110,6 +111,8 @@ function act(verb, sale, item) {
     poll();
   };
   if (verb === "adjust") adjust(sale, item, done);
+  else if (verb === "report") showReport(sale);
+  else if (verb === "edit") edit(sale, done).catch(showFailure);
   else turn(verb, sale, done);
 }
 
@@ -231,6 +234,7 @@ part("forget").addEventListener("click", () => {
   startAnew();
 });
 part("create").addEventListener("click", createSale);
+part("find").addEventListener("click", find);
 part("more").addEventListener("click", () => {
   state.pages += 1;
   state.listedAt = -Infinity;

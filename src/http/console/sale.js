@@ -1,16 +1,16 @@
 // One sale: what it is, where its units are, and what an operator may do to it.
 
 import { Chart } from "./chart.js";
-import { compact, make, moment, rate, say, share, span, tile, timeOfDay, units } from "./dom.js";
+import { compact, make, moment, money, rate, say, share, span, tile, timeOfDay, units } from "./dom.js";
 import { historyOf, sumOf } from "./history.js";
 
 /** More rows are found by typing. */
 const ROWS_MAX = 200;
 const FILTER_FROM = 12;
-const COLUMNS = ["Stock", "Available", "Held", "Confirmed", "Sells out"];
+const COLUMNS = ["Price", "Stock", "Available", "Held", "Confirmed", "Sells out"];
 
 export class SaleView {
-  /** `act`: what to call for pause, resume, close (sale) and adjust (sale, item). */
+  /** `act`: what to call for edit, pause, resume, close, report (sale) and adjust (sale, item). */
   constructor(section, id, act) {
     this.section = section;
     this.id = id;
@@ -26,15 +26,17 @@ export class SaleView {
     this.name = make("h2", { id: "sale-title" });
     this.chip = make("span", { class: "chip" });
     this.about = make("p", { class: "muted" });
-    this.buttons = ["pause", "resume", "close"].map((verb) =>
+    this.report = make("button", { type: "button", onclick: () => this.act("report", this.sale) }, "Report");
+    this.buttons = ["edit", "pause", "resume", "close"].map((verb) =>
       make("button", { type: "button", "data-verb": verb, hidden: true, onclick: () => this.act(verb, this.sale) }, {
-        pause: "Pause", resume: "Resume", close: "Close for good",
+        edit: "Edit", pause: "Pause", resume: "Resume", close: "Close for good",
       }[verb]),
     );
     this.tiles = {
       available: tile("Available", "available"),
       held: tile("Held", "held"),
       confirmed: tile("Confirmed", "confirmed"),
+      revenue: tile("Sold for"),
       pace: tile("Taken per second"),
       end: tile("Sells out"),
     };
@@ -48,7 +50,7 @@ export class SaleView {
     this.log = make("ul", { class: "log", role: "list" });
     this.section.setAttribute("aria-labelledby", "sale-title");
     this.section.replaceChildren(
-      make("div", { class: "head" }, make("div", { class: "row" }, this.name, this.chip), make("div", { class: "row" }, ...this.buttons)),
+      make("div", { class: "head" }, make("div", { class: "row" }, this.name, this.chip), make("div", { class: "row" }, this.report, ...this.buttons)),
       this.about,
       make("div", { class: "tiles" }, ...Object.values(this.tiles).map((each) => each.element)),
       this.chart.element,
@@ -71,7 +73,9 @@ export class SaleView {
     say(this.chip, sale.status);
     this.chip.className = `chip ${sale.status}`;
     say(this.about, `${sale.id} · ${windowOf(sale, now)} · holds last ${span(sale.hold_seconds)}`);
-    const offered = { open: ["pause", "close"], scheduled: ["pause", "close"], paused: ["resume", "close"], closed: [] };
+    const offered = {
+      open: ["edit", "pause", "close"], scheduled: ["edit", "pause", "close"], paused: ["edit", "resume", "close"], closed: [],
+    };
     for (const button of this.buttons) button.hidden = !mayOperate || !offered[sale.status].includes(button.dataset.verb);
     this.#showTiles();
     this.chart.show(this.history.times, ...Object.values(this.history.lines));
@@ -86,7 +90,9 @@ export class SaleView {
     tiles.held.set(compact(sum.held), "In holds");
     tiles.confirmed.set(compact(sum.confirmed), `${share(sum.confirmed, sum.stock)} sold`);
     const pace = history.pace();
-    tiles.pace.set(pace === null ? "–" : rate(Math.max(pace, 0)), pace === null ? "Measuring" : "Over the last minute");
+    tiles.revenue.set(...worth(sale.items));
+    if (sale.status !== "open") tiles.pace.set("0", `The sale is ${sale.status}`);
+    else tiles.pace.set(pace === null ? "–" : rate(pace), pace === null ? "Measuring" : "Over the last minute");
     const [text, told] = this.#end(sum.available, "", sum.soldOut === sale.items.length);
     tiles.end.set(text, told || `${sum.soldOut} of ${sale.items.length} items sold out`);
   }
@@ -134,7 +140,8 @@ export class SaleView {
   }
 
   #fill({ cells, act, mark, end }, item) {
-    ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place], units(item[name])));
+    say(cells[0], item.price ? money(item.price.amount, item.price.currency) : "–");
+    ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));
     const isSoldOut = item.available === 0;
     mark.hidden = !isSoldOut;
     say(end, isSoldOut ? "" : this.#end(item.available, item.sku, false)[0]);
@@ -149,6 +156,16 @@ export class SaleView {
     const nothing = make("li", { class: "muted" }, "Nothing yet: status, stock and sold-out items are told here.");
     this.log.replaceChildren(...(news.length > 0 ? news.map(entry) : [nothing]));
   }
+}
+
+/** What the confirmed units are worth at today's prices, and what that leaves out. The report has the prices they were sold at. */
+function worth(items) {
+  const sums = new Map();
+  for (const { confirmed, price } of items) {
+    if (price) sums.set(price.currency, (sums.get(price.currency) ?? 0) + confirmed * price.amount);
+  }
+  if (sums.size === 0) return ["–", "Items have no prices"];
+  return [[...sums].map(([currency, amount]) => money(amount, currency)).join(" + "), "Confirmed units at today's prices"];
 }
 
 function windowOf(sale, now) {

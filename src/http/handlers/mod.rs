@@ -1,9 +1,9 @@
 //! One function per call: parse, ask the engine, answer.
 
 mod batch;
-pub mod console;
 mod customers;
 mod events;
+pub mod pages;
 pub mod problems;
 mod reports;
 mod reservations;
@@ -53,7 +53,10 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
         Route::EraseCustomer => customers::erase(worker, caller, subject),
         Route::Events => at_once(events::follow(worker, caller, request).await),
         Route::Status => at_once(status::get(worker, caller).await),
-        Route::Console | Route::ConsoleFile | Route::Problem | Route::OpenApi | Route::Unknown => {
+        Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile => {
+            return handle_public(worker, matched, &request);
+        }
+        Route::Problem | Route::OpenApi | Route::Unknown => {
             return handle_public(worker, matched, &request);
         }
     };
@@ -71,8 +74,10 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
 /// Calls that anybody may make.
 pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> BoxedResponse {
     let answered = match matched.route {
-        Route::Console => console::get(console::PAGE, request.headers()),
-        Route::ConsoleFile if matched.subject != console::PAGE => console::get(&matched.subject, request.headers()),
+        Route::Console => pages::CONSOLE.page(request.headers()),
+        Route::ConsoleFile => pages::CONSOLE.file(&matched.subject, request.headers()),
+        Route::Docs => pages::DOCS.page(request.headers()),
+        Route::DocsFile => pages::DOCS.file(&matched.subject, request.headers()),
         Route::Problem => problems::get(&matched.subject, request.headers()),
         Route::OpenApi => Ok(contract(worker)),
         _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),

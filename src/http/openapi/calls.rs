@@ -52,9 +52,10 @@ pub struct Given {
 
 /// The schema of an answer that is no document: events that go on.
 pub const FEED: &str = "Events";
-/// And of those that are the console's page, one of its files, and nothing at all.
-pub const CONSOLE_PAGE: &str = "ConsolePage";
+/// And of those that are a page for people, a file of the console or of the documentation, and nothing at all.
+pub const PAGE: &str = "Page";
 pub const CONSOLE_FILE: &str = "ConsoleFile";
+pub const DOCS_FILE: &str = "DocsFile";
 pub const NOTHING: &str = "";
 
 const fn asks(schema: &'static str) -> Option<Asked> {
@@ -413,7 +414,7 @@ pub static CALLS: &[Call] = &[
                       calls that it makes need the key that its reader gives it.",
         parameters: &[],
         body: None,
-        answers: &[built_in(CONSOLE_PAGE, "The page"), NOT_MODIFIED],
+        answers: &[built_in(PAGE, "The page"), NOT_MODIFIED],
         problems: &[],
     },
     Call {
@@ -427,6 +428,32 @@ pub static CALLS: &[Call] = &[
         parameters: &[],
         body: None,
         answers: &[built_in(CONSOLE_FILE, "The file"), NOT_MODIFIED],
+        problems: &[],
+    },
+    Call {
+        route: Route::Docs,
+        method: "get",
+        path: "/docs",
+        id: "getDocs",
+        tag: CONTRACT,
+        summary: "Read this document in a browser",
+        description: "Swagger UI, built in: it shows this document and sends requests to this service only.",
+        parameters: &[],
+        body: None,
+        answers: &[built_in(PAGE, "The page"), NOT_MODIFIED],
+        problems: &[],
+    },
+    Call {
+        route: Route::DocsFile,
+        method: "get",
+        path: "/docs/{docs_file}",
+        id: "getDocsFile",
+        tag: CONTRACT,
+        summary: "Get a file of that page",
+        description: "What the page is made of.",
+        parameters: &[],
+        body: None,
+        answers: &[built_in(DOCS_FILE, "The file"), NOT_MODIFIED],
         problems: &[],
     },
     Call {
@@ -485,7 +512,8 @@ pub fn problems_of(call: &Call) -> Vec<&'static Problem> {
     if auth::needed(call.route).is_some() {
         all.extend([&problem::UNAUTHENTICATED, &problem::FORBIDDEN, &problem::RATE_LIMITED]);
     }
-    if !matches!(call.route, Route::Problem | Route::Console | Route::ConsoleFile) {
+    let is_page = matches!(call.route, Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile);
+    if call.route != Route::Problem && !is_page {
         all.push(&problem::NOT_ACCEPTABLE);
     }
     // A segment of the path may be broken: half an escape, or no UTF-8.

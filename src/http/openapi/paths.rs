@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::{CURSOR, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
-    calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, CONSOLE_PAGE, Call, FEED, Given, NOTHING, problems_of},
+    calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, Call, DOCS_FILE, FEED, Given, NOTHING, PAGE, problems_of},
     examples, feed,
     links::Link,
     problems,
 };
 use crate::{
-    http::{Limits, auth, handlers::console, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
+    http::{Limits, auth, handlers::pages, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
@@ -111,8 +111,9 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
 fn answer(given: &Given) -> Value {
     let content = match given.schema {
         FEED => feed::content(),
-        CONSOLE_PAGE => json!({ "text/html": { "schema": { "type": "string" } } }),
-        CONSOLE_FILE => console_files(),
+        PAGE => json!({ "text/html": { "schema": { "type": "string" } } }),
+        CONSOLE_FILE => files(&["text/css", "text/javascript", "image/svg+xml"]),
+        DOCS_FILE => files(&["text/css", "text/javascript"]),
         NOTHING => Value::Null,
         schema => json!({ "application/json": {
             "schema": reference("schemas", schema),
@@ -141,13 +142,14 @@ fn answer(given: &Given) -> Value {
     answer
 }
 
-fn console_files() -> Value {
-    let file = |example: &str| json!({ "schema": { "type": "string" }, "example": example });
-    json!({
-        "text/css": file("body { margin: 0 }"),
-        "text/javascript": file("export {};"),
-        "image/svg+xml": file("<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
-    })
+fn files(media: &[&str]) -> Value {
+    let example = |media: &str| match media {
+        "text/css" => "body { margin: 0 }",
+        "text/javascript" => "export {};",
+        _ => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+    };
+    let file = |media: &&str| (media.to_string(), json!({ "schema": { "type": "string" }, "example": example(media) }));
+    Value::Object(media.iter().map(file).collect())
 }
 
 pub fn reference(kind: &str, name: &str) -> Value {
@@ -192,7 +194,12 @@ pub fn parameters(limits: &Limits) -> Value {
         },
         "file": {
             "name": "file", "in": "path", "required": true, "description": "A file of the console.",
-            "schema": { "type": "string", "enum": console::files().collect::<Vec<_>>() },
+            "schema": { "type": "string", "enum": pages::CONSOLE.files().collect::<Vec<_>>() },
+            "example": "page.js",
+        },
+        "docs_file": {
+            "name": "docs_file", "in": "path", "required": true, "description": "A file of the page.",
+            "schema": { "type": "string", "enum": pages::DOCS.files().collect::<Vec<_>>() },
             "example": "page.js",
         },
         "AfterEvent": {

@@ -1,0 +1,3 @@
+module doorbuster.example/checkout
+
+go 1.19
