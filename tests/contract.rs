@@ -20,6 +20,7 @@ mod contract {
     mod keys;
     mod limits;
     mod malformed;
+    mod memory;
     mod multiplexed;
     mod openapi;
     mod ops;

@@ -288,6 +288,8 @@ pub struct Limits {
     pub items_max: u64,
     pub reservations_max: u64,
     pub customers_max: u64,
+    pub memory_bytes_max: u64,
+    pub buffered_bytes_max: usize,
     pub body_bytes_max: usize,
     pub sale_body_bytes_max: usize,
     pub batch_entries_max: usize,
@@ -325,6 +327,8 @@ impl Default for Limits {
             items_max: 100_000,
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
+            memory_bytes_max: 4 * GIB,
+            buffered_bytes_max: 256 << 20,
             body_bytes_max: 65_536,
             sale_body_bytes_max: 4 << 20,
             batch_entries_max: 10_000,
@@ -366,6 +370,8 @@ impl Section for Limits {
         key("items_max", integer(1, 10_000_000)),
         key("reservations_max", integer(1, 1_000_000_000)),
         key("customers_max", integer(1, 1_000_000_000)),
+        key("memory_bytes_max", integer(MIB, 1024 * GIB)),
+        key("buffered_bytes_max", integer(MIB, 1024 * GIB)),
         key("body_bytes_max", integer(1024, 16 * MIB)),
         key("sale_body_bytes_max", integer(1024, 256 * MIB)),
         key("batch_entries_max", integer(1, 1_000_000)),
@@ -396,6 +402,15 @@ impl Section for Limits {
         if self.path_bytes_max > self.header_bytes_max {
             let allowed = format!("must be at most limits.header_bytes_max, which is {}", self.header_bytes_max);
             wrong.push(Wrong::new("limits.path_bytes_max", self.path_bytes_max, allowed));
+        }
+        // A quarter is kept for small requests, and while a batch is answered it takes more than its body.
+        let body = self.batch_body_bytes_max.max(self.sale_body_bytes_max);
+        if self.buffered_bytes_max < 4 * body {
+            let allowed = format!(
+                "must be at least four times limits.batch_body_bytes_max and limits.sale_body_bytes_max, which is {}",
+                4 * body
+            );
+            wrong.push(Wrong::new("limits.buffered_bytes_max", self.buffered_bytes_max, allowed));
         }
     }
 }

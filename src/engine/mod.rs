@@ -1,7 +1,7 @@
 //! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of it all.
 //!
 //! Invariants:
-//! - Locks are taken in one order: control, then shards by index. None is held across I/O or an await.
+//! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
 //! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
 //! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
 //!
@@ -78,6 +78,8 @@ pub struct Settings {
     pub reservations_max: u64,
     /// Customers in memory.
     pub customers_max: u64,
+    /// Bytes that reservations and customers may take in memory.
+    pub memory_bytes_max: u64,
     /// Bytes of one shard's events that wait for their cut.
     pub lane_bytes_max: usize,
     /// Keeps callers from choosing customer ids that fall together in a table.
@@ -94,6 +96,7 @@ impl Default for Settings {
             items_max: 100_000,
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
+            memory_bytes_max: 4 << 30,
             lane_bytes_max: 16 << 20,
             hash_seed: 0,
         }
@@ -110,6 +113,8 @@ pub struct Answer<T> {
 
 pub struct Engine {
     settings: Settings,
+    /// Held while a sale document is prepared and put in force: there is one at a time.
+    documents: Mutex<()>,
     control: Mutex<Control>,
     cells: Box<[CachePadded<Slot>]>,
     published: ArcSwap<Published>,
@@ -138,6 +143,8 @@ struct Slot {
     cell: Mutex<Cell>,
     reservations: AtomicU64,
     customers: AtomicU64,
+    /// Bytes that these take in memory.
+    bytes: AtomicU64,
     /// The lane holds more than it may until it is cut.
     lane_full: AtomicBool,
 }
@@ -193,6 +200,18 @@ impl Lane {
         self.last_epoch = open_epoch;
     }
 
+    /// Takes over events that were encoded before.
+    fn append(&mut self, written: Written, open_epoch: Epoch) {
+        if self.bytes.is_empty() {
+            // A large sale's document is not copied under all locks.
+            self.bytes = written.bytes;
+        } else {
+            self.bytes.extend_from_slice(&written.bytes);
+        }
+        self.events += written.events;
+        self.last_epoch = open_epoch;
+    }
+
     /// Bytes that wait for their cut.
     fn waiting_bytes(&self) -> usize {
         self.sealed_bytes + self.bytes.len()
@@ -207,7 +226,23 @@ impl Lane {
     }
 }
 
+/// Events on their way into the catalogue's lane.
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    events: u32,
+}
+
 impl Control {
+    /// Takes over what an event says of adjustments and of the trail, and encodes it. What it says of the catalogue is for the
+    /// caller to apply.
+    fn write(&mut self, event: &Event<'_>, written: &mut Written) {
+        event.encode(&mut written.bytes);
+        written.events += 1;
+        self.adjustments.apply(event);
+        self.trail.apply(event).expect("a record is made to follow the one before");
+    }
+
     /// Has everything that customers did so far stand before what comes next in the catalogue's lane.
     fn seal(&mut self, guards: &mut Guards<'_>) {
         if guards.iter().any(|cell| !cell.lane.bytes.is_empty()) {
@@ -297,6 +332,7 @@ impl Engine {
         let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, expired });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
+        self.cells[index].bytes.store(shard.bytes(), Ordering::Relaxed);
         if lane.waiting_bytes() >= self.settings.lane_bytes_max {
             self.cells[index].lane_full.store(true, Ordering::Relaxed);
         }

@@ -17,6 +17,7 @@ use crate::sale::{
 /// How far from a limit of memory it begins to be looked at closely: more than can come in between two ticks, even when
 /// a tick is late by seconds.
 const NEAR_FULL: u64 = 1_000_000;
+const NEAR_FULL_BYTES: u64 = 1 << 30;
 
 /// A reservation as the answer to its reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,9 +170,12 @@ impl Engine {
         if !self.near_full.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Settings { reservations_max, customers_max, .. } = self.settings;
+        let Settings { reservations_max, customers_max, memory_bytes_max, .. } = self.settings;
         if self.reservations() >= reservations_max {
             return Err(Refusal::Full("limits.reservations_max"));
+        }
+        if self.memory_bytes() >= memory_bytes_max {
+            return Err(Refusal::Full("limits.memory_bytes_max"));
         }
         if self.customers() >= customers_max && !knows() {
             return Err(Refusal::Full("limits.customers_max"));
@@ -188,8 +192,10 @@ impl Engine {
 
     /// Finds out whether the limits of memory are so near that each reserve must look.
     pub(super) fn measure_fullness(&self) {
-        let Settings { reservations_max, customers_max, .. } = self.settings;
-        let near = self.reservations() + NEAR_FULL >= reservations_max || self.customers() + NEAR_FULL >= customers_max;
+        let Settings { reservations_max, customers_max, memory_bytes_max, .. } = self.settings;
+        let near = self.reservations() + NEAR_FULL >= reservations_max
+            || self.customers() + NEAR_FULL >= customers_max
+            || self.memory_bytes() + NEAR_FULL_BYTES >= memory_bytes_max;
         self.near_full.store(near, Ordering::Relaxed);
     }
 
@@ -201,6 +207,11 @@ impl Engine {
     /// Customers in memory over all shards, each shard as of its last change.
     pub fn customers(&self) -> u64 {
         self.cells.iter().map(|slot| slot.customers.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes that reservations and customers take in memory, each shard as of its last change.
+    pub fn memory_bytes(&self) -> u64 {
+        self.cells.iter().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
 
     pub fn confirm(

@@ -115,6 +115,11 @@ impl<'a> Entries<'a> {
         self.places.len()
     }
 
+    /// What knowing where they stand takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Place>()
+    }
+
     /// How many of the entries from this one on are within the portion; the first is, however large.
     pub fn fitting(&self, first: usize, portion: Portion) -> usize {
         let mut bytes = 0;

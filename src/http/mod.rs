@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod buffers;
 mod connections;
 pub mod encode;
 mod entries;
@@ -26,7 +27,8 @@ mod waiters;
 pub mod wire;
 mod worker;
 
-pub use body::{Body, BoxedRequest, BoxedResponse};
+pub use body::{Arriving, Body, BoxedRequest, BoxedResponse};
+pub use buffers::Buffers;
 pub use ops::{Health, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;

@@ -21,7 +21,7 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -31,6 +31,8 @@ use tokio::{
 };
 
 use super::{
+    Arriving,
+    buffers::Allowance,
     connections::{Connections, Place},
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
@@ -42,6 +44,13 @@ const ACCEPT_BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(20);
+
+/// What hyper may keep of a connection beside what the budget of buffers counts. The smaller these are the less a crowd of
+/// connections takes, and they are large enough for a batch to come in at the speed of a network.
+const H1_BUFFER_BYTES: usize = 64 << 10;
+const H2_STREAM_WINDOW_BYTES: u32 = 128 << 10;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+const H2_SEND_BYTES: usize = 64 << 10;
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -91,7 +100,14 @@ impl ServerHandle {
 }
 
 /// Starts one worker for each socket. `cores`: the number of the core that each keeps to; None leaves them where they are put.
-pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usize>>) -> io::Result<ServerHandle> {
+/// `goes_aside`: makes the calling thread one of low priority, for work that workers would be held up by.
+pub fn start(
+    listeners: Listeners,
+    service: Arc<Service>,
+    cores: Option<Vec<usize>>,
+    goes_aside: fn(),
+) -> io::Result<ServerHandle> {
+    let any_core = sched_getaffinity(None)?;
     let (drain, draining) = watch::channel(false);
     let limits = &service.limits;
     let workers = listeners.sockets.len();
@@ -105,6 +121,14 @@ pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usiz
         service.bell.joins();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Beside each worker there is one thread that does what takes long.
+            .max_blocking_threads(1)
+            .thread_name(format!("http-{number}-aside"))
+            .on_thread_start(move || {
+                // It is started by the worker, and would keep to its core.
+                let _ = sched_setaffinity(None, &any_core);
+                goes_aside();
+            })
             .on_thread_park(move || asleep.falls_asleep())
             .on_thread_unpark(move || awake.wakes_up())
             .build()?;
@@ -223,12 +247,14 @@ async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>, watcher: Watcher) {
     let builder = builder(worker.limits());
     let activity = Activity::new(worker.limits().patience);
+    let allowance = Allowance::of_connection();
     let socket = Timed::new(TokioIo::new(stream), activity.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = activity.begin(request.version());
         let worker = worker.clone();
+        let request = Box::new(request.map(|body| Arriving::new(body, allowance.clone())));
         async move {
-            let (mut answer, answered) = worker.handle(Box::new(request)).await;
+            let (mut answer, answered) = worker.handle(request).await;
             match answer.body_mut().take_ended() {
                 None => in_flight.end(answered.into()),
                 Some(ended) => drop(tokio::task::spawn_local(async move {
@@ -254,12 +280,16 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         // Head and body of an answer are copied together: for a few hundred bytes the kernel takes less time for one piece than
         // for a list of two (a reserve's processor time 18.9 to 17.0 µs, in pairs).
         .writev(false)
-        // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
-        .max_buf_size((limits.header_bytes_max * 8).max(64 << 10));
+        // What a connection may leave unread, and what of its answer: room beyond the limit of a head, so that most of what
+        // exceeds it still gets a proper answer.
+        .max_buf_size((limits.header_bytes_max * 2).max(H1_BUFFER_BYTES));
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BYTES)
         .max_pending_accept_reset_streams(limits.h2_resets_max)
         .max_local_error_reset_streams(limits.h2_resets_max)
         .max_header_list_size(u32::try_from(limits.header_bytes_max * 2).unwrap_or(u32::MAX));

@@ -449,13 +449,13 @@ impl<'a> SaleBody<'a> {
             customer_limit,
             rate_limits,
             ..
-        } = &view.sale.settings;
+        } = &*view.sale.settings;
         let items = view.sale.items.iter().zip(&view.counts).map(|(item, counts)| ItemBody {
             sku: &item.settings.sku,
             initial_stock: item.settings.initial_stock,
             price: item.settings.price,
             customer_limit: item.settings.customer_limit,
-            stock: item.stock,
+            stock: counts.stock(),
             available: counts.available,
             held: counts.held,
             confirmed: counts.confirmed,

@@ -12,12 +12,14 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use hyper::{Method, Request, Response, StatusCode, Version, body::Incoming, header::CONTENT_LENGTH};
+use hyper::{Method, Request, Response, StatusCode, Version, header::CONTENT_LENGTH};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, auth, body, handlers, openapi, problem,
+    Arriving, Body, BoxedRequest, BoxedResponse, auth, body,
+    buffers::Buffers,
+    handlers, openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -49,6 +51,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub limits: Limits,
+    /// What bodies and answers under way take.
+    pub buffers: Arc<Buffers>,
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
@@ -223,6 +227,13 @@ impl Worker {
         done
     }
 
+    /// Does work that takes long on a thread of its own, of low priority: the worker's other requests go on meanwhile. The work
+    /// is done to its end, also when nobody waits for it any more.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Service) -> T + Send + 'static) -> T {
+        let service = self.service.clone();
+        tokio::task::spawn_blocking(move || work(&service)).await.expect("the work does not panic")
+    }
+
     /// One request, one answer, and when it was there.
     pub async fn handle(self: Rc<Self>, request: BoxedRequest) -> (Response<Body>, Instant) {
         let started = Instant::now();
@@ -260,7 +271,7 @@ impl Worker {
 
     /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
     /// Or its answer, where the head is enough for that.
-    fn find(&self, request: &Request<Incoming>) -> Result<Call, (Route, BoxedResponse)> {
+    fn find(&self, request: &Request<Arriving>) -> Result<Call, (Route, BoxedResponse)> {
         self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
         let matched = router::route(request.method(), request.uri().path())
             .map_err(|unrouted| (unrouted.route, unrouted.response))?;
@@ -279,7 +290,7 @@ impl Worker {
         Ok(Call { matched, sale, caller })
     }
 
-    fn authorize(&self, request: &Request<Incoming>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {
+    fn authorize(&self, request: &Request<Arriving>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {
         let mut keys = self.keys.borrow_mut();
         let published = self.service.keyring.load();
         if !Arc::ptr_eq(&published, &keys.published) {
@@ -350,7 +361,7 @@ impl Worker {
     }
 
     /// The checks that need nothing but the head, cheapest first.
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), BoxedResponse> {
+    fn admit(&self, request: &Request<Arriving>) -> Result<(), BoxedResponse> {
         self.refuse_if_stopping()?;
         let limits = self.limits();
         let target = request.uri();

@@ -45,7 +45,11 @@ use tokio::sync::Notify;
 
 pub(crate) use self::priority::yield_to_requests;
 use self::{
-    backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock, priority::go_before_requests,
+    backlog::Backlog,
+    health::ServiceHealth,
+    lag::CommitTimes,
+    lock::DirectoryLock,
+    priority::{go_before_requests, run_beside_requests},
 };
 use crate::{
     auth::{KeySettings, Keyring},
@@ -206,6 +210,7 @@ impl Running {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
+            buffers: http::Buffers::new(config.limits.buffered_bytes_max),
             keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
             tls,
             customer_ids,
@@ -220,7 +225,7 @@ impl Running {
         let store_kind = config.store_target().kind();
         health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
         let (api, cores) = (listeners.address, cores::of_workers(config));
-        let server = http::start(listeners, edge.clone(), cores).map_err(StartError::Thread)?;
+        let server = http::start(listeners, edge.clone(), cores, run_beside_requests).map_err(StartError::Thread)?;
         let running = Self {
             api,
             ops,
@@ -274,6 +279,11 @@ impl Running {
             // Whether TLS is spoken at all is settled at the start.
             _ => Ok(()),
         }
+    }
+
+    /// Bytes that bodies and answers under way take in memory.
+    pub fn buffered_bytes(&self) -> usize {
+        self.edge.buffers.taken()
     }
 
     /// Resolves when the journal has failed: nothing more is acknowledged, and the process should end.
@@ -353,6 +363,8 @@ fn telemetry(config: &Config) -> Telemetry {
         ("limits.connections_max", limits.connections_max as f64),
         ("limits.reservations_max", limits.reservations_max as f64),
         ("limits.customers_max", limits.customers_max as f64),
+        ("limits.memory_bytes_max", limits.memory_bytes_max as f64),
+        ("limits.buffered_bytes_max", limits.buffered_bytes_max as f64),
         ("rate_limits.callers_max", rate_limits.callers_max as f64),
         ("journal.max_backlog_bytes", journal.max_backlog_bytes as f64),
         ("journal.lane_bytes_max", journal.lane_bytes_max as f64),

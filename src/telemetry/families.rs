@@ -61,6 +61,8 @@ families! {
     HTTP_CONNECTIONS = Gauge, "http_connections" [] "Open connections of the API.";
     HTTP_CONNECTIONS_REFUSED = Counter, "http_connections_refused_total" []
         "Connections answered 503 and closed because limits.connections_max was reached.";
+    BUFFERED_BYTES = Gauge, "buffered_bytes" []
+        "Bytes that bodies and answers under way take in memory, as limits.buffered_bytes_max counts them.";
     RATE_LIMITED = Counter, "rate_limited_total" ["policy"]
         "Requests and entries of batches beyond a quota, by whose quota it is.";
     RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
@@ -76,6 +78,8 @@ families! {
         "Holds that expire within a minute; looked at every five seconds, and estimated where there are very many.";
     RESERVATIONS_IN_MEMORY = Gauge, "reservations_in_memory" [] "Reservations in memory, whatever their state.";
     CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers of whom anything is in memory.";
+    STATE_BYTES = Gauge, "state_bytes" []
+        "Bytes that reservations and customers take in memory, as limits.memory_bytes_max counts them.";
 
     SALES = Gauge, "sales" ["status"] "Sales, by status.";
     SALE_STATUS = Gauge, "sale_status" ["sale", "status"]

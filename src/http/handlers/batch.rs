@@ -19,7 +19,8 @@ use crate::{
     engine::{Epoch, Together},
     http::{
         Body, BoxedRequest, BoxedResponse,
-        body::{self, Stream},
+        body::{self, Limit, Stream},
+        buffers::{self, Room, Share},
         entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
         wire::CheckedReserve,
@@ -57,7 +58,8 @@ pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> 
         return Err(problem::invalid(&[Invalid::new("", detail)]));
     }
     let limits = worker.limits();
-    let bytes = body::read(request, limits.batch_body_bytes_max, limits.body_read_time, true).await?;
+    let limit = Limit { bytes_max: limits.batch_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
+    let bytes = body::read(&worker.service.buffers, request, limit, true).await?;
     let (begin, begun) = oneshot::channel();
     tokio::task::spawn_local(answer(worker.clone(), sale.to_owned(), bytes, begin));
     begun.await.expect("a batch that somebody waits for begins its answer")
@@ -73,6 +75,11 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
         Ok(sale) => sale.clone(),
         Err(refusal) => return drop(begin.send(Err(problem::refuse(&refusal, worker.engine())))),
     };
+    let mut room = worker.service.buffers.begin(Share::Large);
+    if let Err(full) = room.take(entries.bytes() + answer_bytes(bytes.len(), entries.len())) {
+        return drop(begin.send(Err(full.into())));
+    }
+    let room = Arc::new(room);
     let (pieces, to_send) = mpsc::channel(PARTS_AHEAD);
     // Dropped when this is through.
     let (_through, ended) = oneshot::channel();
@@ -82,7 +89,15 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
     let batch = Batch { worker: &worker, sale, entries };
-    tokio::join!(batch.decide(decided), batch.show(to_show, pieces));
+    tokio::join!(batch.decide(decided), batch.show(to_show, pieces, &room));
+}
+
+/// About as much of the answer as is made and has not left, at most: pieces that are decided, waited for and handed over.
+/// What an entry says comes back in its result, and what is added to that has a limit.
+fn answer_bytes(body_bytes: usize, entries: usize) -> usize {
+    let pieces = PIECES_UNDURABLE + 3;
+    let of_pieces = 2 * PIECE.bytes + PIECE.entries * RESULT_BYTES;
+    (2 * body_bytes + entries * RESULT_BYTES).min(pieces * of_pieces)
 }
 
 async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answered>) -> Result<Entries<'a>, Invalid> {
@@ -156,12 +171,14 @@ impl Batch<'_> {
         piece
     }
 
-    async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>) {
+    /// `room`: what is given back when the last piece has left.
+    async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>, room: &Arc<Room>) {
         while let Some(piece) = decided.recv().await {
-            let mut text = Bytes::from(match self.worker.durable(piece.durable_at).await {
+            let text = match self.worker.durable(piece.durable_at).await {
                 Ok(()) => piece.text,
                 Err(_) => self.refuse_all(piece.places),
-            });
+            };
+            let mut text = buffers::held(text, room.clone());
             while !text.is_empty() {
                 if pieces.send(text.split_to(text.len().min(SENT_BYTES))).await.is_err() {
                     return;

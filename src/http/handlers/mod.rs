@@ -15,16 +15,18 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::{
     Request, StatusCode,
-    body::Incoming,
     header::{HeaderMap, HeaderName},
 };
 use serde::Serialize;
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, body, problem,
+    Arriving, Body, BoxedRequest, BoxedResponse,
+    body::{self, Limit},
+    buffers::Share,
+    problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
-    worker::{Call, Worker},
+    worker::{Call, Service, Worker},
 };
 use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
 
@@ -35,13 +37,13 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, request: BoxedRequest) -> BoxedResponse {
     let (subject, caller) = (&matched.subject, &caller);
     let judged = match matched.route {
-        Route::ListSales => sales::list(worker, caller, request.uri().query()),
+        Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
         Route::PutSale => sales::put(worker, caller, subject, request).await,
-        Route::GetSale => Ok(sales::get(worker, subject)),
+        Route::GetSale => Ok(sales::get(worker, subject).await),
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }
-        Route::Availability => Ok(sales::availability(worker, subject)),
+        Route::Availability => Ok(sales::availability(worker, subject).await),
         Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, sale, request).await,
@@ -72,7 +74,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> BoxedResponse {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Arriving>) -> BoxedResponse {
     let answered = match matched.route {
         Route::Console => pages::CONSOLE.page(request.headers()),
         Route::ConsoleFile => pages::CONSOLE.file(&matched.subject, request.headers()),
@@ -106,13 +108,26 @@ fn at_once(answered: Answered) -> Judged {
 /// The body of one of the small calls.
 async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, BoxedResponse> {
     let limits = worker.limits();
-    body::read(request, limits.body_bytes_max, limits.body_read_time, required).await
+    let limit = Limit { bytes_max: limits.body_bytes_max, time_max: limits.body_read_time, share: Share::Small };
+    body::read(&worker.service.buffers, request, limit, required).await
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
     json_bytes(status, bytes)
+}
+
+/// As `json`, for what may be long: it takes room in the buffers until it has left.
+fn long_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
+    let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
+    service.buffers.hold_answer(bytes).map_or_else(BoxedResponse::from, |bytes| json_bytes(status, bytes))
+}
+
+/// As `long_json`, to a call that has changed something: whatever the buffers hold, it is answered.
+fn owed_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
+    let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
+    json_bytes(status, service.buffers.hold_owed_answer(bytes))
 }
 
 fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {

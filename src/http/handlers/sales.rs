@@ -1,16 +1,21 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
+use std::sync::Arc;
+
 use hyper::{StatusCode, header::HeaderValue};
 
-use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
+use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, long_json, owed_json, read_small};
 use crate::{
     auth::Caller,
-    engine::{Adjustment, Answer, SaleView},
+    engine::{Adjustment, Answer},
     http::{
-        BoxedRequest, BoxedResponse, body, problem,
+        BoxedRequest, BoxedResponse,
+        body::{self, Limit},
+        buffers::Share,
+        problem,
         router::{Matched, Route},
         wire::{self, AdjustBody, AdjustmentBody, AvailabilityBody, NoBody, SaleBody, SalesBody},
-        worker::Worker,
+        worker::{Service, Worker},
     },
     sale::{
         catalogue::Put,
@@ -20,40 +25,60 @@ use crate::{
     },
 };
 
-pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
+/// Sales of more items are shown by a thread of its own: making their JSON takes milliseconds.
+const ITEMS_IN_PASSING: usize = 256;
+
+pub async fn put(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged {
     let limits = worker.limits();
-    let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
-    let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let limit = Limit { bytes_max: limits.sale_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
+    let bytes = body::read(&worker.service.buffers, request, limit, true).await?;
+    let (caller, id) = (caller.clone(), id.to_owned());
+    // Whatever its size: documents are put one after the other, so a small one may have to wait for a large one.
+    worker.aside(move |service| judge_put(service, &caller, id, &bytes)).await
+}
+
+fn judge_put(service: &Service, caller: &Caller, id: String, bytes: &[u8]) -> Judged {
+    let mut settings: SaleSettings = wire::parse(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
     if settings.id.is_empty() {
-        settings.id = id.to_owned();
+        settings.id.clone_from(&id);
     }
     if settings.id != id {
         let detail = format!("must be {id:?}, as in the path, or be left out");
         return Err(problem::invalid(&[Invalid::new("/id", detail)]));
     }
-    let answer = worker.engine().put_sale(worker.now(), caller.actor(), &settings);
-    let answer = answer.map(|outcome| match outcome {
-        Ok((Put::Created, sale)) => json(StatusCode::CREATED, &sale.settings),
-        Ok((Put::Replaced, sale)) => json(StatusCode::OK, &sale.settings),
-        Err(refusal) => refuse(worker, &refusal),
-    });
-    Ok(answer)
+    let answer = service.engine.put_sale(service.clock.now(), caller.actor(), &settings);
+    if answer.value.is_ok() {
+        // Here, as the caller may have gone, and then nobody waits.
+        service.bell.ring();
+    }
+    Ok(answer.map(|outcome| match outcome {
+        Ok((Put::Created, sale)) => owed_json(service, StatusCode::CREATED, &*sale.settings),
+        Ok((Put::Replaced, sale)) => owed_json(service, StatusCode::OK, &*sale.settings),
+        Err(refusal) => problem::refuse(&refusal, &service.engine),
+    }))
 }
 
-pub fn get(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
-    show(worker, worker.engine().sale(worker.now(), id))
+pub async fn get(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
+    show(worker, id, |service, status, sale| long_json(service, status, sale)).await
 }
 
-pub fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Judged {
+pub async fn list(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Judged {
     let page_max = worker.limits().sales_page_max;
     let page = Page::parse(query.unwrap_or(""), page_max).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let answer = worker.engine().sales(worker.now(), &page.after, page.limit, |id| caller.sees(id));
-    let answer = answer.map(|(views, more)| {
+    if worker.engine().catalogue().items() <= ITEMS_IN_PASSING {
+        return Ok(show_page(&worker.service, caller, &page));
+    }
+    let caller = caller.clone();
+    Ok(worker.aside(move |service| show_page(service, &caller, &page)).await)
+}
+
+fn show_page(service: &Service, caller: &Caller, page: &Page) -> Answer<BoxedResponse> {
+    let answer = service.engine.sales(service.clock.now(), &page.after, page.limit, |id| caller.sees(id));
+    answer.map(|(views, more)| {
         let sales: Vec<_> = views.iter().map(SaleBody::new).collect();
         let next = views.last().filter(|_| more).map(|view| view.sale.settings.id.as_str());
-        json(StatusCode::OK, &SalesBody { sales, next })
-    });
-    Ok(answer)
+        long_json(service, StatusCode::OK, &SalesBody { sales, next })
+    })
 }
 
 pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: BoxedRequest) -> Judged {
@@ -69,15 +94,24 @@ pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, requ
         let refused = refuse(worker, refusal);
         return Ok(turned.map(|_| refused));
     }
+    worker.tell_journal();
     // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
-    Ok(show(worker, engine.sale(now, id)))
+    Ok(show(worker, id, |service, status, sale| owed_json(service, status, sale)).await)
 }
 
-pub fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
-    worker.engine().availability(worker.now(), id).map(|outcome| match outcome {
-        Ok(view) => json(StatusCode::OK, &AvailabilityBody::new(&view)),
-        Err(refusal) => refuse(worker, &refusal),
-    })
+pub async fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
+    let id_of_task = id.to_owned();
+    let show = move |service: &Service| {
+        service.engine.availability(service.clock.now(), &id_of_task).map(|outcome| match outcome {
+            Ok(view) => long_json(service, StatusCode::OK, &AvailabilityBody::new(&view)),
+            Err(refusal) => problem::refuse(&refusal, &service.engine),
+        })
+    };
+    if has_many_items(worker, id) { worker.aside(show).await } else { show(&worker.service) }
+}
+
+fn has_many_items(worker: &Worker, id: &str) -> bool {
+    worker.engine().catalogue().sale(id).is_ok_and(|sale| sale.items.len() > ITEMS_IN_PASSING)
 }
 
 pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Judged {
@@ -111,11 +145,18 @@ fn show_adjustment(adjustment: &Adjustment) -> BoxedResponse {
     response
 }
 
-fn show(worker: &Worker, answer: Answer<Result<SaleView, Refusal>>) -> Answer<BoxedResponse> {
-    answer.map(|outcome| match outcome {
-        Ok(view) => json(StatusCode::OK, &SaleBody::new(&view)),
-        Err(refusal) => refuse(worker, &refusal),
-    })
+/// How a sale's JSON is held in the buffers.
+type Hold = fn(&Service, StatusCode, &SaleBody<'_>) -> BoxedResponse;
+
+async fn show(worker: &Worker, id: &str, hold: Hold) -> Answer<BoxedResponse> {
+    let id_of_task = id.to_owned();
+    let show = move |service: &Service| {
+        service.engine.sale(service.clock.now(), &id_of_task).map(|outcome| match outcome {
+            Ok(view) => hold(service, StatusCode::OK, &SaleBody::new(&view)),
+            Err(refusal) => problem::refuse(&refusal, &service.engine),
+        })
+    };
+    if has_many_items(worker, id) { worker.aside(show).await } else { show(&worker.service) }
 }
 
 fn refuse(worker: &Worker, refusal: &Refusal) -> BoxedResponse {

@@ -23,7 +23,9 @@ impl Shard {
         for reservation in of_customer {
             self.unindex_key(reservation);
             let entry = &mut self.reservations[reservation];
+            let bytes_before = entry.bytes();
             (entry.customer, entry.texts) = (NOBODY, None);
+            self.bytes = self.bytes + entry.bytes() - bytes_before;
         }
         let Customer { holdings, .. } = self.drop_customer(slot);
         for holding in holdings.iter().filter(|holding| holding.carried > 0) {
