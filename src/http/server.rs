@@ -37,6 +37,7 @@ use super::{
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
 };
+use crate::{clock::monotonic, telemetry::seldom::Seldom};
 
 /// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
 /// overflow costs clients whole seconds of retransmission.
@@ -51,6 +52,8 @@ const H1_BUFFER_BYTES: usize = 64 << 10;
 const H2_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 const H2_SEND_BYTES: usize = 64 << 10;
+/// Lines about connections that could not be accepted, of all workers.
+static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -182,7 +185,9 @@ impl Hall {
                     }
                     // Nothing can be accepted for want of a descriptor; those that are open will end.
                     Err(error) => {
-                        tracing::warn!(%error, "could not accept a connection");
+                        if let Some(left_out) = ACCEPT_FAILURES.admit(monotonic()) {
+                            tracing::warn!(%error, left_out, "could not accept a connection");
+                        }
                         tokio::time::sleep(ACCEPT_REST).await;
                     }
                 },
