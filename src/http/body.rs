@@ -11,34 +11,21 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
-    body::{Frame, Incoming, SizeHint},
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+    body::{Frame, SizeHint},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    buffers::{self, Allowance, Buffers, Room, Share, WAITING_BYTES},
+    buffers::{self, Buffers, Room, Share, WAITING_BYTES},
+    closing::Inbound,
     problem,
 };
 use crate::sale::settings::Invalid;
 
 /// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
 /// move it.
-pub type BoxedRequest = Box<Request<Arriving>>;
-
-/// A request's body as it comes in.
-#[derive(Debug)]
-pub struct Arriving {
-    incoming: Incoming,
-    /// Its connection's.
-    allowance: Allowance,
-}
-
-impl Arriving {
-    pub fn new(incoming: Incoming, allowance: Allowance) -> Self {
-        Self { incoming, allowance }
-    }
-}
+pub type BoxedRequest = Box<Request<Inbound>>;
 
 /// What is read of a body, and whose share of the buffers it takes.
 #[derive(Debug, Clone, Copy)]
@@ -51,11 +38,28 @@ pub struct Limit {
 /// An answer on its way to hyper. Boxed: it passes through many hands, and each of them would copy it.
 pub type BoxedResponse = Box<Response<Body>>;
 
-/// An answer with this body, and what the body is.
+/// An answer with this body, and what the body is. Nobody may keep it: nearly everything here is true for an instant, and
+/// the few answers that are not say so themselves.
 pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
     let mut response = Box::new(Response::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer may be kept, and is asked for again before it is used: it changes with the program alone.
+pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The answer comes in pieces, each of which nginx and its like pass on at once.
+pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
@@ -193,14 +197,14 @@ pub async fn read(
                 .respond(format!("the Content-Type is {media:?}; send application/json")));
         }
     }
-    let size = hyper::body::Body::size_hint(&request.body().incoming);
+    let size = hyper::body::Body::size_hint(request.body());
     let told_length =
         || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
     if must_tell_length && !told_length() {
         return Err(problem::LENGTH_REQUIRED.respond("this call takes a JSON body; say how long it is"));
     }
-    let Arriving { incoming: mut body, allowance } = request.into_body();
+    let mut body = request.into_body();
     if size.lower() > limit.bytes_max as u64 {
         return Err(too_large(limit.bytes_max));
     }
@@ -215,7 +219,7 @@ pub async fn read(
     if first.len() > limit.bytes_max {
         return Err(too_large(limit.bytes_max));
     }
-    let room = || buffers.begin(limit.share).with(allowance);
+    let room = || buffers.begin(limit.share).with(body.allowance());
     if hyper::body::Body::is_end_stream(&body) {
         if limit.share == Share::Small {
             return Ok(first);
@@ -224,7 +228,8 @@ pub async fn read(
         room.take(first.len())?;
         return Ok(buffers::held(first, room));
     }
-    Box::pin(rest_in_time(body, limit, first, room())).await
+    let room = room();
+    Box::pin(rest_in_time(body, limit, first, room)).await
 }
 
 /// Of a large body that is here already, what is taken over before others have their turn.
@@ -237,7 +242,7 @@ const ANNOUNCED_BYTES: usize = 1 << 20;
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The next frame if it is here without waiting.
-async fn poll_once(body: &mut Incoming) -> Option<Piece> {
+async fn poll_once(body: &mut Inbound) -> Option<Piece> {
     let mut frame = std::pin::pin!(body.frame());
     std::future::poll_fn(|context| {
         Poll::Ready(match frame.as_mut().poll(context) {
@@ -249,14 +254,17 @@ async fn poll_once(body: &mut Incoming) -> Option<Piece> {
 }
 
 /// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
-async fn rest_in_time(mut body: Incoming, limit: Limit, first: Bytes, room: Room) -> Result<Bytes, BoxedResponse> {
+async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, room: Room) -> Result<Bytes, BoxedResponse> {
     match tokio::time::timeout(limit.time_max, rest(&mut body, limit.bytes_max, first, room)).await {
         Ok(whole) => whole,
-        Err(_) => Err(timed_out(limit.time_max)),
+        Err(_) => {
+            body.give_up();
+            Err(timed_out(limit.time_max))
+        }
     }
 }
 
-async fn rest(body: &mut Incoming, bytes_max: usize, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
+async fn rest(body: &mut Inbound, bytes_max: usize, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
     room.take(WAITING_BYTES + first.len())?;
     let announced = first.len() + hyper::body::Body::size_hint(body).lower() as usize;
     let mut whole = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES));

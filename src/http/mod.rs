@@ -6,7 +6,9 @@
 mod auth;
 mod body;
 mod buffers;
+mod closing;
 mod connections;
+mod crowd;
 pub mod encode;
 mod entries;
 mod handlers;
@@ -27,9 +29,10 @@ mod waiters;
 pub mod wire;
 mod worker;
 
-pub use body::{Arriving, Body, BoxedRequest, BoxedResponse};
+pub use body::{Body, BoxedRequest, BoxedResponse};
 pub use buffers::Buffers;
-pub use ops::{Health, serve_ops};
+pub use closing::Lingering;
+pub use ops::{Health, OpsLimits, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;
 pub use requests::RequestLog;

@@ -99,6 +99,8 @@ struct Demand {
     /// The service's own.
     own: u64,
     connections: u64,
+    /// Connections past the limits, while they are answered.
+    refused: u64,
     event_readers: u64,
     ops_connections: u64,
     /// The other ends of connections that are in this process, too.
@@ -119,6 +121,7 @@ impl Demand {
         Self {
             own: open + FILES_AT_REST + FILES_FOR_A_MOMENT + of_workers + of_store + of_traces + of_demo,
             connections,
+            refused: limits.refused_connections_max as u64,
             event_readers: (limits.event_readers_max as u64).min(connections),
             ops_connections: limits.ops_connections_max as u64,
             clients: clients.min(connections),
@@ -126,22 +129,24 @@ impl Demand {
     }
 
     fn whole(&self) -> u64 {
-        self.own + self.connections + self.event_readers + self.ops_connections + self.clients
+        self.own + self.connections + self.refused + self.event_readers + self.ops_connections + self.clients
     }
 
     /// Divides what a limit leaves behind the service's own.
     fn fit(&self, limit: u64, limits: &mut Limits) -> Result<(), TooFew> {
         let ends = if self.clients > 0 { 2 } else { 1 };
-        let least = self.own + OPS_CONNECTIONS_LEAST + 1 + CONNECTIONS_LEAST.min(self.connections) * ends;
+        let least = self.own + OPS_CONNECTIONS_LEAST + 2 + CONNECTIONS_LEAST.min(self.connections) * ends;
         let left = limit.checked_sub(self.own).filter(|_| limit >= least).ok_or(TooFew { limit, least })?;
         let share = (left / 8).max(1);
         let ops_connections = self.ops_connections.min(share.max(OPS_CONNECTIONS_LEAST));
         let event_readers = self.event_readers.min(share);
-        let left = left - ops_connections - event_readers;
+        let refused = self.refused.min((share / 2).max(1));
+        let left = left - ops_connections - event_readers - refused;
         // Both ends of a client's connection, as long as there may be more clients.
         let connections = self.connections.min((left / ends).max(left.saturating_sub(self.clients)));
         let narrow = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         limits.connections_max = narrow(connections);
+        limits.refused_connections_max = narrow(refused);
         limits.event_readers_max = narrow(event_readers);
         limits.ops_connections_max = narrow(ops_connections);
         Ok(())

@@ -20,9 +20,10 @@ use hyper::{
 use serde::Serialize;
 
 use super::{
-    Arriving, Body, BoxedRequest, BoxedResponse,
+    Body, BoxedRequest, BoxedResponse,
     body::{self, Limit},
     buffers::Share,
+    closing::Inbound,
     problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
@@ -74,7 +75,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Arriving>) -> BoxedResponse {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Inbound>) -> BoxedResponse {
     let answered = match matched.route {
         Route::Console => pages::CONSOLE.page(request.headers()),
         Route::ConsoleFile => pages::CONSOLE.file(&matched.subject, request.headers()),
@@ -92,7 +93,7 @@ fn contract(worker: &Worker) -> BoxedResponse {
     let contracts = &worker.service.contracts;
     let asks_for_key = worker.service.keyring.load().asks_for_key();
     let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
-    json_bytes(StatusCode::OK, contract.clone())
+    body::revalidated(json_bytes(StatusCode::OK, contract.clone()))
 }
 
 /// A response, or the problem that stands in its place.
