@@ -10,6 +10,7 @@ mod contract {
     mod audit;
     mod batch;
     mod batch_limits;
+    mod changes;
     mod console;
     mod customers;
     mod events;
@@ -35,4 +36,5 @@ mod contract {
     mod stopping;
     mod tls;
     mod traces;
+    mod words;
 }

@@ -5,10 +5,12 @@
 
 mod auth;
 mod body;
+mod conditions;
 mod connections;
 pub mod encode;
 mod entries;
 mod handlers;
+pub mod invalid;
 pub mod openapi;
 mod ops;
 pub mod problem;
@@ -19,6 +21,8 @@ mod report;
 mod requests;
 mod router;
 mod server;
+mod settings_body;
+mod shapes;
 pub mod status;
 mod timed;
 mod tls;

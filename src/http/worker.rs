@@ -17,7 +17,9 @@ use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, auth, body, handlers, openapi, problem,
+    Body, BoxedRequest, BoxedResponse, auth, body, handlers,
+    invalid::Bounds,
+    openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -163,6 +165,11 @@ impl Worker {
 
     pub fn limits(&self) -> &Limits {
         &self.service.limits
+    }
+
+    /// The limits that errors name.
+    pub fn bounds(&self) -> Bounds<'_> {
+        Bounds { edge: self.limits(), sale: &self.engine().settings().limits }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -441,7 +441,7 @@ fn contracts(config: &Config) -> http::Contracts {
     http::Contracts { open: text(false), with_keys: text(true) }
 }
 
-fn edge_limits(config: &Config) -> http::Limits {
+pub(crate) fn edge_limits(config: &Config) -> http::Limits {
     let limits = &config.limits;
     http::Limits {
         reserve: http::wire::ReserveLimits {
