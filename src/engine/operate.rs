@@ -19,6 +19,7 @@ use crate::sale::{
     catalogue::{Catalogue, Definition, Put, Sale, encode_settings},
     command::Adjust,
     event::{Adjusted, Event},
+    expected::{Expected, Tag},
     ids::ItemNumber,
     outcome::{Refusal, Shortage},
     settings::{Invalid, SaleSettings},
@@ -42,9 +43,24 @@ impl Engine {
         by: Actor<'_>,
         settings: &SaleSettings,
     ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        self.put_sale_if(now, by, &Expected::default(), settings)
+    }
+
+    /// As `put_sale`, if the sale is as the caller expects. Whether it is and the change are one step.
+    pub fn put_sale_if(
+        &self,
+        now: Timestamp,
+        by: Actor<'_>,
+        expected: &Expected,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
         // Only documents add sales and items and change what an item is: as judged now it stays until this one is in force.
         let _documents = self.documents.lock();
         let published = self.published.load_full();
+        let present = published.catalogue.sale(&settings.id).ok().map(|sale| sale.tag());
+        if !expected.is_met(present) {
+            return self.judged(Err(Refusal::PreconditionFailed { present }));
+        }
         let (put, number, items) = match published.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,
             Err(refusal) => return self.judged(Err(refusal)),
@@ -59,7 +75,7 @@ impl Engine {
         let before = published.catalogue.sale(&settings.id).ok().map(|sale| &*sale.settings);
         let detail = audit::of_put(before, settings, &encoded);
         let deed = Deed { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
-        let definition = published.catalogue.prepare(number, &items, settings.clone());
+        let definition = published.catalogue.prepare(number, &items, settings.clone(), Tag::of(&encoded));
         self.stock_up(&definition);
         drop(published);
 
@@ -80,6 +96,11 @@ impl Engine {
         _superseded = self.publish_behind(written, &mut control, &events);
         let sale = control.catalogue.sale_numbered(number).clone();
         self.answer(Ok((put, sale)), &control.lane)
+    }
+
+    /// The sale as the next change finds it.
+    pub fn sale_to_change(&self, id: &str) -> Answer<Result<Arc<Sale>, Refusal>> {
+        self.judged(self.published.load().catalogue.sale(id).cloned())
     }
 
     pub fn pause(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
@@ -145,7 +166,7 @@ impl Engine {
         };
         let Some((stock, published)) = next else {
             let stock_max = self.settings.limits.stock_max;
-            let too_much = Invalid::new("/delta", format!("the item's stock would exceed {stock_max} units"));
+            let too_much = Invalid::new("/delta", format!("must not raise the item's stock above {stock_max} units"));
             return self.judged(Err(Refusal::Invalid(vec![too_much])));
         };
         let Adjust { sale, sku, delta, reason, reference, .. } = *asked;

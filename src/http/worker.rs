@@ -23,7 +23,9 @@ use super::{
     Body, BoxedRequest, BoxedResponse, auth, body,
     buffers::Buffers,
     closing::Inbound,
-    handlers, openapi, problem,
+    handlers,
+    invalid::Bounds,
+    openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -79,6 +81,13 @@ pub struct Service {
     pub wait_for_disk: bool,
     /// Set when the service is stopping: what comes in from then on is refused.
     pub draining: AtomicBool,
+}
+
+impl Service {
+    /// The limits that errors name.
+    pub fn bounds(&self) -> Bounds<'_> {
+        Bounds { edge: &self.limits, sale: &self.engine.settings().limits }
+    }
 }
 
 /// The OpenAPI document, made once: as it reads while no key is asked for, and from then on.
@@ -173,6 +182,11 @@ impl Worker {
 
     pub fn limits(&self) -> &Limits {
         &self.service.limits
+    }
+
+    /// The limits that errors name.
+    pub fn bounds(&self) -> Bounds<'_> {
+        self.service.bounds()
     }
 
     pub fn now(&self) -> Timestamp {

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::{
     command::Reserve,
     event::{Event, PricedLine},
+    expected::Tag,
     ids::{Bucket, ItemNumber, SaleNumber},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
@@ -55,6 +56,7 @@ pub struct Sale {
     reached: Reached,
     /// The status last put into an event, so that the clock's turns are told once.
     announced: Status,
+    tag: Tag,
 }
 
 /// A moment's place in a sale's window.
@@ -103,6 +105,7 @@ pub struct Definition {
     replaces: Option<Arc<Vec<Item>>>,
     /// Each item's index among those; None for a new item.
     known_at: Vec<Option<u32>>,
+    tag: Tag,
 }
 
 impl Definition {
@@ -183,6 +186,11 @@ impl Sale {
     /// The status last put into an event.
     pub fn announced(&self) -> Status {
         self.announced
+    }
+
+    /// Names the settings as they are.
+    pub fn tag(&self) -> Tag {
+        self.tag
     }
 
     /// By the operator, and not resumed since.
@@ -374,8 +382,9 @@ impl Catalogue {
     pub fn apply(&mut self, event: &Event<'_>) {
         match event {
             Event::SaleDefined { sale, at, items, settings } => {
+                let tag = Tag::of(settings);
                 let settings = serde_json::from_slice(settings).expect("an event holds the settings it was made from");
-                self.define(self.prepare(*sale, items, settings), *at);
+                self.define(self.prepare(*sale, items, settings, tag), *at);
             }
             Event::SalePaused { sale, at } => self.change(*sale, |sale| {
                 sale.paused = true;
@@ -421,8 +430,14 @@ impl Catalogue {
         }
     }
 
-    /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet.
-    pub fn prepare(&self, number: SaleNumber, numbers: &[ItemNumber], settings: SaleSettings) -> Definition {
+    /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet. `tag`: of the settings.
+    pub fn prepare(
+        &self,
+        number: SaleNumber,
+        numbers: &[ItemNumber],
+        settings: SaleSettings,
+        tag: Tag,
+    ) -> Definition {
         assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
         let present = self.sales.get(number.index());
         let mut items = Vec::with_capacity(numbers.len());
@@ -440,6 +455,7 @@ impl Catalogue {
             by_sku: Arc::new(by_sku),
             replaces: present.map(|sale| sale.items.clone()),
             known_at,
+            tag,
         }
     }
 
@@ -448,7 +464,7 @@ impl Catalogue {
     /// # Panics
     /// When another document of the sale was put since it was prepared.
     pub fn define(&mut self, definition: Definition, at: Timestamp) {
-        let Definition { number, settings, items, by_sku, replaces, known_at } = definition;
+        let Definition { number, settings, items, by_sku, replaces, known_at, tag } = definition;
         let present = self.sales.get(number.index());
         let unchanged = match (present, &replaces) {
             (Some(sale), Some(items)) => Arc::ptr_eq(&sale.items, items),
@@ -480,6 +496,7 @@ impl Catalogue {
             reached,
             // A sale that is open from the beginning, or by new times, is announced by a turn like every other.
             announced: present.map_or(Status::Scheduled, |sale| sale.announced),
+            tag,
             settings,
         };
         if present.is_some() {
