@@ -324,6 +324,7 @@ impl Stage {
             }
             Refusal::Full(limit) => format!("full: {limit}"),
             Refusal::BacklogFull => "backlog full".into(),
+            Refusal::DiskLow => "disk low".into(),
         }
     }
 }
