@@ -10,6 +10,8 @@ mod contract {
     mod audit;
     mod batch;
     mod batch_limits;
+    mod changes;
+    mod closings;
     mod console;
     mod customers;
     mod events;
@@ -20,6 +22,7 @@ mod contract {
     mod keys;
     mod limits;
     mod malformed;
+    mod memory;
     mod multiplexed;
     mod openapi;
     mod ops;
@@ -35,4 +38,5 @@ mod contract {
     mod stopping;
     mod tls;
     mod traces;
+    mod words;
 }

@@ -12,8 +12,13 @@ mod crash {
     mod buffered;
     mod cycles;
     mod endings;
+    mod full_disk;
     mod keys;
     mod ledger;
     mod load;
+    mod lost_store;
+    mod open_files;
+    mod standard_streams;
+    mod starting;
     mod supervised;
 }

@@ -104,12 +104,12 @@ fn duplicate_clicks_burn_no_stock() {
     let first = house.reserve(&click).unwrap();
     for _ in 0..20 {
         let again = house.reserve(&click).unwrap();
-        assert!(again.replayed);
+        assert!(again.replayed_of.is_some());
         assert_eq!(again.reservation, first.reservation);
     }
     assert_eq!(house.counts("tv"), (8, 2, 0));
     house.restart();
-    assert!(house.reserve(&click).unwrap().replayed);
+    assert!(house.reserve(&click).unwrap().replayed_of.is_some());
     assert_eq!(house.counts("tv"), (8, 2, 0));
 }
 
@@ -258,7 +258,7 @@ fn a_double_release_does_not_inflate_stock() {
 #[test]
 fn availability_counts_live_holds_and_no_expired_ones() {
     let mut house = house(5);
-    let shown = |house: &House| house.engine.availability(house.now, "drop").unwrap().counts[0].available;
+    let shown = |house: &House| house.engine.availability(house.now, "drop").value.unwrap().counts[0].available;
     let held = house.hold("ann", "tv", 2);
     assert_eq!(shown(&house), 3);
     house.now = held.expires_at.plus_millis(80);

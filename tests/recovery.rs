@@ -2,6 +2,10 @@
 
 mod support;
 
+mod recovery {
+    mod operators;
+}
+
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,

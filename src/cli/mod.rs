@@ -17,6 +17,7 @@ mod pseudonym;
 mod reconcile;
 mod reload;
 pub mod serve;
+mod signals;
 mod table;
 
 use std::{
@@ -24,10 +25,15 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand};
 
+pub use self::signals::Signals;
 use self::{exit::ExitCode, health::HealthOptions};
-use crate::config::{ConfigErrors, Flag, Loaded, Sources};
+use crate::{
+    config::{ConfigErrors, Flag, Loaded, Sources},
+    sale::rule::Rule,
+    telemetry::output,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy, \
                           the store is not what the journal says), 2 bad configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
@@ -171,13 +177,20 @@ struct Settings {
     ops_listen: Option<String>,
 }
 
+/// Shoppers or units of a demo.
+fn count(text: &str) -> Result<u32, String> {
+    let rule = Rule::Whole { least: 1, most: 10_000_000, example: 1000 };
+    let number = text.parse::<u32>().ok().filter(|number| rule.allows_number((*number).into()));
+    number.ok_or_else(|| rule.to_string())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct DemoOptions {
     /// Shoppers, with one to three units in their baskets.
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = count)]
     pub shoppers: u32,
     /// Units on sale.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count)]
     pub units: u32,
 }
 
@@ -191,14 +204,17 @@ pub struct InspectOptions {
     pub events: bool,
 }
 
-/// Does what the process's arguments say.
-pub fn run() -> std::process::ExitCode {
+/// Does what the process's arguments say. `signals`: those of a process that serves.
+pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
+    let taken = || signals.unwrap_or_else(Signals::take);
     let code = match Cli::parse().command {
         Command::Serve(settings) => {
             let sources = settings.sources();
-            with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone()))
+            with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone(), taken()))
         }
-        Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
+        Command::Demo { settings, options } => {
+            with_config(settings, |loaded| demo::run(loaded.config, options, taken()))
+        }
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
         Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
@@ -237,6 +253,7 @@ pub fn run() -> std::process::ExitCode {
         Command::Completions { shell } => finish(paper::completions(shell)),
         Command::Man { dir } => finish(paper::man(dir.as_deref())),
     };
+    output::finish();
     code.into()
 }
 
@@ -294,7 +311,27 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Says on standard error what is wrong. When nobody can hear it, the exit code still tells.
 pub(crate) fn complain(error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "error: {error}");
+    say_on_stderr(&format!("error: {error}\n"));
+}
+
+/// A server does not wait for who reads it.
+fn say_on_stderr(line: &str) {
+    match output::stderr() {
+        Some(lines) => lines.push(line.as_bytes()),
+        None => drop(io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+/// As the standard hook of panics does it, without waiting for who reads standard error.
+pub fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let trace = std::backtrace::Backtrace::capture();
+    let trace = match trace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("stack backtrace:\n{trace}\n"),
+        _ => "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n".to_owned(),
+    };
+    output::last_words(&format!("\nthread '{name}' {panic}\n{trace}"));
 }
 
 #[cfg(test)]
@@ -334,6 +371,17 @@ mod tests {
         let loaded = Sources { environment: Vec::new(), ..sources }.load().unwrap();
         assert_eq!(loaded.origins.len(), 3);
         assert!(Sources { environment: Vec::new(), ..settings("", "0.0.0.0:1").sources() }.load().is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_wrong_is_told_with_its_rule() {
+        for (option, value) in
+            [("--shoppers", "many"), ("--shoppers", "0"), ("--units", "1.5"), ("--units", "10000001")]
+        {
+            let error = Cli::try_parse_from(["doorbuster", "demo", option, value]).unwrap_err().to_string();
+            assert!(error.contains("must be a whole number from 1 to 10000000, such as 1000"), "{error}");
+            assert!(error.contains(option) && !error.contains("digit"), "{error}");
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@ use figment::{
     providers::{Format, Toml},
     value::{Dict, Value},
 };
-use tracing_subscriber::EnvFilter;
 
+use super::levels::{self, Levels};
 use crate::{
-    auth::{KeySettings, is_key_name},
+    auth::{KeyHash, KeySettings, Pattern, Role, is_key_name},
     privacy::CustomerKey,
     sale::settings::{Quota, WINDOW_SECONDS_MAX},
     store::PostgresUrl,
@@ -28,8 +28,9 @@ pub enum Allowed {
     Directory,
     /// Empty for none.
     File,
-    /// What `tracing_subscriber::EnvFilter` takes.
-    LogFilter,
+    Boolean,
+    /// A level, and levels by module.
+    LogLevels,
     StoreUrl,
     /// A password; empty for none.
     Secret,
@@ -61,7 +62,11 @@ impl Allowed {
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Directory => text.is_some_and(|text| !text.is_empty() && !text.contains('\0')),
             Self::File | Self::Secret => text.is_some_and(|text| !text.contains('\0')),
-            Self::LogFilter => text.is_some_and(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok()),
+            Self::Boolean => value.to_bool().is_some(),
+            Self::LogLevels => {
+                let Some(text) = text else { return Err(format!("must be {self}")) };
+                return Levels::parse(text).map(drop).map_err(|wrong| format!("must be {self}: {wrong}"));
+            }
             Self::StoreUrl => {
                 if let Some(url) = text.filter(|text| is_postgres(text)) {
                     return PostgresUrl::parse(url).map(drop).map_err(|wrong| format!("must be {self}: {wrong}"));
@@ -85,6 +90,7 @@ impl Allowed {
                 Ok(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
                 Err(_) => Value::from(text),
             },
+            Self::Boolean => text.trim().parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Ratio => text.trim().parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
             Self::ApiKeys => {
                 let read = Toml::from_str::<Dict>(&format!("keys = {text}"));
@@ -118,7 +124,7 @@ impl Allowed {
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Integer { least, most } => write!(f, "an integer from {least} to {most}"),
+            Self::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::OneOf(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
                 f.write_str(&quoted.join(" or "))
@@ -126,9 +132,11 @@ impl fmt::Display for Allowed {
             Self::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
             Self::Directory => f.write_str("the path of a directory"),
             Self::File => f.write_str("the path of a file, or \"\" for none"),
-            Self::LogFilter => f.write_str(
-                "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
-                 \"info,doorbuster::store=debug\"",
+            Self::Boolean => f.write_str("true or false"),
+            Self::LogLevels => write!(
+                f,
+                "a level ({}), or a level and those of single modules such as \"info,doorbuster::store=debug\"",
+                levels::NAMES.map(|(name, _)| name).join(", ")
             ),
             Self::Quota => write!(
                 f,
@@ -152,13 +160,14 @@ impl fmt::Display for Allowed {
 }
 
 fn judge_keys(value: &Value) -> Result<(), String> {
-    let keys = value.as_dict().ok_or("it is no table")?;
+    let keys = value.as_dict().ok_or("they must stand in [auth.keys], one a line")?;
     let mut identifiers = BTreeMap::new();
     for (name, key) in keys {
         if !is_key_name(name) {
             return Err(format!("the name {name:?} must be 1 to 64 of a-z, 0-9, - and _"));
         }
-        let settings: KeySettings = key.deserialize().map_err(|error| format!("{name}: {}", error.kind))?;
+        judge_key(key).map_err(|wrong| format!("{name}: {wrong}"))?;
+        let settings: KeySettings = key.deserialize().map_err(|_| format!("{name}: it must be {KEY_FORM}"))?;
         if let Some(other) = identifiers.insert(settings.hash.identifier(), name) {
             return Err(format!("{name} and {other} are the same key"));
         }
@@ -166,9 +175,45 @@ fn judge_keys(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
+const KEY_FORM: &str = "{ role = \"checkout\", hash = \"…\" }, and sales = [\"summer-*\"] where it is limited to some";
+
+/// Member by member, in words for people.
+fn judge_key(key: &Value) -> Result<(), String> {
+    let Some(members) = key.as_dict() else { return Err(format!("it must be {KEY_FORM}")) };
+    for (member, value) in members {
+        let text = value.as_str();
+        match member.as_str() {
+            "role" => {
+                let roles = [Role::Viewer, Role::Checkout, Role::Operator].map(Role::as_str);
+                if !text.is_some_and(|text| roles.contains(&text)) {
+                    let shown = text.map(|text| format!(", not {}", quote(text))).unwrap_or_default();
+                    return Err(format!("role must be {}{shown}", roles.map(quote).join(", ")));
+                }
+            }
+            "hash" => {
+                text.ok_or("hash must be text")?.parse::<KeyHash>().map(drop).map_err(|error| error.to_string())?
+            }
+            "sales" => {
+                let patterns =
+                    value.as_array().ok_or("sales must be a list of ids of sales, such as [\"summer-*\"]")?;
+                for pattern in patterns {
+                    let pattern = pattern.as_str().ok_or("each of sales must be text, such as \"summer-*\"")?;
+                    Pattern::try_from(pattern.to_owned())
+                        .map_err(|wrong| format!("sales: {}: {wrong}", quote(pattern)))?;
+                }
+            }
+            other => return Err(format!("{} is not known here; a key has role, sales and hash", quote(other))),
+        }
+    }
+    match ["role", "hash"].into_iter().find(|member| !members.contains_key(*member)) {
+        Some(missing) => Err(format!("{missing} is required: it must be {KEY_FORM}")),
+        None => Ok(()),
+    }
+}
+
 /// Keys on one line, as TOML. What is kept of a key gives nothing away.
 fn show_keys(value: &Value) -> String {
-    let text = |value: &Value| value.as_str().map(quote).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| show_other(value), quote);
     let of_key = |(name, key): (&String, &Value)| {
         let members = key.as_dict().into_iter().flatten().map(|(member, value)| match value.as_array() {
             Some(list) => format!("{member} = [{}]", list.iter().map(text).collect::<Vec<_>>().join(", ")),
@@ -192,7 +237,8 @@ fn is_collector(url: &str) -> bool {
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let Ok(parsed) = authority.parse::<hyper::http::uri::Authority>() else { return false };
     let host = parsed.host();
-    !host.is_empty() && (authority == host || parsed.port_u16().is_some()) && !authority.contains('@')
+    let port_is_one = authority == host || parsed.port_u16().is_some_and(|port| port > 0);
+    !host.is_empty() && port_is_one && !authority.contains('@')
 }
 
 fn is_postgres(url: &str) -> bool {
@@ -283,9 +329,19 @@ mod tests {
             (Allowed::OneOf(&["a", "b"]), vec![Value::from("a")], vec![Value::from("A"), Value::from("")]),
             (Allowed::Directory, vec![Value::from("."), Value::from("/x y")], vec![Value::from(""), Value::from(true)]),
             (
-                Allowed::LogFilter,
+                Allowed::LogLevels,
                 vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")],
-                vec![Value::from(""), Value::from("x=y=z")],
+                vec![Value::from(""), Value::from("loud"), Value::from("x=y=z"), Value::from(3)],
+            ),
+            (Allowed::Boolean, vec![Value::from(true), Value::from(false)], vec![Value::from("yes"), Value::from(1)]),
+            (
+                Allowed::OtlpEndpoint,
+                vec![Value::from(""), Value::from("http://127.0.0.1:4318"), Value::from("http://collector/")],
+                vec![
+                    Value::from("http://127.0.0.1:0"),
+                    Value::from("127.0.0.1:4318"),
+                    Value::from("https://collector"),
+                ],
             ),
             (Allowed::Quota, vec![Value::from(""), Value::from("20/10s")], vec![Value::from("20"), Value::from(20)]),
             (

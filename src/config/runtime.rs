@@ -50,6 +50,7 @@ impl Config {
             items_max: self.limits.items_max as usize,
             reservations_max: self.limits.reservations_max,
             customers_max: self.limits.customers_max,
+            memory_bytes_max: self.limits.memory_bytes_max,
             lane_bytes_max: self.journal.lane_bytes_max.min(LANES_BYTES_MAX / (shards + 1)),
             hash_seed,
         }

@@ -121,13 +121,22 @@ fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// By name. None: whoever reaches the address may do everything, and only loopback addresses are served.
+    /// Nobody is let in without a key, also where there are none.
+    pub required: bool,
+    /// By name. None, and not required: whoever reaches the address may do everything, and only loopback addresses are served.
     pub keys: BTreeMap<String, KeySettings>,
+}
+
+impl Auth {
+    /// Whether callers need a key.
+    pub fn asks_for_key(&self) -> bool {
+        self.required || !self.keys.is_empty()
+    }
 }
 
 impl Section for Auth {
     const NAME: &'static str = "auth";
-    const KEYS: &'static [Key] = &[key("keys", Allowed::ApiKeys)];
+    const KEYS: &'static [Key] = &[key("required", Allowed::Boolean), key("keys", Allowed::ApiKeys)];
 }
 
 /// TLS of the API. With nothing set it is served in the clear.
@@ -219,6 +228,7 @@ pub struct Journal {
     pub flush_ms: u64,
     pub segment_bytes: u64,
     pub max_backlog_bytes: u64,
+    pub disk_reserve_bytes: u64,
     pub lane_bytes_max: usize,
     pub seal_after_ms: u64,
 }
@@ -230,6 +240,7 @@ impl Default for Journal {
             flush_ms: 5,
             segment_bytes: 64 * MIB,
             max_backlog_bytes: 8 * GIB,
+            disk_reserve_bytes: 0,
             lane_bytes_max: 16 << 20,
             seal_after_ms: 1000,
         }
@@ -243,6 +254,7 @@ impl Section for Journal {
         key("flush_ms", integer(1, 1000)),
         key("segment_bytes", integer(MIB, 4 * GIB)),
         key("max_backlog_bytes", integer(2 * MIB, 1024 * 1024 * GIB)),
+        key("disk_reserve_bytes", integer(0, 1024 * 1024 * GIB)),
         key("lane_bytes_max", integer(64 * KIB, 512 * MIB)),
         key("seal_after_ms", integer(1, 3_600_000)),
     ];
@@ -288,6 +300,8 @@ pub struct Limits {
     pub items_max: u64,
     pub reservations_max: u64,
     pub customers_max: u64,
+    pub memory_bytes_max: u64,
+    pub buffered_bytes_max: usize,
     pub body_bytes_max: usize,
     pub sale_body_bytes_max: usize,
     pub batch_entries_max: usize,
@@ -296,11 +310,15 @@ pub struct Limits {
     pub path_bytes_max: usize,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub refused_connections_max: usize,
+    pub ops_connections_max: usize,
     pub waiting_max: usize,
     pub header_read_seconds: u64,
     pub body_read_seconds: u64,
     pub idle_seconds: u64,
     pub write_stall_seconds: u64,
+    pub linger_bytes_max: u64,
+    pub linger_seconds: u64,
     pub drain_seconds: u64,
     pub sales_page_max: usize,
     pub h2_streams_max: u32,
@@ -325,6 +343,8 @@ impl Default for Limits {
             items_max: 100_000,
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
+            memory_bytes_max: 4 * GIB,
+            buffered_bytes_max: 256 << 20,
             body_bytes_max: 65_536,
             sale_body_bytes_max: 4 << 20,
             batch_entries_max: 10_000,
@@ -333,11 +353,15 @@ impl Default for Limits {
             path_bytes_max: 2048,
             connections_max: 20_000,
             connections_per_address_max: 20_000,
+            refused_connections_max: 512,
+            ops_connections_max: 64,
             waiting_max: 20_000,
             header_read_seconds: 10,
             body_read_seconds: 10,
             idle_seconds: 75,
             write_stall_seconds: 60,
+            linger_bytes_max: 64 << 20,
+            linger_seconds: 5,
             drain_seconds: 25,
             sales_page_max: 100,
             h2_streams_max: 128,
@@ -366,6 +390,8 @@ impl Section for Limits {
         key("items_max", integer(1, 10_000_000)),
         key("reservations_max", integer(1, 1_000_000_000)),
         key("customers_max", integer(1, 1_000_000_000)),
+        key("memory_bytes_max", integer(MIB, 1024 * GIB)),
+        key("buffered_bytes_max", integer(MIB, 1024 * GIB)),
         key("body_bytes_max", integer(1024, 16 * MIB)),
         key("sale_body_bytes_max", integer(1024, 256 * MIB)),
         key("batch_entries_max", integer(1, 1_000_000)),
@@ -376,11 +402,15 @@ impl Section for Limits {
         key("path_bytes_max", integer(512, 64 * KIB)),
         key("connections_max", integer(1, 1_000_000)),
         key("connections_per_address_max", integer(1, 1_000_000)),
+        key("refused_connections_max", integer(1, 100_000)),
+        key("ops_connections_max", integer(4, 10_000)),
         key("waiting_max", integer(1, 10_000_000)),
         key("header_read_seconds", integer(1, 600)),
         key("body_read_seconds", integer(1, 600)),
         key("idle_seconds", integer(1, 86_400)),
         key("write_stall_seconds", integer(1, 3600)),
+        key("linger_bytes_max", integer(0, 1024 * MIB)),
+        key("linger_seconds", integer(1, 600)),
         key("drain_seconds", integer(1, 3600)),
         key("sales_page_max", integer(1, 1000)),
         key("h2_streams_max", integer(1, 10_000)),
@@ -396,6 +426,15 @@ impl Section for Limits {
         if self.path_bytes_max > self.header_bytes_max {
             let allowed = format!("must be at most limits.header_bytes_max, which is {}", self.header_bytes_max);
             wrong.push(Wrong::new("limits.path_bytes_max", self.path_bytes_max, allowed));
+        }
+        // A quarter is kept for small requests, and while a batch is answered it takes more than its body.
+        let body = self.batch_body_bytes_max.max(self.sale_body_bytes_max);
+        if self.buffered_bytes_max < 4 * body {
+            let allowed = format!(
+                "must be at least four times limits.batch_body_bytes_max and limits.sale_body_bytes_max, which is {}",
+                4 * body
+            );
+            wrong.push(Wrong::new("limits.buffered_bytes_max", self.buffered_bytes_max, allowed));
         }
     }
 }

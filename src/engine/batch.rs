@@ -1,7 +1,10 @@
 //! A batch: the payload of one journal frame, cut from all lanes at one instant.
 //!
-//! Layout: sections of `lane u16, length u32, events`, little-endian; the catalogue's lane first, then shards in order.
-//! Invariant: an event of a shard's lane finds everything of the catalogue that it needs in the same batch or before.
+//! Layout: sections of `lane u16, length u32, events`, little-endian; the catalogue's lane first, then shards in order. Where
+//! the catalogue changed after customers had done something, the same follows once more: a lane may have several sections.
+//! Invariant: between a change of the catalogue and what customers did, the order is that in which it happened.
+
+use std::collections::BTreeMap;
 
 use crate::sale::{
     codec::{Malformed, Reader, Write},
@@ -38,11 +41,14 @@ pub struct Events<'a> {
     lane: u16,
     events: Reader<'a>,
     place: u32,
+    /// Where lanes go on of which sections were read.
+    places: BTreeMap<u16, u32>,
 }
 
 impl<'a> Events<'a> {
     pub fn new(payload: &'a [u8]) -> Self {
-        Self { sections: Reader::new(payload), lane: CATALOGUE_LANE, events: Reader::new(&[]), place: 0 }
+        let (sections, events) = (Reader::new(payload), Reader::new(&[]));
+        Self { sections, lane: CATALOGUE_LANE, events, place: 0, places: BTreeMap::new() }
     }
 
     /// The next event: its lane, its place in the lane, and itself; None at the batch's end.
@@ -56,9 +62,10 @@ impl<'a> Events<'a> {
             if self.sections.is_empty() {
                 return Ok(None);
             }
+            self.places.insert(self.lane, self.place);
             self.lane = self.sections.u16()?;
             self.events = Reader::new(self.sections.block()?);
-            self.place = 0;
+            self.place = self.places.get(&self.lane).copied().unwrap_or(0);
         }
     }
 }
@@ -89,5 +96,22 @@ mod tests {
             .collect();
         assert_eq!(seen, expected);
         assert!(for_each::<Malformed>(&payload[..payload.len() - 1], |_, _, _| Ok(())).is_err());
+    }
+
+    #[test]
+    fn places_go_on_in_a_lanes_next_section() {
+        let mut event = Vec::new();
+        samples()[0].encode(&mut event);
+        let mut payload = Vec::new();
+        for lane in [CATALOGUE_LANE, 2, CATALOGUE_LANE, 2, 2, 5] {
+            put_section(&mut payload, lane, &event);
+        }
+        let mut seen = Vec::new();
+        for_each::<Malformed>(&payload, |lane, place, _| {
+            seen.push((lane, place));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, [(CATALOGUE_LANE, 0), (2, 0), (CATALOGUE_LANE, 1), (2, 1), (2, 2), (5, 0)]);
     }
 }

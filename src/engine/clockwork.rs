@@ -51,10 +51,13 @@ impl Engine {
         if self.published.load().catalogue.turns(now).is_empty() {
             return 0;
         }
+        let _superseded;
         let mut control = self.control.lock();
         let now = control.advance(now);
         let turns = control.catalogue.turns(now);
-        self.publish(&mut control, &turns);
+        if !turns.is_empty() {
+            _superseded = self.publish(&mut control, &turns);
+        }
         turns.len()
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Engine, Epoch};
+use super::{Answer, Engine, Epoch, Written};
 use crate::sale::{
     audit::{self, Action, Actor, Deed},
     ids::Bucket,
@@ -33,7 +33,10 @@ impl Engine {
         let detail = audit::of_erasure(reservations);
         let deed = Deed { by, action: Action::CustomerErase, sale: None, sku: None, detail };
         let record = control.trail.record(now, &deed);
-        self.publish_locked(&mut control, &mut guards, &[record]);
+        let mut written = Written::default();
+        control.write(&record, &mut written);
+        self.append(&mut control, &mut guards, written);
+        drop(guards);
         self.note_erasures(Erasures { oldest_at: now, newest_epoch: control.lane.last_epoch });
         self.answer(reservations, &control.lane)
     }

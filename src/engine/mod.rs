@@ -1,7 +1,7 @@
 //! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of it all.
 //!
 //! Invariants:
-//! - Locks are taken in one order: control, then shards by index. None is held across I/O or an await.
+//! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
 //! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
 //! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
 //!
@@ -22,7 +22,7 @@ mod view;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -78,6 +78,8 @@ pub struct Settings {
     pub reservations_max: u64,
     /// Customers in memory.
     pub customers_max: u64,
+    /// Bytes that reservations and customers may take in memory.
+    pub memory_bytes_max: u64,
     /// Bytes of one shard's events that wait for their cut.
     pub lane_bytes_max: usize,
     /// Keeps callers from choosing customer ids that fall together in a table.
@@ -94,6 +96,7 @@ impl Default for Settings {
             items_max: 100_000,
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
+            memory_bytes_max: 4 << 30,
             lane_bytes_max: 16 << 20,
             hash_seed: 0,
         }
@@ -108,22 +111,26 @@ pub struct Answer<T> {
     pub durable_at: Epoch,
 }
 
-impl<T> Answer<T> {
-    fn at_once(value: T) -> Self {
-        Self { value, durable_at: 0 }
-    }
-}
+/// Bits of `Engine::refusing`: the store is too far behind, and the journal's disk has too little room.
+const BACKLOG_FULL: u8 = 1;
+const DISK_LOW: u8 = 2;
 
 pub struct Engine {
     settings: Settings,
+    /// Held while a sale document is prepared and put in force: there is one at a time.
+    documents: Mutex<()>,
     control: Mutex<Control>,
     cells: Box<[CachePadded<Slot>]>,
     published: ArcSwap<Published>,
     /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
     open_epoch: AtomicU64,
+    /// The epoch that the latest change of the catalogue or of stock will be durable with. Stored before the change can be
+    /// seen, so whoever judged by the change and reads this afterwards finds its epoch or a later one.
+    operator_epoch: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
-    backlog_full: AtomicBool,
+    /// Why no new reservations are taken: one bit for each reason; 0 while they are.
+    refusing: AtomicU8,
     /// A limit of memory may be reached before the next tick looks.
     near_full: AtomicBool,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
@@ -141,6 +148,8 @@ struct Slot {
     cell: Mutex<Cell>,
     reservations: AtomicU64,
     customers: AtomicU64,
+    /// Bytes that these take in memory.
+    bytes: AtomicU64,
     /// The lane holds more than it may until it is cut.
     lane_full: AtomicBool,
 }
@@ -156,9 +165,12 @@ struct Cell {
 
 #[derive(Default)]
 struct Lane {
+    /// Events that are in no section yet.
     bytes: Vec<u8>,
-    /// Events in `bytes`.
+    /// Events since the last cut.
     events: u32,
+    /// Bytes since the last cut that are in sections already.
+    sealed_bytes: usize,
     /// The epoch of the latest event that went into this lane.
     last_epoch: Epoch,
 }
@@ -170,6 +182,9 @@ struct Control {
     adjustments: Adjustments,
     trail: Trail,
     bounds: Bounds,
+    /// The sections that the next batch begins with: what happened before the latest change of the catalogue, each with
+    /// the number of its lane.
+    sealed: Vec<(u16, Vec<u8>)>,
     lane: Lane,
 }
 
@@ -188,6 +203,59 @@ impl Lane {
         event.encode(&mut self.bytes);
         self.events += 1;
         self.last_epoch = open_epoch;
+    }
+
+    /// Takes over events that were encoded before.
+    fn append(&mut self, written: Written, open_epoch: Epoch) {
+        if self.bytes.is_empty() {
+            // A large sale's document is not copied under all locks.
+            self.bytes = written.bytes;
+        } else {
+            self.bytes.extend_from_slice(&written.bytes);
+        }
+        self.events += written.events;
+        self.last_epoch = open_epoch;
+    }
+
+    /// Bytes that wait for their cut.
+    fn waiting_bytes(&self) -> usize {
+        self.sealed_bytes + self.bytes.len()
+    }
+
+    /// Ends the lane's section; what comes later goes into the next one.
+    fn seal(&mut self, number: u16, sections: &mut Vec<(u16, Vec<u8>)>) {
+        if !self.bytes.is_empty() {
+            self.sealed_bytes += self.bytes.len();
+            sections.push((number, std::mem::take(&mut self.bytes)));
+        }
+    }
+}
+
+/// Events on their way into the catalogue's lane.
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    events: u32,
+}
+
+impl Control {
+    /// Takes over what an event says of adjustments and of the trail, and encodes it. What it says of the catalogue is for the
+    /// caller to apply.
+    fn write(&mut self, event: &Event<'_>, written: &mut Written) {
+        event.encode(&mut written.bytes);
+        written.events += 1;
+        self.adjustments.apply(event);
+        self.trail.apply(event).expect("a record is made to follow the one before");
+    }
+
+    /// Has everything that customers did so far stand before what comes next in the catalogue's lane.
+    fn seal(&mut self, guards: &mut Guards<'_>) {
+        if guards.iter().any(|cell| !cell.lane.bytes.is_empty()) {
+            self.lane.seal(CATALOGUE_LANE, &mut self.sealed);
+            for (number, cell) in (0..).zip(guards.iter_mut()) {
+                cell.lane.seal(number, &mut self.sealed);
+            }
+        }
     }
 }
 
@@ -236,11 +304,28 @@ impl Engine {
 
     /// Whether new reserves are refused because the store is too far behind.
     pub fn set_backlog_full(&self, full: bool) {
-        self.backlog_full.store(full, Ordering::Relaxed);
+        self.refuse_for(BACKLOG_FULL, full);
     }
 
     pub fn backlog_full(&self) -> bool {
-        self.backlog_full.load(Ordering::Relaxed)
+        self.refusing.load(Ordering::Relaxed) & BACKLOG_FULL != 0
+    }
+
+    /// Whether new reserves are refused because the journal's disk has too little room.
+    pub fn set_disk_low(&self, low: bool) {
+        self.refuse_for(DISK_LOW, low);
+    }
+
+    pub fn disk_low(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed) & DISK_LOW != 0
+    }
+
+    fn refuse_for(&self, reason: u8, refuse: bool) {
+        if refuse {
+            self.refusing.fetch_or(reason, Ordering::Relaxed);
+        } else {
+            self.refusing.fetch_and(!reason, Ordering::Relaxed);
+        }
     }
 
     /// Whether anything waits to be cut into a batch.
@@ -269,15 +354,26 @@ impl Engine {
         let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, expired });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
-        if lane.bytes.len() >= self.settings.lane_bytes_max {
+        self.cells[index].bytes.store(shard.bytes(), Ordering::Relaxed);
+        if lane.waiting_bytes() >= self.settings.lane_bytes_max {
             self.cells[index].lane_full.store(true, Ordering::Relaxed);
         }
         outcome
     }
 
+    /// The epoch that the latest change of an operator will be durable with. To be read after whatever rests on it.
+    pub fn operator_epoch(&self) -> Epoch {
+        self.operator_epoch.load(Ordering::Acquire)
+    }
+
+    /// An answer that shows no customer's state: it rests on what operators changed at most.
+    fn judged<T>(&self, value: T) -> Answer<T> {
+        Answer { value, durable_at: self.operator_epoch() }
+    }
+
     /// An answer that shows state as new as the lane's latest event.
     fn answer<T>(&self, value: T, lane: &Lane) -> Answer<T> {
-        Answer { value, durable_at: lane.last_epoch }
+        Answer { value, durable_at: lane.last_epoch.max(self.operator_epoch()) }
     }
 
     fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
@@ -310,12 +406,14 @@ impl Source for Engine {
         let lanes = std::iter::once(&mut control.lane).chain(guards.iter_mut().map(|cell| &mut cell.lane));
         for (lane, spare) in lanes.zip(spares.iter_mut()) {
             std::mem::swap(&mut lane.bytes, spare);
-            lane.events = 0;
+            (lane.events, lane.sealed_bytes) = (0, 0);
         }
+        let sealed = std::mem::take(&mut control.sealed);
         self.cells.iter().for_each(|slot| slot.lane_full.store(false, Ordering::Relaxed));
         let epoch = self.open_epoch.fetch_add(1, Ordering::Relaxed);
         drop(guards);
         drop(control);
+        sealed.iter().for_each(|(number, events)| put_section(payload, *number, events));
         let numbers = std::iter::once(CATALOGUE_LANE).chain(0..);
         for (number, spare) in numbers.zip(spares.iter_mut()) {
             put_section(payload, number, spare);

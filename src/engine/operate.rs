@@ -1,7 +1,10 @@
 //! What operators do: put, pause, resume and close sales, adjust stock, change keys.
 //!
 //! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so every
-//! reserve is judged by the catalogue that stands before it in the journal. Each change has its record in the audit
+//! reserve is judged by the catalogue that stands before it in the journal. Whatever grows with the number of items is
+//! prepared before the shards' locks are taken, and that of a sale document before the control lock is, too: requests wait
+//! for a change of a few pointers. Nobody is answered by a change that is not
+//! durable: whoever judges reads `operator_epoch` afterwards and waits for it. Each change has its record in the audit
 //! trail, written under the same hold of the control lock: a cut takes both or neither. What changes nothing, be it
 //! refused or a repeat, has no record.
 
@@ -9,13 +12,14 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crossbeam::utils::CachePadded;
 
-use super::{Answer, Bound, Control, Engine, Guards, Published, stock};
+use super::{Answer, Bound, Control, Engine, Guards, Published, Written, stock};
 use crate::sale::{
     adjustments::Remembered,
     audit::{self, Action, Actor, Deed, Head, KeyFacts},
-    catalogue::{Catalogue, Put, Sale, encode_settings},
+    catalogue::{Catalogue, Definition, Put, Sale, encode_settings},
     command::Adjust,
     event::{Adjusted, Event},
+    expected::{Expected, Tag},
     ids::ItemNumber,
     outcome::{Refusal, Shortage},
     settings::{Invalid, SaleSettings},
@@ -31,37 +35,72 @@ pub struct Adjustment {
 }
 
 impl Engine {
-    /// Creates the sale or replaces its settings.
+    /// Creates the sale or replaces its settings. Takes long for a sale of many items, and holds nobody up meanwhile but
+    /// others who put documents.
     pub fn put_sale(
         &self,
         now: Timestamp,
         by: Actor<'_>,
         settings: &SaleSettings,
     ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
-        let mut control = self.control.lock();
-        let now = control.advance(now);
-        let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
+        self.put_sale_if(now, by, &Expected::default(), settings)
+    }
+
+    /// As `put_sale`, if the sale is as the caller expects. Whether it is and the change are one step.
+    pub fn put_sale_if(
+        &self,
+        now: Timestamp,
+        by: Actor<'_>,
+        expected: &Expected,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        // Only documents add sales and items and change what an item is: as judged now it stays until this one is in force.
+        let _documents = self.documents.lock();
+        let published = self.published.load_full();
+        let present = published.catalogue.sale(&settings.id).ok().map(|sale| sale.tag());
+        if !expected.is_met(present) {
+            return self.judged(Err(Refusal::PreconditionFailed { present }));
+        }
+        let (put, number, items) = match published.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+            Err(refusal) => return self.judged(Err(refusal)),
         };
-        if control.catalogue.sales().len() <= sale.index() && sale.index() >= self.settings.sales_max {
-            return Answer::at_once(Err(Refusal::Full("limits.sales_max")));
+        if published.catalogue.sales().len() <= number.index() && number.index() >= self.settings.sales_max {
+            return self.judged(Err(Refusal::Full("limits.sales_max")));
         }
         if items.iter().any(|item| item.index() >= self.settings.items_max) {
-            return Answer::at_once(Err(Refusal::Full("limits.items_max")));
+            return self.judged(Err(Refusal::Full("limits.items_max")));
         }
         let encoded = encode_settings(settings);
-        let before = control.catalogue.sale(&settings.id).ok().map(|sale| &sale.settings);
+        let before = published.catalogue.sale(&settings.id).ok().map(|sale| &*sale.settings);
         let detail = audit::of_put(before, settings, &encoded);
         let deed = Deed { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
-        self.publish(&mut control, &[Event::SaleDefined { sale, at: now, items, settings: &encoded }]);
+        let definition = published.catalogue.prepare(number, &items, settings.clone(), Tag::of(&encoded));
+        self.stock_up(&definition);
+        drop(published);
+
+        // Freed last, when no lock is held: it has as many items.
+        let _superseded;
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        if control.catalogue.sale(&settings.id).is_ok_and(|sale| sale.is_closed()) {
+            return self.judged(Err(Refusal::SaleEnded));
+        }
+        let mut written = Written::default();
+        control.write(&Event::SaleDefined { sale: number, at: now, items, settings: &encoded }, &mut written);
+        control.catalogue.define(definition, now);
         // Its times may say that it is open already: in the same batch, as the control lock is held.
-        let turn = control.catalogue.sale_numbered(sale).turn(now);
+        let turn = control.catalogue.sale_numbered(number).turn(now);
         let record = control.trail.record(now, &deed);
         let events: Vec<_> = turn.into_iter().chain([record]).collect();
-        self.publish(&mut control, &events);
-        let sale = control.catalogue.sale_numbered(sale).clone();
+        _superseded = self.publish_behind(written, &mut control, &events);
+        let sale = control.catalogue.sale_numbered(number).clone();
         self.answer(Ok((put, sale)), &control.lane)
+    }
+
+    /// The sale as the next change finds it.
+    pub fn sale_to_change(&self, id: &str) -> Answer<Result<Arc<Sale>, Refusal>> {
+        self.judged(self.published.load().catalogue.sale(id).cloned())
     }
 
     pub fn pause(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
@@ -89,7 +128,7 @@ impl Engine {
                 self.answer(Ok(()), &control.lane)
             }
             Ok(None) => self.answer(Ok(()), &control.lane),
-            Err(refusal) => Answer::at_once(Err(refusal)),
+            Err(refusal) => self.judged(Err(refusal)),
         }
     }
 
@@ -99,7 +138,7 @@ impl Engine {
         let now = control.advance(now);
         let item = match find_item(&control.catalogue, asked) {
             Ok(found) => found,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+            Err(refusal) => return self.judged(Err(refusal)),
         };
         let key = asked.key.map(|key| (key, asked.fingerprint()));
         if let Some((key, fingerprint)) = key
@@ -110,22 +149,42 @@ impl Engine {
             return self.answer(made.ok_or(Refusal::IdempotencyKeyReused), &control.lane);
         }
 
+        let stock = control.catalogue.stock(item).checked_add_signed(asked.delta);
+        let stock = stock.filter(|&stock| stock <= self.settings.limits.stock_max);
+        let next = stock.map(|stock| {
+            let mut catalogue = control.catalogue.clone();
+            catalogue.set_stock(item, stock);
+            (stock, control.publishing(catalogue))
+        });
+        let _superseded;
         let mut guards = self.lock_all();
         let available = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
-        let (available, stock) = match self.judge_adjustment(&control, asked, item, available) {
-            Ok(after) => after,
-            Err(refusal) => return Answer::at_once(Err(refusal)),
+        let Some(available) = available.checked_add_signed(asked.delta) else {
+            let requested = asked.delta.unsigned_abs();
+            let shortage = Shortage { sku: asked.sku.into(), requested, available };
+            return self.judged(Err(Refusal::Short(vec![shortage])));
         };
-        self.set_available(&mut guards, item, available, 0, 0);
-        // A restock may be large: the bound says nothing until somebody is refused again.
-        control.bounds[item.index()].loosen();
+        let Some((stock, published)) = next else {
+            let stock_max = self.settings.limits.stock_max;
+            let too_much = Invalid::new("/delta", format!("must not raise the item's stock above {stock_max} units"));
+            return self.judged(Err(Refusal::Invalid(vec![too_much])));
+        };
         let Adjust { sale, sku, delta, reason, reference, .. } = *asked;
         let adjusted = Adjusted { item, at: now, delta, reason, reference, key, stock, available };
         let made = Remembered::of(&adjusted);
         let detail = audit::of_adjustment(&adjusted);
         let deed = Deed { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
         let record = control.trail.record(now, &deed);
-        self.publish_locked(&mut control, &mut guards, &[Event::Adjusted(adjusted), record]);
+        let mut written = Written::default();
+        control.write(&Event::Adjusted(adjusted), &mut written);
+        control.write(&record, &mut written);
+        control.catalogue = published.catalogue.clone();
+        self.append(&mut control, &mut guards, written);
+        _superseded = self.replace_published(published, &mut guards);
+        self.set_available(&mut guards, item, available, 0, 0);
+        // A restock may be large: the bound says nothing until somebody is refused again.
+        control.bounds[item.index()].loosen();
+        drop(guards);
         self.answer(Ok(Adjustment { made, replayed: false }), &control.lane)
     }
 
@@ -143,7 +202,10 @@ impl Engine {
         let deed = Deed { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
         let noted = Event::KeysNoted { keys: keys.iter().map(|key| (key.name, key.print)).collect() };
         let record = control.trail.record(now, &deed);
-        self.publish(&mut control, &[noted, record]);
+        let mut written = Written::default();
+        control.write(&noted, &mut written);
+        control.write(&record, &mut written);
+        self.append(&mut control, &mut self.lock_all(), written);
         self.answer(true, &control.lane)
     }
 
@@ -153,54 +215,58 @@ impl Engine {
         self.answer(control.trail.head(), &control.lane)
     }
 
-    /// The item's available units and stock after the adjustment.
-    fn judge_adjustment(
-        &self,
-        control: &Control,
-        asked: &Adjust<'_>,
-        item: ItemNumber,
-        available: u64,
-    ) -> Result<(u64, u64), Refusal> {
-        let stock_max = self.settings.limits.stock_max;
-        let Some(after) = available.checked_add_signed(asked.delta) else {
-            let requested = asked.delta.unsigned_abs();
-            return Err(Refusal::Short(vec![Shortage { sku: asked.sku.into(), requested, available }]));
-        };
-        let stock = control.catalogue.item_numbered(item).stock;
-        let stock = stock.checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
-        let too_much = || Invalid::new("/delta", format!("the item's stock would exceed {stock_max} units"));
-        Ok((after, stock.ok_or_else(|| Refusal::Invalid(vec![too_much()]))?))
+    /// Makes facts of the catalogue true: recorded, taken over, seen by every shard. What they supersede is given back, to be
+    /// freed when no lock is held.
+    pub(super) fn publish(&self, control: &mut Control, events: &[Event<'_>]) -> Arc<Published> {
+        self.publish_behind(Written::default(), control, events)
     }
 
-    /// Makes facts of the catalogue true: recorded, taken over, seen by every shard.
-    pub(super) fn publish(&self, control: &mut Control, events: &[Event<'_>]) {
-        if !events.is_empty() {
-            let mut guards = self.lock_all();
-            self.publish_locked(control, &mut guards, events);
-        }
-    }
-
-    pub(super) fn publish_locked(&self, control: &mut Control, guards: &mut Guards<'_>, events: &[Event<'_>]) {
-        let open_epoch = self.open_epoch.load(Ordering::Relaxed);
-        let known = control.catalogue.items();
+    /// As `publish`, behind what the catalogue has taken over already.
+    fn publish_behind(&self, mut written: Written, control: &mut Control, events: &[Event<'_>]) -> Arc<Published> {
         for event in events {
-            control.lane.push(event, open_epoch);
             control.catalogue.apply(event);
-            control.adjustments.apply(event);
-            control.trail.apply(event).expect("a record is made to follow the one before");
+            control.write(event, &mut written);
         }
         let items = control.catalogue.items();
-        control.bounds.resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
+        if control.bounds.len() < items {
+            Arc::make_mut(&mut control.bounds).resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
+        }
+        let published = control.publishing(control.catalogue.clone());
+        let mut guards = self.lock_all();
+        self.append(control, &mut guards, written);
+        self.replace_published(published, &mut guards)
+    }
+
+    /// Under all locks: the events stand in the catalogue's lane, behind everything that customers did so far.
+    pub(super) fn append(&self, control: &mut Control, guards: &mut Guards<'_>, written: Written) {
+        let open_epoch = self.open_epoch.load(Ordering::Relaxed);
+        // Before anything of it can be seen.
+        self.operator_epoch.store(open_epoch, Ordering::Release);
+        control.seal(guards);
+        control.lane.append(written, open_epoch);
+    }
+
+    /// Under all locks: from here on every reserve is judged by this catalogue.
+    fn replace_published(&self, published: Arc<Published>, guards: &mut Guards<'_>) -> Arc<Published> {
         for cell in guards.iter_mut() {
+            cell.catalogue_version = published.catalogue.version();
+        }
+        self.published.swap(published)
+    }
+
+    /// Gives the shards their slices of new items, one shard after the other: nobody can ask for an item that is not
+    /// published.
+    fn stock_up(&self, definition: &Definition) {
+        let new: Vec<_> = definition.new_items().collect();
+        let Some(items) = new.iter().map(|(item, _)| item.index() + 1).max() else { return };
+        for (index, slot) in self.cells.iter().enumerate() {
+            let mut cell = slot.cell.lock();
             cell.shard.resize(items);
-            cell.catalogue_version = control.catalogue.version();
+            for &(item, stock) in &new {
+                let share = stock::share(stock, self.cells.len(), item.index() % self.cells.len(), index);
+                cell.shard.set_available(item, share);
+            }
         }
-        for number in known..items {
-            let item = ItemNumber(number as u32);
-            self.set_available(guards, item, control.catalogue.item_numbered(item).stock, number % guards.len(), 0);
-        }
-        let (catalogue, bounds) = (control.catalogue.clone(), control.bounds.clone());
-        self.published.store(Arc::new(Published { catalogue, bounds }));
     }
 }
 
@@ -209,6 +275,11 @@ impl Control {
     pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
+    }
+
+    /// What all requests are to read from now on.
+    fn publishing(&self, catalogue: Catalogue) -> Arc<Published> {
+        Arc::new(Published { catalogue, bounds: self.bounds.clone() })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU8, AtomicU64},
 };
 
 use arc_swap::ArcSwap;
@@ -12,8 +12,8 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::{
-    Bound, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch, snapshot::CATALOGUE_PART,
-    stock,
+    Bound, Bounds, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch,
+    snapshot::CATALOGUE_PART, stock,
 };
 use crate::sale::{
     adjustments::Adjustments,
@@ -129,7 +129,7 @@ impl Recovered {
             let item = ItemNumber(number as u32);
             let gone = |shard: &Shard| shard.slice(item).held + shard.slice(item).confirmed;
             let gone: u64 = self.shards.iter().map(gone).sum();
-            let stock = self.catalogue.item_numbered(item).stock;
+            let stock = self.catalogue.stock(item);
             let Some(available) = stock.checked_sub(gone) else {
                 return Err(RecoverError::Conservation { item: self.catalogue.sku(item).to_owned(), stock, gone });
             };
@@ -141,7 +141,8 @@ impl Recovered {
     }
 
     fn assemble(self, last_epoch: Epoch) -> Engine {
-        let bounds: Vec<_> = (0..self.catalogue.items()).map(|_| Arc::new(CachePadded::new(Bound::loose()))).collect();
+        let loose = (0..self.catalogue.items()).map(|_| Arc::new(CachePadded::new(Bound::loose())));
+        let bounds: Bounds = Arc::new(loose.collect());
         let version = self.catalogue.version();
         let lane = || Lane { last_epoch, ..Lane::default() };
         let lanes = self.shards.len() + 1;
@@ -149,6 +150,7 @@ impl Recovered {
             CachePadded::new(Slot {
                 reservations: AtomicU64::new(shard.reservations() as u64),
                 customers: AtomicU64::new(shard.customers() as u64),
+                bytes: AtomicU64::new(shard.bytes()),
                 lane_full: AtomicBool::new(false),
                 cell: Mutex::new(Cell { shard, lane: lane(), catalogue_version: version, expired: 0 }),
             })
@@ -156,18 +158,21 @@ impl Recovered {
         Engine {
             cells: cells.collect(),
             published: ArcSwap::from_pointee(Published { catalogue: self.catalogue.clone(), bounds: bounds.clone() }),
+            documents: Mutex::new(()),
             control: Mutex::new(Control {
                 now: self.now,
                 catalogue: self.catalogue,
                 adjustments: self.adjustments,
                 trail: self.trail,
                 bounds,
+                sealed: Vec::new(),
                 lane: lane(),
             }),
             open_epoch: AtomicU64::new(last_epoch + 1),
+            operator_epoch: AtomicU64::new(0),
             durability: Durability::at(last_epoch),
             commits: Mutex::new(None),
-            backlog_full: AtomicBool::new(false),
+            refusing: AtomicU8::new(0),
             near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
             batch_wanted: AtomicBool::new(false),

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Engine, Published, Recorder, Settings, stock};
+use super::{Answer, Bounds, Cell, DISK_LOW, Engine, Published, Recorder, Settings, stock};
 use crate::sale::{
     catalogue::{Catalogue, Plan},
     command::Reserve,
     decide::{LimitExceeded, Reserved},
-    ids::{Bucket, ItemNumber, ReservationId},
-    outcome::{Refusal, Reservation, Shortage},
+    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
     settings::Limits,
     shard::Shard,
     time::Timestamp,
@@ -17,13 +17,14 @@ use crate::sale::{
 /// How far from a limit of memory it begins to be looked at closely: more than can come in between two ticks, even when
 /// a tick is late by seconds.
 const NEAR_FULL: u64 = 1_000_000;
+const NEAR_FULL_BYTES: u64 = 1 << 30;
 
 /// A reservation as the answer to its reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     pub reservation: Reservation,
-    /// The key was known: this is the first answer again.
-    pub replayed: bool,
+    /// The key was known: this is the first answer again, and so the reservation stands now.
+    pub replayed_of: Option<Standing>,
 }
 
 impl Engine {
@@ -52,7 +53,7 @@ impl Engine {
         let Published { catalogue, bounds } = published;
         let sale = match catalogue.sale(asked.sale) {
             Ok(sale) => sale,
-            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+            Err(refusal) => return Some(self.judged(Err(refusal))),
         };
         let index = Bucket::of(asked.customer).shard(self.cells.len());
         let judge = |knows: &dyn Fn() -> bool| -> Result<Plan<'_>, Refusal> {
@@ -65,7 +66,7 @@ impl Engine {
         if asked.key.is_none() {
             match judge(&|| self.cells[index].cell.lock().shard.knows(asked.customer)) {
                 Ok(plan) => judged = Some(plan),
-                Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+                Err(refusal) => return Some(self.judged(Err(refusal))),
             }
         }
 
@@ -74,14 +75,14 @@ impl Engine {
             return None;
         }
         if let Some(key) = asked.key
-            && let Some(replayed) = cell.shard.replay(sale.number, asked.customer, (key, fingerprint))
+            && let Some(made) =
+                self.replay(now, index, bounds, &mut cell, (sale.number, asked.customer, (key, fingerprint)))
         {
-            let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &cell.lane));
         }
         let plan = match judged.map_or_else(|| judge(&|| cell.shard.knows(asked.customer)), Ok) {
             Ok(plan) => plan,
-            Err(refusal) => return Some(Answer::at_once(Err(refusal))),
+            Err(refusal) => return Some(self.judged(Err(refusal))),
         };
         cell.shard.expect_next(&plan, entropy);
         let reserved =
@@ -91,6 +92,23 @@ impl Engine {
             return self.reserve_from_all(now, &plan, entropy, published, index);
         }
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+    }
+
+    /// The first answer again, where the key is known. `key`: with the fingerprint of its request.
+    pub(super) fn replay(
+        &self,
+        now: Timestamp,
+        index: usize,
+        bounds: &Bounds,
+        cell: &mut Cell,
+        (sale, customer, key): (SaleNumber, &str, (&str, u64)),
+    ) -> Option<Result<Made, Refusal>> {
+        let id = match cell.shard.known(sale, customer, key)? {
+            Ok(id) => id,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let Replay { first, stands } = self.decide(index, bounds, cell, |shard, record| shard.replay(now, id, record));
+        Some(Ok(Made { reservation: first, replayed_of: Some(stands) }))
     }
 
     /// The slow path, when the shard's slices cannot serve: under all locks, units are gathered into them or the
@@ -111,9 +129,8 @@ impl Engine {
         }
         // The lock was let go in between: the same key may have come in.
         if let Some(key) = plan.key
-            && let Some(replayed) = guards[index].shard.replay(plan.sale, plan.customer, key)
+            && let Some(made) = self.replay(now, index, bounds, &mut guards[index], (plan.sale, plan.customer, key))
         {
-            let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &guards[index].lane));
         }
         let available = |item| stock::total_available(guards.iter().map(|cell| &cell.shard), item);
@@ -122,7 +139,7 @@ impl Engine {
             for line in &plan.lines {
                 bounds[line.line.item.index()].tighten(available(line.line.item));
             }
-            return Some(Answer::at_once(Err(Refusal::Short(short))));
+            return Some(self.judged(Err(Refusal::Short(short))));
         }
         if let Err(exceeded) = guards[index].shard.check_limits(plan) {
             return Some(self.answer(conclude(Reserved::LimitExceeded(exceeded), catalogue), &guards[index].lane));
@@ -136,7 +153,7 @@ impl Engine {
         }
         let cell = &mut *guards[index];
         let reserved = self.decide(index, bounds, cell, |shard, record| shard.reserve(now, plan, entropy, record));
-        assert!(matches!(reserved, Reserved::Held(_)), "stock that was gathered serves its request");
+        assert!(!matches!(reserved, Reserved::SliceShort), "stock that was gathered serves its request");
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
     }
 
@@ -159,8 +176,10 @@ impl Engine {
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
     /// `knows`: whether the customer is in memory; it may take the shard's lock where that is not held.
     fn refuse_if_full(&self, index: usize, knows: &dyn Fn() -> bool) -> Result<(), Refusal> {
-        if self.backlog_full() {
-            return Err(Refusal::BacklogFull);
+        match self.refusing.load(Ordering::Relaxed) {
+            0 => {}
+            reasons if reasons & DISK_LOW != 0 => return Err(Refusal::DiskLow),
+            _ => return Err(Refusal::BacklogFull),
         }
         if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
@@ -169,9 +188,12 @@ impl Engine {
         if !self.near_full.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Settings { reservations_max, customers_max, .. } = self.settings;
+        let Settings { reservations_max, customers_max, memory_bytes_max, .. } = self.settings;
         if self.reservations() >= reservations_max {
             return Err(Refusal::Full("limits.reservations_max"));
+        }
+        if self.memory_bytes() >= memory_bytes_max {
+            return Err(Refusal::Full("limits.memory_bytes_max"));
         }
         if self.customers() >= customers_max && !knows() {
             return Err(Refusal::Full("limits.customers_max"));
@@ -181,15 +203,17 @@ impl Engine {
 
     /// Whether a limit of the whole service, or of this shard, is reached or so near that each reserve must look.
     pub(super) fn is_near_full(&self, index: usize) -> bool {
-        self.backlog_full()
+        self.refusing.load(Ordering::Relaxed) != 0
             || self.cells[index].lane_full.load(Ordering::Relaxed)
             || self.near_full.load(Ordering::Relaxed)
     }
 
     /// Finds out whether the limits of memory are so near that each reserve must look.
     pub(super) fn measure_fullness(&self) {
-        let Settings { reservations_max, customers_max, .. } = self.settings;
-        let near = self.reservations() + NEAR_FULL >= reservations_max || self.customers() + NEAR_FULL >= customers_max;
+        let Settings { reservations_max, customers_max, memory_bytes_max, .. } = self.settings;
+        let near = self.reservations() + NEAR_FULL >= reservations_max
+            || self.customers() + NEAR_FULL >= customers_max
+            || self.memory_bytes() + NEAR_FULL_BYTES >= memory_bytes_max;
         self.near_full.store(near, Ordering::Relaxed);
     }
 
@@ -201,6 +225,11 @@ impl Engine {
     /// Customers in memory over all shards, each shard as of its last change.
     pub fn customers(&self) -> u64 {
         self.cells.iter().map(|slot| slot.customers.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes that reservations and customers take in memory, each shard as of its last change.
+    pub fn memory_bytes(&self) -> u64 {
+        self.cells.iter().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
 
     pub fn confirm(
@@ -221,7 +250,7 @@ impl Engine {
         self.change(id, |shard, _, record| shard.release(now, id, reason, record))
     }
 
-    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Reservation, Refusal>> {
+    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Extension, Refusal>> {
         let limits: &Limits = &self.settings.limits;
         self.change(id, |shard, catalogue, record| {
             let most = |sale| catalogue.sale_numbered(sale).max_extensions(limits);
@@ -251,10 +280,11 @@ impl Engine {
 
 pub(super) fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
     match reserved {
-        Reserved::Held(reservation) => Ok(Made { reservation, replayed: false }),
+        Reserved::Held(reservation) => Ok(Made { reservation, replayed_of: None }),
         Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {
             Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
         }
+        Reserved::SaleEnded => Err(Refusal::SaleEnded),
         Reserved::SliceShort => unreachable!("a short slice goes the slow path"),
     }
 }

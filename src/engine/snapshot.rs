@@ -9,12 +9,11 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Lane, batch::CATALOGUE_LANE, durability::Durable};
+use super::{Engine, batch::CATALOGUE_LANE, durability::Durable};
 use crate::{
     journal::{self, Epoch, SnapshotWriter, Storage},
     sale::{
         codec::Write,
-        event::Event,
         ids::{BUCKETS, Bucket},
     },
 };
@@ -64,17 +63,21 @@ impl Engine {
     }
 
     pub fn begin_snapshot(&self, storage: &Arc<dyn Storage>) -> Result<Snapshotter<'_>, SnapshotError> {
-        let mut chunk = Vec::new();
+        let mut remembered = Vec::new();
         let control = self.control.lock();
         let first_epoch = self.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
-        put_part(&mut chunk, CATALOGUE_PART, first_epoch, &control.lane, |each| {
-            control.catalogue.retell(&mut *each);
-            control.adjustments.retell(&mut *each);
-            control.trail.retell(each);
-        });
+        let (catalogue, events) = (control.catalogue.clone(), control.lane.events);
+        control.adjustments.retell(|event| event.encode(&mut remembered));
+        control.trail.retell(|event| event.encode(&mut remembered));
         // At least as far as what comes before: the last batch may be one of nothing, which is in no lane.
         let reaches = control.lane.last_epoch.max(first_epoch - 1);
         drop(control);
+        let mut chunk = Vec::new();
+        // Of many items it takes long, and commits wait for the lock.
+        put_part(&mut chunk, CATALOGUE_PART, first_epoch, events, |chunk| {
+            catalogue.retell(|event| event.encode(chunk));
+            chunk.extend_from_slice(&remembered);
+        });
         let writer = SnapshotWriter::begin(storage.clone(), first_epoch)?;
         Ok(Snapshotter { engine: self, writer, chunk, first_epoch, reaches, next_bucket: 0 })
     }
@@ -88,7 +91,9 @@ impl Snapshotter<'_> {
         let engine = self.engine;
         let cell = engine.cells[bucket.shard(engine.cells.len())].cell.lock();
         let epoch = engine.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
-        put_part(&mut self.chunk, bucket.index() as u16, epoch, &cell.lane, |each| cell.shard.retell(bucket, each));
+        put_part(&mut self.chunk, bucket.index() as u16, epoch, cell.lane.events, |chunk| {
+            cell.shard.retell(bucket, |event| event.encode(chunk));
+        });
         self.reaches = self.reaches.max(cell.lane.last_epoch);
         drop(cell);
         if self.chunk.len() >= CHUNK_BYTES || self.next_bucket == BUCKETS {
@@ -113,19 +118,14 @@ impl Snapshotter<'_> {
     }
 }
 
-fn put_part(
-    chunk: &mut Vec<u8>,
-    part: u16,
-    open_epoch: Epoch,
-    lane: &Lane,
-    retell: impl FnOnce(&mut dyn FnMut(&Event<'_>)),
-) {
+/// `place`: events of the open epoch that are in the part already.
+fn put_part(chunk: &mut Vec<u8>, part: u16, open_epoch: Epoch, place: u32, retell: impl FnOnce(&mut Vec<u8>)) {
     chunk.u16(part);
     chunk.u64(open_epoch);
-    chunk.u32(lane.events);
+    chunk.u32(place);
     let start = chunk.len();
     chunk.u32(0);
-    retell(&mut |event| event.encode(chunk));
+    retell(chunk);
     let length = u32::try_from(chunk.len() - start - 4).expect("a part is below 4 GiB");
     chunk[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }

@@ -19,7 +19,8 @@ const LOOSE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Bound(AtomicU64);
 
-pub type Bounds = Vec<Arc<CachePadded<Bound>>>;
+/// By item. Shared by all versions of the catalogue, until there are more items.
+pub type Bounds = Arc<Vec<Arc<CachePadded<Bound>>>>;
 
 impl Bound {
     pub fn loose() -> Self {
@@ -67,12 +68,16 @@ pub fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, item: ItemNu
 /// divide goes one each to the shards from `first` on.
 pub fn spread(total: u64, shards: usize, first: usize, reserved: u64) -> impl Iterator<Item = (usize, u64)> {
     let rest = total.checked_sub(reserved).expect("no more is set aside than there is");
-    let (each, left) = (rest / shards as u64, rest % shards as u64);
     (0..shards).map(move |step| {
         let index = (first + step) % shards;
-        let extra = u64::from((step as u64) < left);
-        (index, each + extra + if step == 0 { reserved } else { 0 })
+        (index, share(rest, shards, first, index) + if step == 0 { reserved } else { 0 })
     })
+}
+
+/// What shard `index` has of units that are spread evenly.
+pub fn share(total: u64, shards: usize, first: usize, index: usize) -> u64 {
+    let step = (index + shards - first) % shards;
+    total / shards as u64 + u64::from((step as u64) < total % shards as u64)
 }
 
 #[cfg(test)]

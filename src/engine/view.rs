@@ -8,7 +8,7 @@ use super::{Answer, Cell, Engine, Guards};
 use crate::{
     journal::Epoch,
     sale::{
-        catalogue::Sale,
+        catalogue::{Item, Sale},
         codec::Reader,
         event::Event,
         ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
@@ -31,6 +31,12 @@ pub struct Counts {
     pub confirmed: u64,
 }
 
+impl Counts {
+    pub fn stock(&self) -> u64 {
+        self.available + self.held + self.confirmed
+    }
+}
+
 /// A sale with the counts of its items, in their order.
 #[derive(Debug, Clone)]
 pub struct SaleView {
@@ -50,19 +56,37 @@ pub struct Levels {
 }
 
 impl Engine {
-    /// The sale as of one instant: settings, status, counts.
+    /// The sale: settings, status, counts. As of one instant; where it has more than `STEP` items, the counts of each such
+    /// portion are of an instant of their own, as requests wait for whoever looks at all shards.
     pub fn sale(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
-        let control = self.control.lock();
-        let guards = self.lock_all();
-        let view = control.catalogue.sale(id).map(|sale| view(sale, now, &guards));
-        let latest = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
-        Answer { value: view, durable_at: latest }
+        let mut counting = Counting::default();
+        loop {
+            let control = self.control.lock();
+            let guards = self.lock_all();
+            let durable_at = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
+            match control.catalogue.sale(id) {
+                Err(refusal) => return Answer { value: Err(refusal), durable_at },
+                Ok(sale) if counting.go_on(sale, &guards) => {
+                    return Answer { value: Ok(counting.view(sale, now)), durable_at };
+                }
+                Ok(_) => {}
+            }
+        }
     }
 
-    /// What can be had of each item, as of one instant. Not waited for: no reservation shows in it.
-    pub fn availability(&self, now: Timestamp, id: &str) -> Result<SaleView, Refusal> {
-        let guards = self.lock_all();
-        self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards))
+    /// What can be had of each item, as of the instants of [`Engine::sale`]. No reservation shows in it, so it waits for
+    /// operators' changes alone.
+    pub fn availability(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
+        let mut counting = Counting::default();
+        loop {
+            let guards = self.lock_all();
+            let published = self.published.load();
+            match published.catalogue.sale(id) {
+                Err(refusal) => return self.judged(Err(refusal)),
+                Ok(sale) if counting.go_on(sale, &guards) => return self.judged(Ok(counting.view(sale, now))),
+                Ok(_) => {}
+            }
+        }
     }
 
     /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
@@ -87,7 +111,8 @@ impl Engine {
             durable_at = durable_at.max(answer.durable_at);
             views.extend(answer.value);
         }
-        Answer { value: (views, ids.len() > most), durable_at }
+        // That there are more may rest on a sale that is not shown.
+        Answer { value: (views, ids.len() > most), durable_at: durable_at.max(self.operator_epoch()) }
     }
 
     /// The sale of a reservation in memory.
@@ -106,7 +131,7 @@ impl Engine {
             let until = items.min(all.len() + STEP);
             for number in all.len()..until {
                 let item = ItemNumber(number as u32);
-                all.push((published.catalogue.item_numbered(item).stock, counts(item, &guards)));
+                all.push((published.catalogue.stock(item), counts(item, &guards)));
             }
             if until == items {
                 return all;
@@ -129,7 +154,8 @@ impl Engine {
                 all.push((cut, guards.iter().map(slice).sum()));
             }
             let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
-            let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.bytes.clone()).collect();
+            let sealed = control.sealed.iter().map(|(_, events)| events.clone());
+            let lanes: Vec<Vec<u8>> = sealed.chain(lanes.map(|lane| lane.bytes.clone())).collect();
             drop(guards);
             drop(control);
             // What no cut has taken yet is undone.
@@ -165,7 +191,7 @@ impl Engine {
     /// Reservations in a shard's memory, and bytes of its changes that wait for their cut.
     pub fn shard_levels(&self, index: usize) -> (u64, usize) {
         let cell = self.cells[index].cell.lock();
-        (cell.shard.reservations() as u64, cell.lane.bytes.len())
+        (cell.shard.reservations() as u64, cell.lane.waiting_bytes())
     }
 
     /// Reserves so far that one shard's slices could not serve.
@@ -217,13 +243,31 @@ impl Engine {
     }
 }
 
-fn view(sale: &Arc<Sale>, now: Timestamp, guards: &Guards<'_>) -> SaleView {
-    let counts = sale.items.iter().map(|item| {
-        let counts = counts(item.number, guards);
-        assert_eq!(item.stock, counts.available + counts.held + counts.confirmed, "stock is conserved");
-        counts
-    });
-    SaleView { counts: counts.collect(), sale: sale.clone(), status: sale.status(now) }
+/// The counts of a sale's items, portion by portion.
+#[derive(Default)]
+struct Counting {
+    items: Option<Arc<Vec<Item>>>,
+    counts: Vec<Counts>,
+}
+
+impl Counting {
+    /// Counts the next portion, under all locks; whether that was the last. A sale whose document was replaced meanwhile is
+    /// counted from the beginning.
+    fn go_on(&mut self, sale: &Sale, guards: &Guards<'_>) -> bool {
+        if !self.items.as_ref().is_some_and(|items| Arc::ptr_eq(items, &sale.items)) {
+            (self.items, self.counts) = (Some(sale.items.clone()), Vec::with_capacity(sale.items.len()));
+        }
+        for (index, item) in sale.items.iter().enumerate().skip(self.counts.len()).take(STEP) {
+            let counts = counts(item.number, guards);
+            assert_eq!(sale.stock(index), counts.stock(), "stock is conserved");
+            self.counts.push(counts);
+        }
+        self.counts.len() == sale.items.len()
+    }
+
+    fn view(self, sale: &Arc<Sale>, now: Timestamp) -> SaleView {
+        SaleView { sale: sale.clone(), status: sale.status(now), counts: self.counts }
+    }
 }
 
 fn counts(item: ItemNumber, guards: &Guards<'_>) -> Counts {

@@ -3,11 +3,11 @@
 //! Invariant: a piece holds whole events, so a reader that is dropped has been told nothing by halves. The place for its
 //! last word is set aside from the beginning.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::Instant,
 };
 
@@ -18,6 +18,8 @@ use crate::telemetry;
 const PIECE_BYTES: usize = 32 << 10;
 /// Pieces that wait for the reader: with what the kernel holds for the socket, enough to bridge its pauses.
 const PIECES: usize = 8;
+/// Bytes that wait for the reader. An event that is longer waits by itself: a large sale's document is one.
+const WAITING_BYTES: usize = PIECES * PIECE_BYTES;
 /// The longest silence. Proxies commonly close after a minute of it, and a reader learns by it that it is still there.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 
@@ -47,10 +49,24 @@ impl End {
     }
 }
 
+/// A piece on its way. Its bytes count until they were written to the socket.
+struct Piece {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 pub struct Outbox {
     format: Format,
     pieces: mpsc::Sender<Bytes>,
     last_word: mpsc::OwnedPermit<Bytes>,
+    /// Bytes that may still be handed over before the reader takes some.
+    room: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     stall_time: Duration,
     gathered: Vec<u8>,
@@ -79,6 +95,7 @@ impl Outbox {
             format,
             pieces,
             last_word,
+            room: Arc::new(Semaphore::new(WAITING_BYTES)),
             stopping,
             stall_time,
             gathered,
@@ -105,14 +122,24 @@ impl Outbox {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        let place = tokio::select! {
+        let bytes = self.gathered.len().min(WAITING_BYTES) as u32;
+        let room = async {
+            let place = self.pieces.reserve().await.map_err(|_| End::Gone)?;
+            let room = self.room.clone().acquire_many_owned(bytes);
+            tokio::select! {
+                biased;
+                () = self.pieces.closed() => Err(End::Gone),
+                room = room => Ok((place, room.expect("it is never closed"))),
+            }
+        };
+        let (place, room) = tokio::select! {
             biased;
-            place = self.pieces.reserve() => place.map_err(|_| End::Gone)?,
+            room = room => room?,
             // Its sender is gone only when the service is.
             _ = self.stopping.wait_for(|stopping| *stopping) => return Err(End::Stopping),
             () = tokio::time::sleep(self.stall_time) => return Err(End::Slow),
         };
-        place.send(std::mem::take(&mut self.gathered).into());
+        place.send(Bytes::from_owner(Piece { bytes: std::mem::take(&mut self.gathered), _room: room }));
         telemetry.sent(std::mem::take(&mut self.gathered_events));
         self.handed_to = self.gathered_to;
         self.handed_at = Instant::now();

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -10,26 +11,55 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
-    body::{Frame, Incoming, SizeHint},
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+    body::{Frame, SizeHint},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::problem;
+use super::{
+    buffers::{self, Buffers, Room, Share, WAITING_BYTES},
+    closing::Inbound,
+    problem,
+};
 use crate::sale::settings::Invalid;
 
 /// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
 /// move it.
-pub type BoxedRequest = Box<Request<Incoming>>;
+pub type BoxedRequest = Box<Request<Inbound>>;
+
+/// What is read of a body, and whose share of the buffers it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub bytes_max: usize,
+    pub time_max: Duration,
+    pub share: Share,
+}
 
 /// An answer on its way to hyper. Boxed: it passes through many hands, and each of them would copy it.
 pub type BoxedResponse = Box<Response<Body>>;
 
-/// An answer with this body, and what the body is.
+/// An answer with this body, and what the body is. Nobody may keep it: nearly everything here is true for an instant, and
+/// the few answers that are not say so themselves.
 pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
     let mut response = Box::new(Response::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer may be kept, and is asked for again before it is used: it changes with the program alone.
+pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The answer comes in pieces, each of which nginx and its like pass on at once.
+pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
@@ -47,14 +77,25 @@ pub enum Body {
 #[derive(Debug)]
 pub struct Stream {
     pieces: mpsc::Receiver<Bytes>,
+    /// What is left of the last piece.
+    rest: Bytes,
     ended: Option<oneshot::Receiver<()>>,
 }
+
+/// What is handed over at a time. hyper copies it, or keeps it in a stream's buffer, and takes no more while it has enough: so
+/// little of a long answer stands where it is not counted.
+const FRAME_BYTES: usize = 32 << 10;
 
 impl Stream {
     /// `ended`: resolves, be it with an error, when the maker is through. Until then the request counts as in flight; from
     /// then on a caller who leaves the rest unread has the patience of an idle connection.
     pub fn new(pieces: mpsc::Receiver<Bytes>, ended: oneshot::Receiver<()>) -> Self {
-        Self { pieces, ended: Some(ended) }
+        Self { pieces, rest: Bytes::new(), ended: Some(ended) }
+    }
+
+    /// One that nothing comes of.
+    pub fn empty() -> Self {
+        Self { pieces: mpsc::channel(1).1, rest: Bytes::new(), ended: None }
     }
 }
 
@@ -94,12 +135,18 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let piece = match &mut *self {
-            Self::Whole(bytes) if bytes.is_empty() => None,
-            Self::Whole(bytes) => Some(std::mem::take(bytes)),
-            Self::Streamed(stream) => ready!(stream.pieces.poll_recv(context)),
+        let bytes = match &mut *self {
+            Self::Whole(bytes) => bytes,
+            Self::Streamed(Stream { pieces, rest, .. }) => {
+                if rest.is_empty() {
+                    let Some(piece) = ready!(pieces.poll_recv(context)) else { return Poll::Ready(None) };
+                    *rest = piece;
+                }
+                rest
+            }
         };
-        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
+        let piece = if bytes.len() > FRAME_BYTES { bytes.split_to(FRAME_BYTES) } else { std::mem::take(bytes) };
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -130,64 +177,109 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The whole body of a JSON request, or the answer that says why not.
+/// The whole body of a JSON request, or the answer that says why not. It takes room in the buffers for as long as any of its
+/// bytes is kept, unless it is a small one that came whole with its head: that one is to be done with at once.
 ///
 /// `required`: whether a body must come, so that one of unknown length is worth an answer of its own.
 pub async fn read(
+    buffers: &Arc<Buffers>,
     request: BoxedRequest,
-    bytes_max: usize,
-    time_max: Duration,
+    limit: Limit,
+    required: bool,
+) -> Result<Bytes, BoxedResponse> {
+    if let Some(content_type) = request.headers().get(CONTENT_TYPE)
+        && content_type.as_bytes() != b"application/json"
+        && let Some(media) = other_media_type(content_type, &["application/json"])
+    {
+        return Err(
+            problem::UNSUPPORTED_MEDIA_TYPE.respond(format!("the Content-Type is {media:?}; send application/json"))
+        );
+    }
+    read_json(buffers, request, limit, required).await
+}
+
+/// As `read`, of a merge patch (RFC 7396).
+pub async fn read_patch(
+    buffers: &Arc<Buffers>,
+    request: BoxedRequest,
+    limit: Limit,
+) -> Result<Bytes, BoxedResponse> {
+    if let Some(content_type) = request.headers().get(CONTENT_TYPE)
+        && let Some(media) = other_media_type(content_type, &[MERGE_PATCH, "application/json"])
+    {
+        let mut response = problem::UNSUPPORTED_MEDIA_TYPE
+            .respond(format!("the Content-Type is {media:?}; send {MERGE_PATCH} or application/json"));
+        response.headers_mut().insert(&ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+        return Err(response);
+    }
+    read_json(buffers, request, limit, true).await
+}
+
+/// The media type of a merge patch.
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// The media type, where it is none of these.
+fn other_media_type<'a>(content_type: &'a HeaderValue, known: &[&str]) -> Option<&'a str> {
+    let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
+    (!known.iter().any(|known| media.eq_ignore_ascii_case(known))).then_some(media)
+}
+
+async fn read_json(
+    buffers: &Arc<Buffers>,
+    request: BoxedRequest,
+    limit: Limit,
     required: bool,
 ) -> Result<Bytes, BoxedResponse> {
     let headers = request.headers();
-    if let Some(content_type) = headers.get(CONTENT_TYPE)
-        && content_type.as_bytes() != b"application/json"
-    {
-        let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
-        if !media.eq_ignore_ascii_case("application/json") {
-            return Err(problem::UNSUPPORTED_MEDIA_TYPE
-                .respond(format!("the Content-Type is {media:?}; send application/json")));
-        }
-    }
     let size = hyper::body::Body::size_hint(request.body());
     let told_length =
         || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
     if must_tell_length && !told_length() {
-        return Err(problem::LENGTH_REQUIRED.respond("this call takes a JSON body; say how long it is"));
+        return Err(
+            problem::LENGTH_REQUIRED.respond("this call takes a JSON body: send Content-Length, or the body in chunks")
+        );
     }
     let mut body = request.into_body();
-    if size.lower() > bytes_max as u64 {
-        return Err(too_large(bytes_max));
+    if size.lower() > limit.bytes_max as u64 {
+        return Err(too_large(limit.bytes_max));
     }
     if hyper::body::Body::is_end_stream(&body) {
         return Ok(Bytes::new());
     }
     // Most bodies are here already, with the head that announced them.
     let first = match poll_once(&mut body).await {
-        Some(first) => first,
-        None => return Box::pin(rest_in_time(body, bytes_max, BytesMut::new(), time_max)).await,
+        Some(first) => data(first)?,
+        None => Bytes::new(),
     };
-    let first = data(first)?;
-    if first.len() > bytes_max {
-        return Err(too_large(bytes_max));
+    if first.len() > limit.bytes_max {
+        return Err(too_large(limit.bytes_max));
     }
+    let room = || buffers.begin(limit.share).with(body.allowance());
     if hyper::body::Body::is_end_stream(&body) {
-        return Ok(first);
+        if limit.share == Share::Small {
+            return Ok(first);
+        }
+        let mut room = room();
+        room.take(first.len())?;
+        return Ok(buffers::held(first, room));
     }
-    // Room for all that was announced: growing a large body would move it again and again.
-    let mut whole = BytesMut::with_capacity(first.len().max(size.lower() as usize));
-    whole.extend_from_slice(&first);
-    Box::pin(rest_in_time(body, bytes_max, whole, time_max)).await
+    let room = room();
+    Box::pin(rest_in_time(body, limit, first, room)).await
 }
 
 /// Of a large body that is here already, what is taken over before others have their turn.
 const TURN_BYTES: usize = 64 << 10;
 
+/// Room for all that was announced is made at once only up to here: moving what there is of a larger body a few times costs less
+/// than memory for a body that never comes.
+const ANNOUNCED_BYTES: usize = 1 << 20;
+
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The next frame if it is here without waiting.
-async fn poll_once(body: &mut Incoming) -> Option<Piece> {
+async fn poll_once(body: &mut Inbound) -> Option<Piece> {
     let mut frame = std::pin::pin!(body.frame());
     std::future::poll_fn(|context| {
         Poll::Ready(match frame.as_mut().poll(context) {
@@ -199,19 +291,22 @@ async fn poll_once(body: &mut Incoming) -> Option<Piece> {
 }
 
 /// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
-async fn rest_in_time(
-    mut body: Incoming,
-    bytes_max: usize,
-    begun: BytesMut,
-    time_max: Duration,
-) -> Result<Bytes, BoxedResponse> {
-    match tokio::time::timeout(time_max, rest(&mut body, bytes_max, begun)).await {
+async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, room: Room) -> Result<Bytes, BoxedResponse> {
+    match tokio::time::timeout(limit.time_max, rest(&mut body, limit.bytes_max, first, room)).await {
         Ok(whole) => whole,
-        Err(_) => Err(timed_out(time_max)),
+        Err(_) => {
+            body.give_up();
+            Err(timed_out(limit.time_max))
+        }
     }
 }
 
-async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, BoxedResponse> {
+async fn rest(body: &mut Inbound, bytes_max: usize, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
+    room.take(WAITING_BYTES + first.len())?;
+    let announced = first.len() + hyper::body::Body::size_hint(body).lower() as usize;
+    let mut whole = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES));
+    whole.extend_from_slice(&first);
+    drop(first);
     let mut turn_ends = TURN_BYTES;
     while let Some(piece) = body.frame().await {
         if whole.len() > turn_ends {
@@ -222,16 +317,21 @@ async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Res
         if whole.len() + bytes.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
+        room.take(bytes.len())?;
         whole.extend_from_slice(&bytes);
     }
-    Ok(whole.freeze())
+    Ok(buffers::held(whole, room))
 }
 
 fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {
     match piece {
         None => Ok(Bytes::new()),
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
-        Some(Err(error)) => Err(problem::invalid(&[Invalid::new("", format!("the body could not be read: {error}"))])),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "a body could not be read");
+            let detail = "the body could not be read to its end; send it again, as long as its Content-Length says";
+            Err(problem::invalid(&[Invalid::new("", detail)]))
+        }
     }
 }
 

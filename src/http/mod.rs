@@ -5,10 +5,15 @@
 
 mod auth;
 mod body;
+mod buffers;
+mod closing;
+mod conditions;
 mod connections;
+mod crowd;
 pub mod encode;
 mod entries;
 mod handlers;
+pub mod invalid;
 pub mod openapi;
 mod ops;
 pub mod problem;
@@ -19,6 +24,8 @@ mod report;
 mod requests;
 mod router;
 mod server;
+mod settings_body;
+mod shapes;
 pub mod status;
 mod timed;
 mod tls;
@@ -27,7 +34,9 @@ pub mod wire;
 mod worker;
 
 pub use body::{Body, BoxedRequest, BoxedResponse};
-pub use ops::{Health, serve_ops};
+pub use buffers::Buffers;
+pub use closing::Lingering;
+pub use ops::{Health, OpsLimits, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;
 pub use requests::RequestLog;

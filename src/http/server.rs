@@ -1,7 +1,7 @@
 //! Worker threads: each accepts on a socket of its own, and drains when told.
 //!
 //! Invariant: a connection lives on one worker: the one that accepted it, unless another had fewer. Workers share nothing but
-//! the service.
+//! the service. A connection past the limit is answered too, and closed so that the answer arrives.
 
 use std::{
     convert::Infallible,
@@ -10,10 +10,16 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use hyper::{Request, body::Incoming, rt::Executor, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    rt::Executor,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::{
@@ -21,20 +27,26 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener as TokioListener, TcpStream},
     sync::{mpsc, watch},
     task::LocalSet,
 };
 
 use super::{
+    Body, BoxedRequest,
+    closing::{Inbound, last_word},
     connections::{Connections, Place},
-    timed::{Activity, Timed},
+    crowd::Crowd,
+    problem,
+    requests::X_REQUEST_ID,
+    timed::{Activity, Patience, Timed},
     worker::{Limits, Service, Worker},
 };
+use crate::{clock::monotonic, telemetry::seldom::Seldom};
 
 /// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
 /// overflow costs clients whole seconds of retransmission.
@@ -42,6 +54,20 @@ const ACCEPT_BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(20);
+
+/// What hyper may keep of a connection beside what the budget of buffers counts. The smaller these are the less a crowd of
+/// connections takes, and they are large enough for a batch to come in at the speed of a network.
+const H1_BUFFER_BYTES: usize = 64 << 10;
+const H2_STREAM_WINDOW_BYTES: u32 = 128 << 10;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+const H2_SEND_BYTES: usize = 64 << 10;
+/// Lines about connections that could not be accepted, of all workers.
+static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
+/// How long a refused connection may take to ask something, and so to show which protocol it speaks. Then it is answered all
+/// the same, in HTTP/1.1.
+const REFUSED_WAIT: Duration = Duration::from_millis(250);
+
+const TOO_MANY_CONNECTIONS: &str = "too many connections here";
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -91,7 +117,14 @@ impl ServerHandle {
 }
 
 /// Starts one worker for each socket. `cores`: the number of the core that each keeps to; None leaves them where they are put.
-pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usize>>) -> io::Result<ServerHandle> {
+/// `goes_aside`: makes the calling thread one of low priority, for work that workers would be held up by.
+pub fn start(
+    listeners: Listeners,
+    service: Arc<Service>,
+    cores: Option<Vec<usize>>,
+    goes_aside: fn(),
+) -> io::Result<ServerHandle> {
+    let any_core = sched_getaffinity(None)?;
     let (drain, draining) = watch::channel(false);
     let limits = &service.limits;
     let workers = listeners.sockets.len();
@@ -99,12 +132,21 @@ pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usiz
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(limits.connections_max)).unzip();
     let threads = listeners.sockets.into_iter().zip(inboxes).enumerate().map(|(number, (socket, inbox))| {
         let (connections, doors) = (connections.clone(), doors.clone());
-        let hall = Hall { number, service: service.clone(), connections, doors };
+        let refused_max = service.limits.refused_connections_max;
+        let hall = Hall { number, service: service.clone(), connections, doors, refused_max };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
         let (asleep, awake) = (service.bell.clone(), service.bell.clone());
         service.bell.joins();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Beside each worker there is one thread that does what takes long.
+            .max_blocking_threads(1)
+            .thread_name(format!("http-{number}-aside"))
+            .on_thread_start(move || {
+                // It is started by the worker, and would keep to its core.
+                let _ = sched_setaffinity(None, &any_core);
+                goes_aside();
+            })
             .on_thread_park(move || asleep.falls_asleep())
             .on_thread_unpark(move || awake.wakes_up())
             .build()?;
@@ -135,6 +177,8 @@ struct Hall {
     connections: Arc<Connections>,
     /// Of all workers: for connections that others accepted.
     doors: Vec<mpsc::Sender<Handed>>,
+    /// Connections past the limit that the worker is answering.
+    refused_max: usize,
 }
 
 /// A connection that another worker accepted.
@@ -148,17 +192,20 @@ impl Hall {
         let listener = TokioListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
         let worker = Worker::start(self.service.clone());
         let graceful = GracefulShutdown::new();
+        let mut refused = Crowd::new(self.refused_max);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((stream, place)) = self.seat(stream, peer) {
+                        if let Some((stream, place)) = self.seat(stream, peer, &mut refused) {
                             begin(stream, place, &worker, graceful.watcher());
                         }
                     }
                     // Nothing can be accepted for want of a descriptor; those that are open will end.
                     Err(error) => {
-                        tracing::warn!(%error, "could not accept a connection");
+                        if let Some(left_out) = ACCEPT_FAILURES.admit(monotonic()) {
+                            tracing::warn!(%error, left_out, "could not accept a connection");
+                        }
                         tokio::time::sleep(ACCEPT_REST).await;
                     }
                 },
@@ -177,12 +224,13 @@ impl Hall {
     }
 
     /// Finds the connection a place: the connection again if that is here, or None if it went elsewhere or was refused.
-    fn seat(&self, stream: TcpStream, peer: SocketAddr) -> Option<(TcpStream, Place)> {
+    fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
             self.service.telemetry.edge.connection_refused();
-            if self.service.tls.is_none() {
-                refuse(stream, &self.service.request_log.tell_unread());
-            }
+            let patience = self.service.limits.patience;
+            let activity = Activity::new(Patience { idle_time: patience.lingering.time, ..patience });
+            let refusing = tokio::task::spawn_local(refuse(stream, self.service.clone(), activity.clone()));
+            refused.admit(activity, &refusing);
             return None;
         };
         if place.worker() == self.number {
@@ -223,25 +271,50 @@ async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>, watcher: Watcher) {
     let builder = builder(worker.limits());
     let activity = Activity::new(worker.limits().patience);
-    let socket = Timed::new(TokioIo::new(stream), activity.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
-        let in_flight = activity.begin(request.version());
+    let socket = TokioIo::new(Timed::new(stream, activity.clone()));
+    let service = service_fn(move |request| {
         let worker = worker.clone();
-        async move {
-            let (mut answer, answered) = worker.handle(Box::new(request)).await;
-            match answer.body_mut().take_ended() {
-                None => in_flight.end(answered.into()),
-                Some(ended) => drop(tokio::task::spawn_local(async move {
-                    let _ = ended.await;
-                    drop(in_flight);
-                })),
-            }
-            Ok::<_, Infallible>(answer)
-        }
+        answer(&activity, request, |request| worker.handle(request))
     });
     let connection = builder.serve_connection(socket, service);
     // How a client goes away is its own business.
     let _ = watcher.watch(connection).await;
+}
+
+/// One request, one answer: the place where each answer leaves, with what becomes of its connection.
+pub fn answer<H, F>(
+    activity: &Rc<Activity>,
+    request: Request<Incoming>,
+    handle: H,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<H, F>
+where
+    H: FnOnce(BoxedRequest) -> F,
+    F: Future<Output = (Response<Body>, Instant)>,
+{
+    let activity = activity.clone();
+    let in_flight = activity.begin();
+    let number = in_flight.number();
+    let request = Box::new(request.map(|incoming| Inbound::new(incoming, activity.clone(), number)));
+    let answering = handle(request);
+    async move {
+        let (mut answer, answered) = answering.await;
+        if let Some(rest) = activity.take_rest(number)
+            && !Box::pin(rest.discard()).await
+        {
+            activity.end_unread();
+        }
+        if activity.is_ending() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match answer.body_mut().take_ended() {
+            None => in_flight.end(answered.into()),
+            Some(ended) => drop(tokio::task::spawn_local(async move {
+                let _ = ended.await;
+                drop(in_flight);
+            })),
+        }
+        Ok(answer)
+    }
 }
 
 fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
@@ -251,15 +324,21 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         // The socket has a patience of its own, which tells a slow head from an idle connection.
         .header_read_timeout(None)
+        // A caller that sends nothing more is not gone: only a write that fails shows that.
+        .half_close(true)
         // Head and body of an answer are copied together: for a few hundred bytes the kernel takes less time for one piece than
         // for a list of two (a reserve's processor time 18.9 to 17.0 µs, in pairs).
         .writev(false)
-        // Room beyond the limit, so that most of what exceeds it still gets a proper answer.
-        .max_buf_size((limits.header_bytes_max * 8).max(64 << 10));
+        // What a connection may leave unread, and what of its answer: room beyond the limit of a head, so that most of what
+        // exceeds it still gets a proper answer.
+        .max_buf_size((limits.header_bytes_max * 2).max(H1_BUFFER_BYTES));
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BYTES)
         .max_pending_accept_reset_streams(limits.h2_resets_max)
         .max_local_error_reset_streams(limits.h2_resets_max)
         .max_header_list_size(u32::try_from(limits.header_bytes_max * 2).unwrap_or(u32::MAX));
@@ -276,10 +355,49 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// Past a limit of connections: a short answer and goodbye, without reading anything.
-fn refuse(stream: TcpStream, request_id: &str) {
-    const HEAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-        retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\nx-request-id: ";
-    const BODY: &str = "{\"type\":\"/problems/overloaded\",\"title\":\"The service is at a limit\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections here\"}";
-    let _ = stream.try_write(format!("{HEAD}{request_id}\r\n\r\n{BODY}").as_bytes());
+/// Past a limit of connections: an answer without a call, and goodbye.
+async fn refuse(stream: TcpStream, service: Arc<Service>, activity: Rc<Activity>) {
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &service.tls else {
+        let mut first = [0; 3];
+        let peeked = tokio::time::timeout(REFUSED_WAIT, stream.peek(&mut first)).await;
+        let multiplexed = matches!(peeked, Ok(Ok(3))) && first == *b"PRI";
+        return refuse_on(stream, multiplexed, &service, activity).await;
+    };
+    if let Some(mut stream) = tls.receive(stream, activity.lingering().time).await {
+        let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if !multiplexed {
+            // What it asks makes no difference, but clients take an answer that comes before their request for a fault.
+            let _ = tokio::time::timeout(REFUSED_WAIT, stream.read(&mut [0; 1024])).await;
+        }
+        Box::pin(refuse_on(stream, multiplexed, &service, activity)).await;
+    }
+}
+
+async fn refuse_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    multiplexed: bool,
+    service: &Service,
+    activity: Rc<Activity>,
+) {
+    let id = service.request_log.tell_unread();
+    let (time, socket) = (activity.lingering().time, Timed::new(stream, activity.clone()));
+    if !multiplexed {
+        let headers = format!("retry-after: 1\r\nx-request-id: {id}\r\n");
+        return socket.close_with(last_word(&problem::OVERLOADED, TOO_MANY_CONNECTIONS, &headers)).await;
+    }
+    let id = HeaderValue::try_from(id).expect("an id is ASCII");
+    let overloaded = service_fn(move |request| {
+        let mut response = problem::OVERLOADED.respond(TOO_MANY_CONNECTIONS);
+        response.headers_mut().insert(&X_REQUEST_ID, id.clone());
+        answer(&activity, request, |_| std::future::ready((*response, Instant::now())))
+    });
+    let builder = builder(&service.limits);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), overloaded));
+    // All that it asks is answered. It ends when it asks nothing for a while, or after the time of an idle connection, so that
+    // its client tries again with another: some take the farewell of HTTP/2 for a fault, and it is not said sooner than that.
+    if tokio::time::timeout(service.limits.patience.idle_time, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(time, connection).await;
+    }
 }

@@ -136,7 +136,7 @@ impl<'a> Comparison<'a> {
         let (catalogue, counts) = (self.engine.catalogue(), self.engine.stock());
         let mut wrong = Vec::new();
         for sale in catalogue.sales() {
-            for item in &sale.items {
+            for item in &*sale.items {
                 self.report.compared.items += 1;
                 let expected = StoredItem::of(sale, item);
                 let truth = counts_of(counts[item.number.index()]);

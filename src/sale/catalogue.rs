@@ -1,7 +1,8 @@
 //! The catalogue: sales, their items and their stock. Read on every request, changed by operators and by the clock.
 //!
 //! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock`
-//! never changes; a sale closed by its operator stays closed. A catalogue is a value: the engine publishes a changed copy.
+//! never changes; a sale closed by its operator stays closed, and one that the clock opened or closed stays so, wherever the
+//! clock is set, until its operator puts other times. A catalogue is a value: the engine publishes a changed copy.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,6 +13,7 @@ use smallvec::SmallVec;
 use super::{
     command::Reserve,
     event::{Event, PricedLine},
+    expected::Tag,
     ids::{Bucket, ItemNumber, SaleNumber},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
@@ -41,22 +43,77 @@ struct Place {
 #[derive(Debug, Clone)]
 pub struct Sale {
     pub number: SaleNumber,
-    pub settings: SaleSettings,
+    pub settings: Arc<SaleSettings>,
     pub created_at: Timestamp,
-    pub items: Vec<Item>,
-    by_sku: Names<u32>,
+    /// In the order of the document; shared until the next document is put, so that other changes copy no item.
+    pub items: Arc<Vec<Item>>,
+    by_sku: Arc<Names<u32>>,
+    /// Units put into the sale of each item: initial stock plus adjustments.
+    stock: Arc<Vec<u64>>,
     paused: bool,
     closed: bool,
+    /// How far the clock came in the window.
+    reached: Reached,
     /// The status last put into an event, so that the clock's turns are told once.
     announced: Status,
+    tag: Tag,
+}
+
+/// A moment's place in a sale's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Before,
+    Within,
+    End,
+}
+
+impl Reached {
+    fn at(now: Timestamp, settings: &SaleSettings) -> Self {
+        if now >= settings.closes_at {
+            Self::End
+        } else if now >= settings.opens_at {
+            Self::Within
+        } else {
+            Self::Before
+        }
+    }
+
+    /// The status of a sale that its operator neither paused nor closed.
+    fn status(self) -> Status {
+        match self {
+            Self::Before => Status::Scheduled,
+            Self::Within => Status::Open,
+            Self::End => Status::Closed,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 pub struct Item {
     pub number: ItemNumber,
     pub settings: ItemSettings,
-    /// Units put into the sale: initial stock plus adjustments.
-    pub stock: u64,
+}
+
+/// A sale document prepared for [`Catalogue::define`]: everything whose cost grows with the number of items is done.
+#[derive(Debug)]
+pub struct Definition {
+    number: SaleNumber,
+    settings: Arc<SaleSettings>,
+    items: Arc<Vec<Item>>,
+    by_sku: Arc<Names<u32>>,
+    /// The items of the sale that this document replaces; None for a new sale.
+    replaces: Option<Arc<Vec<Item>>>,
+    /// Each item's index among those; None for a new item.
+    known_at: Vec<Option<u32>>,
+    tag: Tag,
+}
+
+impl Definition {
+    /// Items that the sale did not have, with their initial stock.
+    pub fn new_items(&self) -> impl Iterator<Item = (ItemNumber, u64)> {
+        let items = self.items.iter().zip(&self.known_at);
+        items.filter(|(_, known)| known.is_none()).map(|(item, _)| (item.number, item.settings.initial_stock))
+    }
 }
 
 /// A reserve that passed all checks that need no shard: what to hold, and the limits to hold it by.
@@ -67,6 +124,8 @@ pub struct Plan<'a> {
     pub bucket: Bucket,
     pub lines: SmallVec<[PlanLine; 2]>,
     pub hold_seconds: u32,
+    /// Nothing is held from here on.
+    pub closes_at: Timestamp,
     pub reference: Option<&'a str>,
     pub key: Option<(&'a str, u64)>,
 }
@@ -85,17 +144,37 @@ pub enum Put {
 }
 
 impl Sale {
-    /// The status at a moment. The operator's close wins over the clock, the clock's end over a pause.
+    /// The status at a moment. The operator's close wins over the clock, the clock's end over a pause. An earlier moment
+    /// takes back nothing that was reached.
     pub fn status(&self, now: Timestamp) -> Status {
-        if self.closed || now >= self.settings.closes_at {
+        let reached = self.reached.max(Reached::at(now, &self.settings));
+        if self.closed || reached == Reached::End {
             Status::Closed
         } else if self.paused {
             Status::Paused
-        } else if now < self.settings.opens_at {
-            Status::Scheduled
         } else {
-            Status::Open
+            reached.status()
         }
+    }
+
+    /// An operator changed the sale at this moment.
+    fn turned(&mut self, at: Timestamp) {
+        self.reached = self.reached.max(Reached::at(at, &self.settings));
+        if self.closed {
+            self.reached = Reached::End;
+        }
+        self.announced = self.status(at);
+    }
+
+    /// The clock's turn was told.
+    fn announce(&mut self, status: Status) {
+        self.announced = status;
+        self.reached = match status {
+            Status::Scheduled => Reached::Before,
+            Status::Open => Reached::Within,
+            Status::Closed => Reached::End,
+            Status::Paused => self.reached,
+        };
     }
 
     /// The event of a turn that was not told yet.
@@ -104,12 +183,17 @@ impl Sale {
         (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
     }
 
-    /// By the operator, and not resumed since.
     /// The status last put into an event.
     pub fn announced(&self) -> Status {
         self.announced
     }
 
+    /// Names the settings as they are.
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// By the operator, and not resumed since.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
@@ -121,6 +205,11 @@ impl Sale {
 
     pub fn item(&self, sku: &str) -> Option<&Item> {
         self.by_sku.get(sku).map(|&index| &self.items[index as usize])
+    }
+
+    /// Units put into the sale of the item at this index: initial stock plus adjustments.
+    pub fn stock(&self, index: usize) -> u64 {
+        self.stock[index]
     }
 
     pub fn max_extensions(&self, limits: &Limits) -> u32 {
@@ -172,6 +261,12 @@ impl Catalogue {
         &self.sales[place.sale.index()].items[place.index as usize]
     }
 
+    /// Units put into the item's sale: initial stock plus adjustments.
+    pub fn stock(&self, number: ItemNumber) -> u64 {
+        let place = self.items[number.index()];
+        self.sales[place.sale.index()].stock(place.index as usize)
+    }
+
     pub fn sku(&self, number: ItemNumber) -> &str {
         &self.item_numbered(number).settings.sku
     }
@@ -218,6 +313,7 @@ impl Catalogue {
             bucket: Bucket::of(asked.customer),
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
+            closes_at: sale.settings.closes_at,
             reference: asked.reference,
             key: asked.key.map(|key| (key, fingerprint)),
         })
@@ -286,28 +382,28 @@ impl Catalogue {
     pub fn apply(&mut self, event: &Event<'_>) {
         match event {
             Event::SaleDefined { sale, at, items, settings } => {
+                let tag = Tag::of(settings);
                 let settings = serde_json::from_slice(settings).expect("an event holds the settings it was made from");
-                self.define(*sale, *at, items, settings);
+                self.define(self.prepare(*sale, items, settings, tag), *at);
             }
             Event::SalePaused { sale, at } => self.change(*sale, |sale| {
                 sale.paused = true;
-                sale.announced = sale.status(*at);
+                sale.turned(*at);
             }),
             Event::SaleResumed { sale, at } => self.change(*sale, |sale| {
                 sale.paused = false;
-                sale.announced = sale.status(*at);
+                sale.turned(*at);
             }),
-            Event::SaleClosed { sale, .. } => self.change(*sale, |sale| {
+            Event::SaleClosed { sale, at } => self.change(*sale, |sale| {
                 sale.closed = true;
-                sale.announced = Status::Closed;
+                sale.turned(*at);
             }),
-            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announced = *status),
+            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announce(*status)),
             Event::Adjusted(adjusted) => {
-                self.change_item(adjusted.item, |item| {
-                    item.stock = item.stock.checked_add_signed(adjusted.delta).expect("stock is never negative");
-                });
+                let stock = self.stock(adjusted.item).checked_add_signed(adjusted.delta);
+                self.set_stock(adjusted.item, stock.expect("stock is never negative"));
             }
-            Event::Stocked { item, stock } => self.change_item(*item, |item| item.stock = *stock),
+            Event::Stocked { item, stock } => self.set_stock(*item, *stock),
             _ => {}
         }
     }
@@ -324,40 +420,83 @@ impl Catalogue {
             if sale.closed {
                 each(&Event::SaleClosed { sale: sale.number, at: sale.created_at });
             }
-            each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status: sale.announced });
-            for item in &sale.items {
-                each(&Event::Stocked { item: item.number, stock: item.stock });
+            // A paused sale's status does not say how far the clock came.
+            for status in [sale.reached.status(), sale.announced] {
+                each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status });
+            }
+            for (item, &stock) in sale.items.iter().zip(&*sale.stock) {
+                each(&Event::Stocked { item: item.number, stock });
             }
         }
     }
 
-    fn define(&mut self, number: SaleNumber, at: Timestamp, numbers: &[ItemNumber], settings: SaleSettings) {
+    /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet. `tag`: of the settings.
+    pub fn prepare(
+        &self,
+        number: SaleNumber,
+        numbers: &[ItemNumber],
+        settings: SaleSettings,
+        tag: Tag,
+    ) -> Definition {
         assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
-        let present = self.sales.get(number.index()).cloned();
-        let mut places = (*self.items).clone();
+        let present = self.sales.get(number.index());
         let mut items = Vec::with_capacity(numbers.len());
+        let mut known_at = Vec::with_capacity(numbers.len());
         let mut by_sku = Names::with_capacity_and_hasher(numbers.len(), RandomState::default());
-        for (index, (&item, settings)) in numbers.iter().zip(&settings.items).enumerate() {
-            let place = Place { sale: number, index: index as u32 };
-            if places.len() <= item.index() {
-                places.resize(item.index() + 1, place);
-            }
-            places[item.index()] = place;
-            let known = present.as_ref().and_then(|sale| sale.item(&settings.sku));
-            let stock = known.map_or(settings.initial_stock, |known| known.stock);
+        for (index, (&number, settings)) in numbers.iter().zip(&settings.items).enumerate() {
+            known_at.push(present.and_then(|sale| sale.by_sku.get(settings.sku.as_str()).copied()));
             by_sku.insert(CompactString::from(&settings.sku), index as u32);
-            items.push(Item { number: item, settings: settings.clone(), stock });
+            items.push(Item { number, settings: settings.clone() });
         }
+        Definition {
+            number,
+            settings: Arc::new(settings),
+            items: Arc::new(items),
+            by_sku: Arc::new(by_sku),
+            replaces: present.map(|sale| sale.items.clone()),
+            known_at,
+            tag,
+        }
+    }
+
+    /// Puts a prepared document in force.
+    ///
+    /// # Panics
+    /// When another document of the sale was put since it was prepared.
+    pub fn define(&mut self, definition: Definition, at: Timestamp) {
+        let Definition { number, settings, items, by_sku, replaces, known_at, tag } = definition;
+        let present = self.sales.get(number.index());
+        let unchanged = match (present, &replaces) {
+            (Some(sale), Some(items)) => Arc::ptr_eq(&sale.items, items),
+            (None, None) => true,
+            _ => false,
+        };
+        assert!(unchanged, "documents of a sale are put one after the other");
+        let stock = items.iter().zip(known_at).map(|(item, known)| match (present, known) {
+            (Some(sale), Some(index)) => sale.stock(index as usize),
+            _ => item.settings.initial_stock,
+        });
+        let stock = Arc::new(stock.collect());
         self.rate_limited |= settings.rate_limits.is_some();
+        let mut reached = Reached::at(at, &settings);
+        if let Some(before) = &present
+            && before.reached == Reached::Within
+            && before.settings.opens_at == settings.opens_at
+        {
+            reached = reached.max(Reached::Within);
+        }
         let sale = Sale {
             number,
-            created_at: present.as_ref().map_or(at, |sale| sale.created_at),
-            items,
+            created_at: present.map_or(at, |sale| sale.created_at),
+            items: items.clone(),
             by_sku,
-            paused: present.as_ref().is_some_and(|sale| sale.paused),
-            closed: present.as_ref().is_some_and(|sale| sale.closed),
-            // That a sale is open from the beginning, or by new times, is told by a turn like every other.
-            announced: present.as_ref().map_or(Status::Scheduled, |sale| sale.announced),
+            stock,
+            paused: present.is_some_and(|sale| sale.paused),
+            closed: present.is_some_and(|sale| sale.closed),
+            reached,
+            // A sale that is open from the beginning, or by new times, is announced by a turn like every other.
+            announced: present.map_or(Status::Scheduled, |sale| sale.announced),
+            tag,
             settings,
         };
         if present.is_some() {
@@ -367,7 +506,14 @@ impl Catalogue {
             Arc::make_mut(&mut self.by_id).insert(sale.settings.id.as_str().into(), number);
             self.sales.push(Arc::new(sale));
         }
-        self.items = Arc::new(places);
+        let places = Arc::make_mut(&mut self.items);
+        for (index, item) in items.iter().enumerate() {
+            let place = Place { sale: number, index: index as u32 };
+            if places.len() <= item.number.index() {
+                places.resize(item.number.index() + 1, place);
+            }
+            places[item.number.index()] = place;
+        }
         self.version += 1;
     }
 
@@ -376,9 +522,10 @@ impl Catalogue {
         self.version += 1;
     }
 
-    fn change_item(&mut self, number: ItemNumber, change: impl FnOnce(&mut Item)) {
+    /// Sets the units put into the item's sale.
+    pub fn set_stock(&mut self, number: ItemNumber, stock: u64) {
         let place = self.items[number.index()];
-        self.change(place.sale, |sale| change(&mut sale.items[place.index as usize]));
+        self.change(place.sale, |sale| Arc::make_mut(&mut sale.stock)[place.index as usize] = stock);
     }
 }
 
@@ -393,7 +540,7 @@ fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal
     }
     let mut named: HashMap<&str, &ItemSettings> = HashMap::with_capacity(settings.items.len());
     named.extend(settings.items.iter().map(|item| (item.sku.as_str(), item)));
-    for known in &sale.items {
+    for known in &*sale.items {
         let sku = &known.settings.sku;
         match named.get(sku.as_str()) {
             None => {

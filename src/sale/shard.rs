@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) expiries: Deadlines,
     pub(super) retirements: Deadlines,
     live_holds: u64,
+    /// What reservations and customers take in memory.
+    bytes: u64,
 }
 
 /// A slice of an item's stock, in units.
@@ -117,6 +119,7 @@ impl Shard {
             expiries: Deadlines::new(EXPIRY_WIDTH_MILLIS),
             retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
             live_holds: 0,
+            bytes: 0,
         }
     }
 
@@ -128,6 +131,12 @@ impl Shard {
     /// Customers in memory: those with reservations in memory, and those whose units still count.
     pub fn customers(&self) -> usize {
         self.customers.len()
+    }
+
+    /// Bytes that reservations and customers take in memory, their share of the indexes included: what is in use, and not
+    /// what the allocator keeps to use it again.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Reservations in state `held`.
@@ -185,7 +194,9 @@ impl Shard {
                 let slot = self.expect(*id);
                 let entry = &mut self.reservations[slot];
                 assert_eq!(entry.state, State::Held, "only a hold is extended: {id}");
+                let bytes_before = entry.bytes();
                 (entry.expires_at, entry.extensions) = (*expires_at, *extensions);
+                self.bytes = self.bytes + entry.bytes() - bytes_before;
                 self.expiries.file(*expires_at, slot);
             }
             Event::Confirmed(ended) => self.end(ended, State::Confirmed),
@@ -194,8 +205,9 @@ impl Shard {
             Event::Retired { id, counted } => self.retire(*id, *counted),
             Event::Carried { customer, item, units } => {
                 let customer = self.customer(Bucket::of(customer), customer);
-                self.customers[customer].take(*item, *units);
-                self.customers[customer].carry(*item, *units);
+                let customer = &mut self.customers[customer];
+                let grown = customer.take(*item, *units) + customer.carry(*item, *units);
+                self.bytes = self.bytes.strict_add_signed(grown);
                 self.confirmed_in_the_past(*item, *units);
             }
             Event::Forgotten { bucket, item, units } => {
@@ -284,7 +296,9 @@ impl Shard {
         if let Some(slot) = bucket.by_name.find(hash, |slot| customers[slot].name == name) {
             return slot;
         }
-        let slot = customers.insert(Customer::new(name));
+        let customer = Customer::new(name);
+        self.bytes += customer.bytes();
+        let slot = customers.insert(customer);
         bucket.by_name.insert(hash, slot);
         slot
     }
@@ -301,7 +315,9 @@ impl Shard {
         let name = &self.customers[slot].name;
         let (hash, bucket) = (self.hasher.hash_one(name.as_str()), Bucket::of(name));
         self.bucket(bucket).by_name.remove(hash, slot);
-        self.customers.remove(slot)
+        let customer = self.customers.remove(slot);
+        self.bytes -= customer.bytes();
+        customer
     }
 
     fn hold(&mut self, held: &Held<'_>) {
@@ -314,7 +330,8 @@ impl Shard {
             slice.available -= i64::from(line.units);
             slice.held += u64::from(line.units);
             if customer != NOBODY {
-                self.customers[customer].take(line.item, line.units.into());
+                let grown = self.customers[customer].take(line.item, line.units.into());
+                self.bytes = self.bytes.strict_add_signed(grown);
             }
         }
         if customer != NOBODY {
@@ -340,6 +357,7 @@ impl Shard {
             extensions: 0,
             state: State::Held,
         };
+        self.bytes += entry.bytes();
         let expires_at = entry.expires_at;
         let slot = self.reservations.insert(entry);
         self.expiries.file(expires_at, slot);
@@ -361,7 +379,7 @@ impl Shard {
 
     fn end(&mut self, ended: &Ended<'_>, state: State) {
         let slot = self.expect(ended.id);
-        let Self { reservations, customers, slices, .. } = self;
+        let Self { reservations, customers, slices, bytes, .. } = self;
         let entry = &mut reservations[slot];
         assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", state.as_str(), ended.id);
         (entry.state, entry.ended_at) = (state, ended.at);
@@ -374,12 +392,14 @@ impl Shard {
             } else {
                 slice.available += i64::from(line.units);
                 if entry.customer != NOBODY {
-                    customers[entry.customer].give_up(line.item, units);
+                    *bytes = bytes.strict_add_signed(customers[entry.customer].give_up(line.item, units));
                 }
             }
         }
         if let (State::Confirmed, Some(reference)) = (state, ended.text) {
+            let bytes_before = entry.bytes();
             entry.texts.get_or_insert_default().confirm_reference = Some(reference.into());
+            *bytes = *bytes + entry.bytes() - bytes_before;
         }
         self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);
         self.live_holds -= 1;
@@ -389,6 +409,7 @@ impl Shard {
         let slot = self.expect(id);
         self.unindex(slot);
         let entry = self.reservations.remove(slot);
+        self.bytes -= entry.bytes();
         assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
         let mut customer = (entry.customer != NOBODY).then(|| &mut self.customers[entry.customer]);
         if let Some(customer) = &mut customer {
@@ -399,10 +420,12 @@ impl Shard {
                 let units = u64::from(line.units);
                 match &mut customer {
                     Some(customer) if counted => {
-                        customer.carry(line.item, units);
+                        self.bytes = self.bytes.strict_add_signed(customer.carry(line.item, units));
                         continue;
                     }
-                    Some(customer) => customer.give_up(line.item, units),
+                    Some(customer) => {
+                        self.bytes = self.bytes.strict_add_signed(customer.give_up(line.item, units));
+                    }
                     None => {}
                 }
                 let bucket = &mut self.buckets[id.bucket().index() / self.shards];

@@ -1,7 +1,7 @@
 //! The whole service: a data directory brought back to life, its threads, and their orderly end.
 //!
-//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `store`,
-//! which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
+//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `disk`, which
+//! looks how much room the journal has; `store`, which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
 //! for metrics; `traces`, where requests are traced; `ops`, which answers probes.
 //!
 //! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
@@ -11,6 +11,7 @@ mod backlog;
 mod cores;
 mod customers;
 pub mod descriptors;
+mod disk;
 mod events;
 mod feed;
 mod figures;
@@ -45,7 +46,12 @@ use tokio::sync::Notify;
 
 pub(crate) use self::priority::yield_to_requests;
 use self::{
-    backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock, priority::go_before_requests,
+    backlog::Backlog,
+    disk::DiskSpace,
+    health::ServiceHealth,
+    lag::CommitTimes,
+    lock::DirectoryLock,
+    priority::{go_before_requests, run_beside_requests},
 };
 use crate::{
     auth::{KeySettings, Keyring},
@@ -128,6 +134,7 @@ pub struct Running {
     snapshots: Stoppable,
     observer: Stoppable,
     rates: Stoppable,
+    disk: Stoppable,
     events: events::Following,
     traces: Option<Exporting>,
     _lock: DirectoryLock,
@@ -167,6 +174,11 @@ impl Stoppable {
 impl Running {
     /// Brings the data directory back and serves it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_then(config, || {})
+    }
+
+    /// As `start`; `about_to_serve` is called before the first request can come in.
+    pub fn start_then(config: &Config, about_to_serve: impl FnOnce()) -> Result<Self, StartError> {
         let telemetry = Arc::new(telemetry(config));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let customer_ids = config.privacy.customer_ids()?;
@@ -177,7 +189,7 @@ impl Running {
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
         let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
         let health = Arc::new(ServiceHealth::new(telemetry.clone()));
-        serve_ops(ops_listener, health.clone())?;
+        serve_ops(ops_listener, health.clone(), ops_limits(config))?;
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
@@ -192,6 +204,8 @@ impl Running {
         let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
         let commit_times = Arc::new(CommitTimes::new(monotonic()));
         observe_commits(&engine, &telemetry, &backlog, &commit_times);
+        let disk = Arc::new(DiskSpace::new(engine.clone(), config));
+        disk.measure(&telemetry);
         let (store, store_status) = store::start(config, &engine, &clock, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
@@ -206,7 +220,8 @@ impl Running {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
-            keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
+            buffers: http::Buffers::new(config.limits.buffered_bytes_max),
+            keyring: ArcSwap::from_pointee(keyring(&config.auth)),
             tls,
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
@@ -218,9 +233,10 @@ impl Running {
             draining: AtomicBool::new(false),
         });
         let store_kind = config.store_target().kind();
-        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
+        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), disk.clone(), commit_times);
         let (api, cores) = (listeners.address, cores::of_workers(config));
-        let server = http::start(listeners, edge.clone(), cores).map_err(StartError::Thread)?;
+        about_to_serve();
+        let server = http::start(listeners, edge.clone(), cores, run_beside_requests).map_err(StartError::Thread)?;
         let running = Self {
             api,
             ops,
@@ -239,6 +255,7 @@ impl Running {
             )?,
             observer: observer::start(&edge, &health, &config.data.dir)?,
             rates: start_rates(&edge)?,
+            disk: disk::start(disk, &telemetry)?,
             events: following,
             traces,
             server: Some(server),
@@ -267,6 +284,18 @@ impl Running {
         self.edge.keyring.store(Arc::new(keyring));
     }
 
+    /// From now on nobody is let in without a key, also where none are configured.
+    pub fn require_keys(&self) {
+        let keyring = self.edge.keyring.load();
+        if !keyring.asks_for_key() {
+            self.edge.keyring.store(Arc::new(Keyring::closed(&BTreeMap::new())));
+        }
+    }
+
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// Takes certificate and key as they are now, for connections to come. On an error all stays as it was.
     pub fn reload_tls(&self, settings: &config::Tls) -> Result<(), TlsError> {
         match (&self.edge.tls, settings.files()) {
@@ -274,6 +303,11 @@ impl Running {
             // Whether TLS is spoken at all is settled at the start.
             _ => Ok(()),
         }
+    }
+
+    /// Bytes that bodies and answers under way take in memory.
+    pub fn buffered_bytes(&self) -> usize {
+        self.edge.buffers.taken()
     }
 
     /// Resolves when the journal has failed: nothing more is acknowledged, and the process should end.
@@ -296,6 +330,7 @@ impl Running {
             server.drain();
         }
         self.rates.stop();
+        self.disk.stop();
         self.clock.stop();
         self.snapshots.stop();
         self.bell.stop();
@@ -321,14 +356,18 @@ fn note_keys(engine: &Engine, clock: &dyn Clock, when: &'static str, keys: &BTre
     engine.note_keys(clock.now(), when, &facts).value
 }
 
+fn keyring(auth: &config::Auth) -> Keyring {
+    if auth.required { Keyring::closed(&auth.keys) } else { Keyring::new(&auth.keys) }
+}
+
 fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, StartError> {
     bind(address).map_err(|source| StartError::Listen { address, source })
 }
 
-fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), StartError> {
+fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>, limits: http::OpsLimits) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let serve = move || {
-        if let Err(error) = runtime.block_on(http::serve_ops(listener, health)) {
+        if let Err(error) = runtime.block_on(http::serve_ops(listener, health, limits)) {
             tracing::error!(%error, "the ops listener ended");
         }
     };
@@ -351,11 +390,15 @@ fn telemetry(config: &Config) -> Telemetry {
     let telemetry = Telemetry::new(http::ROUTE_NAMES, bounds);
     for (key, most) in [
         ("limits.connections_max", limits.connections_max as f64),
+        ("limits.ops_connections_max", limits.ops_connections_max as f64),
+        ("limits.event_readers_max", limits.event_readers_max as f64),
         ("limits.reservations_max", limits.reservations_max as f64),
         ("limits.customers_max", limits.customers_max as f64),
+        ("limits.memory_bytes_max", limits.memory_bytes_max as f64),
+        ("limits.buffered_bytes_max", limits.buffered_bytes_max as f64),
         ("rate_limits.callers_max", rate_limits.callers_max as f64),
         ("journal.max_backlog_bytes", journal.max_backlog_bytes as f64),
-        ("journal.lane_bytes_max", journal.lane_bytes_max as f64),
+        ("journal.lane_bytes_max", config.engine_settings(0).lane_bytes_max as f64),
     ] {
         telemetry.limit(key, most);
     }
@@ -428,7 +471,7 @@ fn start_clock(
 
 /// The OpenAPI document of a service with this configuration.
 pub fn contract(config: &Config) -> http::openapi::Document {
-    document(config, !config.auth.keys.is_empty())
+    document(config, config.auth.asks_for_key())
 }
 
 fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {
@@ -441,7 +484,25 @@ fn contracts(config: &Config) -> http::Contracts {
     http::Contracts { open: text(false), with_keys: text(true) }
 }
 
-fn edge_limits(config: &Config) -> http::Limits {
+fn ops_limits(config: &Config) -> http::OpsLimits {
+    http::OpsLimits { connections_max: config.limits.ops_connections_max, patience: patience(config) }
+}
+
+fn patience(config: &Config) -> http::Patience {
+    let limits = &config.limits;
+    http::Patience {
+        idle_time: Duration::from_secs(limits.idle_seconds),
+        head_time: Duration::from_secs(limits.header_read_seconds),
+        stall_time: Duration::from_secs(limits.write_stall_seconds),
+        lingering: http::Lingering {
+            rest_bytes_max: limits.body_bytes_max as u64,
+            bytes_max: limits.linger_bytes_max,
+            time: Duration::from_secs(limits.linger_seconds),
+        },
+    }
+}
+
+pub(crate) fn edge_limits(config: &Config) -> http::Limits {
     let limits = &config.limits;
     http::Limits {
         reserve: http::wire::ReserveLimits {
@@ -457,12 +518,9 @@ fn edge_limits(config: &Config) -> http::Limits {
         path_bytes_max: limits.path_bytes_max,
         connections_max: limits.connections_max,
         connections_per_address_max: limits.connections_per_address_max,
+        refused_connections_max: limits.refused_connections_max.div_ceil(config.workers()),
         waiting_max: limits.waiting_max.div_ceil(config.workers()),
-        patience: http::Patience {
-            idle_time: Duration::from_secs(limits.idle_seconds),
-            head_time: Duration::from_secs(limits.header_read_seconds),
-            stall_time: Duration::from_secs(limits.write_stall_seconds),
-        },
+        patience: patience(config),
         body_read_time: Duration::from_secs(limits.body_read_seconds),
         drain_time: Duration::from_secs(limits.drain_seconds),
         sales_page_max: limits.sales_page_max,

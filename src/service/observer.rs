@@ -34,6 +34,7 @@ pub fn start(
             }
             telemetry.shards.observe(engine);
             telemetry.edge.callers_remembered(rates.remembered());
+            telemetry.edge.buffered(edge.buffers.taken());
             telemetry.process.observe(&directory);
             if engine.durability().failed() {
                 telemetry.journal.failed();

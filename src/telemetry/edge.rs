@@ -24,6 +24,7 @@ pub struct Edge {
     /// By place in `POLICIES`.
     rate_limited: [Counter; POLICIES.len()],
     callers: Gauge,
+    buffered_bytes: Gauge,
 }
 
 impl Edge {
@@ -36,6 +37,7 @@ impl Edge {
             connections_refused: make.counter(&families::HTTP_CONNECTIONS_REFUSED, &[]),
             rate_limited: POLICIES.map(|policy| make.counter(&families::RATE_LIMITED, &[policy])),
             callers: make.gauge(&families::RATE_LIMIT_CALLERS, &[]),
+            buffered_bytes: make.gauge(&families::BUFFERED_BYTES, &[]),
             routes,
             make: make.clone(),
         }
@@ -68,6 +70,11 @@ impl Edge {
     pub fn rate_limited(&self, policy: &str) {
         let place = POLICIES.iter().position(|&known| known == policy).expect("every policy is in the table");
         self.rate_limited[place].increment(1);
+    }
+
+    /// Bytes of requests and answers under way.
+    pub fn buffered(&self, bytes: usize) {
+        self.buffered_bytes.set(bytes as f64);
     }
 
     pub fn callers_remembered(&self, callers: usize) {

@@ -60,7 +60,9 @@ families! {
         "Seconds from a request's head to its answer, the wait for the disk included.";
     HTTP_CONNECTIONS = Gauge, "http_connections" [] "Open connections of the API.";
     HTTP_CONNECTIONS_REFUSED = Counter, "http_connections_refused_total" []
-        "Connections answered 503 and closed because limits.connections_max was reached.";
+        "Connections answered 503 and closed because limits.connections_max was reached, or the most that open files allow.";
+    BUFFERED_BYTES = Gauge, "buffered_bytes" []
+        "Bytes that bodies and answers under way take in memory, as limits.buffered_bytes_max counts them.";
     RATE_LIMITED = Counter, "rate_limited_total" ["policy"]
         "Requests and entries of batches beyond a quota, by whose quota it is.";
     RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
@@ -76,6 +78,8 @@ families! {
         "Holds that expire within a minute; looked at every five seconds, and estimated where there are very many.";
     RESERVATIONS_IN_MEMORY = Gauge, "reservations_in_memory" [] "Reservations in memory, whatever their state.";
     CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers of whom anything is in memory.";
+    STATE_BYTES = Gauge, "state_bytes" []
+        "Bytes that reservations and customers take in memory, as limits.memory_bytes_max counts them.";
 
     SALES = Gauge, "sales" ["status"] "Sales, by status.";
     SALE_STATUS = Gauge, "sale_status" ["sale", "status"]
@@ -110,6 +114,12 @@ families! {
     JOURNAL_BATCHES = Counter, "journal_batches_total" [] "Batches that were made durable.";
     JOURNAL_DURABLE_EPOCH = Gauge, "journal_durable_epoch" [] "The last epoch that is on disk.";
     JOURNAL_FAILED = Gauge, "journal_failed" [] "1 when a write or sync failed and the service is stopping.";
+    JOURNAL_DISK_AVAILABLE = Gauge, "journal_disk_available_bytes" []
+        "Bytes that the service may still write to the file system that holds the journal; looked at ten times a second.";
+    JOURNAL_DISK_RESERVE = Gauge, "journal_disk_reserve_bytes" []
+        "Bytes of that file system kept for confirms and releases (journal.disk_reserve_bytes).";
+    JOURNAL_DISK_LOW = Gauge, "journal_disk_low" []
+        "1 while new reservations are refused with disk_low: less than the reserve is available.";
     SNAPSHOTS = Counter, "snapshots_total" [] "Snapshots that were finished.";
     SNAPSHOT_BYTES = Gauge, "snapshot_bytes" [] "Bytes of the last snapshot.";
     SNAPSHOT_DURATION = Gauge, "snapshot_duration_seconds" [] "Seconds the last snapshot took.";
@@ -136,6 +146,12 @@ families! {
 
     TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
         "Spans by what became of them: exported, or lost as the queue was full or the collector took none; over_limit: not begun.";
+
+    CONFIG_RELOADS = Counter, "config_reloads_total" ["outcome"]
+        "Times that configuration, keys or certificates were read anew, by outcome: ok; or refused, and what was in force stays.";
+    CONFIG_RELOAD_FAILED = Gauge, "config_reload_failed" [] "1 when the last reload was refused, until one succeeds.";
+    LOG_LINES_DROPPED = Counter, "log_lines_dropped_total" []
+        "Lines of the log that were dropped because standard error took them too slowly (log.queue_bytes_max) or not at all.";
 
     RESIDENT = Gauge, "process_resident_bytes" [] "Memory of the process that is in use (resident).";
     OPEN_FILES = Gauge, "process_open_files" [] "Open files and sockets of the process.";

@@ -31,6 +31,7 @@ pub struct Totals {
     holds_expiring: Gauge,
     reservations: Gauge,
     customers: Gauge,
+    state_bytes: Gauge,
     drift: Gauge,
     oversold: Gauge,
     by_status: [Gauge; Status::ALL.len()],
@@ -118,6 +119,7 @@ impl Totals {
             holds_expiring: gauge(&families::HOLDS_EXPIRING),
             reservations: gauge(&families::RESERVATIONS_IN_MEMORY),
             customers: gauge(&families::CUSTOMERS_IN_MEMORY),
+            state_bytes: gauge(&families::STATE_BYTES),
             drift: gauge(&families::DRIFT),
             oversold: gauge(&families::OVERSOLD),
             by_status: Status::ALL.map(|status| make.gauge(&families::SALES, &[status.as_str()])),
@@ -133,6 +135,7 @@ impl Totals {
         self.live_holds.set(levels.live_holds as f64);
         self.reservations.set(levels.reservations as f64);
         self.customers.set(levels.customers as f64);
+        self.state_bytes.set(engine.memory_bytes() as f64);
         for ((_, count), gauge) in engine.sales_by_status(now).iter().zip(&self.by_status) {
             gauge.set(*count as f64);
         }

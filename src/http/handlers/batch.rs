@@ -14,18 +14,24 @@ use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
+use super::{Answered, IDEMPOTENCY_KEY, json_bytes, reservations};
 use crate::{
     engine::{Epoch, Together},
     http::{
         Body, BoxedRequest, BoxedResponse,
-        body::{self, Stream},
+        body::{self, Limit, Stream},
+        buffers::{self, Room, Share},
         entries::{self, Content, Entries, GrantedBody, Portion, Reader},
         problem,
         wire::CheckedReserve,
         worker::Worker,
     },
-    sale::{catalogue::Sale, outcome::Refusal, settings::Invalid},
+    sale::{
+        catalogue::Sale,
+        outcome::Refusal,
+        rule::{Rule, bare_key},
+        settings::Invalid,
+    },
 };
 
 /// What is read at a time: well below a millisecond of work, whatever the entries are.
@@ -57,7 +63,8 @@ pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> 
         return Err(problem::invalid(&[Invalid::new("", detail)]));
     }
     let limits = worker.limits();
-    let bytes = body::read(request, limits.batch_body_bytes_max, limits.body_read_time, true).await?;
+    let limit = Limit { bytes_max: limits.batch_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
+    let bytes = body::read(&worker.service.buffers, request, limit, true).await?;
     let (begin, begun) = oneshot::channel();
     tokio::task::spawn_local(answer(worker.clone(), sale.to_owned(), bytes, begin));
     begun.await.expect("a batch that somebody waits for begins its answer")
@@ -73,16 +80,29 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
         Ok(sale) => sale.clone(),
         Err(refusal) => return drop(begin.send(Err(problem::refuse(&refusal, worker.engine())))),
     };
+    let mut room = worker.service.buffers.begin(Share::Large);
+    if let Err(full) = room.take(entries.bytes() + answer_bytes(bytes.len(), entries.len())) {
+        return drop(begin.send(Err(full.into())));
+    }
+    let room = Arc::new(room);
     let (pieces, to_send) = mpsc::channel(PARTS_AHEAD);
     // Dropped when this is through.
     let (_through, ended) = oneshot::channel();
     let body = Body::Streamed(Stream::new(to_send, ended));
-    if begin.send(Ok(json_bytes(StatusCode::OK, body))).is_err() {
+    if begin.send(Ok(body::unbuffered(json_bytes(StatusCode::OK, body)))).is_err() {
         return;
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
     let batch = Batch { worker: &worker, sale, entries };
-    tokio::join!(batch.decide(decided), batch.show(to_show, pieces));
+    tokio::join!(batch.decide(decided), batch.show(to_show, pieces, &room));
+}
+
+/// About as much of the answer as is made and has not left, at most: pieces that are decided, waited for and handed over.
+/// What an entry says comes back in its result, and what is added to that has a limit.
+fn answer_bytes(body_bytes: usize, entries: usize) -> usize {
+    let pieces = PIECES_UNDURABLE + 3;
+    let of_pieces = 2 * PIECE.bytes + PIECE.entries * RESULT_BYTES;
+    (2 * body_bytes + entries * RESULT_BYTES).min(pieces * of_pieces)
 }
 
 async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answered>) -> Result<Entries<'a>, Invalid> {
@@ -122,7 +142,7 @@ impl Batch<'_> {
         // Closed when the caller has gone.
         while next < self.entries.len() && !decided.is_closed() {
             let piece = self.decide_piece(next).await;
-            if piece.durable_at > 0 {
+            if piece.durable_at > self.worker.engine().durability().epoch() {
                 // Now, and not when it comes to be shown: later entries are decided while earlier ones are written.
                 self.worker.tell_journal();
             }
@@ -151,15 +171,19 @@ impl Batch<'_> {
         for asked in asked.chunks(TURN.entries) {
             worker.in_turn(|| self.tell(asked, &mut refused, &mut together, &mut piece)).await;
         }
+        // Quotas, too, are what an operator put.
+        piece.durable_at = piece.durable_at.max(worker.engine().operator_epoch());
         piece
     }
 
-    async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>) {
+    /// `room`: what is given back when the last piece has left.
+    async fn show(&self, mut decided: mpsc::Receiver<Piece>, pieces: mpsc::Sender<Bytes>, room: &Arc<Room>) {
         while let Some(piece) = decided.recv().await {
-            let mut text = Bytes::from(match self.worker.durable(piece.durable_at).await {
+            let text = match self.worker.durable(piece.durable_at).await {
                 Ok(()) => piece.text,
                 Err(_) => self.refuse_all(piece.places),
-            });
+            };
+            let mut text = buffers::held(text, room.clone());
             while !text.is_empty() {
                 if pieces.send(text.split_to(text.len().min(SENT_BYTES))).await.is_err() {
                     return;
@@ -190,7 +214,7 @@ impl Batch<'_> {
         rates.admit_reserve(sale).map_err(rate_limited)?;
         let wrong = match self.entries.content(entry) {
             Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
-            Content::Other(json) => vec![entries::locate(json)],
+            Content::Other(json) => entries::explain(json, &self.worker.bounds()),
             Content::Reserve { body, key } => {
                 match (body.check(&limits.reserve, &self.worker.service.customer_ids), check_key(key)) {
                     (Ok(reserve), Ok(key)) => {
@@ -267,7 +291,7 @@ impl Batch<'_> {
 }
 
 fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid> {
-    let wrong = || Invalid::new("/idempotency_key", format!("must be {}", key_form()));
+    let wrong = || Invalid::new("/idempotency_key", Rule::IdempotencyKey);
     let bare = |text| match text {
         Cow::Borrowed(text) => bare_key(text).map(Cow::Borrowed),
         Cow::Owned(text) => bare_key(&text).map(|key| Cow::Owned(key.to_owned())),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hyper::{
-    StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue},
+    Method, StatusCode,
+    header::{ACCEPT, HeaderMap, HeaderName},
 };
 
 use super::Answered;
@@ -27,19 +27,30 @@ static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
     let format = format(request.headers())?;
     let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let caller = caller.clone();
-    let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
-    let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
-    let Followed { from, pieces, ended } = followed.map_err(refuse)?;
     let content_type = match format {
         Format::Stream => "text/event-stream",
         Format::Lines => "application/x-ndjson",
     };
-    let mut response = body::respond(StatusCode::OK, content_type, Body::Streamed(Stream::new(pieces, ended)));
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
-    Ok(response)
+    if request.method() == Method::HEAD {
+        // Nothing is read, so whether the journal still has the cursor's event is not known; and no reader's place is taken.
+        let from = match start {
+            Start::Now => Cursor::behind(worker.engine().durability().epoch()),
+            Start::After(cursor) => cursor,
+        };
+        return Ok(feed(content_type, Stream::empty(), from));
+    }
+    let caller = caller.clone();
+    let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
+    let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
+    let Followed { from, pieces, ended } = followed.map_err(refuse)?;
+    Ok(feed(content_type, Stream::new(pieces, ended), from))
+}
+
+fn feed(content_type: &'static str, stream: Stream, from: Cursor) -> BoxedResponse {
+    let response = body::respond(StatusCode::OK, content_type, Body::Streamed(stream));
+    let mut response = body::unbuffered(response);
+    response.headers_mut().insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
+    response
 }
 
 fn refuse(refused: Refused) -> BoxedResponse {
@@ -96,6 +107,8 @@ fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn headers(name: &HeaderName, value: &str) -> HeaderMap {

@@ -15,18 +15,25 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::{
     Request, StatusCode,
-    body::Incoming,
     header::{HeaderMap, HeaderName},
 };
 use serde::Serialize;
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, body, problem,
+    Body, BoxedRequest, BoxedResponse,
+    body::{self, Limit},
+    buffers::Share,
+    closing::Inbound,
+    problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
-    worker::{Call, Worker},
+    worker::{Call, Service, Worker},
 };
-use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
+use crate::{
+    engine::Answer,
+    sale::rule::{Rule, bare_key},
+    sale::settings::Invalid,
+};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -35,13 +42,14 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, request: BoxedRequest) -> BoxedResponse {
     let (subject, caller) = (&matched.subject, &caller);
     let judged = match matched.route {
-        Route::ListSales => sales::list(worker, caller, request.uri().query()),
+        Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
         Route::PutSale => sales::put(worker, caller, subject, request).await,
-        Route::GetSale => Ok(sales::get(worker, subject)),
+        Route::PatchSale => sales::patch(worker, caller, subject, request).await,
+        Route::GetSale => Ok(sales::get(worker, subject, request.headers()).await),
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }
-        Route::Availability => at_once(sales::availability(worker, subject)),
+        Route::Availability => Ok(sales::availability(worker, subject).await),
         Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, sale, request).await,
@@ -62,7 +70,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
     };
     let answer = match judged {
         Ok(answer) => answer,
-        Err(refused) => return refused,
+        Err(refused) => return worker.rest_on_durable(refused).await,
     };
     // Here alone an answer waits, when all that its call had read was given back: connections read on into the same memory.
     match worker.durable(answer.durable_at).await {
@@ -72,7 +80,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> BoxedResponse {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Inbound>) -> BoxedResponse {
     let answered = match matched.route {
         Route::Console => pages::CONSOLE.page(request.headers()),
         Route::ConsoleFile => pages::CONSOLE.file(&matched.subject, request.headers()),
@@ -90,7 +98,7 @@ fn contract(worker: &Worker) -> BoxedResponse {
     let contracts = &worker.service.contracts;
     let asks_for_key = worker.service.keyring.load().asks_for_key();
     let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
-    json_bytes(StatusCode::OK, contract.clone())
+    body::revalidated(json_bytes(StatusCode::OK, contract.clone()))
 }
 
 /// A response, or the problem that stands in its place.
@@ -106,13 +114,26 @@ fn at_once(answered: Answered) -> Judged {
 /// The body of one of the small calls.
 async fn read_small(worker: &Worker, request: BoxedRequest, required: bool) -> Result<Bytes, BoxedResponse> {
     let limits = worker.limits();
-    body::read(request, limits.body_bytes_max, limits.body_read_time, required).await
+    let limit = Limit { bytes_max: limits.body_bytes_max, time_max: limits.body_read_time, share: Share::Small };
+    body::read(&worker.service.buffers, request, limit, required).await
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).expect("answers are plain JSON");
     json_bytes(status, bytes)
+}
+
+/// As `json`, for what may be long: it takes room in the buffers until it has left.
+fn long_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
+    let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
+    service.buffers.hold_answer(bytes).map_or_else(BoxedResponse::from, |bytes| json_bytes(status, bytes))
+}
+
+/// As `long_json`, to a call that has changed something: whatever the buffers hold, it is answered.
+fn owed_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
+    let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
+    json_bytes(status, service.buffers.hold_owed_answer(bytes))
 }
 
 fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {
@@ -131,17 +152,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
-    let wrong = || Invalid::new("", format!("Idempotency-Key must be given once: {}", key_form()));
+    let wrong =
+        || Invalid::new("", format!("the header Idempotency-Key {}, and stand there once", Rule::IdempotencyKey));
     key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
-}
-
-/// The idempotency key that the text is, if it is one: bare or quoted, it is the same key.
-fn bare_key(text: &str) -> Option<&str> {
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    (visible && (1..=TEXT_BYTES_MAX).contains(&bare.len())).then_some(bare)
-}
-
-fn key_form() -> String {
-    format!("1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes")
 }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::{Answered, json};
+use super::{Answered, long_json};
 use crate::{
-    http::{BoxedResponse, problem, report::ReportBody, worker::Worker},
+    http::{
+        BoxedResponse, problem,
+        report::ReportBody,
+        worker::{Service, Worker},
+    },
     reports::Refused,
 };
 
@@ -26,8 +30,11 @@ pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
     for _ in 0..STORE_WAIT.as_millis() / STORE_LOOK.as_millis() {
         match worker.service.reports.of(id).await {
             Ok(Some(read)) => {
-                let body = ReportBody::new(id, number, &read, &worker.service.refusals);
-                return Ok(json(StatusCode::OK, &body));
+                let id = id.to_owned();
+                let show = move |service: &Service| {
+                    long_json(service, StatusCode::OK, &ReportBody::new(&id, number, &read, &service.refusals))
+                };
+                return Ok(worker.aside(show).await);
             }
             Ok(None) => tokio::time::sleep(STORE_LOOK).await,
             Err(refused) => return Err(refuse(&refused)),

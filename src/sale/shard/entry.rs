@@ -83,7 +83,38 @@ pub(super) enum Holdings {
     Other(Box<[Holding]>),
 }
 
+/// What a reservation takes in memory beside its lines and texts: its slot; a cell of the index by id, of which a half is in
+/// use on average; and its places among the deadlines of its expiry and its retirement.
+const RESERVATION_BYTES: usize = size_of::<Option<Entry>>() + CELL_BYTES + 12;
+
+/// A cell of an index, with its share of the cells that are empty.
+const CELL_BYTES: usize = 16;
+
+/// A place among deadlines, with its share of the room that is left over. An extended hold leaves its earlier ones behind.
+const DEADLINE_BYTES: usize = 8;
+
+/// What a customer takes in memory beside a long name and several holdings.
+const CUSTOMER_BYTES: usize = size_of::<Option<Customer>>() + CELL_BYTES;
+
+/// What the allocator takes for so many bytes: up to 64 of them in steps of 16, and more in four steps from each power of two
+/// to the next. (mimalloc's size classes.)
+fn allocated(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=8 => 8,
+        9..=64 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+    }
+}
+
 impl Entry {
+    /// What it takes in memory, all in all.
+    pub fn bytes(&self) -> u64 {
+        let extensions = usize::from(self.extensions) * DEADLINE_BYTES;
+        let texts = self.texts.as_deref().map_or(0, Texts::bytes);
+        (RESERVATION_BYTES + extensions + self.lines.bytes() + texts) as u64
+    }
+
     pub fn key(&self) -> Option<&str> {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
     }
@@ -94,7 +125,22 @@ impl Entry {
     }
 }
 
+impl Texts {
+    fn bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, |text| allocated(text.len()));
+        let key = self.key.as_ref().map_or(0, |(key, _)| allocated(key.len()) + CELL_BYTES);
+        allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.confirm_reference)
+    }
+}
+
 impl Lines {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Other(lines) => allocated(size_of::<Box<[Line]>>()) + allocated(size_of_val::<[Line]>(lines)),
+        }
+    }
+
     pub fn as_slice(&self) -> &[Line] {
         match self {
             Self::One(line) => std::slice::from_ref(line),
@@ -118,28 +164,34 @@ impl Customer {
         Self { name: name.into(), reservations: 0, holdings: Holdings::none() }
     }
 
+    /// What it takes in memory, all in all.
+    pub fn bytes(&self) -> u64 {
+        let name = if self.name.is_heap_allocated() { allocated(self.name.len()) } else { 0 };
+        (CUSTOMER_BYTES + name + self.holdings.bytes()) as u64
+    }
+
     pub fn units(&self, item: ItemNumber) -> u64 {
         self.holdings.of(item).map_or(0, |holding| holding.units)
     }
 
-    /// Units that were taken.
-    pub fn take(&mut self, item: ItemNumber, units: u64) {
-        self.holdings.change(item, |holding| holding.units += units);
+    /// Units that were taken. Returns by how many bytes the customer grew in memory.
+    pub fn take(&mut self, item: ItemNumber, units: u64) -> i64 {
+        self.holdings.change(item, |holding| holding.units += units)
     }
 
-    /// Units that the customer has no more.
+    /// Units that the customer has no more. Returns by how many bytes the customer grew in memory.
     ///
     /// # Panics
     /// When the customer does not have them.
-    pub fn give_up(&mut self, item: ItemNumber, units: u64) {
+    pub fn give_up(&mut self, item: ItemNumber, units: u64) -> i64 {
         self.holdings.change(item, |holding| {
             holding.units = holding.units.checked_sub(units).expect("a customer has what is taken away");
-        });
+        })
     }
 
-    /// So many of the customer's units are of a reservation that left memory.
-    pub fn carry(&mut self, item: ItemNumber, units: u64) {
-        self.holdings.change(item, |holding| holding.carried += units);
+    /// So many of the customer's units are of a reservation that left memory. Returns by how many bytes the customer grew.
+    pub fn carry(&mut self, item: ItemNumber, units: u64) -> i64 {
+        self.holdings.change(item, |holding| holding.carried += units)
     }
 }
 
@@ -167,8 +219,17 @@ impl Holdings {
         }
     }
 
-    /// Changes what there is of the item; what has no units left is forgotten.
-    fn change(&mut self, item: ItemNumber, change: impl FnOnce(&mut Holding)) {
+    /// What they take in memory beside the customer.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One { .. } => 0,
+            Self::Other(all) => allocated(size_of_val::<[Holding]>(all)),
+        }
+    }
+
+    /// Changes what there is of the item; what has no units left is forgotten. Returns by how many bytes they grew.
+    fn change(&mut self, item: ItemNumber, change: impl FnOnce(&mut Holding)) -> i64 {
+        let bytes_before = self.bytes() as i64;
         let mut holding = self.of(item).unwrap_or(Holding { item, units: 0, carried: 0 });
         change(&mut holding);
         let others = match self {
@@ -180,6 +241,7 @@ impl Holdings {
             (false, Holding { item, units, carried }) => Self::One { item, units, carried },
             (true, holding) => self.with(holding),
         };
+        self.bytes() as i64 - bytes_before
     }
 
     /// These holdings and this one, which takes the place of what there is of its item.
@@ -217,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn the_allocator_rounds_up() {
+        for (bytes, taken) in
+            [(0, 0), (1, 8), (9, 16), (33, 48), (64, 64), (65, 80), (129, 160), (255, 256), (257, 320)]
+        {
+            assert_eq!(allocated(bytes), taken, "{bytes}");
+        }
+    }
+
+    #[test]
     fn lines_come_back_as_they_were() {
         for count in 0..4 {
             let line = |number| Line { item: ItemNumber(number), units: number + 7, price: 0 };
@@ -241,11 +312,13 @@ mod tests {
                     2 if had.0 >= had.1 + units => (had.0 - units, had.1),
                     _ => continue,
                 };
-                match what {
+                let bytes_before = customer.bytes() as i64;
+                let grown = match what {
                     0 => customer.take(item, units),
                     1 => customer.carry(item, units),
                     _ => customer.give_up(item, units),
-                }
+                };
+                prop_assert_eq!(customer.bytes() as i64, bytes_before + grown);
                 plain.insert(item, has);
                 plain.retain(|_, (units, _)| *units > 0);
                 let told: Vec<_> = customer.holdings.iter().map(|it| (it.item, (it.units, it.carried))).collect();

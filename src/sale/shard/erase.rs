@@ -23,7 +23,9 @@ impl Shard {
         for reservation in of_customer {
             self.unindex_key(reservation);
             let entry = &mut self.reservations[reservation];
+            let bytes_before = entry.bytes();
             (entry.customer, entry.texts) = (NOBODY, None);
+            self.bytes = self.bytes + entry.bytes() - bytes_before;
         }
         let Customer { holdings, .. } = self.drop_customer(slot);
         for holding in holdings.iter().filter(|holding| holding.carried > 0) {
@@ -65,7 +67,8 @@ mod tests {
         let line = PlanLine { line: PricedLine { item: TV, units: 2, price: None }, customer_limit: Some(6) };
         let (sale, lines, key) = (SaleNumber(0), [line].into_iter().collect(), key.map(|key| (key, 7)));
         let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
-        Plan { sale, customer, bucket: Bucket::of(customer), lines, hold_seconds: 60, reference, key }
+        let (bucket, hold_seconds, closes_at) = (Bucket::of(customer), 60, Timestamp::MAX);
+        Plan { sale, customer, bucket, lines, hold_seconds, closes_at, reference, key }
     }
 
     fn hold(shard: &mut Shard, customer: &str, key: Option<&str>, entropy: u64) -> ReservationId {
@@ -136,7 +139,7 @@ mod tests {
             let (mut shard, [_, held, ..]) = lived();
             shard.erase_customer(NOW, "ann", &mut Nowhere);
             // Who comes back begins anew: the whole limit, and a key that is not known.
-            assert!(shard.replay(SaleNumber(0), "ann", ("key of ann", 7)).is_none());
+            assert!(shard.known(SaleNumber(0), "ann", ("key of ann", 7)).is_none());
             for entropy in 10..13 {
                 hold(&mut shard, "ann", (entropy == 10).then_some("key of ann"), entropy);
             }
