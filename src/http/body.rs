@@ -199,11 +199,7 @@ pub async fn read(
 }
 
 /// As `read`, of a merge patch (RFC 7396).
-pub async fn read_patch(
-    buffers: &Arc<Buffers>,
-    request: BoxedRequest,
-    limit: Limit,
-) -> Result<Bytes, BoxedResponse> {
+pub async fn read_patch(buffers: &Arc<Buffers>, request: BoxedRequest, limit: Limit) -> Result<Bytes, BoxedResponse> {
     if let Some(content_type) = request.headers().get(CONTENT_TYPE)
         && let Some(media) = other_media_type(content_type, &[MERGE_PATCH, "application/json"])
     {

@@ -413,7 +413,7 @@ impl Worker {
         let path = target.path();
         let more_than_json = path.starts_with("/problems/")
             || path == "/v1/events"
-            || ["/console", "/docs"].iter().any(|page| path == *page)
+            || ["/console", "/docs"].contains(&path)
             || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder));
         if !more_than_json && !body::accepts_json(headers) {
             return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));

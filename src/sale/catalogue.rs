@@ -431,13 +431,7 @@ impl Catalogue {
     }
 
     /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet. `tag`: of the settings.
-    pub fn prepare(
-        &self,
-        number: SaleNumber,
-        numbers: &[ItemNumber],
-        settings: SaleSettings,
-        tag: Tag,
-    ) -> Definition {
+    pub fn prepare(&self, number: SaleNumber, numbers: &[ItemNumber], settings: SaleSettings, tag: Tag) -> Definition {
         assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
         let present = self.sales.get(number.index());
         let mut items = Vec::with_capacity(numbers.len());
