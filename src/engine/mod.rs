@@ -17,6 +17,7 @@ mod recover;
 mod reserve;
 mod snapshot;
 mod stock;
+mod time;
 mod together;
 mod view;
 
@@ -33,6 +34,7 @@ use smallvec::SmallVec;
 use self::{
     batch::{CATALOGUE_LANE, put_section},
     stock::{Bound, Bounds},
+    time::{Dial, Watch},
 };
 pub use self::{
     clockwork::Tick,
@@ -42,6 +44,7 @@ pub use self::{
     recover::{RecoverError, Recovered},
     reserve::Made,
     snapshot::{SnapshotError, SnapshotTaken},
+    time::Noticed,
     together::Together,
     view::{Counts, Levels, SaleView},
 };
@@ -58,6 +61,7 @@ use crate::{
         settings::Limits,
         shard::Shard,
         time::Timestamp,
+        timeline::Timeline,
     },
 };
 
@@ -80,6 +84,8 @@ pub struct Settings {
     pub customers_max: u64,
     /// Bytes of one shard's events that wait for their cut.
     pub lane_bytes_max: usize,
+    /// How long the machine's clock must say something else before it is believed, in milliseconds.
+    pub clock_settle_millis: u64,
     /// Keeps callers from choosing customer ids that fall together in a table.
     pub hash_seed: u64,
 }
@@ -95,6 +101,7 @@ impl Default for Settings {
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
             lane_bytes_max: 16 << 20,
+            clock_settle_millis: 5000,
             hash_seed: 0,
         }
     }
@@ -165,7 +172,9 @@ struct Lane {
 
 /// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
 struct Control {
-    now: Timestamp,
+    timeline: Timeline,
+    dial: Dial,
+    watch: Watch,
     catalogue: Catalogue,
     adjustments: Adjustments,
     trail: Trail,
@@ -180,6 +189,7 @@ struct Control {
 struct Published {
     catalogue: Catalogue,
     bounds: Bounds,
+    dial: Dial,
 }
 
 type CommitObserver = Box<dyn Fn(Epoch, &CommitStats) + Send>;

@@ -192,27 +192,32 @@ impl Engine {
             control.catalogue.apply(event);
             control.adjustments.apply(event);
             control.trail.apply(event).expect("a record is made to follow the one before");
+            control.timeline.see(event);
         }
         let items = control.catalogue.items();
         control.bounds.resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
         for cell in guards.iter_mut() {
             cell.shard.resize(items);
-            cell.catalogue_version = control.catalogue.version();
         }
         for number in known..items {
             let item = ItemNumber(number as u32);
             self.set_available(guards, item, control.catalogue.item_numbered(item).stock, number % guards.len(), 0);
         }
-        let (catalogue, bounds) = (control.catalogue.clone(), control.bounds.clone());
-        self.published.store(Arc::new(Published { catalogue, bounds }));
+        self.show(control, guards);
+    }
+
+    /// Has every request judged by what the catalogue is now.
+    pub(super) fn show(&self, control: &mut Control, guards: &mut Guards<'_>) {
+        guards.iter_mut().for_each(|cell| cell.catalogue_version = control.catalogue.version());
+        let (catalogue, bounds, dial) = (control.catalogue.clone(), control.bounds.clone(), control.dial);
+        self.published.store(Arc::new(Published { catalogue, bounds, dial }));
     }
 }
 
 impl Control {
-    /// Time as the catalogue sees it: never backwards.
+    /// Time as the catalogue sees it at a steady time: never backwards.
     pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
-        self.now = self.now.max(now);
-        self.now
+        self.timeline.advance(self.dial.now(now).time)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         codec::Write,
         event::Event,
         ids::{BUCKETS, Bucket},
+        time::Timestamp,
     },
 };
 
@@ -66,8 +67,12 @@ impl Engine {
     pub fn begin_snapshot(&self, storage: &Arc<dyn Storage>) -> Result<Snapshotter<'_>, SnapshotError> {
         let mut chunk = Vec::new();
         let control = self.control.lock();
+        let seen = self.cells.iter().map(|slot| slot.cell.lock().shard.now());
+        let now = seen.fold(control.timeline.latest(), Timestamp::max);
         let first_epoch = self.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
         put_part(&mut chunk, CATALOGUE_PART, first_epoch, &control.lane, |each| {
+            // First: it says what time it is, and no event behind it does.
+            control.timeline.retell(now, &mut *each);
             control.catalogue.retell(&mut *each);
             control.adjustments.retell(&mut *each);
             control.trail.retell(each);

@@ -13,7 +13,7 @@ use crate::{
         event::Event,
         ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
         outcome::{Refusal, Status},
-        time::Timestamp,
+        time::{Now, Timestamp},
     },
 };
 
@@ -54,7 +54,7 @@ impl Engine {
     pub fn sale(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
         let control = self.control.lock();
         let guards = self.lock_all();
-        let view = control.catalogue.sale(id).map(|sale| view(sale, now, &guards));
+        let view = control.catalogue.sale(id).map(|sale| view(sale, control.dial.now(now), &guards));
         let latest = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
         Answer { value: view, durable_at: latest }
     }
@@ -62,7 +62,8 @@ impl Engine {
     /// What can be had of each item, as of one instant. No reservation shows in it, so it waits for operators' changes alone.
     pub fn availability(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
         let guards = self.lock_all();
-        self.judged(self.published.load().catalogue.sale(id).map(|sale| view(sale, now, &guards)))
+        let published = self.published.load();
+        self.judged(published.catalogue.sale(id).map(|sale| view(sale, published.dial.now(now), &guards)))
     }
 
     /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
@@ -180,6 +181,7 @@ impl Engine {
     ///
     /// [`Shard::expiring`]: crate::sale::shard::Shard::expiring
     pub fn holds_expiring(&self, now: Timestamp, millis: u64) -> u64 {
+        let now = self.time(now);
         let until = now.plus_millis(millis);
         let mut holds = 0;
         for slot in &self.cells {
@@ -219,13 +221,13 @@ impl Engine {
     }
 }
 
-fn view(sale: &Arc<Sale>, now: Timestamp, guards: &Guards<'_>) -> SaleView {
+fn view(sale: &Arc<Sale>, now: Now, guards: &Guards<'_>) -> SaleView {
     let counts = sale.items.iter().map(|item| {
         let counts = counts(item.number, guards);
         assert_eq!(item.stock, counts.available + counts.held + counts.confirmed, "stock is conserved");
         counts
     });
-    SaleView { counts: counts.collect(), sale: sale.clone(), status: sale.status(now) }
+    SaleView { counts: counts.collect(), sale: sale.clone(), status: sale.status_in_doubt(now) }
 }
 
 fn counts(item: ItemNumber, guards: &Guards<'_>) -> Counts {

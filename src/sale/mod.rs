@@ -19,3 +19,4 @@ pub mod settings;
 pub mod shard;
 mod slab;
 pub mod time;
+pub mod timeline;
