@@ -60,7 +60,6 @@ use crate::{
         ids::{ItemNumber, ReservationId},
         settings::Limits,
         shard::Shard,
-        time::Timestamp,
         timeline::Timeline,
     },
 };
