@@ -1,19 +1,58 @@
 //! The one reader of time. What decides takes `now` as an argument and gets it from here, through whoever calls it.
 
 use std::{
+    fs,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::sale::time::Timestamp;
+use crate::sale::{time::Timestamp, timeline::Uptime};
 
-/// Tells the time of day. It may be set back while the service runs; those who decide by it keep their own time from
-/// going backwards.
+/// Tells a time: the machine's, or one that decisions are asked with.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// Longer than this between two looks at one clock, and what another clock says in between is not compared with it.
+const LOOK_MILLIS: u64 = 10;
+
+/// The steady time that the engine is asked with: it goes on from where it began, however the machine's clock is set. As NTP
+/// adjusts the speed of both alike, they come to differ only where the machine's clock is set, or the machine sleeps.
+#[derive(Debug, Clone, Copy)]
+pub struct SteadyClock {
+    began_at: Timestamp,
+    began: Instant,
+}
+
+impl SteadyClock {
+    pub fn beginning_at(now: Timestamp) -> Self {
+        Self { began_at: now, began: Instant::now() }
+    }
+
+    /// This clock and another at the same moment; None where the moment was too long.
+    pub fn beside(&self, other: &impl Clock) -> Option<(Timestamp, Timestamp)> {
+        let (before, theirs, after) = (self.now(), other.now(), self.now());
+        (after.millis_since(before) <= LOOK_MILLIS).then_some((after, theirs))
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.began_at.plus_millis(self.began.elapsed().as_millis() as u64)
+    }
+}
+
+/// How long the machine has been up; None where the system does not say. Nobody sets this clock, and it goes on while no process
+/// of ours runs.
+pub fn uptime() -> Option<Uptime> {
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    let millis = seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(Uptime { boot: *uuid::Uuid::try_parse(boot.trim()).ok()?.as_bytes(), millis })
+}
+
+/// The machine's clock. It may be set at any time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -86,6 +125,24 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(7));
         clock.advance(Duration::MAX);
         assert_eq!(clock.now(), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_steady_clock_goes_on_from_where_it_began() {
+        let began = Timestamp::from_millis(1000);
+        let steady = SteadyClock::beginning_at(began);
+        let first = steady.now();
+        assert!(first >= began && steady.now() >= first);
+        let manual = ManualClock::at(Timestamp::from_millis(7));
+        if let Some((now, theirs)) = steady.beside(&manual) {
+            assert!(now >= first && theirs == manual.now());
+        }
+    }
+
+    #[test]
+    fn the_uptime_goes_on_in_one_run_of_the_machine() {
+        let (first, second) = (uptime().expect("Linux tells it"), uptime().expect("Linux tells it"));
+        assert!(first.boot == second.boot && first.millis <= second.millis && first.millis > 0);
     }
 
     #[test]

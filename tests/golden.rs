@@ -16,6 +16,7 @@ use doorbuster::{
         ids::ReservationId,
         settings::SaleSettings,
         time::Timestamp,
+        timeline::Uptime,
     },
 };
 
@@ -63,6 +64,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
             {"sku":"tv","initial_stock":100,"price":{"amount":19900,"currency":"EUR"}},{"sku":"pad","initial_stock":50}]}"#,
     )
     .unwrap();
+    engine.note_time(at(0), Some(Uptime { boot: [5; 16], millis: 123_450 }));
     engine.put_sale(at(0), Actor::Anybody, &settings).value.unwrap();
     let key = |name, role| KeyFacts { name, role, sales: vec!["gold*"], print: [7; 16] };
     engine.note_keys(at(1), "start", &[key("ops", "operator"), key("stock", "operator")]);
@@ -121,13 +123,13 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// From before extensions named their sale, from before there was an audit trail, from before customers could be erased, and
-/// as they are written now.
-const GOLDEN: [&str; 4] = ["format-1", "format-1-tag-9", "format-1-tag-39", NOW];
-const NOW: &str = "format-1-tag-10";
-const WITH_TRAIL: [&str; 2] = ["format-1-tag-39", NOW];
+/// From before extensions named their sale, from before there was an audit trail, from before customers could be erased, from
+/// before a lane had several sections and the time was noted, and as they are written now.
+const GOLDEN: [&str; 5] = ["format-1", "format-1-tag-9", "format-1-tag-39", "format-1-tag-10", NOW];
+const NOW: &str = "format-1-tag-42";
+const WITH_TRAIL: [&str; 3] = ["format-1-tag-39", "format-1-tag-10", NOW];
 /// Histories in which customers are erased.
-const WITH_ERASURES: [&str; 1] = [NOW];
+const WITH_ERASURES: [&str; 2] = ["format-1-tag-10", NOW];
 
 fn golden(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

@@ -3,6 +3,7 @@
 mod support;
 
 mod recovery {
+    mod clock;
     mod operators;
 }
 

@@ -45,6 +45,7 @@ impl Config {
         engine::Settings {
             shards,
             retention_millis: self.engine.retention_seconds * 1000,
+            clock_settle_millis: self.engine.clock_settle_seconds * 1000,
             limits: self.limits.for_sales(),
             sales_max: self.limits.sales_max,
             items_max: self.limits.items_max as usize,

@@ -192,11 +192,12 @@ pub struct Engine {
     pub shards: usize,
     pub retention_seconds: u64,
     pub tick_ms: u64,
+    pub clock_settle_seconds: u64,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { shards: 0, retention_seconds: 86_400, tick_ms: 10 }
+        Self { shards: 0, retention_seconds: 86_400, tick_ms: 10, clock_settle_seconds: 5 }
     }
 }
 
@@ -207,6 +208,7 @@ impl Section for Engine {
         key("retention_seconds", integer(1, SECONDS_OF_A_YEAR)),
         // Due holds are back in stock within 100 ms: half of that is for the tick.
         key("tick_ms", integer(1, 50)),
+        key("clock_settle_seconds", integer(1, 3600)),
     ];
 }
 

@@ -48,8 +48,11 @@ impl Engine {
     }
 
     fn turn_sales(&self, now: Timestamp) -> usize {
-        if self.published.load().catalogue.turns(now).is_empty() {
-            return 0;
+        {
+            let published = self.published.load();
+            if published.catalogue.turns(published.dial.now(now).time).is_empty() {
+                return 0;
+            }
         }
         let _superseded;
         let mut control = self.control.lock();
@@ -64,9 +67,10 @@ impl Engine {
     /// Sales by status at `now`, for metrics.
     pub fn sales_by_status(&self, now: Timestamp) -> [(Status, usize); 4] {
         let published = self.published.load();
+        let now = published.dial.now(now);
         Status::ALL.map(|status| {
             let sales = published.catalogue.sales().iter();
-            (status, sales.filter(|sale| sale.status(now) == status).count())
+            (status, sales.filter(|sale| sale.status_in_doubt(now) == status).count())
         })
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
     pub fn erase_customer(&self, now: Timestamp, by: Actor<'_>, customer: &str) -> Answer<u64> {
         let index = Bucket::of(customer).shard(self.cells.len());
         let mut control = self.control.lock();
-        let now = control.advance(now);
+        let at = control.advance(now);
         // All locks until both are written: no cut parts the erasure from its record.
         let mut guards = self.lock_all();
         let reservations = self.decide(index, &control.bounds, &mut guards[index], |shard, record| {
@@ -32,12 +32,12 @@ impl Engine {
         });
         let detail = audit::of_erasure(reservations);
         let deed = Deed { by, action: Action::CustomerErase, sale: None, sku: None, detail };
-        let record = control.trail.record(now, &deed);
+        let record = control.trail.record(at, &deed);
         let mut written = Written::default();
         control.write(&record, &mut written);
         self.append(&mut control, &mut guards, written);
         drop(guards);
-        self.note_erasures(Erasures { oldest_at: now, newest_epoch: control.lane.last_epoch });
+        self.note_erasures(Erasures { oldest_at: at, newest_epoch: control.lane.last_epoch });
         self.answer(reservations, &control.lane)
     }
 

@@ -17,6 +17,7 @@ mod recover;
 mod reserve;
 mod snapshot;
 mod stock;
+mod time;
 mod together;
 mod view;
 
@@ -33,6 +34,7 @@ use smallvec::SmallVec;
 use self::{
     batch::{CATALOGUE_LANE, put_section},
     stock::{Bound, Bounds},
+    time::{Dial, Watch},
 };
 pub use self::{
     clockwork::Tick,
@@ -42,6 +44,7 @@ pub use self::{
     recover::{RecoverError, Recovered},
     reserve::Made,
     snapshot::{SnapshotError, SnapshotTaken},
+    time::Noticed,
     together::Together,
     view::{Counts, Levels, SaleView},
 };
@@ -57,7 +60,7 @@ use crate::{
         ids::{ItemNumber, ReservationId},
         settings::Limits,
         shard::Shard,
-        time::Timestamp,
+        timeline::Timeline,
     },
 };
 
@@ -82,6 +85,8 @@ pub struct Settings {
     pub memory_bytes_max: u64,
     /// Bytes of one shard's events that wait for their cut.
     pub lane_bytes_max: usize,
+    /// How long the machine's clock must say something else before it is believed, in milliseconds.
+    pub clock_settle_millis: u64,
     /// Keeps callers from choosing customer ids that fall together in a table.
     pub hash_seed: u64,
 }
@@ -98,6 +103,7 @@ impl Default for Settings {
             customers_max: 20_000_000,
             memory_bytes_max: 4 << 30,
             lane_bytes_max: 16 << 20,
+            clock_settle_millis: 5000,
             hash_seed: 0,
         }
     }
@@ -177,7 +183,9 @@ struct Lane {
 
 /// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
 struct Control {
-    now: Timestamp,
+    timeline: Timeline,
+    dial: Dial,
+    watch: Watch,
     catalogue: Catalogue,
     adjustments: Adjustments,
     trail: Trail,
@@ -192,6 +200,7 @@ struct Control {
 struct Published {
     catalogue: Catalogue,
     bounds: Bounds,
+    dial: Dial,
 }
 
 type CommitObserver = Box<dyn Fn(Epoch, &CommitStats) + Send>;
@@ -246,6 +255,7 @@ impl Control {
         written.events += 1;
         self.adjustments.apply(event);
         self.trail.apply(event).expect("a record is made to follow the one before");
+        self.timeline.see(event);
     }
 
     /// Has everything that customers did so far stand before what comes next in the catalogue's lane.

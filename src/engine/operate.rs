@@ -268,18 +268,22 @@ impl Engine {
             }
         }
     }
+
+    /// Under all locks: from here on every request is judged by what the catalogue is now.
+    pub(super) fn show(&self, control: &Control, guards: &mut Guards<'_>) -> Arc<Published> {
+        self.replace_published(control.publishing(control.catalogue.clone()), guards)
+    }
 }
 
 impl Control {
-    /// Time as the catalogue sees it: never backwards.
+    /// Time as the catalogue sees it at a steady time: never backwards.
     pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
-        self.now = self.now.max(now);
-        self.now
+        self.timeline.advance(self.dial.now(now).time)
     }
 
     /// What all requests are to read from now on.
     fn publishing(&self, catalogue: Catalogue) -> Arc<Published> {
-        Arc::new(Published { catalogue, bounds: self.bounds.clone() })
+        Arc::new(Published { catalogue, bounds: self.bounds.clone(), dial: self.dial })
     }
 }
 

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use super::{
     Bound, Bounds, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch,
-    snapshot::CATALOGUE_PART, stock,
+    snapshot::CATALOGUE_PART,
+    stock,
+    time::{Dial, Watch},
 };
 use crate::sale::{
     adjustments::Adjustments,
@@ -23,7 +25,7 @@ use crate::sale::{
     event::Event,
     ids::{BUCKETS, Bucket, ItemNumber},
     shard::Shard,
-    time::Timestamp,
+    timeline::Timeline,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub struct Recovered {
     trail: Trail,
     /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
     from: Vec<(Epoch, u32)>,
-    now: Timestamp,
+    timeline: Timeline,
     events: u64,
 }
 
@@ -63,7 +65,7 @@ impl Recovered {
             adjustments: Adjustments::new(settings.retention_millis),
             trail: Trail::default(),
             from: vec![(0, 0); BUCKETS + 1],
-            now: Timestamp::default(),
+            timeline: Timeline::new(settings.retention_millis),
             events: 0,
             settings,
         }
@@ -83,12 +85,10 @@ impl Recovered {
             let index = if part == CATALOGUE_PART { BUCKETS } else { usize::from(part) };
             *self.from.get_mut(index).ok_or(RecoverError::UnknownPart(part))? = (epoch, place);
             while let Some(event) = Event::decode(&mut events)? {
+                self.timeline.see_in_snapshot(&event);
                 match event {
                     // Told to be remembered: the stock it led to is told by itself.
-                    Event::Adjusted(ref adjusted) => {
-                        self.now = self.now.max(adjusted.at);
-                        self.adjustments.apply(&event);
-                    }
+                    Event::Adjusted(_) => self.adjustments.apply(&event),
                     _ => self.apply(&event)?,
                 }
             }
@@ -99,6 +99,7 @@ impl Recovered {
     /// Takes over one batch of the journal, in order.
     pub fn batch(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), RecoverError> {
         batch::for_each(payload, |_, place, event| {
+            self.timeline.see(&event);
             let part = event.bucket().map_or(BUCKETS, Bucket::index);
             if (epoch, place) >= self.from[part] {
                 self.apply(&event)?;
@@ -112,7 +113,6 @@ impl Recovered {
         match event.bucket() {
             Some(bucket) => self.shards[bucket.shard(self.settings.shards)].apply(event),
             None => {
-                self.now = self.now.max(event.at().unwrap_or_default());
                 self.catalogue.apply(event);
                 self.adjustments.apply(event);
                 self.trail.apply(event)?;
@@ -124,7 +124,10 @@ impl Recovered {
     /// The engine that goes on after `last_epoch`, stock spread over the shards anew.
     pub fn finish(mut self, last_epoch: Epoch) -> Result<Engine, RecoverError> {
         let items = self.catalogue.items();
-        self.shards.iter_mut().for_each(|shard| shard.resize(items));
+        for shard in &mut self.shards {
+            shard.resize(items);
+            shard.go_on_at(self.timeline.latest(), self.timeline.forward());
+        }
         for number in 0..items {
             let item = ItemNumber(number as u32);
             let gone = |shard: &Shard| shard.slice(item).held + shard.slice(item).confirmed;
@@ -157,10 +160,16 @@ impl Recovered {
         });
         Engine {
             cells: cells.collect(),
-            published: ArcSwap::from_pointee(Published { catalogue: self.catalogue.clone(), bounds: bounds.clone() }),
+            published: ArcSwap::from_pointee(Published {
+                catalogue: self.catalogue.clone(),
+                bounds: bounds.clone(),
+                dial: Dial::default(),
+            }),
             documents: Mutex::new(()),
             control: Mutex::new(Control {
-                now: self.now,
+                timeline: self.timeline,
+                dial: Dial::default(),
+                watch: Watch::default(),
                 catalogue: self.catalogue,
                 adjustments: self.adjustments,
                 trail: self.trail,

@@ -50,7 +50,7 @@ impl Engine {
         entropy: u64,
         published: &Published,
     ) -> Option<Answer<Result<Made, Refusal>>> {
-        let Published { catalogue, bounds } = published;
+        let Published { catalogue, bounds, dial } = published;
         let sale = match catalogue.sale(asked.sale) {
             Ok(sale) => sale,
             Err(refusal) => return Some(self.judged(Err(refusal))),
@@ -58,7 +58,7 @@ impl Engine {
         let index = Bucket::of(asked.customer).shard(self.cells.len());
         let judge = |knows: &dyn Fn() -> bool| -> Result<Plan<'_>, Refusal> {
             self.refuse_if_full(index, knows)?;
-            let plan = catalogue.plan(now, sale, asked, fingerprint)?;
+            let plan = catalogue.plan(dial.now(now), sale, asked, fingerprint)?;
             self.refuse_by_bounds(&plan, published)?;
             Ok(plan)
         };
@@ -121,7 +121,7 @@ impl Engine {
         published: &Published,
         index: usize,
     ) -> Option<Answer<Result<Made, Refusal>>> {
-        let Published { catalogue, bounds } = published;
+        let Published { catalogue, bounds, .. } = published;
         self.gathers.fetch_add(1, Ordering::Relaxed);
         let mut guards = self.lock_all();
         if guards[index].catalogue_version != catalogue.version() {

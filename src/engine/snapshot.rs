@@ -15,6 +15,7 @@ use crate::{
     sale::{
         codec::Write,
         ids::{BUCKETS, Bucket},
+        time::Timestamp,
     },
 };
 
@@ -63,10 +64,13 @@ impl Engine {
     }
 
     pub fn begin_snapshot(&self, storage: &Arc<dyn Storage>) -> Result<Snapshotter<'_>, SnapshotError> {
-        let mut remembered = Vec::new();
+        let (mut timeline, mut remembered) = (Vec::new(), Vec::new());
         let control = self.control.lock();
+        let seen = self.cells.iter().map(|slot| slot.cell.lock().shard.now());
+        let now = seen.fold(control.timeline.latest(), Timestamp::max);
         let first_epoch = self.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
         let (catalogue, events) = (control.catalogue.clone(), control.lane.events);
+        control.timeline.retell(now, |event| event.encode(&mut timeline));
         control.adjustments.retell(|event| event.encode(&mut remembered));
         control.trail.retell(|event| event.encode(&mut remembered));
         // At least as far as what comes before: the last batch may be one of nothing, which is in no lane.
@@ -75,6 +79,8 @@ impl Engine {
         let mut chunk = Vec::new();
         // Of many items it takes long, and commits wait for the lock.
         put_part(&mut chunk, CATALOGUE_PART, first_epoch, events, |chunk| {
+            // First: it says what time it is, and no event behind it does.
+            chunk.extend_from_slice(&timeline);
             catalogue.retell(|event| event.encode(chunk));
             chunk.extend_from_slice(&remembered);
         });

@@ -59,7 +59,7 @@ impl Engine {
 impl<'a> Together<'_, 'a> {
     /// Adds the next. `entropy`: random bits for the id.
     pub fn push(&mut self, now: Timestamp, asked: &Reserve<'a>, entropy: u64) {
-        let catalogue = &self.published.catalogue;
+        let (catalogue, now) = (&self.published.catalogue, self.published.dial.now(now));
         let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
         let plan = catalogue.sale(asked.sale).and_then(|sale| catalogue.plan(now, sale, asked, fingerprint));
         let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.bucket);

@@ -13,7 +13,7 @@ use crate::{
         event::Event,
         ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
         outcome::{Refusal, Status},
-        time::Timestamp,
+        time::{Now, Timestamp},
     },
 };
 
@@ -67,6 +67,7 @@ impl Engine {
             match control.catalogue.sale(id) {
                 Err(refusal) => return Answer { value: Err(refusal), durable_at },
                 Ok(sale) if counting.go_on(sale, &guards) => {
+                    let now = control.dial.now(now);
                     return Answer { value: Ok(counting.view(sale, now)), durable_at };
                 }
                 Ok(_) => {}
@@ -83,7 +84,9 @@ impl Engine {
             let published = self.published.load();
             match published.catalogue.sale(id) {
                 Err(refusal) => return self.judged(Err(refusal)),
-                Ok(sale) if counting.go_on(sale, &guards) => return self.judged(Ok(counting.view(sale, now))),
+                Ok(sale) if counting.go_on(sale, &guards) => {
+                    return self.judged(Ok(counting.view(sale, published.dial.now(now))));
+                }
                 Ok(_) => {}
             }
         }
@@ -204,6 +207,7 @@ impl Engine {
     ///
     /// [`Shard::expiring`]: crate::sale::shard::Shard::expiring
     pub fn holds_expiring(&self, now: Timestamp, millis: u64) -> u64 {
+        let now = self.time(now);
         let until = now.plus_millis(millis);
         let mut holds = 0;
         for slot in &self.cells {
@@ -265,8 +269,8 @@ impl Counting {
         self.counts.len() == sale.items.len()
     }
 
-    fn view(self, sale: &Arc<Sale>, now: Timestamp) -> SaleView {
-        SaleView { sale: sale.clone(), status: sale.status(now), counts: self.counts }
+    fn view(self, sale: &Arc<Sale>, now: Now) -> SaleView {
+        SaleView { sale: sale.clone(), status: sale.status_in_doubt(now), counts: self.counts }
     }
 }
 

@@ -198,6 +198,8 @@ impl<'a> Told<'a> {
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
             // Who did it is for the auditor; what was done is told by the event before.
             Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
+            // The holds that were moved with it are told one by one.
+            Event::ClockSet(_) => None,
         }
     }
 

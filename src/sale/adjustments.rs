@@ -40,6 +40,10 @@ impl Adjustments {
     }
 
     pub fn apply(&mut self, event: &Event<'_>) {
+        if let Event::ClockSet(set) = event {
+            // They are remembered for as long as before.
+            self.order.iter_mut().for_each(|(at, ..)| *at = at.shifted(set.by));
+        }
         let Event::Adjusted(adjusted) = event else { return };
         let Some((key, _)) = adjusted.key else { return };
         while let Some((at, ..)) = self.order.front() {

@@ -17,7 +17,7 @@ use super::{
     ids::{Bucket, ItemNumber, SaleNumber},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
-    time::Timestamp,
+    time::{Now, Timestamp},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -157,6 +157,14 @@ impl Sale {
         }
     }
 
+    /// As `status`, where the machine's clock may be right and the service's time wrong: a sale is open by both or not at all.
+    pub fn status_in_doubt(&self, now: Now) -> Status {
+        match self.status(now.time) {
+            Status::Open if now.doubt != 0 => self.status(now.time.shifted(now.doubt)),
+            status => status,
+        }
+    }
+
     /// An operator changed the sale at this moment.
     fn turned(&mut self, at: Timestamp) {
         self.reached = self.reached.max(Reached::at(at, &self.settings));
@@ -220,8 +228,8 @@ impl Sale {
         item.settings.customer_limit.or(self.settings.customer_limit)
     }
 
-    fn refuse_unless_open(&self, now: Timestamp) -> Result<(), Refusal> {
-        match self.status(now) {
+    fn refuse_unless_open(&self, now: Now) -> Result<(), Refusal> {
+        match self.status_in_doubt(now) {
             Status::Open => Ok(()),
             Status::Closed => Err(Refusal::SaleEnded),
             Status::Paused => Err(Refusal::SalePaused),
@@ -233,6 +241,11 @@ impl Sale {
 impl Catalogue {
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Counts a change of what sales are judged by beside the catalogue.
+    pub fn outdate(&mut self) {
+        self.version += 1;
     }
 
     pub fn sales(&self) -> &[Arc<Sale>] {
@@ -287,13 +300,7 @@ impl Catalogue {
     ///
     /// # Panics
     /// When an item is asked for by two lines: they are summed where requests are parsed.
-    pub fn plan<'a>(
-        &self,
-        now: Timestamp,
-        sale: &Sale,
-        asked: &Reserve<'a>,
-        fingerprint: u64,
-    ) -> Result<Plan<'a>, Refusal> {
+    pub fn plan<'a>(&self, now: Now, sale: &Sale, asked: &Reserve<'a>, fingerprint: u64) -> Result<Plan<'a>, Refusal> {
         sale.refuse_unless_open(now)?;
         let mut lines = SmallVec::new();
         for line in &asked.lines {
@@ -313,7 +320,7 @@ impl Catalogue {
             bucket: Bucket::of(asked.customer),
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
-            closes_at: sale.settings.closes_at,
+            closes_at: sale.settings.closes_at.shifted(-now.doubt.max(0)),
             reference: asked.reference,
             key: asked.key.map(|key| (key, fingerprint)),
         })
@@ -404,6 +411,8 @@ impl Catalogue {
                 self.set_stock(adjusted.item, stock.expect("stock is never negative"));
             }
             Event::Stocked { item, stock } => self.set_stock(*item, *stock),
+            // What was planned by the time before is to be planned anew.
+            Event::ClockSet(_) => self.outdate(),
             _ => {}
         }
     }

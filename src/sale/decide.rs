@@ -242,10 +242,11 @@ impl Shard {
         counts_customers: impl Fn(ItemNumber) -> bool,
         record: &mut impl Record,
     ) -> Retirement {
-        let now = self.advance(now);
+        self.advance(now);
+        let until = self.retired_until();
         let mut retirement = Retirement::default();
         while retirement.deadlines < most {
-            let Some((bucket, slot)) = self.retirements.take_due(now) else { break };
+            let Some((bucket, slot)) = self.retirements.take_due(until) else { break };
             retirement.deadlines += 1;
             let due = self.reservations.get(slot).filter(|entry| {
                 entry.state != State::Held && self.retirements.bucket(self.retires_at(entry)) == bucket
@@ -261,6 +262,19 @@ impl Shard {
         retirement
     }
 
+    /// Sets the time, and moves the ends of live holds with it: each lasts exactly as long as it was promised. Says how many.
+    pub fn set_clock(&mut self, by: i64, record: &mut impl Record) -> usize {
+        let slots = self.begin_set_clock(by);
+        let at = self.now;
+        for &slot in &slots {
+            let entry = &self.reservations[slot];
+            let (id, extensions, sale) = (entry.id, entry.extensions, Some(entry.sale));
+            let expires_at = entry.expires_at.shifted(by);
+            self.take(&Event::Extended { id, at, expires_at, extensions, sale }, record);
+        }
+        slots.len()
+    }
+
     /// Erases who the customer is. Says how many reservations in memory were the customer's; it is recorded also where none
     /// was, because older ones are in the store alone.
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
@@ -268,12 +282,6 @@ impl Shard {
         let reservations = self.reservations_of(customer);
         self.take(&Event::CustomerErased { at, customer }, record);
         reservations
-    }
-
-    /// Time as this shard sees it: never backwards, whatever the machine's clock does.
-    fn advance(&mut self, now: Timestamp) -> Timestamp {
-        self.now = self.now.max(now);
-        self.now
     }
 
     /// The slot of a reservation, expired first when its time is over.

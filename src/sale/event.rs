@@ -11,6 +11,7 @@ use super::{
     outcome::Status,
     settings::Price,
     time::Timestamp,
+    timeline::ClockSet,
 };
 
 /// Units of one item in a reservation.
@@ -72,7 +73,7 @@ pub struct Adjusted<'a> {
 pub enum Event<'a> {
     // Of a customer's bucket.
     Held(Held<'a>),
-    /// `extensions` counts this one. `sale`: None where it was written before extensions named theirs.
+    /// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not. `sale`: None where it was written before extensions named theirs.
     Extended {
         id: ReservationId,
         at: Timestamp,
@@ -146,6 +147,9 @@ pub enum Event<'a> {
     },
     /// Snapshots only: how far the audit trail had come.
     AuditReached(Head),
+    /// The service's time was set: at a start, or because the machine's clock was. Holds that were live then were moved with
+    /// it, as their own events behind this one tell.
+    ClockSet(ClockSet),
 }
 
 impl Event<'_> {
@@ -174,7 +178,8 @@ impl Event<'_> {
             | Self::SalePaused { at, .. }
             | Self::SaleResumed { at, .. }
             | Self::SaleClosed { at, .. }
-            | Self::StatusReached { at, .. } => Some(*at),
+            | Self::StatusReached { at, .. }
+            | Self::ClockSet(ClockSet { at, .. }) => Some(*at),
             Self::Retired { .. } | Self::Carried { .. } | Self::Forgotten { .. } | Self::Stocked { .. } => None,
             Self::KeysNoted { .. } | Self::AuditReached(_) => None,
         }
@@ -200,6 +205,7 @@ pub mod tests {
     use crate::sale::{
         audit::{Action, Actor, Record},
         settings::Currency,
+        timeline::Uptime,
     };
 
     /// One of each event, with every optional field once present and once absent.
@@ -267,6 +273,8 @@ pub mod tests {
             bare_audited,
             Event::KeysNoted { keys: vec![("eu", [7; 16]), ("us", [8; 16])] },
             Event::AuditReached(Head { sequence: 41, hash: blake3::hash(b"41") }),
+            Event::ClockSet(ClockSet { at, by: -3_600_000, uptime: Some(Uptime { boot: [9; 16], millis: 1234 }) }),
+            Event::ClockSet(ClockSet { at, by: 0, uptime: None }),
         ]
     }
 }

@@ -21,3 +21,4 @@ pub mod settings;
 pub mod shard;
 mod slab;
 pub mod time;
+pub mod timeline;

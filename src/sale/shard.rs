@@ -48,6 +48,10 @@ const RETIREMENT_WIDTH_MILLIS: u64 = 1000;
 pub struct Shard {
     /// The latest moment seen: time never runs backwards in a shard.
     pub(super) now: Timestamp,
+    /// What is to be added to the steady time that decisions are asked with.
+    offset: i64,
+    /// When time was set forward within the retention, and by how much.
+    forward: Vec<(Timestamp, u64)>,
     shards: usize,
     retention_millis: u64,
     pub(super) hasher: FixedState,
@@ -108,6 +112,8 @@ impl Shard {
     pub fn new(shards: usize, retention_millis: u64, seed: u64) -> Self {
         Self {
             now: Timestamp::default(),
+            offset: 0,
+            forward: Vec::new(),
             shards,
             retention_millis,
             hasher: FixedState::with_seed(seed),
@@ -121,6 +127,41 @@ impl Shard {
             live_holds: 0,
             bytes: 0,
         }
+    }
+
+    /// Goes on at this time, which is the steady time from here on. `forward`: when it was set forward, and by how much.
+    pub fn go_on_at(&mut self, now: Timestamp, forward: Vec<(Timestamp, u64)>) {
+        (self.now, self.forward) = (now, forward);
+    }
+
+    /// The latest time that it has seen.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Time as this shard sees it at a steady time: never backwards, whatever the machine's clock does.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now.shifted(self.offset));
+        self.now
+    }
+
+    /// From here on time is so much later, or earlier. The slots of live holds, which are to be moved with it.
+    pub(super) fn begin_set_clock(&mut self, by: i64) -> Vec<u32> {
+        self.offset += by;
+        self.now = self.now.shifted(by);
+        if let Ok(by) = u64::try_from(by) {
+            self.forward.push((self.now, by));
+        }
+        let slots = self.buckets.iter().flat_map(|bucket| bucket.by_id.iter());
+        slots.filter(|&slot| self.reservations[slot].state == State::Held).collect()
+    }
+
+    /// The time up to which retention is over. What ended before time was set forward is kept for as long as if it had not been.
+    pub(super) fn retired_until(&mut self) -> Timestamp {
+        let (now, retention_millis) = (self.now, self.retention_millis);
+        self.forward.retain(|(at, _)| now < at.plus_millis(retention_millis));
+        let ahead: u64 = self.forward.iter().map(|(_, by)| by).sum();
+        Timestamp::from_millis(now.millis().saturating_sub(ahead))
     }
 
     /// Reservations in memory, whatever their state.

@@ -10,6 +10,14 @@ use super::rule::Rule;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(u64);
 
+/// What time it is by the service, and how much later (or earlier, when negative) the machine's clock says it is: not 0 while
+/// nobody knows which of them is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub time: Timestamp,
+    pub doubt: i64,
+}
+
 impl Timestamp {
     /// The last moment that is representable here and in RFC 3339: 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
@@ -28,6 +36,17 @@ impl Timestamp {
 
     pub const fn plus_seconds(self, seconds: u64) -> Self {
         self.plus_millis(seconds.saturating_mul(1000))
+    }
+
+    /// The moment so many milliseconds later, or earlier when negative.
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self::from_millis(self.0.saturating_add_signed(millis))
+    }
+
+    /// Milliseconds from `other` to this moment; negative when it is later.
+    pub const fn signed_since(self, other: Self) -> i64 {
+        // Both are below 2^48.
+        self.0 as i64 - other.0 as i64
     }
 
     /// Milliseconds from `earlier` to this moment; 0 when it is not earlier.

@@ -55,9 +55,9 @@ use self::{
 };
 use crate::{
     auth::{KeySettings, Keyring},
-    clock::{Clock, Monotonic, SystemClock, monotonic},
+    clock::{Clock, Monotonic, SteadyClock, SystemClock, monotonic, uptime},
     config::{self, Ack, Config},
-    engine::{Engine, RecoverError},
+    engine::{Engine, Noticed, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
     journal::{self, Bell, Committer, Storage, WriteError},
     privacy::KeyError,
@@ -193,7 +193,10 @@ impl Running {
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let steady = SteadyClock::beginning_at(engine.time_at_start(SystemClock.now(), uptime()));
+        let clock: Arc<dyn Clock> = Arc::new(steady);
+        // The uptime is read after the time: what a later start makes of the two is rather late than early.
+        engine.note_time(steady.now(), uptime());
         // Keys that changed while nothing ran: before anybody can use one.
         note_keys(&engine, &*clock, "start", &config.auth.keys);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
@@ -213,7 +216,7 @@ impl Running {
         let (following, events) = events::start(config, &engine, &storage, &telemetry)?;
         let edge = Arc::new(http::Service {
             events,
-            reports: reports::start(config, &engine, &clock, &commit_times)?,
+            reports: reports::start(config, &engine, &commit_times)?,
             refusals: http::Refusals::new(clock.now()),
             engine: engine.clone(),
             bell: bell.clone(),
@@ -240,7 +243,7 @@ impl Running {
         let running = Self {
             api,
             ops,
-            clock: start_clock(config.tick(), &engine, &bell, &clock, &telemetry)?,
+            clock: start_clock(config.tick(), &engine, &bell, steady, &telemetry)?,
             snapshots: snapshots::start(
                 config,
                 snapshots::Parts {
@@ -452,12 +455,13 @@ fn start_clock(
     interval: Duration,
     engine: &Arc<Engine>,
     bell: &Bell,
-    clock: &Arc<dyn Clock>,
+    clock: SteadyClock,
     telemetry: &Arc<Telemetry>,
 ) -> Result<Stoppable, StartError> {
-    let (engine, bell, clock, telemetry) = (engine.clone(), bell.clone(), clock.clone(), telemetry.clone());
+    let (engine, bell, telemetry) = (engine.clone(), bell.clone(), telemetry.clone());
     Stoppable::start("clock", move |stop| {
         while !stop.load(Ordering::Acquire) {
+            watch_clock(&engine, &clock, &telemetry);
             let tick = engine.tick(clock.now());
             telemetry.reservations.ticked(&tick);
             // Also tells the journal of changes whose askers went away before their turn to tell it.
@@ -467,6 +471,36 @@ fn start_clock(
             thread::park_timeout(interval);
         }
     })
+}
+
+/// Looks whether somebody set the machine's clock.
+fn watch_clock(engine: &Engine, clock: &SteadyClock, telemetry: &Telemetry) {
+    let Some((now, wall)) = clock.beside(&SystemClock) else { return };
+    let noticed = engine.watch_clock(now, wall, uptime);
+    telemetry.clock.ahead(wall.signed_since(engine.time(now)));
+    let seconds = |millis: i64| millis as f64 / 1000.0;
+    match noticed {
+        None => {}
+        Some(Noticed::Set { by, ahead }) => {
+            telemetry.clock.jumped(by);
+            tracing::warn!(
+                by_seconds = seconds(by),
+                ahead_seconds = seconds(ahead),
+                "the machine's clock was set: it is believed once it has stayed so for engine.clock_settle_seconds"
+            );
+        }
+        Some(Noticed::Back { by }) => {
+            telemetry.clock.jumped(by);
+            tracing::warn!(by_seconds = seconds(by), "the machine's clock was set back to the service's time");
+        }
+        Some(Noticed::Believed { by, holds }) => {
+            tracing::warn!(
+                by_seconds = seconds(by),
+                holds,
+                "the machine's clock is believed; holds were moved with it"
+            );
+        }
+    }
 }
 
 /// The OpenAPI document of a service with this configuration.

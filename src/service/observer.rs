@@ -43,7 +43,7 @@ pub fn start(
                 telemetry.store.observe(&lag);
             }
             telemetry.upkeep();
-            board.turn(|| figures::read(telemetry, &health, clock.now()));
+            board.turn(|| figures::read(telemetry, &health, engine.time(clock.now())));
             thread::park_timeout(INTERVAL);
         }
     })

@@ -4,25 +4,21 @@ use std::{sync::Arc, thread, time::Duration};
 
 use super::{StartError, lag::CommitTimes, yield_to_requests};
 use crate::{
-    clock::{Clock, monotonic},
+    clock::{SystemClock, monotonic},
     config::{Config, StoreTarget},
     engine::Engine,
     reports::{Parts, Reading, Reports, Settings},
     store::{PostgresReader, SqliteStore, StoreError, StoreReader},
 };
 
-pub fn start(
-    config: &Config,
-    engine: &Arc<Engine>,
-    clock: &Arc<dyn Clock>,
-    commit_times: &Arc<CommitTimes>,
-) -> Result<Reports, StartError> {
+pub fn start(config: &Config, engine: &Arc<Engine>, commit_times: &Arc<CommitTimes>) -> Result<Reports, StartError> {
     let (engine, commit_times, target) = (engine.clone(), commit_times.clone(), config.store_target());
     let lag = move |cursor: u64| {
         let durable = engine.durability().epoch();
         (durable.saturating_sub(cursor), commit_times.lag_seconds(cursor, durable, monotonic()))
     };
-    let parts = Parts { open: Box::new(move |time| open(&target, time)), lag: Box::new(lag), clock: clock.clone() };
+    let parts =
+        Parts { open: Box::new(move |time| open(&target, time)), lag: Box::new(lag), clock: Arc::new(SystemClock) };
     let limits = &config.limits;
     let settings = Settings {
         waiting_max: limits.reports_max,

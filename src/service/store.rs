@@ -73,14 +73,14 @@ fn rebuild(config: &Config) -> Rebuild {
 }
 
 /// For how long the store keeps rows; None is for ever. To be called behind a tick.
-fn retention(config: &Config, engine: &Engine, clock: &Arc<dyn Clock>) -> Option<Retention> {
+fn retention(config: &Config, engine: &Arc<Engine>, clock: &Arc<dyn Clock>) -> Option<Retention> {
     const DAY_MILLIS: u64 = 86_400_000;
-    let (days, clock) = (config.store.keep_days, clock.clone());
+    let (days, asked, clock) = (config.store.keep_days, engine.clone(), clock.clone());
     // The tick had everything leave memory that was over for engine.retention_seconds, which is less than is kept: the next
     // batch says so. Whatever is over from now on leaves memory long before its day comes.
     let applied = engine.durability().epoch() + u64::from(engine.has_changes());
     let horizon = move || {
-        let today = clock.now().millis() / DAY_MILLIS;
+        let today = asked.time(clock.now()).millis() / DAY_MILLIS;
         Horizon { before: Timestamp::from_millis(today.saturating_sub(days) * DAY_MILLIS), applied }
     };
     let after = match config.store.after_keeping {

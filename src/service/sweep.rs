@@ -60,7 +60,7 @@ impl Sweep {
 
     /// Whether a snapshot is to be taken now. If so the journal goes on in a new segment, which is durable.
     pub fn begin(&mut self, parts: &Parts, stop: &AtomicBool) -> bool {
-        let now = parts.clock.now();
+        let now = parts.engine.time(parts.clock.now());
         let due = |erasures: &Erasures| now >= erasures.oldest_at.plus_millis(self.erase_millis);
         let waits = self.failed_at.is_some_and(|at| clock::monotonic() - at < RETRY);
         if waits || self.leaving.is_some() || !parts.engine.erasures().as_ref().is_some_and(due) {
@@ -102,7 +102,7 @@ impl Sweep {
             tracing::info!("the journal holds no customer any more who was erased until {}", erasures.oldest_at);
         }
         let oldest = self.leaving.into_iter().chain(parts.engine.erasures()).map(|erasures| erasures.oldest_at).min();
-        let since = |at: Timestamp| parts.clock.now().millis_since(at) as f64 / 1000.0;
+        let since = |at: Timestamp| parts.engine.time(parts.clock.now()).millis_since(at) as f64 / 1000.0;
         parts.telemetry.journal.erasures_pending(oldest.map_or(0.0, since));
     }
 }

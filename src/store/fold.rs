@@ -271,7 +271,7 @@ impl Window {
             }
             // What memory keeps and what snapshots say again: the rows already show it.
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
-            Event::KeysNoted { .. } | Event::AuditReached(_) => Ok(()),
+            Event::KeysNoted { .. } | Event::AuditReached(_) | Event::ClockSet(_) => Ok(()),
         }
     }
 

@@ -53,6 +53,10 @@ use Kind::{Counter, Gauge, Histogram};
 families! {
     BUILD_INFO = Gauge, "build_info" ["version"] "Always 1; the version is a label.";
     START_TIME = Gauge, "start_time_seconds" [] "When the process started, in seconds since 1970.";
+    CLOCK_JUMPS = Counter, "clock_jumps_total" ["direction"]
+        "Times that the machine's clock was set, forward or backward, by more than 50 ms.";
+    CLOCK_OFFSET = Gauge, "clock_offset_seconds" []
+        "Seconds that the machine's clock is ahead of the service's time; it is believed after engine.clock_settle_seconds.";
     LIMIT = Gauge, "limit" ["limit"] "Limits in force, by the configuration's key: what the levels beside them may reach.";
 
     HTTP_REQUESTS = Counter, "http_requests_total" ["route", "status"] "Requests answered, by call and status.";

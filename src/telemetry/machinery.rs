@@ -75,6 +75,30 @@ impl Journal {
     }
 }
 
+/// The machine's clock against the service's time.
+pub struct Clock {
+    forward: Counter,
+    backward: Counter,
+    offset_seconds: Gauge,
+}
+
+impl Clock {
+    pub(super) fn new(make: &Maker) -> Self {
+        let jumps = |direction| make.counter(&families::CLOCK_JUMPS, &[direction]);
+        let offset_seconds = make.gauge(&families::CLOCK_OFFSET, &[]);
+        Self { forward: jumps("forward"), backward: jumps("backward"), offset_seconds }
+    }
+
+    /// It was set by so many milliseconds.
+    pub fn jumped(&self, by: i64) {
+        (if by > 0 { &self.forward } else { &self.backward }).increment(1);
+    }
+
+    pub fn ahead(&self, millis: i64) {
+        self.offset_seconds.set(millis as f64 / 1000.0);
+    }
+}
+
 pub struct Store {
     applied_epoch: Gauge,
     lag_epochs: Gauge,

@@ -143,7 +143,7 @@ impl Totals {
         let catalogue = engine.catalogue();
         let mut series = self.series.lock();
         self.observe_items(&mut series, &stock, &catalogue);
-        self.observe_sales(&mut series, &stock, &catalogue, now);
+        self.observe_sales(&mut series, &stock, &catalogue, engine.time(now));
     }
 
     /// As often as its cost allows: it looks at many holds.

@@ -61,6 +61,7 @@ pub fn kind(event: &Event<'_>) -> &'static str {
         Event::Audited(_) => "audited",
         Event::KeysNoted { .. } => "keys_noted",
         Event::AuditReached(_) => "audit_reached",
+        Event::ClockSet(_) => "clock_set",
     }
 }
 
@@ -198,6 +199,7 @@ fn describe(event: &Event<'_>, names: &Names) -> Described {
         Event::AuditReached(head) => {
             (None, vec![("sequence", json!(head.sequence)), ("hash", json!(head.hash.to_hex().as_str()))])
         }
+        Event::ClockSet(set) => (Some(set.at), vec![("by_millis", json!(set.by))]),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::sale::{
     outcome::Status,
     settings::{Currency, Price},
     time::Timestamp,
+    timeline::{ClockSet, Uptime},
 };
 
 mod tag {
@@ -33,6 +34,7 @@ mod tag {
     pub const AUDITED: u8 = 39;
     pub const KEYS_NOTED: u8 = 40;
     pub const AUDIT_REACHED: u8 = 41;
+    pub const CLOCK_SET: u8 = 42;
 }
 
 impl<'a> Event<'a> {
@@ -123,6 +125,16 @@ impl<'a> Event<'a> {
                 lane.u64(head.sequence);
                 lane.put(head.hash.as_bytes());
             }
+            Self::ClockSet(ClockSet { at, by, uptime }) => {
+                lane.u8(tag::CLOCK_SET);
+                lane.u64(at.millis());
+                lane.i64(*by);
+                lane.u8(u8::from(uptime.is_some()));
+                if let Some(Uptime { boot, millis }) = uptime {
+                    lane.put(boot);
+                    lane.u64(*millis);
+                }
+            }
         }
     }
 
@@ -186,6 +198,14 @@ impl<'a> Event<'a> {
             tag::AUDIT_REACHED => {
                 Self::AuditReached(Head { sequence: fields.u64()?, hash: audit::decode_hash(fields)? })
             }
+            tag::CLOCK_SET => Self::ClockSet(ClockSet {
+                at: decode_time(fields)?,
+                by: fields.i64()?,
+                uptime: match fields.u8()? {
+                    0 => None,
+                    _ => Some(Uptime { boot: fields.id()?, millis: fields.u64()? }),
+                },
+            }),
             _ => return Err(Malformed("an event's tag is unknown; was it written by a newer version?")),
         })
     }

@@ -44,7 +44,8 @@ impl Shard {
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
         }));
         let (id, extensions) = (entry.id, entry.extensions);
-        if extensions > 0 {
+        let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
+        if extensions > 0 || moved {
             let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
             each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
         }
