@@ -44,8 +44,10 @@ pub struct ReportBody<'a> {
     items: Vec<ItemBody<'a>>,
     /// How many items there are.
     items_total: u64,
-    /// How many of them were ever sold out.
+    /// Of how many of them nothing is available now.
     items_sold_out: u64,
+    /// How many of them were ever sold out.
+    items_ever_sold_out: u64,
     /// Units per minute, in their order and without those in which nothing happened; the first 1000.
     minutes: Vec<MinuteBody<'a>>,
     /// How many such minutes there are.
@@ -245,6 +247,7 @@ impl<'a> ReportBody<'a> {
             items: report.items.iter().map(ItemBody::of).collect(),
             items_total: report.items_total,
             items_sold_out: report.items_sold_out,
+            items_ever_sold_out: report.items_ever_sold_out,
             minutes: minutes(&report.minutes),
             minutes_total: report.minutes_total,
             peak_minute: report.peak.as_ref().map(MinuteBody::of),

@@ -26,7 +26,10 @@ pub struct SaleReport {
     /// By SKU.
     pub items: Vec<ItemReport>,
     pub items_total: u64,
+    /// Of which nothing is available now.
     pub items_sold_out: u64,
+    /// Of which nothing was available at the end of some batch.
+    pub items_ever_sold_out: u64,
     /// When the last of the items was first sold out, if all were.
     pub sold_out_at: Option<String>,
     pub seconds_to_sell_out: Option<f64>,
@@ -134,6 +137,7 @@ impl SaleReport {
             items: Vec::new(),
             items_total: 0,
             items_sold_out: 0,
+            items_ever_sold_out: 0,
             sold_out_at: None,
             seconds_to_sell_out: None,
             minutes: Vec::new(),
@@ -162,7 +166,8 @@ impl SaleReport {
         self.units.add(&item.units);
         self.stock.add(&item.stock);
         self.items_total += 1;
-        self.items_sold_out += u64::from(item.sold_out_at.is_some());
+        self.items_sold_out += u64::from(item.stock.available == 0);
+        self.items_ever_sold_out += u64::from(item.sold_out_at.is_some());
         // Texts of one length, whose order is that of time.
         if item.sold_out_at >= self.sold_out_at {
             self.sold_out_at.clone_from(&item.sold_out_at);
@@ -213,7 +218,7 @@ impl SaleReport {
     }
 
     pub(super) fn finish(mut self) -> Self {
-        if self.items_sold_out < self.items_total {
+        if self.items_ever_sold_out < self.items_total {
             (self.sold_out_at, self.seconds_to_sell_out) = (None, None);
         }
         self

@@ -335,6 +335,7 @@ fn report() -> Vec<Row> {
         ("Report", "revenue", entries()),
         ("Report", "items_total", units()),
         ("Report", "items_sold_out", units()),
+        ("Report", "items_ever_sold_out", units()),
         ("Report", "minutes_total", units()),
         ("Report", "revenue_entries_total", units()),
         ("Report", "revenue_by_currency", form(json!({ "maxItems": 26 * 26 * 26 }))),

@@ -194,6 +194,7 @@ fn report() -> Value {
         }],
         "items_total": 1,
         "items_sold_out": 1,
+        "items_ever_sold_out": 1,
         "minutes": minutes,
         "minutes_total": 2,
         "peak_minute": minutes[0],

@@ -121,7 +121,7 @@ CREATE VIEW holds_about_to_expire AS
   SELECT id, sale, customer,
          (SELECT sum(quantity) FROM reservation_lines WHERE reservation_id = id) AS units,
          expires_at,
-         round(unixepoch(expires_at, 'subsec') - unixepoch('now', 'subsec'), 3) AS seconds_left
+         round((julianday(expires_at) - julianday('now')) * 86400.0, 3) AS seconds_left
     FROM reservations
    WHERE state = 'held' AND expires_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 minute')
    ORDER BY expires_at;

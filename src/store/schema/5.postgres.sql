@@ -106,7 +106,7 @@ CREATE VIEW report_items AS
     JOIN sales ON sales.id = items.sale;
 
 CREATE VIEW report_sales AS
-  -- How did each sale do as a whole?
+  -- How did each sale do as a whole? items_sold_out is now, as in sale_summary; items_ever_sold_out counts those that came back.
   WITH counted AS (
          SELECT sale,
                 count(state) AS granted,
@@ -119,7 +119,9 @@ CREATE VIEW report_sales AS
                  SELECT sale, state FROM report_reservations) AS reservation
           GROUP BY sale),
        summed AS (
-         SELECT sale, count(sku) AS items, count(sold_out_at) AS items_sold_out,
+         SELECT sale, count(sku) AS items,
+                count(CASE available WHEN 0 THEN 1 END) AS items_sold_out,
+                count(sold_out_at) AS items_ever_sold_out,
                 CAST(sum(stock) AS bigint) AS stock,
                 CAST(sum(available) AS bigint) AS available,
                 CAST(sum(held) AS bigint) AS held,
@@ -132,7 +134,8 @@ CREATE VIEW report_sales AS
                 CASE WHEN count(sold_out_at) = count(sku) THEN max(sold_out_at) END AS sold_out_at
            FROM report_items
           GROUP BY sale)
-  SELECT sales.id AS sale, name, status, opens_at, closes_at, items, items_sold_out, stock, available, held, confirmed,
+  SELECT sales.id AS sale, name, status, opens_at, closes_at, items, items_sold_out, items_ever_sold_out,
+         stock, available, held, confirmed,
          granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,
          were_released AS released_reservations, were_expired AS expired_reservations,
          granted_units, held_units, confirmed_units, released_units, expired_units,

@@ -15,6 +15,7 @@ mod refusals;
 mod reports;
 mod retention;
 mod rows;
+mod views;
 
 use std::sync::Arc;
 

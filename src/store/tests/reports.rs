@@ -34,6 +34,7 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         items: Vec::new(),
         items_total: sale.items.len() as u64,
         items_sold_out: 0,
+        items_ever_sold_out: 0,
         sold_out_at: None,
         seconds_to_sell_out: None,
         minutes: Vec::new(),
@@ -90,7 +91,8 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         for state in [State::Held, State::Confirmed, State::Released, State::Expired] {
             add(&mut expected.units, state, of(&told.units, state));
         }
-        expected.items_sold_out += u64::from(sold_out.is_some());
+        expected.items_sold_out += u64::from(available == 0);
+        expected.items_ever_sold_out += u64::from(sold_out.is_some());
         expected.items.push(told);
     }
     if expected.items.iter().all(|item| item.sold_out_at.is_some()) {
@@ -138,14 +140,21 @@ fn of(sums: &Reserved, state: State) -> u64 {
 fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let row = &database.query(&format!(
-        "SELECT reservations, granted_units, confirmed_units, items, items_sold_out, stock, conversion, unit_conversion,
+        "SELECT reservations, granted_units, confirmed_units, items, items_sold_out, items_ever_sold_out, stock, conversion, unit_conversion,
                 expiry_rate, release_rate, sell_through, sold_out_at, seconds_to_sell_out, counts_from
            FROM report_sales WHERE sale = '{sale}'"
     ))[0];
     let (reservations, units, stock) = (&report.reservations, &report.units, &report.stock);
-    let counts = [reservations.granted, units.granted, units.confirmed, report.items_total, report.items_sold_out];
+    let counts = [
+        reservations.granted,
+        units.granted,
+        units.confirmed,
+        report.items_total,
+        report.items_sold_out,
+        report.items_ever_sold_out,
+    ];
     counts.iter().chain([&stock.stock]).zip(row).for_each(|(count, cell)| assert_eq!(cell, &count.to_string()));
-    for (cell, share) in row[6..11].iter().zip([
+    for (cell, share) in row[7..12].iter().zip([
         share(reservations.confirmed, reservations.granted),
         share(units.confirmed, units.granted),
         share(reservations.expired, reservations.granted),
@@ -159,7 +168,7 @@ fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
     }
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let seconds = report.seconds_to_sell_out.map(|seconds| seconds.to_string());
-    assert_eq!(row[11..], [shown(&report.sold_out_at), shown(&seconds), shown(&report.counts_from)]);
+    assert_eq!(row[12..], [shown(&report.sold_out_at), shown(&seconds), shown(&report.counts_from)]);
     for item in &report.items {
         let cells = database.query(&format!(
             "SELECT conversion, unit_conversion, sell_through FROM report_items WHERE sale = '{sale}' AND sku = '{}'",
