@@ -128,7 +128,7 @@ impl Tally {
             Refusal::ExtensionLimitReached(_) => "extension limit reached",
             Refusal::InitialStockImmutable { .. } => "initial stock immutable",
             Refusal::IdempotencyKeyReused => "key reused",
-            Refusal::Full(_) | Refusal::BacklogFull => "full",
+            Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }
 

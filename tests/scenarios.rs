@@ -323,6 +323,7 @@ impl Stage {
             }
             Refusal::Full(limit) => format!("full: {limit}"),
             Refusal::BacklogFull => "backlog full".into(),
+            Refusal::DiskLow => "disk low".into(),
         }
     }
 }

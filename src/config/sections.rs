@@ -221,6 +221,7 @@ pub struct Journal {
     pub flush_ms: u64,
     pub segment_bytes: u64,
     pub max_backlog_bytes: u64,
+    pub disk_reserve_bytes: u64,
     pub lane_bytes_max: usize,
     pub seal_after_ms: u64,
 }
@@ -232,6 +233,7 @@ impl Default for Journal {
             flush_ms: 5,
             segment_bytes: 64 * MIB,
             max_backlog_bytes: 8 * GIB,
+            disk_reserve_bytes: 0,
             lane_bytes_max: 16 << 20,
             seal_after_ms: 1000,
         }
@@ -245,6 +247,7 @@ impl Section for Journal {
         key("flush_ms", integer(1, 1000)),
         key("segment_bytes", integer(MIB, 4 * GIB)),
         key("max_backlog_bytes", integer(2 * MIB, 1024 * 1024 * GIB)),
+        key("disk_reserve_bytes", integer(0, 1024 * 1024 * GIB)),
         key("lane_bytes_max", integer(64 * KIB, 512 * MIB)),
         key("seal_after_ms", integer(1, 3_600_000)),
     ];

@@ -23,7 +23,7 @@ mod view;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -114,6 +114,10 @@ pub struct Answer<T> {
     pub durable_at: Epoch,
 }
 
+/// Bits of `Engine::refusing`: the store is too far behind, and the journal's disk has too little room.
+const BACKLOG_FULL: u8 = 1;
+const DISK_LOW: u8 = 2;
+
 pub struct Engine {
     settings: Settings,
     control: Mutex<Control>,
@@ -126,7 +130,8 @@ pub struct Engine {
     operator_epoch: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
-    backlog_full: AtomicBool,
+    /// Why no new reservations are taken: one bit for each reason; 0 while they are.
+    refusing: AtomicU8,
     /// A limit of memory may be reached before the next tick looks.
     near_full: AtomicBool,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
@@ -273,11 +278,28 @@ impl Engine {
 
     /// Whether new reserves are refused because the store is too far behind.
     pub fn set_backlog_full(&self, full: bool) {
-        self.backlog_full.store(full, Ordering::Relaxed);
+        self.refuse_for(BACKLOG_FULL, full);
     }
 
     pub fn backlog_full(&self) -> bool {
-        self.backlog_full.load(Ordering::Relaxed)
+        self.refusing.load(Ordering::Relaxed) & BACKLOG_FULL != 0
+    }
+
+    /// Whether new reserves are refused because the journal's disk has too little room.
+    pub fn set_disk_low(&self, low: bool) {
+        self.refuse_for(DISK_LOW, low);
+    }
+
+    pub fn disk_low(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed) & DISK_LOW != 0
+    }
+
+    fn refuse_for(&self, reason: u8, refuse: bool) {
+        if refuse {
+            self.refusing.fetch_or(reason, Ordering::Relaxed);
+        } else {
+            self.refusing.fetch_and(!reason, Ordering::Relaxed);
+        }
     }
 
     /// Whether anything waits to be cut into a batch.

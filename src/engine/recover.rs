@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU8, AtomicU64},
 };
 
 use arc_swap::ArcSwap;
@@ -178,7 +178,7 @@ impl Recovered {
             operator_epoch: AtomicU64::new(0),
             durability: Durability::at(last_epoch),
             commits: Mutex::new(None),
-            backlog_full: AtomicBool::new(false),
+            refusing: AtomicU8::new(0),
             near_full: AtomicBool::new(true),
             spares: Mutex::new(vec![Vec::new(); lanes]),
             batch_wanted: AtomicBool::new(false),

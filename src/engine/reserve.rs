@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Engine, Published, Recorder, Settings, stock};
+use super::{Answer, DISK_LOW, Engine, Published, Recorder, Settings, stock};
 use crate::sale::{
     catalogue::{Catalogue, Plan},
     command::Reserve,
@@ -159,8 +159,10 @@ impl Engine {
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
     /// `knows`: whether the customer is in memory; it may take the shard's lock where that is not held.
     fn refuse_if_full(&self, index: usize, knows: &dyn Fn() -> bool) -> Result<(), Refusal> {
-        if self.backlog_full() {
-            return Err(Refusal::BacklogFull);
+        match self.refusing.load(Ordering::Relaxed) {
+            0 => {}
+            reasons if reasons & DISK_LOW != 0 => return Err(Refusal::DiskLow),
+            _ => return Err(Refusal::BacklogFull),
         }
         if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
@@ -181,7 +183,7 @@ impl Engine {
 
     /// Whether a limit of the whole service, or of this shard, is reached or so near that each reserve must look.
     pub(super) fn is_near_full(&self, index: usize) -> bool {
-        self.backlog_full()
+        self.refusing.load(Ordering::Relaxed) != 0
             || self.cells[index].lane_full.load(Ordering::Relaxed)
             || self.near_full.load(Ordering::Relaxed)
     }

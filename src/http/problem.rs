@@ -170,6 +170,9 @@ problems! {
     BACKLOG_FULL = 503 "backlog_full" "The store is too far behind",
         "The database could not keep up for so long that no new reservations are taken. Confirm and release go on.",
         "Try again after Retry-After.";
+    DISK_LOW = 503 "disk_low" "The disk is nearly full",
+        "The journal's disk has less room than the reserve that is kept for confirms and releases, which go on. Nothing was done.",
+        "Try again after Retry-After. The operator frees space; reserving then goes on by itself.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The store cannot answer",
         "The database that follows the service is away, cannot be read, or does not have the sale yet. Reserving goes on.",
         "Try again after Retry-After; if it stays so, look at `store` in /readyz.";
@@ -419,6 +422,7 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
         }
         Refusal::Full(limit) => OVERLOADED.respond(format!("{limit} is reached")),
         Refusal::BacklogFull => BACKLOG_FULL.respond("journal.max_backlog_bytes is reached"),
+        Refusal::DiskLow => DISK_LOW.respond("the journal's disk has less room than journal.disk_reserve_bytes"),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Why a well-formed reserve of a sale may be refused: codes of problems.
-pub const REASONS: [&str; 10] = [
+pub const REASONS: [&str; 11] = [
     "item_not_found",
     "sold_out",
     "insufficient_stock",
@@ -33,6 +33,7 @@ pub const REASONS: [&str; 10] = [
     "idempotency_key_reused",
     "overloaded",
     "backlog_full",
+    "disk_low",
 ];
 
 type Cells = Arc<CachePadded<[AtomicU64; REASONS.len()]>>;

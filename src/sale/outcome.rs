@@ -114,4 +114,6 @@ pub enum Refusal {
     Full(&'static str),
     /// The store is too far behind.
     BacklogFull,
+    /// The journal's disk has too little room.
+    DiskLow,
 }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use serde_json::{Value, json};
 
-use super::{backlog::Backlog, lag::CommitTimes};
+use super::{backlog::Backlog, disk::DiskSpace, lag::CommitTimes};
 use crate::{
     clock::monotonic,
     engine::Engine,
@@ -33,6 +33,7 @@ struct Parts {
     /// `sqlite` or `postgres`.
     store_kind: &'static str,
     backlog: Arc<Backlog>,
+    disk: Arc<DiskSpace>,
     commit_times: Arc<CommitTimes>,
 }
 
@@ -47,9 +48,10 @@ impl ServiceHealth {
         store: Arc<StoreStatus>,
         store_kind: &'static str,
         backlog: Arc<Backlog>,
+        disk: Arc<DiskSpace>,
         commit_times: Arc<CommitTimes>,
     ) {
-        let _ = self.parts.set(Parts { engine, store, store_kind, backlog, commit_times });
+        let _ = self.parts.set(Parts { engine, store, store_kind, backlog, disk, commit_times });
     }
 
     pub fn set_ready(&self) {
@@ -101,7 +103,13 @@ impl Health for ServiceHealth {
         };
         let details = json!({
             "status": status,
-            "journal": { "durable_epoch": parts.engine.durability().epoch(), "failed": failed },
+            "journal": {
+                "durable_epoch": parts.engine.durability().epoch(),
+                "failed": failed,
+                "disk_available_bytes": parts.disk.available_bytes(),
+                "disk_reserve_bytes": parts.disk.reserve_bytes(),
+                "disk_low": parts.engine.disk_low(),
+            },
             "store": {
                 "kind": parts.store_kind,
                 "state": parts.store.state().as_str(),

@@ -1,7 +1,7 @@
 //! The whole service: a data directory brought back to life, its threads, and their orderly end.
 //!
-//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `store`,
-//! which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
+//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `disk`, which
+//! looks how much room the journal has; `store`, which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
 //! for metrics; `traces`, where requests are traced; `ops`, which answers probes.
 //!
 //! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
@@ -11,6 +11,7 @@ mod backlog;
 mod cores;
 mod customers;
 pub mod descriptors;
+mod disk;
 mod events;
 mod feed;
 mod figures;
@@ -45,7 +46,8 @@ use tokio::sync::Notify;
 
 pub(crate) use self::priority::yield_to_requests;
 use self::{
-    backlog::Backlog, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock, priority::go_before_requests,
+    backlog::Backlog, disk::DiskSpace, health::ServiceHealth, lag::CommitTimes, lock::DirectoryLock,
+    priority::go_before_requests,
 };
 use crate::{
     auth::{KeySettings, Keyring},
@@ -128,6 +130,7 @@ pub struct Running {
     snapshots: Stoppable,
     observer: Stoppable,
     rates: Stoppable,
+    disk: Stoppable,
     events: events::Following,
     traces: Option<Exporting>,
     _lock: DirectoryLock,
@@ -195,6 +198,8 @@ impl Running {
         let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
         let commit_times = Arc::new(CommitTimes::new(monotonic()));
         observe_commits(&engine, &telemetry, &backlog, &commit_times);
+        let disk = Arc::new(DiskSpace::new(engine.clone(), config));
+        disk.measure(&telemetry);
         let (store, store_status) = store::start(config, &engine, &clock, &storage, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
@@ -221,7 +226,7 @@ impl Running {
             draining: AtomicBool::new(false),
         });
         let store_kind = config.store_target().kind();
-        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
+        health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), disk.clone(), commit_times);
         let (api, cores) = (listeners.address, cores::of_workers(config));
         let server = http::start(listeners, edge.clone(), cores).map_err(StartError::Thread)?;
         let running = Self {
@@ -242,6 +247,7 @@ impl Running {
             )?,
             observer: observer::start(&edge, &health, &config.data.dir)?,
             rates: start_rates(&edge)?,
+            disk: disk::start(disk, &telemetry)?,
             events: following,
             traces,
             server: Some(server),
@@ -299,6 +305,7 @@ impl Running {
             server.drain();
         }
         self.rates.stop();
+        self.disk.stop();
         self.clock.stop();
         self.snapshots.stop();
         self.bell.stop();

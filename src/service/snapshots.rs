@@ -8,7 +8,7 @@ use std::{
 
 use super::{StartError, Stoppable, backlog::Backlog, priority::run_beside_requests, sweep::Sweep};
 use crate::{
-    clock::Clock,
+    clock::{Clock, monotonic},
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
     journal::{self, Bell, Epoch, Storage},
@@ -18,6 +18,9 @@ use crate::{
 
 /// How often it is asked whether something is due.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two tries, when one failed: a disk that was full may have room.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// What the thread works with.
 pub struct Parts {
@@ -38,18 +41,21 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
         let Parts { engine, storage, bell, telemetry, backlog, store, .. } = &parts;
         let mut first_epoch = newest(&**storage);
         let mut appended_at_last = backlog.appended_total();
+        let mut failed_at = None;
         let mut sweep = Sweep::new(erase_seconds);
         if let Err(error) = Sweep::look_back(&parts, stop) {
             tracing::warn!(%error, "the journal could not be searched for customers who were erased before this start");
         }
         while !stop.load(Ordering::Acquire) {
             let sweeps = sweep.begin(&parts, stop);
-            if sweeps || backlog.appended_total() - appended_at_last >= journal_bytes {
-                appended_at_last = backlog.appended_total();
+            let appended = backlog.appended_total();
+            let waits = failed_at.is_some_and(|at| monotonic() - at < RETRY);
+            if sweeps || (appended - appended_at_last >= journal_bytes && !waits) {
                 match take(engine, storage, bell, telemetry) {
-                    Ok(taken) => first_epoch = taken.first_epoch,
+                    Ok(taken) => (first_epoch, appended_at_last, failed_at) = (taken.first_epoch, appended, None),
                     Err(error) => {
-                        tracing::warn!(%error, "a snapshot failed; the journal is kept");
+                        tracing::warn!(%error, "a snapshot failed and is tried again; until then the journal is kept");
+                        failed_at = Some(monotonic());
                         if sweeps {
                             sweep.failed(&parts);
                         }
@@ -74,6 +80,10 @@ pub fn take(
     let taken = engine.snapshot(storage, |_| {
         bell.ring();
         thread::sleep(Duration::from_millis(1));
+    });
+    let taken = taken.inspect_err(|_| {
+        // What is there of it would take room from the journal.
+        let _ = journal::discard_unfinished(&**storage);
     })?;
     let seconds = started.elapsed().as_secs_f64();
     telemetry.journal.snapshot_taken(taken.bytes, seconds);

@@ -114,6 +114,12 @@ families! {
     JOURNAL_BATCHES = Counter, "journal_batches_total" [] "Batches that were made durable.";
     JOURNAL_DURABLE_EPOCH = Gauge, "journal_durable_epoch" [] "The last epoch that is on disk.";
     JOURNAL_FAILED = Gauge, "journal_failed" [] "1 when a write or sync failed and the service is stopping.";
+    JOURNAL_DISK_AVAILABLE = Gauge, "journal_disk_available_bytes" []
+        "Bytes that the service may still write to the file system that holds the journal; looked at ten times a second.";
+    JOURNAL_DISK_RESERVE = Gauge, "journal_disk_reserve_bytes" []
+        "Bytes of that file system kept for confirms and releases (journal.disk_reserve_bytes).";
+    JOURNAL_DISK_LOW = Gauge, "journal_disk_low" []
+        "1 while new reservations are refused with disk_low: less than the reserve is available.";
     SNAPSHOTS = Counter, "snapshots_total" [] "Snapshots that were finished.";
     SNAPSHOT_BYTES = Gauge, "snapshot_bytes" [] "Bytes of the last snapshot.";
     SNAPSHOT_DURATION = Gauge, "snapshot_duration_seconds" [] "Seconds the last snapshot took.";

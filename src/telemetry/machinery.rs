@@ -13,6 +13,9 @@ pub struct Journal {
     batches: Counter,
     durable_epoch: Gauge,
     failed: Gauge,
+    disk_available_bytes: Gauge,
+    disk_reserve_bytes: Gauge,
+    disk_low: Gauge,
     snapshots: Counter,
     snapshot_bytes: Gauge,
     snapshot_seconds: Gauge,
@@ -32,6 +35,9 @@ impl Journal {
             batches: counter(&families::JOURNAL_BATCHES),
             durable_epoch: gauge(&families::JOURNAL_DURABLE_EPOCH),
             failed: gauge(&families::JOURNAL_FAILED),
+            disk_available_bytes: gauge(&families::JOURNAL_DISK_AVAILABLE),
+            disk_reserve_bytes: gauge(&families::JOURNAL_DISK_RESERVE),
+            disk_low: gauge(&families::JOURNAL_DISK_LOW),
             snapshots: counter(&families::SNAPSHOTS),
             snapshot_bytes: gauge(&families::SNAPSHOT_BYTES),
             snapshot_seconds: gauge(&families::SNAPSHOT_DURATION),
@@ -50,6 +56,12 @@ impl Journal {
 
     pub fn failed(&self) {
         self.failed.set(1.0);
+    }
+
+    pub fn disk(&self, available_bytes: u64, reserve_bytes: u64, low: bool) {
+        self.disk_available_bytes.set(available_bytes as f64);
+        self.disk_reserve_bytes.set(reserve_bytes as f64);
+        self.disk_low.set(f64::from(u8::from(low)));
     }
 
     pub fn erasures_pending(&self, seconds: f64) {

@@ -22,7 +22,7 @@ pub struct Reservations {
 }
 
 /// Why commands are refused: codes of problems.
-pub const REASONS: [&str; 17] = [
+pub const REASONS: [&str; 18] = [
     "invalid_request",
     "sale_not_found",
     "item_not_found",
@@ -40,6 +40,7 @@ pub const REASONS: [&str; 17] = [
     "idempotency_key_reused",
     "overloaded",
     "backlog_full",
+    "disk_low",
 ];
 
 /// The code of the problem that the refusal is answered with, as metrics name it.
@@ -62,6 +63,7 @@ pub fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::IdempotencyKeyReused => "idempotency_key_reused",
         Refusal::Full(_) => "overloaded",
         Refusal::BacklogFull => "backlog_full",
+        Refusal::DiskLow => "disk_low",
     }
 }
 

@@ -28,7 +28,15 @@ fn probes_say_alive_and_ready_with_details() {
     let details = ready.json();
     assert_eq!(shapes::members(&details), ["journal", "status", "store"]);
     assert_eq!(details["status"], "ready");
-    assert_eq!(details["journal"], json!({ "durable_epoch": details["journal"]["durable_epoch"], "failed": false }));
+    let journal = &details["journal"];
+    let expected = json!({
+        "durable_epoch": journal["durable_epoch"], "failed": false,
+        "disk_available_bytes": journal["disk_available_bytes"], "disk_reserve_bytes": journal["disk_reserve_bytes"],
+        "disk_low": false,
+    });
+    assert_eq!(*journal, expected);
+    assert!(journal["disk_available_bytes"].as_u64() > journal["disk_reserve_bytes"].as_u64(), "{journal}");
+    assert!(journal["disk_reserve_bytes"].as_u64().unwrap() > 0, "{journal}");
     let durable_epoch = details["journal"]["durable_epoch"].as_u64().unwrap();
     assert!(durable_epoch > 0);
     let expected = json!({

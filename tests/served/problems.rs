@@ -37,6 +37,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("rate_limited", 429, &[]),
     ("overloaded", 503, &[]),
     ("backlog_full", 503, &[]),
+    ("disk_low", 503, &[]),
     ("store_unavailable", 503, &[]),
     ("draining", 503, &[]),
     ("outcome_unknown", 503, &[]),

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What the service says when it is at a limit of its own.
-const LIMITS: [&str; 4] = ["rate_limited", "overloaded", "backlog_full", "draining"];
+const LIMITS: [&str; 5] = ["rate_limited", "overloaded", "backlog_full", "disk_low", "draining"];
 
 impl Run {
     pub fn reserve_call(&self, wanted: &Wanted) -> Call {

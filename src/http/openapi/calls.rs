@@ -269,6 +269,7 @@ pub static CALLS: &[Call] = &[
             &problem::SALE_PAUSED,
             &problem::IDEMPOTENCY_KEY_REUSED,
             &problem::BACKLOG_FULL,
+            &problem::DISK_LOW,
         ],
     },
     Call {
