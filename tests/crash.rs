@@ -12,8 +12,10 @@ mod crash {
     mod buffered;
     mod cycles;
     mod endings;
+    mod full_disk;
     mod keys;
     mod ledger;
     mod load;
+    mod lost_store;
     mod supervised;
 }

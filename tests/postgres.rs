@@ -16,4 +16,5 @@ mod postgres {
     mod others;
     mod proxy;
     mod scene;
+    mod unsuitable;
 }

@@ -68,9 +68,12 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
             ExitCode::StorageFailed
         }
         StartError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
-        StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) | StartError::Store(_) => {
+        StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) => ExitCode::JournalDamaged,
+        // The journal is older than its store, or makes no sense to it.
+        StartError::Store(error) if error.ends_following() || matches!(error, StoreError::Ahead { .. }) => {
             ExitCode::JournalDamaged
         }
+        StartError::Store(_) => ExitCode::StorageFailed,
         StartError::Write(_) | StartError::Thread(_) | StartError::Traces(_) => ExitCode::StorageFailed,
     }
 }

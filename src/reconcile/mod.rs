@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     engine,
     journal::View,
-    store::{Mender, StoreError, StoreReader, Token},
+    store::{Mender, Standing, StoreError, StoreReader, Token},
 };
 
 /// How long a store may take to come to what the newest snapshot holds: it follows a running service within a moment.
@@ -109,6 +109,37 @@ pub fn repair(
     owner: Uuid,
     place: &dyn Place,
 ) -> Result<Repaired, ReconcileError> {
+    let token_after = |before: &Standing| {
+        let session = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        Token { owner, epoch: before.epoch() + 1, session }
+    };
+    repair_as(data, settings, owner, token_after, place)
+}
+
+/// Makes an empty store what the newest snapshot and the journal behind it say, in the name of whoever has this token, and says
+/// up to which epoch. None: it is not empty, and was left as it is. The directory's service may run: it writes only its journal
+/// meanwhile, and keeps the segments from the snapshot on.
+pub fn rebuild_as(
+    data: &Path,
+    settings: &engine::Settings,
+    token: &Token,
+    place: &dyn Place,
+) -> Result<Option<u64>, ReconcileError> {
+    let reader = place.reader()?;
+    if reader.standing()?.cursor > 0 || !reader.sales()?.is_empty() {
+        return Ok(None);
+    }
+    drop(reader);
+    Ok(Some(repair_as(data, settings, token.owner, |_| *token, place)?.found.epoch))
+}
+
+fn repair_as(
+    data: &Path,
+    settings: &engine::Settings,
+    owner: Uuid,
+    token_after: impl FnOnce(&Standing) -> Token,
+    place: &dyn Place,
+) -> Result<Repaired, ReconcileError> {
     let mut mender = place.mender()?;
     let reader = place.reader()?;
     reader.hold_still()?;
@@ -130,8 +161,7 @@ pub fn repair(
         }
         Err(error) => return Err(error.into()),
     };
-    let session = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    mender.begin(&before, &Token { owner, epoch: before.epoch() + 1, session }, epoch)?;
+    mender.begin(&before, &token_after(&before), epoch)?;
     let comparison = Comparison::new(&engine, &*reader).mending(Mend::with(&mut *mender), epoch > before.cursor);
     let found = comparison.run(epoch, Some(owner), &before)?;
     mender.commit()?;

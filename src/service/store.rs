@@ -8,8 +8,12 @@ use crate::{
     config::{self, Config, StoreTarget},
     engine::Engine,
     journal::Storage,
+    reconcile::{self, ReconcileError},
     sale::time::Timestamp,
-    store::{AfterKeeping, Horizon, PostgresStore, Retention, Sink, SqliteStore, StoreStatus, WriteBehind},
+    store::{
+        AfterKeeping, Horizon, PostgresStore, Rebuild, Retention, Sink, SqliteStore, StoreError, StoreStatus,
+        WriteBehind,
+    },
 };
 
 /// Starts to write behind, and says whether the store is there.
@@ -23,7 +27,7 @@ pub fn start(
     let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let sink: Box<dyn Sink> = match config.store_target() {
-        StoreTarget::Sqlite(path) => Box::new(SqliteStore::open(path)?),
+        StoreTarget::Sqlite(path) => Box::new(SqliteStore::new(path)),
         StoreTarget::Postgres(settings) => Box::new(PostgresStore::new(*settings, stop.clone())?),
     };
     let owner = identity::of(&config.data.dir)?;
@@ -31,16 +35,22 @@ pub fn start(
     if let Some(retention) = retention(config, engine, clock) {
         write_behind.keep(retention);
     }
-    // A store that belongs to another journal is found out before anything is served; one that is away keeps nobody from
-    // serving.
+    // A store that belongs to another journal is found out before anything is served. One that is away, or needs somebody to
+    // repair it, keeps nobody from serving.
     match write_behind.settle() {
         Ok(()) => {}
-        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error @ (StoreError::OtherOwner { .. } | StoreError::Ahead { .. })) => return Err(error.into()),
+        Err(error) if error.ends_following() => return Err(error.into()),
         Err(error) => {
-            tracing::warn!(%error, "the store cannot be reached; the journal keeps everything until it can");
+            let error = error.explained();
+            tracing::warn!(
+                error,
+                "the store cannot be written; the service serves, and the journal keeps everything until it can"
+            );
             write_behind.expect_the_worst()?;
         }
     }
+    write_behind.rebuild_with(rebuild(config));
     let status = write_behind.status();
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
@@ -49,6 +59,17 @@ pub fn start(
         }
     })?;
     Ok((store, status))
+}
+
+/// What `doorbuster rebuild` does, while the service runs: the journal is read beside it, up to its newest snapshot.
+fn rebuild(config: &Config) -> Rebuild {
+    let (data, settings, target) =
+        (config.data.dir.clone(), config.engine_settings(rand::random()), config.store_target());
+    Box::new(move |token| match reconcile::rebuild_as(&data, &settings, token, &target) {
+        Ok(epoch) => Ok(epoch),
+        Err(ReconcileError::Store(error)) => Err(error),
+        Err(error) => Err(StoreError::Rebuild(error.to_string())),
+    })
 }
 
 /// For how long the store keeps rows; None is for ever. To be called behind a tick.

@@ -1,5 +1,6 @@
 //! Why the store did not move on, and whether trying again can help.
 
+use rusqlite::ErrorCode;
 use uuid::Uuid;
 
 use super::{fold::FoldError, postgres::PostgresError};
@@ -30,6 +31,22 @@ pub enum StoreError {
         "the store has format {found}, this program knows up to {known}: run the program that wrote it, or a newer one"
     )]
     Newer { found: i64, known: i64 },
+
+    /// What was written may be gone, and is written again: the journal has it, or what became of it.
+    #[error("{what}: the store is made anew from the journal")]
+    Lost { what: String },
+
+    #[error(
+        "the table write_behind has no row any more, so how far the store is cannot be known. Delete the store's tables, or the \
+         file: it is then made anew from the journal"
+    )]
+    NoCursor,
+
+    #[error("the database cannot be the store: {0}")]
+    Unsuitable(String),
+
+    #[error("the store is empty, and could not be made anew from the newest snapshot and the journal behind it: {0}")]
+    Rebuild(String),
 
     #[error("{path} is a database of something else: give the store one of its own")]
     Foreign { path: String },
@@ -85,14 +102,52 @@ impl StoreError {
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(
-                    rusqlite::ErrorCode::DatabaseCorrupt
-                        | rusqlite::ErrorCode::NotADatabase
-                        | rusqlite::ErrorCode::ConstraintViolation
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::DiskFull
+                        // A table or column that is not there.
+                        | ErrorCode::Unknown
                 )
             ),
             Self::Postgres(error) => !error.passes(),
-            Self::Feed(FeedError::Unreadable(_)) | Self::CursorMoved { .. } => false,
+            Self::Feed(FeedError::Unreadable(_)) | Self::CursorMoved { .. } | Self::Lost { .. } => false,
             _ => true,
+        }
+    }
+
+    /// What somebody can do about it, where the error itself does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite(error) => match error.sqlite_error_code()? {
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(
+                    "move the file, and those beside it that end in -wal and -shm, out of the way: a new store is made from the \
+                     journal; or put back a copy",
+                ),
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+                    Some("let the service's user read and write the file and the directory that it is in")
+                }
+                ErrorCode::Unknown => Some(
+                    "somebody changed the store's tables: put back a copy, or move the file away, and a new store is made from the journal",
+                ),
+                ErrorCode::DiskFull => Some("free space on the disk that the store is on"),
+                _ => None,
+            },
+            Self::Postgres(error) if error.is_denied() => {
+                Some("grant the role the rights that are missing; README says which")
+            }
+            _ => None,
+        }
+    }
+
+    /// What is wrong, and what somebody can do about it.
+    pub fn explained(&self) -> String {
+        match self.advice() {
+            Some(advice) => format!("{self}; {advice}"),
+            None => self.to_string(),
         }
     }
 

@@ -48,7 +48,7 @@ pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, Sa
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped};
 pub use sqlite::{SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
-pub use write_behind::{Progress, WriteBehind, WriteBehindSettings};
+pub use write_behind::{Progress, Rebuild, WriteBehind, WriteBehindSettings};
 
 /// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.
 pub trait Sink: Send {

@@ -84,6 +84,11 @@ impl Claim {
         Ok(Verdict::Take { token: next(held.epoch), put_back: self.epoch > 0 })
     }
 
+    /// Whether this process took the store.
+    pub fn has_taken(&self) -> bool {
+        self.epoch > 0
+    }
+
     pub fn taken(&mut self, token: &Token) {
         self.epoch = token.epoch;
     }

@@ -110,7 +110,7 @@ impl StoreStatus {
     pub(super) fn failed(&self, error: &StoreError) {
         self.set(StoreState::after(error));
         self.failures_total.fetch_add(1, Relaxed);
-        *self.last_error.lock() = Some(error.to_string().into());
+        *self.last_error.lock() = Some(error.explained().into());
     }
 
     fn set(&self, state: StoreState) {

@@ -20,7 +20,7 @@ use super::{
     Feed, Sink,
     error::StoreError,
     fold::Window,
-    owner::{Claim, Token, Verdict},
+    owner::{Claim, Standing, Token, Verdict},
     retention::{Passes, Retention, Stepped},
     status::StoreStatus,
 };
@@ -94,7 +94,14 @@ pub struct WriteBehind<F, S> {
     /// None: everything is kept.
     retention: Option<Retention>,
     passes: Passes,
+    rebuild: Option<Rebuild>,
+    /// Where the journal ended when it was first looked at.
+    durable_first: Option<u64>,
 }
+
+/// Makes an empty store what the newest snapshot and the journal behind it say, under this token, and says how far that is;
+/// None: the store is not empty, and was left as it is.
+pub type Rebuild = Box<dyn FnMut(&Token) -> Result<Option<u64>, StoreError> + Send>;
 
 impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// `owner`: the data directory that the feed belongs to.
@@ -112,12 +119,20 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             payload: Vec::new(),
             retention: None,
             passes: Passes::default(),
+            rebuild: None,
+            durable_first: None,
         }
     }
 
     /// Keeps rows only for so long.
     pub fn keep(&mut self, retention: Retention) {
         self.retention = Some(retention);
+    }
+
+    /// How an empty store is made anew whose first batches the journal has no more. Before this is called, such a store is an
+    /// error.
+    pub fn rebuild_with(&mut self, rebuild: Rebuild) {
+        self.rebuild = Some(rebuild);
     }
 
     pub fn status(&self) -> Arc<StoreStatus> {
@@ -138,6 +153,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// For a store that was not reached: has the feed take all that the journal holds for missing there.
     pub fn expect_the_worst(&mut self) -> Result<(), StoreError> {
         let span = self.feed.seek(0)?;
+        self.durable_first.get_or_insert(span.durable);
         if span.oldest > 1 {
             self.feed.seek(span.oldest - 1)?;
         }
@@ -189,12 +205,23 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         let standing = self.sink.standing()?;
         let verdict = self.claim.judge(&standing)?;
         let cursor = standing.cursor;
+        if cursor < self.cursor {
+            // From here on the journal keeps what the store lacks.
+            self.status.reached(cursor);
+        }
         let span = self.feed.seek(cursor)?;
-        if cursor > span.durable {
-            return Err(StoreError::Ahead { cursor, durable: span.durable });
+        // A store that nobody took in this run is ahead also when the journal has grown past its cursor since: it has other
+        // batches of those numbers.
+        let durable_first = *self.durable_first.get_or_insert(span.durable);
+        let durable = if self.claim.has_taken() { span.durable } else { durable_first };
+        if cursor > durable {
+            return Err(StoreError::Ahead { cursor, durable });
         }
         if cursor + 1 < span.oldest {
-            return Err(StoreError::Behind { cursor, oldest: span.oldest });
+            return match verdict {
+                Verdict::Take { token, .. } if cursor == 0 => self.rebuild_under(token, span.oldest),
+                _ => Err(StoreError::Behind { cursor, oldest: span.oldest }),
+            };
         }
         let (token, put_back) = match verdict {
             Verdict::Ours(token) => (token, false),
@@ -211,6 +238,31 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
                 "the store holds older data than it did: it is brought up to date from the journal"
             );
         }
+        self.cursor = cursor;
+        self.footing = Footing::Firm(token);
+        self.status.reached(cursor);
+        Ok(token)
+    }
+
+    /// Makes an empty store anew that the journal alone no longer makes.
+    fn rebuild_under(&mut self, token: Token, oldest: u64) -> Result<Token, StoreError> {
+        let behind = StoreError::Behind { cursor: 0, oldest };
+        let Some(rebuild) = &mut self.rebuild else { return Err(behind) };
+        tracing::warn!("the store is empty, and the journal begins later: it is made anew from the newest snapshot");
+        let Some(cursor) = rebuild(&token)? else { return Err(behind) };
+        self.claim.taken(&token);
+        // Another connection wrote it.
+        self.sink.reopen()?;
+        let standing = self.sink.standing()?;
+        if standing != (Standing { cursor, held_by: Some(token) }) {
+            return Err(StoreError::CursorMoved { expected: cursor });
+        }
+        self.feed.seek(cursor)?;
+        tracing::warn!(
+            cursor,
+            "the store was made anew: it lacks reservations that had left memory, stock movements, and records of the audit \
+             trail from before the snapshot; `doorbuster reconcile` shows what it has"
+        );
         self.cursor = cursor;
         self.footing = Footing::Firm(token);
         self.status.reached(cursor);
@@ -324,7 +376,8 @@ impl Retry {
         self.waited_since_warning = match waited {
             Some(waited) if waited < WARNING_INTERVAL => Some(waited),
             _ => {
-                tracing::warn!(%error, "the store cannot be written; the journal keeps everything until it can");
+                let error = error.explained();
+                tracing::warn!(error, "the store cannot be written; the journal keeps everything until it can");
                 Some(Duration::ZERO)
             }
         };

@@ -36,6 +36,11 @@ impl PostgresError {
         !["22", "23", "42", "XX"].iter().any(|class| code.code().starts_with(class))
     }
 
+    /// Whether the role may not do this.
+    pub(in crate::store) fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { code: SqlState::INSUFFICIENT_PRIVILEGE, .. })
+    }
+
     /// Whether less at a time may succeed.
     pub fn is_too_slow(&self) -> bool {
         // What the server's own limits say is the same.

@@ -18,7 +18,10 @@ mod url;
 mod values;
 mod write;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::Type;
@@ -34,7 +37,10 @@ use super::{
     reader::STANDING,
     rows::{integer, natural},
 };
-use crate::sale::ids::{ItemNumber, SaleNumber};
+use crate::{
+    clock::monotonic,
+    sale::ids::{ItemNumber, SaleNumber},
+};
 
 pub use self::{
     error::PostgresError,
@@ -44,6 +50,9 @@ pub use self::{
     url::PostgresUrl,
 };
 
+/// Between two looks whether the tables are still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The writer of a database. Connects when it is first asked something: a database that is away stops nobody from starting.
 pub struct PostgresStore {
     settings: PostgresSettings,
@@ -51,20 +60,22 @@ pub struct PostgresStore {
     runtime: Driver,
     link: Option<Link>,
     names: Names,
+    looked_at: Instant,
 }
 
 impl PostgresStore {
     /// `stop`: set when the service stops; from then on everything ends within `drain_time`.
     pub fn new(settings: PostgresSettings, stop: Arc<AtomicBool>) -> Result<Self, StoreError> {
         let patience = Arc::new(Patience::new(stop, settings.drain_time));
-        Ok(Self { settings, patience, runtime: Driver::new()?, link: None, names: Names::default() })
+        let (runtime, names, looked_at) = (Driver::new()?, Names::default(), monotonic());
+        Ok(Self { settings, patience, runtime, link: None, names, looked_at })
     }
 
     /// Connects, where that is still to be done.
     fn connect(&mut self) -> Result<(), StoreError> {
         if self.link.is_none() {
             let (link, names) = self.runtime.block_on(connect(&self.settings, &self.patience))?;
-            (self.link, self.names) = (Some(link), names);
+            (self.link, self.names, self.looked_at) = (Some(link), names, monotonic());
         }
         Ok(())
     }
@@ -143,8 +154,16 @@ impl Sink for PostgresStore {
         self.connect()
     }
 
-    /// Old versions of rows are autovacuum's.
+    /// Looks now and then whether the tables are still there: while there is nothing to write, nothing else would notice. Old
+    /// versions of rows are autovacuum's.
     fn tidy(&mut self) -> Result<(), StoreError> {
+        if monotonic() - self.looked_at < LOOK_INTERVAL {
+            return Ok(());
+        }
+        self.connect()?;
+        let looked = self.runtime.block_on(schema::look(self.connected()));
+        self.keep_if_well(looked)?;
+        self.looked_at = monotonic();
         Ok(())
     }
 }
@@ -190,7 +209,7 @@ async fn connect(settings: &PostgresSettings, patience: &Arc<Patience>) -> Resul
 
 async fn standing(link: &Link) -> Result<Standing, StoreError> {
     let rows = link.query("reading the cursor", STANDING, &[]).await?;
-    let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
+    let row = rows.first().ok_or(StoreError::NoCursor)?;
     let (cursor, epoch) = (natural("a cursor", get(row, 0)?)?, natural("an owner_epoch", get(row, 2)?)?);
     Standing::new(cursor, get(row, 1)?, epoch, get(row, 3)?)
 }

@@ -3,7 +3,7 @@
 //! Invariant: a database has one of the formats below, whole, or is not touched. Whoever migrates holds an advisory lock,
 //! so that of two services that start at once one waits and finds it done.
 
-use super::{error::PostgresError, link::Link, write};
+use super::{error::PostgresError, get, link::Link, write};
 use crate::store::{error::StoreError, rows::natural};
 
 /// `MIGRATIONS[n]` leads from format n to n + 1, as SQLite's of the same number does. Once released, one is never changed:
@@ -27,8 +27,97 @@ const MIGRATION_LOCK: i64 = 0x444F_4F52_4255_5354;
 const TABLES: &str = "
     SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
      WHERE nspname = ANY (current_schemas(false))
-       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'write_behind',
-                       'reservations_archive', 'reservation_lines_archive', 'audit_archive')";
+       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'audit_gaps',
+                       'write_behind', 'reservations_archive', 'reservation_lines_archive', 'audit_archive')";
+
+/// How many there are.
+const TABLES_COUNT: usize = 11;
+
+/// What a database must be before anything else is asked of it.
+const SERVER: &str = "
+    SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding'), pg_is_in_recovery(),
+           current_schema()::text, current_user::text, current_database()::text,
+           has_database_privilege(current_database(), 'TEMPORARY'),
+           coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+
+const VERSION_MIN: i64 = 13;
+
+/// Rights that every window needs and the role does not have.
+const RIGHTS_MISSING: &str = "
+    SELECT right_name || ' on ' || relname
+      FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+      JOIN (VALUES ('sales', 'SELECT'), ('sales', 'INSERT'), ('sales', 'UPDATE'), ('items', 'SELECT'), ('items', 'INSERT'),
+                   ('items', 'UPDATE'), ('reservations', 'SELECT'), ('reservations', 'INSERT'), ('reservations', 'UPDATE'),
+                   ('reservation_lines', 'SELECT'), ('reservation_lines', 'INSERT'), ('stock_movements', 'SELECT'),
+                   ('stock_movements', 'INSERT'), ('audit', 'SELECT'), ('audit', 'INSERT'), ('write_behind', 'SELECT'),
+                   ('write_behind', 'UPDATE')) AS needed (table_name, right_name) ON table_name = relname
+     WHERE nspname = current_schema() AND NOT has_table_privilege(pg_class.oid, right_name)
+     ORDER BY 1";
+
+/// Whether a store can be in this database at all, asked at each connection: what is wrong is said at once, and not by the
+/// first row that shows it. Says whether the role may make tables.
+async fn check_server(link: &Link) -> Result<bool, StoreError> {
+    let rows = link.query("looking at the server", SERVER, &[]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Content("no answer about the server".to_owned()))?;
+    let (version, encoding): (i64, &str) = (get(row, 0)?, get(row, 1)?);
+    let (schema, role, database): (Option<&str>, &str, &str) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
+    let unsuitable = |what: String| Err(StoreError::Unsuitable(what));
+    if version / 10_000 < VERSION_MIN {
+        return unsuitable(format!(
+            "the server is PostgreSQL {}, and {VERSION_MIN} is the oldest that will do",
+            version / 10_000
+        ));
+    }
+    if encoding != "UTF8" {
+        return unsuitable(format!(
+            "{database} has the encoding {encoding}, which cannot hold all that customers and references may be: make another \
+             with CREATE DATABASE {database}_utf8 ENCODING 'UTF8' TEMPLATE template0, and name it in store.url"
+        ));
+    }
+    if get(row, 2)? {
+        // Passes by itself when it is promoted, or when another host of the URL answers.
+        return Err(PostgresError::Setup(
+            "the server is a standby, which takes no writes: name the primary in store.url".to_owned(),
+        )
+        .into());
+    }
+    if schema.is_none() {
+        return unsuitable(format!(
+            "none of the schemas in search_path is there for {role}: create one, or GRANT USAGE on it"
+        ));
+    }
+    if !get::<bool>(row, 6)? {
+        return unsuitable(format!(
+            "{role} may not make temporary tables: GRANT TEMPORARY ON DATABASE {database} TO {role}"
+        ));
+    }
+    get(row, 7)
+}
+
+/// Whether all tables and the row of the cursor are still there.
+pub(super) async fn look(link: &Link) -> Result<(), StoreError> {
+    let tables = link.query("looking at the schema", TABLES, &[]).await?;
+    if tables.len() < TABLES_COUNT {
+        let tables = tables.iter().map(|row| get::<&str>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        return Err(lacking(&tables));
+    }
+    if link.query("looking for the cursor", "SELECT FROM write_behind", &[]).await?.is_empty() {
+        return Err(StoreError::NoCursor);
+    }
+    Ok(())
+}
+
+/// Of a database that has some of the tables.
+fn lacking(tables: &[&str]) -> StoreError {
+    if tables.is_empty() {
+        return StoreError::Lost { what: "the store's tables were dropped".to_owned() };
+    }
+    StoreError::Unsuitable(format!(
+        "some of the store's tables were dropped, and these are left: {}. Put back a backup; or drop these too (CASCADE), and \
+         the store is made anew from the journal",
+        tables.join(", ")
+    ))
+}
 
 /// Refuses a database of a newer format, or with tables of something else. Says the format; 0 when there is none yet.
 pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
@@ -38,7 +127,8 @@ pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
     if tables.peek().is_none() {
         return Ok(0);
     }
-    if !tables.collect::<Result<Vec<_>, _>>()?.contains(&"write_behind") {
+    let tables = tables.collect::<Result<Vec<_>, _>>()?;
+    if !tables.contains(&"write_behind") {
         return Err(foreign());
     }
     let found = link.query("reading the format", "SELECT format FROM write_behind", &[]).await;
@@ -46,19 +136,33 @@ pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
         Err(error) if error.is_unknown_name() => return Err(foreign()),
         found => found?,
     };
-    let row = rows.first().ok_or_else(|| StoreError::Content("no row in write_behind".to_owned()))?;
+    let row = rows.first().ok_or(StoreError::NoCursor)?;
     let format: i64 = row.try_get(0).map_err(PostgresError::from)?;
     natural("a format", format)?;
     if format > FORMAT {
         return Err(StoreError::Newer { found: format, known: FORMAT });
+    }
+    if format == FORMAT && tables.len() < TABLES_COUNT {
+        return Err(lacking(&tables));
     }
     Ok(format)
 }
 
 /// Brings a database to the newest format, in one transaction. Takes no lock when it has that already.
 pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> {
+    let may_create = check_server(link).await?;
     if check(link, place).await? == FORMAT {
+        let missing = link.query("looking at rights", RIGHTS_MISSING, &[]).await?;
+        let missing = missing.iter().map(|row| get::<&str>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        if !missing.is_empty() {
+            return Err(StoreError::Unsuitable(format!("the role lacks rights: GRANT {}", missing.join(", "))));
+        }
         return Ok(());
+    }
+    if !may_create {
+        return Err(StoreError::Unsuitable(
+            "the role may not make tables in its schema: GRANT CREATE ON SCHEMA … TO the role, or let it own the schema".to_owned(),
+        ));
     }
     link.batch("beginning a migration", &write::begin(link)).await?;
     let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");

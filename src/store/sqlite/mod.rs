@@ -14,14 +14,19 @@ mod schema;
 mod write;
 
 use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig, params};
 use uuid::Uuid;
 
-use crate::sale::ids::{ItemNumber, SaleNumber};
+use crate::{
+    clock::monotonic,
+    sale::ids::{ItemNumber, SaleNumber},
+};
 
 use super::{
     AfterKeeping, RetentionStep, Sink, Stepped,
@@ -52,24 +57,115 @@ const WAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 /// Statements kept prepared; more than there are.
 const STATEMENTS_MAX: usize = 32;
 
-/// The writer of a store file. One at a time: a second one finds its cursor moved and stops.
+/// Between two looks whether the tables are still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A database file has at least one page, and this is the least that a page may have.
+const PAGE_BYTES_MIN: u64 = 512;
+
+/// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file when it is first
+/// asked something: a file that cannot be opened stops nobody from starting.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
     connection: Connection,
     names: Names,
     /// The WAL may hold pages with customers who were erased since.
     wal_names_erased: bool,
+    file: FileId,
+    /// Once there was one.
+    wal: Option<FileId>,
+    looked_at: Instant,
+}
+
+/// Which file a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+const LOST_WAL: &str = "lost its -wal file";
+
+impl FileId {
+    fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 impl SqliteStore {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), open: None }
+    }
+
     /// Opens the file, making it or bringing it to this program's format where needed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let path = path.into();
-        let connection = connect(&path)?;
-        let names = load_names(&connection)?;
-        // An earlier run may have ended between an erasure and its checkpoint.
-        Ok(Self { path, connection, names, wal_names_erased: true })
+        let mut store = Self::new(path);
+        store.connect()?;
+        Ok(store)
+    }
+
+    fn connect(&mut self) -> Result<&mut Open, StoreError> {
+        if self.open.is_none() {
+            let connection = connect(&self.path)?;
+            let names = load_names(&connection)?;
+            let metadata = fs::metadata(&self.path).map_err(|error| self.lost(&error.to_string()))?;
+            // An earlier run may have ended between an erasure and its checkpoint.
+            let (file, wal_names_erased) = (FileId::of(&metadata), true);
+            self.open = Some(Open { connection, names, wal_names_erased, file, wal: None, looked_at: monotonic() });
+        }
+        Ok(self.open.as_mut().expect("opened above"))
+    }
+
+    /// Whether the file that is open is still the one that others find under its name. SQLite does not notice: it would go on
+    /// writing a file that nobody sees, and that is gone when it is closed.
+    fn look_for_file(&mut self) -> Result<(), StoreError> {
+        let wal_path = self.beside("-wal");
+        let Some(Open { connection, file, wal, .. }) = &mut self.open else { return Ok(()) };
+        let what = match fs::metadata(&self.path) {
+            Ok(found) if FileId::of(&found) != *file => "was replaced",
+            Ok(found) if found.len() < PAGE_BYTES_MIN => "was emptied",
+            Ok(_) => {
+                let found = FileId::at(&wal_path);
+                if wal.is_none() || *wal == found {
+                    *wal = found;
+                    return Ok(());
+                }
+                LOST_WAL
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "was deleted or moved",
+            Err(error) => return Err(self.lost(&format!("cannot be found any more ({error})"))),
+        };
+        let is_lost = what != LOST_WAL;
+        // Closing writes what the log holds into the file: right where only the log's name is gone. A file that took this
+        // one's place must get none of it, now or when SQLite finds the log beside it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_lost)?;
+        let ours = *wal;
+        self.open = None;
+        if is_lost && ours.is_some() && FileId::at(&wal_path) == ours {
+            let _ = fs::remove_file(&wal_path);
+            let _ = fs::remove_file(self.beside("-shm"));
+        }
+        Err(self.lost(what))
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(suffix);
+        name.into()
+    }
+
+    fn lost(&self, what: &str) -> StoreError {
+        StoreError::Lost { what: format!("{} {what}", self.path.display()) }
     }
 
     /// Opens a file to look into, beside a writer or without one.
@@ -80,12 +176,13 @@ impl SqliteStore {
 
 impl Sink for SqliteStore {
     fn standing(&mut self) -> Result<Standing, StoreError> {
-        standing(&self.connection)
+        standing(&self.connect()?.connection)
     }
 
     fn take_over(&mut self, before: &Standing, token: &Token) -> Result<(), StoreError> {
+        let connection = &self.connect()?.connection;
         let (owner, session) = before.held_by.map(|token| (token.owner.to_string(), token.session.to_string())).unzip();
-        let taken = self.connection.execute(
+        let taken = connection.execute(
             write::TAKE_OVER,
             params![
                 token.owner.to_string(),
@@ -101,44 +198,57 @@ impl Sink for SqliteStore {
     }
 
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
-        self.names.learn(window);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rows = write::window(&transaction, &self.names, window, token)?;
+        let open = self.connect()?;
+        open.names.learn(window);
+        let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows = write::window(&transaction, &open.names, window, token)?;
         transaction.commit()?;
-        self.wal_names_erased |= !window.erased().is_empty();
+        open.wal_names_erased |= !window.erased().is_empty();
         Ok(rows)
     }
 
-    /// Empties the WAL after an erasure. Whoever reads at this moment is in the way, and is not waited for: then it is tried
-    /// again.
+    /// Looks whether the file is still there, and empties the WAL after an erasure. Whoever reads at this moment is in the way,
+    /// and is not waited for: then it is tried again.
     fn tidy(&mut self) -> Result<(), StoreError> {
-        if self.wal_names_erased {
-            self.connection.busy_timeout(Duration::ZERO)?;
-            let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-            self.connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
-            self.wal_names_erased = busy?;
+        self.look_for_file()?;
+        let Open { connection, wal_names_erased, looked_at, .. } = self.connect()?;
+        if monotonic() - *looked_at >= LOOK_INTERVAL {
+            schema::look(connection)?;
+            *looked_at = monotonic();
+        }
+        if *wal_names_erased {
+            connection.busy_timeout(Duration::ZERO)?;
+            let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+            connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+            *wal_names_erased = busy?;
         }
         Ok(())
     }
 
     fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let open = self.connect()?;
+        let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stepped = retire::step(&transaction, step, token)?;
         transaction.commit()?;
         // What was deleted is overwritten in its pages, and stays in the log until that is emptied: at the end of a pass.
-        self.wal_names_erased |= step.after == AfterKeeping::Delete && stepped.reached.is_none();
+        open.wal_names_erased |= step.after == AfterKeeping::Delete && stepped.reached.is_none();
         Ok(stepped)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        *self = Self::open(self.path.clone())?;
-        Ok(())
+        // Closed first: a file that took the place of this one has its own log under the same name.
+        self.open = None;
+        self.connect().map(drop)
     }
 }
 
 fn standing(connection: &Connection) -> Result<Standing, StoreError> {
-    let (cursor, owner, epoch, session): (i64, Option<String>, i64, Option<String>) =
-        connection.query_row(STANDING, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let (cursor, owner, epoch, session): (i64, Option<String>, i64, Option<String>) = connection
+        .query_row(STANDING, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .map_err(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => StoreError::NoCursor,
+            error => error.into(),
+        })?;
     let (owner, session) = (parse_id("an owner", owner)?, parse_id("a session", session)?);
     Standing::new(natural("a cursor", cursor)?, owner, natural("an owner_epoch", epoch)?, session)
 }

@@ -37,10 +37,29 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StoreEr
     Ok(format)
 }
 
+/// Whether all tables and the row of the cursor are still there.
+pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
+    const TABLES: &str = "
+        SELECT count(*) FROM sqlite_schema
+         WHERE type = 'table' AND name IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit',
+                                           'audit_gaps', 'write_behind', 'reservations_archive',
+                                           'reservation_lines_archive', 'audit_archive')";
+    const TABLES_COUNT: i64 = 11;
+    if connection.prepare_cached(TABLES)?.query_row([], |row| row.get::<_, i64>(0))? < TABLES_COUNT {
+        return Err(StoreError::Unsuitable(
+            "somebody dropped tables of the store: put back a copy, or move the file away, and a new store is made from the \
+             journal"
+                .to_owned(),
+        ));
+    }
+    let rows: i64 = connection.prepare_cached("SELECT count(*) FROM write_behind")?.query_row([], |row| row.get(0))?;
+    if rows == 1 { Ok(()) } else { Err(StoreError::NoCursor) }
+}
+
 /// Brings a file to the newest format, in one transaction. Takes no write lock when it has that already.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if check(connection, path)? == FORMAT {
-        return Ok(());
+        return look(connection);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Asked again under the lock.
