@@ -136,9 +136,7 @@ impl StoreError {
                 ErrorCode::DiskFull => Some("free space on the disk that the store is on"),
                 _ => None,
             },
-            Self::Postgres(error) if error.is_denied() => {
-                Some("grant the role the rights that are missing; README says which")
-            }
+            Self::Postgres(error) if error.is_denied() => Some("grant the role the rights that are missing"),
             _ => None,
         }
     }

@@ -151,13 +151,15 @@ pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
 /// Brings a database to the newest format, in one transaction. Takes no lock when it has that already.
 pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> {
     let may_create = check_server(link).await?;
-    if check(link, place).await? == FORMAT {
+    let found = check(link, place).await;
+    let is_denied = matches!(&found, Err(StoreError::Postgres(error)) if error.is_denied());
+    if is_denied || matches!(found, Ok(FORMAT)) {
         let missing = link.query("looking at rights", RIGHTS_MISSING, &[]).await?;
         let missing = missing.iter().map(|row| get::<&str>(row, 0)).collect::<Result<Vec<_>, _>>()?;
         if !missing.is_empty() {
             return Err(StoreError::Unsuitable(format!("the role lacks rights: GRANT {}", missing.join(", "))));
         }
-        return Ok(());
+        return found.map(drop);
     }
     if !may_create {
         return Err(StoreError::Unsuitable(

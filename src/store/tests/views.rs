@@ -15,7 +15,7 @@ const LATER_THAN_3_37: [&str; 14] = [
     "right join",
     "full join",
     "string_agg(",
-    "concat(",
+    " concat(",
     "concat_ws(",
     "timediff(",
     "octet_length(",
