@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::served::{open_sale, process::Process, wait_until};
 
+/// Puts something in the store's place.
+type Put<'a> = &'a dyn Fn(&Path);
+
 fn settings() -> Vec<(&'static str, String)> {
     [
         ("journal.segment_bytes", "1048576"),
@@ -58,7 +61,7 @@ fn a_store_that_cannot_be_used_at_the_start_is_stuck_and_the_service_serves() {
         let other = rusqlite::Connection::open(path).unwrap();
         other.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
     };
-    let cases: [(&str, &dyn Fn(&Path), &str); 3] = [
+    let cases: [(&str, Put<'_>, &str); 3] = [
         ("damaged", &garbage, "move the file"),
         ("not to be opened", &directory, "let the service's user"),
         ("of something else", &of_something_else, "a database of something else"),
