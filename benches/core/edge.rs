@@ -7,24 +7,27 @@ use doorbuster::{
     clock::Monotonic,
     http::{
         ROUTE_NAMES, Rates, encode,
-        wire::{ReservationBody, ReserveLimits, parse_reserve},
+        invalid::Bounds,
+        wire::{ReservationBody, parse_reserve},
     },
     privacy::CustomerIds,
-    sale::settings::{Quota, RateLimits},
-    telemetry::{Bounds, Telemetry},
+    sale::settings::{Limits, Quota, RateLimits},
+    telemetry::{self, Telemetry},
 };
 
 use crate::support::{NOW, asked, engine, entropy};
 
 pub fn bodies(criterion: &mut Criterion) {
     let body = br#"{"customer":"customer-123456","lines":[{"sku":"sku-0","quantity":1}],"reference":"cart-123456"}"#;
-    let limits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 86_400 };
+    let config = doorbuster::config::Config::default();
+    let edge = doorbuster::service::edge_limits(&config);
+    let (limits, bounds) = (&edge.reserve, Bounds { edge: &edge, sale: &Limits::default() });
     let mut group = criterion.benchmark_group("edge");
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("parse and check a reserve", |bencher| {
         bencher.iter(|| {
-            let parsed = parse_reserve(black_box(body)).expect("a reserve");
-            black_box(parsed.check(&limits, &CustomerIds::Plain).expect("a valid one"));
+            let parsed = parse_reserve(black_box(body), &bounds).expect("a reserve");
+            black_box(parsed.check(limits, &CustomerIds::Plain).expect("a valid one"));
         });
     });
 
@@ -79,7 +82,7 @@ pub fn limits(criterion: &mut Criterion) {
 /// What counting one request costs, with the folding of its samples that comes each second.
 pub fn metrics(criterion: &mut Criterion) {
     const A_SECOND: u64 = 50_000;
-    let telemetry = Telemetry::new(ROUTE_NAMES, Bounds { items_max: 200, sales_max: 50 });
+    let telemetry = Telemetry::new(ROUTE_NAMES, telemetry::Bounds { items_max: 200, sales_max: 50 });
     let reserve = ROUTE_NAMES.iter().position(|name| *name == "reserve").expect("there is such a call");
     let mut group = criterion.benchmark_group("metrics");
     let mut number = 0;

@@ -536,7 +536,7 @@ fn patience(config: &Config) -> http::Patience {
     }
 }
 
-pub(crate) fn edge_limits(config: &Config) -> http::Limits {
+pub fn edge_limits(config: &Config) -> http::Limits {
     let limits = &config.limits;
     http::Limits {
         reserve: http::wire::ReserveLimits {
