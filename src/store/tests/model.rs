@@ -254,7 +254,7 @@ impl World {
         let Some(available) = self.available[item].checked_add_signed(delta) else { return };
         self.available[item] = available;
         let number = ItemNumber(item as u32);
-        let stock = self.catalogue.item_numbered(number).stock.checked_add_signed(delta).unwrap();
+        let stock = self.catalogue.stock(number).checked_add_signed(delta).unwrap();
         let (reason, reference) = (Some("counted again"), (delta > 0).then_some("wh-1"));
         self.tell(&Event::Adjusted(Adjusted {
             item: number,
@@ -469,7 +469,7 @@ impl Naive {
             let status = sale.status(self.changed_at[&sale.number]).as_str();
             let sql = format!("SELECT name, status FROM sales WHERE id = '{}'", sale.settings.id);
             assert_eq!(database.query(&sql), [[sale.settings.name.clone(), status.into()]]);
-            for item in &sale.items {
+            for item in sale.items.iter() {
                 let found = &totals[&(sale.settings.id.clone(), item.settings.sku.clone())];
                 assert_eq!(found.stored, self.counts[&item.number]);
                 assert_eq!(found.recomputed, found.stored);
