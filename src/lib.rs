@@ -19,6 +19,9 @@
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
+// They panic where the stream is broken, and block where nobody reads it.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod auth;
 pub mod backup;
 pub mod cli;

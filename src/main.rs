@@ -4,16 +4,17 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    let signals = doorbuster::cli::Signals::take_if_serving();
     stop_at_a_broken_invariant();
-    doorbuster::cli::run()
+    doorbuster::cli::run(signals)
 }
 
 /// A panic is a broken invariant: the process ends there and then, on whichever thread it was, and nothing that rests on
 /// the invariant is answered or written any more. The journal has what was acknowledged.
 fn stop_at_a_broken_invariant() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+    std::panic::set_hook(Box::new(|panic| {
+        // Not by the standard hook: it waits for whoever reads standard error, and the process must end either way.
+        doorbuster::cli::tell_panic(panic);
         std::process::abort();
     }));
 }

@@ -15,5 +15,8 @@ mod crash {
     mod keys;
     mod ledger;
     mod load;
+    mod open_files;
+    mod standard_streams;
+    mod starting;
     mod supervised;
 }

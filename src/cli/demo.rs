@@ -30,30 +30,24 @@ mod street;
 mod tally;
 mod timeline;
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::path::Path;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::LocalSet,
-};
+use tokio::task::LocalSet;
 
 use self::{
     checks::Verdict,
     history::History,
     screen::{Paint, Screen},
 };
-use super::{DemoOptions, complain, exit::ExitCode, logging, serve};
+use super::{DemoOptions, complain, exit::ExitCode, say_on_stderr, serve, signals::Signals};
 use crate::{
-    config::{Config, Log},
-    service::{Running, StartError, descriptors, pages},
+    config::{Auth, Config},
+    service::{Running, StartError, descriptors::Purpose},
 };
 
-pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
+pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> ExitCode {
     // Its shoppers have no keys. Without any, only this machine may call.
-    config.auth.keys.clear();
+    config.auth = Auth::default();
     // Whatever database the configuration names has nothing to do with a made-up sale.
     config.store.url.clear();
     if let Some(wrong) = config.check_start() {
@@ -61,13 +55,12 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
         return ExitCode::BadConfig;
     }
     // The demo itself tells what goes on; only what needs somebody's attention may come between.
-    logging::start(&Log { level: "warn".to_owned(), ..config.log.clone() });
-    pages::keep_small();
-    if let Some(shortage) = descriptors::make_room(&config) {
-        tracing::warn!("{shortage}");
+    config.log.level = "warn".to_owned();
+    if let Err(code) = serve::prepare(&mut config, Purpose::Demo { connections: story::CONNECTIONS_MAX }) {
+        return code;
     }
     let screen = Screen::of_stdout();
-    let running = match Running::start(&config) {
+    let running = match Running::start_then(&config, || signals.serving()) {
         Ok(running) => running,
         Err(error) => {
             let code = serve::refuse_start(&error);
@@ -77,13 +70,13 @@ pub fn run(mut config: Config, options: DemoOptions) -> ExitCode {
     };
     screen.line(screen.paint(Paint::Bold, format!("Doorbuster is open at http://{}", running.api)));
     let mut broken = false;
-    match watch_story(&running, &config, options, screen) {
+    match watch_story(&running, &config, options, screen, &mut signals) {
         End::Told(history) => {
             let checks = checks::all(&history);
             report::print(&screen, &history, &checks);
             broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
             point_on(&screen, &running, &config, &history);
-            serve::wait_for_end(&running);
+            serve::wait(&running, &mut signals, None);
         }
         End::Failed(error) => {
             complain(&format_args!("the demo could not go on: {error:#}"));
@@ -106,18 +99,15 @@ enum End {
     Stopped,
 }
 
-fn watch_story(running: &Running, config: &Config, options: DemoOptions, screen: Screen) -> End {
+fn watch_story(running: &Running, config: &Config, options: DemoOptions, screen: Screen, signals: &mut Signals) -> End {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     LocalSet::new().block_on(&runtime, async {
-        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
-        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
         tokio::select! {
             told = story::tell(running, config, options, screen) => match told {
                 Ok(history) => End::Told(Box::new(history)),
                 Err(error) => End::Failed(error),
             },
-            _ = terminate.recv() => End::Stopped,
-            _ = interrupt.recv() => End::Stopped,
+            _ = signals.end() => End::Stopped,
             () = running.journal_failed() => End::Stopped,
         }
     })
@@ -132,7 +122,7 @@ fn advise(error: &StartError) {
         }
         _ => return,
     };
-    let _ = writeln!(io::stderr(), "hint: {advice}");
+    say_on_stderr(&format!("hint: {advice}\n"));
 }
 
 /// Where to look next: lines that work when they are pasted.

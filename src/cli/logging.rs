@@ -1,18 +1,41 @@
-//! Where logs go: standard error, as text or as JSON.
+//! Where logs go: standard error, as text or as JSON, by a queue and a thread of its own.
 
-use tracing_subscriber::EnvFilter;
+use std::io::{self, IsTerminal, Write};
 
-use crate::config::{Log, LogFormat};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-/// From here on the process logs. To be called once.
-pub fn start(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).expect("checked with the configuration");
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+use crate::{
+    config::{Log, LogFormat},
+    telemetry::output::{self, Lines},
+};
+
+/// From here on the process logs, and no line of it holds anybody up. To be called once.
+pub fn start(log: &Log) -> io::Result<()> {
+    output::start(log.queue_bytes_max)?;
+    let lines = output::stderr().expect("it was started");
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(move || Line(lines))
+        // It would print what it cannot format past the queue.
+        .log_internal_errors(false)
+        .with_ansi(io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(log.levels().targets());
     match log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => registry.with(layer).init(),
+        LogFormat::Json => registry.with(layer.json()).init(),
+    }
+    Ok(())
+}
+
+/// Takes one line, in one write.
+struct Line(&'static Lines);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod pseudonym;
 mod reconcile;
 mod reload;
 pub mod serve;
+mod signals;
 mod table;
 
 use std::{
@@ -26,8 +27,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
+pub use self::signals::Signals;
 use self::{exit::ExitCode, health::HealthOptions};
-use crate::config::{ConfigErrors, Flag, Loaded, Sources};
+use crate::{
+    config::{ConfigErrors, Flag, Loaded, Sources},
+    telemetry::output,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy, \
                           the store is not what the journal says), 2 bad configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
@@ -191,14 +196,17 @@ pub struct InspectOptions {
     pub events: bool,
 }
 
-/// Does what the process's arguments say.
-pub fn run() -> std::process::ExitCode {
+/// Does what the process's arguments say. `signals`: those of a process that serves.
+pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
+    let taken = || signals.unwrap_or_else(Signals::take);
     let code = match Cli::parse().command {
         Command::Serve(settings) => {
             let sources = settings.sources();
-            with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone()))
+            with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone(), taken()))
         }
-        Command::Demo { settings, options } => with_config(settings, |loaded| demo::run(loaded.config, options)),
+        Command::Demo { settings, options } => {
+            with_config(settings, |loaded| demo::run(loaded.config, options, taken()))
+        }
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
         Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
@@ -237,6 +245,7 @@ pub fn run() -> std::process::ExitCode {
         Command::Completions { shell } => finish(paper::completions(shell)),
         Command::Man { dir } => finish(paper::man(dir.as_deref())),
     };
+    output::finish();
     code.into()
 }
 
@@ -294,7 +303,27 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Says on standard error what is wrong. When nobody can hear it, the exit code still tells.
 pub(crate) fn complain(error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "error: {error}");
+    say_on_stderr(&format!("error: {error}\n"));
+}
+
+/// A server does not wait for who reads it.
+fn say_on_stderr(line: &str) {
+    match output::stderr() {
+        Some(lines) => lines.push(line.as_bytes()),
+        None => drop(io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+/// As the standard hook of panics does it, without waiting for who reads standard error.
+pub fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let trace = std::backtrace::Backtrace::capture();
+    let trace = match trace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("stack backtrace:\n{trace}\n"),
+        _ => "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n".to_owned(),
+    };
+    output::last_words(&format!("\nthread '{name}' {panic}\n{trace}"));
 }
 
 #[cfg(test)]

@@ -3,17 +3,18 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::complain;
 use crate::{
-    config::{Config, Sources},
+    config::{Auth, Config, Loaded, Origin, Sources},
     service::Running,
 };
 
 pub struct Reload {
     sources: Sources,
     config: Config,
-    /// Of the configuration's file, and of the files of TLS.
+    /// Of the configuration's file, and of the files of TLS, when they were last looked at.
     versions: Vec<Option<FileVersion>>,
+    /// Whether they are to be read as soon as nobody writes them.
+    is_due: bool,
 }
 
 /// What changes when a file is written, or replaced by another, or a link to it is.
@@ -23,38 +24,61 @@ impl Reload {
     /// `config`: as it was read from the sources at the start.
     pub fn new(sources: Sources, config: Config) -> Self {
         let versions = versions(&sources, &config);
-        Self { sources, config, versions }
+        Self { sources, config, versions, is_due: false }
     }
 
-    /// Whether one of the files is another than when this was asked before.
-    pub fn file_changed(&mut self) -> bool {
+    /// Has the files read at a look that finds them at rest, whether they changed or not.
+    pub fn ask(&mut self) {
+        self.is_due = true;
+    }
+
+    /// Looks at the files. They are read when they have changed, but not before two looks in a row find them the same:
+    /// one that is being written is not there in whole.
+    pub fn look(&mut self, running: &Running) {
         let before = std::mem::replace(&mut self.versions, versions(&self.sources, &self.config));
-        // A file that is away for a moment is being replaced.
-        self.versions.iter().zip(&before).any(|(now, before)| now.is_some() && now != before)
+        if self.versions != before {
+            // A file that is away for a moment is being replaced.
+            self.is_due |= self.versions.iter().zip(&before).any(|(now, before)| now.is_some() && now != before);
+        } else if std::mem::take(&mut self.is_due) {
+            self.run(running);
+        }
     }
 
-    /// Takes over keys and certificates as they are now. A configuration that cannot be used changes nothing.
-    pub fn run(&mut self, running: &Running) {
-        let config = match self.sources.load_again() {
-            Ok(loaded) => loaded.config,
+    /// Takes over keys and certificates as they are now. What cannot be used changes nothing, and shows in the metrics.
+    fn run(&mut self, running: &Running) {
+        let loaded = self.sources.load_again();
+        if versions(&self.sources, &self.config) != self.versions {
+            // Somebody wrote while they were read.
+            self.is_due = true;
+            return;
+        }
+        let reloads = &running.telemetry().reloads;
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
             Err(errors) => {
                 for error in errors.0 {
-                    complain(&error);
+                    tracing::error!("{error}");
                 }
                 tracing::error!("the configuration cannot be used; the keys stay as they were");
-                return;
+                return reloads.refused();
             }
         };
-        if config.auth != self.config.auth {
-            running.replace_keys(&config.auth.keys);
-            let (keys, known) = (&config.auth.keys, &self.config.auth.keys);
-            let added: Vec<_> = keys.iter().filter(|(name, key)| known.get(*name) != Some(key)).collect();
-            let added: Vec<_> = added.into_iter().map(|(name, _)| name.as_str()).collect();
-            let removed: Vec<_> = known.keys().filter(|name| !keys.contains_key(*name)).collect();
-            tracing::info!(keys = keys.len(), ?added, ?removed, "keys were read anew");
+        if empties(&self.config.auth, &loaded) {
+            tracing::error!(
+                keys = self.config.auth.keys.len(),
+                "the configuration has no keys any more; they stay as they were. To let nobody in, set required = true in its [auth]"
+            );
+            return reloads.refused();
         }
-        if let Err(error) = running.reload_tls(&config.tls) {
-            tracing::error!(%error, "the certificate stays as it was");
+        let config = loaded.config;
+        self.take_keys(&config.auth, running);
+        let tls = running.reload_tls(&config.tls);
+        match &tls {
+            Ok(()) => reloads.done(),
+            Err(error) => {
+                tracing::error!(%error, "the certificate stays as it was");
+                reloads.refused();
+            }
         }
         let others = Config { auth: self.config.auth.clone(), ..config.clone() };
         if others != self.config {
@@ -62,6 +86,29 @@ impl Reload {
         }
         self.config = config;
     }
+
+    fn take_keys(&self, auth: &Auth, running: &Running) {
+        if *auth == self.config.auth {
+            return;
+        }
+        if auth.required {
+            running.require_keys();
+        }
+        let (keys, known) = (&auth.keys, &self.config.auth.keys);
+        running.replace_keys(keys);
+        let added = keys.iter().filter(|(name, key)| known.get(*name) != Some(key));
+        let added: Vec<_> = added.map(|(name, _)| name.as_str()).collect();
+        let removed: Vec<_> = known.keys().filter(|name| !keys.contains_key(*name)).collect();
+        tracing::info!(keys = keys.len(), ?added, ?removed, "keys were read anew");
+    }
+}
+
+/// Whether a reload would take the last key away, and nothing says that this is meant. A file that is empty for a moment, or cut
+/// off, looks the same: so the file itself must speak of `[auth]`.
+fn empties(before: &Auth, now: &Loaded) -> bool {
+    let says = |key: &str| matches!(now.origins.get(key), Some(Origin::File(_)));
+    let is_meant = now.config.auth.required && (says("auth.required") || says("auth.keys"));
+    before.asks_for_key() && now.config.auth.keys.is_empty() && !is_meant
 }
 
 fn versions(sources: &Sources, config: &Config) -> Vec<Option<FileVersion>> {

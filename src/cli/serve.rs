@@ -3,49 +3,74 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::{
-    runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::runtime::Builder;
 
-use super::{complain, exit::ExitCode, logging, reload::Reload};
+use super::{
+    complain,
+    exit::ExitCode,
+    logging,
+    reload::Reload,
+    signals::{Signal, Signals},
+};
 use crate::{
     config::{Config, Sources},
     journal::{RecoveryError, SnapshotError},
     service::{Running, StartError, descriptors, pages},
     store::StoreError,
+    telemetry::output,
     traces::Unusable,
 };
 
 /// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
-const FILE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const FILE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-pub fn run(config: Config, sources: Sources) -> ExitCode {
+pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCode {
     // From before anything starts: what changes meanwhile is noticed.
     let mut reload = Reload::new(sources, config.clone());
-    logging::start(&config.log);
+    if let Err(code) = prepare(&mut config, descriptors::Purpose::Serve) {
+        return code;
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    pages::keep_small();
-    if let Some(shortage) = descriptors::make_room(&config) {
-        tracing::warn!("{shortage}");
-    }
-    let running = match Running::start(&config) {
+    let running = match Running::start_then(&config, || signals.serving()) {
         Ok(running) => running,
         Err(error) => return refuse_start(&error),
     };
-    let signals = EndSignals::watch();
     // On standard output and in one line: whoever started the process with port 0 reads the ports here.
     let scheme = if config.tls.files().is_some() { "https" } else { "http" };
-    println!("listening on {scheme}://{} (API) and http://{} (ops)", running.api, running.ops);
-    if config.auth.keys.is_empty() {
+    let listening = format!("listening on {scheme}://{} (API) and http://{} (ops)", running.api, running.ops);
+    tracing::info!("{listening}");
+    if let Some(stdout) = output::stdout() {
+        stdout.push(format!("{listening}\n").as_bytes());
+    }
+    if !config.auth.asks_for_key() {
         tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
     }
     tell_systemd(NotifyState::Ready);
-    signals.wait(&running, Some(&mut reload));
+    wait(&running, &mut signals, Some(&mut reload));
     tell_systemd(NotifyState::Stopping);
     stop(running)
+}
+
+/// What a process that serves does before anything else: the log, memory, room for open files.
+pub fn prepare(config: &mut Config, purpose: descriptors::Purpose) -> Result<(), ExitCode> {
+    if let Err(error) = logging::start(&config.log) {
+        complain(&format_args!("the log's thread could not be started: {error}"));
+        return Err(ExitCode::StorageFailed);
+    }
+    pages::keep_small();
+    match descriptors::make_room(config, purpose) {
+        Ok(None) => Ok(()),
+        Ok(Some(shortage)) => {
+            tracing::warn!("{shortage}");
+            Ok(())
+        }
+        Err(too_few) => {
+            complain(&too_few);
+            Err(ExitCode::BadConfig)
+        }
+    }
 }
 
 /// For a unit of `Type=notify`, which counts as started once requests are taken. Without one nobody is told.
@@ -75,53 +100,30 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
     }
 }
 
-/// Returns at SIGTERM, at Ctrl-C, and when the journal has failed.
-pub fn wait_for_end(running: &Running) {
-    EndSignals::watch().wait(running, None);
-}
-
-/// SIGTERM, SIGINT and SIGHUP, watched from the moment this is made: a signal that comes before the wait is not lost.
-struct EndSignals {
-    runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl EndSignals {
-    fn watch() -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-        let entered = runtime.enter();
-        let terminate = signal(SignalKind::terminate()).expect("SIGTERM can be watched");
-        let interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be watched");
-        let hang_up = signal(SignalKind::hangup()).expect("SIGHUP can be watched");
-        drop(entered);
-        Self { runtime, terminate, interrupt, hang_up }
-    }
-
-    /// Waits for the end; meanwhile reads keys anew at SIGHUP and when the configuration's file changes.
-    fn wait(mut self, running: &Running, mut reload: Option<&mut Reload>) {
-        self.runtime.block_on(async {
-            let mut look = tokio::time::interval(FILE_LOOK_INTERVAL);
-            loop {
-                let asked = tokio::select! {
-                    _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping"),
-                    _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping"),
-                    () = running.journal_failed() => return tracing::error!("the journal failed: stopping"),
-                    _ = self.hang_up.recv() => {
-                        tracing::info!("SIGHUP: reading keys anew");
-                        true
+/// Returns at SIGTERM, at Ctrl-C, and when the journal has failed. Meanwhile keys are read anew at SIGHUP and when the
+/// configuration's file changes.
+pub fn wait(running: &Running, signals: &mut Signals, mut reload: Option<&mut Reload>) {
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let mut look = tokio::time::interval(FILE_LOOK_INTERVAL);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Terminate | Signal::Interrupt => return tracing::info!("{}: stopping", signal.name()),
+                    Signal::HangUp => {
+                        tracing::info!("SIGHUP: reading keys and certificates anew");
+                        if let Some(reload) = &mut reload {
+                            reload.ask();
+                        }
                     }
-                    _ = look.tick() => false,
-                };
-                if let Some(reload) = &mut reload
-                    && (reload.file_changed() || asked)
-                {
-                    reload.run(running);
-                }
+                },
+                () = running.journal_failed() => return tracing::error!("the journal failed: stopping"),
+                _ = look.tick() => if let Some(reload) = &mut reload {
+                    reload.look(running);
+                },
             }
-        });
-    }
+        }
+    });
 }
 
 /// Stops in order, and says how that went.

@@ -6,8 +6,8 @@ use figment::{
     providers::{Format, Toml},
     value::{Dict, Value},
 };
-use tracing_subscriber::EnvFilter;
 
+use super::levels::{self, Levels};
 use crate::{
     auth::{KeySettings, is_key_name},
     privacy::CustomerKey,
@@ -28,8 +28,9 @@ pub enum Allowed {
     Directory,
     /// Empty for none.
     File,
-    /// What `tracing_subscriber::EnvFilter` takes.
-    LogFilter,
+    Boolean,
+    /// A level, and levels by module.
+    LogLevels,
     StoreUrl,
     /// A password; empty for none.
     Secret,
@@ -61,7 +62,11 @@ impl Allowed {
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Directory => text.is_some_and(|text| !text.is_empty() && !text.contains('\0')),
             Self::File | Self::Secret => text.is_some_and(|text| !text.contains('\0')),
-            Self::LogFilter => text.is_some_and(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok()),
+            Self::Boolean => value.to_bool().is_some(),
+            Self::LogLevels => {
+                let Some(text) = text else { return Err(format!("must be {self}")) };
+                return Levels::parse(text).map(drop).map_err(|wrong| format!("must be {self}: {wrong}"));
+            }
             Self::StoreUrl => {
                 if let Some(url) = text.filter(|text| is_postgres(text)) {
                     return PostgresUrl::parse(url).map(drop).map_err(|wrong| format!("must be {self}: {wrong}"));
@@ -85,6 +90,7 @@ impl Allowed {
                 Ok(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
                 Err(_) => Value::from(text),
             },
+            Self::Boolean => text.trim().parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Ratio => text.trim().parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
             Self::ApiKeys => {
                 let read = Toml::from_str::<Dict>(&format!("keys = {text}"));
@@ -126,9 +132,11 @@ impl fmt::Display for Allowed {
             Self::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
             Self::Directory => f.write_str("the path of a directory"),
             Self::File => f.write_str("the path of a file, or \"\" for none"),
-            Self::LogFilter => f.write_str(
-                "a level (\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"), or levels by module such as \
-                 \"info,doorbuster::store=debug\"",
+            Self::Boolean => f.write_str("true or false"),
+            Self::LogLevels => write!(
+                f,
+                "a level ({}), or a level and those of single modules such as \"info,doorbuster::store=debug\"",
+                levels::NAMES.map(|(name, _)| name).join(", ")
             ),
             Self::Quota => write!(
                 f,
@@ -192,7 +200,8 @@ fn is_collector(url: &str) -> bool {
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let Ok(parsed) = authority.parse::<hyper::http::uri::Authority>() else { return false };
     let host = parsed.host();
-    !host.is_empty() && (authority == host || parsed.port_u16().is_some()) && !authority.contains('@')
+    let port_is_one = authority == host || parsed.port_u16().is_some_and(|port| port > 0);
+    !host.is_empty() && port_is_one && !authority.contains('@')
 }
 
 fn is_postgres(url: &str) -> bool {
@@ -283,9 +292,19 @@ mod tests {
             (Allowed::OneOf(&["a", "b"]), vec![Value::from("a")], vec![Value::from("A"), Value::from("")]),
             (Allowed::Directory, vec![Value::from("."), Value::from("/x y")], vec![Value::from(""), Value::from(true)]),
             (
-                Allowed::LogFilter,
+                Allowed::LogLevels,
                 vec![Value::from("debug"), Value::from("info,doorbuster::store=trace")],
-                vec![Value::from(""), Value::from("x=y=z")],
+                vec![Value::from(""), Value::from("loud"), Value::from("x=y=z"), Value::from(3)],
+            ),
+            (Allowed::Boolean, vec![Value::from(true), Value::from(false)], vec![Value::from("yes"), Value::from(1)]),
+            (
+                Allowed::OtlpEndpoint,
+                vec![Value::from(""), Value::from("http://127.0.0.1:4318"), Value::from("http://collector/")],
+                vec![
+                    Value::from("http://127.0.0.1:0"),
+                    Value::from("127.0.0.1:4318"),
+                    Value::from("https://collector"),
+                ],
             ),
             (Allowed::Quota, vec![Value::from(""), Value::from("20/10s")], vec![Value::from("20"), Value::from(20)]),
             (

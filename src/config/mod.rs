@@ -10,6 +10,7 @@
 
 mod allowed;
 mod error;
+mod levels;
 mod observing;
 mod runtime;
 mod sections;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     allowed::Allowed,
     error::{ConfigError, ConfigErrors, Origin},
+    levels::Levels,
     observing::{Log, LogFormat, Metrics, Ratio, Tracing},
     sections::{
         Ack, Auth, CustomerIds, Data, Engine, Journal, Key, Limits, Privacy, RateLimits, Secret, Section, Server,
@@ -57,7 +59,8 @@ pub struct Config {
 }
 
 const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080 while no keys are configured: whoever \
-                             reaches this address could reserve and change stock. Make a key with `doorbuster keys new`";
+                             reaches this address could reserve and change stock. Make a key with `doorbuster keys new`, \
+                             or set auth.required = true to let nobody in";
 
 /// A configuration that may be used, and where what is not default in it comes from.
 #[derive(Debug, Clone)]
@@ -141,10 +144,10 @@ impl Config {
         wrong
     }
 
-    /// What must hold when the service starts. Later the keys may all be taken away: then nobody is let in.
+    /// What must hold when the service starts.
     pub fn check_start(&self) -> Option<Wrong> {
         let listen = self.server.listen;
-        let open = !listen.ip().is_loopback() && self.auth.keys.is_empty();
+        let open = !listen.ip().is_loopback() && !self.auth.asks_for_key();
         open.then(|| Wrong::new("server.listen", format!("\"{listen}\""), LOOPBACK_ONLY))
     }
 
@@ -169,6 +172,39 @@ impl Config {
                 self.journal.flush_ms
             ));
         }
+        warnings.extend(self.without_effect());
         warnings
+    }
+
+    /// Values that somebody chose and that change nothing, because another key stands in their way.
+    fn without_effect(&self) -> Vec<String> {
+        let Self { store, journal, tracing, .. } = self;
+        let of_postgres = "the store is SQLite, as store.url names no PostgreSQL";
+        let no_collector = "tracing.otlp_endpoint names no collector";
+        let (sqlite, traces) = (store.is_sqlite(), !tracing.otlp_endpoint.is_empty());
+        let durable = journal.ack == Ack::Durable;
+        let mut lines: Vec<_> = [
+            ("store.password", sqlite && !store.password.is_empty(), of_postgres),
+            ("store.password_file", sqlite && !store.password_file.is_empty(), of_postgres),
+            ("store.ca_file", sqlite && !store.ca_file.is_empty(), of_postgres),
+            ("tracing.sample_ratio", !traces && tracing.sample_ratio.0 > 0.0, no_collector),
+            (
+                "journal.flush_ms",
+                durable && journal.flush_ms != Journal::default().flush_ms,
+                "journal.ack is \"durable\", which writes as fast as the disk can",
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, is_idle, _)| *is_idle)
+        .map(|(key, _, why)| format!("{key} has no effect: {why}"))
+        .collect();
+        if traces && tracing.sample_ratio.0 == 0.0 && tracing.caller_samples_per_second_max == 0 {
+            lines.push(
+                "tracing.otlp_endpoint has no effect: tracing.sample_ratio and tracing.caller_samples_per_second_max are 0, \
+                 so nothing is traced"
+                    .to_owned(),
+            );
+        }
+        lines
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     allowed::{Allowed, integer},
-    sections::{Key, Section, key},
+    levels::Levels,
+    sections::{KIB, Key, MIB, Section, key},
 };
 
 /// How much is measured.
@@ -87,6 +88,7 @@ pub enum LogFormat {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+    pub queue_bytes_max: usize,
     pub slow_request_ms: u64,
     pub request_lines_per_second_max: u32,
 }
@@ -96,6 +98,7 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Text,
+            queue_bytes_max: 1 << 20,
             slow_request_ms: 1000,
             request_lines_per_second_max: 10,
         }
@@ -105,9 +108,16 @@ impl Default for Log {
 impl Section for Log {
     const NAME: &'static str = "log";
     const KEYS: &'static [Key] = &[
-        key("level", Allowed::LogFilter),
+        key("level", Allowed::LogLevels),
         key("format", Allowed::OneOf(&["text", "json"])),
+        key("queue_bytes_max", integer(64 * KIB, 256 * MIB)),
         key("slow_request_ms", integer(1, 600_000)),
         key("request_lines_per_second_max", integer(1, 10_000)),
     ];
+}
+
+impl Log {
+    pub fn levels(&self) -> Levels {
+        Levels::parse(&self.level).expect("checked with the configuration")
+    }
 }

@@ -121,13 +121,22 @@ fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// By name. None: whoever reaches the address may do everything, and only loopback addresses are served.
+    /// Nobody is let in without a key, also where there are none.
+    pub required: bool,
+    /// By name. None, and not required: whoever reaches the address may do everything, and only loopback addresses are served.
     pub keys: BTreeMap<String, KeySettings>,
+}
+
+impl Auth {
+    /// Whether callers need a key.
+    pub fn asks_for_key(&self) -> bool {
+        self.required || !self.keys.is_empty()
+    }
 }
 
 impl Section for Auth {
     const NAME: &'static str = "auth";
-    const KEYS: &'static [Key] = &[key("keys", Allowed::ApiKeys)];
+    const KEYS: &'static [Key] = &[key("required", Allowed::Boolean), key("keys", Allowed::ApiKeys)];
 }
 
 /// TLS of the API. With nothing set it is served in the clear.
@@ -296,6 +305,7 @@ pub struct Limits {
     pub path_bytes_max: usize,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub ops_connections_max: usize,
     pub waiting_max: usize,
     pub header_read_seconds: u64,
     pub body_read_seconds: u64,
@@ -333,6 +343,7 @@ impl Default for Limits {
             path_bytes_max: 2048,
             connections_max: 20_000,
             connections_per_address_max: 20_000,
+            ops_connections_max: 64,
             waiting_max: 20_000,
             header_read_seconds: 10,
             body_read_seconds: 10,
@@ -376,6 +387,7 @@ impl Section for Limits {
         key("path_bytes_max", integer(512, 64 * KIB)),
         key("connections_max", integer(1, 1_000_000)),
         key("connections_per_address_max", integer(1, 1_000_000)),
+        key("ops_connections_max", integer(4, 10_000)),
         key("waiting_max", integer(1, 10_000_000)),
         key("header_read_seconds", integer(1, 600)),
         key("body_read_seconds", integer(1, 600)),

@@ -139,7 +139,7 @@ impl Config {
 }
 
 impl Store {
-    fn is_sqlite(&self) -> bool {
+    pub(super) fn is_sqlite(&self) -> bool {
         self.url.is_empty() || sqlite_path(&self.url).is_some()
     }
 

@@ -15,8 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-/// Connections of probes and scrapers at a time.
-const CONNECTIONS_MAX: usize = 64;
+use crate::{clock::monotonic, telemetry::seldom::Seldom};
+
+/// Lines about connections that could not be accepted.
+static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
 
 const READ_TIME: Duration = Duration::from_secs(10);
 
@@ -29,16 +31,19 @@ pub trait Health: Send + Sync {
 }
 
 /// Serves until the runtime it runs on is dropped.
-pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>) -> std::io::Result<()> {
+/// `connections_max`: of probes and scrapers at a time.
+pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>, connections_max: usize) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection on the ops listener");
+                if let Some(left_out) = ACCEPT_FAILURES.admit(monotonic()) {
+                    tracing::warn!(%error, left_out, "could not accept a connection on the ops listener");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -35,6 +35,7 @@ use super::{
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
 };
+use crate::{clock::monotonic, telemetry::seldom::Seldom};
 
 /// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
 /// overflow costs clients whole seconds of retransmission.
@@ -42,6 +43,9 @@ const ACCEPT_BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(20);
+
+/// Lines about connections that could not be accepted, of all workers.
+static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -158,7 +162,9 @@ impl Hall {
                     }
                     // Nothing can be accepted for want of a descriptor; those that are open will end.
                     Err(error) => {
-                        tracing::warn!(%error, "could not accept a connection");
+                        if let Some(left_out) = ACCEPT_FAILURES.admit(monotonic()) {
+                            tracing::warn!(%error, left_out, "could not accept a connection");
+                        }
                         tokio::time::sleep(ACCEPT_REST).await;
                     }
                 },

@@ -41,6 +41,8 @@ pub enum TlsError {
     NoCertificate { path: PathBuf },
     #[error("{certificate} and {key} do not make an identity: {source}")]
     Identity { certificate: PathBuf, key: PathBuf, source: tokio_rustls::rustls::Error },
+    #[error("{path}: {ignored} of its certificates cannot be read")]
+    Unreadable { path: PathBuf, ignored: usize },
     #[error("{path}: {source}")]
     Authority { path: PathBuf, source: VerifierBuilderError },
 }
@@ -96,7 +98,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn verifier(path: &Path) -> Result<Arc<dyn tokio_rustls::rustls::server::danger::ClientCertVerifier>, TlsError> {
     let authority = |source| TlsError::Authority { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates(path)?);
+    let (_, ignored) = roots.add_parsable_certificates(certificates(path)?);
+    if ignored > 0 {
+        return Err(TlsError::Unreadable { path: path.to_owned(), ignored });
+    }
     let provider = Arc::new(ring::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(authority)
 }

@@ -1,76 +1,150 @@
-//! Room for open files: every connection is one, and a process starts with few.
+//! Room for open files: every connection is one, and a process may open so many.
+//!
+//! Invariant: what the durable path opens is set aside before the first connection is taken: journal, snapshots and store
+//! never wait for a caller to go away. Whatever callers can open is bounded by what is left: connections, readers of events
+//! (each may have a segment open), probes.
+
+use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, Limits, StoreTarget};
 
-/// Standard streams, the lock, listeners and event loops of what is not a worker, segments, snapshots and the store: about
-/// forty of them are open at rest.
-const FILES_AT_REST: u64 = 128;
+/// Open at rest, besides workers: the lock, the ops listener and its event loop, the journal's directory and two segments, the
+/// three files of SQLite, and what the event loops share.
+const FILES_AT_REST: u64 = 14;
 
-/// Of one worker: its socket, its event loop and its wakers.
-const FILES_PER_WORKER: u64 = 8;
+/// Opened for a moment, all at once at worst: the journal's next segment and a list of its directory; a snapshot; what the
+/// store reads and sorts; the files of a report; the configuration's file and those of TLS; what the kernel says of the
+/// process.
+const FILES_FOR_A_MOMENT: u64 = 19;
 
-/// What probes and scrapers may open.
-const FILES_OF_OPS: u64 = 64;
+/// A store on PostgreSQL has event loops, sockets and look-ups of names in place of the files of SQLite; reports have as much.
+const FILES_OF_POSTGRES: u64 = 10;
 
-/// What became of the limit of open files.
+/// The event loop of the thread that sends traces, its socket and look-ups of names.
+const FILES_OF_TRACES: u64 = 8;
+
+/// The event loops of the demo's shoppers.
+const FILES_OF_DEMO: u64 = 20;
+
+/// Of one worker: its socket, its event loop and its wakers, and a connection that it refuses.
+const FILES_PER_WORKER: u64 = 6;
+
+/// With fewer than these nothing can be served.
+const CONNECTIONS_LEAST: u64 = 4;
+const OPS_CONNECTIONS_LEAST: u64 = 4;
+
+/// What the process is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Enough,
-    /// The soft limit is to be raised to this.
-    Raise(Option<u64>),
-    /// It is to be raised, and still is too low.
-    Short {
-        hard: u64,
+pub enum Purpose {
+    Serve,
+    /// It connects to itself so many times: each of these connections has two ends here.
+    Demo {
+        connections: usize,
     },
 }
 
-/// Raises the limit of open files where the configuration's connections need more than it allows. What to tell where it
-/// stays too low: connections past it wait in the kernel instead of being answered.
-pub fn make_room(config: &Config) -> Option<String> {
+/// The process may not open as many files as it needs to serve at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may open {limit} files, and the service needs at least {least} with this configuration, and one for each \
+     further connection: raise its limit (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container)"
+)]
+pub struct TooFew {
+    limit: u64,
+    least: u64,
+}
+
+/// Raises the limit of open files where the configuration's connections need more than it allows. Where it stays too low, the
+/// limits of connections are lowered in `config` to what it allows, and it is said what they are now.
+pub fn make_room(config: &mut Config, purpose: Purpose) -> Result<Option<String>, TooFew> {
+    let demand = Demand::of(config, purpose, open_files());
+    let before = config.limits.clone();
+    let raised = raise(demand.whole());
+    let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < demand.whole()) else {
+        return Ok(None);
+    };
+    demand.fit(limit, &mut config.limits)?;
+    let Limits { connections_max, event_readers_max, ops_connections_max, .. } = config.limits;
+    let why = raised.err().map(|error| format!(" (the limit could not be raised: {error})")).unwrap_or_default();
+    Ok(Some(format!(
+        "limits.connections_max = {} may need {} open files, and this process may open {limit}{why}: {connections_max} \
+         connections are served at a time, {event_readers_max} of them readers of events, and {ops_connections_max} of probes; \
+         the rest is answered 503. Raise its limit (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container) or lower \
+         limits.connections_max",
+        before.connections_max,
+        demand.whole(),
+    )))
+}
+
+/// Files that are open now: what whoever started this process left open counts as well.
+fn open_files() -> u64 {
+    // One of them is the directory that is being read. Where the kernel does not tell: the standard streams and some more.
+    fs::read_dir("/proc/self/fd").map_or(8, |files| files.count() as u64 - 1)
+}
+
+/// Raises the soft limit to the hard one where it is lower than needed.
+fn raise(needed: u64) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    let needed = needed(config);
-    let short = |hard: u64| {
-        format!(
-            "limits.connections_max = {} may need {needed} open files, and this process may open {hard}: raise its limit \
-             (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container) or lower limits.connections_max",
-            config.limits.connections_max
-        )
-    };
-    let (wanted, told) = match judge(needed, limit) {
-        Room::Enough => return None,
-        Room::Raise(to) => (to, None),
-        Room::Short { hard } => (Some(hard), Some(short(hard))),
-    };
-    match setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum }) {
-        Ok(()) => told,
-        Err(error) => {
-            let soft = limit.current.unwrap_or(u64::MAX);
-            Some(format!("{}; the limit could not be raised: {error}", short(soft)))
+    if limit.current.is_none_or(|soft| soft >= needed) || limit.current == limit.maximum {
+        return Ok(());
+    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}
+
+/// Files that a configuration may come to.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    /// The service's own.
+    own: u64,
+    connections: u64,
+    event_readers: u64,
+    ops_connections: u64,
+    /// The other ends of connections that are in this process, too.
+    clients: u64,
+}
+
+impl Demand {
+    fn of(config: &Config, purpose: Purpose, open: u64) -> Self {
+        let limits = &config.limits;
+        let (clients, of_demo) = match purpose {
+            Purpose::Serve => (0, 0),
+            Purpose::Demo { connections } => (connections as u64, FILES_OF_DEMO),
+        };
+        let of_store = if matches!(config.store_target(), StoreTarget::Postgres(_)) { FILES_OF_POSTGRES } else { 0 };
+        let of_traces = if config.tracing.settings().is_some() { FILES_OF_TRACES } else { 0 };
+        let of_workers = config.workers() as u64 * FILES_PER_WORKER;
+        let connections = limits.connections_max as u64;
+        Self {
+            own: open + FILES_AT_REST + FILES_FOR_A_MOMENT + of_workers + of_store + of_traces + of_demo,
+            connections,
+            event_readers: (limits.event_readers_max as u64).min(connections),
+            ops_connections: limits.ops_connections_max as u64,
+            clients: clients.min(connections),
         }
     }
-}
 
-/// Open files that this configuration may come to.
-fn needed(config: &Config) -> u64 {
-    let limits = &config.limits;
-    let workers = config.workers() as u64;
-    // A reader of events may have a segment open besides its connection.
-    limits.connections_max as u64
-        + limits.event_readers_max as u64
-        + workers * FILES_PER_WORKER
-        + FILES_OF_OPS
-        + FILES_AT_REST
-}
+    fn whole(&self) -> u64 {
+        self.own + self.connections + self.event_readers + self.ops_connections + self.clients
+    }
 
-/// None in a limit is no limit.
-fn judge(needed: u64, limit: Rlimit) -> Room {
-    match (limit.current, limit.maximum) {
-        (None, _) => Room::Enough,
-        (Some(soft), _) if soft >= needed => Room::Enough,
-        (_, Some(hard)) if hard < needed => Room::Short { hard },
-        (_, hard) => Room::Raise(hard),
+    /// Divides what a limit leaves behind the service's own.
+    fn fit(&self, limit: u64, limits: &mut Limits) -> Result<(), TooFew> {
+        let ends = if self.clients > 0 { 2 } else { 1 };
+        let least = self.own + OPS_CONNECTIONS_LEAST + 1 + CONNECTIONS_LEAST.min(self.connections) * ends;
+        let left = limit.checked_sub(self.own).filter(|_| limit >= least).ok_or(TooFew { limit, least })?;
+        let share = (left / 8).max(1);
+        let ops_connections = self.ops_connections.min(share.max(OPS_CONNECTIONS_LEAST));
+        let event_readers = self.event_readers.min(share);
+        let left = left - ops_connections - event_readers;
+        // Both ends of a client's connection, as long as there may be more clients.
+        let connections = self.connections.min((left / ends).max(left.saturating_sub(self.clients)));
+        let narrow = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        limits.connections_max = narrow(connections);
+        limits.event_readers_max = narrow(event_readers);
+        limits.ops_connections_max = narrow(ops_connections);
+        Ok(())
     }
 }
 
@@ -78,32 +152,63 @@ fn judge(needed: u64, limit: Rlimit) -> Room {
 mod tests {
     use super::*;
 
+    fn demand(config: &Config, purpose: Purpose) -> Demand {
+        Demand::of(config, purpose, 5)
+    }
+
+    fn config() -> Config {
+        let mut config = Config::default();
+        config.server.workers = 2;
+        config
+    }
+
     #[test]
-    fn the_soft_limit_is_raised_to_the_hard_one_and_no_further() {
-        let limit = |current, maximum| Rlimit { current, maximum };
-        let cases = [
-            (limit(Some(100), Some(100)), Room::Enough),
-            (limit(None, None), Room::Enough),
-            (limit(Some(99), Some(100)), Room::Raise(Some(100))),
-            (limit(Some(99), Some(4096)), Room::Raise(Some(4096))),
-            (limit(Some(99), None), Room::Raise(None)),
-            (limit(Some(99), Some(99)), Room::Short { hard: 99 }),
-            (limit(Some(10), Some(99)), Room::Short { hard: 99 }),
-        ];
-        for (limit, room) in cases {
-            assert_eq!(judge(100, limit), room, "{limit:?}");
+    fn whatever_the_limit_all_that_may_be_opened_stays_within_it() {
+        for purpose in [Purpose::Serve, Purpose::Demo { connections: 136 }] {
+            for limit in (1..5000).chain([20_000, 1_000_000]) {
+                let mut config = config();
+                let before = demand(&config, purpose);
+                if before.whole() <= limit {
+                    continue;
+                }
+                match before.fit(limit, &mut config.limits) {
+                    Ok(()) => {
+                        let after = demand(&config, purpose);
+                        assert!(after.whole() <= limit, "{limit}: {after:?}");
+                        assert!(
+                            after.connections >= CONNECTIONS_LEAST && after.event_readers >= 1,
+                            "{limit}: {after:?}"
+                        );
+                        assert!(config.check().is_empty(), "{limit}: {after:?}");
+                    }
+                    Err(TooFew { least, .. }) => {
+                        assert!(limit < least);
+                        assert_eq!(before.fit(least, &mut config.limits), Ok(()), "what is named is enough");
+                    }
+                }
+            }
         }
     }
 
     #[test]
-    fn connections_and_readers_each_need_a_file() {
-        let mut config = Config::default();
-        config.server.workers = 2;
-        let before = needed(&config);
-        assert!(before > config.limits.connections_max as u64);
-        config.limits.connections_max += 1000;
-        config.limits.event_readers_max += 10;
-        config.server.workers = 3;
-        assert_eq!(needed(&config), before + 1010 + FILES_PER_WORKER);
+    fn a_small_limit_serves() {
+        for (limit, connections) in [(64, 8), (128, 50), (256, 140), (4096, 3000)] {
+            let mut config = config();
+            demand(&config, Purpose::Serve).fit(limit, &mut config.limits).unwrap();
+            assert!(config.limits.connections_max >= connections, "{limit}: {:?}", config.limits.connections_max);
+        }
+    }
+
+    #[test]
+    fn what_is_configured_counts() {
+        let before = demand(&config(), Purpose::Serve).whole();
+        let mut more = config();
+        more.limits.connections_max += 1000;
+        more.limits.event_readers_max += 10;
+        more.server.workers = 3;
+        more.store.url = "postgres://app@localhost/shop".to_owned();
+        more.tracing.otlp_endpoint = "http://127.0.0.1:4318".to_owned();
+        let further = 1010 + FILES_PER_WORKER + FILES_OF_POSTGRES + FILES_OF_TRACES;
+        assert_eq!(demand(&more, Purpose::Serve).whole(), before + further);
     }
 }

@@ -167,6 +167,11 @@ impl Stoppable {
 impl Running {
     /// Brings the data directory back and serves it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_then(config, || {})
+    }
+
+    /// As `start`; `about_to_serve` is called before the first request can come in.
+    pub fn start_then(config: &Config, about_to_serve: impl FnOnce()) -> Result<Self, StartError> {
         let telemetry = Arc::new(telemetry(config));
         let tls = config.tls.files().as_ref().map(Tls::load).transpose()?;
         let customer_ids = config.privacy.customer_ids()?;
@@ -177,7 +182,7 @@ impl Running {
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
         let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
         let health = Arc::new(ServiceHealth::new(telemetry.clone()));
-        serve_ops(ops_listener, health.clone())?;
+        serve_ops(ops_listener, health.clone(), config.limits.ops_connections_max)?;
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
@@ -206,7 +211,7 @@ impl Running {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
-            keyring: ArcSwap::from_pointee(Keyring::new(&config.auth.keys)),
+            keyring: ArcSwap::from_pointee(keyring(&config.auth)),
             tls,
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
@@ -220,6 +225,7 @@ impl Running {
         let store_kind = config.store_target().kind();
         health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), commit_times);
         let (api, cores) = (listeners.address, cores::of_workers(config));
+        about_to_serve();
         let server = http::start(listeners, edge.clone(), cores).map_err(StartError::Thread)?;
         let running = Self {
             api,
@@ -265,6 +271,18 @@ impl Running {
         }
         let keyring = self.edge.keyring.load().replaced_by(keys);
         self.edge.keyring.store(Arc::new(keyring));
+    }
+
+    /// From now on nobody is let in without a key, also where none are configured.
+    pub fn require_keys(&self) {
+        let keyring = self.edge.keyring.load();
+        if !keyring.asks_for_key() {
+            self.edge.keyring.store(Arc::new(Keyring::closed(&BTreeMap::new())));
+        }
+    }
+
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Takes certificate and key as they are now, for connections to come. On an error all stays as it was.
@@ -321,14 +339,18 @@ fn note_keys(engine: &Engine, clock: &dyn Clock, when: &'static str, keys: &BTre
     engine.note_keys(clock.now(), when, &facts).value
 }
 
+fn keyring(auth: &config::Auth) -> Keyring {
+    if auth.required { Keyring::closed(&auth.keys) } else { Keyring::new(&auth.keys) }
+}
+
 fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, StartError> {
     bind(address).map_err(|source| StartError::Listen { address, source })
 }
 
-fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), StartError> {
+fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>, connections_max: usize) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let serve = move || {
-        if let Err(error) = runtime.block_on(http::serve_ops(listener, health)) {
+        if let Err(error) = runtime.block_on(http::serve_ops(listener, health, connections_max)) {
             tracing::error!(%error, "the ops listener ended");
         }
     };
@@ -351,11 +373,13 @@ fn telemetry(config: &Config) -> Telemetry {
     let telemetry = Telemetry::new(http::ROUTE_NAMES, bounds);
     for (key, most) in [
         ("limits.connections_max", limits.connections_max as f64),
+        ("limits.ops_connections_max", limits.ops_connections_max as f64),
+        ("limits.event_readers_max", limits.event_readers_max as f64),
         ("limits.reservations_max", limits.reservations_max as f64),
         ("limits.customers_max", limits.customers_max as f64),
         ("rate_limits.callers_max", rate_limits.callers_max as f64),
         ("journal.max_backlog_bytes", journal.max_backlog_bytes as f64),
-        ("journal.lane_bytes_max", journal.lane_bytes_max as f64),
+        ("journal.lane_bytes_max", config.engine_settings(0).lane_bytes_max as f64),
     ] {
         telemetry.limit(key, most);
     }
@@ -428,7 +452,7 @@ fn start_clock(
 
 /// The OpenAPI document of a service with this configuration.
 pub fn contract(config: &Config) -> http::openapi::Document {
-    document(config, !config.auth.keys.is_empty())
+    document(config, config.auth.asks_for_key())
 }
 
 fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {

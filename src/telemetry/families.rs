@@ -60,7 +60,7 @@ families! {
         "Seconds from a request's head to its answer, the wait for the disk included.";
     HTTP_CONNECTIONS = Gauge, "http_connections" [] "Open connections of the API.";
     HTTP_CONNECTIONS_REFUSED = Counter, "http_connections_refused_total" []
-        "Connections answered 503 and closed because limits.connections_max was reached.";
+        "Connections answered 503 and closed because limits.connections_max was reached, or the most that open files allow.";
     RATE_LIMITED = Counter, "rate_limited_total" ["policy"]
         "Requests and entries of batches beyond a quota, by whose quota it is.";
     RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
@@ -136,6 +136,12 @@ families! {
 
     TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
         "Spans by what became of them: exported, or lost as the queue was full or the collector took none; over_limit: not begun.";
+
+    CONFIG_RELOADS = Counter, "config_reloads_total" ["outcome"]
+        "Times that configuration, keys or certificates were read anew, by outcome: ok; or refused, and what was in force stays.";
+    CONFIG_RELOAD_FAILED = Gauge, "config_reload_failed" [] "1 when the last reload was refused, until one succeeds.";
+    LOG_LINES_DROPPED = Counter, "log_lines_dropped_total" []
+        "Lines of the log that were dropped because standard error took them too slowly (log.queue_bytes_max) or not at all.";
 
     RESIDENT = Gauge, "process_resident_bytes" [] "Memory of the process that is in use (resident).";
     OPEN_FILES = Gauge, "process_open_files" [] "Open files and sockets of the process.";

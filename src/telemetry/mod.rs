@@ -8,9 +8,12 @@ mod edge;
 pub mod families;
 mod feed;
 mod machinery;
+pub mod output;
 mod process;
 mod reading;
+mod reload;
 mod sales;
+pub mod seldom;
 mod shards;
 mod stock;
 mod tally;
@@ -29,6 +32,7 @@ pub use self::{
     machinery::{Journal, Store, StoreLag},
     process::Process,
     reading::{Distribution, Reading},
+    reload::Reloads,
     sales::{REASONS, Reservations, reason_place, refusal_reason},
     shards::Shards,
     stock::{Bounds, Totals},
@@ -47,6 +51,8 @@ pub struct Telemetry {
     pub store: Store,
     pub events: Events,
     pub process: Process,
+    pub reloads: Reloads,
+    log_lines_dropped: Counter,
     /// Shared with the thread that sends them.
     pub traces: Arc<Traces>,
     /// What workers have noted and not told yet.
@@ -77,6 +83,8 @@ impl Telemetry {
             store: Store::new(&make),
             events: Events::new(&make),
             process: Process::new(&make),
+            reloads: Reloads::new(&make),
+            log_lines_dropped: make.counter(&families::LOG_LINES_DROPPED, &[]),
             traces: Arc::new(Traces::new(&make)),
             tallies: Mutex::default(),
             make,
@@ -92,6 +100,7 @@ impl Telemetry {
 
     fn gather(&self) {
         self.tallies.lock().iter().for_each(|tally| tally.tell(self));
+        self.log_lines_dropped.absolute(output::log_lines_dropped());
     }
 
     /// The Prometheus text of this moment.

@@ -71,6 +71,15 @@ fn a_bad_configuration_ends_with_2_and_names_the_key() {
     assert_says(&with_setting("journal.flush_ms", "0"), 2, &["journal.flush_ms", "1 to 1000"]);
     assert_says(&with_setting("journal.ack", "maybe"), 2, &["journal.ack", "durable", "buffered"]);
     assert_says(&with_setting("nothing.here", "1"), 2, &["DOORBUSTER_NOTHING__HERE"]);
+    let levels = "off, error, warn, info, debug, trace";
+    assert_says(&with_setting("log.level", "loud"), 2, &["log.level", levels, "\"loud\""]);
+    assert_says(
+        &with_setting("log.level", "info,doorbuster::stor=debug"),
+        2,
+        &["log.level", "doorbuster::stor", "store"],
+    );
+    assert_says(&with_setting("auth.required", "maybe"), 2, &["auth.required", "true or false"]);
+    assert_says(&with_setting("tracing.otlp_endpoint", "http://127.0.0.1:0"), 2, &["tracing.otlp_endpoint"]);
     assert_says(&with_setting("store.url", "postgres://app:secret@db/x?sslmode=prefer"), 2, &["store.url"]);
 
     let mut elsewhere = serve(&data, &small());

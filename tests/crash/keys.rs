@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::served::{Ask, process::Process, wait_until};
+use crate::served::{Ask, metrics::Scrape, process::Process, wait_until};
 
 /// As promised: a key that was removed stops working within this time.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(1);
@@ -24,7 +24,10 @@ fn make(arguments: &[&str]) -> (String, String) {
 }
 
 fn write(file: &Path, lines: &[&str]) {
-    let text = format!("[server]\nlisten = \"0.0.0.0:0\"\n[auth.keys]\n{}\n", lines.join("\n"));
+    write_whole(file, &format!("[server]\nlisten = \"0.0.0.0:0\"\n[auth.keys]\n{}\n", lines.join("\n")));
+}
+
+fn write_whole(file: &Path, text: &str) {
     // As editors and orchestrators do it: another file in its place.
     let next = file.with_extension("next");
     fs::write(&next, text).unwrap();
@@ -68,13 +71,94 @@ fn keys_are_read_anew_and_forgotten_within_a_second() {
     assert!(removed.elapsed() < FORGOTTEN_WITHIN, "{:?}", removed.elapsed());
     assert_eq!(status(&process, &second), 200);
 
-    // The last one too: then nobody is let in.
+    // The last one too, on purpose: then nobody is let in.
     let removed = Instant::now();
-    write(&file, &[]);
+    write_whole(&file, "[server]\nlisten = \"0.0.0.0:0\"\n[auth]\nrequired = true\n");
     wait_until("the last key is forgotten", || status(&process, &second) == 401);
     assert!(removed.elapsed() < FORGOTTEN_WITHIN, "{:?}", removed.elapsed());
     assert_eq!(process.client().get("/v1/sales").status, 401);
     assert!(!process.log().contains(&first) && !process.log().contains(&second), "a key is in the log");
+}
+
+/// Refused reloads so far, and whether the last one was.
+fn refused(process: &Process) -> (f64, f64) {
+    let scrape = Scrape::parse(process.ops().get("/metrics").text());
+    let refused = scrape.value("doorbuster_config_reloads_total", [("outcome", "refused")]);
+    (refused, scrape.value("doorbuster_config_reload_failed", []))
+}
+
+#[test]
+fn a_file_that_takes_all_keys_away_without_saying_so_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("doorbuster.toml"));
+    let (key, line) = make(&["--name", "eu", "--role", "operator"]);
+    write(&file, &[&line]);
+    let process = start(&data, &file);
+    let whole = fs::read_to_string(&file).unwrap();
+    let cut_off = whole.find("eu = ").unwrap();
+    let in_the_key = whole.find("hash = ").unwrap() + 20;
+    let broken = ["", "\n# nothing yet\n", &whole[..cut_off], &whole[..in_the_key], "[auth]\nrequired = 1\n", "\u{0}"];
+    for text in broken {
+        let before = refused(&process).0;
+        // In place, as a shell's redirection does it: the file is empty first.
+        fs::write(&file, text).unwrap();
+        wait_until("the refusal shows", || refused(&process).0 > before);
+        assert_eq!(refused(&process).1, 1.0);
+        assert_eq!(status(&process, &key), 200, "{text:?}");
+        assert_eq!(process.client().get("/v1/sales").status, 401, "{text:?}");
+    }
+    // A SIGHUP does not force it.
+    let before = refused(&process).0;
+    process.signal("HUP");
+    wait_until("it is refused again", || refused(&process).0 > before);
+    fs::write(&file, &whole).unwrap();
+    wait_until("the file is in order", || refused(&process).1 == 0.0);
+    assert_eq!(status(&process, &key), 200);
+    let log = process.log();
+    assert!(log.contains("has no keys any more") && log.contains("auth") && !log.contains(&key), "{log}");
+}
+
+#[test]
+fn a_file_is_not_read_while_it_is_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("doorbuster.toml"));
+    let (first, first_line) = make(&["--name", "first", "--role", "operator"]);
+    let (second, second_line) = make(&["--name", "second", "--role", "operator"]);
+    write(&file, &[&first_line, &second_line]);
+    let process = start(&data, &file);
+    // Written again and again with one key only, which parses, and in the end with both.
+    let halfway = format!("[server]\nlisten = \"0.0.0.0:0\"\n[auth.keys]\n{first_line}\n");
+    let (mut written, mut comment) = (Instant::now(), 0);
+    while comment < 50 {
+        comment += 1;
+        fs::write(&file, format!("{halfway}# {}\n", "x".repeat(comment))).unwrap();
+        let known = status(&process, &second) == 200;
+        if written.elapsed() > Duration::from_millis(90) {
+            // The machine held the writer up for so long that the file was at rest.
+            break;
+        }
+        assert!(known, "half a file was read");
+        written = Instant::now();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    write(&file, &[&first_line, &second_line]);
+    process.signal("HUP");
+    wait_until("it is read", || process.log().contains("SIGHUP"));
+    assert_eq!((status(&process, &first), status(&process, &second)), (200, 200));
+    assert_eq!(refused(&process), (0.0, 0.0));
+}
+
+#[test]
+fn where_keys_are_required_nobody_is_let_in_without_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("doorbuster.toml"));
+    write_whole(&file, "[server]\nlisten = \"0.0.0.0:0\"\n[auth]\nrequired = true\n");
+    let process = start(&data, &file);
+    assert_eq!(process.client().get("/v1/sales").status, 401);
+    let (key, line) = make(&["--name", "eu", "--role", "operator"]);
+    write(&file, &[&line]);
+    wait_until("the first key works", || status(&process, &key) == 200);
+    assert_eq!(process.client().get("/v1/sales").status, 401);
 }
 
 #[test]

@@ -65,9 +65,15 @@ impl Process {
     }
 
     /// Runs the command until it serves or ends.
-    pub fn launch(mut command: Command, data: &Path) -> Result<Self, Ended> {
+    pub fn launch(command: Command, data: &Path) -> Result<Self, Ended> {
         let log = data.with_extension("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log file");
+        Self::launch_with_stderr(command, data, stderr.into())
+    }
+
+    /// As `launch`, with a standard error that is not the log file.
+    pub fn launch_with_stderr(mut command: Command, data: &Path, stderr: Stdio) -> Result<Self, Ended> {
+        let log = data.with_extension("log");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the binary");
         let stdout = child.stdout.take().expect("its output is ours");
         // Made at once: whatever happens below, the child does not outlive the test.
@@ -96,6 +102,11 @@ impl Process {
                 Err(Ended { code: status.code(), stderr: process.log() })
             }
         }
+    }
+
+    /// A process whose addresses are known without its output.
+    pub fn adopt(child: Child, api: SocketAddr, ops: SocketAddr, data: &Path) -> Self {
+        Self { child, api, ops, log: data.with_extension("log") }
     }
 
     pub fn client(&self) -> Client {

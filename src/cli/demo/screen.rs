@@ -4,8 +4,17 @@
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
 };
+
+use crate::telemetry::output;
+
+/// Whoever reads slowly, or not at all, does not hold the demo up.
+fn print(text: &str) {
+    if let Some(lines) = output::stdout() {
+        lines.push(text.as_bytes());
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
@@ -39,7 +48,7 @@ impl Screen {
     }
 
     pub fn line(&self, text: impl Display) {
-        let _ = writeln!(io::stdout(), "{text}");
+        print(&format!("{text}\n"));
     }
 
     /// Prints `lines` over the `above` lines that were printed last.
@@ -53,9 +62,8 @@ impl Screen {
             frame.push_str(line);
             frame.push('\n');
         }
-        let mut out = io::stdout().lock();
         // One write, so that no half-drawn frame is seen.
-        let _ = out.write_all(frame.as_bytes()).and_then(|()| out.flush());
+        print(&frame);
     }
 
     /// The text in a colour. To be padded before: the colour's own bytes count as width.

@@ -32,6 +32,9 @@ const CONNECTIONS: usize = 128;
 /// Connections of the demo itself, which looks at the sale and asks again afterwards.
 const OWN_CONNECTIONS: usize = 8;
 
+/// What the demo opens to the service in its own process.
+pub const CONNECTIONS_MAX: usize = CONNECTIONS + OWN_CONNECTIONS;
+
 /// Between two looks at the sale.
 const LOOK_EVERY: Duration = Duration::from_millis(60);
 

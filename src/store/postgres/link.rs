@@ -123,7 +123,10 @@ impl Link {
             Some(Password::File(path)) => {
                 let unreadable = |error| PostgresError::Setup(format!("the password file {}: {error}", path.display()));
                 let text = fs::read_to_string(path).map_err(unreadable)?;
-                config.password(text.lines().next().unwrap_or_default());
+                let password = text.lines().next().filter(|line| !line.is_empty()).ok_or_else(|| {
+                    PostgresError::Setup(format!("the password file {} holds no password", path.display()))
+                })?;
+                config.password(password);
             }
         }
         if config.get_application_name().is_none() {
