@@ -10,6 +10,7 @@ mod contract {
     mod audit;
     mod batch;
     mod batch_limits;
+    mod closings;
     mod console;
     mod customers;
     mod events;

@@ -10,26 +10,43 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
-    body::{Frame, Incoming, SizeHint},
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+    body::{Frame, SizeHint},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::problem;
+use super::{closing::Inbound, problem};
 use crate::sale::settings::Invalid;
 
 /// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
 /// move it.
-pub type BoxedRequest = Box<Request<Incoming>>;
+pub type BoxedRequest = Box<Request<Inbound>>;
 
 /// An answer on its way to hyper. Boxed: it passes through many hands, and each of them would copy it.
 pub type BoxedResponse = Box<Response<Body>>;
 
-/// An answer with this body, and what the body is.
+/// An answer with this body, and what the body is. Nobody may keep it: nearly everything here is true for an instant, and
+/// the few answers that are not say so themselves.
 pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
     let mut response = Box::new(Response::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer may be kept, and is asked for again before it is used: it changes with the program alone.
+pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The answer comes in pieces, each of which nginx and its like pass on at once.
+pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
@@ -187,7 +204,7 @@ const TURN_BYTES: usize = 64 << 10;
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The next frame if it is here without waiting.
-async fn poll_once(body: &mut Incoming) -> Option<Piece> {
+async fn poll_once(body: &mut Inbound) -> Option<Piece> {
     let mut frame = std::pin::pin!(body.frame());
     std::future::poll_fn(|context| {
         Poll::Ready(match frame.as_mut().poll(context) {
@@ -200,18 +217,21 @@ async fn poll_once(body: &mut Incoming) -> Option<Piece> {
 
 /// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
 async fn rest_in_time(
-    mut body: Incoming,
+    mut body: Inbound,
     bytes_max: usize,
     begun: BytesMut,
     time_max: Duration,
 ) -> Result<Bytes, BoxedResponse> {
     match tokio::time::timeout(time_max, rest(&mut body, bytes_max, begun)).await {
         Ok(whole) => whole,
-        Err(_) => Err(timed_out(time_max)),
+        Err(_) => {
+            body.give_up();
+            Err(timed_out(time_max))
+        }
     }
 }
 
-async fn rest(body: &mut Incoming, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, BoxedResponse> {
+async fn rest(body: &mut Inbound, bytes_max: usize, mut whole: BytesMut) -> Result<Bytes, BoxedResponse> {
     let mut turn_ends = TURN_BYTES;
     while let Some(piece) = body.frame().await {
         if whole.len() > turn_ends {

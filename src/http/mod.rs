@@ -5,7 +5,9 @@
 
 mod auth;
 mod body;
+mod closing;
 mod connections;
+mod crowd;
 pub mod encode;
 mod entries;
 mod handlers;
@@ -27,7 +29,8 @@ pub mod wire;
 mod worker;
 
 pub use body::{Body, BoxedRequest, BoxedResponse};
-pub use ops::{Health, serve_ops};
+pub use closing::Lingering;
+pub use ops::{Health, OpsLimits, serve_ops};
 pub use rates::Rates;
 pub use refusals::Refusals;
 pub use requests::RequestLog;

@@ -1,24 +1,39 @@
 //! The ops listener: probes and metrics, on a runtime of its own, so that a scrape never waits behind a sale.
+//!
+//! Invariant: a probe is answered whatever else is connected. A new connection always gets a place, the longest idle one
+//! losing its own; nothing that a client does or leaves undone holds up the thread; and metrics are written on another.
 
-use std::{convert::Infallible, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Incoming,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    Method, Response, StatusCode,
+    header::{ALLOW, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::{net::TcpStream, sync::oneshot, task::LocalSet};
 
-/// Connections of probes and scrapers at a time.
-const CONNECTIONS_MAX: usize = 64;
+use super::{
+    Body, BoxedRequest,
+    body::respond,
+    crowd::Crowd,
+    server::answer,
+    timed::{Activity, Patience, Timed},
+};
 
-const READ_TIME: Duration = Duration::from_secs(10);
+/// Room for the head of a request. hyper refuses to work with less.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// How long accepting rests when the process is out of file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// What the probes and the scraper ask.
 pub trait Health: Send + Sync {
@@ -28,56 +43,103 @@ pub trait Health: Send + Sync {
     fn metrics(&self) -> String;
 }
 
+/// Limits of the ops listener.
+#[derive(Debug, Clone, Copy)]
+pub struct OpsLimits {
+    pub connections_max: usize,
+    pub patience: Patience,
+}
+
 /// Serves until the runtime it runs on is dropped.
-pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>) -> std::io::Result<()> {
+pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>, limits: OpsLimits) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let probes = Rc::new(Probes { scrapes: start_scrapes(health.clone())?, health });
+    LocalSet::new().run_until(accept(listener, probes, limits)).await
+}
+
+async fn accept(listener: tokio::net::TcpListener, probes: Rc<Probes>, limits: OpsLimits) -> std::io::Result<()> {
+    let mut crowd = Crowd::new(limits.connections_max);
     loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection on the ops listener");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_REST).await;
                 continue;
             }
         };
-        let health = health.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let response = answer(&request, &*health);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(READ_TIME);
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-            drop(place);
-        });
+        let activity = Activity::new(limits.patience);
+        let serving = tokio::task::spawn_local(serve(stream, activity.clone(), probes.clone()));
+        crowd.admit(activity, &serving);
+        // Those that were accepted are served before others that might take their places.
+        tokio::task::yield_now().await;
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &dyn Health) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET and HEAD are allowed here\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match request.uri().path() {
-        "/livez" => respond(StatusCode::OK, "text/plain", "alive\n"),
-        "/readyz" => {
-            let (ready, details) = health.ready();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            respond(status, "application/json", details.to_string())
+async fn serve(stream: TcpStream, activity: Rc<Activity>, probes: Rc<Probes>) {
+    let _ = stream.set_nodelay(true);
+    let socket = TokioIo::new(Timed::new(stream, activity.clone()));
+    let service = service_fn(move |request| {
+        let probes = probes.clone();
+        answer(&activity, request, |request| async move { (probes.answer(request).await, Instant::now()) })
+    });
+    let mut builder = http1::Builder::new();
+    // The socket has a patience of its own.
+    builder.header_read_timeout(None).half_close(true).max_buf_size(HEAD_BYTES_MAX);
+    // How a client goes away is its own business.
+    let _ = builder.serve_connection(socket, service).await;
+}
+
+/// Who waits for metrics.
+type Scrape = oneshot::Sender<Bytes>;
+
+/// Writes metrics on a thread of its own. All that ask while it writes share what it writes next, so that a crowd costs no
+/// more than two scrapes and each gets what was true after it asked.
+fn start_scrapes(health: Arc<dyn Health>) -> std::io::Result<mpsc::Sender<Scrape>> {
+    let (scrapes, asked) = mpsc::channel::<Scrape>();
+    std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+        while let Ok(first) = asked.recv() {
+            let waiting: Vec<Scrape> = std::iter::once(first).chain(asked.try_iter()).collect();
+            let text = Bytes::from(health.metrics());
+            for scrape in waiting {
+                let _ = scrape.send(text.clone());
+            }
         }
-        "/metrics" => respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", health.metrics()),
-        _ => respond(StatusCode::NOT_FOUND, "text/plain", "here are /livez, /readyz and /metrics\n"),
+    })?;
+    Ok(scrapes)
+}
+
+struct Probes {
+    health: Arc<dyn Health>,
+    scrapes: mpsc::Sender<Scrape>,
+}
+
+impl Probes {
+    async fn answer(&self, request: BoxedRequest) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are allowed here\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/livez" => plain(StatusCode::OK, "alive\n"),
+            "/readyz" => {
+                let (ready, details) = self.health.ready();
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                *respond(status, "application/json", details.to_string().into_bytes())
+            }
+            "/metrics" => {
+                let (scrape, written) = oneshot::channel();
+                self.scrapes.send(scrape).expect("the thread of metrics runs");
+                let text = written.await.expect("the thread of metrics answers");
+                *respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+            }
+            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
+        }
     }
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    *respond(status, "text/plain", Bytes::from_static(text.as_bytes()))
 }

@@ -1,7 +1,7 @@
 //! Worker threads: each accepts on a socket of its own, and drains when told.
 //!
 //! Invariant: a connection lives on one worker: the one that accepted it, unless another had fewer. Workers share nothing but
-//! the service.
+//! the service. A connection past the limit is answered too, and closed so that the answer arrives.
 
 use std::{
     convert::Infallible,
@@ -10,10 +10,16 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use hyper::{Request, body::Incoming, rt::Executor, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    rt::Executor,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::{
@@ -24,14 +30,19 @@ use hyper_util::{
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener as TokioListener, TcpStream},
     sync::{mpsc, watch},
     task::LocalSet,
 };
 
 use super::{
+    Body, BoxedRequest,
+    closing::{Inbound, last_word},
     connections::{Connections, Place},
+    crowd::Crowd,
+    problem,
+    requests::X_REQUEST_ID,
     timed::{Activity, Timed},
     worker::{Limits, Service, Worker},
 };
@@ -42,6 +53,12 @@ const ACCEPT_BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(20);
+
+/// How long a refused connection may take to ask something, and so to show which protocol it speaks. Then it is answered all
+/// the same, in HTTP/1.1.
+const REFUSED_WAIT: Duration = Duration::from_millis(250);
+
+const TOO_MANY_CONNECTIONS: &str = "too many connections here";
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -99,7 +116,8 @@ pub fn start(listeners: Listeners, service: Arc<Service>, cores: Option<Vec<usiz
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(limits.connections_max)).unzip();
     let threads = listeners.sockets.into_iter().zip(inboxes).enumerate().map(|(number, (socket, inbox))| {
         let (connections, doors) = (connections.clone(), doors.clone());
-        let hall = Hall { number, service: service.clone(), connections, doors };
+        let refused_max = service.limits.refused_connections_max;
+        let hall = Hall { number, service: service.clone(), connections, doors, refused_max };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
         let (asleep, awake) = (service.bell.clone(), service.bell.clone());
         service.bell.joins();
@@ -135,6 +153,8 @@ struct Hall {
     connections: Arc<Connections>,
     /// Of all workers: for connections that others accepted.
     doors: Vec<mpsc::Sender<Handed>>,
+    /// Connections past the limit that the worker is answering.
+    refused_max: usize,
 }
 
 /// A connection that another worker accepted.
@@ -148,11 +168,12 @@ impl Hall {
         let listener = TokioListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
         let worker = Worker::start(self.service.clone());
         let graceful = GracefulShutdown::new();
+        let mut refused = Crowd::new(self.refused_max);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((stream, place)) = self.seat(stream, peer) {
+                        if let Some((stream, place)) = self.seat(stream, peer, &mut refused) {
                             begin(stream, place, &worker, graceful.watcher());
                         }
                     }
@@ -177,12 +198,12 @@ impl Hall {
     }
 
     /// Finds the connection a place: the connection again if that is here, or None if it went elsewhere or was refused.
-    fn seat(&self, stream: TcpStream, peer: SocketAddr) -> Option<(TcpStream, Place)> {
+    fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
             self.service.telemetry.edge.connection_refused();
-            if self.service.tls.is_none() {
-                refuse(stream, &self.service.request_log.tell_unread());
-            }
+            let activity = Activity::new(self.service.limits.patience);
+            let refusing = tokio::task::spawn_local(refuse(stream, self.service.clone(), activity.clone()));
+            refused.admit(activity, &refusing);
             return None;
         };
         if place.worker() == self.number {
@@ -223,25 +244,50 @@ async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>, watcher: Watcher) {
     let builder = builder(worker.limits());
     let activity = Activity::new(worker.limits().patience);
-    let socket = Timed::new(TokioIo::new(stream), activity.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
-        let in_flight = activity.begin(request.version());
+    let socket = TokioIo::new(Timed::new(stream, activity.clone()));
+    let service = service_fn(move |request| {
         let worker = worker.clone();
-        async move {
-            let (mut answer, answered) = worker.handle(Box::new(request)).await;
-            match answer.body_mut().take_ended() {
-                None => in_flight.end(answered.into()),
-                Some(ended) => drop(tokio::task::spawn_local(async move {
-                    let _ = ended.await;
-                    drop(in_flight);
-                })),
-            }
-            Ok::<_, Infallible>(answer)
-        }
+        answer(&activity, request, |request| worker.handle(request))
     });
     let connection = builder.serve_connection(socket, service);
     // How a client goes away is its own business.
     let _ = watcher.watch(connection).await;
+}
+
+/// One request, one answer: the place where each answer leaves, with what becomes of its connection.
+pub fn answer<H, F>(
+    activity: &Rc<Activity>,
+    request: Request<Incoming>,
+    handle: H,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<H, F>
+where
+    H: FnOnce(BoxedRequest) -> F,
+    F: Future<Output = (Response<Body>, Instant)>,
+{
+    let activity = activity.clone();
+    let in_flight = activity.begin();
+    let number = in_flight.number();
+    let request = Box::new(request.map(|incoming| Inbound::new(incoming, activity.clone(), number)));
+    let answering = handle(request);
+    async move {
+        let (mut answer, answered) = answering.await;
+        if let Some(rest) = activity.take_rest(number)
+            && !Box::pin(rest.discard()).await
+        {
+            activity.end_unread();
+        }
+        if activity.is_ending() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match answer.body_mut().take_ended() {
+            None => in_flight.end(answered.into()),
+            Some(ended) => drop(tokio::task::spawn_local(async move {
+                let _ = ended.await;
+                drop(in_flight);
+            })),
+        }
+        Ok(answer)
+    }
 }
 
 fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
@@ -251,6 +297,8 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         // The socket has a patience of its own, which tells a slow head from an idle connection.
         .header_read_timeout(None)
+        // A caller that sends nothing more is not gone: only a write that fails shows that.
+        .half_close(true)
         // Head and body of an answer are copied together: for a few hundred bytes the kernel takes less time for one piece than
         // for a list of two (a reserve's processor time 18.9 to 17.0 µs, in pairs).
         .writev(false)
@@ -276,10 +324,44 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// Past a limit of connections: a short answer and goodbye, without reading anything.
-fn refuse(stream: TcpStream, request_id: &str) {
-    const HEAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-        retry-after: 1\r\nconnection: close\r\ncontent-length: 137\r\nx-request-id: ";
-    const BODY: &str = "{\"type\":\"/problems/overloaded\",\"title\":\"The service is at a limit\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections here\"}";
-    let _ = stream.try_write(format!("{HEAD}{request_id}\r\n\r\n{BODY}").as_bytes());
+/// Past a limit of connections: an answer without a call, and goodbye.
+async fn refuse(stream: TcpStream, service: Arc<Service>, activity: Rc<Activity>) {
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &service.tls else {
+        let mut first = [0; 3];
+        let peeked = tokio::time::timeout(REFUSED_WAIT, stream.peek(&mut first)).await;
+        let multiplexed = matches!(peeked, Ok(Ok(3))) && first == *b"PRI";
+        return refuse_on(stream, multiplexed, &service, activity).await;
+    };
+    if let Some(mut stream) = tls.receive(stream, activity.lingering().time).await {
+        let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if !multiplexed {
+            // What it asks makes no difference, but clients take an answer that comes before their request for a fault.
+            let _ = tokio::time::timeout(REFUSED_WAIT, stream.read(&mut [0; 1024])).await;
+        }
+        Box::pin(refuse_on(stream, multiplexed, &service, activity)).await;
+    }
+}
+
+async fn refuse_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    multiplexed: bool,
+    service: &Service,
+    activity: Rc<Activity>,
+) {
+    let id = service.request_log.tell_unread();
+    let (time, socket) = (activity.lingering().time, Timed::new(stream, activity.clone()));
+    if !multiplexed {
+        let headers = format!("retry-after: 1\r\nx-request-id: {id}\r\n");
+        return socket.close_with(last_word(&problem::OVERLOADED, TOO_MANY_CONNECTIONS, &headers)).await;
+    }
+    let id = HeaderValue::try_from(id).expect("an id is ASCII");
+    let overloaded = service_fn(move |request| {
+        let mut response = problem::OVERLOADED.respond(TOO_MANY_CONNECTIONS);
+        response.headers_mut().insert(&X_REQUEST_ID, id.clone());
+        answer(&activity, request, |_| std::future::ready((*response, Instant::now())))
+    });
+    let builder = builder(&service.limits);
+    // Without a word at the end: some clients take a PING behind GOAWAY, which hyper says goodbye with, for a fault.
+    let _ = tokio::time::timeout(time, builder.serve_connection(TokioIo::new(socket), overloaded)).await;
 }

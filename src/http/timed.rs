@@ -1,26 +1,46 @@
-//! A connection's patience: how long it may be idle, how long the head of a request may take to arrive, and how long the
-//! other side may leave unread what is written to it.
+//! A connection's socket: how long it may be idle, how long the head of a request may take to arrive, how long the other
+//! side may leave unread what is written to it, and how it is closed.
 //!
 //! One timer a connection, set again only when it fires: a request that comes in whole and is answered in whole costs no
 //! timer, and no reading of the clock beside that of its answer.
 //! The body has a limit of its own where it is read.
+//!
+//! Invariant: a connection that the server closes while its client may still be sending half-closes first, and then reads
+//! and drops what comes, within `Lingering`. Otherwise the kernel would answer those bytes with a reset, which discards
+//! what the client has not read yet.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use bytes::{Buf, Bytes};
 use memchr::memmem;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
 
-use super::problem::{self, Problem};
+use super::{
+    closing::{Lingering, Rest, last_word},
+    problem::{self, Problem},
+};
+
+/// How an HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long an HTTP/2 connection whose client sends nothing more stays open behind its last answer: the frames of that
+/// answer may still be on their way from its stream to the socket.
+const LAST_FRAMES_TIME: Duration = Duration::from_secs(1);
+
+/// Read at a time from what nobody wants.
+const DISCARDED_BYTES: usize = 16 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -38,6 +58,7 @@ pub struct Patience {
     pub idle_time: Duration,
     pub head_time: Duration,
     pub stall_time: Duration,
+    pub lingering: Lingering,
 }
 
 impl Patience {
@@ -48,13 +69,19 @@ impl Patience {
 }
 
 /// What a connection is doing, told by its service and its socket.
-#[derive(Debug)]
 pub struct Activity {
     patience: Patience,
     phase: Cell<Phase>,
     requests: Cell<usize>,
-    /// HTTP/2 peers may ping between requests: their bytes alone begin no head.
+    /// It speaks HTTP/2: bytes alone begin no head, since peers may ping between requests.
     multiplexed: Cell<bool>,
+    /// HTTP/2: since when the client sends nothing more.
+    half_closed_since: Cell<Option<Instant>>,
+    /// The client may be sending what nobody reads, so that where the next request would begin is not known.
+    unread: Cell<bool>,
+    /// Rests of bodies, by the numbers of their requests, until these are answered.
+    rests: RefCell<Vec<(u64, Rest)>>,
+    begun: Cell<u64>,
 }
 
 impl Activity {
@@ -64,15 +91,58 @@ impl Activity {
             phase: Cell::new(Phase::Idle { since: Instant::now() }),
             requests: Cell::new(0),
             multiplexed: Cell::new(false),
+            half_closed_since: Cell::new(None),
+            unread: Cell::new(false),
+            rests: RefCell::new(Vec::new()),
+            begun: Cell::new(0),
         })
     }
 
     /// A request's head is complete. It is in flight until its answer is handed over.
-    pub fn begin(self: &Rc<Self>, version: hyper::Version) -> InFlight {
-        self.multiplexed.set(version == hyper::Version::HTTP_2);
+    pub fn begin(self: &Rc<Self>) -> InFlight {
         self.requests.set(self.requests.get() + 1);
+        self.begun.set(self.begun.get() + 1);
         self.phase.set(Phase::Busy);
-        InFlight { activity: self.clone(), ended: None }
+        InFlight { activity: self.clone(), number: self.begun.get(), ended: None }
+    }
+
+    pub fn is_multiplexed(&self) -> bool {
+        self.multiplexed.get()
+    }
+
+    pub fn lingering(&self) -> Lingering {
+        self.patience.lingering
+    }
+
+    /// The connection ends with the next answer. HTTP/2 knows where each frame ends: nothing is left unread there.
+    pub fn end_unread(&self) {
+        if !self.multiplexed.get() {
+            self.unread.set(true);
+        }
+    }
+
+    /// Whether the connection ends with the answer that is about to be given.
+    pub fn is_ending(&self) -> bool {
+        self.unread.get()
+    }
+
+    pub fn set_aside(&self, request: u64, rest: Rest) {
+        self.rests.borrow_mut().push((request, rest));
+    }
+
+    pub fn take_rest(&self, request: u64) -> Option<Rest> {
+        let mut rests = self.rests.borrow_mut();
+        let place = rests.iter().position(|(number, _)| *number == request)?;
+        Some(rests.swap_remove(place).1)
+    }
+
+    /// Since when the connection waits for its client; None while requests are being answered.
+    pub fn waits_since(&self) -> Option<Instant> {
+        match self.phase.get() {
+            Phase::Idle { since } => Some(since),
+            Phase::Head { since } => Some(since.unwrap_or_else(Instant::now)),
+            Phase::Busy => None,
+        }
     }
 
     fn bytes_came_in(&self) {
@@ -90,10 +160,11 @@ impl Activity {
 
     /// When patience ends if nothing happens; None while there is nothing to wait for but answers.
     fn deadline(&self) -> Option<Instant> {
-        match self.phase.get() {
-            Phase::Idle { since } => Some(since + self.patience.idle_time),
-            Phase::Head { since } => Some(since? + self.patience.head_time),
-            Phase::Busy => None,
+        match (self.phase.get(), self.half_closed_since.get()) {
+            (Phase::Idle { since }, Some(half_closed)) => Some(since.max(half_closed) + LAST_FRAMES_TIME),
+            (Phase::Idle { since }, None) => Some(since + self.patience.idle_time),
+            (Phase::Head { since }, _) => Some(since? + self.patience.head_time),
+            (Phase::Busy, _) => None,
         }
     }
 }
@@ -101,10 +172,16 @@ impl Activity {
 /// A request between its head and its answer. Dropped, it ends at that moment.
 pub struct InFlight {
     activity: Rc<Activity>,
+    /// Among the requests of its connection.
+    number: u64,
     ended: Option<Instant>,
 }
 
 impl InFlight {
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The answer was there at this moment.
     pub fn end(mut self, at: Instant) {
         self.ended = Some(at);
@@ -121,42 +198,42 @@ impl Drop for InFlight {
     }
 }
 
-/// A socket that ends when its connection's patience does, and that speaks of unreadable requests in our form.
+/// A socket that ends when its connection's patience does, that closes so that the last answer arrives, and that speaks of
+/// unreadable requests in our form.
 ///
 /// What hyper cannot parse never becomes a request: it answers by itself, a bare status line and no body, and closes.
-/// That answer is replaced here by the problem that the contract has for its status.
+/// That answer is dropped here, and the problem that the contract has for its status is the last word instead.
 pub struct Timed<T> {
     inner: T,
     activity: Rc<Activity>,
     timer: Pin<Box<Sleep>>,
     /// Whether the timer, as it is set, will wake the connection's task. A task's waker does not change on a worker.
     armed: bool,
-    /// What is written in place of hyper's own answer, and how much of it was.
-    replacement: Option<(Bytes, usize)>,
+    /// How much of the HTTP/2 preface has come in; None: all of it, or something else.
+    preface: Option<usize>,
+    /// What is written before the connection is closed.
+    last_word: Bytes,
     /// Since when the other side takes nothing of what is to be written.
     stalled_since: Option<Instant>,
+    closing: Closing,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Closing {
+    Not,
+    /// The last word and the half-close are on their way.
+    Writing,
+    /// Nothing more is written; so many bytes are still read.
+    Reading {
+        bytes_left: u64,
+    },
 }
 
 impl<T> Timed<T> {
     pub fn new(inner: T, activity: Rc<Activity>) -> Self {
         let timer = Box::pin(tokio::time::sleep(activity.patience.shortest()));
-        Self { inner, activity, timer, armed: false, replacement: None, stalled_since: None }
-    }
-
-    /// Writes the replacement; ready when all of it is written.
-    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        T: Write + Unpin,
-    {
-        while let Some((bytes, written)) = &mut self.replacement {
-            match ready!(Pin::new(&mut self.inner).poll_write(context, &bytes[*written..])) {
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) if *written + count < bytes.len() => *written += count,
-                Ok(_) => self.replacement = None,
-            }
-        }
-        Poll::Ready(Ok(()))
+        let (preface, last_word) = (Some(0), Bytes::new());
+        Self { inner, activity, timer, armed: false, preface, last_word, stalled_since: None, closing: Closing::Not }
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -166,9 +243,12 @@ impl<T> Timed<T> {
         }
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let pause = self.activity.patience.shortest();
+            let half_closed = self.activity.half_closed_since.get().is_some();
+            let pause = if half_closed { LAST_FRAMES_TIME } else { self.activity.patience.shortest() };
             let stalled = self.stalled_since.map(|since| since + self.activity.patience.stall_time);
-            let next = match self.activity.deadline().into_iter().chain(stalled).min() {
+            // Behind a half-close, what still waits to be written has its whole time.
+            let own = if half_closed && stalled.is_some() { None } else { self.activity.deadline() };
+            let next = match own.into_iter().chain(stalled).min() {
                 Some(deadline) if deadline <= now => return Poll::Ready(()),
                 Some(deadline) => deadline.min(now + pause),
                 None => now + pause,
@@ -191,31 +271,104 @@ impl<T> Timed<T> {
             Poll::Pending => Poll::Pending,
         }
     }
-}
 
-impl<T: Read + Unpin> Read for Timed<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.inner).poll_read(context, buffer) {
-            Poll::Ready(outcome) => {
-                self.activity.bytes_came_in();
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => match self.poll_patience(context) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            },
+    /// Whether these bytes make the connection one of HTTP/2.
+    fn note_preface(&mut self, matched: usize, bytes: &[u8]) {
+        let rest = &PREFACE[matched..];
+        let both = bytes.len().min(rest.len());
+        self.preface = (bytes[..both] == rest[..both]).then_some(matched + both);
+        if self.preface == Some(PREFACE.len()) {
+            self.preface = None;
+            self.activity.multiplexed.set(true);
         }
     }
 }
 
-impl<T: Write + Unpin> Write for Timed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
+    /// Says this and nothing else, and closes.
+    pub async fn close_with(mut self, last_word: Bytes) {
+        self.last_word = last_word;
+        self.activity.end_unread();
+        // How the other side goes away is its own business.
+        let _ = std::future::poll_fn(|context| Pin::new(&mut self).poll_shutdown(context)).await;
+    }
+
+    /// Writes the last word and half-closes; then, where the client may still be sending, reads until it closes as well.
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.closing {
+                Closing::Not => {
+                    self.closing = Closing::Writing;
+                    self.timer.as_mut().reset(Instant::now() + self.activity.lingering().time);
+                }
+                Closing::Writing if self.last_word.has_remaining() => {
+                    match ready!(Pin::new(&mut self.inner).poll_write(context, &self.last_word)) {
+                        Err(error) => return Poll::Ready(Err(error)),
+                        Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                        Ok(count) => self.last_word.advance(count),
+                    }
+                }
+                Closing::Writing => {
+                    ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+                    if !self.activity.is_ending() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.closing = Closing::Reading { bytes_left: self.activity.lingering().bytes_max };
+                }
+                Closing::Reading { bytes_left } => {
+                    let mut room = [MaybeUninit::uninit(); DISCARDED_BYTES];
+                    let mut buffer = ReadBuf::uninit(&mut room);
+                    ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
+                    let bytes = buffer.filled().len() as u64;
+                    if bytes == 0 || bytes > bytes_left {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.closing = Closing::Reading { bytes_left: bytes_left - bytes };
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.activity.half_closed_since.get().is_none() {
+            let before = buffer.filled().len();
+            if let Poll::Ready(outcome) = Pin::new(&mut this.inner).poll_read(context, buffer) {
+                let came = &buffer.filled()[before..];
+                if let Some(matched) = this.preface {
+                    this.note_preface(matched, came);
+                }
+                // A client that sends nothing more is not gone: it may wait for answers. HTTP/1.1 is read no further while
+                // one is due; with HTTP/2 the end is not shown to hyper until they are written.
+                if !came.is_empty() || outcome.is_err() || !this.activity.is_multiplexed() {
+                    this.activity.bytes_came_in();
+                    return Poll::Ready(outcome);
+                }
+                this.activity.half_closed_since.set(Some(Instant::now()));
+                // The timer may be set for much later than the connection's new end.
+                this.timer.as_mut().reset(Instant::now());
+                this.armed = false;
+            }
+        }
+        match this.poll_patience(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) if this.activity.half_closed_since.get().is_some() => Poll::Ready(Ok(())),
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(problem) = bare_answer(bytes) {
-            self.replacement = Some((on_the_wire(problem), 0));
+            self.last_word = last_word(problem, "the request could not be read as HTTP/1.1", "");
+            self.activity.end_unread();
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
@@ -223,14 +376,15 @@ impl<T: Write + Unpin> Write for Timed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_replacement(context))?;
         let flushed = Pin::new(&mut self.inner).poll_flush(context).map_ok(|()| 0);
         self.note_written(context, flushed).map_ok(drop)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_replacement(context))?;
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        if let Poll::Ready(outcome) = self.poll_close(context) {
+            return Poll::Ready(outcome);
+        }
+        self.timer.as_mut().poll(context).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,10 +396,6 @@ impl<T: Write + Unpin> Write for Timed<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(problem) = slices.first().and_then(|first| bare_answer(first)) {
-            self.replacement = Some((on_the_wire(problem), 0));
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         self.note_written(context, written)
     }
@@ -261,16 +411,4 @@ fn bare_answer(bytes: &[u8]) -> Option<&'static Problem> {
         _ => return None,
     };
     memmem::find(bytes, b"content-length: 0\r\n").map(|_| problem)
-}
-
-fn on_the_wire(problem: &Problem) -> Bytes {
-    let body = problem.document("the request could not be read as HTTP/1.1");
-    let reason = hyper::StatusCode::from_u16(problem.status).ok().and_then(|status| status.canonical_reason());
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem.status,
-        reason.unwrap_or(""),
-        body.len(),
-    );
-    [head.as_bytes(), &body].concat().into()
 }

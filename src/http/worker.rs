@@ -12,12 +12,17 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use hyper::{Method, Request, Response, StatusCode, Version, body::Incoming, header::CONTENT_LENGTH};
+use hyper::{
+    Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue},
+};
 use rand::{Rng, rngs::ThreadRng};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, auth, body, handlers, openapi, problem,
+    Body, BoxedRequest, BoxedResponse, auth, body,
+    closing::Inbound,
+    handlers, openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -36,7 +41,7 @@ use crate::{
     journal::Bell,
     privacy::CustomerIds,
     reports::Reports,
-    sale::{catalogue::Sale, ids::SaleNumber, outcome::Refusal, time::Timestamp},
+    sale::{catalogue::Sale, ids::SaleNumber, outcome::Refusal, settings::Invalid, time::Timestamp},
     telemetry::{Tally, Telemetry},
     traces::{self, Trace, Tracer},
 };
@@ -91,6 +96,8 @@ pub struct Limits {
     pub path_bytes_max: usize,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    /// Connections past a limit that one worker is answering.
+    pub refused_connections_max: usize,
     /// Answers of one worker that wait for the disk.
     pub waiting_max: usize,
     pub patience: Patience,
@@ -260,7 +267,7 @@ impl Worker {
 
     /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
     /// Or its answer, where the head is enough for that.
-    fn find(&self, request: &Request<Incoming>) -> Result<Call, (Route, BoxedResponse)> {
+    fn find(&self, request: &Request<Inbound>) -> Result<Call, (Route, BoxedResponse)> {
         self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
         let matched = router::route(request.method(), request.uri().path())
             .map_err(|unrouted| (unrouted.route, unrouted.response))?;
@@ -279,7 +286,7 @@ impl Worker {
         Ok(Call { matched, sale, caller })
     }
 
-    fn authorize(&self, request: &Request<Incoming>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {
+    fn authorize(&self, request: &Request<Inbound>, matched: &Matched) -> Result<Option<Arc<Caller>>, BoxedResponse> {
         let mut keys = self.keys.borrow_mut();
         let published = self.service.keyring.load();
         if !Arc::ptr_eq(&published, &keys.published) {
@@ -350,7 +357,7 @@ impl Worker {
     }
 
     /// The checks that need nothing but the head, cheapest first.
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), BoxedResponse> {
+    fn admit(&self, request: &Request<Inbound>) -> Result<(), BoxedResponse> {
         self.refuse_if_stopping()?;
         let limits = self.limits();
         let target = request.uri();
@@ -359,10 +366,24 @@ impl Worker {
             return Err(problem::URI_TOO_LONG.respond(detail));
         }
         let headers = request.headers();
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        // All that is asked of headers in one walk, which costs less than looking each of them up.
+        let (mut bytes, mut hosts, mut host) = (0, 0, None);
+        for (name, value) in headers {
+            bytes += name.as_str().len() + value.len() + 4;
+            if *name == HOST {
+                (hosts, host) = (hosts + 1, Some(value));
+            } else if *name == EXPECT {
+                request.body().hold_back();
+            }
+        }
         if bytes > limits.header_bytes_max {
             let detail = format!("the headers may have up to {} bytes", limits.header_bytes_max);
             return Err(problem::HEADERS_TOO_LARGE.respond(detail));
+        }
+        let needs_host = request.version() == Version::HTTP_11;
+        if hosts > 1 || (hosts == 0 && needs_host) || !host.is_none_or(names_a_host) {
+            let wrong = "must be given once and name a host, such as shop.example:8080";
+            return Err(problem::invalid(&[Invalid::new("/Host", wrong)]));
         }
         // Where there is more than JSON, the call itself looks at what is accepted.
         let path = target.path();
@@ -377,6 +398,23 @@ impl Worker {
     }
 }
 
+/// Whether it is a host with or without a port (RFC 3986, 3.2.2).
+fn names_a_host(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let (host, port) = match bytes.iter().rposition(|byte| *byte == b':') {
+        // The colons of an address of IPv6 stand in brackets.
+        Some(colon) if !bytes[colon..].contains(&b']') => (&bytes[..colon], &bytes[colon + 1..]),
+        _ => (bytes, &[][..]),
+    };
+    let is_address = |inner: &[u8]| inner.iter().all(|byte| byte.is_ascii_alphanumeric() || b":.-_~".contains(byte));
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let named = match host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+        Some(inner) => !inner.is_empty() && is_address(inner),
+        None => !host.is_empty() && host.iter().all(is_name),
+    };
+    named && port.iter().all(u8::is_ascii_digit)
+}
+
 /// The answer to HEAD: as to GET, with the length of the body, where it is known, in place of the body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
@@ -384,4 +422,24 @@ fn without_body(response: Response<Body>) -> Response<Body> {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }
     Response::from_parts(head, Body::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        let named = |text: &str| names_a_host(&HeaderValue::from_str(text).unwrap());
+        for right in
+            ["shop.example", "shop.example:8080", "shop.example:", "10.0.0.1:80", "[::1]", "[2001:db8::1]:8080", "a_b"]
+        {
+            assert!(named(right), "{right}");
+        }
+        for wrong in
+            ["", ":80", "a b", "a@b", "a/b", "a:b", "a:80:80", "::1", "[]", "[::1", "[::1]x", "a?b", "a#b", "http://a"]
+        {
+            assert!(!named(wrong), "{wrong}");
+        }
+    }
 }

@@ -180,7 +180,7 @@ impl Running {
         let ops_listener = listen(config.server.ops_listen, TcpListener::bind)?;
         let ops = ops_listener.local_addr().map_err(StartError::Thread)?;
         let health = Arc::new(ServiceHealth::new(telemetry.clone()));
-        serve_ops(ops_listener, health.clone())?;
+        serve_ops(ops_listener, health.clone(), ops_limits(config))?;
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
@@ -335,10 +335,10 @@ fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>
     bind(address).map_err(|source| StartError::Listen { address, source })
 }
 
-fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>) -> Result<(), StartError> {
+fn serve_ops(listener: TcpListener, health: Arc<ServiceHealth>, limits: http::OpsLimits) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let serve = move || {
-        if let Err(error) = runtime.block_on(http::serve_ops(listener, health)) {
+        if let Err(error) = runtime.block_on(http::serve_ops(listener, health, limits)) {
             tracing::error!(%error, "the ops listener ended");
         }
     };
@@ -482,6 +482,24 @@ fn contracts(config: &Config) -> http::Contracts {
     http::Contracts { open: text(false), with_keys: text(true) }
 }
 
+fn ops_limits(config: &Config) -> http::OpsLimits {
+    http::OpsLimits { connections_max: config.limits.ops_connections_max, patience: patience(config) }
+}
+
+fn patience(config: &Config) -> http::Patience {
+    let limits = &config.limits;
+    http::Patience {
+        idle_time: Duration::from_secs(limits.idle_seconds),
+        head_time: Duration::from_secs(limits.header_read_seconds),
+        stall_time: Duration::from_secs(limits.write_stall_seconds),
+        lingering: http::Lingering {
+            rest_bytes_max: limits.body_bytes_max as u64,
+            bytes_max: limits.linger_bytes_max,
+            time: Duration::from_secs(limits.linger_seconds),
+        },
+    }
+}
+
 fn edge_limits(config: &Config) -> http::Limits {
     let limits = &config.limits;
     http::Limits {
@@ -498,12 +516,9 @@ fn edge_limits(config: &Config) -> http::Limits {
         path_bytes_max: limits.path_bytes_max,
         connections_max: limits.connections_max,
         connections_per_address_max: limits.connections_per_address_max,
+        refused_connections_max: limits.refused_connections_max.div_ceil(config.workers()),
         waiting_max: limits.waiting_max.div_ceil(config.workers()),
-        patience: http::Patience {
-            idle_time: Duration::from_secs(limits.idle_seconds),
-            head_time: Duration::from_secs(limits.header_read_seconds),
-            stall_time: Duration::from_secs(limits.write_stall_seconds),
-        },
+        patience: patience(config),
         body_read_time: Duration::from_secs(limits.body_read_seconds),
         drain_time: Duration::from_secs(limits.drain_seconds),
         sales_page_max: limits.sales_page_max,

@@ -14,7 +14,10 @@ use hyper::{Request, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -24,6 +27,8 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     },
 };
+
+use doorbuster::config::Config;
 
 use crate::served::{PATIENCE, Service};
 
@@ -56,14 +61,20 @@ impl Authority {
     }
 
     fn serve(&self, asks_for_certificates: bool) -> Service {
-        self.sign("service", "doorbuster.test");
-        Service::start_with(|config| {
-            config.tls.certificate_file = self.path("service.pem");
-            config.tls.key_file = self.path("service.key");
+        self.serve_with(|config| {
             config.limits.header_read_seconds = 1;
             if asks_for_certificates {
                 config.tls.client_ca_file = self.path("ca.pem");
             }
+        })
+    }
+
+    fn serve_with(&self, change: impl FnOnce(&mut Config)) -> Service {
+        self.sign("service", "doorbuster.test");
+        Service::start_with(|config| {
+            config.tls.certificate_file = self.path("service.pem");
+            config.tls.key_file = self.path("service.key");
+            change(config);
         })
     }
 
@@ -195,5 +206,53 @@ fn a_certificate_that_changes_is_shown_to_new_connections() {
         let error = service.running().reload_tls(settings).unwrap_err().to_string();
         assert!(error.contains("service.pem") && error.contains("no certificate"), "{error}");
         assert_eq!(ask(connect("renewed.test").await.unwrap()).await.unwrap().0, 200);
+    });
+}
+
+#[test]
+fn a_caller_that_half_closes_is_answered_inside_tls() {
+    let authority = Authority::new();
+    let service = authority.serve(false);
+    run(async {
+        for _ in 0..10 {
+            let mut stream = authority.connect(&service, "doorbuster.test", "http/1.1", None).await.unwrap();
+            stream.write_all(b"GET /v1/sales HTTP/1.1\r\nHost: doorbuster.test\r\n\r\n").await.unwrap();
+            // The alert close_notify, and the end of the socket's sending side behind it.
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+            read.expect("it ends as TLS does");
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"sales\":[]}"), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn an_early_answer_arrives_inside_tls() {
+    let authority = Authority::new();
+    let service = authority.serve(false);
+    run(async {
+        let mut stream = authority.connect(&service, "doorbuster.test", "http/1.1", None).await.unwrap();
+        let head = b"POST /v1/nothing HTTP/1.1\r\nHost: doorbuster.test\r\nContent-Length: 8000000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        stream.write_all(&vec![b' '; 8_000_000]).await.expect("the body is taken");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap();
+        read.expect("it ends as TLS does");
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close"), "{answer}");
+    });
+}
+
+#[test]
+fn connections_past_the_limit_are_answered_inside_tls() {
+    let authority = Authority::new();
+    let service = authority.serve_with(|config| config.limits.connections_max = 1);
+    run(async {
+        let connect = |protocol| authority.connect(&service, "doorbuster.test", protocol, None);
+        let _place = connect("http/1.1").await.unwrap();
+        for protocol in ["http/1.1", "h2"].repeat(5) {
+            let stream = connect(protocol).await.unwrap();
+            assert_eq!(ask(stream).await.unwrap().0, 503, "{protocol}");
+        }
     });
 }

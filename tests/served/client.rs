@@ -2,16 +2,13 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use super::{Answer, PATIENCE, described, problems};
-
-/// More than comes along with a request's head.
-const LARGE_BYTES: usize = 4096;
 
 /// A request before it is bytes.
 #[derive(Debug, Clone)]
@@ -79,6 +76,11 @@ impl Connection {
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reader.get_mut().write_all(bytes)
+    }
+
+    /// Sends nothing more, and goes on reading.
+    pub fn half_close(&mut self) {
+        self.reader.get_ref().shutdown(Shutdown::Write).expect("the connection is open");
     }
 
     /// The next answer, checked when it refuses something.
@@ -256,9 +258,7 @@ impl Client {
         connection.send(&ask.encode())?;
         let of_head = ask.method == "HEAD";
         let answer = if self.checked { connection.answer_to(ask)? } else { connection.unchecked_answer(of_head)? };
-        // Who is refused before its large body was read is disconnected: there is no telling where the next one begins.
-        let cut_off = answer.status >= 400 && ask.body.as_ref().is_some_and(|body| body.len() > LARGE_BYTES);
-        if answer.header("connection") != Some("close") && !cut_off {
+        if answer.header("connection") != Some("close") {
             self.connection = Some(connection);
         }
         Ok(answer)

@@ -74,6 +74,11 @@ impl Feed {
         Ok(Self { connection, head, lines, body: Vec::new(), seen: 0, over: false, heartbeats: 0, described })
     }
 
+    /// Sends nothing more, and goes on reading.
+    pub fn half_close(&mut self) {
+        self.connection.half_close();
+    }
+
     /// The next event; None when the stream is over.
     #[track_caller]
     pub fn next(&mut self) -> Option<Told> {

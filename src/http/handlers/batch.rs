@@ -77,7 +77,7 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     // Dropped when this is through.
     let (_through, ended) = oneshot::channel();
     let body = Body::Streamed(Stream::new(to_send, ended));
-    if begin.send(Ok(json_bytes(StatusCode::OK, body))).is_err() {
+    if begin.send(Ok(body::unbuffered(json_bytes(StatusCode::OK, body)))).is_err() {
         return;
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::{
     StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, HeaderMap, HeaderName},
 };
 
 use super::Answered;
@@ -35,10 +35,9 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest
         Format::Stream => "text/event-stream",
         Format::Lines => "application/x-ndjson",
     };
-    let mut response = body::respond(StatusCode::OK, content_type, Body::Streamed(Stream::new(pieces, ended)));
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
+    let response = body::respond(StatusCode::OK, content_type, Body::Streamed(Stream::new(pieces, ended)));
+    let mut response = body::unbuffered(response);
+    response.headers_mut().insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
     Ok(response)
 }
 
@@ -96,6 +95,8 @@ fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn headers(name: &HeaderName, value: &str) -> HeaderMap {

@@ -15,13 +15,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::{
     Request, StatusCode,
-    body::Incoming,
     header::{HeaderMap, HeaderName},
 };
 use serde::Serialize;
 
 use super::{
-    Body, BoxedRequest, BoxedResponse, body, problem,
+    Body, BoxedRequest, BoxedResponse, body,
+    closing::Inbound,
+    problem,
     router::{Matched, Route},
     waiters::OutcomeUnknown,
     worker::{Call, Worker},
@@ -69,7 +70,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Incoming>) -> BoxedResponse {
+pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Inbound>) -> BoxedResponse {
     let answered = match matched.route {
         Route::Console => console::get(console::PAGE, request.headers()),
         Route::ConsoleFile if matched.subject != console::PAGE => console::get(&matched.subject, request.headers()),
@@ -85,7 +86,7 @@ fn contract(worker: &Worker) -> BoxedResponse {
     let contracts = &worker.service.contracts;
     let asks_for_key = worker.service.keyring.load().asks_for_key();
     let contract = if asks_for_key { &contracts.with_keys } else { &contracts.open };
-    json_bytes(StatusCode::OK, contract.clone())
+    body::revalidated(json_bytes(StatusCode::OK, contract.clone()))
 }
 
 /// A response, or the problem that stands in its place.

@@ -18,7 +18,8 @@ pub fn get(slug: &str, headers: &HeaderMap) -> Answered {
     let known = PROBLEMS.iter().find(|problem| problem.slug() == slug);
     let problem = known.ok_or_else(|| problem::NOT_FOUND.respond("no problem of this service has this name"))?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    Ok(if accept.contains("text/html") { page(problem) } else { respond(StatusCode::OK, &Page::of(problem)) })
+    let page = if accept.contains("text/html") { page(problem) } else { respond(StatusCode::OK, &Page::of(problem)) };
+    Ok(body::revalidated(page))
 }
 
 /// What a problem means, and what to do about it.
