@@ -43,7 +43,7 @@ use super::{
     crowd::Crowd,
     problem,
     requests::X_REQUEST_ID,
-    timed::{Activity, Timed},
+    timed::{Activity, Patience, Timed},
     worker::{Limits, Service, Worker},
 };
 
@@ -201,7 +201,8 @@ impl Hall {
     fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
             self.service.telemetry.edge.connection_refused();
-            let activity = Activity::new(self.service.limits.patience);
+            let patience = self.service.limits.patience;
+            let activity = Activity::new(Patience { idle_time: patience.lingering.time, ..patience });
             let refusing = tokio::task::spawn_local(refuse(stream, self.service.clone(), activity.clone()));
             refused.admit(activity, &refusing);
             return None;
@@ -362,6 +363,11 @@ async fn refuse_on(
         answer(&activity, request, |_| std::future::ready((*response, Instant::now())))
     });
     let builder = builder(&service.limits);
-    // Without a word at the end: some clients take a PING behind GOAWAY, which hyper says goodbye with, for a fault.
-    let _ = tokio::time::timeout(time, builder.serve_connection(TokioIo::new(socket), overloaded)).await;
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), overloaded));
+    // All that it asks is answered. It ends when it asks nothing for a while, or after the time of an idle connection, so that
+    // its client tries again with another: some take the farewell of HTTP/2 for a fault, and it is not said sooner than that.
+    if tokio::time::timeout(service.limits.patience.idle_time, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(time, connection).await;
+    }
 }

@@ -11,9 +11,6 @@ const FILES_AT_REST: u64 = 128;
 /// Of one worker: its socket, its event loop and its wakers.
 const FILES_PER_WORKER: u64 = 8;
 
-/// What probes and scrapers may open.
-const FILES_OF_OPS: u64 = 64;
-
 /// What became of the limit of open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
@@ -60,7 +57,8 @@ fn needed(config: &Config) -> u64 {
     limits.connections_max as u64
         + limits.event_readers_max as u64
         + workers * FILES_PER_WORKER
-        + FILES_OF_OPS
+        + limits.ops_connections_max as u64
+        + limits.refused_connections_max as u64
         + FILES_AT_REST
 }
 
