@@ -33,7 +33,7 @@ AT_ONCE = 8
 KEY_ROLE = "operator"
 
 # Beyond all windows of HTTP/2 and all buffers of the kernel.
-LARGE_BYTES = 6 << 20
+LARGE_BYTES = 3 << 20
 
 
 @dataclass(frozen=True)
