@@ -10,6 +10,7 @@ mod contract {
     mod audit;
     mod batch;
     mod batch_limits;
+    mod changes;
     mod closings;
     mod console;
     mod customers;
@@ -36,4 +37,5 @@ mod contract {
     mod stopping;
     mod tls;
     mod traces;
+    mod words;
 }

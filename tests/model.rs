@@ -12,6 +12,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     env,
+    fmt::Debug,
     sync::{Mutex, PoisonError},
 };
 
@@ -23,7 +24,7 @@ use doorbuster::{
         audit::Actor,
         command::Adjust,
         ids::{Bucket, ReservationId},
-        outcome::{Refusal, Reservation, Status},
+        outcome::{Refusal, Status},
         settings::{Currency, ItemSettings, Limits, Price, SaleSettings},
         time::Timestamp,
     },
@@ -116,6 +117,7 @@ impl Tally {
             Refusal::Invalid(_) => "invalid",
             Refusal::SaleNotFound => "sale not found",
             Refusal::ItemNotFound { .. } => "item not found",
+            Refusal::PreconditionFailed { .. } => "precondition failed",
             Refusal::ReservationNotFound => "lost in a crash or retired",
             Refusal::Short(_) => "short",
             Refusal::CustomerLimitExceeded { .. } => "limit exceeded",
@@ -358,19 +360,18 @@ impl World {
         }
         let uncommitted = expected.as_ref().is_ok_and(|(first, _)| self.model.uncommitted.contains(first));
         self.assert_pending(&answer, uncommitted);
-        let shown = answer.value.map(|made| (made.replayed, made.reservation));
-        assert_eq!(shown, expected.map(|(_, reservation)| (!is_new, reservation)), "{request:?}");
+        assert_eq!(answer.value, expected.map(|(_, made)| made), "{request:?}");
         if is_new {
             let id = ReservationId::new(now, Bucket::of(request.customer), entropy);
             self.made.push((id, request.clone()));
         }
     }
 
-    fn change(
+    fn change<T: Debug + PartialEq>(
         &mut self,
         ago: usize,
-        change: impl Fn(&House, ReservationId) -> Answer<Result<Reservation, Refusal>>,
-        expect: impl Fn(&mut Model, Timestamp, usize) -> Result<Reservation, Refusal>,
+        change: impl Fn(&House, ReservationId) -> Answer<Result<T, Refusal>>,
+        expect: impl Fn(&mut Model, Timestamp, usize) -> Result<T, Refusal>,
     ) {
         let Some(newest) = self.made.len().checked_sub(1) else { return };
         let position = newest - ago % (newest + 1);

@@ -205,11 +205,11 @@ impl Stage {
             asked.lines.push(doorbuster::sale::command::AskedLine { sku, units: units.parse()? });
         }
         Ok(match self.house.reserve(&asked) {
-            Ok(Made { reservation, replayed }) => {
-                if !replayed {
+            Ok(Made { reservation, replayed_of }) => {
+                if replayed_of.is_none() {
                     self.names.insert(format!("r{}", self.names.len() + 1), reservation.id);
                 }
-                let again = if replayed { ", as answered before" } else { "" };
+                let again = if replayed_of.is_some() { ", as answered before" } else { "" };
                 format!("{}{again}", self.state(&reservation))
             }
             Err(refusal) => self.refused(&refusal),
@@ -223,7 +223,7 @@ impl Stage {
         let outcome = match verb {
             "confirm" => engine.confirm(now, id, args.take_key("ref")).value,
             "release" => engine.release(now, id, None).value,
-            "extend" => engine.extend(now, id, positional(args)?.parse()?).value,
+            "extend" => engine.extend(now, id, positional(args)?.parse()?).value.map(|extension| extension.reservation),
             _ => {
                 let looked = engine.look(now, id).value;
                 return Ok(looked.map_or_else(|refusal| self.refused(&refusal), |found| self.full(&found)));
@@ -306,6 +306,7 @@ impl Stage {
             Refusal::SalePaused => "sale paused".into(),
             Refusal::SaleNotFound => "sale not found".into(),
             Refusal::ItemNotFound { sku } => format!("item not found: {sku}"),
+            Refusal::PreconditionFailed { .. } => "precondition failed".into(),
             Refusal::ReservationNotFound => "reservation not found".into(),
             Refusal::IdempotencyKeyReused => "idempotency key reused".into(),
             Refusal::ReservationExpired(reservation) => format!("reservation expired: {}", self.state(reservation)),

@@ -24,10 +24,13 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand};
 
 use self::{exit::ExitCode, health::HealthOptions};
-use crate::config::{ConfigErrors, Flag, Loaded, Sources};
+use crate::{
+    config::{ConfigErrors, Flag, Loaded, Sources},
+    sale::rule::Rule,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy, \
                           the store is not what the journal says), 2 bad configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
@@ -171,13 +174,20 @@ struct Settings {
     ops_listen: Option<String>,
 }
 
+/// Shoppers or units of a demo.
+fn count(text: &str) -> Result<u32, String> {
+    let rule = Rule::Whole { least: 1, most: 10_000_000, example: 1000 };
+    let number = text.parse::<u32>().ok().filter(|number| rule.allows_number((*number).into()));
+    number.ok_or_else(|| rule.to_string())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct DemoOptions {
     /// Shoppers, with one to three units in their baskets.
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = count)]
     pub shoppers: u32,
     /// Units on sale.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count)]
     pub units: u32,
 }
 
@@ -334,6 +344,17 @@ mod tests {
         let loaded = Sources { environment: Vec::new(), ..sources }.load().unwrap();
         assert_eq!(loaded.origins.len(), 3);
         assert!(Sources { environment: Vec::new(), ..settings("", "0.0.0.0:1").sources() }.load().is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_wrong_is_told_with_its_rule() {
+        for (option, value) in
+            [("--shoppers", "many"), ("--shoppers", "0"), ("--units", "1.5"), ("--units", "10000001")]
+        {
+            let error = Cli::try_parse_from(["doorbuster", "demo", option, value]).unwrap_err().to_string();
+            assert!(error.contains("must be a whole number from 1 to 10000000, such as 1000"), "{error}");
+            assert!(error.contains(option) && !error.contains("digit"), "{error}");
+        }
     }
 
     #[test]

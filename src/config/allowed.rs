@@ -9,7 +9,7 @@ use figment::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    auth::{KeySettings, is_key_name},
+    auth::{KeyHash, KeySettings, Pattern, Role, is_key_name},
     privacy::CustomerKey,
     sale::settings::{Quota, WINDOW_SECONDS_MAX},
     store::PostgresUrl,
@@ -118,7 +118,7 @@ impl Allowed {
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Integer { least, most } => write!(f, "an integer from {least} to {most}"),
+            Self::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::OneOf(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
                 f.write_str(&quoted.join(" or "))
@@ -152,13 +152,14 @@ impl fmt::Display for Allowed {
 }
 
 fn judge_keys(value: &Value) -> Result<(), String> {
-    let keys = value.as_dict().ok_or("it is no table")?;
+    let keys = value.as_dict().ok_or("they must stand in [auth.keys], one a line")?;
     let mut identifiers = BTreeMap::new();
     for (name, key) in keys {
         if !is_key_name(name) {
             return Err(format!("the name {name:?} must be 1 to 64 of a-z, 0-9, - and _"));
         }
-        let settings: KeySettings = key.deserialize().map_err(|error| format!("{name}: {}", error.kind))?;
+        judge_key(key).map_err(|wrong| format!("{name}: {wrong}"))?;
+        let settings: KeySettings = key.deserialize().map_err(|_| format!("{name}: it must be {KEY_FORM}"))?;
         if let Some(other) = identifiers.insert(settings.hash.identifier(), name) {
             return Err(format!("{name} and {other} are the same key"));
         }
@@ -166,9 +167,45 @@ fn judge_keys(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
+const KEY_FORM: &str = "{ role = \"checkout\", hash = \"…\" }, and sales = [\"summer-*\"] where it is limited to some";
+
+/// Member by member, in words for people.
+fn judge_key(key: &Value) -> Result<(), String> {
+    let Some(members) = key.as_dict() else { return Err(format!("it must be {KEY_FORM}")) };
+    for (member, value) in members {
+        let text = value.as_str();
+        match member.as_str() {
+            "role" => {
+                let roles = [Role::Viewer, Role::Checkout, Role::Operator].map(Role::as_str);
+                if !text.is_some_and(|text| roles.contains(&text)) {
+                    let shown = text.map(|text| format!(", not {}", quote(text))).unwrap_or_default();
+                    return Err(format!("role must be {}{shown}", roles.map(quote).join(", ")));
+                }
+            }
+            "hash" => {
+                text.ok_or("hash must be text")?.parse::<KeyHash>().map(drop).map_err(|error| error.to_string())?
+            }
+            "sales" => {
+                let patterns =
+                    value.as_array().ok_or("sales must be a list of ids of sales, such as [\"summer-*\"]")?;
+                for pattern in patterns {
+                    let pattern = pattern.as_str().ok_or("each of sales must be text, such as \"summer-*\"")?;
+                    Pattern::try_from(pattern.to_owned())
+                        .map_err(|wrong| format!("sales: {}: {wrong}", quote(pattern)))?;
+                }
+            }
+            other => return Err(format!("{} is not known here; a key has role, sales and hash", quote(other))),
+        }
+    }
+    match ["role", "hash"].into_iter().find(|member| !members.contains_key(*member)) {
+        Some(missing) => Err(format!("{missing} is required: it must be {KEY_FORM}")),
+        None => Ok(()),
+    }
+}
+
 /// Keys on one line, as TOML. What is kept of a key gives nothing away.
 fn show_keys(value: &Value) -> String {
-    let text = |value: &Value| value.as_str().map(quote).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| show_other(value), quote);
     let of_key = |(name, key): (&String, &Value)| {
         let members = key.as_dict().into_iter().flatten().map(|(member, value)| match value.as_array() {
             Some(list) => format!("{member} = [{}]", list.iter().map(text).collect::<Vec<_>>().join(", ")),

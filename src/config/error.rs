@@ -26,7 +26,7 @@ impl fmt::Display for Origin {
 pub enum ConfigError {
     #[error("cannot read the configuration file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} is not valid TOML: {message}", path.display())]
+    #[error("{} is not valid TOML {message}", path.display())]
     Syntax { path: PathBuf, message: String },
     #[error("[{section}] in {origin} is unknown: there is no such section{}", did_you_mean(.suggestion))]
     UnknownSection { section: String, origin: Origin, suggestion: Option<String> },

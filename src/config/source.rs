@@ -98,7 +98,7 @@ impl Sources {
         let sections: Dict = match Toml::from_str(&text) {
             Ok(sections) => sections,
             Err(error) => {
-                let message = without_secrets(error.to_string().trim_end());
+                let message = in_words(&error.to_string());
                 layer.errors.push(ConfigError::Syntax { path: path.clone(), message });
                 return layer;
             }
@@ -186,11 +186,22 @@ impl Layer {
     }
 }
 
-/// What is wrong with a file is told with the line that it is wrong in, unless that is the line of a secret.
-fn without_secrets(message: &str) -> String {
-    let of_secret = |line: &&str| line.contains(" | ") && line.contains("customer_key");
-    let lines: Vec<_> = message.lines().filter(|line| !of_secret(line)).collect();
-    lines.join("\n")
+/// What the parser says of a file that is no TOML, for whoever wrote the file: the line, unless it is that of a secret, and
+/// how it would be right. The parser's own words name what it expected of its grammar.
+fn in_words(message: &str) -> String {
+    let number =
+        message.split("at line ").nth(1).and_then(|rest| rest.split(|after: char| !after.is_ascii_digit()).next());
+    let line =
+        message.lines().find_map(|line| line.split_once(" | ").filter(|(before, _)| number == Some(before.trim())));
+    let shown = line.map(|(_, line)| line.trim()).filter(|line| !line.is_empty() && !line.contains("customer_key"));
+    let place = number.map_or_else(|| "at its end".to_owned(), |number| format!("in line {number}"));
+    let shown = shown.map(|line| format!(", which is: {line}")).unwrap_or_default();
+    let why = if message.contains("duplicate key") {
+        "a key or a section stands there twice; leave one out"
+    } else {
+        "write each key as name = value on a line of its own, with text in double quotes, below its [section]"
+    };
+    format!("{place}{shown}\n{why}")
 }
 
 fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {

@@ -73,15 +73,15 @@ fn every_mistake_is_told_with_key_value_source_and_what_is_allowed() {
     ];
     let errors: BTreeSet<_> = errors(file, &environment).into_iter().collect();
     let expected = [
-        "engine.shards = \"many\" from file FILE: must be an integer from 0 to 1024",
-        "engine.tick_ms = an array from file FILE: must be an integer from 1 to 50",
+        "engine.shards = \"many\" from file FILE: must be a whole number from 0 to 1024",
+        "engine.tick_ms = an array from file FILE: must be a whole number from 1 to 50",
         "journal.flsh_ms in file FILE is unknown: there is no such key; did you mean journal.flush_ms?",
         "limits.tick_ms in file FILE is unknown: there is no such key; did you mean engine.tick_ms?",
         "journal.ack = \"fast\" from file FILE: must be \"durable\" or \"buffered\"",
-        "journal.flush_ms = 0 from file FILE: must be an integer from 1 to 1000",
+        "journal.flush_ms = 0 from file FILE: must be a whole number from 1 to 1000",
         "[jurnal] in file FILE is unknown: there is no such section; did you mean journal?",
         "[tick_ms] in file FILE is unknown: there is no such section",
-        "engine.tick_ms = \"10ms\" from environment variable DOORBUSTER_ENGINE__TICK_MS: must be an integer from 1 to \
+        "engine.tick_ms = \"10ms\" from environment variable DOORBUSTER_ENGINE__TICK_MS: must be a whole number from 1 to \
          50",
         "environment variable DOORBUSTER_JOURNAL_ACK is unknown: no key is set by it; did you mean \
          DOORBUSTER_JOURNAL__ACK?",
@@ -125,7 +125,14 @@ fn keys_come_from_file_or_environment_and_open_other_addresses() {
     assert_eq!(loaded.config.auth.keys["us"].role, crate::auth::Role::Viewer);
     assert_eq!(loaded.config.auth.keys.len(), 1, "the variable stands in the file's place");
     for (key, told) in [
-        ("eu = 1", "eu: "),
+        ("eu = 1", "eu: it must be {"),
+        ("eu = { hash = \"x\" }", "hash must be as"),
+        (&format!("eu = {{ role = 7, hash = \"{hash}\" }}"), "role must be \"viewer\", \"checkout\", \"operator\""),
+        (&format!("eu = {{ hash = \"{hash}\" }}"), "role is required"),
+        ("eu = { role = \"viewer\" }", "hash is required"),
+        ("eu = { role = \"viewer\", hash = 7 }", "hash must be text"),
+        ("eu = { role = \"viewer\", sales = \"a\" }", "sales must be a list"),
+        ("eu = { role = \"viewer\", sales = [1] }", "each of sales must be text"),
         ("eu = { role = \"king\", hash = \"x\" }", "king"),
         ("eu = { role = \"viewer\", hash = \"x\" }", "hash must be as `doorbuster keys new` prints it"),
         ("EU = { role = \"viewer\", hash = \"x\" }", "the name \"EU\" must be"),
@@ -138,6 +145,9 @@ fn keys_come_from_file_or_environment_and_open_other_addresses() {
     ] {
         let errors = errors(&format!("[auth.keys]\n{key}\n"), &[]);
         assert!(errors[0].starts_with("auth.keys = ") && errors[0].contains(told), "{errors:?}");
+        for word in ["invalid", "expected", "unknown", "missing field", "struct", "type"] {
+            assert!(!errors[0].contains(word), "{word:?} in {errors:?}");
+        }
     }
 }
 
@@ -199,7 +209,21 @@ fn a_file_that_is_missing_or_no_toml_is_told() {
     let missing = Sources { file: Some("/nowhere/doorbuster.toml".into()), ..Sources::default() };
     assert!(missing.load().unwrap_err().to_string().starts_with("cannot read the configuration file /nowhere/"));
     let broken = errors("[journal]\nack = durable\n", &[]);
-    assert!(broken[0].starts_with("FILE is not valid TOML: ") && broken[0].contains("line 2"), "{broken:?}");
+    let told = "FILE is not valid TOML in line 2, which is: ack = durable\nwrite each key as name = value on a line of its own, \
+                with text in double quotes, below its [section]";
+    assert_eq!(broken, [told]);
+    let twice = errors("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]);
+    assert!(twice[0].contains("in line 3, which is: level = \"warn\"\n") && twice[0].contains("twice"), "{twice:?}");
+    for file in
+        ["[log", "= 1", "[log]\nlevel", "[log]\nlevel = \"info", "a = [1,", "x = 1 2", "[]", "\"", "a.b = 1\na = 2"]
+    {
+        let told = errors(file, &[]).join("\n");
+        assert!(told.starts_with("FILE is not valid TOML "), "{told}");
+        for word in ["expected", "column", "parse", "invalid", "string", "|", "newline"] {
+            let ours = told.split("which is: ").next().unwrap().to_owned() + told.split('\n').next_back().unwrap();
+            assert!(!ours.contains(word), "{word:?} in {told}");
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::sale::{
     catalogue::{Catalogue, Put, Sale, encode_settings},
     command::Adjust,
     event::{Adjusted, Event},
+    expected::Expected,
     ids::ItemNumber,
     outcome::{Refusal, Shortage},
     settings::{Invalid, SaleSettings},
@@ -39,8 +40,24 @@ impl Engine {
         by: Actor<'_>,
         settings: &SaleSettings,
     ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        self.put_sale_if(now, by, &Expected::default(), settings)
+    }
+
+    /// As `put_sale`, if the sale is as the caller expects. Whether it is and the change are one step.
+    pub fn put_sale_if(
+        &self,
+        now: Timestamp,
+        by: Actor<'_>,
+        expected: &Expected,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
+        let present = control.catalogue.sale(&settings.id).ok().map(|sale| sale.tag());
+        if !expected.is_met(present) {
+            // What it is judged by may not be durable yet.
+            return self.answer(Err(Refusal::PreconditionFailed { present }), &control.lane);
+        }
         let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,
             Err(refusal) => return self.judged(Err(refusal)),
@@ -63,6 +80,12 @@ impl Engine {
         self.publish(&mut control, &events);
         let sale = control.catalogue.sale_numbered(sale).clone();
         self.answer(Ok((put, sale)), &control.lane)
+    }
+
+    /// The sale as the next change finds it.
+    pub fn sale_to_change(&self, id: &str) -> Answer<Result<Arc<Sale>, Refusal>> {
+        let control = self.control.lock();
+        self.answer(control.catalogue.sale(id).cloned(), &control.lane)
     }
 
     pub fn pause(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
@@ -169,7 +192,7 @@ impl Engine {
         };
         let stock = control.catalogue.item_numbered(item).stock;
         let stock = stock.checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
-        let too_much = || Invalid::new("/delta", format!("the item's stock would exceed {stock_max} units"));
+        let too_much = || Invalid::new("/delta", format!("must not raise the item's stock above {stock_max} units"));
         Ok((after, stock.ok_or_else(|| Refusal::Invalid(vec![too_much()]))?))
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, DISK_LOW, Engine, Published, Recorder, Settings, stock};
+use super::{Answer, Bounds, Cell, DISK_LOW, Engine, Published, Recorder, Settings, stock};
 use crate::sale::{
     catalogue::{Catalogue, Plan},
     command::Reserve,
     decide::{LimitExceeded, Reserved},
-    ids::{Bucket, ItemNumber, ReservationId},
-    outcome::{Refusal, Reservation, Shortage},
+    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
     settings::Limits,
     shard::Shard,
     time::Timestamp,
@@ -22,8 +22,8 @@ const NEAR_FULL: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     pub reservation: Reservation,
-    /// The key was known: this is the first answer again.
-    pub replayed: bool,
+    /// The key was known: this is the first answer again, and so the reservation stands now.
+    pub replayed_of: Option<Standing>,
 }
 
 impl Engine {
@@ -74,9 +74,9 @@ impl Engine {
             return None;
         }
         if let Some(key) = asked.key
-            && let Some(replayed) = cell.shard.replay(sale.number, asked.customer, (key, fingerprint))
+            && let Some(made) =
+                self.replay(now, index, bounds, &mut cell, (sale.number, asked.customer, (key, fingerprint)))
         {
-            let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &cell.lane));
         }
         let plan = match judged.map_or_else(|| judge(&|| cell.shard.knows(asked.customer)), Ok) {
@@ -91,6 +91,23 @@ impl Engine {
             return self.reserve_from_all(now, &plan, entropy, published, index);
         }
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+    }
+
+    /// The first answer again, where the key is known. `key`: with the fingerprint of its request.
+    pub(super) fn replay(
+        &self,
+        now: Timestamp,
+        index: usize,
+        bounds: &Bounds,
+        cell: &mut Cell,
+        (sale, customer, key): (SaleNumber, &str, (&str, u64)),
+    ) -> Option<Result<Made, Refusal>> {
+        let id = match cell.shard.known(sale, customer, key)? {
+            Ok(id) => id,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let Replay { first, stands } = self.decide(index, bounds, cell, |shard, record| shard.replay(now, id, record));
+        Some(Ok(Made { reservation: first, replayed_of: Some(stands) }))
     }
 
     /// The slow path, when the shard's slices cannot serve: under all locks, units are gathered into them or the
@@ -111,9 +128,8 @@ impl Engine {
         }
         // The lock was let go in between: the same key may have come in.
         if let Some(key) = plan.key
-            && let Some(replayed) = guards[index].shard.replay(plan.sale, plan.customer, key)
+            && let Some(made) = self.replay(now, index, bounds, &mut guards[index], (plan.sale, plan.customer, key))
         {
-            let made = replayed.map(|reservation| Made { reservation, replayed: true });
             return Some(self.answer(made, &guards[index].lane));
         }
         let available = |item| stock::total_available(guards.iter().map(|cell| &cell.shard), item);
@@ -223,7 +239,7 @@ impl Engine {
         self.change(id, |shard, _, record| shard.release(now, id, reason, record))
     }
 
-    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Reservation, Refusal>> {
+    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Extension, Refusal>> {
         let limits: &Limits = &self.settings.limits;
         self.change(id, |shard, catalogue, record| {
             let most = |sale| catalogue.sale_numbered(sale).max_extensions(limits);
@@ -253,7 +269,7 @@ impl Engine {
 
 pub(super) fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
     match reserved {
-        Reserved::Held(reservation) => Ok(Made { reservation, replayed: false }),
+        Reserved::Held(reservation) => Ok(Made { reservation, replayed_of: None }),
         Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {
             Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
         }

@@ -118,9 +118,11 @@ impl<'a> Together<'_, 'a> {
         for &(_, place) in visits {
             let reserve = &mut reserves[place as usize];
             let Foreseen::Planned(plan, entropy) = reserve else { return false };
-            let replayed = plan.key.and_then(|key| cell.shard.replay(plan.sale, plan.customer, key));
+            let replayed = plan.key.and_then(|key| {
+                engine.replay(now, shard, &published.bounds, &mut cell, (plan.sale, plan.customer, key))
+            });
             let outcome = match replayed {
-                Some(replayed) => replayed.map(|reservation| Made { reservation, replayed: true }),
+                Some(made) => made,
                 None => {
                     let plenty =
                         |item| u64::try_from(cell.shard.slice(item).available).is_ok_and(|it| it >= asked[&item]);

@@ -17,9 +17,8 @@ pub fn needed(route: Route) -> Option<Role> {
         Route::ListSales | Route::GetSale | Route::Availability | Route::Report => Some(Role::Viewer),
         Route::GetReservation | Route::Events | Route::Status => Some(Role::Viewer),
         Route::Reserve | Route::ReserveBatch | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
-        Route::PutSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale | Route::Adjust => {
-            Some(Role::Operator)
-        }
+        Route::PutSale | Route::PatchSale | Route::Adjust => Some(Role::Operator),
+        Route::PauseSale | Route::ResumeSale | Route::CloseSale => Some(Role::Operator),
         Route::EraseCustomer => Some(Role::Operator),
     }
 }
@@ -27,7 +26,8 @@ pub fn needed(route: Route) -> Option<Role> {
 /// Whether the call's subject is a sale.
 pub fn is_of_sale(route: Route) -> bool {
     match route {
-        Route::PutSale | Route::GetSale | Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
+        Route::PutSale | Route::PatchSale | Route::GetSale => true,
+        Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
         Route::Availability | Route::Report | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,

@@ -156,22 +156,55 @@ pub async fn read(
     time_max: Duration,
     required: bool,
 ) -> Result<Bytes, BoxedResponse> {
-    let headers = request.headers();
-    if let Some(content_type) = headers.get(CONTENT_TYPE)
+    if let Some(content_type) = request.headers().get(CONTENT_TYPE)
         && content_type.as_bytes() != b"application/json"
+        && let Some(media) = other_media_type(content_type, &["application/json"])
     {
-        let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
-        if !media.eq_ignore_ascii_case("application/json") {
-            return Err(problem::UNSUPPORTED_MEDIA_TYPE
-                .respond(format!("the Content-Type is {media:?}; send application/json")));
-        }
+        return Err(
+            problem::UNSUPPORTED_MEDIA_TYPE.respond(format!("the Content-Type is {media:?}; send application/json"))
+        );
     }
+    read_json(request, bytes_max, time_max, required).await
+}
+
+/// As `read`, of a merge patch (RFC 7396).
+pub async fn read_patch(request: BoxedRequest, bytes_max: usize, time_max: Duration) -> Result<Bytes, BoxedResponse> {
+    if let Some(content_type) = request.headers().get(CONTENT_TYPE)
+        && let Some(media) = other_media_type(content_type, &[MERGE_PATCH, "application/json"])
+    {
+        let mut response = problem::UNSUPPORTED_MEDIA_TYPE
+            .respond(format!("the Content-Type is {media:?}; send {MERGE_PATCH} or application/json"));
+        response.headers_mut().insert(&ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+        return Err(response);
+    }
+    read_json(request, bytes_max, time_max, true).await
+}
+
+/// The media type of a merge patch.
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// The media type, where it is none of these.
+fn other_media_type<'a>(content_type: &'a HeaderValue, known: &[&str]) -> Option<&'a str> {
+    let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
+    (!known.iter().any(|known| media.eq_ignore_ascii_case(known))).then_some(media)
+}
+
+async fn read_json(
+    request: BoxedRequest,
+    bytes_max: usize,
+    time_max: Duration,
+    required: bool,
+) -> Result<Bytes, BoxedResponse> {
+    let headers = request.headers();
     let size = hyper::body::Body::size_hint(request.body());
     let told_length =
         || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
     if must_tell_length && !told_length() {
-        return Err(problem::LENGTH_REQUIRED.respond("this call takes a JSON body; say how long it is"));
+        return Err(
+            problem::LENGTH_REQUIRED.respond("this call takes a JSON body: send Content-Length, or the body in chunks")
+        );
     }
     let mut body = request.into_body();
     if size.lower() > bytes_max as u64 {
@@ -251,7 +284,11 @@ fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {
     match piece {
         None => Ok(Bytes::new()),
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
-        Some(Err(error)) => Err(problem::invalid(&[Invalid::new("", format!("the body could not be read: {error}"))])),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "a body could not be read");
+            let detail = "the body could not be read to its end; send it again, as long as its Content-Length says";
+            Err(problem::invalid(&[Invalid::new("", detail)]))
+        }
     }
 }
 

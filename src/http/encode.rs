@@ -3,7 +3,10 @@
 //!
 //! Invariant: the bytes are those that `Serialize` gives of the same; tests hold the two against each other.
 
-use super::{problem::Problem, wire::ReservationBody};
+use super::{
+    problem::Problem,
+    wire::{ReservationBody, StandingBody},
+};
 use crate::sale::{outcome::Shortage, settings::Price};
 
 /// Room for an answer of one line with short names.
@@ -59,6 +62,13 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     }
     out.extend_from_slice(b",\"extensions\":");
     number(out, body.extensions.into());
+    if let Some(StandingBody { state, expires_at }) = body.replayed_of {
+        out.extend_from_slice(b",\"replayed_of\":{\"state\":\"");
+        out.extend_from_slice(state.as_bytes());
+        out.extend_from_slice(b"\",\"expires_at\":\"");
+        out.extend_from_slice(&expires_at.encode_bytes());
+        out.extend_from_slice(b"\"}");
+    }
     out.push(b'}');
 }
 
@@ -121,15 +131,15 @@ fn number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::problem;
     use crate::sale::{
         catalogue::{Catalogue, encode_settings},
         event::{Event, PricedLine},
         ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
-        outcome::{Reservation, State},
+        outcome::{Reservation, Standing, State},
         settings::{Currency, SaleSettings},
         time::Timestamp,
     };
+    use crate::{engine::Made, http::problem};
 
     const NAMES: [&str; 6] = ["ann", "a\"b", "back\\slash", "tab\t", "ünï 🛒", "\u{7f}\u{1}"];
 
@@ -194,7 +204,10 @@ mod tests {
                         ended_at: (state != State::Held).then(|| now.plus_millis(1)),
                         extensions: index as u16 * 13_000,
                     };
-                    let body = ReservationBody::new(&reservation, &catalogue);
+                    let stands = Standing { state, expires_at: now.plus_seconds(600) };
+                    let replayed_of = reference.map(|_| stands);
+                    let made = Made { reservation, replayed_of };
+                    let (reservation, body) = (&made.reservation, ReservationBody::made(&made, &catalogue));
                     let mut bytes = Vec::new();
                     super::reservation(&mut bytes, &body, reservation.id.encode(&mut [0; 36]));
                     assert_eq!(String::from_utf8(bytes).unwrap(), serde_json::to_string(&body).unwrap());

@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::{
-    encode, quick,
+    encode,
+    invalid::{Bounds, escape, why_not_json},
+    quick,
     wire::{self, LineBody, ReservationBody, ReserveBody},
 };
 use crate::{
@@ -64,8 +66,8 @@ pub struct GrantedBody<'a> {
 
 impl<'a> GrantedBody<'a> {
     pub fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
-        let reservation = ReservationBody::new(&made.reservation, catalogue);
-        Self { status: 201, reservation, replayed: made.replayed.then_some(true) }
+        let reservation = ReservationBody::made(made, catalogue);
+        Self { status: 201, reservation, replayed: made.replayed_of.map(|_| true) }
     }
 
     /// Appends the outcome's JSON.
@@ -152,8 +154,8 @@ fn read_entry(bytes: &[u8]) -> Option<(ReserveBody<'_>, Option<Cow<'_, str>>, us
 }
 
 /// What is wrong with JSON that is no reserve.
-pub fn locate(other: &[u8]) -> Invalid {
-    wire::locate::<EntryBody<'_>>(other)
+pub fn explain(other: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
+    wire::explain::<EntryBody<'_>>(other, bounds)
 }
 
 /// Work that is done before others have their turn: so many entries, or so many bytes of them.
@@ -228,7 +230,7 @@ impl<'a> Reader<'a> {
         if self.at < self.bytes.len() {
             return Ok(false);
         }
-        if self.expect == Expect::Nothing { Ok(true) } else { Err(Invalid::new("", "is not JSON: it ends too early")) }
+        if self.expect == Expect::Nothing { Ok(true) } else { Err(Invalid::new("", ENDS_TOO_EARLY)) }
     }
 
     fn step(&mut self, byte: u8) -> Result<(), Invalid> {
@@ -253,8 +255,11 @@ impl<'a> Reader<'a> {
                     (Expect::EndOfObject, b'}') => Expect::Nothing,
                     (Expect::EndOfObject, b',') => return Err(Invalid::new("", ONE_MEMBER)),
                     (Expect::Object, _) | (Expect::Name, b'}') => return Err(Invalid::new("", ONE_MEMBER)),
-                    (Expect::List, _) => return Err(Invalid::new("/reservations", "must be a list")),
-                    _ => return Err(Invalid::new("", format!("is not JSON at byte {}", self.at))),
+                    (Expect::List, _) => return Err(self.wrong_count()),
+                    (expect, _) => {
+                        let detail = format!("the body is not valid JSON: {}", expect.reason());
+                        return Err(Invalid::new("", detail));
+                    }
                 }
             }
         };
@@ -262,11 +267,11 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&mut self) -> Result<(), Invalid> {
-        let name: String = self.value().map_err(|error| Invalid::new("", without_place(&error)))?;
+        let name: String = self.value().map_err(|error| Invalid::new("", why_not_json(&error)))?;
         if name == MEMBER {
             return Ok(());
         }
-        Err(Invalid::new(format!("/{}", wire::escape(&name)), ONE_MEMBER))
+        Err(Invalid::new(format!("/{}", escape(&name)), ONE_MEMBER))
     }
 
     fn entry(&mut self, first: u8) -> Result<(), Invalid> {
@@ -286,7 +291,7 @@ impl<'a> Reader<'a> {
                 }
                 Err(error) => {
                     let pointer = format!("/reservations/{}", self.places.len());
-                    return Err(Invalid::new(pointer, without_place(&error)));
+                    return Err(Invalid::new(pointer, why_not_json(&error)));
                 }
             }
         };
@@ -296,7 +301,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_count(&self) -> Invalid {
-        Invalid::new("/reservations", format!("must hold 1 to {} entries", self.entries_max))
+        Invalid::new("/reservations", format!("must be a list of 1 to {} entries", self.entries_max))
     }
 
     /// As far as one value may reach: what is longer must not hold everybody up.
@@ -313,12 +318,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-const ONE_MEMBER: &str = "must be an object with the member reservations, once, and no other";
+const ONE_MEMBER: &str = "must be an object with the member reservations alone, and that once";
+const ENDS_TOO_EARLY: &str = "the body is not valid JSON: it ends too early; a value, } or ] is missing";
 
-/// The parser counts places from where an entry begins, which nobody can see.
-fn without_place(error: &serde_json::Error) -> String {
-    let told = error.to_string();
-    format!("is not JSON: {}", told.split(" at line ").next().unwrap_or(&told))
+impl Expect {
+    /// Why another byte is wrong here.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Name => "names of members stand in double quotes",
+            Self::Colon => "a : must stand between a name and its value",
+            Self::CommaOrEnd => "a comma or ] is missing behind an entry",
+            Self::EndOfObject => "a } is missing behind the list",
+            Self::Nothing => "something stands behind its end",
+            Self::Object | Self::List | Self::FirstEntry | Self::Entry => "a value is missing",
+        }
+    }
 }
 
 /// Inside of a value whose end is looked for and nothing else.

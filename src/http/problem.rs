@@ -9,12 +9,12 @@ use hyper::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{BoxedResponse, body, encode, rates::Limited, wire};
+use super::{BoxedResponse, body, conditions, encode, rates::Limited, wire};
 use crate::{
     engine::Engine,
     events::Cursor,
     sale::{
-        outcome::{Refusal, Reservation, Shortage},
+        outcome::{Refusal, Reservation, Shortage, State},
         settings::{Invalid, Quota},
         time::Timestamp,
     },
@@ -100,6 +100,10 @@ problems! {
          as events.",
         "Read the present state (sales, availability, the store), then go on with `after` set to `oldest`. Read the \
          feed more often than segments are removed.", with Oldest;
+    PRECONDITION_FAILED = 412 "precondition_failed" "The sale is not as the request expects",
+        "`If-Match` names another state of the sale's settings than it is in, or `If-None-Match` rules out the state that it is \
+         in. Somebody else may have changed it. Nothing was done.",
+        "GET the sale with its `ETag`, apply your change to what it is now, and send it again with that ETag.";
     LENGTH_REQUIRED = 411 "length_required" "The request needs a Content-Length",
         "A body is expected, and its length was not told.",
         "Send Content-Length or use chunked transfer.";
@@ -143,8 +147,9 @@ problems! {
         "Reserve again. If a payment came in for it, refund it or reserve anew for the customer.",
         with Reservation;
     ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
-        "A confirmed reservation can be neither released nor extended.",
-        "Nothing is left to do here; returned units go back by an adjustment.",
+        "A confirmed reservation can be neither released nor extended, nor confirmed again with another reference.",
+        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: refund the \
+         second payment, or reserve anew for it. Units that a customer returns go back by an adjustment.",
         with Reservation;
     ALREADY_RELEASED = 409 "already_released" "The reservation is released",
         "A released reservation can be neither confirmed nor extended; its units are back in stock.",
@@ -398,6 +403,9 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
         Refusal::Invalid(errors) => invalid(errors),
         Refusal::SaleNotFound => no_such_sale(),
         Refusal::ItemNotFound { sku } => ITEM_NOT_FOUND.respond(format!("the sale has no item {sku:?}")),
+        Refusal::PreconditionFailed { present: None } => PRECONDITION_FAILED.respond("there is no such sale"),
+        Refusal::PreconditionFailed { present: Some(tag) } => PRECONDITION_FAILED
+            .respond(format!("the sale's ETag is {}, and the request expects another", conditions::etag(*tag))),
         Refusal::ReservationNotFound => no_such_reservation(),
         Refusal::Short(lines) => short(lines),
         Refusal::CustomerLimitExceeded { sku, limit, already } => CUSTOMER_LIMIT_EXCEEDED.respond_with(
@@ -451,9 +459,15 @@ pub(super) fn spell_short(problem: &Problem, lines: &[Shortage]) -> Vec<u8> {
 
 fn ended(problem: &Problem, how: &str, reservation: &Reservation, engine: &Engine) -> BoxedResponse {
     let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let confirmed = reservation.state == State::Confirmed;
+    let reference = match &reservation.reference {
+        _ if !confirmed => String::new(),
+        None => ", without a reference".to_owned(),
+        Some(reference) => format!(", with the reference {reference:?}"),
+    };
     let catalogue = engine.catalogue();
     let reservation = wire::ReservationBody::new(reservation, &catalogue);
-    problem.respond_with(format!("the reservation {how}{at}"), Members::Reservation(Of { reservation }))
+    problem.respond_with(format!("the reservation {how}{at}{reference}"), Members::Reservation(Of { reservation }))
 }
 
 #[cfg(test)]

@@ -179,7 +179,10 @@ mod tests {
     fn what_follows_a_reserve_is_looked_at() {
         for (behind, sound) in [("", true), (" \r\n\t", true), ("x", false), ("{}", false), (",", false)] {
             let text = format!("{}{behind}", USUAL[0]);
-            assert_eq!(wire::parse_reserve(text.as_bytes()).is_ok(), sound, "{text}");
+            let config = crate::config::Config::default();
+            let (edge, sale) = (crate::service::edge_limits(&config), config.limits.for_sales());
+            let bounds = crate::http::invalid::Bounds { edge: &edge, sale: &sale };
+            assert_eq!(wire::parse_reserve(text.as_bytes(), &bounds).is_ok(), sound, "{text}");
         }
     }
 

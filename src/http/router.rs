@@ -12,6 +12,7 @@ pub enum Route {
     Unknown,
     ListSales,
     PutSale,
+    PatchSale,
     GetSale,
     PauseSale,
     ResumeSale,
@@ -36,10 +37,11 @@ pub enum Route {
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 24] = [
         "unknown",
         "list_sales",
         "put_sale",
+        "patch_sale",
         "get_sale",
         "pause_sale",
         "resume_sale",
@@ -79,6 +81,9 @@ pub struct Unrouted {
     pub response: BoxedResponse,
 }
 
+/// The methods of a sale's document.
+const OF_SALE: &str = "GET, HEAD, PATCH, PUT";
+
 /// Finds the call. Paths are few and fixed, so a match on their segments is all it takes.
 pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     let path = path.strip_prefix('/').unwrap_or(path);
@@ -100,8 +105,9 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     let post = *method == Method::POST;
     let (route, allowed, allow) = match &segments[..count] {
         ["v1", "sales"] => (Route::ListSales, get, "GET, HEAD"),
-        ["v1", "sales", _] if *method == Method::PUT => (Route::PutSale, true, "GET, HEAD, PUT"),
-        ["v1", "sales", _] => (Route::GetSale, get, "GET, HEAD, PUT"),
+        ["v1", "sales", _] if *method == Method::PUT => (Route::PutSale, true, OF_SALE),
+        ["v1", "sales", _] if *method == Method::PATCH => (Route::PatchSale, true, OF_SALE),
+        ["v1", "sales", _] => (Route::GetSale, get, OF_SALE),
         ["v1", "sales", _, "pause"] => (Route::PauseSale, post, "POST"),
         ["v1", "sales", _, "resume"] => (Route::ResumeSale, post, "POST"),
         ["v1", "sales", _, "close"] => (Route::CloseSale, post, "POST"),

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
-use super::quick;
+use super::{
+    invalid::{self, Bounds, Described},
+    quick,
+};
 use crate::{
-    engine::SaleView,
+    engine::{Made, SaleView},
     privacy::CustomerIds,
     sale::{
         adjustments::Remembered,
@@ -21,11 +24,16 @@ use crate::{
         event::PricedLine,
         ids::{ReservationId, check_name, check_text},
         object::Object,
-        outcome::{Reservation, State, Status},
-        settings::{Invalid, Price, RateLimits, SaleSettings},
+        outcome::{Reservation, Standing, State, Status},
+        rule::Rule,
+        settings::{self, Invalid, Price, RateLimits, SKU, SaleSettings},
         time::Timestamp,
     },
 };
+
+pub const CUSTOMER: Rule = Rule::Name { example: "ann" };
+pub(super) const REFERENCE: Rule = Rule::Text { example: "order-1" };
+pub(super) const REASON: Rule = Rule::Text { example: "the customer changed their mind" };
 
 /// Units to hold for one customer, all of them or none.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -106,25 +114,22 @@ impl<'a> ReserveBody<'a> {
     /// Everything that is wrong with the members; lines of the same SKU are summed.
     pub fn check(self, limits: &ReserveLimits, ids: &CustomerIds) -> Result<CheckedReserve<'a>, Vec<Invalid>> {
         let mut wrong = Vec::new();
-        if let Err(error) = check_name(&self.customer) {
-            wrong.push(Invalid::new("/customer", error));
+        if check_name(&self.customer).is_err() {
+            wrong.push(Invalid::new("/customer", CUSTOMER));
         }
         if self.lines.is_empty() || self.lines.len() > limits.lines_max {
-            wrong.push(Invalid::new("/lines", format!("must hold 1 to {} lines", limits.lines_max)));
+            wrong.push(Invalid::new("/lines", format!("must be a list of 1 to {} lines", limits.lines_max)));
         }
-        if let Some(Err(error)) = self.reference.as_deref().map(check_text) {
-            wrong.push(Invalid::new("/reference", error));
-        }
+        check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         let hold_seconds = check_hold(self.hold_seconds, limits.hold_seconds_max, &mut wrong);
         let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
         for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.lines_max) {
-            if let Err(error) = check_name(&line.sku) {
-                wrong.push(Invalid::new(format!("/lines/{index}/sku"), error));
+            if check_name(&line.sku).is_err() {
+                wrong.push(Invalid::new(format!("/lines/{index}/sku"), SKU));
             }
             let most = u64::from(limits.quantity_max);
             if line.quantity == 0 || line.quantity > most {
-                let detail = format!("must be 1 to {most}");
-                wrong.push(Invalid::new(format!("/lines/{index}/quantity"), detail));
+                wrong.push(Invalid::new(format!("/lines/{index}/quantity"), Rule::whole(1, most)));
                 continue;
             }
             let units = line.quantity as u32;
@@ -148,7 +153,7 @@ impl<'a> ReserveBody<'a> {
 fn check_hold(seconds: Option<u64>, most: u64, wrong: &mut Vec<Invalid>) -> Option<u32> {
     let seconds = seconds?;
     if seconds == 0 || seconds > most {
-        wrong.push(Invalid::new("/hold_seconds", format!("must be 1 to {most}")));
+        wrong.push(Invalid::new("/hold_seconds", settings::hold_seconds(most)));
     }
     u32::try_from(seconds).ok()
 }
@@ -163,6 +168,14 @@ pub struct ConfirmBody<'a> {
     pub reference: Option<Cow<'a, str>>,
 }
 
+impl ConfirmBody<'_> {
+    pub fn check(&self) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
 /// Why a hold is released; all of it optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -171,6 +184,14 @@ pub struct ReleaseBody<'a> {
     /// Kept in the store, for people.
     #[serde(default, borrow)]
     pub reason: Option<Cow<'a, str>>,
+}
+
+impl ReleaseBody<'_> {
+    pub fn check(&self) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        check_text_of(&mut wrong, "/reason", REASON, &self.reason);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
 }
 
 /// How long a hold is to last from now on.
@@ -212,77 +233,49 @@ pub struct AdjustBody<'a> {
 }
 
 impl AdjustBody<'_> {
-    pub fn check(&self) -> Result<(), Vec<Invalid>> {
+    pub fn check(&self, limits: &settings::Limits) -> Result<(), Vec<Invalid>> {
         let mut wrong = Vec::new();
         if self.delta == 0 {
-            wrong.push(Invalid::new("/delta", "must not be 0"));
+            wrong.push(Invalid::new("/delta", limits.delta()));
         }
-        check_texts(&mut wrong, [("/reason", &self.reason), ("/reference", &self.reference)]);
+        check_text_of(&mut wrong, "/reason", REASON, &self.reason);
+        check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
 
-/// Collects what is wrong with optional texts.
-pub fn check_texts<const N: usize>(wrong: &mut Vec<Invalid>, texts: [(&str, &Option<Cow<'_, str>>); N]) {
-    for (pointer, text) in texts {
-        if let Some(Err(error)) = text.as_deref().map(check_text) {
-            wrong.push(Invalid::new(pointer, error));
-        }
+fn check_text_of(wrong: &mut Vec<Invalid>, pointer: &str, rule: Rule, text: &Option<Cow<'_, str>>) {
+    if text.as_deref().is_some_and(|text| check_text(text).is_err()) {
+        wrong.push(Invalid::new(pointer, rule));
     }
 }
 
-/// Parses a body. The fast path keeps no track of where it is; only a body that fails is parsed again to find out.
-pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
-    serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| locate::<T>(bytes))
+/// Parses a body. Only one that is refused is read again, to find out what is wrong with it.
+pub fn parse<'a, T: Deserialize<'a> + Described>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<T, Vec<Invalid>> {
+    serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| explain::<T>(bytes, bounds))
 }
 
 /// As `parse`, for the body that comes most often.
-pub fn parse_reserve(bytes: &[u8]) -> Result<ReserveBody<'_>, Invalid> {
+pub fn parse_reserve<'a>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<ReserveBody<'a>, Vec<Invalid>> {
     match quick::reserve(bytes) {
         Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
-        _ => parse(bytes),
+        _ => parse(bytes, bounds),
     }
 }
 
 /// As `parse`; no bytes mean a body without members.
-pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> Result<T, Invalid> {
-    if bytes.is_empty() { Ok(T::default()) } else { parse(bytes) }
+pub fn parse_optional<'a, T: Deserialize<'a> + Described + Default>(
+    bytes: &'a [u8],
+    bounds: &Bounds<'_>,
+) -> Result<T, Vec<Invalid>> {
+    if bytes.is_empty() { Ok(T::default()) } else { parse(bytes, bounds) }
 }
 
-/// What is wrong with a body that does not parse, and where.
-pub fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Invalid {
-    use serde_path_to_error::Segment;
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let error = match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
-        Err(error) => error,
-        // What fails only behind the value is left: something follows it.
-        Ok(_) => {
-            let detail = reader.end().err().map_or_else(|| "is not JSON".to_owned(), |error| error.to_string());
-            return Invalid::new("", detail);
-        }
-    };
-    let pointer = error.path().iter().map(|segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", escape(key)),
-        Segment::Enum { variant } => format!("/{variant}"),
-        Segment::Unknown => String::new(),
-    });
-    let pointer = pointer.collect::<String>();
-    Invalid::new(pointer, without_value(&error.inner().to_string()))
-}
-
-/// What was expected, and of which type what came was, without itself: it may be what nobody should read in a log.
-fn without_value(told: &str) -> Cow<'_, str> {
-    let Some((came, expected)) = told.rsplit_once(", expected ").filter(|_| told.starts_with("invalid ")) else {
-        return told.into();
-    };
-    let kind = came.split(['`', '"']).next().unwrap_or(came);
-    format!("{}, expected {expected}", kind.trim_end()).into()
-}
-
-/// A member's name as JSON pointers write it.
-pub fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+/// What is wrong with a body that does not parse.
+pub fn explain<T: Described>(bytes: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
+    let errors = invalid::errors_of_text(&T::shape(bounds), bytes);
+    debug_assert!(!errors.is_empty(), "a body is refused and nobody can say why");
+    if errors.is_empty() { vec![Invalid::new("", "is not what this call takes")] } else { errors }
 }
 
 /// Units held for one customer, and what became of them.
@@ -326,6 +319,21 @@ pub struct ReservationBody<'a> {
     pub(super) expired_at: Option<Timestamp>,
     /// How often the hold was extended.
     pub(super) extensions: u16,
+    /// How the reservation stands now; only in the answer to a reserve whose idempotency key is repeated. The other members
+    /// are then those of the first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replayed_of: Option<StandingBody>,
+}
+
+/// How a reservation stands.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ReplayedOf)]
+pub struct StandingBody {
+    /// `held` until it is confirmed, released or expired; these three are final.
+    pub(super) state: &'static str,
+    /// When the hold ends, or would have ended.
+    #[schema(value_type = String)]
+    pub(super) expires_at: Timestamp,
 }
 
 impl<'a> ReservationBody<'a> {
@@ -344,7 +352,15 @@ impl<'a> ReservationBody<'a> {
             released_at: ended(State::Released),
             expired_at: ended(State::Expired),
             extensions: reservation.extensions,
+            replayed_of: None,
         }
+    }
+
+    /// The answer to a reserve.
+    pub fn made(made: &'a Made, catalogue: &'a Catalogue) -> Self {
+        let stands =
+            |standing: Standing| StandingBody { state: standing.state.as_str(), expires_at: standing.expires_at };
+        Self { replayed_of: made.replayed_of.map(stands), ..Self::new(&made.reservation, catalogue) }
     }
 }
 
@@ -552,14 +568,15 @@ mod tests {
 
     const LIMITS: ReserveLimits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 3600 };
 
+    fn parse_with_limits(body: &str) -> Result<ReserveBody<'_>, Vec<Invalid>> {
+        let edge = crate::service::edge_limits(&crate::config::Config::default());
+        let edge = crate::http::Limits { reserve: LIMITS, ..edge };
+        parse(body.as_bytes(), &Bounds { edge: &edge, sale: &settings::Limits::default() })
+    }
+
     fn wrong(body: &str) -> Vec<String> {
-        match parse::<ReserveBody<'_>>(body.as_bytes()) {
-            Err(invalid) => vec![invalid.pointer],
-            Ok(body) => match body.check(&LIMITS, &CustomerIds::Plain) {
-                Ok(_) => Vec::new(),
-                Err(wrong) => wrong.into_iter().map(|wrong| wrong.pointer).collect(),
-            },
-        }
+        let checked = parse_with_limits(body).and_then(|body| body.check(&LIMITS, &CustomerIds::Plain).map(drop));
+        checked.err().into_iter().flatten().map(|wrong| wrong.pointer).collect()
     }
 
     #[test]
@@ -570,7 +587,7 @@ mod tests {
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":1.5}]}"#, vec!["/lines/0/quantity"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":0}]}"#, vec!["/lines/0/quantity"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":9223372036854775808}]}"#, vec!["/lines/0/quantity"]),
-            (r#"{"customer":7,"lines":[]}"#, vec!["/customer"]),
+            (r#"{"customer":7,"lines":[]}"#, vec!["/customer", "/lines"]),
             (r#"{"customer":"","lines":[],"hold_seconds":0}"#, vec!["/customer", "/lines", "/hold_seconds"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":1}],"vip":true}"#, vec!["/vip"]),
             (r#"{"customer":"a","lines":[{"sku":"x","quantity":1}]} x"#, vec![""]),
@@ -586,8 +603,8 @@ mod tests {
     #[test]
     fn the_same_sku_twice_is_one_line() {
         let text =
-            br#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
-        let body: ReserveBody<'_> = parse(text).unwrap();
+            r#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
+        let body = parse_with_limits(text).unwrap();
         let checked = body.check(&LIMITS, &CustomerIds::Plain).unwrap();
         let lines = checked.asked("drop", None).lines;
         assert_eq!(lines.as_slice(), [AskedLine { sku: "x", units: 4 }, AskedLine { sku: "y", units: 2 }]);

@@ -22,7 +22,9 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     Body, BoxedRequest, BoxedResponse, auth, body,
     closing::Inbound,
-    handlers, openapi, problem,
+    handlers,
+    invalid::Bounds,
+    openapi, problem,
     rates::{Limited, Rates},
     refusals::{Counting, Refusals},
     requests::{self, Answered, RequestLog, X_REQUEST_ID},
@@ -170,6 +172,11 @@ impl Worker {
 
     pub fn limits(&self) -> &Limits {
         &self.service.limits
+    }
+
+    /// The limits that errors name.
+    pub fn bounds(&self) -> Bounds<'_> {
+        Bounds { edge: self.limits(), sale: &self.engine().settings().limits }
     }
 
     pub fn now(&self) -> Timestamp {

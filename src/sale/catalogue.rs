@@ -9,10 +9,12 @@ use std::{collections::HashMap, sync::Arc};
 use compact_str::CompactString;
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     command::Reserve,
     event::{Event, PricedLine},
+    expected::Tag,
     ids::{Bucket, ItemNumber, SaleNumber},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
@@ -52,6 +54,7 @@ pub struct Sale {
     reached: Reached,
     /// The status last put into an event, so that the clock's turns are told once.
     announced: Status,
+    tag: Tag,
 }
 
 /// A moment's place in a sale's window.
@@ -170,6 +173,11 @@ impl Sale {
     /// The status last put into an event.
     pub fn announced(&self) -> Status {
         self.announced
+    }
+
+    /// Names the settings as they are.
+    pub fn tag(&self) -> Tag {
+        self.tag
     }
 
     pub fn is_paused(&self) -> bool {
@@ -348,8 +356,9 @@ impl Catalogue {
     pub fn apply(&mut self, event: &Event<'_>) {
         match event {
             Event::SaleDefined { sale, at, items, settings } => {
+                let tag = Tag(xxh3_64(settings));
                 let settings = serde_json::from_slice(settings).expect("an event holds the settings it was made from");
-                self.define(*sale, *at, items, settings);
+                self.define(*sale, *at, items, settings, tag);
             }
             Event::SalePaused { sale, at } => self.change(*sale, |sale| {
                 sale.paused = true;
@@ -398,7 +407,7 @@ impl Catalogue {
         }
     }
 
-    fn define(&mut self, number: SaleNumber, at: Timestamp, numbers: &[ItemNumber], settings: SaleSettings) {
+    fn define(&mut self, number: SaleNumber, at: Timestamp, numbers: &[ItemNumber], settings: SaleSettings, tag: Tag) {
         assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
         let present = self.sales.get(number.index()).cloned();
         let mut places = (*self.items).clone();
@@ -433,6 +442,7 @@ impl Catalogue {
             reached,
             // That a sale is open from the beginning, or by new times, is told by a turn like every other.
             announced: present.as_ref().map_or(Status::Scheduled, |sale| sale.announced),
+            tag,
             settings,
         };
         if present.is_some() {

@@ -7,7 +7,7 @@ use super::{
     catalogue::Plan,
     event::{Ended, Event, Held},
     ids::{ItemNumber, ReservationId, SaleNumber},
-    outcome::{Refusal, Reservation, State},
+    outcome::{Extension, Refusal, Replay, Reservation, Standing, State},
     shard::Shard,
     time::Timestamp,
 };
@@ -56,15 +56,27 @@ pub struct Retirement {
 }
 
 impl Shard {
-    /// The answer to a request whose key is known: as the first time, or a refusal when the request is another.
-    pub fn replay(
+    /// The reservation that the key stands for, or a refusal when it was made by another request. None: the key is new.
+    pub fn known(
         &self,
         sale: SaleNumber,
         customer: &str,
         (key, fingerprint): (&str, u64),
-    ) -> Option<Result<Reservation, Refusal>> {
+    ) -> Option<Result<ReservationId, Refusal>> {
         let (slot, first) = self.find_key(sale, customer, key)?;
-        Some(if first == fingerprint { Ok(self.show_as_made(slot)) } else { Err(Refusal::IdempotencyKeyReused) })
+        Some(if first == fingerprint { Ok(self.reservations[slot].id) } else { Err(Refusal::IdempotencyKeyReused) })
+    }
+
+    /// The answer to a request that is repeated: as the first time, and how the reservation stands now. A hold whose time
+    /// is over is expired first.
+    ///
+    /// # Panics
+    /// When the reservation is not in memory: its key says that it is.
+    pub fn replay(&mut self, now: Timestamp, id: ReservationId, record: &mut impl Record) -> Replay {
+        let (slot, _) = self.current(now, id, record).expect("a key leads to a reservation in memory");
+        let entry = &self.reservations[slot];
+        let stands = Standing { state: entry.state, expires_at: entry.expires_at };
+        Replay { first: self.show_as_made(slot), stands }
     }
 
     /// Holds all lines of the plan or none. Checks the end of the sale's window first, as time has passed since the plan was
@@ -130,6 +142,8 @@ impl Shard {
         Ok(self.show(slot))
     }
 
+    /// A confirmed reservation is answered again to the reference that it shows, or to none. Another reference is most
+    /// likely another payment, and is refused.
     pub fn confirm(
         &mut self,
         now: Timestamp,
@@ -144,7 +158,11 @@ impl Shard {
                 self.take(&Event::Confirmed(Ended { id, at: now, text: reference, lines }), record);
                 Ok(self.show(slot))
             }
-            State::Confirmed => Ok(self.show(slot)),
+            State::Confirmed => {
+                let shown = self.show(slot);
+                let same = reference.is_none() || reference == shown.reference.as_deref();
+                if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
+            }
             State::Released | State::Expired => Err(self.refuse_ended(slot)),
         }
     }
@@ -168,8 +186,8 @@ impl Shard {
         }
     }
 
-    /// Moves a hold's end to `now + hold_seconds`, never to an earlier moment; counts as an extension either way.
-    /// `extensions_max`: of the reservation's sale.
+    /// Moves a hold's end to `now + hold_seconds`. When the hold lasts that long already nothing changes, and it does not
+    /// count as an extension. `extensions_max`: of the reservation's sale.
     pub fn extend(
         &mut self,
         now: Timestamp,
@@ -177,19 +195,22 @@ impl Shard {
         hold_seconds: u32,
         extensions_max: impl FnOnce(SaleNumber) -> u32,
         record: &mut impl Record,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Extension, Refusal> {
         let (slot, now) = self.current(now, id, record)?;
         let entry = &self.reservations[slot];
         if entry.state != State::Held {
             return Err(self.refuse_ended(slot));
         }
+        let expires_at = now.plus_seconds(hold_seconds.into());
+        if expires_at <= entry.expires_at {
+            return Ok(Extension { reservation: self.show(slot), longer: false });
+        }
         if u32::from(entry.extensions) >= extensions_max(entry.sale) {
             return Err(Refusal::ExtensionLimitReached(Box::new(self.show(slot))));
         }
-        let expires_at = entry.expires_at.max(now.plus_seconds(hold_seconds.into()));
         let (extensions, sale) = (entry.extensions + 1, Some(entry.sale));
         self.take(&Event::Extended { id, at: now, expires_at, extensions, sale }, record);
-        Ok(self.show(slot))
+        Ok(Extension { reservation: self.show(slot), longer: true })
     }
 
     /// Looks at up to `most` deadlines that have passed, and expires the holds that are still due.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{
     event::PricedLine,
+    expected::Tag,
     ids::{ReservationId, SaleNumber},
     settings::Invalid,
     time::Timestamp,
@@ -72,6 +73,28 @@ pub struct Reservation {
     pub extensions: u16,
 }
 
+/// A reservation as it was first answered, and how it stands when the request is repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    pub first: Reservation,
+    pub stands: Standing,
+}
+
+/// How a reservation stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub state: State,
+    pub expires_at: Timestamp,
+}
+
+/// What an extension came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    pub reservation: Reservation,
+    /// Whether the hold lasts longer than before. If not, nothing was recorded.
+    pub longer: bool,
+}
+
 /// Units asked for and not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
@@ -87,6 +110,10 @@ pub enum Refusal {
     SaleNotFound,
     ItemNotFound {
         sku: String,
+    },
+    /// The sale is not as the change expects it. `present`: as it is; None: there is no such sale.
+    PreconditionFailed {
+        present: Option<Tag>,
     },
     ReservationNotFound,
     /// At one instant since the request came in, each of these lines had fewer units available than it asks.

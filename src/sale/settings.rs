@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{
     ids::{SaleId, check_name, check_text},
     object,
+    rule::Rule,
     time::Timestamp,
 };
 
@@ -26,6 +27,39 @@ pub struct Limits {
     pub extensions_max: u32,
     /// Different lines of one reservation request.
     pub lines_max: usize,
+}
+
+/// What people call a sale.
+pub const SALE_NAME: Rule = Rule::Text { example: "Television doorbuster" };
+pub const SKU: Rule = Rule::Name { example: "tv-55" };
+/// Units that one customer may have.
+pub const CUSTOMER_LIMIT: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 2 };
+pub const PRICE_AMOUNT: Rule = Rule::Whole { least: 0, most: AMOUNT_MAX, example: 19_900 };
+pub const QUOTA_REQUESTS: Rule = Rule::Whole { least: 0, most: u32::MAX as u64, example: 20 };
+pub const QUOTA_WINDOW: Rule = Rule::Whole { least: 1, most: WINDOW_SECONDS_MAX as u64, example: 10 };
+
+impl Limits {
+    pub fn initial_stock(&self) -> Rule {
+        Rule::Whole { least: 0, most: self.stock_max, example: self.stock_max.min(5000) as i64 }
+    }
+
+    pub fn delta(&self) -> Rule {
+        Rule::Change { most: self.stock_max, example: self.stock_max.min(50) as i64 }
+    }
+
+    pub fn hold_seconds(&self) -> Rule {
+        hold_seconds(self.hold_seconds_max)
+    }
+
+    pub fn max_extensions(&self) -> Rule {
+        let most = u64::from(self.extensions_max);
+        Rule::Whole { least: 0, most, example: most.min(2) as i64 }
+    }
+}
+
+/// How long a hold may last.
+pub fn hold_seconds(most: u64) -> Rule {
+    Rule::Whole { least: 1, most, example: most.min(300) as i64 }
 }
 
 impl Default for Limits {
@@ -56,7 +90,7 @@ impl Invalid {
 }
 
 /// A sale as its operator puts it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaleSettings {
     /// The sale's id, as in the path; empty or left out in a request that leaves it to the path.
@@ -65,10 +99,8 @@ pub struct SaleSettings {
     /// The sale's name, for people.
     pub name: String,
     /// From when on units can be reserved; before `closes_at`.
-    #[schema(value_type = String)]
     pub opens_at: Timestamp,
     /// From when on no more units can be reserved.
-    #[schema(value_type = String)]
     pub closes_at: Timestamp,
     /// How long a hold lasts when the request does not say, in seconds.
     pub hold_seconds: u64,
@@ -124,7 +156,7 @@ impl Quota {
 }
 
 /// An item as the sale's operator puts it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ItemSettings {
     /// The item's SKU, once in a sale.
@@ -174,7 +206,7 @@ impl Serialize for Currency {
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("must be three capital letters of ISO 4217"))
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(Rule::Currency))
     }
 }
 
@@ -186,33 +218,32 @@ impl SaleSettings {
     pub fn check(&self, limits: &Limits) -> Vec<Invalid> {
         let mut wrong = Vec::new();
         let mut refuse = |pointer: String, detail: String| wrong.push(Invalid { pointer, detail });
-        if let Err(error) = SaleId::parse(&self.id) {
-            refuse("/id".into(), error.to_string());
+        if SaleId::parse(&self.id).is_err() {
+            refuse("/id".into(), Rule::SaleId.to_string());
         }
-        if let Err(error) = check_text(&self.name) {
-            refuse("/name".into(), error.to_string());
+        if check_text(&self.name).is_err() {
+            refuse("/name".into(), SALE_NAME.to_string());
         }
         if self.opens_at >= self.closes_at {
-            refuse("/closes_at".into(), "must be after opens_at".into());
+            refuse("/closes_at".into(), format!("must be after opens_at, which is {}", self.opens_at));
         }
         if self.hold_seconds == 0 || self.hold_seconds > limits.hold_seconds_max {
-            refuse("/hold_seconds".into(), format!("must be 1 to {}", limits.hold_seconds_max));
+            refuse("/hold_seconds".into(), limits.hold_seconds().to_string());
         }
         if self.max_extensions.is_some_and(|most| most > limits.extensions_max) {
-            refuse("/max_extensions".into(), format!("must be at most {}", limits.extensions_max));
+            refuse("/max_extensions".into(), limits.max_extensions().to_string());
         }
         if self.customer_limit == Some(0) {
-            refuse("/customer_limit".into(), "must be at least 1; leave it out for no limit".into());
+            refuse("/customer_limit".into(), format!("{CUSTOMER_LIMIT}; leave it out for no limit"));
         }
         let limits_of = self.rate_limits.unwrap_or_default();
         for (member, quota) in [("sale", limits_of.sale), ("customer", limits_of.customer), ("key", limits_of.key)] {
             if quota.is_some_and(|quota| !(1..=WINDOW_SECONDS_MAX).contains(&quota.window_seconds)) {
-                let detail = format!("must be 1 to {WINDOW_SECONDS_MAX}");
-                refuse(format!("/rate_limits/{member}/window_seconds"), detail);
+                refuse(format!("/rate_limits/{member}/window_seconds"), QUOTA_WINDOW.to_string());
             }
         }
         if self.items.is_empty() || self.items.len() > limits.items_per_sale_max {
-            refuse("/items".into(), format!("must hold 1 to {} items", limits.items_per_sale_max));
+            refuse("/items".into(), format!("must be a list of 1 to {} items", limits.items_per_sale_max));
         }
         let mut seen = HashSet::new();
         for (index, item) in self.items.iter().enumerate().take(limits.items_per_sale_max) {
@@ -221,7 +252,7 @@ impl SaleSettings {
             };
             item.check(limits, &mut refuse);
             if !seen.insert(item.sku.as_str()) {
-                refuse("sku", format!("{:?} stands in this sale twice", item.sku));
+                refuse("sku", format!("{:?} stands in this sale twice; leave one out", item.sku));
             }
         }
         wrong
@@ -230,17 +261,17 @@ impl SaleSettings {
 
 impl ItemSettings {
     fn check(&self, limits: &Limits, refuse: &mut impl FnMut(&str, String)) {
-        if let Err(error) = check_name(&self.sku) {
-            refuse("sku", error.to_string());
+        if check_name(&self.sku).is_err() {
+            refuse("sku", SKU.to_string());
         }
         if self.initial_stock > limits.stock_max {
-            refuse("initial_stock", format!("must be at most {}", limits.stock_max));
+            refuse("initial_stock", limits.initial_stock().to_string());
         }
         if self.price.is_some_and(|price| price.amount > AMOUNT_MAX) {
-            refuse("price/amount", format!("must be at most {AMOUNT_MAX}"));
+            refuse("price/amount", PRICE_AMOUNT.to_string());
         }
         if self.customer_limit == Some(0) {
-            refuse("customer_limit", "must be at least 1; leave it out for the sale's limit".into());
+            refuse("customer_limit", format!("{CUSTOMER_LIMIT}; leave it out for the sale's limit"));
         }
     }
 }

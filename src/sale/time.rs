@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::rule::Rule;
+
 /// Milliseconds since 1970-01-01T00:00:00Z; at most 48 bits, as a UUIDv7 holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(u64);
@@ -54,12 +56,17 @@ impl Timestamp {
 
     /// RFC 3339 with an offset, from 1970 to 9999; finer than milliseconds is cut off.
     pub fn parse(text: &str) -> Option<Self> {
-        // jiff reads more: ISO 8601 without separators, a space for the T, names of zones.
-        if !is_rfc_3339(text.as_bytes()) {
+        // jiff reads more: ISO 8601 without separators, a space for the T, names of zones. And its moments end a day earlier
+        // than its calendar does, so the offset is read apart from the rest.
+        let offset_at = offset_of_rfc_3339(text.as_bytes())?;
+        let (local, offset) = text.split_at_checked(offset_at)?;
+        let local: jiff::civil::DateTime = local.parse().ok()?;
+        let since_epoch = local.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0));
+        let since_epoch = since_epoch - jiff::SignedDuration::from_mins(offset_minutes(offset.as_bytes()));
+        if since_epoch.is_negative() {
             return None;
         }
-        let moment: jiff::Timestamp = text.parse().ok()?;
-        let millis = u64::try_from(moment.as_millisecond()).ok()?;
+        let millis = u64::try_from(since_epoch.as_millis()).ok()?;
         (millis <= Self::MAX.0).then_some(Self(millis))
     }
 
@@ -92,8 +99,8 @@ impl Timestamp {
     }
 }
 
-/// Whether it has the shape of RFC 3339's `date-time`, with no finer a fraction than nanoseconds.
-fn is_rfc_3339(text: &[u8]) -> bool {
+/// Where the offset begins, if the text has the shape of RFC 3339's `date-time`, with no finer a fraction than nanoseconds.
+fn offset_of_rfc_3339(text: &[u8]) -> Option<usize> {
     const START: &[u8] = b"0000-00-00T00:00:00";
     let has = |text: &[u8], shape: &[u8]| {
         let fits = |(byte, shape): (&u8, &u8)| match shape {
@@ -102,7 +109,7 @@ fn is_rfc_3339(text: &[u8]) -> bool {
         };
         text.len() == shape.len() && text.iter().zip(shape).all(fits)
     };
-    let Some((start, rest)) = text.split_at_checked(START.len()) else { return false };
+    let (start, rest) = text.split_at_checked(START.len())?;
     let fraction = match rest.strip_prefix(b".") {
         None => 0,
         Some(rest) => 1 + rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
@@ -113,8 +120,17 @@ fn is_rfc_3339(text: &[u8]) -> bool {
         Some(b'-') => b"-00:00",
         _ => b"Z",
     };
-    let within_a_day = offset.get(1..3).is_none_or(|hours| hours < b"24".as_slice());
-    has(start, START) && matches!(fraction, 0 | 2..=10) && has(offset, shape) && within_a_day
+    let in_range = |at: usize, end: &[u8]| offset.get(at..at + 2).is_none_or(|digits| digits < end);
+    let well_formed = has(start, START) && matches!(fraction, 0 | 2..=10) && has(offset, shape);
+    (well_formed && in_range(1, b"24") && in_range(4, b"60")).then_some(START.len() + fraction)
+}
+
+/// Minutes that local time is ahead of UTC, from an offset of the right shape.
+fn offset_minutes(offset: &[u8]) -> i64 {
+    let [sign, tens, ones, _, ten_minutes, minutes] = offset else { return 0 };
+    let two = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+    let ahead = two(tens, ones) * 60 + two(ten_minutes, minutes);
+    if *sign == b'-' { -ahead } else { ahead }
 }
 
 /// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
@@ -145,7 +161,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-27T08:00:00.000Z"))
+        Self::parse(&text).ok_or_else(|| de::Error::custom(Rule::Time))
     }
 }
 
@@ -158,8 +174,9 @@ mod tests {
         let mut millis = 0;
         while millis <= Timestamp::MAX.millis() {
             let ours = Timestamp::from_millis(millis);
-            let theirs = jiff::Timestamp::from_millisecond(millis as i64).unwrap();
-            assert_eq!(ours.to_string(), format!("{theirs:.3}"));
+            let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+            let theirs = epoch.checked_add(jiff::SignedDuration::from_millis(millis as i64)).unwrap();
+            assert_eq!(ours.to_string(), format!("{theirs:.3}Z"));
             assert_eq!(Timestamp::parse(&ours.to_string()), Some(ours));
             millis += 86_400_000 * 13 + 12_345_678_901;
         }
@@ -179,6 +196,28 @@ mod tests {
             assert!(moment.is_some() && Timestamp::parse(good) == moment, "{good}");
         }
         assert!(Timestamp::parse("2016-12-31T23:59:60Z").is_some(), "a leap second");
+        let last = |millis| Some(Timestamp::from_millis(Timestamp::MAX.millis() - millis));
+        for (text, moment) in [
+            ("9999-12-31T23:59:59Z", last(999)),
+            ("9999-12-31T23:59:59.999Z", last(0)),
+            ("9999-12-31T23:59:59.999999999Z", last(0)),
+            ("9999-12-31T23:59:60.999Z", last(0)),
+            ("9999-12-31T23:59:59.999-00:00", last(0)),
+            ("9999-12-31T23:59:59.999+08:00", last(8 * 3_600_000)),
+            ("9999-12-31T15:59:59.999-08:00", last(0)),
+            ("9999-12-31T00:00:00+23:59", last(47 * 3_600_000 + 59 * 60_000 - 1)),
+            ("9999-12-31T15:59:60-08:00", last(999)),
+            ("9999-12-31T16:00:00-08:00", None),
+            ("9999-12-31T23:59:59.999-00:01", None),
+            ("1970-01-01T00:00:00Z", Some(Timestamp::default())),
+            ("1970-01-01T08:00:00+08:00", Some(Timestamp::default())),
+            ("1969-12-31T16:00:00.001-08:00", Some(Timestamp::from_millis(1))),
+            ("1970-01-01T07:59:59.999+08:00", None),
+            ("1969-12-31T23:59:59.9999Z", None),
+            ("0000-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(Timestamp::parse(text), moment, "{text}");
+        }
         for bad in [
             "",
             "now",
@@ -186,6 +225,10 @@ mod tests {
             "2026-11-27T08:00:00",
             "1969-12-31T23:59:59Z",
             "2026-13-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-11-27T24:00:00Z",
+            "2026-11-27T08:60:00Z",
+            "2026-11-27T08:00:61Z",
             "2026-11-27 08:00:00Z",
             "20261127T080000Z",
             "2026-11-27T08:00Z",

@@ -500,7 +500,7 @@ fn patience(config: &Config) -> http::Patience {
     }
 }
 
-fn edge_limits(config: &Config) -> http::Limits {
+pub(crate) fn edge_limits(config: &Config) -> http::Limits {
     let limits = &config.limits;
     http::Limits {
         reserve: http::wire::ReserveLimits {

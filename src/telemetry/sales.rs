@@ -5,7 +5,7 @@ use metrics::{Counter, Histogram};
 use super::{Maker, families};
 use crate::{
     engine::Tick,
-    sale::outcome::{Refusal, Reservation},
+    sale::outcome::{Extension, Refusal, Reservation},
 };
 
 /// Outcomes of commands on reservations. Refusals bear the problem's code.
@@ -46,7 +46,9 @@ pub const REASONS: [&str; 18] = [
 /// The code of the problem that the refusal is answered with, as metrics name it.
 pub fn refusal_reason(refusal: &Refusal) -> &'static str {
     match refusal {
+        // Those of an operator's document are counted nowhere.
         Refusal::Invalid(_) | Refusal::InitialStockImmutable { .. } => "invalid_request",
+        Refusal::PreconditionFailed { .. } => "invalid_request",
         Refusal::SaleNotFound => "sale_not_found",
         Refusal::ItemNotFound { .. } => "item_not_found",
         Refusal::ReservationNotFound => "reservation_not_found",
@@ -108,8 +110,12 @@ impl Reservations {
         self.count(&self.released, outcome);
     }
 
-    pub fn extend(&self, outcome: &Result<Reservation, Refusal>) {
-        self.count(&self.extended, outcome);
+    /// A hold that does not last longer than before was not extended.
+    pub fn extend(&self, outcome: &Result<Extension, Refusal>) {
+        match outcome {
+            Ok(extension) => self.extended.increment(extension.longer.into()),
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     pub fn ticked(&self, tick: &Tick) {

@@ -24,9 +24,64 @@ fn assert_first(answer: &Answer) -> Value {
 #[track_caller]
 fn assert_replay(answer: &Answer, first: &Answer) {
     assert!(answer.is_replayed(), "{answer:?}");
-    assert_eq!((answer.status, answer.text()), (first.status, first.text()));
+    let (document, stands) = split(answer.json());
+    assert_eq!(stands.is_some(), document.get("created_at").is_some(), "a reservation's replay says how it stands");
+    assert_eq!((answer.status, document), (first.status, first.json()));
     assert_eq!(answer.header("location"), first.header("location"));
     assert_eq!(answer.header("content-type"), first.header("content-type"));
+}
+
+/// A reservation's document without what only a replay has, and that.
+fn split(mut document: Value) -> (Value, Option<Value>) {
+    let stands = document.as_object_mut().and_then(|members| members.remove("replayed_of"));
+    (document, stands)
+}
+
+/// How the reservation stands, in the words of a replay.
+fn standing(reservation: &Value) -> Value {
+    only(reservation, &["state", "expires_at"])
+}
+
+#[test]
+fn a_repeat_says_how_the_reservation_stands_now() {
+    let service = Service::start();
+    let mut client = service.client();
+    client.put_open_sale("drop", [("tv", 10)]);
+    let body = |seconds: u64| json!({ "customer": "ann", "lines": lines([("tv", 1)]), "hold_seconds": seconds });
+    for (key, verb, change) in [
+        ("confirmed", "confirm", json!({ "reference": "order-1" })),
+        ("released", "release", json!({})),
+        ("held", "extend", json!({ "hold_seconds": 900 })),
+    ] {
+        let ask = reserve("drop", key, &body(60));
+        let held = assert_first(&client.send(&ask));
+        let (again, stands) = split(client.send(&ask).reservation(201));
+        assert_eq!((&again, stands), (&held, Some(standing(&held))), "also while nothing has happened");
+        let changed = client.act(&held, verb, change).reservation(200);
+        assert_eq!(changed["state"], key);
+        let (again, stands) = split(client.send(&ask).reservation(201));
+        assert_eq!((&again, stands), (&held, Some(standing(&changed))));
+        let in_batch = json!({ "reservations": [with_key(body(60), key)] });
+        let results = client.post("/v1/sales/drop/reservations/batch", &in_batch).success(200);
+        assert_eq!(results["results"][0]["replayed"], true, "{results}");
+        let (again, stands) = split(results["results"][0]["reservation"].clone());
+        assert_eq!((&again, stands), (&held, Some(standing(&changed))), "in a batch as well");
+    }
+    let ask = reserve("drop", "expired", &body(1));
+    let held = assert_first(&client.send(&ask));
+    wait_until("the hold has expired by the word of a replay", || {
+        let (again, stands) = split(client.send(&ask).reservation(201));
+        assert_eq!(again, held);
+        let state = stands.unwrap()["state"].clone();
+        assert!(state == "held" || state == "expired");
+        let over = shapes::check_time(&held["expires_at"]) <= now_millis();
+        state == "expired" && over
+    });
+}
+
+fn with_key(mut entry: Value, key: &str) -> Value {
+    entry["idempotency_key"] = json!(key);
+    entry
 }
 
 #[test]

@@ -16,6 +16,8 @@ fn every_problem_has_its_page() {
             (&document["type"], &document["code"], &document["status"]),
             (&json!(path), &json!(code), &json!(status))
         );
+        let by_code = client.get(&format!("/problems/{code}")).success(200);
+        assert_eq!(by_code, document, "the code itself leads to the page as well");
         for member in ["title", "meaning", "remedy"] {
             assert!(document[member].as_str().is_some_and(|text| text.len() > 5), "{document}");
         }
@@ -30,6 +32,8 @@ fn every_problem_has_its_page() {
         }
     }
     client.get("/problems/none").refused("not_found");
+    client.get("/problems/sold-Out").refused("not_found");
+    client.get("/problems/idempotency_key-reused").refused("not_found");
     client.get("/problems/").refused("not_found");
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::served::{
-    Service,
+    Feed, Service,
     documents::{address, items, only, with},
     lines, now_millis, open_sale,
     shapes::check_time,
@@ -137,7 +137,9 @@ fn confirm_is_final_and_repeatable() {
     assert_eq!(client.units("drop", "tv"), [10, 8, 0, 2]);
 
     assert_eq!(client.act(&held, "confirm", json!({ "reference": "order-9" })).reservation(200), confirmed);
-    assert_eq!(client.act(&held, "confirm", json!({ "reference": "order-10" })).reservation(200), confirmed);
+    let refused = client.act(&held, "confirm", json!({ "reference": "order-10" })).refused("already_confirmed");
+    assert_eq!(refused["reservation"], confirmed, "a second payment must not pass for the first");
+    assert!(refused["detail"].as_str().unwrap().contains("\"order-9\""), "{refused}");
     assert_eq!(client.post_nothing(&format!("{}/confirm", address(&held))).reservation(200), confirmed);
     assert_eq!(client.look(&held), confirmed);
     for (verb, body) in [("release", json!({})), ("extend", json!({ "hold_seconds": 60 }))] {
@@ -155,9 +157,14 @@ fn confirming_without_a_reference_keeps_that_of_the_hold() {
     let held = client.post("/v1/sales/drop/reservations", &body).reservation(201);
     let confirmed = client.post_nothing(&format!("{}/confirm", address(&held))).reservation(200);
     assert_eq!(confirmed["reference"], "cart-1");
+    assert_eq!(client.act(&held, "confirm", json!({ "reference": "cart-1" })).reservation(200), confirmed);
+    client.act(&held, "confirm", json!({ "reference": "order-1" })).refused("already_confirmed");
     let bare = client.hold("drop", "bob", [("tv", 1)]);
     let confirmed = client.act(&bare, "confirm", json!({})).reservation(200);
     assert_eq!(confirmed.get("reference"), None);
+    let refused = client.act(&bare, "confirm", json!({ "reference": "order-2" })).refused("already_confirmed");
+    assert_eq!(refused["reservation"], confirmed, "a reference that comes later is another one");
+    assert_eq!(client.act(&bare, "confirm", json!({ "reference": null })).reservation(200), confirmed);
 }
 
 #[test]
@@ -184,7 +191,7 @@ fn release_is_final_and_repeatable() {
 fn extend_moves_the_end_and_never_backwards() {
     let service = Service::start();
     let mut client = service.client();
-    let sale = with(open_sale(items([("tv", 10)])), json!({ "max_extensions": 3 }));
+    let sale = with(open_sale(items([("tv", 10)])), json!({ "max_extensions": 2 }));
     client.put("/v1/sales/drop", &sale).success(201);
     let held = client.hold("drop", "ann", [("tv", 1)]);
     let first_end = check_time(&held["expires_at"]);
@@ -199,12 +206,22 @@ fn extend_moves_the_end_and_never_backwards() {
     assert!(end > first_end);
     assert_eq!(longer, with(held.clone(), json!({ "expires_at": longer["expires_at"], "extensions": 1 })));
 
-    let shorter = client.act(&held, "extend", json!({ "hold_seconds": 1 })).reservation(200);
-    assert_eq!(shorter, with(longer.clone(), json!({ "extensions": 2 })), "counted, and no earlier end");
-    let third = client.act(&held, "extend", json!({ "hold_seconds": 1 })).reservation(200);
+    for seconds in [1, 60, 1199] {
+        let shorter = client.act(&held, "extend", json!({ "hold_seconds": seconds })).reservation(200);
+        assert_eq!(shorter, longer, "what does not make the hold last longer changes nothing and does not count");
+    }
+    let second = client.act(&held, "extend", json!({ "hold_seconds": 2400 })).reservation(200);
+    assert_eq!(second["extensions"], 2);
     let refused = client.act(&held, "extend", json!({ "hold_seconds": 5000 })).refused("extension_limit_reached");
-    assert_eq!(refused["reservation"], third);
-    assert_eq!(client.look(&held), third);
+    assert_eq!(refused["reservation"], second);
+    let unchanged = client.act(&held, "extend", json!({ "hold_seconds": 1 })).reservation(200);
+    assert_eq!(unchanged, second, "the limit refuses what would be an extension");
+    assert_eq!(client.look(&held), second);
+    // The feed tells of the two that were.
+    client.act(&held, "release", json!({})).reservation(200);
+    let told = Feed::lines(service.address(), "?after=0").until(|told| told.kind == "reservation.released");
+    let extended = told.iter().filter(|told| told.kind == "reservation.extended");
+    assert_eq!(extended.map(|told| told.data()["extensions"].clone()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]

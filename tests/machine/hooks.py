@@ -31,7 +31,14 @@ TEXTS = ("name", "reference", "reason")
 # What a request may be refused for that is valid by its schema: pointer and detail, by call.
 REFUSALS_BY_STATE = {
     "putSale": [(r"/items", r"the sale has item .*; items can be added, not removed")],
-    "adjustStock": [(r"/delta", r"the item's stock would exceed \d+ units")],
+    "adjustStock": [(r"/delta", r"must not raise the item's stock above \d+ units")],
+    # What a patch is merged into decides what else it needs.
+    "patchSale": [
+        (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
+        (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
+        (r"/items/\d+/sku", r"stands in this patch twice; leave one out"),
+        (r"/closes_at", r"must be after opens_at, which is .*"),
+    ],
     # A cursor is opaque: only one that was told is valid.
     "followEvents": [(r"/after", r"(is beyond the end of the journal|names no event).*")],
     "followEventsHead": [],
@@ -72,6 +79,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
             begin_walk(case)
             return
         mend_settings(case.body, case.path_parameters["sale"])
+    if operation_id(case.operation) == "patchSale" and isinstance(case.body, dict):
+        case.body.pop("id", None)
     if operation_id(case.operation) == "followEvents" and case.meta.phase.name == TestPhase.STATEFUL:
         # From the beginning there is something to read at once.
         case.query.setdefault("after", "0")
@@ -89,7 +98,7 @@ def lead_somewhere(case: Case) -> None:
         # One to confirm, one to release, and one that stays held.
         to_confirm, to_release, to_hold = os.environ["HELD"].split()
         path["id"] = {"confirmReservation": to_confirm, "releaseReservation": to_release}.get(operation, to_hold)
-    if operation in ("putSale", "pauseSale", "resumeSale", "closeSale"):
+    if operation in ("putSale", "patchSale", "pauseSale", "resumeSale", "closeSale"):
         if path["sale"].startswith(os.environ["KEPT_SALE"]):
             path["sale"] = "doorbuster-tv"
     elif "sale" in path and not path["sale"].startswith("0"):

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use doorbuster::{
-    engine::Counts,
+    engine::{Counts, Made},
     sale::{
         catalogue::Put,
         command::{Adjust, AskedLine, Reserve},
         event::PricedLine,
         ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
-        outcome::{self, Refusal, Shortage, State, Status},
+        outcome::{self, Refusal, Shortage, Standing, State, Status},
         settings::{Invalid, Price, SaleSettings},
         time::Timestamp,
     },
@@ -344,15 +344,19 @@ impl Model {
         request: &Request,
         position: usize,
         entropy: u64,
-    ) -> Result<(usize, outcome::Reservation), Refusal> {
-        let sale = self.sales.get(request.sale).ok_or(Refusal::SaleNotFound)?;
-        if let Some((first, known)) = self.find_key(request) {
-            return if known.request.is_the_same_as(request) {
-                Ok((first, self.show_as_made(first)))
-            } else {
-                Err(Refusal::IdempotencyKeyReused)
-            };
+    ) -> Result<(usize, Made), Refusal> {
+        if !self.sales.contains_key(request.sale) {
+            return Err(Refusal::SaleNotFound);
         }
+        if let Some((first, known)) = self.find_key(request) {
+            if !known.request.is_the_same_as(request) {
+                return Err(Refusal::IdempotencyKeyReused);
+            }
+            let state = self.current(now, first)?;
+            let stands = Standing { state, expires_at: self.reservations[&first].expires_at };
+            return Ok((first, Made { reservation: self.show_as_made(first), replayed_of: Some(stands) }));
+        }
+        let sale = &self.sales[request.sale];
         match sale.status(now) {
             Status::Open => {}
             Status::Closed => return Err(Refusal::SaleEnded),
@@ -394,7 +398,7 @@ impl Model {
         };
         self.reservations.insert(position, reservation);
         self.uncommitted.insert(position);
-        Ok((position, self.show(position)))
+        Ok((position, Made { reservation: self.show(position), replayed_of: None }))
     }
 
     fn find_key(&self, request: &Request) -> Option<(usize, &Reservation)> {
@@ -423,7 +427,11 @@ impl Model {
                 self.reservations.get_mut(&position).expect("just seen").confirm_reference = reference;
                 Ok(self.show(position))
             }
-            State::Confirmed => Ok(self.show(position)),
+            State::Confirmed => {
+                let shown = self.show(position);
+                let same = reference.is_none() || reference == shown.reference.as_deref();
+                if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
+            }
             _ => Err(self.refuse_ended(position)),
         }
     }
@@ -439,20 +447,24 @@ impl Model {
         }
     }
 
-    pub fn extend(&mut self, now: Timestamp, position: usize, seconds: u32) -> Result<outcome::Reservation, Refusal> {
+    pub fn extend(&mut self, now: Timestamp, position: usize, seconds: u32) -> Result<outcome::Extension, Refusal> {
         if self.current(now, position)? != State::Held {
             return Err(self.refuse_ended(position));
         }
         let reservation = &self.reservations[&position];
+        let expires_at = now.plus_seconds(seconds.into());
+        if expires_at <= reservation.expires_at {
+            return Ok(outcome::Extension { reservation: self.show(position), longer: false });
+        }
         let most = self.sales[reservation.request.sale].settings.max_extensions.unwrap_or(self.extensions_max);
         if u32::from(reservation.extensions) >= most {
             return Err(Refusal::ExtensionLimitReached(Box::new(self.show(position))));
         }
         let reservation = self.reservations.get_mut(&position).expect("just seen");
-        reservation.expires_at = reservation.expires_at.max(now.plus_seconds(seconds.into()));
+        reservation.expires_at = expires_at;
         reservation.extensions += 1;
         self.uncommitted.insert(position);
-        Ok(self.show(position))
+        Ok(outcome::Extension { reservation: self.show(position), longer: true })
     }
 
     /// Whether looking would change nothing.

@@ -29,6 +29,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("initial_stock_immutable", 409, &[]),
     ("cursor_too_old", 410, &["oldest"]),
     ("length_required", 411, &[]),
+    ("precondition_failed", 412, &[]),
     ("content_too_large", 413, &[]),
     ("uri_too_long", 414, &[]),
     ("unsupported_media_type", 415, &[]),

@@ -48,8 +48,8 @@ pub fn check_reservation(reservation: &Value) {
         _ => panic!("{state:?} is no state of a reservation"),
     };
     let always = ["created_at", "customer", "expires_at", "extensions", "id", "lines", "sale", "state"];
-    let reference = reservation.get("reference").map(|_| "reference");
-    let mut expected: Vec<&str> = always.into_iter().chain(ended_at).chain(reference).collect();
+    let optional = ["reference", "replayed_of"].into_iter().filter(|member| reservation.get(*member).is_some());
+    let mut expected: Vec<&str> = always.into_iter().chain(ended_at).chain(optional).collect();
     expected.sort_unstable();
     assert_eq!(members(reservation), expected, "{reservation}");
 
@@ -65,8 +65,13 @@ pub fn check_reservation(reservation: &Value) {
         assert!(reservation[member].as_str().is_some_and(|text| !text.is_empty()), "{reservation}");
     }
     assert!(reservation["extensions"].is_u64(), "{reservation}");
-    if reference.is_some() {
-        assert!(reservation["reference"].is_string(), "{reservation}");
+    if let Some(reference) = reservation.get("reference") {
+        assert!(reference.is_string(), "{reservation}");
+    }
+    if let Some(stands) = reservation.get("replayed_of") {
+        assert_eq!(state, "held", "a repeat is answered as the first time: {reservation}");
+        assert_eq!(members(stands), ["expires_at", "state"], "{reservation}");
+        assert!(check_time(&stands["expires_at"]) >= expires_at, "{reservation}");
     }
     let lines = reservation["lines"].as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
     for line in lines {

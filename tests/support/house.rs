@@ -174,7 +174,7 @@ impl House {
     }
 
     pub fn extend(&mut self, id: ReservationId, hold_seconds: u32) -> Result<Reservation, Refusal> {
-        self.engine.extend(self.now, id, hold_seconds).value
+        self.engine.extend(self.now, id, hold_seconds).value.map(|extension| extension.reservation)
     }
 
     pub fn look(&mut self, id: ReservationId) -> Result<Reservation, Refusal> {

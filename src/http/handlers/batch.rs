@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answered, IDEMPOTENCY_KEY, bare_key, json_bytes, key_form, reservations};
+use super::{Answered, IDEMPOTENCY_KEY, json_bytes, reservations};
 use crate::{
     engine::{Epoch, Together},
     http::{
@@ -25,7 +25,12 @@ use crate::{
         wire::CheckedReserve,
         worker::Worker,
     },
-    sale::{catalogue::Sale, outcome::Refusal, settings::Invalid},
+    sale::{
+        catalogue::Sale,
+        outcome::Refusal,
+        rule::{Rule, bare_key},
+        settings::Invalid,
+    },
 };
 
 /// What is read at a time: well below a millisecond of work, whatever the entries are.
@@ -192,7 +197,7 @@ impl Batch<'_> {
         rates.admit_reserve(sale).map_err(rate_limited)?;
         let wrong = match self.entries.content(entry) {
             Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
-            Content::Other(json) => vec![entries::locate(json)],
+            Content::Other(json) => entries::explain(json, &self.worker.bounds()),
             Content::Reserve { body, key } => {
                 match (body.check(&limits.reserve, &self.worker.service.customer_ids), check_key(key)) {
                     (Ok(reserve), Ok(key)) => {
@@ -269,7 +274,7 @@ impl Batch<'_> {
 }
 
 fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid> {
-    let wrong = || Invalid::new("/idempotency_key", format!("must be {}", key_form()));
+    let wrong = || Invalid::new("/idempotency_key", Rule::IdempotencyKey);
     let bare = |text| match text {
         Cow::Borrowed(text) => bare_key(text).map(Cow::Borrowed),
         Cow::Owned(text) => bare_key(&text).map(|key| Cow::Owned(key.to_owned())),

@@ -5,13 +5,17 @@ use hyper::StatusCode;
 use super::{Judged, json};
 use crate::{
     auth::Caller,
-    http::{problem, wire::ErasureBody, worker::Worker},
+    http::{
+        problem,
+        wire::{CUSTOMER, ErasureBody},
+        worker::Worker,
+    },
     sale::{ids::check_name, settings::Invalid},
 };
 
 /// Erases who the customer is. One who is not known is answered like one of whom nothing is in memory any more.
 pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged {
-    check_name(customer).map_err(|error| problem::invalid(&[Invalid::new("/customer", error)]))?;
+    check_name(customer).map_err(|_| problem::invalid(&[Invalid::new("/customer", CUSTOMER)]))?;
     let customer = worker.service.customer_ids.known_as(customer);
     let answer = worker.engine().erase_customer(worker.now(), caller.actor(), &customer);
     Ok(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations })))

@@ -27,7 +27,11 @@ use super::{
     waiters::OutcomeUnknown,
     worker::{Call, Worker},
 };
-use crate::{engine::Answer, sale::ids::TEXT_BYTES_MAX, sale::settings::Invalid};
+use crate::{
+    engine::Answer,
+    sale::rule::{Rule, bare_key},
+    sale::settings::Invalid,
+};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -38,7 +42,8 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
     let judged = match matched.route {
         Route::ListSales => sales::list(worker, caller, request.uri().query()),
         Route::PutSale => sales::put(worker, caller, subject, request).await,
-        Route::GetSale => Ok(sales::get(worker, subject)),
+        Route::PatchSale => sales::patch(worker, caller, subject, request).await,
+        Route::GetSale => sales::get(worker, subject, request.headers()),
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }
@@ -127,17 +132,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
-    let wrong = || Invalid::new("", format!("Idempotency-Key must be given once: {}", key_form()));
+    let wrong =
+        || Invalid::new("", format!("the header Idempotency-Key {}, and stand there once", Rule::IdempotencyKey));
     key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
-}
-
-/// The idempotency key that the text is, if it is one: bare or quoted, it is the same key.
-fn bare_key(text: &str) -> Option<&str> {
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    (visible && (1..=TEXT_BYTES_MAX).contains(&bare.len())).then_some(bare)
-}
-
-fn key_form() -> String {
-    format!("1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in quotes")
 }

@@ -13,10 +13,11 @@ use crate::http::{
     problem::{self, PROBLEMS, Problem},
 };
 
-/// A page for a browser, JSON for everybody else.
-pub fn get(slug: &str, headers: &HeaderMap) -> Answered {
-    let known = PROBLEMS.iter().find(|problem| problem.slug() == slug);
-    let problem = known.ok_or_else(|| problem::NOT_FOUND.respond("no problem of this service has this name"))?;
+/// A page for a browser, JSON for everybody else. `name`: as the problem's type has it, or its code.
+pub fn get(name: &str, headers: &HeaderMap) -> Answered {
+    let known = PROBLEMS.iter().find(|problem| problem.code == name || problem.slug() == name);
+    let unknown = || problem::NOT_FOUND.respond("no problem has this name; use a problem's code, such as sold_out");
+    let problem = known.ok_or_else(unknown)?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let page = if accept.contains("text/html") { page(problem) } else { respond(StatusCode::OK, &Page::of(problem)) };
     Ok(body::revalidated(page))

@@ -34,7 +34,7 @@ pub async fn reserve(worker: &Worker, sale: Option<SaleNumber>, request: BoxedRe
 }
 
 fn decide(worker: &Worker, sale: Option<SaleNumber>, key: Option<&str>, bytes: &Bytes) -> Judged {
-    let body = wire::parse_reserve(bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let body = wire::parse_reserve(bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
     let checked = body.check(&worker.limits().reserve, &worker.service.customer_ids);
     let checked = checked.map_err(|wrong| problem::invalid(&wrong))?;
     let (catalogue, rates) = (worker.engine().catalogue(), &worker.service.rates);
@@ -65,7 +65,7 @@ pub fn ask(
 /// Counts what the engine said to a reserve.
 pub fn count(worker: &Worker, sale: SaleNumber, outcome: &Result<Made, Refusal>) {
     match outcome {
-        Ok(made) if made.replayed => worker.service.telemetry.reservations.replayed(),
+        Ok(made) if made.replayed_of.is_some() => worker.service.telemetry.reservations.replayed(),
         Ok(_) => worker.tally.held(),
         Err(refusal) => worker.refused(sale, refusal),
     }
@@ -82,12 +82,12 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> BoxedResponse {
             let mut bytes = Vec::with_capacity(PATH.len() + id.len() + encode::RESERVATION_BYTES);
             bytes.extend_from_slice(PATH);
             bytes.extend_from_slice(id.as_bytes());
-            encode::reservation(&mut bytes, &ReservationBody::new(&made.reservation, &catalogue), id);
+            encode::reservation(&mut bytes, &ReservationBody::made(&made, &catalogue), id);
             let mut body = Bytes::from(bytes);
             let location = HeaderValue::from_maybe_shared(body.split_to(PATH.len() + id.len()));
             let mut response = json_bytes(StatusCode::CREATED, body);
             response.headers_mut().insert(LOCATION, location.expect("an id is ASCII"));
-            if made.replayed {
+            if made.replayed_of.is_some() {
                 response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             }
             response
@@ -105,8 +105,9 @@ pub fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged {
 pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
-    let body: ConfirmBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    check_text("/reference", &body.reference)?;
+    let body: ConfirmBody<'_> =
+        wire::parse_optional(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
+    body.check().map_err(|wrong| problem::invalid(&wrong))?;
     must_see(worker, caller, id)?;
     let answer = worker.engine().confirm(worker.now(), id, body.reference.as_deref());
     worker.service.telemetry.reservations.confirm(&answer.value);
@@ -116,8 +117,9 @@ pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
 pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
-    let body: ReleaseBody<'_> = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    check_text("/reason", &body.reason)?;
+    let body: ReleaseBody<'_> =
+        wire::parse_optional(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
+    body.check().map_err(|wrong| problem::invalid(&wrong))?;
     must_see(worker, caller, id)?;
     let answer = worker.engine().release(worker.now(), id, body.reason.as_deref());
     worker.service.telemetry.reservations.release(&answer.value);
@@ -127,13 +129,13 @@ pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
 pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, true).await?;
-    let body: ExtendBody = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let body: ExtendBody = wire::parse(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
     let hold_seconds_max = worker.limits().reserve.hold_seconds_max;
     let hold_seconds = body.check(hold_seconds_max).map_err(|wrong| problem::invalid(&wrong))?;
     must_see(worker, caller, id)?;
     let answer = worker.engine().extend(worker.now(), id, hold_seconds);
     worker.service.telemetry.reservations.extend(&answer.value);
-    Ok(answer.map(|outcome| show(worker, outcome)))
+    Ok(answer.map(|outcome| show(worker, outcome.map(|extension| extension.reservation))))
 }
 
 fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> BoxedResponse {
@@ -155,14 +157,8 @@ fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), B
     if caller.sees_all() || sees() { Ok(()) } else { Err(problem::no_such_reservation()) }
 }
 
-/// What is no reservation id is the id of no reservation.
+/// Not a reservation id: no reservation has it.
 fn parse_id(text: &str) -> Result<ReservationId, BoxedResponse> {
     let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not the id of a reservation");
     ReservationId::parse(text).ok_or_else(unknown)
-}
-
-fn check_text(pointer: &str, text: &Option<std::borrow::Cow<'_, str>>) -> Result<(), BoxedResponse> {
-    let mut wrong = Vec::new();
-    wire::check_texts(&mut wrong, [(pointer, text)]);
-    if wrong.is_empty() { Ok(()) } else { Err(problem::invalid(&wrong)) }
 }

@@ -1,47 +1,113 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
-use hyper::{StatusCode, header::HeaderValue};
+use std::sync::Arc;
+
+use hyper::{
+    StatusCode,
+    header::{ETAG, HeaderMap, HeaderValue},
+};
 
 use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
 use crate::{
     auth::Caller,
     engine::{Adjustment, Answer, SaleView},
     http::{
-        BoxedRequest, BoxedResponse, body, problem,
+        BoxedRequest, BoxedResponse, body, conditions, problem,
         router::{Matched, Route},
+        settings_body::{Patch, SettingsBody},
         wire::{self, AdjustBody, AdjustmentBody, AvailabilityBody, NoBody, SaleBody, SalesBody},
         worker::Worker,
     },
     sale::{
-        catalogue::Put,
+        catalogue::{Put, Sale},
         command::Adjust,
+        expected::Expected,
         outcome::Refusal,
+        rule::Rule,
         settings::{Invalid, SaleSettings},
     },
 };
 
 pub async fn put(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
+    let expected = conditions::expected(request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let limits = worker.limits();
     let bytes = body::read(request, limits.sale_body_bytes_max, limits.body_read_time, true).await?;
-    let mut settings: SaleSettings = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let body: SettingsBody = wire::parse(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
+    let mut settings = SaleSettings::from(body);
     if settings.id.is_empty() {
         settings.id = id.to_owned();
     }
-    if settings.id != id {
-        let detail = format!("must be {id:?}, as in the path, or be left out");
-        return Err(problem::invalid(&[Invalid::new("/id", detail)]));
-    }
-    let answer = worker.engine().put_sale(worker.now(), caller.actor(), &settings);
-    let answer = answer.map(|outcome| match outcome {
-        Ok((Put::Created, sale)) => json(StatusCode::CREATED, &sale.settings),
-        Ok((Put::Replaced, sale)) => json(StatusCode::OK, &sale.settings),
-        Err(refusal) => refuse(worker, &refusal),
-    });
-    Ok(answer)
+    must_be_of_path(&settings.id, id)?;
+    let answer = worker.engine().put_sale_if(worker.now(), caller.actor(), &expected, &settings);
+    Ok(answer.map(|outcome| show_put(worker, outcome)))
 }
 
-pub fn get(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
-    show(worker, worker.engine().sale(worker.now(), id))
+/// Merges a patch into the settings as they are. Whoever changes them meanwhile makes it start over, which costs that
+/// change's caller nothing and is over once nobody else changes them.
+pub async fn patch(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {
+    let expected = conditions::expected(request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let limits = worker.limits();
+    let bytes = body::read_patch(request, limits.sale_body_bytes_max, limits.body_read_time).await?;
+    let bounds = worker.bounds();
+    let patch = Patch::parse(&bytes, &bounds).map_err(|wrong| problem::invalid(&wrong))?;
+    must_be_of_path(patch.id().unwrap_or(id), id)?;
+    loop {
+        let Answer { value: present, durable_at } = worker.engine().sale_to_change(id);
+        let merged = present.map_err(|refusal| refuse(worker, &refusal)).and_then(|present| {
+            let tag = present.tag();
+            if !expected.is_met(Some(tag)) {
+                return Err(refuse(worker, &Refusal::PreconditionFailed { present: Some(tag) }));
+            }
+            let merged = patch.merge(&present.settings, &bounds).map_err(|wrong| problem::invalid(&wrong))?;
+            Ok((tag, merged))
+        });
+        let (tag, merged) = match merged {
+            Ok(merged) => merged,
+            Err(refused) => return Ok(Answer { value: refused, durable_at }),
+        };
+        let mut answer = worker.engine().put_sale_if(worker.now(), caller.actor(), &Expected::exactly(tag), &merged);
+        if let Err(Refusal::PreconditionFailed { .. }) = answer.value {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        if let Err(Refusal::Invalid(wrong)) = &mut answer.value {
+            patch.lead_back(wrong, &merged);
+        }
+        return Ok(answer.map(|outcome| show_put(worker, outcome)));
+    }
+}
+
+fn must_be_of_path(given: &str, id: &str) -> Result<(), BoxedResponse> {
+    let wrong = || Invalid::new("/id", format!("must be {id:?}, as in the path, or be left out"));
+    if given == id { Ok(()) } else { Err(problem::invalid(&[wrong()])) }
+}
+
+fn show_put(worker: &Worker, outcome: Result<(Put, Arc<Sale>), Refusal>) -> BoxedResponse {
+    match outcome {
+        Ok((Put::Created, sale)) => tagged(json(StatusCode::CREATED, &sale.settings), &sale),
+        Ok((Put::Replaced, sale)) => tagged(json(StatusCode::OK, &sale.settings), &sale),
+        Err(refusal) => refuse(worker, &refusal),
+    }
+}
+
+/// With the ETag of the sale's settings.
+fn tagged(mut response: BoxedResponse, sale: &Sale) -> BoxedResponse {
+    let tag = HeaderValue::try_from(conditions::etag(sale.tag())).expect("digits in quotes");
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+pub fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged {
+    let answer = worker.engine().sale(worker.now(), id);
+    Ok(answer.map(|outcome| match outcome {
+        Ok(view) if conditions::is_known(headers, view.sale.tag()) => {
+            let mut response = BoxedResponse::default();
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            tagged(response, &view.sale)
+        }
+        Ok(view) => tagged(json(StatusCode::OK, &SaleBody::new(&view)), &view.sale),
+        Err(refusal) => refuse(worker, &refusal),
+    }))
 }
 
 pub fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Judged {
@@ -58,7 +124,7 @@ pub fn list(worker: &Worker, caller: &Caller, query: Option<&str>) -> Judged {
 
 pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, request: BoxedRequest) -> Judged {
     let bytes = read_small(worker, request, false).await?;
-    let NoBody {} = wire::parse_optional(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let NoBody {} = wire::parse_optional(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
     let (engine, now, by) = (worker.engine(), worker.now(), caller.actor());
     let turned = match route {
         Route::PauseSale => engine.pause(now, by, id),
@@ -83,8 +149,8 @@ pub fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
 pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request: BoxedRequest) -> Judged {
     let key = idempotency_key(request.headers())?.map(str::to_owned);
     let bytes = read_small(worker, request, true).await?;
-    let body: AdjustBody<'_> = wire::parse(&bytes).map_err(|invalid| problem::invalid(&[invalid]))?;
-    body.check().map_err(|wrong| problem::invalid(&wrong))?;
+    let body: AdjustBody<'_> = wire::parse(&bytes, &worker.bounds()).map_err(|wrong| problem::invalid(&wrong))?;
+    body.check(&worker.engine().settings().limits).map_err(|wrong| problem::invalid(&wrong))?;
     let asked = Adjust {
         sale: &matched.subject,
         sku: &matched.sku,
@@ -137,7 +203,7 @@ impl Page {
             let known = match name {
                 "after" => after.replace(value),
                 "limit" => limit.replace(value),
-                _ => return Err(Invalid::new("", format!("the query takes after and limit, not {name:?}"))),
+                _ => return Err(Invalid::new("", format!("the query takes after and limit, and not {name:?}"))),
             };
             if known.is_some() {
                 return Err(Invalid::new("", format!("the query takes {name} once")));
@@ -147,7 +213,7 @@ impl Page {
             None => limit_max,
             Some(text) => {
                 let limit = text.parse().ok().filter(|limit| (1..=limit_max).contains(limit) && !text.starts_with('+'));
-                limit.ok_or_else(|| Invalid::new("", format!("limit must be 1 to {limit_max}")))?
+                limit.ok_or_else(|| Invalid::new("", format!("limit {}", Rule::whole(1, limit_max as u64))))?
             }
         };
         Ok(Self { after: after.unwrap_or_default(), limit })

@@ -198,6 +198,8 @@ fn answers() -> Vec<Row> {
         ("Reservation", "released_at", time()),
         ("Reservation", "expired_at", time()),
         ("Reservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
+        ("ReplayedOf", "state", state()),
+        ("ReplayedOf", "expires_at", time()),
         ("ReservedLine", "sku", name()),
         ("ReservedLine", "quantity", some_units()),
         ("BatchGranted", "status", form(json!({ "const": 201 }))),

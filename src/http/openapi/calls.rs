@@ -44,6 +44,8 @@ pub enum BodyLimit {
 pub struct Given {
     pub status: u16,
     pub schema: &'static str,
+    /// The example that shows it; None: that of its schema.
+    pub example: Option<&'static str>,
     pub description: &'static str,
     pub headers: &'static [&'static str],
     /// Calls that go on from it.
@@ -70,18 +72,29 @@ const fn ok(schema: &'static str, description: &'static str) -> Given {
 }
 
 const fn ok_then(schema: &'static str, description: &'static str, links: &'static [Link]) -> Given {
-    Given { status: 200, schema, description, headers: &[], links }
+    Given { status: 200, schema, example: None, description, headers: &[], links }
+}
+
+/// As `ok_then`, where the answer has members that an example of its schema does not show.
+const fn shows(
+    schema: &'static str,
+    example: &'static str,
+    description: &'static str,
+    links: &'static [Link],
+) -> Given {
+    Given { status: 200, schema, example: Some(example), description, headers: &[], links }
 }
 
 const CONSOLE_HEADERS: &[&str] = &["ETag", "Cache-Control", "Content-Security-Policy"];
 
 const fn built_in(schema: &'static str, description: &'static str) -> Given {
-    Given { status: 200, schema, description, headers: CONSOLE_HEADERS, links: &[] }
+    Given { status: 200, schema, example: None, description, headers: CONSOLE_HEADERS, links: &[] }
 }
 
 const NOT_MODIFIED: Given = Given {
     status: 304,
     schema: NOTHING,
+    example: None,
     description: "Still what `If-None-Match` names",
     headers: CONSOLE_HEADERS,
     links: &[],
@@ -108,11 +121,29 @@ pub static CALLS: &[Call] = &[
         id: "getSale",
         tag: SALES,
         summary: "Look at a sale",
-        description: "Settings, status, and where the units of each item are. To poll what is available, use the \
+        description: "Settings, status, and where the units of each item are. The `ETag` names the settings alone: it changes \
+                      exactly when they do. What is answered here may be put as it is. To poll what is available, use the \
                       cheaper availability call.",
-        parameters: &[],
+        parameters: &["IfNoneMatch"],
         body: None,
-        answers: &[ok_then("Sale", "The sale as it is", links::OF_SALE)],
+        answers: &[
+            Given {
+                status: 200,
+                schema: "Sale",
+                example: None,
+                description: "The sale as it is",
+                headers: &["ETag"],
+                links: links::OF_SALE,
+            },
+            Given {
+                status: 304,
+                schema: NOTHING,
+                example: None,
+                description: "Its settings are still those that `If-None-Match` names. Status and stock may have changed",
+                headers: &["ETag"],
+                links: &[],
+            },
+        ],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -123,26 +154,64 @@ pub static CALLS: &[Call] = &[
         tag: SALES,
         summary: "Create a sale or replace its settings",
         description: "Repeating it changes nothing. Items can be added and not removed, the initial stock of an item \
-                      cannot change, and a sale that its operator closed stays as it is.",
-        parameters: &[],
+                      cannot change, and a sale that its operator closed stays as it is. Members that GET computes are \
+                      ignored, so that its answer can be put. `If-Match` with the `ETag` of a GET refuses to overwrite what \
+                      somebody else changed since; `If-None-Match: *` refuses to replace a sale that exists.",
+        parameters: &["IfMatch", "IfNoneMatch"],
         body: Some(Asked { schema: "SaleSettings", required: true, limit: BodyLimit::Sale }),
         answers: &[
             Given {
                 status: 200,
                 schema: "SaleSettings",
+                example: None,
                 description: "Replaced; the settings as they are now",
-                headers: &[],
+                headers: &["ETag"],
                 links: links::OF_SETTINGS,
             },
             Given {
                 status: 201,
                 schema: "SaleSettings",
+                example: None,
                 description: "Created; the settings as they are now",
-                headers: &[],
+                headers: &["ETag"],
                 links: links::OF_SETTINGS,
             },
         ],
-        problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED, &problem::INITIAL_STOCK_IMMUTABLE],
+        problems: &[
+            &problem::SALE_NOT_FOUND,
+            &problem::SALE_ENDED,
+            &problem::INITIAL_STOCK_IMMUTABLE,
+            &problem::PRECONDITION_FAILED,
+        ],
+    },
+    Call {
+        route: Route::PatchSale,
+        method: "patch",
+        path: "/v1/sales/{sale}",
+        id: "patchSale",
+        tag: SALES,
+        summary: "Change some settings of a sale",
+        description: "A merge patch (RFC 7396): members that it has replace those of the sale, null removes an optional one, and \
+                      what it leaves out stays. Items are merged by their SKUs: each names its `sku` and what changes; an \
+                      SKU that is new adds an item. It is applied to the settings as they are at that moment, in one \
+                      step; `If-Match` refuses it when they are no longer those that the caller saw. Members that GET \
+                      computes are ignored.",
+        parameters: &["IfMatch", "IfNoneMatch"],
+        body: Some(Asked { schema: "SalePatch", required: true, limit: BodyLimit::Sale }),
+        answers: &[Given {
+            status: 200,
+            schema: "SaleSettings",
+            example: Some("SaleSettings, patched"),
+            description: "Changed; the settings as they are now",
+            headers: &["ETag"],
+            links: links::OF_SETTINGS,
+        }],
+        problems: &[
+            &problem::SALE_NOT_FOUND,
+            &problem::SALE_ENDED,
+            &problem::INITIAL_STOCK_IMMUTABLE,
+            &problem::PRECONDITION_FAILED,
+        ],
     },
     Call {
         route: Route::PauseSale,
@@ -155,7 +224,7 @@ pub static CALLS: &[Call] = &[
                       nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok_then("Sale", "The sale, paused", links::OF_PAUSED)],
+        answers: &[shows("Sale", "Sale, paused", "The sale, paused", links::OF_PAUSED)],
         problems: &[&problem::SALE_NOT_FOUND, &problem::SALE_ENDED],
     },
     Call {
@@ -181,7 +250,7 @@ pub static CALLS: &[Call] = &[
         description: "It refuses reserves from now on; confirm, release and extend go on. Repeating it changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
-        answers: &[ok_then("Sale", "The sale, closed", links::OF_CLOSED)],
+        answers: &[shows("Sale", "Sale, closed", "The sale, closed", links::OF_CLOSED)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -198,6 +267,7 @@ pub static CALLS: &[Call] = &[
         answers: &[Given {
             status: 201,
             schema: "Adjustment",
+            example: None,
             description: "The change, and what it led to",
             headers: &["Idempotent-Replayed"],
             links: links::OF_ADJUSTMENT,
@@ -254,7 +324,9 @@ pub static CALLS: &[Call] = &[
         answers: &[Given {
             status: 201,
             schema: "Reservation",
-            description: "The hold, durable. To a repeat of its key: the hold as it was first answered",
+            example: None,
+            description: "The hold, durable. To a repeat of its key: the hold as it was first answered, with \
+                          `Idempotent-Replayed: true`, and in `replayed_of` how it stands now",
             headers: &["Location", "Idempotent-Replayed"],
             links: links::OF_HOLD,
         }],
@@ -311,11 +383,18 @@ pub static CALLS: &[Call] = &[
         id: "confirmReservation",
         tag: RESERVATIONS,
         summary: "Confirm a hold: its units are sold",
-        description: "Only before `expires_at`. Repeating it answers with the same reservation.",
+        description: "Only before `expires_at`. Repeating it with the reference that the reservation shows, or with none, answers \
+                      with the same reservation. With another reference it is refused (`already_confirmed`): it would be \
+                      another payment for what is sold.",
         parameters: &[],
         body: may_ask("ConfirmRequest"),
-        answers: &[ok_then("Reservation", "The reservation, confirmed", links::OF_ENDED)],
-        problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_RELEASED],
+        answers: &[shows("Reservation", "Reservation, confirmed", "The reservation, confirmed", links::OF_ENDED)],
+        problems: &[
+            &problem::RESERVATION_NOT_FOUND,
+            &problem::RESERVATION_EXPIRED,
+            &problem::ALREADY_CONFIRMED,
+            &problem::ALREADY_RELEASED,
+        ],
     },
     Call {
         route: Route::Release,
@@ -324,10 +403,11 @@ pub static CALLS: &[Call] = &[
         id: "releaseReservation",
         tag: RESERVATIONS,
         summary: "Release a hold: its units are back in stock",
-        description: "Only before `expires_at`. Repeating it answers with the same reservation.",
+        description: "Only before `expires_at`. Repeating it answers with the same reservation, whatever the reason: the first \
+                      one is kept.",
         parameters: &[],
         body: may_ask("ReleaseRequest"),
-        answers: &[ok_then("Reservation", "The reservation, released", links::OF_ENDED)],
+        answers: &[shows("Reservation", "Reservation, released", "The reservation, released", links::OF_ENDED)],
         problems: &[&problem::RESERVATION_NOT_FOUND, &problem::RESERVATION_EXPIRED, &problem::ALREADY_CONFIRMED],
     },
     Call {
@@ -337,11 +417,11 @@ pub static CALLS: &[Call] = &[
         id: "extendReservation",
         tag: RESERVATIONS,
         summary: "Make a hold last longer",
-        description: "The new `expires_at` is so many seconds from now, and never earlier than before. Each call counts \
-                      as an extension.",
+        description: "The new `expires_at` is so many seconds from now. When the hold lasts that long already, nothing changes: \
+                      the answer shows the hold as it is, and the call does not count as an extension.",
         parameters: &[],
         body: asks("ExtendRequest"),
-        answers: &[ok_then("Reservation", "The reservation with its new end", links::OF_HOLD)],
+        answers: &[shows("Reservation", "Reservation, extended", "The reservation with its new end", links::OF_HOLD)],
         problems: &[
             &problem::RESERVATION_NOT_FOUND,
             &problem::RESERVATION_EXPIRED,
@@ -382,6 +462,7 @@ pub static CALLS: &[Call] = &[
         answers: &[Given {
             status: 200,
             schema: FEED,
+            example: None,
             description: "Events as they become durable",
             headers: &["Event-Cursor"],
             links: links::OF_FEED,

@@ -33,6 +33,11 @@ pub fn of(schema: &str) -> Value {
         "AdjustRequest" => json!({ "delta": 50, "reason": "second delivery", "reference": "delivery-7" }),
         "NoMembers" => json!({}),
         "SaleSettings" => settings(),
+        "SalePatch" => json!({
+            "closes_at": "2025-11-27T22:00:00.000Z", "customer_limit": null,
+            "items": [{ "sku": "tv-55", "price": { "amount": 17900 } }],
+        }),
+        "SaleSettings, patched" => patched(),
         "Sale" => sale(),
         "SalesPage" => json!({ "sales": [sale()], "next": "doorbuster-tv" }),
         "Availability" => {
@@ -41,7 +46,12 @@ pub fn of(schema: &str) -> Value {
         "Adjustment" => json!({
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),
+        "Sale, paused" => sale_in("paused"),
+        "Sale, closed" => sale_in("closed"),
         "Reservation" => reservation("held"),
+        "Reservation, confirmed" => confirmed(),
+        "Reservation, released" => reservation("released"),
+        "Reservation, extended" => extended(1),
         "Status" => status(),
         "Report" => report(),
         "Erasure" => json!({ "reservations": 2 }),
@@ -58,8 +68,8 @@ pub fn of_problem(problem: &Problem) -> Value {
     let (detail, own) = match problem.members {
         Kind::None => (problem.title, json!({})),
         Kind::Errors => (
-            "/lines/0/quantity: must be at least 1",
-            json!({ "errors": [{ "pointer": "/lines/0/quantity", "detail": "must be at least 1" }] }),
+            "/lines/0/quantity: must be a whole number from 1 to 1000000, such as 1",
+            json!({ "errors": [{ "pointer": "/lines/0/quantity", "detail": "must be a whole number from 1 to 1000000, such as 1" }] }),
         ),
         Kind::Lines if problem.code == problem::SOLD_OUT.code => (
             "\"tv-55\": 1 asked, 0 available",
@@ -77,7 +87,7 @@ pub fn of_problem(problem: &Problem) -> Value {
             ("the sale opens at 2025-11-27T08:00:00.000Z", json!({ "opens_at": "2025-11-27T08:00:00.000Z" }))
         }
         Kind::Oldest => ("events up to 41.3 are no longer in the journal", json!({ "oldest": "41.3" })),
-        Kind::Reservation => (problem.title, json!({ "reservation": reservation(state_of(problem)) })),
+        Kind::Reservation => (problem.title, json!({ "reservation": reservation_of(problem) })),
     };
     let mut document = json!({
         "type": problem.path(), "title": problem.title, "status": problem.status, "code": problem.code, "detail": detail,
@@ -88,14 +98,32 @@ pub fn of_problem(problem: &Problem) -> Value {
     document
 }
 
-/// The state of the reservation that the problem shows.
-fn state_of(problem: &Problem) -> &'static str {
+/// The reservation that the problem shows.
+fn reservation_of(problem: &Problem) -> Value {
     match problem.code {
-        "reservation_expired" => "expired",
-        "already_confirmed" => "confirmed",
-        "already_released" => "released",
-        _ => "held",
+        "reservation_expired" => reservation("expired"),
+        "already_confirmed" => confirmed(),
+        "already_released" => reservation("released"),
+        _ => extended(EXTENSIONS_MAX),
     }
+}
+
+/// How often the sale lets a hold be extended.
+const EXTENSIONS_MAX: u32 = 2;
+
+/// For the order that the example of a confirm names.
+fn confirmed() -> Value {
+    let mut confirmed = reservation("confirmed");
+    confirmed["reference"] = of("ConfirmRequest")["reference"].clone();
+    confirmed
+}
+
+/// Extended so often, the last time two and a half minutes after it was made.
+fn extended(times: u32) -> Value {
+    let mut extended = reservation("held");
+    extended["expires_at"] = json!("2025-11-27T08:07:30.000Z");
+    extended["extensions"] = json!(times);
+    extended
 }
 
 fn reservation(state: &str) -> Value {
@@ -125,10 +153,19 @@ fn settings() -> Value {
         "opens_at": "2025-11-27T08:00:00.000Z",
         "closes_at": "2025-11-27T20:00:00.000Z",
         "hold_seconds": 300,
-        "max_extensions": 2,
+        "max_extensions": EXTENSIONS_MAX,
         "customer_limit": 2,
         "items": [{ "sku": "tv-55", "initial_stock": 1000, "price": { "amount": 19900, "currency": "EUR" } }],
     })
+}
+
+/// What the example of a patch makes of it.
+fn patched() -> Value {
+    let mut settings = settings();
+    settings["closes_at"] = json!("2025-11-27T22:00:00.000Z");
+    settings["items"][0]["price"]["amount"] = json!(17_900);
+    settings.as_object_mut().expect("settings are an object").remove("customer_limit");
+    settings
 }
 
 fn sale() -> Value {
@@ -136,6 +173,12 @@ fn sale() -> Value {
     sale["status"] = json!("open");
     let units = [("stock", 1000), ("available", 700), ("held", 120), ("confirmed", 180)];
     units.into_iter().for_each(|(member, count)| sale["items"][0][member] = json!(count));
+    sale
+}
+
+fn sale_in(status: &str) -> Value {
+    let mut sale = sale();
+    sale["status"] = json!(status);
     sale
 }
 

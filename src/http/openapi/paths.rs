@@ -9,12 +9,15 @@ use super::{
     calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, CONSOLE_PAGE, Call, FEED, Given, NOTHING, problems_of},
     examples, feed,
     links::Link,
-    problems,
+    problems, schemas,
 };
 use crate::{
-    http::{Limits, auth, handlers::console, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
+    http::{Limits, auth, body::MERGE_PATCH, handlers::console, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
+
+/// ETags as a condition names them.
+const ETAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(\s*,\s*(W/)?"[!#-~]*")*)$"#;
 
 /// Every path with its calls. `asks_for_key`: whether they need one.
 pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
@@ -97,14 +100,16 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
         BodyLimit::Sale => limits.sale_body_bytes_max,
         BodyLimit::Batch => limits.batch_body_bytes_max,
     };
+    let media = json!({ "schema": reference("schemas", asked.schema), "example": examples::of(asked.schema) });
+    let mut content = json!({ "application/json": media });
+    if asked.schema == schemas::PATCH {
+        content[MERGE_PATCH] = media;
+    }
     let optional = if asked.required { "" } else { " All of it is optional, and so is the body." };
     json!({
         "description": format!("Up to {bytes_max} bytes.{optional}"),
         "required": asked.required,
-        "content": { "application/json": {
-            "schema": reference("schemas", asked.schema),
-            "example": examples::of(asked.schema),
-        } },
+        "content": content,
     })
 }
 
@@ -116,7 +121,7 @@ fn answer(given: &Given) -> Value {
         NOTHING => Value::Null,
         schema => json!({ "application/json": {
             "schema": reference("schemas", schema),
-            "example": examples::of(schema),
+            "example": examples::of(given.example.unwrap_or(schema)),
         } }),
     };
     let mut answer = json!({ "description": given.description });
@@ -156,7 +161,9 @@ pub fn reference(kind: &str, name: &str) -> Value {
 
 /// Parameters, by the names that calls and paths use for them.
 pub fn parameters(limits: &Limits) -> Value {
-    let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).collect();
+    // Codes with and without an underscore; those without are slugs already.
+    let codes = PROBLEMS.iter().map(|problem| problem.code.to_owned()).filter(|code| code.contains('_'));
+    let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).chain(codes).collect();
     json!({
         "sale": {
             "name": "sale", "in": "path", "required": true, "description": "A sale's id.",
@@ -186,7 +193,7 @@ pub fn parameters(limits: &Limits) -> Value {
             "example": "ann",
         },
         "slug": {
-            "name": "slug", "in": "path", "required": true, "description": "A problem's code with `-` for `_`.",
+            "name": "slug", "in": "path", "required": true, "description": "A problem's code, also with `-` for `_`.",
             "schema": { "type": "string", "enum": slugs },
             "example": "sold-out",
         },
@@ -217,6 +224,20 @@ pub fn parameters(limits: &Limits) -> Value {
                 "type": "integer", "minimum": 1, "maximum": limits.sales_page_max, "default": limits.sales_page_max,
             },
             "example": 1,
+        },
+        "IfMatch": {
+            "name": "If-Match", "in": "header",
+            "description": "ETags that GET gave, or `*` for a sale that exists in any state: where the sale's is another, the \
+                            request is refused with `precondition_failed` and nothing is done.",
+            "schema": { "type": "string", "pattern": ETAGS },
+            "example": "\"0a1b2c3d4e5f6071\"",
+        },
+        "IfNoneMatch": {
+            "name": "If-None-Match", "in": "header",
+            "description": "ETags that are known. GET answers 304 where the sale's is among them; a change is refused then. `*` \
+                            with PUT creates a sale and never replaces one.",
+            "schema": { "type": "string", "pattern": ETAGS },
+            "example": "\"0a1b2c3d4e5f6071\"",
         },
         "IdempotencyKey": {
             "name": "Idempotency-Key", "in": "header",
@@ -281,9 +302,13 @@ pub fn headers() -> Value {
             "example": "\"customer\";q=20;w=10",
         },
         "ETag": {
-            "description": "What `If-None-Match` may name.", "required": true,
+            "description": "What `If-Match` and `If-None-Match` may name.", "required": true,
             "schema": { "type": "string", "pattern": "^\"[0-9a-f]{16}\"$" },
             "example": "\"0a1b2c3d4e5f6071\"",
+        },
+        "Accept-Patch": {
+            "description": "With a PATCH alone: the media type of its body.",
+            "schema": { "type": "string", "const": MERGE_PATCH },
         },
         "Cache-Control": {
             "description": "It may be kept, and asked about each time.", "required": true,
@@ -302,7 +327,7 @@ pub fn headers() -> Value {
         "Allow": {
             "description": "The methods that the path has.", "required": true,
             "schema": { "type": "string" },
-            "example": "GET, HEAD, PUT",
+            "example": "GET, HEAD, PATCH, PUT",
         },
     })
 }

@@ -100,6 +100,7 @@ fn response(problems: &[&Problem]) -> Value {
     let headers: &[&str] = match problems[0].status {
         401 => &["WWW-Authenticate"],
         405 => &["Allow"],
+        415 => &["Accept-Patch"],
         429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
         503 => &["Retry-After"],
         _ => &[],

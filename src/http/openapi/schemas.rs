@@ -12,13 +12,14 @@ use crate::{
         handlers::problems::Page,
         problem::{Document, Errors, Lines, Of, PROBLEMS},
         report::ReportBody,
+        settings_body::SettingsBody,
         status::StatusBody,
         wire::{
             AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
             ReservationBody, ReserveBody, SaleBody, SalesBody,
         },
     },
-    sale::settings::{self, SaleSettings},
+    sale::settings,
 };
 
 /// Every schema by its name.
@@ -31,7 +32,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<ExtendBody>(&mut requests);
     add::<AdjustBody<'_>>(&mut requests);
     add::<NoBody>(&mut requests);
-    add::<SaleSettings>(&mut requests);
+    add::<SettingsBody>(&mut requests);
     requests.values_mut().for_each(describe_choices);
     requests.insert("BatchRequest".to_owned(), batch_request());
 
@@ -68,7 +69,51 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     schemas.insert("Contract".to_owned(), json!({ "type": "object", "description": "An OpenAPI 3.1 document." }));
     let mut schemas = Value::Object(schemas);
     bounds::add(&mut schemas, edge, sale);
+    add_patch(&mut schemas);
     schemas
+}
+
+/// The schema of a patch of a sale.
+pub const PATCH: &str = "SalePatch";
+
+/// What a sale is put as, and what a patch has in its place.
+const PATCHED: [(&str, &str); 5] = [
+    ("SaleSettings", PATCH),
+    ("ItemSettings", "ItemPatch"),
+    ("RateLimits", "RateLimitsPatch"),
+    ("Quota", "QuotaPatch"),
+    ("Price", "PricePatch"),
+];
+
+/// A patch has the members of what it changes, none of them required but an item's SKU.
+fn add_patch(schemas: &mut Value) {
+    for (whole, patch) in PATCHED {
+        let mut schema = schemas[whole].clone();
+        let names_item = schema["properties"].get("sku").is_some();
+        schema["required"] = if names_item { json!(["sku"]) } else { json!([]) };
+        let described = schema["description"].as_str().unwrap_or_default();
+        schema["description"] = json!(format!("{described} In a patch: what changes of it; what is left out stays."));
+        for member in members_of(&mut schema) {
+            refer_to_patch(member);
+        }
+        schemas[patch] = schema;
+    }
+}
+
+fn refer_to_patch(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(path)) = members.get_mut("$ref") {
+                let whole = path.rsplit('/').next().unwrap_or_default();
+                if let Some((_, patch)) = PATCHED.iter().find(|(known, _)| *known == whole) {
+                    *path = format!("#/components/schemas/{patch}");
+                }
+            }
+            members.values_mut().for_each(refer_to_patch);
+        }
+        Value::Array(values) => values.iter_mut().for_each(refer_to_patch),
+        _ => {}
+    }
 }
 
 /// What is read and written entry by entry has no type as a whole.

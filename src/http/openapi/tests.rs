@@ -162,6 +162,77 @@ fn its_examples_are_what_its_schemas_say() {
     }
 }
 
+/// An answer's example shows what its call did.
+#[test]
+fn its_examples_show_what_their_calls_did() {
+    let document = document();
+    let by_id = |id: &str| operations(&document).into_iter().find(|(.., operation)| operation["operationId"] == id);
+    let example = |id: &str, status: &str| {
+        let (.., operation) = by_id(id).unwrap_or_else(|| panic!("no call {id}"));
+        let answer = &operation["responses"][status]["content"]["application/json"]["example"];
+        (operation["requestBody"]["content"]["application/json"]["example"].clone(), answer.clone())
+    };
+    let ends = ["confirmed_at", "released_at", "expired_at"];
+    for (id, status, state) in [
+        ("reserve", "201", "held"),
+        ("getReservation", "200", "held"),
+        ("confirmReservation", "200", "confirmed"),
+        ("releaseReservation", "200", "released"),
+        ("extendReservation", "200", "held"),
+    ] {
+        let (_, answer) = example(id, status);
+        assert_is_in(state, &answer, &ends);
+        assert_eq!(answer["extensions"], u32::from(id == "extendReservation"), "{id}");
+    }
+    for (code, state) in [
+        ("reservation_expired", "expired"),
+        ("already_confirmed", "confirmed"),
+        ("already_released", "released"),
+        ("extension_limit_reached", "held"),
+    ] {
+        let reservation = &document["components"]["examples"][code]["value"]["reservation"];
+        assert_is_in(state, reservation, &ends);
+        let most = &example("putSale", "200").1["max_extensions"];
+        assert_eq!(&reservation["extensions"] == most, code == "extension_limit_reached", "{code}");
+    }
+    for (id, status) in [("pauseSale", "paused"), ("resumeSale", "open"), ("closeSale", "closed"), ("getSale", "open")]
+    {
+        assert_eq!(example(id, "200").1["status"], status, "{id}");
+    }
+    let (asked, confirmed) = example("confirmReservation", "200");
+    assert_eq!(confirmed["reference"], asked["reference"]);
+    let (asked, adjusted) = example("adjustStock", "201");
+    for member in ["delta", "reason", "reference"] {
+        assert_eq!(adjusted[member], asked[member], "{member}");
+    }
+    for status in ["200", "201"] {
+        let (asked, put) = example("putSale", status);
+        assert_eq!(put, asked);
+    }
+    let (patch, patched) = example("patchSale", "200");
+    let whole = example("putSale", "200").1;
+    assert_eq!(patched["closes_at"], patch["closes_at"]);
+    assert_eq!(
+        patched["items"][0]["price"],
+        json!({ "amount": patch["items"][0]["price"]["amount"], "currency": "EUR" })
+    );
+    assert!(whole.get("customer_limit").is_some() && patched.get("customer_limit").is_none(), "null removes it");
+    let (_, sale) = example("getSale", "200");
+    let item = &sale["items"][0];
+    let units = |member: &str| item[member].as_u64().unwrap();
+    assert_eq!(units("stock"), units("available") + units("held") + units("confirmed"));
+}
+
+#[track_caller]
+fn assert_is_in(state: &str, reservation: &Value, ends: &[&str]) {
+    assert_eq!(reservation["state"], state, "{reservation}");
+    for end in ends {
+        assert_eq!(reservation.get(end).is_some(), *end == format!("{state}_at"), "{end} of {reservation}");
+    }
+    let ended = reservation[format!("{state}_at")].as_str().or(reservation["expires_at"].as_str());
+    assert!(reservation["created_at"].as_str() < ended && ended <= reservation["expires_at"].as_str(), "{reservation}");
+}
+
 /// Links lead to calls, give them what they need, and take it from where the schemas have it.
 #[test]
 fn its_links_can_be_followed() {

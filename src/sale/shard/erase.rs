@@ -137,7 +137,7 @@ mod tests {
             let (mut shard, [_, held, ..]) = lived();
             shard.erase_customer(NOW, "ann", &mut Nowhere);
             // Who comes back begins anew: the whole limit, and a key that is not known.
-            assert!(shard.replay(SaleNumber(0), "ann", ("key of ann", 7)).is_none());
+            assert!(shard.known(SaleNumber(0), "ann", ("key of ann", 7)).is_none());
             for entropy in 10..13 {
                 hold(&mut shard, "ann", (entropy == 10).then_some("key of ann"), entropy);
             }

@@ -1,0 +1,312 @@
+//! The document of a sale as callers send it: whole, or as a patch of what is there.
+//!
+//! Invariant: what GET answers may be sent back as it is. Members that GET computes are taken and ignored.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::invalid::{self, Bounds, Described, Member, Shape};
+use crate::sale::{
+    object::{self, Object},
+    rule::Rule,
+    settings::{
+        CUSTOMER_LIMIT, Invalid, ItemSettings, PRICE_AMOUNT, Price, QUOTA_REQUESTS, QUOTA_WINDOW, RateLimits,
+        SALE_NAME, SKU, SaleSettings,
+    },
+    time::Timestamp,
+};
+
+/// A sale as its operator puts it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SaleSettings)]
+pub struct SettingsBody {
+    /// The sale's id, as in the path; empty or left out in a request that leaves it to the path.
+    #[serde(default)]
+    id: String,
+    /// The sale's name, for people.
+    name: String,
+    /// From when on units can be reserved; before `closes_at`.
+    #[schema(value_type = String)]
+    opens_at: Timestamp,
+    /// From when on no more units can be reserved.
+    #[schema(value_type = String)]
+    closes_at: Timestamp,
+    /// How long a hold lasts when the request does not say, in seconds.
+    hold_seconds: u64,
+    /// How often one hold may be extended; absent: as often as the service allows at all, `limits.extensions_max`.
+    #[serde(default)]
+    max_extensions: Option<u32>,
+    /// Units of each item that one customer may hold or have confirmed; absent: no limit.
+    #[serde(default)]
+    customer_limit: Option<u32>,
+    /// How many requests may come in, in place of what the configuration says.
+    #[serde(default, deserialize_with = "object::optional")]
+    rate_limits: Option<RateLimits>,
+    /// What is on sale. Items can be added later, and not removed.
+    #[schema(value_type = Vec<ItemSettingsBody>)]
+    items: Vec<Object<ItemSettingsBody>>,
+    /// Ignored: what GET computes may be put again.
+    #[serde(default, rename = "status")]
+    #[schema(value_type = Value)]
+    _status: IgnoredAny,
+}
+
+/// An item as the sale's operator puts it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ItemSettings)]
+pub struct ItemSettingsBody {
+    /// The item's SKU, once in a sale.
+    sku: String,
+    /// Units that the item begins with. Cannot change once the item exists: adjust its stock instead.
+    initial_stock: u64,
+    /// Of one unit; locked into a reservation when its hold is made.
+    #[serde(default, deserialize_with = "object::optional")]
+    price: Option<Price>,
+    /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
+    #[serde(default)]
+    customer_limit: Option<u32>,
+    /// Ignored: what GET computes may be put again.
+    #[serde(default, rename = "stock")]
+    #[schema(value_type = Value)]
+    _stock: IgnoredAny,
+    /// Ignored: what GET computes may be put again.
+    #[serde(default, rename = "available")]
+    #[schema(value_type = Value)]
+    _available: IgnoredAny,
+    /// Ignored: what GET computes may be put again.
+    #[serde(default, rename = "held")]
+    #[schema(value_type = Value)]
+    _held: IgnoredAny,
+    /// Ignored: what GET computes may be put again.
+    #[serde(default, rename = "confirmed")]
+    #[schema(value_type = Value)]
+    _confirmed: IgnoredAny,
+}
+
+impl From<SettingsBody> for SaleSettings {
+    fn from(body: SettingsBody) -> Self {
+        let SettingsBody {
+            id,
+            name,
+            opens_at,
+            closes_at,
+            hold_seconds,
+            max_extensions,
+            customer_limit,
+            rate_limits,
+            items,
+            ..
+        } = body;
+        let items = items.into_iter().map(|Object(item)| item.into()).collect();
+        Self { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, items }
+    }
+}
+
+impl From<ItemSettingsBody> for ItemSettings {
+    fn from(body: ItemSettingsBody) -> Self {
+        let ItemSettingsBody { sku, initial_stock, price, customer_limit, .. } = body;
+        Self { sku, initial_stock, price, customer_limit }
+    }
+}
+
+/// Members of a sale, and of its items, that GET computes.
+const COMPUTED: [&str; 1] = ["status"];
+const COMPUTED_OF_ITEM: [&str; 4] = ["stock", "available", "held", "confirmed"];
+
+impl Described for SettingsBody {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        let quota = || {
+            Shape::new(vec![Member::value("requests", QUOTA_REQUESTS), Member::value("window_seconds", QUOTA_WINDOW)])
+        };
+        let rate_limits = ["sale", "customer", "key"].map(|name| Member::object(name, quota()).optional());
+        let members = [
+            Member::value("id", Rule::SaleId).kept(),
+            Member::value("name", SALE_NAME),
+            Member::value("opens_at", Rule::Time),
+            Member::value("closes_at", Rule::Time),
+            Member::value("hold_seconds", bounds.sale.hold_seconds()),
+            Member::value("max_extensions", bounds.sale.max_extensions()).optional(),
+            Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
+            Member::object("rate_limits", Shape::new(rate_limits.into())).optional(),
+            Member::list("items", ItemSettingsBody::shape(bounds), bounds.sale.items_per_sale_max),
+        ];
+        Shape::new(members.into_iter().chain(COMPUTED.map(Member::ignored)).collect())
+    }
+}
+
+impl Described for ItemSettingsBody {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        let price = Shape::new(vec![Member::value("amount", PRICE_AMOUNT), Member::value("currency", Rule::Currency)]);
+        let members = [
+            Member::value("sku", SKU),
+            Member::value("initial_stock", bounds.sale.initial_stock()),
+            Member::object("price", price).optional(),
+            Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
+        ];
+        Shape::new(members.into_iter().chain(COMPUTED_OF_ITEM.map(Member::ignored)).collect())
+    }
+}
+
+impl SettingsBody {
+    /// What a patch may have: any of the members, and of an item at least its SKU.
+    pub fn shape_of_patch(bounds: &Bounds<'_>) -> Shape {
+        Self::shape(bounds).of_change(&["sku"])
+    }
+}
+
+/// A change of a sale: a merge patch (RFC 7396) whose items are merged by their SKUs.
+#[derive(Debug)]
+pub struct Patch {
+    /// Members of the sale itself.
+    head: Value,
+    items: Vec<Value>,
+    /// The place of each SKU in the patch.
+    places: HashMap<String, usize>,
+}
+
+impl Patch {
+    pub fn parse(bytes: &[u8], bounds: &Bounds<'_>) -> Result<Self, Vec<Invalid>> {
+        let wrong = invalid::errors_of_text(&SettingsBody::shape_of_patch(bounds), bytes);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let mut head: Map<String, Value> = serde_json::from_slice(bytes).expect("its shape is that of an object");
+        COMPUTED.iter().for_each(|computed| drop(head.remove(*computed)));
+        let Value::Array(mut items) = head.remove("items").unwrap_or_else(|| Value::Array(Vec::new())) else {
+            unreachable!("its shape has a list of items")
+        };
+        let (mut places, mut wrong) = (HashMap::with_capacity(items.len()), Vec::new());
+        for (place, item) in items.iter_mut().enumerate() {
+            let members = item.as_object_mut().expect("its shape has objects as items");
+            COMPUTED_OF_ITEM.iter().for_each(|computed| drop(members.remove(*computed)));
+            let sku = members["sku"].as_str().expect("its shape requires a SKU").to_owned();
+            if places.insert(sku, place).is_some() {
+                wrong.push(Invalid::new(format!("/items/{place}/sku"), "stands in this patch twice; leave one out"));
+            }
+        }
+        if wrong.is_empty() { Ok(Self { head: Value::Object(head), items, places }) } else { Err(wrong) }
+    }
+
+    /// The id that it gives the sale, if it gives one.
+    pub fn id(&self) -> Option<&str> {
+        self.head.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
+    }
+
+    /// The settings with the patch merged in. Items that are new come last, in their order.
+    pub fn merge(&self, settings: &SaleSettings, bounds: &Bounds<'_>) -> Result<SaleSettings, Vec<Invalid>> {
+        let (mut items, mut wrong) = (settings.items.clone(), Vec::new());
+        let known: HashMap<&str, usize> =
+            settings.items.iter().enumerate().map(|(place, item)| (item.sku.as_str(), place)).collect();
+        for (place, patch) in self.items.iter().enumerate() {
+            let present = patch["sku"].as_str().and_then(|sku| known.get(sku)).copied();
+            let mut item = present.map_or_else(|| Value::Object(Map::new()), |at| value_of(&settings.items[at]));
+            merge(&mut item, patch);
+            match (read(item, &ItemSettingsBody::shape(bounds), &format!("/items/{place}")), present) {
+                (Ok(item), Some(at)) => items[at] = item,
+                (Ok(item), None) => items.push(item),
+                (Err(errors), _) => wrong.extend(errors),
+            }
+        }
+        let mut head = value_of(&SaleSettings { items: Vec::new(), ..settings.clone() });
+        merge(&mut head, &self.head);
+        // Checked without its items, which were: a list of none would be refused.
+        head.as_object_mut().expect("settings are an object").remove("items");
+        let shape = SettingsBody::shape(bounds).without("items");
+        wrong.extend(invalid::errors_of_value(&shape, &head, ""));
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        head["items"] = Value::Array(Vec::new());
+        head["id"] = Value::String(settings.id.clone());
+        let head: SaleSettings = serde_json::from_value(head).expect("what has its shape is a sale");
+        Ok(SaleSettings { items, ..head })
+    }
+
+    /// Leads errors of the merged document to where the patch has what they speak of.
+    pub fn lead_back(&self, errors: &mut Vec<Invalid>, merged: &SaleSettings) {
+        for error in errors {
+            let Some(rest) = error.pointer.strip_prefix("/items/") else { continue };
+            let (index, member) = rest.split_once('/').unwrap_or((rest, ""));
+            let sku = index.parse::<usize>().ok().and_then(|index| merged.items.get(index)).map(|item| &item.sku);
+            let Some(sku) = sku else { continue };
+            match self.places.get(sku) {
+                Some(place) => error.pointer = format!("/items/{place}/{member}"),
+                None => {
+                    error.detail =
+                        format!("{member} of the item {sku:?}, which the patch leaves as it is, {}", error.detail);
+                    error.pointer = String::new();
+                }
+            }
+        }
+    }
+}
+
+fn value_of(settings: &impl serde::Serialize) -> Value {
+    serde_json::to_value(settings).expect("settings are plain data")
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value, shape: &Shape, pointer: &str) -> Result<T, Vec<Invalid>> {
+    let wrong = invalid::errors_of_value(shape, &value, pointer);
+    if wrong.is_empty() {
+        Ok(serde_json::from_value(value).expect("what has its shape can be read"))
+    } else {
+        Err(wrong)
+    }
+}
+
+/// RFC 7396, section 2.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let members = target.as_object_mut().expect("it is one now");
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            merge(members.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The cases of RFC 7396, appendix A.
+    #[test]
+    fn a_merge_is_that_of_the_rfc() {
+        for (target, patch, merged) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"a":"foo"}), json!("bar"), json!("bar")),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            let mut target = target;
+            merge(&mut target, &patch);
+            assert_eq!(target, merged, "{patch}");
+        }
+    }
+}

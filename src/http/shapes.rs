@@ -1,0 +1,124 @@
+//! The members of each body, for whoever is told what is wrong with one; see `invalid`.
+
+use super::{
+    entries::EntryBody,
+    invalid::{Bounds, Described, Member, Shape},
+    wire::{AdjustBody, CUSTOMER, ConfirmBody, ExtendBody, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody},
+};
+use crate::sale::{
+    rule::Rule,
+    settings::{self, SKU},
+};
+
+impl Described for ReserveBody<'_> {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        let limits = &bounds.edge.reserve;
+        let line = Shape::new(vec![
+            Member::value("sku", SKU),
+            Member::value("quantity", Rule::whole(1, limits.quantity_max.into())),
+        ]);
+        Shape::new(vec![
+            Member::value("customer", CUSTOMER),
+            Member::list("lines", line, limits.lines_max),
+            Member::value("hold_seconds", settings::hold_seconds(limits.hold_seconds_max)).optional(),
+            Member::value("reference", REFERENCE).optional(),
+        ])
+    }
+}
+
+/// A reserve and its key.
+impl Described for EntryBody<'_> {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        ReserveBody::shape(bounds).and(Member::value("idempotency_key", Rule::IdempotencyKey).optional())
+    }
+}
+
+impl Described for ConfirmBody<'_> {
+    fn shape(_: &Bounds<'_>) -> Shape {
+        Shape::new(vec![Member::value("reference", REFERENCE).optional()])
+    }
+}
+
+impl Described for ReleaseBody<'_> {
+    fn shape(_: &Bounds<'_>) -> Shape {
+        Shape::new(vec![Member::value("reason", REASON).optional()])
+    }
+}
+
+impl Described for ExtendBody {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        Shape::new(vec![Member::value("hold_seconds", settings::hold_seconds(bounds.edge.reserve.hold_seconds_max))])
+    }
+}
+
+impl Described for AdjustBody<'_> {
+    fn shape(bounds: &Bounds<'_>) -> Shape {
+        Shape::new(vec![
+            Member::value("delta", bounds.sale.delta()),
+            Member::value("reason", REASON).optional(),
+            Member::value("reference", REFERENCE).optional(),
+        ])
+    }
+}
+
+impl Described for NoBody {
+    fn shape(_: &Bounds<'_>) -> Shape {
+        Shape::new(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{config::Config, http::settings_body::SettingsBody, service};
+
+    /// The shapes are what the document says of the same bodies: an error names the members that there are.
+    #[test]
+    fn shapes_have_the_members_of_the_document() {
+        let config = Config::default();
+        let document = serde_json::to_value(service::contract(&config)).unwrap();
+        let (edge, sale) = (service::edge_limits(&config), config.limits.for_sales());
+        let bounds = Bounds { edge: &edge, sale: &sale };
+        for (schema, shape) in [
+            ("ReserveRequest", ReserveBody::shape(&bounds)),
+            ("BatchEntry", EntryBody::shape(&bounds)),
+            ("ConfirmRequest", ConfirmBody::shape(&bounds)),
+            ("ReleaseRequest", ReleaseBody::shape(&bounds)),
+            ("ExtendRequest", ExtendBody::shape(&bounds)),
+            ("AdjustRequest", AdjustBody::shape(&bounds)),
+            ("NoMembers", NoBody::shape(&bounds)),
+            ("SaleSettings", SettingsBody::shape(&bounds)),
+            ("SalePatch", SettingsBody::shape_of_patch(&bounds)),
+        ] {
+            assert_same_members(&document, &document["components"]["schemas"][schema], &shape, schema);
+        }
+    }
+
+    fn assert_same_members(document: &Value, schema: &Value, shape: &Shape, place: &str) {
+        let documented = schema["properties"].as_object().cloned().unwrap_or_default();
+        let names: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
+        assert_eq!(shape.members().map(|(name, ..)| name).collect::<BTreeSet<_>>(), names, "{place}");
+        let required = schema["required"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
+        let needed = shape.members().filter(|(.., required)| *required).map(|(name, ..)| name);
+        assert_eq!(needed.collect::<BTreeSet<_>>(), required.collect::<BTreeSet<_>>(), "{place}");
+        for (name, inner, _) in shape.members() {
+            if let Some(inner) = inner {
+                let place = format!("{place}.{name}");
+                assert_same_members(document, &referred(document, &documented[name]), inner, &place);
+            }
+        }
+    }
+
+    /// The object that the member is, or holds.
+    fn referred(document: &Value, member: &Value) -> Value {
+        let choice = || member["oneOf"].as_array().and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
+        let reference = [Some(member), member.get("items"), choice()].into_iter().flatten();
+        let reference =
+            reference.filter_map(|place| place["$ref"].as_str()).next().unwrap_or_else(|| panic!("{member}"));
+        document.pointer(&reference[1..]).unwrap().clone()
+    }
+}
