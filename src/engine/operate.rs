@@ -55,8 +55,7 @@ impl Engine {
         let now = control.advance(now);
         let present = control.catalogue.sale(&settings.id).ok().map(|sale| sale.tag());
         if !expected.is_met(present) {
-            // What it is judged by may not be durable yet.
-            return self.answer(Err(Refusal::PreconditionFailed { present }), &control.lane);
+            return self.judged(Err(Refusal::PreconditionFailed { present }));
         }
         let (put, sale, items) = match control.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,

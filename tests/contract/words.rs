@@ -9,7 +9,7 @@ use crate::served::{
 };
 
 /// Names of types, and words that belong to parsers.
-const FORBIDDEN: [&str; 22] = [
+const FORBIDDEN: [&str; 21] = [
     "u64",
     "i64",
     "u32",
@@ -30,7 +30,6 @@ const FORBIDDEN: [&str; 22] = [
     "floating",
     "string",
     "sequence",
-    "unit",
     "variant",
 ];
 
