@@ -323,6 +323,10 @@ fn every_member_of_every_body_says_what_would_be_right() {
             required: of_reserve_required(),
         },
         &mut |ask, pointer, text| {
+            // JSON that no reader here can read: whether the batch that was taken is as the document says cannot be told.
+            if text.contains("1e400") {
+                return;
+            }
             let answer = client.send(&ask);
             if answer.status == 400 {
                 // No JSON at all: the batch as a whole is refused.
