@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::{
     StatusCode,
-    header::{ETAG, HeaderMap, HeaderValue},
+    header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue},
 };
 
 use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, read_small};
@@ -103,6 +103,7 @@ pub fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged {
         Ok(view) if conditions::is_known(headers, view.sale.tag()) => {
             let mut response = BoxedResponse::default();
             *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             tagged(response, &view.sale)
         }
         Ok(view) => tagged(json(StatusCode::OK, &SaleBody::new(&view)), &view.sale),
