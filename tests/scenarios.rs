@@ -61,6 +61,7 @@ scripts! {
     customer_limit
     pause_and_resume
     restock_after_sold_out
+    two_payments
     expired_holds_come_back
     multi_line_overlap
     changed_shard_count

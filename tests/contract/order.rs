@@ -77,15 +77,18 @@ fn the_head_is_judged_before_the_body_and_in_its_own_order() {
 const UNKNOWN: &str = "019a0000-0000-7000-8000-000000000000";
 
 #[test]
-fn all_values_are_judged_at_once_after_the_form() {
+fn form_and_values_are_judged_at_once() {
     let service = Service::start();
     let mut client = service.client();
     let wrong = json!({ "customer": "", "lines": [{ "sku": "", "quantity": 0 }], "hold_seconds": 0, "reference": "" });
     let mut pointers = client.post("/v1/sales/none/reservations", &wrong).pointers();
     pointers.sort_unstable();
     assert_eq!(pointers, ["/customer", "/hold_seconds", "/lines/0/quantity", "/lines/0/sku", "/reference"]);
-    let malformed = with(wrong, json!({ "vip": true }));
-    assert_eq!(client.post("/v1/sales/none/reservations", &malformed).pointers(), ["/vip"]);
+    // Also where the form is wrong: a caller mends everything at once.
+    let malformed = with(wrong, json!({ "vip": true, "reference": 7 }));
+    let mut pointers = client.post("/v1/sales/none/reservations", &malformed).pointers();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/customer", "/hold_seconds", "/lines/0/quantity", "/lines/0/sku", "/reference", "/vip"]);
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn a_reservations_state_is_judged_before_its_extensions() {
     client.put("/v1/sales/drop", &sale).success(201);
     let held = client.hold("drop", "ann", [("tv", 1)]);
     let extend = format!("{}/extend", address(&held));
-    client.post(&extend, &json!({ "hold_seconds": 1 })).refused("extension_limit_reached");
+    client.post(&extend, &json!({ "hold_seconds": 1200 })).refused("extension_limit_reached");
     client.act(&held, "release", json!({})).reservation(200);
     client.post(&extend, &json!({ "hold_seconds": 1 })).refused("already_released");
 }

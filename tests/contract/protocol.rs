@@ -13,7 +13,7 @@ fn every_path_names_its_methods() {
     let id = "019a0000-0000-7000-8000-000000000000";
     let paths = [
         ("/v1/sales".to_owned(), "GET, HEAD"),
-        ("/v1/sales/drop".to_owned(), "GET, HEAD, PUT"),
+        ("/v1/sales/drop".to_owned(), "GET, HEAD, PATCH, PUT"),
         ("/v1/sales/drop/pause".to_owned(), "POST"),
         ("/v1/sales/drop/resume".to_owned(), "POST"),
         ("/v1/sales/drop/close".to_owned(), "POST"),
@@ -74,7 +74,7 @@ fn paths_that_are_no_call_are_not_found() {
             answer.refused("not_found");
         }
     }
-    client.get("/problems/sold_out").refused("not_found");
+    client.get("/problems/sold%20out").refused("not_found");
     client.get("/v1/sales/%FF").refused("not_found");
     client.send(&Ask::new("OPTIONS", "*")).refused("not_found");
     client.get("http://elsewhere.test/v1/sales/drop").success(200);

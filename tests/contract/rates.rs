@@ -89,7 +89,7 @@ fn a_sale_says_otherwise_for_itself() {
     for (limits, pointer) in [
         (json!({ "customer": quota(1, 0) }), "/rate_limits/customer/window_seconds"),
         (json!({ "sale": quota(1, 86_401) }), "/rate_limits/sale/window_seconds"),
-        (json!({ "key": { "requests": 1 } }), "/rate_limits/key"),
+        (json!({ "key": { "requests": 1 } }), "/rate_limits/key/window_seconds"),
         (json!({ "customers": quota(1, 1) }), "/rate_limits/customers"),
         (json!([]), "/rate_limits"),
     ] {

@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::served::{Answer, Ask, Client, documents::address, now_millis, shapes};
+use crate::served::{
+    Answer, Ask, Client,
+    documents::{address, as_made},
+    now_millis, shapes,
+};
 
 /// Requests on a reservation whose answers never came; at most one is open at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub struct Known {
     pub open: Open,
     /// The request that made it, and the first answer to that.
     pub ask: Ask,
-    pub first: String,
+    pub first: Value,
     /// Whether anything was asked about it since it was last looked at.
     pub touched: bool,
 }
@@ -49,13 +53,13 @@ impl Ledger {
         assert_eq!(held["state"], "held", "a reserve is always answered as the first time");
         let id = held["id"].as_str().expect("an id").to_owned();
         let known = self.reservations.entry(id).or_insert_with(|| Known {
-            latest: held.clone(),
+            latest: as_made(held.clone()),
             open: Open::Nothing,
             ask: ask.clone(),
-            first: answer.text().to_owned(),
+            first: as_made(held.clone()),
             touched: true,
         });
-        assert_eq!(known.first, answer.text(), "the answer to a repeat is the first one");
+        assert_eq!(known.first, as_made(held.clone()), "the answer to a repeat is the first one");
         held
     }
 
@@ -104,7 +108,7 @@ impl Ledger {
         for known in self.reservations.values().step_by(every) {
             let answer = client.send(&known.ask);
             assert!(answer.is_replayed(), "acknowledged and made anew: {}\n{}", known.first, answer.text());
-            assert_eq!(answer.text(), known.first);
+            assert_eq!(as_made(answer.reservation(201)), known.first);
         }
     }
 }

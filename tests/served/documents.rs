@@ -33,6 +33,11 @@ pub fn with(mut document: Value, changes: Value) -> Value {
     document
 }
 
+/// A reservation as it was first answered: without what a repeat of its key says of how it stands now.
+pub fn as_made(reservation: Value) -> Value {
+    with(reservation, json!({ "replayed_of": null }))
+}
+
 /// The members of `document` that are named, alone.
 pub fn only(document: &Value, names: &[&str]) -> Value {
     let members = names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone())));

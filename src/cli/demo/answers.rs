@@ -1,7 +1,8 @@
 //! The service's answers as a client of the contract reads them. On purpose not the service's own types: it is taken
 //! at its word on the wire.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::{Map, Value};
 
 use crate::sale::time::Timestamp;
 
@@ -20,6 +21,18 @@ pub struct Reservation {
     pub released_at: Option<Timestamp>,
     pub expired_at: Option<Timestamp>,
     pub extensions: u32,
+}
+
+/// The answer to a reserve. What a repeat says beyond the first answer, how the reservation stands now, is left out.
+#[derive(Debug)]
+pub struct Reserved(pub Reservation);
+
+impl<'de> Deserialize<'de> for Reserved {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut document = Map::deserialize(deserializer)?;
+        document.remove("replayed_of");
+        Reservation::deserialize(Value::Object(document)).map(Self).map_err(D::Error::custom)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
-    answers::{Reservation, Sale},
+    answers::{Reservation, Reserved, Sale},
     client::{Ask, Client, Watch},
     history::{Audit, LimitTried, Repeat, Stored},
     plan::Offer,
@@ -117,7 +117,7 @@ fn repeat_of(offer: &Offer, tally: &Tally, click: usize) -> (String, String, Str
 
 async fn repeat(client: &Client, (path, key, body): (String, String, String)) -> Option<Repeat> {
     let answer = client.send(Ask::post(&path, body).with_key(&key)).await.ok()?;
-    let reservation = serde_json::from_slice(&answer.body).ok();
+    let reservation = serde_json::from_slice(&answer.body).ok().map(|Reserved(reservation)| reservation);
     Some(Repeat { status: answer.status, replayed: answer.replayed, reservation })
 }
 

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
-    answers::{Problem, Reservation},
+    answers::{Problem, Reservation, Reserved},
     client::{Answer, Ask, Client, Watch, moment},
     live::Live,
     plan::{Basket, Offer, Shopper},
@@ -69,7 +69,7 @@ impl Street {
         if timed.answer.status != 201 {
             return self.refused_reserve(&timed, basket);
         }
-        let Some(reservation) = self.read(&timed.answer) else {
+        let Some(Reserved(reservation)) = self.read(&timed.answer) else {
             self.tally.borrow_mut().doubtful.push((basket.clone(), asked_at));
             return Tried::Unknown;
         };
