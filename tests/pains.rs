@@ -13,14 +13,20 @@ use std::{
 };
 
 use doorbuster::{
+    config::Config,
     engine::Settings,
-    http::wire::{self, ReserveBody, ReserveLimits},
+    http::{
+        invalid::Bounds,
+        wire::{self, ReserveBody},
+    },
     journal::memory::EIO,
     privacy::CustomerIds,
     sale::{
         outcome::{Refusal, State},
+        settings::Limits,
         settings::SaleSettings,
     },
+    service::edge_limits,
 };
 use support::{OPENING, ask, dice::scramble, house::House, short};
 
@@ -67,10 +73,11 @@ fn concurrent_buyers_do_not_oversubscribe() {
 #[test]
 fn the_same_item_twice_in_one_request_does_not_oversell() {
     let mut house = house(3);
-    let limits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 3600 };
+    let edge = edge_limits(&Config::default());
+    let bounds = Bounds { edge: &edge, sale: &Limits::default() };
     let mut send = |body: &str| {
-        let body: ReserveBody<'_> = wire::parse(body.as_bytes()).unwrap();
-        let checked = body.check(&limits, &CustomerIds::Plain).unwrap();
+        let body: ReserveBody<'_> = wire::parse(body.as_bytes(), &bounds).unwrap();
+        let checked = body.check(&edge.reserve, &CustomerIds::Plain).unwrap();
         house.reserve(&checked.asked("drop", None))
     };
     let two_and_two = r#"{"customer": "ann", "lines": [{"sku": "tv", "quantity": 2}, {"sku": "tv", "quantity": 2}]}"#;

@@ -407,7 +407,7 @@ fn ids_keys_prices_and_adjustments_survive() {
         house.kill_and_start_with(5);
 
         let again = house.reserve(&asked).unwrap();
-        assert_eq!((again.replayed, &again.reservation), (true, &first.reservation));
+        assert_eq!((again.replayed_of.is_some(), &again.reservation), (true, &first.reservation));
         let another = Reserve { reference: Some("cart-10"), ..asked.clone() };
         assert_eq!(house.reserve(&another), Err(Refusal::IdempotencyKeyReused));
         let again = house.adjust(&restock).unwrap();

@@ -9,7 +9,6 @@ use std::{collections::HashMap, sync::Arc};
 use compact_str::CompactString;
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     command::Reserve,

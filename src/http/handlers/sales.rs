@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::{
     StatusCode,
-    header::{ETAG, HeaderMap, HeaderValue},
+    header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue},
 };
 
 use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json, long_json, owed_json, read_small};
@@ -128,6 +128,7 @@ pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Answer<Boxed
         let response = if conditions::is_known(&headers, view.sale.tag()) {
             let mut response = BoxedResponse::default();
             *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         } else {
             long_json(service, StatusCode::OK, &SaleBody::new(view))
