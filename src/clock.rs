@@ -16,17 +16,33 @@ pub trait Clock: Send + Sync {
 /// Longer than this between two looks at one clock, and what another clock says in between is not compared with it.
 const LOOK_MILLIS: u64 = 10;
 
+const BEGINNING_LOOKS: usize = 16;
+
 /// The steady time that the engine is asked with: it goes on from where it began, however the machine's clock is set. As NTP
 /// adjusts the speed of both alike, they come to differ only where the machine's clock is set, or the machine sleeps.
 #[derive(Debug, Clone, Copy)]
 pub struct SteadyClock {
-    began_at: Timestamp,
+    /// The time at its beginning, since 1970.
+    began_at: Duration,
     began: Instant,
 }
 
 impl SteadyClock {
-    pub fn beginning_at(now: Timestamp) -> Self {
-        Self { began_at: now, began: Instant::now() }
+    /// Begins at what `at` makes of the machine's clock.
+    pub fn begin(at: impl FnOnce(Timestamp) -> Timestamp) -> Self {
+        // The two clocks are read one after the other. Of several times, the one with the least in between.
+        let look = |_| {
+            let began = Instant::now();
+            let wall = time_of_day();
+            (began.elapsed(), began, wall)
+        };
+        let (_, began, wall) = (0..BEGINNING_LOOKS).map(look).min_by_key(|look| look.0).expect("there are some");
+        let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = Timestamp::from_millis(wall.as_millis() as u64);
+        let ahead = at(now).signed_since(now);
+        let by = Duration::from_millis(ahead.unsigned_abs());
+        let began_at = if ahead < 0 { wall.saturating_sub(by) } else { wall + by };
+        Self { began_at, began }
     }
 
     /// This clock and another at the same moment; None where the moment was too long.
@@ -38,7 +54,7 @@ impl SteadyClock {
 
 impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
-        self.began_at.plus_millis(self.began.elapsed().as_millis() as u64)
+        Timestamp::from_millis((self.began_at + self.began.elapsed()).as_millis() as u64)
     }
 }
 
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn a_steady_clock_goes_on_from_where_it_began() {
         let began = Timestamp::from_millis(1000);
-        let steady = SteadyClock::beginning_at(began);
+        let steady = SteadyClock::begin(|_| began);
         let first = steady.now();
         assert!(first >= began && steady.now() >= first);
         let manual = ManualClock::at(Timestamp::from_millis(7));

@@ -193,7 +193,7 @@ impl Running {
 
         let open::Opened { engine, writer, storage } = open::open(config)?;
         let (engine, journal_end) = (Arc::new(engine), writer.position());
-        let steady = SteadyClock::beginning_at(engine.time_at_start(SystemClock.now(), uptime()));
+        let steady = SteadyClock::begin(|wall| engine.time_at_start(wall, uptime()));
         let clock: Arc<dyn Clock> = Arc::new(steady);
         // The uptime is read after the time: what a later start makes of the two is rather late than early.
         engine.note_time(steady.now(), uptime());

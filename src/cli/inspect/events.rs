@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -29,6 +29,7 @@ pub const KINDS: [&str; 19] = [
     "audited",
     "keys_noted",
     "audit_reached",
+    "clock_set",
     "held",
     "extended",
     "confirmed",
