@@ -351,13 +351,15 @@ struct Retry {
     longest: Duration,
     next: Duration,
     waited_since_warning: Option<Duration>,
+    /// What was warned of last: another error is another thing to do, and is told at once.
+    warned: String,
 }
 
 impl Retry {
     fn new(settings: &WriteBehindSettings) -> Self {
         let first = Duration::from_millis(settings.retry_ms_min);
         let longest = Duration::from_millis(settings.retry_ms_max);
-        Self { first, longest, next: first, waited_since_warning: None }
+        Self { first, longest, next: first, waited_since_warning: None, warned: String::new() }
     }
 
     fn succeeded(&mut self) {
@@ -373,11 +375,12 @@ impl Retry {
         self.next = whole * 2;
         let wait = whole.mul_f64(rand::random_range(0.5..=1.0));
         let waited = self.waited_since_warning.map(|waited| waited + wait);
+        let error = error.explained();
         self.waited_since_warning = match waited {
-            Some(waited) if waited < WARNING_INTERVAL => Some(waited),
+            Some(waited) if waited < WARNING_INTERVAL && error == self.warned => Some(waited),
             _ => {
-                let error = error.explained();
                 tracing::warn!(error, "the store cannot be written; the journal keeps everything until it can");
+                self.warned = error;
                 Some(Duration::ZERO)
             }
         };

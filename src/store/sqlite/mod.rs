@@ -91,6 +91,7 @@ struct FileId {
 }
 
 const LOST_WAL: &str = "lost its -wal file";
+const EMPTIED: &str = "was emptied";
 
 impl FileId {
     fn at(path: &Path) -> Option<Self> {
@@ -133,7 +134,7 @@ impl SqliteStore {
         let Some(Open { connection, file, wal, .. }) = &mut self.open else { return Ok(()) };
         let what = match fs::metadata(&self.path) {
             Ok(found) if FileId::of(&found) != *file => "was replaced",
-            Ok(found) if found.len() < PAGE_BYTES_MIN => "was emptied",
+            Ok(found) if found.len() < PAGE_BYTES_MIN => EMPTIED,
             Ok(_) => {
                 let found = FileId::at(&wal_path);
                 if wal.is_none() || *wal == found {
@@ -145,13 +146,14 @@ impl SqliteStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "was deleted or moved",
             Err(error) => return Err(self.lost(&format!("cannot be found any more ({error})"))),
         };
-        let is_lost = what != LOST_WAL;
-        // Closing writes what the log holds into the file: right where only the log's name is gone. A file that took this
-        // one's place must get none of it, now or when SQLite finds the log beside it.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_lost)?;
-        let ours = *wal;
+        // Closing writes what the log holds into the file that is open, wherever that is now, and removes the log by its name. Not
+        // so where the file was emptied: it would get some of its pages. Nor where the log is that of another file.
+        let (ours, found) = (*wal, FileId::at(&wal_path));
+        let leave = what == EMPTIED || (found.is_some() && found != ours);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)?;
         self.open = None;
-        if is_lost && ours.is_some() && FileId::at(&wal_path) == ours {
+        // What is left of ours belongs to no file: SQLite would take it for that of the next one of this name.
+        if what != LOST_WAL && ours.is_some() && FileId::at(&wal_path) == ours {
             let _ = fs::remove_file(&wal_path);
             let _ = fs::remove_file(self.beside("-shm"));
         }
