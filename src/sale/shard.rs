@@ -374,7 +374,7 @@ impl Shard {
             expires_at: created_at.plus_seconds(held.hold_seconds.into()),
             ended_at: Timestamp::default(),
             lines,
-            texts: has_texts.then(|| Box::new(Texts { key, reference, confirm_reference: None })),
+            texts: has_texts.then(|| Box::new(Texts { key, reference, end_text: None })),
             customer,
             sale: held.sale,
             hold_seconds: held.hold_seconds,
@@ -419,8 +419,8 @@ impl Shard {
                 }
             }
         }
-        if let (State::Confirmed, Some(reference)) = (state, ended.text) {
-            entry.texts.get_or_insert_default().confirm_reference = Some(reference.into());
+        if let Some(text) = ended.text {
+            entry.texts.get_or_insert_default().end_text = Some(text.into());
         }
         self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);
         self.live_holds -= 1;

@@ -91,6 +91,9 @@ pub enum StoreError {
     #[error("the store contradicts the journal: {0}")]
     Contradiction(String),
 
+    #[error("{path}, which says what the store may lack: {source}")]
+    Absences { path: String, source: std::io::Error },
+
     #[error("the store holds what this program never writes: {0}")]
     Content(String),
 }
@@ -114,7 +117,10 @@ impl StoreError {
                 )
             ),
             Self::Postgres(error) => !error.passes(),
-            Self::Feed(FeedError::Unreadable(_)) | Self::CursorMoved { .. } | Self::Lost { .. } => false,
+            Self::Feed(FeedError::Unreadable(_))
+            | Self::CursorMoved { .. }
+            | Self::Lost { .. }
+            | Self::Absences { .. } => false,
             _ => true,
         }
     }
