@@ -268,7 +268,11 @@ fn a_store_that_is_behind_the_snapshot_of_a_journal_without_beginning_is_told() 
     place.change("UPDATE write_behind SET cursor = 1", |place| {
         let said = place.reconcile();
         assert_eq!(said.code, Some(1), "{}", said.report);
-        assert!(said.stderr.contains("nothing was compared") && said.stderr.contains("only epoch 1"), "{}", said.stderr);
+        assert!(
+            said.stderr.contains("nothing was compared") && said.stderr.contains("only epoch 1"),
+            "{}",
+            said.stderr
+        );
     });
 }
 

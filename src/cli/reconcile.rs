@@ -114,11 +114,7 @@ fn mend(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyho
 fn write_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     let Repaired { epoch_before, found, left } = repaired;
     if found.epoch > *epoch_before {
-        writeln!(
-            out,
-            "brought from epoch {epoch_before} to {}, the end of the journal",
-            found.epoch
-        )?;
+        writeln!(out, "brought from epoch {epoch_before} to {}, the end of the journal", found.epoch)?;
     }
     write(found, out)?;
     if found.is_equal() {
@@ -228,7 +224,11 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     if report.compared_nothing() {
-        return writeln!(out, "nothing was compared: up to epoch {} neither store nor journal has anything", report.epoch);
+        return writeln!(
+            out,
+            "nothing was compared: up to epoch {} neither store nor journal has anything",
+            report.epoch
+        );
     }
     if report.is_equal() {
         return writeln!(out, "no difference");

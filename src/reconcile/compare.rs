@@ -58,7 +58,12 @@ impl<'a> Comparison<'a> {
     }
 
     /// `service_is_running`: on the data directory.
-    pub fn run(mut self, owner: Option<Uuid>, service_is_running: bool, standing: &Standing) -> Result<Report, StoreError> {
+    pub fn run(
+        mut self,
+        owner: Option<Uuid>,
+        service_is_running: bool,
+        standing: &Standing,
+    ) -> Result<Report, StoreError> {
         self.report.service_is_running = service_is_running;
         let held_by = standing.held_by.map(|token| token.owner);
         // A store that nobody took yet is nobody's.
@@ -157,7 +162,8 @@ impl<'a> Comparison<'a> {
                 true
             }
             Some(found) => {
-                let unknown: &[&str] = if self.truth.is_whole() { &["kept_from"] } else { &["kept_from", "updated_at"] };
+                let unknown: &[&str] =
+                    if self.truth.is_whole() { &["kept_from"] } else { &["kept_from", "updated_at"] };
                 let mut is_wrong = self.cells(Table::WriteBehind, "", &known, found, unknown);
                 // It may be earlier: what may be absent is noted before rows are deleted.
                 if found[kept_from] > permitted {
@@ -170,7 +176,11 @@ impl<'a> Comparison<'a> {
         };
         let found_at = found.as_ref().and_then(|found| found[updated_at].as_deref());
         // Where the journal's beginning is gone, the store may know of a later change than what is left of it.
-        let at = if self.truth.is_whole() { known[updated_at].as_deref() } else { known[updated_at].as_deref().max(found_at) };
+        let at = if self.truth.is_whole() {
+            known[updated_at].as_deref()
+        } else {
+            known[updated_at].as_deref().max(found_at)
+        };
         if is_wrong || found_at != at {
             self.mend.write_behind(at, self.absences.kept_from, known[format].as_deref())?;
         }
@@ -294,7 +304,12 @@ impl<'a> Comparison<'a> {
     }
 
     /// The movements that the journal knows are the last of the item; those before them lead to where they begin.
-    fn movements_of(&mut self, item: &(String, String), movements: &Movements, found: &[Row]) -> Result<(), StoreError> {
+    fn movements_of(
+        &mut self,
+        item: &(String, String),
+        movements: &Movements,
+        found: &[Row],
+    ) -> Result<(), StoreError> {
         let [delta, stock_after] = ["delta", "stock_after"].map(|name| Table::Movements.cell(name));
         let Movements { stock, known } = movements;
         self.report.compared.stock_movements += known.len() as u64;
@@ -466,7 +481,8 @@ impl<'a> Comparison<'a> {
         for (after, through, hash) in self.reader.audit_gaps()? {
             let is_of = |gap: &&AuditGap| {
                 let (Link::Hash(of) | Link::NextRow(of)) = gap.link;
-                let inside = i128::from(after) >= i128::from(gap.after) && i128::from(through) <= i128::from(gap.through);
+                let inside =
+                    i128::from(after) >= i128::from(gap.after) && i128::from(through) <= i128::from(gap.through);
                 inside && (i128::from(through) != i128::from(gap.through) || of.to_hex().as_str() == hash)
             };
             if self.absences.audit_gaps.iter().any(|gap| is_of(&gap)) {

@@ -88,20 +88,21 @@ pub fn read(view: &View, settings: Settings, cursor: Epoch, up_to: UpTo) -> Resu
     let from = if snapshot.is_some() { oldest.unwrap_or(1) } else { 1 };
     let mut facts = JournalFacts::default();
     let mut first_at = None;
-    let scanned: Result<_, RecoveryError<StoreError>> = journal::scan(view, from, snapshot.map_or(0, |snapshot| snapshot.last_epoch), |epoch, payload| {
-        if first_at.is_none() {
-            batch::for_each(payload, |_, _, event| {
-                first_at = first_at.max(event.at());
-                Ok::<_, Malformed>(())
-            })
-            .map_err(|malformed| StoreError::Batch { epoch, source: malformed.into() })?;
-        }
-        if epoch > cursor {
-            facts.pending_batches += 1;
-            facts.pending_bytes += payload.len() as u64;
-        }
-        Ok(())
-    });
+    let scanned: Result<_, RecoveryError<StoreError>> =
+        journal::scan(view, from, snapshot.map_or(0, |snapshot| snapshot.last_epoch), |epoch, payload| {
+            if first_at.is_none() {
+                batch::for_each(payload, |_, _, event| {
+                    first_at = first_at.max(event.at());
+                    Ok::<_, Malformed>(())
+                })
+                .map_err(|malformed| StoreError::Batch { epoch, source: malformed.into() })?;
+            }
+            if epoch > cursor {
+                facts.pending_batches += 1;
+                facts.pending_bytes += payload.len() as u64;
+            }
+            Ok(())
+        });
     let scan = scanned?;
     (facts.first_epoch, facts.last_epoch) = (oldest.unwrap_or(0), scan.tail.last_epoch);
     let epoch = match up_to {

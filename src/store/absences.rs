@@ -72,7 +72,8 @@ impl AbsencesFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Absences::default()),
             Err(error) => return Err(self.failed(error)),
         };
-        let invalid = || self.failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes there"));
+        let invalid =
+            || self.failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes there"));
         let document: Document = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
         let hash = |text: &String| blake3::Hash::from_hex(text).ok();
         let gap = |gap: &Gap| {
@@ -141,7 +142,10 @@ mod tests {
         file.write(&absences).unwrap();
         assert_eq!(file.read().unwrap(), absences);
         absences.begin_behind(&Head { sequence: 8, hash: other });
-        assert_eq!(absences.audit_gaps.iter().map(|gap| (gap.after, gap.through)).collect::<Vec<_>>(), [(0, 8), (9, 12)]);
+        assert_eq!(
+            absences.audit_gaps.iter().map(|gap| (gap.after, gap.through)).collect::<Vec<_>>(),
+            [(0, 8), (9, 12)]
+        );
         fs::write(directory.path().join(ABSENCES_FILE), "{}").unwrap();
         assert!(file.read().unwrap_err().to_string().contains(ABSENCES_FILE));
     }

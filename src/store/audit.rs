@@ -138,8 +138,10 @@ impl AuditCheck {
     }
 
     fn pass_gaps(&mut self, until: u64) {
-        while let Some(gap) =
-            self.gaps.iter().find(|gap| gap.after == self.reached.sequence && gap.through > gap.after && gap.through <= until)
+        while let Some(gap) = self
+            .gaps
+            .iter()
+            .find(|gap| gap.after == self.reached.sequence && gap.through > gap.after && gap.through <= until)
         {
             self.passed_over += gap.through - gap.after;
             self.reached.sequence = gap.through;

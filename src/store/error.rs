@@ -37,8 +37,8 @@ pub enum StoreError {
     Lost { what: String },
 
     #[error(
-        "the table write_behind has no row any more, so how far the store is cannot be known. Delete the store's tables, or the \
-         file: it is then made anew from the journal"
+        "the table write_behind has no row any more, so how far the store is cannot be known. Stop the service and run \
+         `doorbuster reconcile --repair`; or delete the store's tables, or the file: it is then made anew from the journal"
     )]
     NoCursor,
 

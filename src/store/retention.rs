@@ -9,11 +9,7 @@
 
 use uuid::Uuid;
 
-use super::{
-    absences::AbsencesFile,
-    audit::AuditGap,
-    error::StoreError,
-};
+use super::{absences::AbsencesFile, audit::AuditGap, error::StoreError};
 use crate::sale::{audit::Head, time::Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -176,7 +176,8 @@ impl Table {
                 (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.place")
             }
             Self::Audit => {
-                let records = |table| format!("SELECT sequence, at, actor, action, sale, sku, detail, hash FROM {table}");
+                let records =
+                    |table| format!("SELECT sequence, at, actor, action, sale, sku, detail, hash FROM {table}");
                 (both_of(records("audit_archive"), records("audit")), "t.sequence")
             }
             Self::WriteBehind => ("write_behind AS t".to_owned(), "t.one"),
@@ -209,7 +210,8 @@ impl Table {
         let stored = self.columns().iter().filter(|(name, _)| *name != "lines");
         let mut members: Vec<String> = stored.map(|(name, _)| format!("'{name}', t.{name}")).collect();
         if self == Self::Reservations {
-            let line = "'sku', sku, 'quantity', quantity, 'price_amount', price_amount, 'price_currency', price_currency";
+            let line =
+                "'sku', sku, 'quantity', quantity, 'price_amount', price_amount, 'price_currency', price_currency";
             members.push(format!(
                 "'lines', json((SELECT json_group_array(json_object({line})) FROM reservation_lines
                                  WHERE reservation_id = t.id))"

@@ -31,7 +31,8 @@ fn left(state: State, with_snapshots: bool) -> (Place, Vec<Value>) {
     }
     let mut process = Process::start(&place.data(), &settings);
     let mut client = process.client();
-    let mut document = open_sale(json!([{ "sku": "tv", "initial_stock": 1_000_000 }, { "sku": "mat", "initial_stock": 50 }]));
+    let mut document =
+        open_sale(json!([{ "sku": "tv", "initial_stock": 1_000_000 }, { "sku": "mat", "initial_stock": 50 }]));
     document["name"] = json!("The drop");
     client.put("/v1/sales/drop", &document).success(201);
     if with_snapshots {
@@ -107,14 +108,12 @@ fn has_all(place: &Place, acknowledged: &[Value]) {
     let connection = rusqlite::Connection::open(place.data().join("store.db")).unwrap();
     for reservation in acknowledged {
         let id = reservation["id"].as_str().unwrap();
-        let found: i64 = connection
-            .query_row("SELECT count(*) FROM reservations WHERE id = ?1", [id], |row| row.get(0))
-            .unwrap();
+        let found: i64 =
+            connection.query_row("SELECT count(*) FROM reservations WHERE id = ?1", [id], |row| row.get(0)).unwrap();
         assert_eq!(found, 1, "{id}");
     }
-    let moved: i64 = connection
-        .query_row("SELECT delta FROM stock_movements WHERE reason = 'found'", [], |row| row.get(0))
-        .unwrap();
+    let moved: i64 =
+        connection.query_row("SELECT delta FROM stock_movements WHERE reason = 'found'", [], |row| row.get(0)).unwrap();
     assert_eq!(moved, 5);
 }
 

@@ -3,19 +3,14 @@
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{
-    get,
-    link::Link,
-    read::audit_row,
-    values::Moment,
-    write,
-};
+use super::{get, link::Link, read::audit_row, values::Moment, write};
 use crate::store::{
     audit::AuditCheck,
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit, first_id,
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
+        first_id,
     },
     rows::integer,
 };

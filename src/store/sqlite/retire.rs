@@ -9,7 +9,8 @@ use crate::store::{
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit, first_id,
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
+        first_id,
     },
     rows::integer,
 };

@@ -15,7 +15,10 @@ use uuid::Uuid;
 use super::postgres_server::{Server, Sql};
 use crate::{
     sale::time::Timestamp,
-    store::{AbsencesFile, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl, Sink, SqliteStore, StoreError, StoreReader},
+    store::{
+        AbsencesFile, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl, Sink, SqliteStore, StoreError,
+        StoreReader,
+    },
 };
 
 /// Makes a test of each function, for SQLite and for PostgreSQL.
