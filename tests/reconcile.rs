@@ -175,6 +175,7 @@ fn story(place: &Place) -> Story {
     ]));
     document["name"] = json!("The drop");
     client.put("/v1/sales/drop", &document).success(201);
+    mending::everything_is_in_the_store(&process);
     place.reconcile().is_equal();
 
     let mut load = Load::start(process.api);

@@ -355,20 +355,18 @@ impl<'a> Comparison<'a> {
             return self.mend.movements(item, earlier + same, &known[same..]);
         }
         // What the earlier ones were is not known any more: one stands for what they came to.
-        let mut last_of_kept: Row = known.last().or(found.last()).cloned().unwrap_or_default();
-        last_of_kept.resize(Table::Movements.cells().len(), None);
         let mut made = Vec::new();
         if start != reached {
-            let mut summed = last_of_kept;
+            let mut summed: Row = vec![None; Table::Movements.cells().len()];
             (summed[0], summed[1]) = (Some(item.0.clone()), Some(item.1.clone()));
             for (name, value) in [
-                ("delta", Some((start - reached).to_string())),
-                ("reason", Some("reconciled".to_owned())),
-                ("reference", None),
-                ("stock_after", Some(start.to_string())),
-                ("available_after", Some(start.to_string())),
+                ("delta", (start - reached).to_string()),
+                ("reason", "reconciled".to_owned()),
+                ("at", self.truth.since.unwrap_or_default().to_string()),
+                ("stock_after", start.to_string()),
+                ("available_after", start.to_string()),
             ] {
-                summed[Table::Movements.cell(name)] = value;
+                summed[Table::Movements.cell(name)] = Some(value);
             }
             made.push(summed);
         }

@@ -62,7 +62,7 @@ fn left(state: State, with_snapshots: bool) -> (Place, Vec<Value>) {
         }
     }
     if state == State::Killed {
-        tear(&place.data().join("journal"));
+        tear(&place);
     }
     if !with_snapshots {
         for entry in fs::read_dir(place.data().join("journal")).unwrap() {
@@ -82,20 +82,12 @@ fn copied(data: &Path) -> Place {
     Place { directory, store: Store::Sqlite }
 }
 
-/// What a batch leaves that was being written: its beginning.
-fn tear(journal: &Path) {
-    let mut segments: Vec<_> = fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).collect();
-    segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
-    segments.sort();
-    for path in segments.iter().rev() {
-        let bytes = fs::read(path).unwrap();
-        let Some(last) = bytes.iter().rposition(|&byte| byte != 0) else { continue };
-        let end = (last as u64 + 1).next_multiple_of(8);
-        let file = fs::File::options().write(true).open(path).unwrap();
-        file.write_all_at(&[200, 0, 0, 0, 1, 2, 3, 4, 1, 0, 0, 0], end).unwrap();
-        return;
-    }
-    panic!("the journal is empty");
+/// What a batch leaves that was being written.
+fn tear(place: &Place) {
+    let tail = place.say(&["inspect", "--json"]).report["tail"].clone();
+    let path = place.data().join("journal").join(tail["file"].as_str().unwrap());
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0x55; 100], tail["offset"].as_u64().unwrap()).unwrap();
 }
 
 fn inspected(place: &Place) -> Value {
