@@ -196,6 +196,7 @@ fn story(place: &Place) -> Story {
     wait_until("a snapshot", || process.log().contains("snapshot taken"));
     place.reconcile().is_equal();
     load.stop();
+    mending::everything_is_in_the_store(&process);
     process.terminate();
     assert_eq!(process.wait(Duration::from_secs(20)).code(), Some(0), "{}", process.log());
 

@@ -2,7 +2,14 @@
 //! snapshots. In each, `reconcile` says how far it compared, and `rebuild` and `reconcile --repair` leave a store that has
 //! everything up to the journal's end.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::Command,
+    thread::{self, JoinHandle},
+};
 
 use serde_json::{Value, json};
 
@@ -10,7 +17,7 @@ use crate::{
     Place, Said, Store,
     load::Load,
     mending::{everything_is_in_the_store, goes_on, stop, work_until_pruned},
-    served::{open_sale, process::Process},
+    served::{Ask, Client, open_sale, process::Process, reserve_body},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +47,18 @@ fn left(state: State, with_snapshots: bool) -> (Place, Vec<Value>) {
         work_until_pruned(&process, &place.data());
     }
     let mut load = Load::start(process.api);
-    let acknowledged: Vec<Value> =
+    let mut acknowledged: Vec<Value> =
         (0..20).map(|number| client.hold("drop", &format!("early-{number}"), [("mat", 1)])).collect();
     client.post("/v1/sales/drop/items/mat/adjustments", &json!({ "delta": 5, "reason": "found" })).success(201);
     let copy = place.directory.path().join("copy");
     match state {
         State::Killed => {
-            process.kill();
             load.stop();
+            let callers: Vec<_> = (0..2).map(|caller| call_until_it_ends(process.api, caller)).collect();
+            let held = process.client().hold("drop", "late", [("mat", 1)]);
+            acknowledged.push(held);
+            process.kill();
+            callers.into_iter().for_each(|caller| caller.join().unwrap());
         }
         State::Stopped => {
             load.stop();
@@ -73,6 +84,20 @@ fn left(state: State, with_snapshots: bool) -> (Place, Vec<Value>) {
         }
     }
     (place, acknowledged)
+}
+
+/// Reserves for as long as there is an answer.
+fn call_until_it_ends(address: SocketAddr, caller: usize) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut client = Client::new(address);
+        for number in 0.. {
+            let body = reserve_body(&format!("caller-{caller}-{number}"), [("tv", 1)]);
+            let ask = Ask::new("POST", "/v1/sales/drop/reservations").json(&body);
+            if client.try_send(&ask).is_err() {
+                return;
+            }
+        }
+    })
 }
 
 fn copied(data: &Path) -> Place {

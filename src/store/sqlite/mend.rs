@@ -96,7 +96,7 @@ fn statements(step: Step) -> &'static [&'static str] {
                SELECT reservations.id, value ->> '$.sku'
                  FROM json_each(?1) JOIN reservations ON reservations.sale = value ->> '$.sale')",
             "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku) IN (
-               SELECT id, value ->> '$.sku'
+               SELECT reservations_archive.id, value ->> '$.sku'
                  FROM json_each(?1) JOIN reservations_archive ON reservations_archive.sale = value ->> '$.sale')",
             "DELETE FROM stock_movements WHERE (sale, sku) IN (
                SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
