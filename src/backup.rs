@@ -23,7 +23,7 @@ use crate::{
         self, Epoch, RecoveryError, SnapshotError,
         view::{View, segment_id, snapshot_epoch},
     },
-    store::{SqliteMoment, StoreError},
+    store::{ABSENCES_FILE, SqliteMoment, StoreError},
 };
 
 /// How long a moment is waited for at which the store has what the newest snapshot has: it follows within a moment.
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Small files beside the journal that belong to what it says.
-const BESIDE: [&str; 2] = ["identity", "customer-ids"];
+const BESIDE: [&str; 3] = ["identity", "customer-ids", ABSENCES_FILE];
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -41,6 +41,10 @@ pub enum BackupError {
     Unfinished(PathBuf),
     #[error("{} is not a data directory: it has no journal in it", .0.display())]
     NoJournal(PathBuf),
+    #[error("{}: its journal has nothing in it, so there is nothing to copy", .0.display())]
+    Empty(PathBuf),
+    #[error("the copy ends with epoch {copied} and its original with {original}: the copy is not whole")]
+    Short { copied: Epoch, original: Epoch },
     #[error("cannot {action} {path}: {source}", path = .path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the store: {0}")]
@@ -103,6 +107,10 @@ pub fn run(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, Backu
 
 fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupError> {
     let (moment, view) = moment(data, store.filter(|path| path.is_file()))?;
+    let (_, original, _) = read(&view)?;
+    if original == 0 {
+        return Err(BackupError::Empty(data.to_owned()));
+    }
     let journal = to.join("journal");
     fs::create_dir(&journal).map_err(on("create", &journal))?;
     let journal_bytes = copy_journal(&view, &journal)?;
@@ -119,7 +127,11 @@ fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupEr
     };
     sync(&journal)?;
     sync(to)?;
-    let (first_epoch, epoch, snapshot_epoch) = read_back(&journal)?;
+    let (first_epoch, epoch, snapshot_epoch) = read(&View::open(&journal).map_err(on("read back", &journal))?)?;
+    // What was cut short looks like the end of a journal.
+    if epoch != original {
+        return Err(BackupError::Short { copied: epoch, original });
+    }
     Ok(Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store })
 }
 
@@ -172,22 +184,21 @@ fn copy_small(from: &Path, to: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Every checksum in the copy, and that its journal reaches what the snapshot needs: its first epoch, its last, and the
-/// snapshot's last.
-fn read_back(journal: &Path) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
-    let view = View::open(journal).map_err(on("read back", journal))?;
-    let snapshot = match journal::latest(&view)? {
+/// Checks every checksum, and that the journal reaches what the snapshot needs. Says the first epoch, the last, and the snapshot's
+/// last.
+fn read(view: &View) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
+    let snapshot = match journal::latest(view)? {
         Some(mut snapshot) => {
             while snapshot.next_chunk()?.is_some() {}
             Some(snapshot.summary())
         }
         None => None,
     };
-    let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(0);
+    let oldest = journal::oldest_epoch(view).map_err(RecoveryError::Storage)?.unwrap_or(0);
     let needed = snapshot.map_or(1, |snapshot| snapshot.first_epoch);
     let reaches = snapshot.map_or(0, |snapshot| snapshot.last_epoch);
     let from = if oldest == 0 { needed } else { needed.min(oldest) };
-    let scan = journal::scan(&view, from, reaches, |_, _| Ok(()))?;
+    let scan = journal::scan(view, from, reaches, |_, _| Ok(()))?;
     Ok((oldest, scan.tail.last_epoch, snapshot.map(|snapshot| snapshot.last_epoch)))
 }
 

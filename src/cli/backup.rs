@@ -61,7 +61,9 @@ fn write(backup: &Backup, target: &StoreTarget, to: &Path, out: &mut dyn Write) 
 fn exit_code(error: &BackupError) -> ExitCode {
     match error {
         BackupError::InTheWay(_) | BackupError::Unfinished(_) | BackupError::NoJournal(_) => ExitCode::BadConfig,
+        BackupError::Empty(_) => ExitCode::CheckFailed,
         BackupError::File { .. }
+        | BackupError::Short { .. }
         | BackupError::Store(_)
         | BackupError::Snapshot(SnapshotError::Storage(_))
         | BackupError::Journal(RecoveryError::Storage(_)) => ExitCode::StorageFailed,

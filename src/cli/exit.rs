@@ -6,7 +6,7 @@
 pub enum ExitCode {
     Clean = 0,
     /// What was to be checked is not so: the demo saw a guarantee broken, the service that was asked is not healthy, the store
-    /// is not what the journal says.
+    /// is not what the journal says, or nothing was there to be checked.
     CheckFailed = 1,
     /// Bad configuration or arguments: starting again without a change is of no use.
     BadConfig = 2,

@@ -87,8 +87,10 @@ enum Command {
         #[command(flatten)]
         options: InspectOptions,
     },
-    /// Compare the store with the journal: exit code 0 if they are equal to the unit, 1 if not. Without --repair it changes
-    /// nothing, and may run beside the service.
+    /// Compare the store with the journal. Exit code 0: they are equal to the unit. 1: something differs, nothing was compared, or
+    /// batches are pending and no service is running to apply them. 2: no data directory or no store there. 3: the journal is
+    /// damaged or older than the store. 4: something could not be read. Without --repair it changes nothing, and may run beside
+    /// the service.
     Reconcile {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]
@@ -99,11 +101,13 @@ enum Command {
         /// Print JSON: one document.
         #[arg(long)]
         json: bool,
-        /// Make the store what the journal says, in one transaction. The service must not be running.
+        /// Make the store what the journal says up to its end, in one transaction. The service must not be running: exit code 5
+        /// if it is.
         #[arg(long)]
         repair: bool,
     },
-    /// Make a store that is empty, or not there yet, from snapshot and journal. The service must not be running.
+    /// Make a store that is empty, or not there yet, from snapshot and journal, up to its end. Exit codes as those of reconcile, and
+    /// 2 if the store is not empty. The service must not be running: exit code 5 if it is.
     Rebuild {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use super::{complain, exit::ExitCode, inspect::report::grouped, serve::refuse_st
 use crate::{
     config::{Config, StoreTarget},
     journal::{RecoveryError, SnapshotError},
-    reconcile::{self, Place, ReconcileError, Repaired, Report, TruthError},
+    reconcile::{self, JournalFacts, Place, ReconcileError, Repaired, Report, TruthError},
     service::{identity, lock::DirectoryLock},
     store::{Mender, PostgresMender, PostgresReader, SqliteMender, SqliteStore, StoreError, StoreReader},
 };
@@ -31,13 +31,18 @@ pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
                 write(&report, &mut out)?;
             }
             out.flush()?;
-            Ok(if report.is_equal() { ExitCode::Clean } else { ExitCode::CheckFailed })
+            Ok(verdict(&report))
         }
         Err(error) => {
             complain(&error);
             Ok(exit_code(&error))
         }
     }
+}
+
+/// A check that compared nothing, or not everything, did not succeed.
+fn verdict(report: &Report) -> ExitCode {
+    if report.is_success() { ExitCode::Clean } else { ExitCode::CheckFailed }
 }
 
 /// `reconcile --repair`: makes the store what the journal says.
@@ -103,17 +108,13 @@ fn mend(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyho
         write_repaired(&repaired, &mut out)?;
     }
     out.flush()?;
-    Ok(if repaired.left.is_equal() { ExitCode::Clean } else { ExitCode::CheckFailed })
+    Ok(verdict(&repaired.left))
 }
 
 fn write_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     let Repaired { epoch_before, found, left } = repaired;
     if found.epoch > *epoch_before {
-        writeln!(
-            out,
-            "brought from epoch {epoch_before} to {}, the first that the journal has whole; the service follows from there",
-            found.epoch
-        )?;
+        writeln!(out, "brought from epoch {epoch_before} to {}, the end of the journal", found.epoch)?;
     }
     write(found, out)?;
     if found.is_equal() {
@@ -171,12 +172,12 @@ impl Place for StoreTarget {
 fn exit_code(error: &ReconcileError) -> ExitCode {
     match error {
         ReconcileError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
-        // Not read, or not yet comparable: nothing is known of damage.
-        ReconcileError::Directory { .. }
-        | ReconcileError::Store(_)
-        | ReconcileError::StoreLags { .. }
-        | ReconcileError::StoreFollows { .. } => ExitCode::StorageFailed,
-        ReconcileError::Truth(TruthError::Journal(RecoveryError::Storage(_)))
+        // Not read: nothing is known of damage.
+        ReconcileError::Directory { .. } | ReconcileError::Store(_) => ExitCode::StorageFailed,
+        ReconcileError::StoreLags { .. } => ExitCode::CheckFailed,
+        ReconcileError::Truth(TruthError::Reference(_))
+        | ReconcileError::Truth(TruthError::Batches(RecoveryError::Storage(_)))
+        | ReconcileError::Truth(TruthError::Journal(RecoveryError::Storage(_)))
         | ReconcileError::Truth(TruthError::Snapshot(SnapshotError::Storage(_))) => ExitCode::StorageFailed,
         ReconcileError::Truth(_) | ReconcileError::StoreIsAhead { .. } => ExitCode::JournalDamaged,
     }
@@ -184,24 +185,50 @@ fn exit_code(error: &ReconcileError) -> ExitCode {
 
 fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let compared = &report.compared;
-    writeln!(out, "store and journal at epoch {}", report.epoch)?;
+    let JournalFacts { first_epoch, last_epoch, pending_batches, pending_bytes } = report.journal;
+    writeln!(out, "compared up to epoch {}; the journal has epochs {first_epoch} to {last_epoch}", report.epoch)?;
+    if pending_batches > 0 {
+        let (batches, bytes) = (grouped(pending_batches), grouped(pending_bytes));
+        let who = if report.service_is_running {
+            "the running service applies them"
+        } else {
+            "no service is running: start it, or run `doorbuster reconcile --repair`"
+        };
+        writeln!(out, "pending: {batches} batches, {bytes} bytes, are not in the store yet; {who}")?;
+    }
     let mut table = Table::new(["compared", ""], 1);
     for (count, what) in [
         (compared.sales, "sales"),
         (compared.items, "items, and what their rows add up to"),
-        (compared.reservations, "reservations that the service knows"),
+        (compared.stock_movements, "stock movements"),
+        (compared.reservations, "reservations"),
         (compared.held, "of them held"),
         (compared.audit_records, "records of the audit trail"),
     ] {
         table.row([grouped(count), what.to_owned()]);
     }
     table.write(out, "")?;
+    if compared.reservations_beyond_the_journal > 0 {
+        let beyond = grouped(compared.reservations_beyond_the_journal);
+        writeln!(
+            out,
+            "{beyond} reservations in the store were over before the journal begins: only their confirmed units were compared"
+        )?;
+    }
     if compared.audit_records_elsewhere > 0 {
         let elsewhere = grouped(compared.audit_records_elsewhere);
         writeln!(
             out,
-            "of the audit trail {elsewhere} records are not in this store: they were deleted when they were old, or it was brought on behind them"
+            "{elsewhere} records of the audit trail are not in this store: they were deleted after store.keep_days, or the store was \
+             rebuilt when the journal no longer had them"
         )?;
+    }
+    if report.compared_nothing() {
+        return writeln!(
+            out,
+            "nothing was compared: up to epoch {} neither store nor journal has anything",
+            report.epoch
+        );
     }
     if report.is_equal() {
         return writeln!(out, "no difference");

@@ -1,64 +1,82 @@
-//! Row by row: what the state says, and what the store says.
+//! Row by row: what the journal says, and what the store says.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Display,
-};
+use std::{collections::BTreeMap, fmt::Display};
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    mend::Mend,
+    mend::{Cells, Mend},
     report::{Difference, Report},
+    truth::Truth,
 };
 use crate::{
-    engine::{self, Engine},
-    sale::{
-        audit::{Broken, Head},
-        ids::{BUCKETS, Bucket, ReservationId},
-        outcome::State,
+    sale::audit::Broken,
+    store::{
+        Absences, AuditCheck, AuditGap, AuditRow, Counts, Link, Reference, Standing, StoreError, StoreReader, Table,
     },
-    store::{Counts, Standing, StoreError, StoreReader, StoredItem, StoredReservation, StoredSale, Window},
 };
 
-/// Reservations that are looked up in the store at once.
-const LOOK_UP: usize = 500;
-
 pub struct Comparison<'a> {
-    engine: &'a Engine,
+    truth: &'a Truth,
     reader: &'a dyn StoreReader,
+    /// What the store may lack.
+    absences: &'a Absences,
     mend: Mend<'a>,
     report: Report,
-    /// Ids of all reservations that are held, by the journal.
-    held: Vec<[u8; 16]>,
-    /// The store is brought further than it was: what of the audit trail it does not have, it never had.
-    brought_on: bool,
+    /// What the store says of itself: reservations that ended before are gone.
+    kept_from: Option<String>,
+}
+
+type Row = Vec<Option<String>>;
+
+/// A row by its key: on one side, or on both.
+enum Pair<'a> {
+    Missing(Row),
+    Stranger(&'a Cells),
+    Both(Row, &'a Cells),
+}
+
+/// The movements of an item, by the journal.
+#[derive(Default)]
+struct Movements {
+    /// The item's stock; None for an item that is not known.
+    stock: Option<i64>,
+    known: Vec<Row>,
 }
 
 impl<'a> Comparison<'a> {
-    pub fn new(engine: &'a Engine, reader: &'a dyn StoreReader) -> Self {
-        let (mend, report) = (Mend::default(), Report::default());
-        Self { engine, reader, mend, report, held: Vec::new(), brought_on: false }
+    pub fn new(truth: &'a Truth, reader: &'a dyn StoreReader, absences: &'a Absences) -> Self {
+        let report = Report { epoch: truth.epoch, journal: truth.journal, ..Report::default() };
+        Self { truth, reader, absences, mend: Mend::default(), report, kept_from: None }
     }
 
-    /// What differs is put right. `brought_on`: the state is later than the store was.
-    pub fn mending(mut self, mend: Mend<'a>, brought_on: bool) -> Self {
-        (self.mend, self.brought_on) = (mend, brought_on);
+    /// What differs is put right.
+    pub fn mending(mut self, mend: Mend<'a>) -> Self {
+        self.mend = mend;
         self
     }
 
-    /// The state is that of `epoch`.
-    pub fn run(mut self, epoch: u64, owner: Option<Uuid>, standing: &Standing) -> Result<Report, StoreError> {
-        self.report.epoch = epoch;
+    /// `service_is_running`: on the data directory.
+    pub fn run(
+        mut self,
+        owner: Option<Uuid>,
+        service_is_running: bool,
+        standing: &Standing,
+    ) -> Result<Report, StoreError> {
+        self.report.service_is_running = service_is_running;
         let held_by = standing.held_by.map(|token| token.owner);
         // A store that nobody took yet is nobody's.
         if held_by.is_some() && held_by != owner {
             self.differs("write_behind", "", "owner", owner, held_by);
         }
+        self.truth.reference.forget_absent()?;
+        self.write_behind()?;
         self.sales()?;
-        self.items()?;
+        self.lines()?;
         self.reservations()?;
-        self.held()?;
+        self.items()?;
+        self.movements()?;
         self.sums()?;
         self.audit()?;
         Ok(self.report)
@@ -88,250 +106,440 @@ impl<'a> Comparison<'a> {
         self.differs(table, key, "", there(in_journal), there(!in_journal));
     }
 
-    fn columns<const COLUMNS: usize>(
-        &mut self,
-        table: &'static str,
-        key: &str,
-        journal: [(&'static str, Option<String>); COLUMNS],
-        store: [(&'static str, Option<String>); COLUMNS],
-    ) {
-        for ((column, journal), (_, store)) in journal.into_iter().zip(store) {
-            if journal != store {
-                self.differs(table, key, column, journal, store);
+    /// Notes the cells that differ, but for the key and those that are not known; says whether any do.
+    fn cells(&mut self, table: Table, key: &str, known: &Cells, found: &Cells, unknown: &[&str]) -> bool {
+        let before = self.report.differences_total;
+        for ((column, known), found) in table.cells().zip(known).zip(found).skip(table.key_cells()) {
+            if known != found && !unknown.contains(&column) {
+                self.differs(table.name(), key, column, known.as_ref(), found.as_ref());
             }
         }
+        self.report.differences_total > before
     }
 
-    fn sales(&mut self) -> Result<(), StoreError> {
-        let mut stored: BTreeMap<String, StoredSale> =
-            self.reader.sales()?.into_iter().map(|sale| (sale.id.clone(), sale)).collect();
-        let catalogue = self.engine.catalogue();
-        let mut wrong = Vec::new();
-        for sale in catalogue.sales() {
-            self.report.compared.sales += 1;
-            let expected = StoredSale::of(sale);
-            let found = stored.remove(&expected.id);
-            if found.as_ref() == Some(&expected) {
-                continue;
-            }
-            match found {
-                None => self.lone("sales", &expected.id, true),
-                Some(found) => self.columns("sales", &expected.id, of_sale(&expected), of_sale(&found)),
-            }
-            wrong.push((&**sale, expected));
-        }
-        stored.keys().for_each(|id| self.lone("sales", id, false));
-        self.mend.sales(&wrong, &stored.keys().collect::<Vec<_>>())
-    }
-
-    fn items(&mut self) -> Result<(), StoreError> {
-        let mut rows: BTreeMap<(String, String), StoredItem> = BTreeMap::new();
-        for item in self.reader.items()? {
-            rows.insert((item.sale.clone(), item.sku.clone()), item);
-        }
-        let mut totals: HashMap<(String, String), (Counts, Counts)> = HashMap::with_capacity(rows.len());
-        for item in self.reader.totals()? {
-            totals.insert((item.sale, item.sku), (item.stored, item.recomputed));
-        }
-        let (catalogue, counts) = (self.engine.catalogue(), self.engine.stock());
-        let mut wrong = Vec::new();
-        for sale in catalogue.sales() {
-            for item in &*sale.items {
-                self.report.compared.items += 1;
-                let expected = StoredItem::of(sale, item);
-                let truth = counts_of(counts[item.number.index()]);
-                let key = (expected.sale.clone(), expected.sku.clone());
-                let shown = format!("{}/{}", key.0, key.1);
-                if let (Some(found), Some((stored, recomputed))) = (rows.remove(&key), totals.get(&key)) {
-                    self.columns("items", &shown, of_item(&expected), of_item(&found));
-                    self.columns("items", &shown, of_counts(&truth), of_counts(stored));
-                    self.columns("sums of rows", &shown, of_counts(&truth), of_counts(recomputed));
-                    if found == expected && *stored == truth {
-                        continue;
+    /// Compares a table of few rows; gives the keys of rows to be written, and of those to be deleted.
+    fn table(&mut self, table: Table, unknown: &[&str]) -> Result<(Vec<Value>, Vec<Value>, u64), StoreError> {
+        let (mut wrong, mut strangers, mut count) = (Vec::new(), Vec::new(), 0);
+        let (truth, reader) = (self.truth, self.reader);
+        let keys = table.key_cells();
+        merge(&truth.reference, reader, table, |pair| {
+            match pair {
+                Pair::Missing(known) => {
+                    count += 1;
+                    self.lone(table.name(), &shown(&known[..keys]), true);
+                    wrong.push(json!(known[..keys]));
+                }
+                Pair::Stranger(found) => {
+                    self.lone(table.name(), &shown(&found[..keys]), false);
+                    let key = table.cells().zip(&found[..keys]).map(|(name, cell)| (name.to_owned(), json!(cell)));
+                    strangers.push(Value::Object(key.collect()));
+                }
+                Pair::Both(known, found) => {
+                    count += 1;
+                    if self.cells(table, &shown(&known[..keys]), &known, found, unknown) {
+                        wrong.push(json!(known[..keys]));
                     }
-                } else {
-                    self.lone("items", &shown, true);
-                }
-                wrong.push((&**sale, expected, truth));
-            }
-        }
-        rows.keys().for_each(|(sale, sku)| self.lone("items", &format!("{sale}/{sku}"), false));
-        self.mend.items(&wrong, &rows.into_keys().collect::<Vec<_>>())
-    }
-
-    /// Once all rows are right that can be: what they still do not add up to.
-    fn sums(&mut self) -> Result<(), StoreError> {
-        let (catalogue, counts) = (self.engine.catalogue(), self.engine.stock());
-        self.mend.sums(|sale, sku| {
-            let sale = catalogue.sale(sale).ok()?;
-            let item = sale.items.iter().find(|item| item.settings.sku == sku)?;
-            Some((sale.created_at, counts_of(counts[item.number.index()])))
-        })
-    }
-
-    fn reservations(&mut self) -> Result<(), StoreError> {
-        let catalogue = self.engine.catalogue();
-        let mut expected = Vec::with_capacity(LOOK_UP);
-        for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
-            // What memory holds, through the same fold as everything that the store ever took.
-            let mut window = Window::starting_after(0);
-            let mut folded = Ok(());
-            self.engine.retell(bucket, |event| {
-                if folded.is_ok() {
-                    folded = window.event(event.clone());
-                }
-            });
-            folded.map_err(|source| StoreError::Batch { epoch: self.report.epoch, source })?;
-            for (id, change) in window.reservations() {
-                let Some(row) = StoredReservation::of(id, change, &catalogue) else { continue };
-                if row.state == State::Held {
-                    self.held.push(*id.bytes());
-                }
-                expected.push((*id, row));
-                if expected.len() == LOOK_UP {
-                    self.look_up(&mut expected)?;
                 }
             }
-        }
-        self.look_up(&mut expected)
+            Ok(())
+        })?;
+        Ok((wrong, strangers, count))
     }
 
-    fn look_up(&mut self, expected: &mut Vec<(ReservationId, StoredReservation)>) -> Result<(), StoreError> {
-        let ids: Vec<ReservationId> = expected.iter().map(|(id, _)| *id).collect();
-        let mut stored: HashMap<String, StoredReservation> =
-            self.reader.reservations(&ids)?.into_iter().map(|row| (row.id.clone(), row)).collect();
-        for (_, mut row) in expected.drain(..) {
-            self.report.compared.reservations += 1;
-            let Some(found) = stored.remove(&row.id) else {
-                self.lone("reservations", &row.id, true);
-                self.mend.reservation(&row)?;
-                continue;
-            };
-            // Told in the event, and kept in the store alone.
-            row.release_reason.clone_from(&found.release_reason);
-            if row != found {
-                self.columns("reservations", &row.id, of_reservation(&row), of_reservation(&found));
-                self.mend.reservation(&row)?;
+    fn write_behind(&mut self) -> Result<(), StoreError> {
+        let known = self.truth.reference.walk(Table::WriteBehind, |walk| walk.advance())?.unwrap_or_default();
+        let mut found = None;
+        self.reader.rows(Table::WriteBehind, &mut |row| {
+            found = Some(row.to_vec());
+            Ok(())
+        })?;
+        let [updated_at, kept_from, format] =
+            ["updated_at", "kept_from", "format"].map(|name| Table::WriteBehind.cell(name));
+        let permitted = self.absences.kept_from.map(|at| at.to_string());
+        let is_wrong = match &found {
+            None => {
+                self.lone("write_behind", "", true);
+                true
             }
+            Some(found) => {
+                let unknown: &[&str] =
+                    if self.truth.is_whole() { &["kept_from"] } else { &["kept_from", "updated_at"] };
+                let mut is_wrong = self.cells(Table::WriteBehind, "", &known, found, unknown);
+                // It may be earlier: what may be absent is noted before rows are deleted.
+                if found[kept_from] > permitted {
+                    self.differs("write_behind", "", "kept_from", permitted.as_ref(), found[kept_from].as_ref());
+                    is_wrong = true;
+                }
+                self.kept_from = found[kept_from].clone().min(permitted);
+                is_wrong
+            }
+        };
+        let found_at = found.as_ref().and_then(|found| found[updated_at].as_deref());
+        // Where the journal's beginning is gone, the store may know of a later change than what is left of it.
+        let at = if self.truth.is_whole() {
+            known[updated_at].as_deref()
+        } else {
+            known[updated_at].as_deref().max(found_at)
+        };
+        if is_wrong || found_at != at {
+            self.mend.write_behind(at, self.absences.kept_from, known[format].as_deref())?;
         }
         Ok(())
     }
 
-    /// Rows that say "held" of what the service knows as something else were told before: here are those that it does not know.
-    fn held(&mut self) -> Result<(), StoreError> {
-        self.held.sort_unstable();
-        self.report.compared.held = self.held.len() as u64;
-        let mut strangers = Vec::new();
-        let (held, engine) = (&self.held, self.engine);
-        self.reader.held(&mut |text| {
-            let id = ReservationId::parse(text);
-            let known = id.is_some_and(|id| held.binary_search(id.bytes()).is_ok() || engine.sale_of(id).is_some());
-            if !known {
-                strangers.push(text.to_owned());
-            }
-        })?;
-        strangers.iter().for_each(|id| self.lone("reservations", id, false));
-        self.mend.strangers(&strangers)
+    fn sales(&mut self) -> Result<(), StoreError> {
+        let (wrong, strangers, count) = self.table(Table::Sales, &[])?;
+        self.report.compared.sales = count;
+        self.mend.sales(self.truth, &wrong, &strangers)
     }
 
-    fn audit(&mut self) -> Result<(), StoreError> {
-        let own: Head = self.engine.audit_head().value;
-        self.report.compared.audit_records = own.sequence;
-        let mut walked = self.reader.check_audit()?;
-        if let Ok(check) = &walked
-            && self.brought_on
-            && check.reached().sequence < own.sequence
-        {
-            self.mend.audit_gap(&check.reached(), &own)?;
+    fn items(&mut self) -> Result<(), StoreError> {
+        let unknown: &[&str] = if self.truth.is_whole() {
+            self.truth.reference.count_absent()?;
+            &[]
+        } else {
+            &["sold_out_at", "confirmed_before"]
+        };
+        let (wrong, strangers, count) = self.table(Table::Items, unknown)?;
+        self.report.compared.items = count;
+        self.mend.items(self.truth, &wrong, &strangers)
+    }
+
+    fn lines(&mut self) -> Result<(), StoreError> {
+        let (_, strangers, _) = self.table(Table::LoneLines, &[])?;
+        self.mend.lines(&strangers)
+    }
+
+    fn reservations(&mut self) -> Result<(), StoreError> {
+        let [state, created_at, confirmed_at, released_at, expired_at] =
+            ["state", "created_at", "confirmed_at", "released_at", "expired_at"]
+                .map(|name| Table::Reservations.cell(name));
+        let since = self.truth.since.map(|at| at.to_string());
+        let (truth, reader) = (self.truth, self.reader);
+        let mut last = None;
+        merge(&truth.reference, reader, Table::Reservations, |pair| {
+            let compared = &mut self.report.compared;
+            match pair {
+                Pair::Missing(known) => {
+                    compared.reservations += 1;
+                    compared.held += u64::from(is(&known[state], "held"));
+                    let ended = [confirmed_at, released_at, expired_at].into_iter().find_map(|end| known[end].as_ref());
+                    let id = known[0].clone().unwrap_or_default();
+                    // None is before every text: what was not deleted may not be absent.
+                    if ended.is_some() && ended < self.kept_from.as_ref() {
+                        return truth.reference.is_absent(&id);
+                    }
+                    self.lone("reservations", &id, true);
+                    self.mend.reservation(truth, &id)
+                }
+                Pair::Both(known, found) => {
+                    compared.reservations += 1;
+                    compared.held += u64::from(is(&known[state], "held"));
+                    let id = known[0].clone().unwrap_or_default();
+                    if self.cells(Table::Reservations, &id, &known, found, &[]) {
+                        self.mend.reservation(truth, &id)?;
+                    }
+                    last = Some(id);
+                    Ok(())
+                }
+                Pair::Stranger(found) => {
+                    let id = found[0].clone().unwrap_or_default();
+                    if last.as_ref() == Some(&id) {
+                        self.differs("reservations", &id, "", Some("there once"), Some("there, and in the archive"));
+                        self.mend.copy_in_archive(&id);
+                        return Ok(());
+                    }
+                    // What began before the journal does, and is over, may have left the service's memory.
+                    let may_be = since.is_some() && !is(&found[state], "held") && found[created_at] <= since;
+                    if may_be {
+                        compared.reservations_beyond_the_journal += 1;
+                    } else {
+                        self.lone("reservations", &id, false);
+                        self.mend.stranger(&id);
+                    }
+                    last = Some(id);
+                    Ok(())
+                }
+            }
+        })?;
+        self.mend.end_reservations(truth)
+    }
+
+    fn movements(&mut self) -> Result<(), StoreError> {
+        let mut items: BTreeMap<(String, String), Movements> = BTreeMap::new();
+        let stock = Table::Items.cell("stock");
+        self.truth.reference.walk(Table::Items, |walk| {
+            while let Some(row) = walk.advance()? {
+                items.entry(item_of(&row)).or_default().stock = Some(number(&row[stock]));
+            }
+            Ok(())
+        })?;
+        self.truth.reference.walk(Table::Movements, |walk| {
+            while let Some(row) = walk.advance()? {
+                items.entry(item_of(&row)).or_default().known.push(row);
+            }
+            Ok(())
+        })?;
+        let reader = self.reader;
+        let (mut item, mut found): (Option<(String, String)>, Vec<Row>) = (None, Vec::new());
+        reader.rows(Table::Movements, &mut |row| {
+            let of = item_of(row);
+            if item.as_ref() != Some(&of)
+                && let Some(done) = item.replace(of)
+            {
+                let known = items.remove(&done).unwrap_or_default();
+                self.movements_of(&done, &known, &std::mem::take(&mut found))?;
+            }
+            found.push(row.to_vec());
+            Ok(())
+        })?;
+        if let Some(done) = item {
+            let known = items.remove(&done).unwrap_or_default();
+            self.movements_of(&done, &known, &found)?;
         }
-        let ended = walked.as_mut().map_err(|broken| broken.clone()).and_then(|check| check.end(&own));
-        self.report.compared.audit_records_elsewhere = walked.map_or(0, |check| check.passed_over());
-        if let Err(broken) = ended {
+        for (item, known) in items {
+            self.movements_of(&item, &known, &[])?;
+        }
+        Ok(())
+    }
+
+    /// The movements that the journal knows are the last of the item; those before them lead to where they begin.
+    fn movements_of(
+        &mut self,
+        item: &(String, String),
+        movements: &Movements,
+        found: &[Row],
+    ) -> Result<(), StoreError> {
+        let [delta, stock_after] = ["delta", "stock_after"].map(|name| Table::Movements.cell(name));
+        let Movements { stock, known } = movements;
+        self.report.compared.stock_movements += known.len() as u64;
+        let key = |index: usize| format!("{}/{}/{}", item.0, item.1, index + 1);
+        let is_whole = self.truth.is_whole() || stock.is_none();
+        let earlier = if is_whole { 0 } else { found.len().saturating_sub(known.len()) };
+        // Where those that are known begin.
+        let start = known.first().map_or(stock.unwrap_or(0), |row| number(&row[stock_after]) - number(&row[delta]));
+        let (mut reached, mut kept) = (0, 0);
+        for row in &found[..earlier] {
+            if number(&row[stock_after]) != reached + number(&row[delta]) {
+                let expected = (reached + number(&row[delta])).to_string();
+                self.differs("stock_movements", &key(kept), "stock_after", Some(expected), row[stock_after].as_ref());
+                break;
+            }
+            reached = number(&row[stock_after]);
+            kept += 1;
+        }
+        let is_led_to = is_whole || (kept == earlier && reached == start);
+        if kept == earlier && !is_led_to {
+            let at = earlier.checked_sub(1).map_or_else(|| format!("{}/{}", item.0, item.1), key);
+            self.differs("stock_movements", &at, "stock_after", Some(start), Some(reached));
+        }
+        let rest = &found[earlier..];
+        let same = known.iter().zip(rest).take_while(|(one, other)| one == other).count();
+        let same_end = known.iter().rev().zip(rest.iter().rev()).take_while(|(one, other)| one == other).count();
+        let same_end = same_end.min(known.len().min(rest.len()) - same);
+        let (missing, strange) = (&known[same..known.len() - same_end], &rest[same..rest.len() - same_end]);
+        for (index, (known, found)) in missing.iter().zip(strange).enumerate() {
+            self.cells(Table::Movements, &key(earlier + same + index), known, found, &[]);
+        }
+        let both = missing.len().min(strange.len());
+        for index in both..missing.len() {
+            self.lone("stock_movements", &key(earlier + same + index), true);
+        }
+        for index in both..strange.len() {
+            self.lone("stock_movements", &key(earlier + same + index), false);
+        }
+        if is_led_to && missing.is_empty() && strange.is_empty() {
+            return Ok(());
+        }
+        if is_led_to {
+            return self.mend.movements(item, earlier + same, &known[same..]);
+        }
+        // What the earlier ones were is not known any more: one stands for what they came to.
+        let mut made = Vec::new();
+        if start != reached {
+            let mut summed: Row = vec![None; Table::Movements.cells().len()];
+            (summed[0], summed[1]) = (Some(item.0.clone()), Some(item.1.clone()));
+            for (name, value) in [
+                ("delta", (start - reached).to_string()),
+                ("reason", "reconciled".to_owned()),
+                ("at", self.truth.since.unwrap_or_default().to_string()),
+                ("stock_after", start.to_string()),
+                ("available_after", start.to_string()),
+            ] {
+                summed[Table::Movements.cell(name)] = Some(value);
+            }
+            made.push(summed);
+        }
+        made.extend(known.iter().cloned());
+        self.mend.movements(item, kept, &made)
+    }
+
+    fn sums(&mut self) -> Result<(), StoreError> {
+        let mut truth: BTreeMap<(String, String), Counts> = BTreeMap::new();
+        let [stock, available, held, confirmed] =
+            ["stock", "available", "held", "confirmed"].map(|name| Table::Items.cell(name));
+        self.truth.reference.walk(Table::Items, |walk| {
+            while let Some(row) = walk.advance()? {
+                let counts = Counts {
+                    stock: number(&row[stock]),
+                    available: number(&row[available]),
+                    held: number(&row[held]),
+                    confirmed: number(&row[confirmed]),
+                };
+                truth.insert(item_of(&row), counts);
+            }
+            Ok(())
+        })?;
+        for item in self.reader.totals()? {
+            let key = format!("{}/{}", item.sale, item.sku);
+            let Some(truth) = truth.get(&(item.sale, item.sku)) else { continue };
+            for (column, truth, sum) in [
+                ("stock", truth.stock, item.recomputed.stock),
+                ("available", truth.available, item.recomputed.available),
+                ("held", truth.held, item.recomputed.held),
+                ("confirmed", truth.confirmed, item.recomputed.confirmed),
+            ] {
+                if truth != sum {
+                    self.differs("sums of rows", &key, column, Some(truth), Some(sum));
+                }
+            }
+        }
+        if self.truth.is_whole() {
+            return Ok(());
+        }
+        self.mend.sums(|sale, sku| truth.get(&(sale.to_owned(), sku.to_owned())).copied())
+    }
+
+    /// Records that the journal has are compared with it; those before are a chain that must lead to them.
+    fn audit(&mut self) -> Result<(), StoreError> {
+        let (truth, reader, absences) = (self.truth, self.reader, self.absences);
+        let known_from = truth.first_record.as_ref().map_or(truth.head.sequence + 1, |row| row.sequence.unsigned_abs());
+        let mut chain = AuditCheck::over(absences.audit_gaps.clone());
+        let (mut broken, mut wrong, mut strangers, mut absent) = (None, Vec::new(), Vec::new(), 0);
+        merge(&truth.reference, reader, Table::Audit, |pair| {
+            match pair {
+                Pair::Missing(known) => {
+                    let sequence = number(&known[0]).unsigned_abs();
+                    if absences.audit_gaps.iter().any(|gap| gap.after < sequence && sequence <= gap.through) {
+                        absent += 1;
+                    } else {
+                        self.lone("audit", &sequence.to_string(), true);
+                        wrong.push(json!([sequence]));
+                    }
+                }
+                Pair::Stranger(found) => {
+                    let row = AuditRow::from_cells(found);
+                    if u64::try_from(row.sequence).is_ok_and(|sequence| sequence > 0 && sequence < known_from) {
+                        if broken.is_none() {
+                            broken = chain.row(&row).err();
+                        }
+                    } else {
+                        self.lone("audit", &row.sequence.to_string(), false);
+                        strangers.push(json!({ "sequence": row.sequence }));
+                        // One of two with the number may be the right one.
+                        if row.sequence > 0 {
+                            wrong.push(json!([row.sequence]));
+                        }
+                    }
+                }
+                Pair::Both(known, found) => {
+                    let sequence = number(&known[0]);
+                    if self.cells(Table::Audit, &sequence.to_string(), &known, found, &[]) {
+                        wrong.push(json!([sequence]));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if broken.is_none() {
+            broken = match &truth.first_record {
+                Some(_) if known_from == 1 => None,
+                Some(row) => chain.leads_to(row).err(),
+                None => chain.end(&truth.head).err(),
+            };
+        }
+        self.report.compared.audit_records = truth.head.sequence;
+        self.report.compared.audit_records_elsewhere = chain.passed_over() + absent;
+        if let Some(broken) = broken {
             let key = match &broken {
                 Broken::Foreign { number } => number.clone(),
                 Broken::Missing { first, .. } => first.to_string(),
                 Broken::Changed { sequence } | Broken::Rewritten { sequence } => sequence.to_string(),
             };
-            self.differs("audit", &key, "", Some(format!("{} records", own.sequence)), Some(broken));
+            self.differs("audit", &key, "", Some(format!("{} records", truth.head.sequence)), Some(broken));
+        }
+        self.mend.audit(truth, &wrong, &strangers)?;
+        self.gaps()
+    }
+
+    /// What the store says of its gaps follows from what it may lack and does.
+    fn gaps(&mut self) -> Result<(), StoreError> {
+        let mut told = 0;
+        let before = self.report.differences_total;
+        for (after, through, hash) in self.reader.audit_gaps()? {
+            let is_of = |gap: &&AuditGap| {
+                let (Link::Hash(of) | Link::NextRow(of)) = gap.link;
+                let inside =
+                    i128::from(after) >= i128::from(gap.after) && i128::from(through) <= i128::from(gap.through);
+                inside && (i128::from(through) != i128::from(gap.through) || of.to_hex().as_str() == hash)
+            };
+            if self.absences.audit_gaps.iter().any(|gap| is_of(&gap)) {
+                told += through.abs_diff(after);
+            } else {
+                self.differs("audit_gaps", &after.to_string(), "", None::<&str>, Some(format!("up to {through}")));
+            }
+        }
+        let absent = self.report.compared.audit_records_elsewhere;
+        if before == self.report.differences_total && told != absent {
+            self.differs("audit_gaps", "", "", Some(format!("{absent} records")), Some(format!("{told} records")));
+        }
+        if before == self.report.differences_total { Ok(()) } else { self.mend.gaps(self.absences) }
+    }
+}
+
+/// Goes through a table of both in the order of keys.
+fn merge(
+    reference: &Reference,
+    reader: &dyn StoreReader,
+    table: Table,
+    mut each: impl FnMut(Pair<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let keys = table.key_cells();
+    reference.walk(table, |walk| {
+        reader.rows(table, &mut |found| {
+            while walk.ahead().is_some_and(|ahead| ahead[..keys] < found[..keys]) {
+                if let Some(missing) = walk.advance()? {
+                    each(Pair::Missing(missing))?;
+                }
+            }
+            match walk.ahead() {
+                Some(ahead) if ahead[..keys] == found[..keys] => {
+                    let known = walk.advance()?.unwrap_or_default();
+                    each(Pair::Both(known, found))
+                }
+                _ => each(Pair::Stranger(found)),
+            }
+        })?;
+        while let Some(missing) = walk.advance()? {
+            each(Pair::Missing(missing))?;
         }
         Ok(())
-    }
+    })
 }
 
-fn counts_of((stock, of): (u64, engine::Counts)) -> Counts {
-    let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-    Counts {
-        stock: signed(stock),
-        available: signed(of.available),
-        held: signed(of.held),
-        confirmed: signed(of.confirmed),
-    }
+fn shown(key: &Cells) -> String {
+    key.iter().map(|cell| cell.as_deref().unwrap_or("-")).collect::<Vec<_>>().join("/")
 }
 
-fn text(value: &impl ToString) -> Option<String> {
-    Some(value.to_string())
+fn is(cell: &Option<String>, word: &str) -> bool {
+    cell.as_deref() == Some(word)
 }
 
-fn maybe(value: Option<&impl ToString>) -> Option<String> {
-    value.map(ToString::to_string)
+fn item_of(row: &Cells) -> (String, String) {
+    (row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default())
 }
 
-fn price(price: &Option<(i64, String)>) -> Option<String> {
-    price.as_ref().map(|(amount, currency)| format!("{amount} {currency}"))
-}
-
-fn of_sale(sale: &StoredSale) -> [(&'static str, Option<String>); 9] {
-    [
-        ("number", text(&sale.number)),
-        ("name", text(&sale.name)),
-        ("opens_at", text(&sale.opens_at)),
-        ("closes_at", text(&sale.closes_at)),
-        ("hold_seconds", text(&sale.hold_seconds)),
-        ("max_extensions", maybe(sale.max_extensions.as_ref())),
-        ("customer_limit", maybe(sale.customer_limit.as_ref())),
-        ("paused", text(&sale.paused)),
-        ("closed", text(&sale.closed)),
-    ]
-}
-
-fn of_item(item: &StoredItem) -> [(&'static str, Option<String>); 4] {
-    [
-        ("number", text(&item.number)),
-        ("initial_stock", text(&item.initial_stock)),
-        ("price", price(&item.price)),
-        ("customer_limit", maybe(item.customer_limit.as_ref())),
-    ]
-}
-
-fn of_counts(counts: &Counts) -> [(&'static str, Option<String>); 4] {
-    [
-        ("stock", text(&counts.stock)),
-        ("available", text(&counts.available)),
-        ("held", text(&counts.held)),
-        ("confirmed", text(&counts.confirmed)),
-    ]
-}
-
-fn of_reservation(row: &StoredReservation) -> [(&'static str, Option<String>); 11] {
-    let lines: Vec<String> = row
-        .lines
-        .iter()
-        .map(|line| {
-            let at = price(&line.price).map(|price| format!(" at {price}")).unwrap_or_default();
-            format!("{} x {}{at}", line.quantity, line.sku)
-        })
-        .collect();
-    [
-        ("sale", text(&row.sale)),
-        ("customer", text(&row.customer)),
-        ("state", text(&row.state.as_str())),
-        ("reference", maybe(row.reference.as_ref())),
-        ("created_at", text(&row.created_at)),
-        ("expires_at", text(&row.expires_at)),
-        ("extensions", text(&row.extensions)),
-        ("confirmed_at", maybe(row.confirmed_at.as_ref())),
-        ("released_at", maybe(row.released_at.as_ref())),
-        ("expired_at", maybe(row.expired_at.as_ref())),
-        ("lines", Some(lines.join(", "))),
-    ]
+/// A number as a column of whole numbers has it.
+fn number(cell: &Option<String>) -> i64 {
+    cell.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }

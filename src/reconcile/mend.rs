@@ -1,146 +1,179 @@
-//! Putting right what the comparison found, as it finds it.
+//! Repairing what the comparison finds, as it finds it.
 //!
-//! Rows that memory knows are written anew, rows that it cannot know of are taken away. What only a row knew and memory has
-//! forgotten cannot be made again: units confirmed there are counted in `items.confirmed_before`, movements are summed up in
-//! one with the reason `reconciled`. Rows of the audit trail are never written: a changed one has to be found for ever.
+//! Rows that the journal knows are written anew, rows that it rules out are deleted. What only a row knew, and the journal no longer
+//! reaches, cannot be made again: units confirmed there are counted in `items.confirmed_before`, and the movements of an item are
+//! summed up in one with the reason `reconciled`. Records of the audit trail are written where the journal has them, and never
+//! where it has not: a record that was changed there is found for ever.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::truth::Truth;
 use crate::{
-    sale::{audit::Head, catalogue::Sale, outcome::Status, time::Timestamp},
-    store::{Counts, Mender, Step, StoreError, StoredItem, StoredReservation, StoredSale},
+    sale::time::Timestamp,
+    store::{Absences, Counts, Link, Mender, Reference, Step, StoreError, Table},
 };
 
 /// Rows that go to the store at once.
 const ROWS_AT_ONCE: usize = 500;
 
-/// What the comparison tells of. Without a mender it listens to nothing.
+/// A row as the comparison has it.
+pub type Cells = [Option<String>];
+
+/// Without a mender it does nothing.
 #[derive(Default)]
 pub struct Mend<'a> {
     mender: Option<&'a mut dyn Mender>,
-    waiting: Vec<Value>,
+    /// Keys of reservations to be written.
+    reservations: Vec<Value>,
+    /// Ids of those to be deleted, and of those to be deleted from the archive alone.
+    strangers: Vec<Value>,
+    copies: Vec<Value>,
 }
 
 impl<'a> Mend<'a> {
     pub fn with(mender: &'a mut dyn Mender) -> Self {
-        Self { mender: Some(mender), waiting: Vec::new() }
+        Self { mender: Some(mender), ..Self::default() }
     }
 
-    fn put(&mut self, step: Step, rows: Vec<Value>) -> Result<(), StoreError> {
+    fn put(&mut self, step: Step, rows: &[Value]) -> Result<(), StoreError> {
         let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
         for rows in rows.chunks(ROWS_AT_ONCE) {
-            mender.put(step, &serde_json::to_string(rows).expect("values of JSON"))?;
+            mender.put(step, &text(rows))?;
         }
         Ok(())
     }
 
-    /// Sales that are not what they should be, and ids of those that should not be there.
-    pub fn sales(&mut self, wrong: &[(&Sale, StoredSale)], strangers: &[&String]) -> Result<(), StoreError> {
-        // They may have the numbers of those that are missing.
-        self.put(Step::RemoveSales, strangers.iter().map(|id| json!({ "id": id })).collect())?;
-        self.put(Step::PutSales, wrong.iter().map(|(sale, row)| of_sale(sale, row)).collect())
-    }
-
-    pub fn items(
-        &mut self,
-        wrong: &[(&Sale, StoredItem, Counts)],
-        strangers: &[(String, String)],
-    ) -> Result<(), StoreError> {
-        self.put(Step::RemoveItems, strangers.iter().map(|(sale, sku)| json!({ "sale": sale, "sku": sku })).collect())?;
-        self.put(Step::PutItems, wrong.iter().map(|(sale, row, counts)| of_item(sale, row, counts)).collect())
-    }
-
-    pub fn reservation(&mut self, row: &StoredReservation) -> Result<(), StoreError> {
-        if self.mender.is_some() {
-            self.waiting.push(of_reservation(row));
-            if self.waiting.len() >= ROWS_AT_ONCE {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StoreError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.put(Step::PutReservations, waiting)
-    }
-
-    /// The last of the reservations: those that say they are held, and that nobody knows.
-    pub fn strangers(&mut self, ids: &[String]) -> Result<(), StoreError> {
-        self.flush()?;
-        self.put(Step::RemoveReservations, ids.iter().map(|id| json!({ "id": id })).collect())
-    }
-
-    /// Makes the rows that are there now add up to what `truth` says of each item.
-    pub fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<(Timestamp, Counts)>) -> Result<(), StoreError> {
+    /// The rows with these keys, as the reference has them.
+    fn copy(&mut self, step: Step, reference: &Reference, table: Table, keys: &[Value]) -> Result<(), StoreError> {
         let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
-        let (mut movements, mut confirmed) = (Vec::new(), Vec::new());
-        for item in mender.totals()? {
-            let Some((at, counts)) = truth(&item.sale, &item.sku) else { continue };
-            let moved = counts.stock - item.recomputed.stock;
-            if moved != 0 {
-                movements.push(json!({
-                    "sale": item.sale, "sku": item.sku, "delta": moved, "at": at.to_string(),
-                    "stock": counts.stock, "available": counts.available,
-                }));
+        for keys in keys.chunks(ROWS_AT_ONCE) {
+            mender.put(step, &reference.rows(table, &text(keys))?)?;
+        }
+        Ok(())
+    }
+
+    /// Keys of sales that are not what they should be, and ids of those that should not be there.
+    pub fn sales(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+        // They may have the numbers of those that are missing.
+        self.put(Step::RemoveSales, strangers)?;
+        self.copy(Step::PutSales, &truth.reference, Table::Sales, wrong)
+    }
+
+    pub fn items(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+        self.put(Step::RemoveItems, strangers)?;
+        self.copy(Step::PutItems, &truth.reference, Table::Items, wrong)?;
+        if truth.is_whole() {
+            self.copy(Step::PutItemHistory, &truth.reference, Table::Items, wrong)?;
+        }
+        Ok(())
+    }
+
+    /// An item's movements: the first `keep` stay, and these follow.
+    pub fn movements(
+        &mut self,
+        item: &(String, String),
+        keep: usize,
+        movements: &[Vec<Option<String>>],
+    ) -> Result<(), StoreError> {
+        let movements: Vec<Value> = movements.iter().map(|row| object(Table::Movements, row)).collect();
+        let row = json!({ "sale": item.0, "sku": item.1, "keep": keep, "movements": movements });
+        self.put(Step::ReplaceMovements, &[row])
+    }
+
+    /// Lines of no reservation. To be called before reservations are written.
+    pub fn lines(&mut self, strangers: &[Value]) -> Result<(), StoreError> {
+        self.put(Step::RemoveLines, strangers)
+    }
+
+    pub fn reservation(&mut self, truth: &Truth, id: &str) -> Result<(), StoreError> {
+        if self.mender.is_some() {
+            self.reservations.push(json!([id]));
+            if self.reservations.len() >= ROWS_AT_ONCE {
+                self.flush(truth)?;
             }
+        }
+        Ok(())
+    }
+
+    /// One that should not be there.
+    pub fn stranger(&mut self, id: &str) {
+        if self.mender.is_some() {
+            self.strangers.push(json!({ "id": id }));
+        }
+    }
+
+    /// One that stands in the archive as well.
+    pub fn copy_in_archive(&mut self, id: &str) {
+        if self.mender.is_some() {
+            self.copies.push(json!({ "id": id }));
+        }
+    }
+
+    fn flush(&mut self, truth: &Truth) -> Result<(), StoreError> {
+        let keys = std::mem::take(&mut self.reservations);
+        self.copy(Step::PutReservations, &truth.reference, Table::Reservations, &keys)
+    }
+
+    /// There are no more reservations.
+    pub fn end_reservations(&mut self, truth: &Truth) -> Result<(), StoreError> {
+        let (strangers, copies) = (std::mem::take(&mut self.strangers), std::mem::take(&mut self.copies));
+        self.put(Step::RemoveArchived, &copies)?;
+        self.put(Step::RemoveReservations, &strangers)?;
+        self.flush(truth)
+    }
+
+    /// Where rows are gone that nobody can make again: what those that are left lack of an item's confirmed units.
+    pub fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<Counts>) -> Result<(), StoreError> {
+        let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
+        let mut confirmed = Vec::new();
+        for item in mender.totals()? {
+            let Some(counts) = truth(&item.sale, &item.sku) else { continue };
             let more = counts.confirmed - item.recomputed.confirmed;
             if more != 0 {
                 confirmed.push(json!({ "sale": item.sale, "sku": item.sku, "delta": more }));
             }
         }
-        self.put(Step::AddMovements, movements)?;
-        self.put(Step::AddConfirmedBefore, confirmed)
+        self.put(Step::AddConfirmedBefore, &confirmed)
     }
 
-    /// The trail goes on behind `through`, and what lies between was never in this store.
-    pub fn audit_gap(&mut self, after: &Head, through: &Head) -> Result<(), StoreError> {
-        let gap =
-            json!({ "after": after.sequence, "through": through.sequence, "hash": through.hash.to_hex().as_str() });
-        self.put(Step::AddAuditGap, vec![gap])
+    /// Records that the journal has, and numbers of those that nobody wrote.
+    pub fn audit(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+        self.put(Step::RemoveAudit, strangers)?;
+        self.copy(Step::PutAudit, &truth.reference, Table::Audit, wrong)
+    }
+
+    /// What the store says of its gaps.
+    pub fn gaps(&mut self, absences: &Absences) -> Result<(), StoreError> {
+        let gap = |gap: &crate::store::AuditGap| {
+            let (Link::Hash(hash) | Link::NextRow(hash)) = gap.link;
+            json!({ "after": gap.after, "through": gap.through, "hash": hash.to_hex().as_str() })
+        };
+        let gaps: Vec<Value> = absences.audit_gaps.iter().map(gap).collect();
+        match self.mender.as_deref_mut() {
+            Some(mender) => mender.put(Step::PutGaps, &text(&gaps)).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// `updated_at`: None leaves what is there.
+    pub fn write_behind(
+        &mut self,
+        updated_at: Option<&str>,
+        kept_from: Option<Timestamp>,
+        format: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let kept_from = kept_from.map(|at| at.to_string());
+        let row = json!({ "updated_at": updated_at, "kept_from": kept_from, "format": format });
+        self.put(Step::PutWriteBehind, &[row])
     }
 }
 
-fn of_sale(sale: &Sale, row: &StoredSale) -> Value {
-    // When it last changed is in its row alone. This is the least that its status allows.
-    let (created_at, settings) = (sale.created_at, &sale.settings);
-    let updated_at = match sale.announced() {
-        Status::Scheduled => created_at,
-        Status::Open | Status::Paused => created_at.max(settings.opens_at),
-        Status::Closed if sale.is_closed() => created_at,
-        Status::Closed => created_at.max(settings.closes_at),
-    };
-    json!({
-        "id": row.id, "number": row.number, "name": row.name, "opens_at": row.opens_at, "closes_at": row.closes_at,
-        "hold_seconds": row.hold_seconds, "max_extensions": row.max_extensions, "customer_limit": row.customer_limit,
-        "paused": row.paused, "closed": row.closed, "created_at": created_at.to_string(),
-        "updated_at": updated_at.to_string(),
-    })
+fn text(rows: &[Value]) -> String {
+    serde_json::to_string(rows).expect("values of JSON")
 }
 
-fn of_item(sale: &Sale, row: &StoredItem, counts: &Counts) -> Value {
-    let (amount, currency) = row.price.clone().unzip();
-    json!({
-        "sale": row.sale, "sku": row.sku, "number": row.number, "initial_stock": row.initial_stock,
-        "stock": counts.stock, "available": counts.available, "held": counts.held, "confirmed": counts.confirmed,
-        "price_amount": amount, "price_currency": currency, "customer_limit": row.customer_limit,
-        "at": sale.created_at.to_string(),
-    })
-}
-
-fn of_reservation(row: &StoredReservation) -> Value {
-    let lines: Vec<Value> = row
-        .lines
-        .iter()
-        .map(|line| {
-            let (amount, currency) = line.price.clone().unzip();
-            json!({ "sku": line.sku, "quantity": line.quantity, "price_amount": amount, "price_currency": currency })
-        })
-        .collect();
-    json!({
-        "id": row.id, "sale": row.sale, "customer": row.customer, "state": row.state.as_str(), "reference": row.reference,
-        "created_at": row.created_at, "expires_at": row.expires_at, "extensions": row.extensions,
-        "confirmed_at": row.confirmed_at, "released_at": row.released_at, "expired_at": row.expired_at,
-        "release_reason": row.release_reason, "lines": lines,
-    })
+/// A row by the names of its cells. Numbers are texts: each database reads them as its columns want.
+fn object(table: Table, row: &Cells) -> Value {
+    let member = |(name, cell): (&str, &Option<String>)| (name.to_owned(), json!(cell));
+    Value::Object(table.cells().zip(row).map(member).collect::<Map<_, _>>())
 }

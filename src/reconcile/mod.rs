@@ -1,32 +1,45 @@
 //! Whether the store is what the journal says, and making it so.
 //!
 //! The store is read as of one moment, and the journal exactly as far as the store was then: so the two must be equal to the
-//! unit, also while the service runs and the store lags. Invariant: comparing changes nothing and holds nobody up; repairing
-//! is for a directory that no service has, and is one transaction.
+//! unit, also while the service runs and the store lags. Invariants: comparing changes nothing and holds nobody up; repairing
+//! is for a directory that no service has, reads the journal to its end, and is one transaction; what the store itself says is
+//! never a reason for a row of it to be missing.
 //!
-//! What is compared: whose the store is; every sale; every item, with its counts as its row has them and as movements,
-//! reservations and lines add up to; every reservation that the service knows; every row that says it is held; the audit trail.
-//! Reservations that left the service's memory are in the store alone: of them the sums are compared.
+//! What the store should hold is made of the journal by the code that writes stores ([`Reference`](crate::store::Reference)), and
+//! compared table by table, every column. Of rows that the journal no longer reaches the sums are compared.
 
 mod compare;
 mod mend;
 mod report;
 mod truth;
 
-use std::{fs, io, path::Path, thread, time::Duration};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::{compare::Comparison, mend::Mend};
+use self::{
+    compare::Comparison,
+    mend::Mend,
+    truth::{Truth, UpTo},
+};
 pub use self::{
     report::{Compared, Difference, Report},
-    truth::TruthError,
+    truth::{JournalFacts, TruthError},
 };
 use crate::{
     engine,
-    journal::View,
-    store::{Mender, Standing, StoreError, StoreReader, Token},
+    journal::{self, DirectoryStorage, Epoch, RecoveryError, View},
+    store::{
+        Absences, AbsencesFile, AuditCheck, AuditGap, AuditRow, Link, Mender, Standing, StoreError, StoreReader, Table,
+        Token,
+    },
 };
 
 /// How long a store may take to come to what the newest snapshot holds: it follows a running service within a moment.
@@ -47,15 +60,11 @@ pub enum ReconcileError {
     )]
     StoreIsAhead { cursor: u64, last: u64 },
     #[error(
-        "the newest snapshot reaches epoch {reaches} and the store only epoch {cursor}: nothing is left to compare it with. \
-         Let the service run until /readyz says that the store has everything, and ask again"
+        "nothing was compared: the newest snapshot reaches epoch {reaches} and the store only epoch {cursor}, and the journal no \
+         longer begins with its first batch. Let the service run until /readyz says that the store has everything and compare \
+         again, or stop it and run `doorbuster reconcile --repair`"
     )]
     StoreLags { cursor: u64, reaches: u64 },
-    #[error(
-        "the store has batches up to {cursor}, the newest snapshot is later ({reaches}), and the journal has everything in \
-         between: start the service, let it catch up until /readyz says that the store has everything, and look again"
-    )]
-    StoreFollows { cursor: u64, reaches: u64 },
 }
 
 /// Where the store is, and who may open it how.
@@ -70,13 +79,15 @@ pub fn run(data: &Path, settings: &engine::Settings, place: &dyn Place) -> Resul
     let owner = owner(data)?;
     let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
     loop {
+        let is_running = is_running(data)?;
         let reader = place.reader()?;
         reader.hold_still()?;
         let standing = reader.standing()?;
-        // After the store: the journal holds at least what it does.
-        match truth::at(&open_journal(data)?, settings.clone(), standing.cursor) {
-            Ok(engine) => return Ok(Comparison::new(&engine, &*reader).run(standing.cursor, owner, &standing)?),
-            Err(TruthError::SnapshotIsLater { .. }) if tries > 0 => {
+        // After the store: the journal and what may be absent are at least as far as it is.
+        let absences = AbsencesFile::of(data).read()?;
+        match truth::read(&open_journal(data)?, settings.clone(), standing.cursor, UpTo::Epoch(standing.cursor)) {
+            Ok(truth) => return Ok(Comparison::new(&truth, &*reader, &absences).run(owner, is_running, &standing)?),
+            Err(TruthError::SnapshotIsLater { .. }) if is_running && tries > 0 => {
                 tries -= 1;
                 drop(reader);
                 thread::sleep(PAUSE);
@@ -101,28 +112,29 @@ pub struct Repaired {
     pub left: Report,
 }
 
-/// Makes the store what the journal says, as `owner`, whose directory must be locked. A store whose next batches the journal
-/// has no more is brought on to where the newest snapshot is whole; what is later is for the service to write behind.
+/// Makes the store what the journal says up to its end, as `owner`, whose directory must be locked.
 pub fn repair(
     data: &Path,
     settings: &engine::Settings,
     owner: Uuid,
     place: &dyn Place,
 ) -> Result<Repaired, ReconcileError> {
+    make_durable(data)?;
     let token_after = |before: &Standing| {
         let session = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         Token { owner, epoch: before.epoch() + 1, session }
     };
-    repair_as(data, settings, owner, token_after, place)
+    repair_as(data, settings, owner, token_after, UpTo::End, place)
 }
 
-/// Makes an empty store what the newest snapshot and the journal behind it say, in the name of whoever has this token, and says
-/// up to which epoch. None: it is not empty, and was left as it is. The directory's service may run: it writes only its journal
-/// meanwhile, and keeps the segments from the snapshot on.
+/// Makes an empty store what the journal says up to `durable`, in the name of whoever has this token, and says up to which epoch.
+/// None: it is not empty, and was left as it is. The directory's service may run: it writes only its journal meanwhile, and keeps
+/// the segments from the snapshot on.
 pub fn rebuild_as(
     data: &Path,
     settings: &engine::Settings,
     token: &Token,
+    durable: Epoch,
     place: &dyn Place,
 ) -> Result<Option<u64>, ReconcileError> {
     let reader = place.reader()?;
@@ -130,7 +142,8 @@ pub fn rebuild_as(
         return Ok(None);
     }
     drop(reader);
-    Ok(Some(repair_as(data, settings, token.owner, |_| *token, place)?.found.epoch))
+    let repaired = repair_as(data, settings, token.owner, |_| *token, UpTo::Epoch(durable), place)?;
+    Ok(Some(repaired.found.epoch))
 }
 
 fn repair_as(
@@ -138,6 +151,7 @@ fn repair_as(
     settings: &engine::Settings,
     owner: Uuid,
     token_after: impl FnOnce(&Standing) -> Token,
+    up_to: UpTo,
     place: &dyn Place,
 ) -> Result<Repaired, ReconcileError> {
     let mut mender = place.mender()?;
@@ -147,36 +161,94 @@ fn repair_as(
     if let Some(held) = before.held_by.filter(|held| held.owner != owner) {
         return Err(StoreError::OtherOwner { owner: held.owner, this: owner }.into());
     }
-    let view = open_journal(data)?;
-    let (epoch, engine) = match truth::at(&view, settings.clone(), before.cursor) {
-        Ok(engine) => (before.cursor, engine),
-        Err(TruthError::SnapshotIsLater { reaches, cursor }) => {
-            if truth::goes_on_from(&view, cursor, reaches)? {
-                return Err(ReconcileError::StoreFollows { cursor, reaches });
-            }
-            (reaches, truth::at(&view, settings.clone(), reaches)?)
-        }
-        Err(TruthError::JournalIsEarlier { last, cursor }) => {
-            return Err(ReconcileError::StoreIsAhead { cursor, last });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    mender.begin(&before, &token_after(&before), epoch)?;
-    let comparison = Comparison::new(&engine, &*reader).mending(Mend::with(&mut *mender), epoch > before.cursor);
-    let found = comparison.run(epoch, Some(owner), &before)?;
+    let mut truth = truth::read(&open_journal(data)?, settings.clone(), before.cursor, up_to)?;
+    if truth.epoch < before.cursor {
+        return Err(ReconcileError::StoreIsAhead { cursor: before.cursor, last: truth.epoch });
+    }
+    // All of it is applied.
+    (truth.journal.pending_batches, truth.journal.pending_bytes) = (0, 0);
+    let file = AbsencesFile::of(data);
+    let mut absences = file.read()?;
+    if let Some(gap) = never_had(&truth, &*reader, &absences, &before)? {
+        absences.audit_gaps.push(gap);
+        file.write(&absences)?;
+    }
+    mender.begin(&before, &token_after(&before), truth.epoch)?;
+    let comparison = Comparison::new(&truth, &*reader, &absences).mending(Mend::with(&mut *mender));
+    let found = comparison.run(Some(owner), false, &before)?;
     mender.commit()?;
     drop((reader, mender));
 
     let reader = place.reader()?;
     reader.hold_still()?;
     let after = reader.standing()?;
-    let left = Comparison::new(&engine, &*reader).run(epoch, Some(owner), &after)?;
+    let left = Comparison::new(&truth, &*reader, &absences).run(Some(owner), false, &after)?;
     Ok(Repaired { epoch_before: before.cursor, found, left })
+}
+
+/// The records of the audit trail that come behind what the store has, where the journal no longer has them either: the next
+/// batch for the store is gone.
+fn never_had(
+    truth: &Truth,
+    reader: &dyn StoreReader,
+    absences: &Absences,
+    before: &Standing,
+) -> Result<Option<AuditGap>, ReconcileError> {
+    if truth.journal.first_epoch <= before.cursor + 1 {
+        return Ok(None);
+    }
+    let known_from = truth.first_record.as_ref().map_or(truth.head.sequence + 1, |row| row.sequence.unsigned_abs());
+    let mut chain = AuditCheck::over(absences.audit_gaps.clone());
+    let mut is_broken = false;
+    reader.rows(Table::Audit, &mut |cells| {
+        let row = AuditRow::from_cells(cells);
+        if row.sequence.unsigned_abs() < known_from && !is_broken {
+            is_broken = chain.row(&row).is_err();
+        }
+        Ok(())
+    })?;
+    let (after, through) = (chain.reached_over(known_from - 1).sequence, known_from - 1);
+    if is_broken || after >= through {
+        return Ok(None);
+    }
+    let link = match &truth.first_record {
+        Some(row) => Link::NextRow(row.print()),
+        None => Link::Hash(truth.head.hash),
+    };
+    Ok(Some(AuditGap { after, through, link }))
+}
+
+/// What the store is brought to must not be gone after the next power loss: so the journal's end is made durable first, as a
+/// start does.
+fn make_durable(data: &Path) -> Result<(), ReconcileError> {
+    let path = data.join("journal");
+    let unreadable = |source| ReconcileError::Directory { path: path.display().to_string(), source };
+    let storage = DirectoryStorage::open(&path).map_err(unreadable)?;
+    let snapshot = journal::latest(&storage).map_err(TruthError::from)?.map(|snapshot| snapshot.summary());
+    let (from, reaches) = snapshot.map_or((1, 0), |snapshot| (snapshot.first_epoch, snapshot.last_epoch));
+    let replayed = journal::replay(&storage, from, reaches, |_, _| Ok::<_, StoreError>(()));
+    replayed.map(drop).map_err(|error: RecoveryError<StoreError>| TruthError::from(error).into())
 }
 
 fn open_journal(data: &Path) -> Result<View, ReconcileError> {
     let journal = data.join("journal");
     View::open(&journal).map_err(|source| ReconcileError::Directory { path: journal.display().to_string(), source })
+}
+
+/// Whether a process has the data directory. Whoever takes its lock at this very moment tries again.
+fn is_running(data: &Path) -> Result<bool, ReconcileError> {
+    let path = data.join("lock");
+    let unreadable = |source| ReconcileError::Directory { path: path.display().to_string(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unreadable(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(unreadable(error)),
+    }
 }
 
 /// The id that the store should know the directory by; None where no service ran yet.

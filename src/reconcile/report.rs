@@ -2,13 +2,18 @@
 
 use serde::Serialize;
 
+use super::truth::JournalFacts;
+
 /// Differences that are told one by one; beyond that they are counted.
 pub const DIFFERENCES_TOLD_MAX: usize = 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The last batch that is in the store; the journal was read as far.
+    /// The last batch that is in the store, up to which the two were compared.
     pub epoch: u64,
+    pub journal: JournalFacts,
+    /// Whether a service has the data directory: then it is normal that batches are pending.
+    pub service_is_running: bool,
     pub compared: Compared,
     /// The first thousand.
     pub differences: Vec<Difference>,
@@ -20,11 +25,15 @@ pub struct Report {
 pub struct Compared {
     pub sales: u64,
     pub items: u64,
+    pub stock_movements: u64,
+    /// Those of which the journal says, or the snapshot, what they are.
     pub reservations: u64,
     /// Of the reservations: those that are held.
     pub held: u64,
+    /// Reservations in the store that were over before the journal begins: only their confirmed units are compared.
+    pub reservations_beyond_the_journal: u64,
     pub audit_records: u64,
-    /// Of the audit records: those that the store does not have, as it was repaired or rebuilt behind them.
+    /// Of the audit records: those that the store does not have, and by the data directory may lack.
     pub audit_records_elsewhere: u64,
 }
 
@@ -52,5 +61,21 @@ impl Report {
 
     pub fn is_equal(&self) -> bool {
         self.differences_total == 0
+    }
+
+    /// Neither side has anything up to where they were compared.
+    pub fn compared_nothing(&self) -> bool {
+        let Compared { sales, items, reservations, audit_records, .. } = self.compared;
+        sales + items + reservations + audit_records + self.differences_total == 0
+    }
+
+    /// Whether batches are pending that no service is about to apply.
+    pub fn is_behind(&self) -> bool {
+        self.journal.pending_batches > 0 && !self.service_is_running
+    }
+
+    /// Whether the check succeeded: something was compared, all of it is equal, and nothing is left out.
+    pub fn is_success(&self) -> bool {
+        self.is_equal() && !self.compared_nothing() && !self.is_behind()
     }
 }

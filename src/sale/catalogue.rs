@@ -50,8 +50,12 @@ pub struct Sale {
     by_sku: Arc<Names<u32>>,
     /// Units put into the sale of each item: initial stock plus adjustments.
     stock: Arc<Vec<u64>>,
-    paused: bool,
-    closed: bool,
+    /// By the operator, and not resumed since.
+    paused_at: Option<Timestamp>,
+    /// By the operator.
+    closed_at: Option<Timestamp>,
+    /// When the last event about it was.
+    changed_at: Timestamp,
     /// How far the clock came in the window.
     reached: Reached,
     /// The status last put into an event, so that the clock's turns are told once.
@@ -148,9 +152,9 @@ impl Sale {
     /// takes back nothing that was reached.
     pub fn status(&self, now: Timestamp) -> Status {
         let reached = self.reached.max(Reached::at(now, &self.settings));
-        if self.closed || reached == Reached::End {
+        if self.is_closed() || reached == Reached::End {
             Status::Closed
-        } else if self.paused {
+        } else if self.paused_at.is_some() {
             Status::Paused
         } else {
             reached.status()
@@ -168,15 +172,15 @@ impl Sale {
     /// An operator changed the sale at this moment.
     fn turned(&mut self, at: Timestamp) {
         self.reached = self.reached.max(Reached::at(at, &self.settings));
-        if self.closed {
+        if self.is_closed() {
             self.reached = Reached::End;
         }
-        self.announced = self.status(at);
+        (self.announced, self.changed_at) = (self.status(at), at);
     }
 
     /// The clock's turn was told.
-    fn announce(&mut self, status: Status) {
-        self.announced = status;
+    fn announce(&mut self, status: Status, at: Timestamp) {
+        (self.announced, self.changed_at) = (status, at);
         self.reached = match status {
             Status::Scheduled => Reached::Before,
             Status::Open => Reached::Within,
@@ -203,12 +207,12 @@ impl Sale {
 
     /// By the operator, and not resumed since.
     pub fn is_paused(&self) -> bool {
-        self.paused
+        self.paused_at.is_some()
     }
 
     /// By the operator.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed_at.is_some()
     }
 
     pub fn item(&self, sku: &str) -> Option<&Item> {
@@ -293,7 +297,7 @@ impl Catalogue {
     /// Whether a limit may still ask how much of this item a customer has.
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);
-        !sale.closed && sale.customer_limit(self.item_numbered(number)).is_some()
+        !sale.is_closed() && sale.customer_limit(self.item_numbered(number)).is_some()
     }
 
     /// The checks of a reserve that need no shard, in their order: the sale is open, each item exists.
@@ -358,7 +362,7 @@ impl Catalogue {
     pub fn pause(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
         match sale.status(now) {
             Status::Closed => Err(Refusal::SaleEnded),
-            _ if sale.paused => Ok(None),
+            _ if sale.is_paused() => Ok(None),
             _ => Ok(Some(Event::SalePaused { sale: sale.number, at: now })),
         }
     }
@@ -367,14 +371,14 @@ impl Catalogue {
     pub fn resume(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
         match sale.status(now) {
             Status::Closed => Err(Refusal::SaleEnded),
-            _ if !sale.paused => Ok(None),
+            _ if !sale.is_paused() => Ok(None),
             _ => Ok(Some(Event::SaleResumed { sale: sale.number, at: now })),
         }
     }
 
     /// The event that closing makes; None when the operator closed the sale before.
     pub fn close(&self, now: Timestamp, sale: &Sale) -> Option<Event<'static>> {
-        (!sale.closed).then_some(Event::SaleClosed { sale: sale.number, at: now })
+        (!sale.is_closed()).then_some(Event::SaleClosed { sale: sale.number, at: now })
     }
 
     /// Events for sales whose window opened or ended since they were last told.
@@ -394,18 +398,18 @@ impl Catalogue {
                 self.define(self.prepare(*sale, items, settings, tag), *at);
             }
             Event::SalePaused { sale, at } => self.change(*sale, |sale| {
-                sale.paused = true;
+                sale.paused_at = Some(*at);
                 sale.turned(*at);
             }),
             Event::SaleResumed { sale, at } => self.change(*sale, |sale| {
-                sale.paused = false;
+                sale.paused_at = None;
                 sale.turned(*at);
             }),
             Event::SaleClosed { sale, at } => self.change(*sale, |sale| {
-                sale.closed = true;
+                sale.closed_at.get_or_insert(*at);
                 sale.turned(*at);
             }),
-            Event::StatusReached { sale, status, .. } => self.change(*sale, |sale| sale.announce(*status)),
+            Event::StatusReached { sale, at, status } => self.change(*sale, |sale| sale.announce(*status, *at)),
             Event::Adjusted(adjusted) => {
                 let stock = self.stock(adjusted.item).checked_add_signed(adjusted.delta);
                 self.set_stock(adjusted.item, stock.expect("stock is never negative"));
@@ -423,15 +427,15 @@ impl Catalogue {
             let settings = encode_settings(&sale.settings);
             let items = sale.items.iter().map(|item| item.number).collect();
             each(&Event::SaleDefined { sale: sale.number, at: sale.created_at, items, settings: &settings });
-            if sale.paused {
-                each(&Event::SalePaused { sale: sale.number, at: sale.created_at });
+            if let Some(at) = sale.paused_at {
+                each(&Event::SalePaused { sale: sale.number, at });
             }
-            if sale.closed {
-                each(&Event::SaleClosed { sale: sale.number, at: sale.created_at });
+            if let Some(at) = sale.closed_at {
+                each(&Event::SaleClosed { sale: sale.number, at });
             }
             // A paused sale's status does not say how far the clock came.
             for status in [sale.reached.status(), sale.announced] {
-                each(&Event::StatusReached { sale: sale.number, at: sale.created_at, status });
+                each(&Event::StatusReached { sale: sale.number, at: sale.changed_at, status });
             }
             for (item, &stock) in sale.items.iter().zip(&*sale.stock) {
                 each(&Event::Stocked { item: item.number, stock });
@@ -494,8 +498,9 @@ impl Catalogue {
             items: items.clone(),
             by_sku,
             stock,
-            paused: present.is_some_and(|sale| sale.paused),
-            closed: present.is_some_and(|sale| sale.closed),
+            paused_at: present.and_then(|sale| sale.paused_at),
+            closed_at: present.and_then(|sale| sale.closed_at),
+            changed_at: at,
             reached,
             // A sale that is open from the beginning, or by new times, is announced by a turn like every other.
             announced: present.map_or(Status::Scheduled, |sale| sale.announced),
@@ -538,7 +543,7 @@ pub fn encode_settings(settings: &SaleSettings) -> Vec<u8> {
 }
 
 fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal> {
-    if sale.closed {
+    if sale.is_closed() {
         return Err(Refusal::SaleEnded);
     }
     let mut named: HashMap<&str, &ItemSettings> = HashMap::with_capacity(settings.items.len());

@@ -391,7 +391,7 @@ impl Shard {
             expires_at: created_at.plus_seconds(held.hold_seconds.into()),
             ended_at: Timestamp::default(),
             lines,
-            texts: has_texts.then(|| Box::new(Texts { key, reference, confirm_reference: None })),
+            texts: has_texts.then(|| Box::new(Texts { key, reference, end_text: None })),
             customer,
             sale: held.sale,
             hold_seconds: held.hold_seconds,
@@ -437,9 +437,9 @@ impl Shard {
                 }
             }
         }
-        if let (State::Confirmed, Some(reference)) = (state, ended.text) {
+        if let Some(text) = ended.text {
             let bytes_before = entry.bytes();
-            entry.texts.get_or_insert_default().confirm_reference = Some(reference.into());
+            entry.texts.get_or_insert_default().end_text = Some(text.into());
             *bytes = *bytes + entry.bytes() - bytes_before;
         }
         self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);

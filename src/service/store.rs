@@ -11,8 +11,8 @@ use crate::{
     reconcile::{self, ReconcileError},
     sale::time::Timestamp,
     store::{
-        AfterKeeping, Horizon, PostgresStore, Rebuild, Retention, Sink, SqliteStore, StoreError, StoreStatus,
-        WriteBehind,
+        AbsencesFile, AfterKeeping, Horizon, PostgresStore, Rebuild, Retention, Sink, SqliteStore, StoreError,
+        StoreStatus, WriteBehind,
     },
 };
 
@@ -50,7 +50,7 @@ pub fn start(
             write_behind.expect_the_worst()?;
         }
     }
-    write_behind.rebuild_with(rebuild(config));
+    write_behind.rebuild_with(rebuild(config, engine));
     let status = write_behind.status();
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
@@ -61,14 +61,18 @@ pub fn start(
     Ok((store, status))
 }
 
-/// What `doorbuster rebuild` does, while the service runs: the journal is read beside it, up to its newest snapshot.
-fn rebuild(config: &Config) -> Rebuild {
+/// What `doorbuster rebuild` does, while the service runs: the journal is read beside it, as far as it is durable.
+fn rebuild(config: &Config, engine: &Arc<Engine>) -> Rebuild {
     let (data, settings, target) =
         (config.data.dir.clone(), config.engine_settings(rand::random()), config.store_target());
-    Box::new(move |token| match reconcile::rebuild_as(&data, &settings, token, &target) {
-        Ok(epoch) => Ok(epoch),
-        Err(ReconcileError::Store(error)) => Err(error),
-        Err(error) => Err(StoreError::Rebuild(error.to_string())),
+    let engine = engine.clone();
+    Box::new(move |token| {
+        let durable = engine.durability().epoch();
+        match reconcile::rebuild_as(&data, &settings, token, durable, &target) {
+            Ok(epoch) => Ok(epoch),
+            Err(ReconcileError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Rebuild(error.to_string())),
+        }
     })
 }
 
@@ -88,5 +92,6 @@ fn retention(config: &Config, engine: &Arc<Engine>, clock: &Arc<dyn Clock>) -> O
         config::AfterKeeping::Delete => AfterKeeping::Delete,
     };
     let step_rows = config.store.keep_step_rows;
-    (days > 0).then(|| Retention { after, step_rows, horizon: Box::new(horizon) })
+    let absences = AbsencesFile::of(&config.data.dir);
+    (days > 0).then(|| Retention { after, step_rows, horizon: Box::new(horizon), absences })
 }

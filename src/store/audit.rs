@@ -3,7 +3,6 @@
 //! Pure: rows come in one by one and in order, from whatever database. Invariant: every column of a row is covered by
 //! its hash, so a row passes only with the bytes that it was written with.
 
-use super::{error::StoreError, rows::natural};
 use crate::sale::{
     audit::{Action, Actor, Audited, Broken, Head, Record},
     time::Timestamp,
@@ -55,22 +54,60 @@ impl AuditRow {
         let audited = Audited { record, hash: blake3::Hash::from_hex(hash).ok()? };
         (actor.len() <= 255 && short(sale) && short(sku) && Self::of(&audited) == *self).then_some(audited)
     }
+
+    /// The row from its cells as `Table::Audit` has them.
+    pub fn from_cells(cells: &[Option<String>]) -> Self {
+        let text = |index: usize| cells.get(index).cloned().flatten();
+        // What somebody put in the place of a text that must be there does not pass for what was.
+        let given = |index| text(index).unwrap_or_default();
+        Self {
+            sequence: given(0).parse().unwrap_or(0),
+            at: given(1),
+            actor: given(2),
+            action: given(3),
+            sale: text(4),
+            sku: text(5),
+            detail: given(6),
+            hash: given(7),
+        }
+    }
+
+    /// The trail's head where it ends with this row.
+    pub fn head(&self) -> Option<Head> {
+        let sequence = u64::try_from(self.sequence).ok()?;
+        Some(Head { sequence, hash: blake3::Hash::from_hex(&self.hash).ok()? })
+    }
+
+    /// A hash of all columns.
+    pub fn print(&self) -> blake3::Hash {
+        let Self { sequence, at, actor, action, sale, sku, detail, hash } = self;
+        let columns = (sequence, at, actor, action, sale, sku, detail, hash);
+        blake3::hash(&serde_json::to_vec(&columns).expect("numbers and texts"))
+    }
 }
 
-/// Records that a store does not have, and says so: after this number, and up to this head.
+/// Records that a store may lack: those after `after`, up to and with `through`. It is a fact of the data directory, never of
+/// the store: whoever may write the store could add to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditGap {
     pub after: u64,
-    pub through: Head,
+    pub through: u64,
+    pub link: Link,
+}
+
+/// How the chain continues behind a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// The hash of the gap's last record, which the next record's hash covers.
+    Hash(blake3::Hash),
+    /// The gap's last record is unknown: a hash of all columns of the row behind it.
+    NextRow(blake3::Hash),
 }
 
 impl AuditGap {
-    /// A row of `audit_gaps`.
-    pub(super) fn of_row(after: i64, through: i64, hash: &str) -> Result<Self, StoreError> {
-        let unreadable = || StoreError::Content(format!("a gap in the audit trail with the hash {hash:?}"));
-        let hash = blake3::Hash::from_hex(hash).map_err(|_| unreadable())?;
-        let through = Head { sequence: natural("a through_sequence", through)?, hash };
-        Ok(Self { after: natural("an after_sequence", after)?, through })
+    /// Everything up to a record.
+    pub fn up_to(head: &Head) -> Self {
+        Self { after: 0, through: head.sequence, link: Link::Hash(head.hash) }
     }
 }
 
@@ -80,6 +117,8 @@ pub struct AuditCheck {
     reached: Head,
     gaps: Vec<AuditGap>,
     passed_over: u64,
+    /// Behind a gap whose last record is unknown: what the next row must be.
+    next_row: Option<blake3::Hash>,
 }
 
 impl AuditCheck {
@@ -99,11 +138,18 @@ impl AuditCheck {
     }
 
     fn pass_gaps(&mut self, until: u64) {
-        while let Some(gap) =
-            self.gaps.iter().find(|gap| gap.after == self.reached.sequence && gap.through.sequence <= until)
+        while let Some(gap) = self
+            .gaps
+            .iter()
+            .find(|gap| gap.after == self.reached.sequence && gap.through > gap.after && gap.through <= until)
         {
-            self.passed_over += gap.through.sequence - gap.after;
-            self.reached = gap.through;
+            self.passed_over += gap.through - gap.after;
+            self.reached.sequence = gap.through;
+            self.next_row = None;
+            match gap.link {
+                Link::Hash(hash) => self.reached.hash = hash,
+                Link::NextRow(print) => self.next_row = Some(print),
+            }
         }
     }
 
@@ -114,7 +160,12 @@ impl AuditCheck {
         self.pass_gaps(sequence.saturating_sub(1));
         self.reached.expect(sequence)?;
         let audited = row.record(sequence).ok_or(Broken::Changed { sequence })?;
-        self.reached.follow(&audited)
+        match self.next_row.take() {
+            Some(print) if print == row.print() => self.reached = Head { sequence, hash: audited.hash },
+            Some(_) => return Err(Broken::Changed { sequence }),
+            None => self.reached.follow(&audited)?,
+        }
+        Ok(())
     }
 
     /// Takes the next record from elsewhere: from the journal, where the database does not have it yet.
@@ -122,9 +173,23 @@ impl AuditCheck {
         self.reached.follow(audited)
     }
 
+    /// How far the trail holds, and over what gap goes on behind that up to a record.
+    pub fn reached_over(&mut self, until: u64) -> Head {
+        self.pass_gaps(until);
+        self.reached
+    }
+
     /// How far the trail holds.
     pub fn reached(&self) -> Head {
         self.reached
+    }
+
+    /// That the trail comes to the record before `next`, and goes on with that.
+    pub fn leads_to(&mut self, next: &AuditRow) -> Result<(), Broken> {
+        self.row(next).map_err(|broken| match broken {
+            Broken::Changed { sequence } => Broken::Rewritten { sequence: sequence.saturating_sub(1) },
+            other => other,
+        })
     }
 
     /// That nothing follows: the trail is whole if it comes to the service's own head.

@@ -37,8 +37,8 @@ pub enum StoreError {
     Lost { what: String },
 
     #[error(
-        "the table write_behind has no row any more, so how far the store is cannot be known. Delete the store's tables, or the \
-         file: it is then made anew from the journal"
+        "the table write_behind has no row any more, so how far the store is cannot be known. Stop the service and run \
+         `doorbuster reconcile --repair`; or delete the store's tables, or the file: it is then made anew from the journal"
     )]
     NoCursor,
 
@@ -91,6 +91,9 @@ pub enum StoreError {
     #[error("the store contradicts the journal: {0}")]
     Contradiction(String),
 
+    #[error("{path}, which says what the store may lack: {source}")]
+    Absences { path: String, source: std::io::Error },
+
     #[error("the store holds what this program never writes: {0}")]
     Content(String),
 }
@@ -114,7 +117,10 @@ impl StoreError {
                 )
             ),
             Self::Postgres(error) => !error.passes(),
-            Self::Feed(FeedError::Unreadable(_)) | Self::CursorMoved { .. } | Self::Lost { .. } => false,
+            Self::Feed(FeedError::Unreadable(_))
+            | Self::CursorMoved { .. }
+            | Self::Lost { .. }
+            | Self::Absences { .. } => false,
             _ => true,
         }
     }

@@ -196,6 +196,11 @@ impl Window {
         &self.reservations
     }
 
+    /// Lets go of all other reservations.
+    pub(super) fn keep_reservations(&mut self, mut keep: impl FnMut(&ReservationId) -> bool) {
+        self.reservations.retain(|id, _| keep(id));
+    }
+
     /// Customers who were erased in the window, and where that was first. Rows from before the window are still to be
     /// rid of them, and of every text that was put there before that place; the window's own new rows are.
     pub fn erased(&self) -> &BTreeMap<CompactString, Place> {

@@ -16,18 +16,30 @@ pub enum Step {
     RemoveSales,
     /// Items that the journal does not know, with all lines and movements of theirs.
     RemoveItems,
-    /// Reservations that the journal does not know, with their lines.
+    /// Reservations that the journal does not know, with their lines, wherever they stand.
     RemoveReservations,
+    /// Reservations that stand in the archive as well.
+    RemoveArchived,
+    /// Lines of no reservation.
+    RemoveLines,
     PutSales,
-    /// Items with their counts; a new one with its first movement.
+    /// Items with their counts.
     PutItems,
-    /// Reservations with their lines, in the place of those that are there.
+    /// What of an item only a whole journal tells: `sold_out_at` and `confirmed_before`.
+    PutItemHistory,
+    /// Reservations with their lines, in the place of those that are there or in the archive.
     PutReservations,
-    /// Movements that make an item's deltas add up to its stock.
-    AddMovements,
+    /// Movements of items in the place of all but the first so many.
+    ReplaceMovements,
     /// Changes of `confirmed_before`, where it stays at zero or above.
     AddConfirmedBefore,
-    AddAuditGap,
+    /// Numbers of audit records that nobody wrote.
+    RemoveAudit,
+    PutAudit,
+    /// All gaps of the trail, in the place of what is there.
+    PutGaps,
+    /// What the cursor's row says besides the cursor and whose it is.
+    PutWriteBehind,
 }
 
 pub trait Mender {

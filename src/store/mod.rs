@@ -13,9 +13,9 @@
 //! The fold knows no SQL; what differs between databases stands behind [`Sink`]. No clock decides what is written: every time
 //! in the database was in an event.
 
+mod absences;
 mod audit;
 mod error;
-mod expected;
 mod fold;
 mod levels;
 mod mend;
@@ -28,12 +28,14 @@ mod retention;
 mod rows;
 mod sqlite;
 mod status;
+mod tables;
 mod write_behind;
 
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditCheck, AuditGap, AuditRow};
+pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
+pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
 pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
@@ -45,9 +47,10 @@ pub use postgres::{
 };
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
 pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
-pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped};
-pub use sqlite::{SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
+pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
+pub use sqlite::{Reference, SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
+pub use tables::Table;
 pub use write_behind::{Progress, Rebuild, WriteBehind, WriteBehindSettings};
 
 /// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.
@@ -72,7 +75,12 @@ pub trait Sink: Send {
 
     /// Moves or deletes some of what was kept long enough, in one transaction, or nothing and `CursorMoved` when the store holds
     /// another token or cursor. An error is taken like one of `apply`.
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError>;
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError>;
 }
 
 impl<S: Sink + ?Sized> Sink for Box<S> {
@@ -96,8 +104,13 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).tidy()
     }
 
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
-        (**self).retire(step, token)
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError> {
+        (**self).retire(step, token, permit)
     }
 }
 

@@ -38,6 +38,11 @@ impl Standing {
         Ok(Self { cursor, held_by })
     }
 
+    /// Of an empty store, and of one whose cursor somebody deleted.
+    pub(super) fn nowhere() -> Self {
+        Self { cursor: 0, held_by: None }
+    }
+
     pub fn epoch(&self) -> u64 {
         self.held_by.map_or(0, |token| token.epoch)
     }

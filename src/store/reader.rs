@@ -4,7 +4,16 @@ use std::time::Instant;
 
 use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 
-use super::{audit::AuditCheck, error::StoreError, owner::Standing, report::SaleReport};
+use super::{
+    audit::{AuditCheck, AuditGap},
+    error::StoreError,
+    owner::Standing,
+    report::SaleReport,
+    tables::Table,
+};
+
+/// What is done with each row of a table.
+pub type EachRow<'a> = &'a mut dyn FnMut(&[Option<String>]) -> Result<(), StoreError>;
 
 /// Looks into a store and never writes it.
 pub trait StoreReader {
@@ -42,9 +51,15 @@ pub trait StoreReader {
     /// How a sale did; None when the store does not have the sale. Reads all reservations, and gives up at the deadline.
     fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError>;
 
-    /// Walks the whole audit trail in order, as of one moment, and says how far it holds, or what is wrong first. Whether
-    /// it ends where it should is for whoever knows the service's own head.
-    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError>;
+    /// Walks the whole audit trail in order, as of one moment, over what may be absent of it, and says how far it holds, or what
+    /// is wrong first. Whether it ends where it should is for whoever knows the service's own head.
+    fn check_audit(&self, gaps: &[AuditGap]) -> Result<Result<AuditCheck, Broken>, StoreError>;
+
+    /// The cells of every row, in the order of their keys. To be called while the reader holds still.
+    fn rows(&self, table: Table, each: EachRow<'_>) -> Result<(), StoreError>;
+
+    /// What the store says of its audit trail's gaps: after a number, through a number, and the hash there.
+    fn audit_gaps(&self) -> Result<Vec<(i64, i64, String)>, StoreError>;
 }
 
 /// Where an item's units are. Signed: this is what stands in the store, whatever that may be.

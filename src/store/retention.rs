@@ -4,11 +4,13 @@
 //! Invariants: a step is one transaction under the process's token, so a crash between steps or within one loses and doubles
 //! nothing. What goes left the service's memory before, and the store knows so. Sums stay: confirmed units that are deleted are
 //! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and
-//! becomes a gap in front of the rest.
+//! becomes a gap in front of the rest. What may be absent is noted in the data directory before it is deleted; `audit_gaps` and
+//! `kept_from` in the store repeat that for its readers.
 
 use uuid::Uuid;
 
-use crate::sale::time::Timestamp;
+use super::{absences::AbsencesFile, audit::AuditGap, error::StoreError};
+use crate::sale::{audit::Head, time::Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterKeeping {
@@ -31,6 +33,16 @@ pub struct Retention {
     pub step_rows: u32,
     /// Asked before each step.
     pub horizon: Box<dyn Fn() -> Horizon + Send>,
+    /// Where it is noted, before rows are deleted, that they may be absent.
+    pub absences: AbsencesFile,
+}
+
+/// What a step that deletes needs to know of the audit trail, and has to say before it commits.
+pub struct TrailPermit<'a> {
+    /// What may be absent before the step.
+    pub gaps: &'a [AuditGap],
+    /// Notes that the trail up to a record may be absent from now on.
+    pub begin_behind: &'a mut dyn FnMut(&Head) -> Result<(), StoreError>,
 }
 
 /// Where a pass through the tables is.

@@ -16,8 +16,11 @@ use std::{
 
 use uuid::Uuid;
 
+use crate::sale::audit::Head;
+
 use super::{
-    Feed, Sink,
+    AfterKeeping, Feed, RetentionStep, Sink, TrailPermit,
+    absences::AbsencesFile,
     error::StoreError,
     fold::Window,
     owner::{Claim, Standing, Token, Verdict},
@@ -183,9 +186,25 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         let Some(retention) = &self.retention else { return Ok(None) };
         let Footing::Firm(token) = self.footing else { return Ok(None) };
         let Some(step) = self.passes.next(retention, self.cursor) else { return Ok(None) };
-        let stepped = self.sink.retire(&step, &token).inspect_err(|error| self.failed(error))?;
+        let stepped = Self::retire(&mut self.sink, &retention.absences, &step, &token);
+        let stepped = stepped.inspect_err(|error| self.failed(error))?;
         self.passes.stepped(&step, &stepped);
         Ok(Some(stepped))
+    }
+
+    /// Notes what may be absent before it is deleted.
+    fn retire(sink: &mut S, file: &AbsencesFile, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+        let mut absences = file.read()?;
+        if step.after == AfterKeeping::Delete && absences.kept_from < Some(step.before) {
+            absences.kept_from = Some(step.before);
+            file.write(&absences)?;
+        }
+        let gaps = absences.audit_gaps.clone();
+        let mut begin_behind = |head: &Head| {
+            absences.begin_behind(head);
+            file.write(&absences)
+        };
+        sink.retire(step, token, &mut TrailPermit { gaps: &gaps, begin_behind: &mut begin_behind })
     }
 
     fn failed(&mut self, error: &StoreError) {

@@ -77,7 +77,14 @@ fn inspect(data: &Path, options: InspectOptions, style: Style, out: &mut dyn Wri
             writeln!(out)?;
         }
     }
-    Ok(if report.damage.is_empty() { ExitCode::Clean } else { ExitCode::JournalDamaged })
+    if !report.damage.is_empty() {
+        return Ok(ExitCode::JournalDamaged);
+    }
+    if report.tail.last_epoch == 0 && report.snapshots.is_empty() {
+        complain(&format_args!("{}: nothing was checked: the journal has nothing in it", directory.display()));
+        return Ok(ExitCode::CheckFailed);
+    }
+    Ok(ExitCode::Clean)
 }
 
 struct Inspection {

@@ -50,7 +50,8 @@ pub(super) enum Lines {
 pub(super) struct Texts {
     pub key: Option<(Box<str>, u64)>,
     pub reference: Option<Box<str>>,
-    pub confirm_reference: Option<Box<str>>,
+    /// Confirmed: the order's reference. Released: the reason.
+    pub end_text: Option<Box<str>>,
 }
 
 #[derive(Debug)]

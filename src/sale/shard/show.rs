@@ -49,13 +49,11 @@ impl Shard {
             let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
             each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
         }
-        let mut ended = Ended { id, at: entry.ended_at, text: None, lines: self.quantities(entry) };
+        let text = texts.and_then(|texts| texts.end_text.as_deref());
+        let ended = Ended { id, at: entry.ended_at, text, lines: self.quantities(entry) };
         match entry.state {
             State::Held => {}
-            State::Confirmed => {
-                ended.text = texts.and_then(|texts| texts.confirm_reference.as_deref());
-                each(&Event::Confirmed(ended));
-            }
+            State::Confirmed => each(&Event::Confirmed(ended)),
             State::Released => each(&Event::Released(ended)),
             State::Expired => each(&Event::Expired(ended)),
         }
@@ -65,7 +63,8 @@ impl Shard {
     pub(in crate::sale) fn show(&self, slot: u32) -> outcome::Reservation {
         let entry = &self.reservations[slot];
         let texts = entry.texts.as_deref();
-        let reference = texts.and_then(|texts| texts.confirm_reference.as_ref().or(texts.reference.as_ref()));
+        let of_order = texts.and_then(|texts| texts.end_text.as_ref()).filter(|_| entry.state == State::Confirmed);
+        let reference = of_order.or(texts.and_then(|texts| texts.reference.as_ref()));
         outcome::Reservation {
             id: entry.id,
             sale: entry.sale,

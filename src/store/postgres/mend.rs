@@ -32,7 +32,14 @@ impl PostgresMender {
         let link = runtime.block_on(async {
             let patience = Arc::new(Patience::new(Arc::new(AtomicBool::new(false)), settings.drain_time));
             let link = Link::open(settings, patience).await?;
-            schema::migrate(&link, &settings.url.to_string()).await?;
+            let place = settings.url.to_string();
+            match schema::migrate(&link, &place).await {
+                Err(StoreError::NoCursor) => {
+                    link.execute("making the cursor's row", MAKE_ROW, &[(&schema::FORMAT, Type::INT8)]).await?;
+                    schema::migrate(&link, &place).await?;
+                }
+                migrated => migrated?,
+            }
             Ok::<_, StoreError>(link)
         })?;
         Ok(Self { runtime, link: Some(link) })
@@ -58,6 +65,9 @@ const BEGIN: &str = "
     SET LOCAL client_min_messages = warning;
     SELECT set_config('synchronous_commit', 'on', true)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// Somebody deleted it.
+const MAKE_ROW: &str = "INSERT INTO write_behind (one, cursor, format) VALUES (1, 0, $1) ON CONFLICT (one) DO NOTHING";
 
 const TAKE_OVER: &str = "
     UPDATE write_behind SET owner = $1, owner_epoch = $2, session = $3, cursor = $4
@@ -136,31 +146,52 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE reservation_id = gone.id",
             "DELETE FROM reservations USING json_to_recordset($1::json) AS gone (id uuid)
               WHERE reservations.id = gone.id",
+            "DELETE FROM reservation_lines_archive USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservation_id = gone.id",
+            "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservations_archive.id = gone.id",
         ],
-        // Times that only the row knew stay; what takes their place is the last that the journal says of the sale.
-        Step::PutSales => &["
-            INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
-                               paused_at, closed_at, created_at, updated_at)
-            SELECT id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
-                   CASE WHEN paused THEN updated_at END, CASE WHEN closed THEN updated_at END, created_at, updated_at
-              FROM json_to_recordset($1::json)
-                     AS put (id text, number bigint, name text, opens_at timestamptz, closes_at timestamptz,
-                             hold_seconds bigint, max_extensions bigint, customer_limit bigint, paused boolean,
-                             closed boolean, created_at timestamptz, updated_at timestamptz)
-            ON CONFLICT (id) DO UPDATE
-               SET number = excluded.number, name = excluded.name, opens_at = excluded.opens_at,
-                   closes_at = excluded.closes_at, hold_seconds = excluded.hold_seconds,
-                   max_extensions = excluded.max_extensions, customer_limit = excluded.customer_limit,
-                   paused_at = CASE WHEN excluded.paused_at IS NOT NULL
-                                    THEN coalesce(sales.paused_at, excluded.paused_at) END,
-                   closed_at = CASE WHEN excluded.closed_at IS NOT NULL
-                                    THEN coalesce(sales.closed_at, excluded.closed_at) END,
-                   updated_at = greatest(sales.updated_at, excluded.updated_at)"],
+        Step::RemoveArchived => &[
+            "DELETE FROM reservation_lines_archive USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservation_id = gone.id",
+            "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservations_archive.id = gone.id",
+        ],
+        Step::RemoveLines => &[
+            "DELETE FROM reservation_lines AS line
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND gone.place = 'live'",
+            "DELETE FROM reservation_lines_archive AS line
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND gone.place = 'archive'",
+        ],
+        // Numbers are unique, and two rows may have each other's.
+        Step::PutSales => &[
+            "UPDATE sales SET number = -1 - number FROM json_to_recordset($1::json) AS put (id text)
+              WHERE sales.id = put.id",
+            "INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, paused_at,
+                    closed_at, created_at, updated_at)
+             SELECT id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, paused_at,
+                    closed_at, created_at, updated_at
+               FROM json_to_recordset($1::json)
+                      AS put (id text, number bigint, name text, opens_at timestamptz, closes_at timestamptz,
+                              hold_seconds bigint, max_extensions bigint, customer_limit bigint,
+                              paused_at timestamptz, closed_at timestamptz, created_at timestamptz,
+                              updated_at timestamptz)
+             ON CONFLICT (id) DO UPDATE
+                SET number = excluded.number, name = excluded.name, opens_at = excluded.opens_at,
+                    closes_at = excluded.closes_at, hold_seconds = excluded.hold_seconds,
+                    max_extensions = excluded.max_extensions, customer_limit = excluded.customer_limit,
+                    paused_at = excluded.paused_at, closed_at = excluded.closed_at,
+                    created_at = excluded.created_at, updated_at = excluded.updated_at",
+        ],
         Step::PutItems => &[
+            "UPDATE items SET number = -1 - number FROM json_to_recordset($1::json) AS put (sale text, sku text)
+              WHERE items.sale = put.sale AND items.sku = put.sku",
             "INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                                price_currency, customer_limit)
-             SELECT sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount, price_currency,
-                    customer_limit
+                    price_currency, customer_limit)
+             SELECT sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
+                    price_currency, customer_limit
                FROM json_to_recordset($1::json)
                       AS put (sale text, sku text, number bigint, initial_stock bigint, stock bigint,
                               available bigint, held bigint, confirmed bigint, price_amount bigint,
@@ -170,20 +201,25 @@ fn statements(step: Step) -> &'static [&'static str] {
                     available = excluded.available, held = excluded.held, confirmed = excluded.confirmed,
                     price_amount = excluded.price_amount, price_currency = excluded.price_currency,
                     customer_limit = excluded.customer_limit",
-            "INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-             SELECT sale, sku, initial_stock, 'initial', at, initial_stock, initial_stock
-               FROM json_to_recordset($1::json) AS put (sale text, sku text, initial_stock bigint, at timestamptz)
-              WHERE NOT EXISTS (SELECT FROM stock_movements AS movement
-                                 WHERE movement.sale = put.sale AND movement.sku = put.sku)",
         ],
+        Step::PutItemHistory => &["
+            UPDATE items SET sold_out_at = put.sold_out_at, confirmed_before = put.confirmed_before
+              FROM json_to_recordset($1::json)
+                     AS put (sale text, sku text, sold_out_at timestamptz, confirmed_before bigint)
+             WHERE items.sale = put.sale AND items.sku = put.sku"],
         Step::PutReservations => &[
-            "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions,
-                                       confirmed_at, released_at, expired_at, release_reason)
-             SELECT * FROM json_to_recordset($1::json)
-                             AS put (id uuid, sale text, customer text, state text, reference text,
-                                     created_at timestamptz, expires_at timestamptz, extensions bigint,
-                                     confirmed_at timestamptz, released_at timestamptz, expired_at timestamptz,
-                                     release_reason text)
+            "DELETE FROM reservation_lines_archive USING json_to_recordset($1::json) AS put (id uuid)
+              WHERE reservation_id = put.id",
+            "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS put (id uuid)
+              WHERE reservations_archive.id = put.id",
+            "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+                    released_at, expired_at, release_reason)
+             SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+                    released_at, expired_at, release_reason
+               FROM json_to_recordset($1::json)
+                      AS put (id uuid, sale text, customer text, state text, reference text, created_at timestamptz,
+                              expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
+                              released_at timestamptz, expired_at timestamptz, release_reason text)
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
@@ -198,18 +234,49 @@ fn statements(step: Step) -> &'static [&'static str] {
                     json_to_recordset(put.lines)
                       AS line (sku text, quantity bigint, price_amount bigint, price_currency text)",
         ],
-        Step::AddMovements => &["
-            INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-            SELECT sale, sku, delta, 'reconciled', coalesce((SELECT updated_at FROM write_behind), at), stock, available
-              FROM json_to_recordset($1::json)
-                     AS put (sale text, sku text, delta bigint, at timestamptz, stock bigint, available bigint)"],
+        Step::ReplaceMovements => &[
+            "DELETE FROM stock_movements USING (
+               SELECT movement.id, put.keep,
+                      row_number() OVER (PARTITION BY movement.sale, movement.sku ORDER BY movement.id) AS place
+                 FROM json_to_recordset($1::json) AS put (sale text, sku text, keep bigint)
+                 JOIN stock_movements AS movement ON movement.sale = put.sale AND movement.sku = put.sku) AS gone
+              WHERE stock_movements.id = gone.id AND gone.place > gone.keep",
+            "INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+             SELECT put.sale, put.sku, (one ->> 'delta')::bigint, one ->> 'reason', one ->> 'reference',
+                    (one ->> 'at')::timestamptz, (one ->> 'stock_after')::bigint, (one ->> 'available_after')::bigint
+               FROM json_to_recordset($1::json) AS put (sale text, sku text, movements json),
+                    json_array_elements(put.movements) WITH ORDINALITY AS movement (one, place)
+              ORDER BY put.sale, put.sku, place",
+        ],
         Step::AddConfirmedBefore => &["
             UPDATE items SET confirmed_before = confirmed_before + change.delta
               FROM json_to_recordset($1::json) AS change (sale text, sku text, delta bigint)
              WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0"],
-        Step::AddAuditGap => &["
-            INSERT INTO audit_gaps (after_sequence, through_sequence, hash)
-            SELECT after, through, hash
-              FROM json_to_recordset($1::json) AS put (after bigint, through bigint, hash text)"],
+        Step::RemoveAudit => &[
+            "DELETE FROM audit USING json_to_recordset($1::json) AS gone (sequence bigint)
+              WHERE audit.sequence = gone.sequence",
+            "DELETE FROM audit_archive USING json_to_recordset($1::json) AS gone (sequence bigint)
+              WHERE audit_archive.sequence = gone.sequence",
+        ],
+        Step::PutAudit => &[
+            "DELETE FROM audit USING json_to_recordset($1::json) AS put (sequence bigint)
+              WHERE audit.sequence = put.sequence",
+            "DELETE FROM audit_archive USING json_to_recordset($1::json) AS put (sequence bigint)
+              WHERE audit_archive.sequence = put.sequence",
+            "INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
+             SELECT sequence, at, actor, action, sale, sku, detail, hash
+               FROM json_to_recordset($1::json)
+                      AS put (sequence bigint, at text, actor text, action text, sale text, sku text, detail text,
+                              hash text)",
+        ],
+        Step::PutGaps => &[
+            "DELETE FROM audit_gaps WHERE $1::text IS NOT NULL",
+            "INSERT INTO audit_gaps (after_sequence, through_sequence, hash)
+             SELECT after, through, hash
+               FROM json_to_recordset($1::json) AS put (after bigint, through bigint, hash text)",
+        ],
+        Step::PutWriteBehind => &["
+            UPDATE write_behind SET updated_at = put.updated_at, kept_from = put.kept_from, format = put.format
+              FROM json_to_recordset($1::json) AS put (updated_at timestamptz, kept_from timestamptz, format bigint)"],
     }
 }

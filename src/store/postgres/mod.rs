@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use self::link::{Link, Patience};
 use super::{
-    RetentionStep, Sink, Stepped,
+    RetentionStep, Sink, Stepped, TrailPermit,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -143,9 +143,14 @@ impl Sink for PostgresStore {
         self.keep_if_well(applied)
     }
 
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError> {
         self.connect()?;
-        let stepped = self.runtime.block_on(retire::step(self.connected(), step, token));
+        let stepped = self.runtime.block_on(retire::step(self.connected(), step, token, permit));
         self.keep_if_well(stepped)
     }
 

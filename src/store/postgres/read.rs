@@ -27,10 +27,11 @@ use crate::{
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
             StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
+        tables::{Dialect, Table},
     },
 };
 
@@ -48,9 +49,11 @@ impl PostgresReader {
         let link = runtime.block_on(async {
             let patience = Arc::new(Patience::new(Arc::new(AtomicBool::new(false)), settings.drain_time));
             let link = Link::open(settings, patience).await?;
-            match schema::check(&link, &settings.url.to_string()).await? {
-                schema::FORMAT => Ok(link),
-                older => {
+            match schema::check(&link, &settings.url.to_string()).await {
+                // A repair makes the cursor's row again, should somebody have deleted it.
+                Ok(schema::FORMAT) | Err(StoreError::NoCursor) => Ok(link),
+                Err(error) => Err(error),
+                Ok(older) => {
                     Err(StoreError::Content(format!("format {older}; the service brings it to {}", schema::FORMAT)))
                 }
             }
@@ -122,14 +125,14 @@ impl StoreReader for PostgresReader {
         self.with(async |link| {
             link.batch("beginning to read", BEGIN).await?;
             // The first read is what fixes the moment.
-            standing(link).await
+            standing_of(link).await
         })?;
         self.still.set(true);
         Ok(())
     }
 
     fn standing(&self) -> Result<Standing, StoreError> {
-        self.with(standing)
+        self.with(standing_of)
     }
 
     fn sales(&self) -> Result<Vec<StoredSale>, StoreError> {
@@ -219,9 +222,9 @@ impl StoreReader for PostgresReader {
         })
     }
 
-    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
+    fn check_audit(&self, gaps: &[AuditGap]) -> Result<Result<AuditCheck, Broken>, StoreError> {
         self.at_one_moment(async |link| {
-            let mut check = AuditCheck::over(audit_gaps(link).await?);
+            let mut check = AuditCheck::over(gaps.to_vec());
             let walked = each_row(link, AUDIT, |row| check.row(&audit_row(row)?).map_err(Stop::Broken)).await?;
             match walked {
                 Ok(()) => Ok(Ok(check)),
@@ -229,6 +232,31 @@ impl StoreReader for PostgresReader {
                 Err(Stop::Store(error)) => Err(error),
             }
         })
+    }
+
+    fn rows(&self, table: Table, each: EachRow<'_>) -> Result<(), StoreError> {
+        let columns = table.cells().len();
+        self.at_one_moment(async |link| {
+            each_row(link, &table.select(Dialect::Postgres), |row| {
+                let cells = (0..columns).map(|index| get(row, index)).collect::<Result<Vec<_>, _>>()?;
+                each(&cells)
+            })
+            .await?
+        })
+    }
+
+    fn audit_gaps(&self) -> Result<Vec<(i64, i64, String)>, StoreError> {
+        self.with(async |link| {
+            let rows = link.query("reading the gaps of the audit trail", AUDIT_GAPS, &[]).await?;
+            rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?, get(row, 2)?))).collect()
+        })
+    }
+}
+
+async fn standing_of(link: &Link) -> Result<Standing, StoreError> {
+    match standing(link).await {
+        Err(StoreError::NoCursor) => Ok(Standing::nowhere()),
+        found => found,
     }
 }
 
@@ -301,11 +329,6 @@ pub(super) async fn totals(link: &Link) -> Result<Vec<ItemTotals>, StoreError> {
         Ok(ItemTotals::of(get(row, 0)?, get(row, 1)?, columns))
     };
     rows.iter().map(total).collect()
-}
-
-pub(super) async fn audit_gaps(link: &Link) -> Result<Vec<AuditGap>, StoreError> {
-    let rows = link.query("reading the gaps of the audit trail", AUDIT_GAPS, &[]).await?;
-    rows.iter().map(|row| AuditGap::of_row(get(row, 0)?, get(row, 1)?, get(row, 2)?)).collect()
 }
 
 async fn reservations(link: &Link, ids: &[ReservationId]) -> Result<Vec<StoredReservation>, StoreError> {

@@ -3,19 +3,14 @@
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{
-    get,
-    link::Link,
-    read::{audit_gaps, audit_row},
-    values::Moment,
-    write,
-};
+use super::{get, link::Link, read::audit_row, values::Moment, write};
 use crate::store::{
     audit::AuditCheck,
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
+        first_id,
     },
     rows::integer,
 };
@@ -31,7 +26,12 @@ const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_seq
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-pub(super) async fn step(link: &Link, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+pub(super) async fn step(
+    link: &Link,
+    step: &RetentionStep,
+    token: &Token,
+    permit: &mut TrailPermit<'_>,
+) -> Result<Stepped, StoreError> {
     link.batch("beginning a step of retention", &write::begin(link)).await?;
     let (cursor, epoch) = (integer(step.cursor)?, integer(token.epoch)?);
     let holding: [Parameter<'_>; 4] =
@@ -43,7 +43,7 @@ pub(super) async fn step(link: &Link, step: &RetentionStep, token: &Token) -> Re
     if !gone.is_empty() {
         reservations_go(link, step, &gone).await?;
     }
-    let (audit_records, more_audit) = audit(link, step).await?;
+    let (audit_records, more_audit) = audit(link, step, permit).await?;
     link.batch("ending a step of retention", "COMMIT").await?;
     Ok(Stepped { reservations: gone.len() as u64, audit_records, reached, more_audit })
 }
@@ -102,11 +102,11 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
 }
 
 /// The trail's beginning: how many records went, and whether there may be more.
-async fn audit(link: &Link, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
+async fn audit(link: &Link, step: &RetentionStep, permit: &mut TrailPermit<'_>) -> Result<(u64, bool), StoreError> {
     let [.., table] = step.place.source.tables();
     let (before, most) = (step.before.to_string(), i64::from(step.rows_max));
     let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT $1");
-    let mut check = AuditCheck::over(audit_gaps(link).await?);
+    let mut check = AuditCheck::over(permit.gaps.to_vec());
     let (mut last, mut count) = (None, 0);
     for row in link.query("looking at the trail", &select, &[(&most, Type::INT8)]).await? {
         let row = audit_row(&row)?;
@@ -127,6 +127,7 @@ async fn audit(link: &Link, step: &RetentionStep) -> Result<(u64, bool), StoreEr
         }
         AfterKeeping::Delete => {
             let through = check.reached();
+            (permit.begin_behind)(&through)?;
             let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex().to_string());
             let within = "DELETE FROM audit_gaps WHERE through_sequence <= $1";
             link.execute("joining gaps of the trail", within, &[(&sequence, Type::INT8)]).await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::{connect, read};
+use super::{connect, read, schema};
 use crate::store::{
     error::StoreError,
     mend::{Mender, Step},
@@ -22,9 +22,19 @@ pub struct SqliteMender {
 impl SqliteMender {
     /// Opens the file, making it or bringing it to this program's format where needed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: connect(path)? })
+        let connection = match connect(path) {
+            Err(StoreError::NoCursor) => {
+                Connection::open(path)?.execute(MAKE_ROW, [schema::FORMAT])?;
+                connect(path)
+            }
+            connected => connected,
+        };
+        Ok(Self { connection: connection? })
     }
 }
+
+/// Somebody deleted it.
+const MAKE_ROW: &str = "INSERT INTO write_behind (one, cursor, format) VALUES (1, 0, ?1) ON CONFLICT (one) DO NOTHING";
 
 const TAKE_OVER: &str = "
     UPDATE write_behind SET owner = ?1, owner_epoch = ?2, session = ?3, cursor = ?4
@@ -86,7 +96,7 @@ fn statements(step: Step) -> &'static [&'static str] {
                SELECT reservations.id, value ->> '$.sku'
                  FROM json_each(?1) JOIN reservations ON reservations.sale = value ->> '$.sale')",
             "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku) IN (
-               SELECT id, value ->> '$.sku'
+               SELECT reservations_archive.id, value ->> '$.sku'
                  FROM json_each(?1) JOIN reservations_archive ON reservations_archive.sale = value ->> '$.sale')",
             "DELETE FROM stock_movements WHERE (sale, sku) IN (
                SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
@@ -95,27 +105,41 @@ fn statements(step: Step) -> &'static [&'static str] {
         Step::RemoveReservations => &[
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservations WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
         ],
-        // Times that only the row knew stay; what takes their place is the last that the journal says of the sale.
-        Step::PutSales => &["
-            INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit,
-                               paused_at, closed_at, created_at, updated_at)
-            SELECT value ->> '$.id', value ->> '$.number', value ->> '$.name', value ->> '$.opens_at',
-                   value ->> '$.closes_at', value ->> '$.hold_seconds', value ->> '$.max_extensions',
-                   value ->> '$.customer_limit', iif(value ->> '$.paused', value ->> '$.updated_at', NULL),
-                   iif(value ->> '$.closed', value ->> '$.updated_at', NULL), value ->> '$.created_at',
-                   value ->> '$.updated_at'
-              FROM json_each(?1) WHERE true
-            ON CONFLICT (id) DO UPDATE
-               SET number = excluded.number, name = excluded.name, opens_at = excluded.opens_at,
-                   closes_at = excluded.closes_at, hold_seconds = excluded.hold_seconds,
-                   max_extensions = excluded.max_extensions, customer_limit = excluded.customer_limit,
-                   paused_at = iif(excluded.paused_at IS NULL, NULL, coalesce(sales.paused_at, excluded.paused_at)),
-                   closed_at = iif(excluded.closed_at IS NULL, NULL, coalesce(sales.closed_at, excluded.closed_at)),
-                   updated_at = max(sales.updated_at, excluded.updated_at)"],
+        Step::RemoveArchived => &[
+            "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+        ],
+        Step::RemoveLines => &[
+            "DELETE FROM reservation_lines WHERE (reservation_id, sku, 'live') IN (
+               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.place' FROM json_each(?1))",
+            "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku, 'archive') IN (
+               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.place' FROM json_each(?1))",
+        ],
+        // Numbers are unique, and two rows may have each other's.
+        Step::PutSales => &[
+            "UPDATE sales SET number = -1 - number WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "INSERT INTO sales (id, number, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, paused_at,
+                    closed_at, created_at, updated_at)
+             SELECT value ->> '$.id', value ->> '$.number', value ->> '$.name', value ->> '$.opens_at',
+                    value ->> '$.closes_at', value ->> '$.hold_seconds', value ->> '$.max_extensions',
+                    value ->> '$.customer_limit', value ->> '$.paused_at', value ->> '$.closed_at',
+                    value ->> '$.created_at', value ->> '$.updated_at'
+               FROM json_each(?1) WHERE true
+             ON CONFLICT (id) DO UPDATE
+                SET number = excluded.number, name = excluded.name, opens_at = excluded.opens_at,
+                    closes_at = excluded.closes_at, hold_seconds = excluded.hold_seconds,
+                    max_extensions = excluded.max_extensions, customer_limit = excluded.customer_limit,
+                    paused_at = excluded.paused_at, closed_at = excluded.closed_at,
+                    created_at = excluded.created_at, updated_at = excluded.updated_at",
+        ],
         Step::PutItems => &[
+            "UPDATE items SET number = -1 - number
+              WHERE (sale, sku) IN (SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
             "INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                                price_currency, customer_limit)
+                    price_currency, customer_limit)
              SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.number', value ->> '$.initial_stock',
                     value ->> '$.stock', value ->> '$.available', value ->> '$.held', value ->> '$.confirmed',
                     value ->> '$.price_amount', value ->> '$.price_currency', value ->> '$.customer_limit'
@@ -125,16 +149,18 @@ fn statements(step: Step) -> &'static [&'static str] {
                     available = excluded.available, held = excluded.held, confirmed = excluded.confirmed,
                     price_amount = excluded.price_amount, price_currency = excluded.price_currency,
                     customer_limit = excluded.customer_limit",
-            "INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-             SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.initial_stock', 'initial', value ->> '$.at',
-                    value ->> '$.initial_stock', value ->> '$.initial_stock'
-               FROM json_each(?1)
-              WHERE NOT EXISTS (SELECT 1 FROM stock_movements AS movement
-                                 WHERE movement.sale = value ->> '$.sale' AND movement.sku = value ->> '$.sku')",
         ],
+        Step::PutItemHistory => &["
+            UPDATE items SET sold_out_at = put.sold_out_at, confirmed_before = put.confirmed_before
+              FROM (SELECT value ->> '$.sale' AS sale, value ->> '$.sku' AS sku, value ->> '$.sold_out_at' AS sold_out_at,
+                           value ->> '$.confirmed_before' AS confirmed_before
+                      FROM json_each(?1)) AS put
+             WHERE items.sale = put.sale AND items.sku = put.sku"],
         Step::PutReservations => &[
-            "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions,
-                                       confirmed_at, released_at, expired_at, release_reason)
+            "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
+                    released_at, expired_at, release_reason)
              SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
                     value ->> '$.reference', value ->> '$.created_at', value ->> '$.expires_at',
                     value ->> '$.extensions', value ->> '$.confirmed_at', value ->> '$.released_at',
@@ -152,19 +178,47 @@ fn statements(step: Step) -> &'static [&'static str] {
                     line.value ->> '$.price_amount', line.value ->> '$.price_currency'
                FROM json_each(?1) AS row, json_each(row.value, '$.lines') AS line",
         ],
-        Step::AddMovements => &["
-            INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-            SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.delta', 'reconciled',
-                   coalesce((SELECT updated_at FROM write_behind), value ->> '$.at'), value ->> '$.stock',
-                   value ->> '$.available'
-              FROM json_each(?1)"],
+        Step::ReplaceMovements => &[
+            "DELETE FROM stock_movements WHERE id IN (
+               SELECT id
+                 FROM (SELECT movement.id, value ->> '$.keep' AS keep,
+                              row_number() OVER (PARTITION BY movement.sale, movement.sku ORDER BY movement.id) AS place
+                         FROM json_each(?1) JOIN stock_movements AS movement
+                           ON movement.sale = value ->> '$.sale' AND movement.sku = value ->> '$.sku')
+                WHERE place > keep)",
+            "INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+             SELECT item.value ->> '$.sale', item.value ->> '$.sku', movement.value ->> '$.delta',
+                    movement.value ->> '$.reason', movement.value ->> '$.reference', movement.value ->> '$.at',
+                    movement.value ->> '$.stock_after', movement.value ->> '$.available_after'
+               FROM json_each(?1) AS item, json_each(item.value, '$.movements') AS movement
+              ORDER BY item.key, movement.key",
+        ],
         Step::AddConfirmedBefore => &["
             UPDATE items SET confirmed_before = confirmed_before + change.delta
               FROM (SELECT value ->> '$.sale' AS sale, value ->> '$.sku' AS sku, value ->> '$.delta' AS delta
                       FROM json_each(?1)) AS change
              WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0"],
-        Step::AddAuditGap => &["
-            INSERT INTO audit_gaps (after_sequence, through_sequence, hash)
-            SELECT value ->> '$.after', value ->> '$.through', value ->> '$.hash' FROM json_each(?1)"],
+        Step::RemoveAudit => &[
+            "DELETE FROM audit WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",
+            "DELETE FROM audit_archive WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",
+        ],
+        Step::PutAudit => &[
+            "DELETE FROM audit WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",
+            "DELETE FROM audit_archive WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",
+            "INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
+             SELECT value ->> '$.sequence', value ->> '$.at', value ->> '$.actor', value ->> '$.action',
+                    value ->> '$.sale', value ->> '$.sku', value ->> '$.detail', value ->> '$.hash'
+               FROM json_each(?1)",
+        ],
+        Step::PutGaps => &[
+            "DELETE FROM audit_gaps WHERE ?1 IS NOT NULL",
+            "INSERT INTO audit_gaps (after_sequence, through_sequence, hash)
+             SELECT value ->> '$.after', value ->> '$.through', value ->> '$.hash' FROM json_each(?1)",
+        ],
+        Step::PutWriteBehind => &["
+            UPDATE write_behind SET updated_at = put.updated_at, kept_from = put.kept_from, format = put.format
+              FROM (SELECT value ->> '$.updated_at' AS updated_at, value ->> '$.kept_from' AS kept_from,
+                           value ->> '$.format' AS format
+                      FROM json_each(?1)) AS put"],
     }
 }

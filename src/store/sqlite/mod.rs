@@ -9,6 +9,7 @@ mod copy;
 mod mend;
 mod pace;
 mod read;
+mod reference;
 mod retire;
 mod schema;
 mod write;
@@ -29,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    AfterKeeping, RetentionStep, Sink, Stepped,
+    AfterKeeping, RetentionStep, Sink, Stepped, TrailPermit,
     error::StoreError,
     fold::Window,
     names::Names,
@@ -41,6 +42,7 @@ use super::{
 pub use copy::SqliteMoment;
 pub use mend::SqliteMender;
 pub use read::SqliteReader;
+pub use reference::Reference;
 
 /// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.
 const CACHE_KIB_MAX: i64 = 64 << 10;
@@ -227,10 +229,15 @@ impl Sink for SqliteStore {
         Ok(())
     }
 
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError> {
         let open = self.connect()?;
         let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let stepped = retire::step(&transaction, step, token)?;
+        let stepped = retire::step(&transaction, step, token, permit)?;
         transaction.commit()?;
         // What was deleted is overwritten in its pages, and stays in the log until that is emptied: at the end of a pass.
         open.wal_names_erased |= step.after == AfterKeeping::Delete && stepped.reached.is_none();

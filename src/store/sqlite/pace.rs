@@ -43,6 +43,11 @@ impl Pace {
         Self::starting(monotonic(), Duration::from_millis(behind))
     }
 
+    /// For what no request waits beside.
+    pub fn without_rests() -> Self {
+        Self::starting(monotonic(), Duration::MAX)
+    }
+
     fn starting(now: Instant, behind: Duration) -> Self {
         Self { began: now, behind, piece_began: now }
     }

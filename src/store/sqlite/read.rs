@@ -12,14 +12,15 @@ use crate::{
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
             StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
+        tables::{Dialect, Table},
     },
 };
 
-use super::{BUSY_MS_MAX, schema, standing};
+use super::{BUSY_MS_MAX, reference::cells, schema, standing};
 
 /// Steps of SQLite's machine between two looks at the time: well below a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
@@ -91,11 +92,14 @@ impl Cells for Row<'_> {
 impl StoreReader for SqliteReader {
     fn hold_still(&self) -> Result<(), StoreError> {
         // The first read is what fixes the moment.
-        Ok(self.connection.execute_batch("BEGIN; SELECT cursor FROM write_behind")?)
+        Ok(self.connection.execute_batch("BEGIN; SELECT count(*) FROM write_behind")?)
     }
 
     fn standing(&self) -> Result<Standing, StoreError> {
-        standing(&self.connection)
+        match standing(&self.connection) {
+            Err(StoreError::NoCursor) => Ok(Standing::nowhere()),
+            found => found,
+        }
     }
 
     fn sales(&self) -> Result<Vec<StoredSale>, StoreError> {
@@ -180,9 +184,8 @@ impl StoreReader for SqliteReader {
         Ok(Some(found.finish()))
     }
 
-    fn check_audit(&self) -> Result<Result<AuditCheck, Broken>, StoreError> {
-        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
-        let mut check = AuditCheck::over(audit_gaps(&self.connection)?);
+    fn check_audit(&self, gaps: &[AuditGap]) -> Result<Result<AuditCheck, Broken>, StoreError> {
+        let mut check = AuditCheck::over(gaps.to_vec());
         let mut statement = self.connection.prepare_cached(AUDIT)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -191,6 +194,22 @@ impl StoreReader for SqliteReader {
             }
         }
         Ok(Ok(check))
+    }
+
+    fn rows(&self, table: Table, each: EachRow<'_>) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare(&table.select(Dialect::Sqlite))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(&cells(row, columns)?)?;
+        }
+        Ok(())
+    }
+
+    fn audit_gaps(&self) -> Result<Vec<(i64, i64, String)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(AUDIT_GAPS)?;
+        let gaps = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(gaps.collect::<Result<_, _>>()?)
     }
 }
 
@@ -204,16 +223,6 @@ pub(super) fn totals(connection: &Connection) -> Result<Vec<ItemTotals>, StoreEr
         Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
     })?;
     Ok(totals.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn audit_gaps(connection: &Connection) -> Result<Vec<AuditGap>, StoreError> {
-    let mut statement = connection.prepare_cached(AUDIT_GAPS)?;
-    let mut rows = statement.query([])?;
-    let mut gaps = Vec::new();
-    while let Some(row) = rows.next()? {
-        gaps.push(AuditGap::of_row(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)?);
-    }
-    Ok(gaps)
 }
 
 pub(super) fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {

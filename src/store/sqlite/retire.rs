@@ -3,13 +3,14 @@
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
-use super::read::{audit_gaps, audit_row};
+use super::read::audit_row;
 use crate::store::{
     audit::AuditCheck,
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, first_id,
+        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
+        first_id,
     },
     rows::integer,
 };
@@ -25,7 +26,12 @@ const BEGINS_BEHIND: &str = "INSERT INTO audit_gaps (after_sequence, through_seq
 
 const THESE: &str = "(SELECT value FROM json_each(?1))";
 
-pub(super) fn step(transaction: &Transaction<'_>, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+pub(super) fn step(
+    transaction: &Transaction<'_>,
+    step: &RetentionStep,
+    token: &Token,
+    permit: &mut TrailPermit<'_>,
+) -> Result<Stepped, StoreError> {
     let (owner, session) = (token.owner.to_string(), token.session.to_string());
     let held = transaction.prepare_cached(HOLD)?.execute(params![
         integer(step.cursor)?,
@@ -41,7 +47,7 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &RetentionStep, token: &
     if !gone.is_empty() {
         reservations_go(transaction, step, &gone)?;
     }
-    let (audit_records, more_audit) = audit(transaction, step)?;
+    let (audit_records, more_audit) = audit(transaction, step, permit)?;
     Ok(Stepped { reservations, audit_records, reached: looked_at, more_audit })
 }
 
@@ -101,11 +107,15 @@ fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[S
 }
 
 /// The trail's beginning: how many records went, and whether there may be more.
-fn audit(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(u64, bool), StoreError> {
+fn audit(
+    transaction: &Transaction<'_>,
+    step: &RetentionStep,
+    permit: &mut TrailPermit<'_>,
+) -> Result<(u64, bool), StoreError> {
     let [.., table] = step.place.source.tables();
     let before = step.before.to_string();
     let select = format!("SELECT {AUDIT_COLUMNS} FROM {table} ORDER BY sequence LIMIT ?1");
-    let mut check = AuditCheck::over(audit_gaps(transaction)?);
+    let mut check = AuditCheck::over(permit.gaps.to_vec());
     let (mut last, mut count) = (None, 0);
     {
         let mut statement = transaction.prepare_cached(&select)?;
@@ -129,6 +139,7 @@ fn audit(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(u64, bo
         }
         AfterKeeping::Delete => {
             let through = check.reached();
+            (permit.begin_behind)(&through)?;
             let (sequence, hash) = (integer(through.sequence)?, through.hash.to_hex());
             transaction.prepare_cached("DELETE FROM audit_gaps WHERE through_sequence <= ?1")?.execute([sequence])?;
             transaction.prepare_cached(BEGINS_BEHIND)?.execute(params![sequence, hash.as_str()])?;

@@ -56,6 +56,11 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
     if rows == 1 { Ok(()) } else { Err(StoreError::NoCursor) }
 }
 
+/// The newest format in a database of which nothing is to be kept.
+pub(super) fn create(connection: &mut Connection) -> Result<(), StoreError> {
+    migrate(connection, Path::new("a temporary database"))
+}
+
 /// Brings a file to the newest format, in one transaction. Takes no write lock when it has that already.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if check(connection, path)? == FORMAT {

@@ -115,17 +115,40 @@ pub(super) fn window(
     window: &Window,
     token: &Token,
 ) -> Result<u64, StoreError> {
-    let mut writer = Writer { transaction, names, pace: Pace::of(window.at()), rows: 0 };
-    // First, so that a second writer is found out before its work is done twice.
-    writer.move_cursor(window, token)?;
-    writer.sales(window)?;
-    writer.movements(window.movements())?;
-    writer.audit(window.audit())?;
-    writer.counts(window)?;
-    let told_before = writer.erase(window)?;
-    writer.reservations(window, &told_before)?;
-    writer.lines(window)?;
+    let mut writer = Writer { transaction, names, pace: Pace::of(window.at()), rows: 0, of_the_end: false };
+    writer.window(window, token)?;
     Ok(writer.rows)
+}
+
+/// The same for a reference, without rests. `of_the_end`: rows from before the journal's beginning are not there.
+pub(super) fn window_of_reference(
+    transaction: &Transaction<'_>,
+    names: &Names,
+    window: &Window,
+    token: &Token,
+    of_the_end: bool,
+) -> Result<(), StoreError> {
+    Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end }.window(window, token)
+}
+
+/// The window's sales and items alone.
+pub(super) fn catalogue_of_reference(
+    transaction: &Transaction<'_>,
+    names: &Names,
+    window: &Window,
+) -> Result<(), StoreError> {
+    Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true }.sales(window)
+}
+
+/// The window's reservations and their lines alone.
+pub(super) fn reservations_of_reference(
+    transaction: &Transaction<'_>,
+    names: &Names,
+    window: &Window,
+) -> Result<(), StoreError> {
+    let mut writer = Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true };
+    writer.reservations(window, &BTreeSet::new())?;
+    writer.lines(window)
 }
 
 struct Writer<'a> {
@@ -133,9 +156,23 @@ struct Writer<'a> {
     names: &'a Names,
     pace: Pace,
     rows: u64,
+    /// Of a reference that lacks what was before: changes of rows that are not there are passed over.
+    of_the_end: bool,
 }
 
 impl Writer<'_> {
+    fn window(&mut self, window: &Window, token: &Token) -> Result<(), StoreError> {
+        // First, so that a second writer is found out before its work is done twice.
+        self.move_cursor(window, token)?;
+        self.sales(window)?;
+        self.movements(window.movements())?;
+        self.audit(window.audit())?;
+        self.counts(window)?;
+        let told_before = self.erase(window)?;
+        self.reservations(window, &told_before)?;
+        self.lines(window)
+    }
+
     fn move_cursor(&mut self, window: &Window, token: &Token) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(MOVE_CURSOR)?;
         let (from, to, at) = (integer(window.after())?, integer(window.through())?, window.at().map(Moment::of));
@@ -365,7 +402,7 @@ impl Writer<'_> {
     }
 
     fn touched(&mut self, rows: usize, contradiction: impl FnOnce() -> String) -> Result<(), StoreError> {
-        if rows != 1 {
+        if rows != 1 && !self.of_the_end {
             return Err(StoreError::Contradiction(contradiction()));
         }
         self.rows += 1;

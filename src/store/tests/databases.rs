@@ -15,7 +15,10 @@ use uuid::Uuid;
 use super::postgres_server::{Server, Sql};
 use crate::{
     sale::time::Timestamp,
-    store::{PostgresReader, PostgresSettings, PostgresStore, PostgresUrl, Sink, SqliteStore, StoreError, StoreReader},
+    store::{
+        AbsencesFile, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl, Sink, SqliteStore, StoreError,
+        StoreReader,
+    },
 };
 
 /// Makes a test of each function, for SQLite and for PostgreSQL.
@@ -36,8 +39,8 @@ pub(super) type New = fn() -> Database;
 
 pub(super) enum Database {
     Sqlite(tempfile::TempDir),
-    /// A schema of its own, on the one server of all tests.
-    Postgres(String),
+    /// A schema of its own, on the one server of all tests, and its data directory.
+    Postgres(String, tempfile::TempDir),
 }
 
 static SERVER: OnceLock<Server> = OnceLock::new();
@@ -55,7 +58,17 @@ impl Database {
     pub fn postgres() -> Self {
         let schema = format!("test_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
         server().admin().run(&format!("CREATE SCHEMA {schema}"));
-        Self::Postgres(format!("{}?options=-c%20search_path%3D{schema}", server().url("postgres")))
+        Self::at(format!("{}?options=-c%20search_path%3D{schema}", server().url("postgres")))
+    }
+
+    pub fn at(url: String) -> Self {
+        Self::Postgres(url, tempfile::tempdir().unwrap())
+    }
+
+    /// Where it is noted what may be absent.
+    pub fn absences(&self) -> AbsencesFile {
+        let (Self::Sqlite(directory) | Self::Postgres(_, directory)) = self;
+        AbsencesFile::of(directory.path())
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -70,7 +83,7 @@ impl Database {
     pub fn try_store(&self) -> Result<Box<dyn Sink>, StoreError> {
         Ok(match self {
             Self::Sqlite(_) => Box::new(SqliteStore::open(self.path())?),
-            Self::Postgres(url) => {
+            Self::Postgres(url, _) => {
                 let mut store = PostgresStore::new(settings(url), Arc::new(AtomicBool::new(false)))?;
                 // So that what is wrong is told here, as with a file.
                 store.reopen()?;
@@ -86,7 +99,7 @@ impl Database {
     pub fn try_reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(match self {
             Self::Sqlite(_) => Box::new(SqliteStore::open_read_only(self.path())?),
-            Self::Postgres(url) => Box::new(PostgresReader::open(&settings(url))?),
+            Self::Postgres(url, _) => Box::new(PostgresReader::open(&settings(url))?),
         })
     }
 
@@ -98,7 +111,7 @@ impl Database {
     pub fn execute(&self, sqlite: &str, postgres: &str) {
         match self {
             Self::Sqlite(_) => Connection::open(self.path()).unwrap().execute_batch(sqlite).unwrap(),
-            Self::Postgres(url) => Sql::connect(url).run(postgres),
+            Self::Postgres(url, _) => Sql::connect(url).run(postgres),
         }
     }
 
@@ -110,7 +123,7 @@ impl Database {
                 other.execute_batch("BEGIN EXCLUSIVE").unwrap();
                 Box::new(other)
             }
-            Self::Postgres(url) => {
+            Self::Postgres(url, _) => {
                 let other = Sql::connect(url);
                 other.run("BEGIN; LOCK TABLE write_behind IN ACCESS EXCLUSIVE MODE");
                 Box::new(other)
@@ -128,7 +141,7 @@ impl Database {
                 let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column).map(of_sqlite)).collect();
                 statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap()
             }
-            Self::Postgres(url) => {
+            Self::Postgres(url, _) => {
                 let cells = |row: Row| (0..row.len()).map(|column| of_postgres(&row, column)).collect();
                 Sql::connect(url).rows(sql).into_iter().map(cells).collect()
             }

@@ -58,12 +58,17 @@ impl Sink for Unreliable {
         self.store.tidy()
     }
 
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError> {
         let away = || StoreError::Feed(FeedError::Unreadable("injected".into()));
         match self.faults.lock().pop().unwrap_or(Fault::None) {
-            Fault::None => self.store.retire(step, token),
+            Fault::None => self.store.retire(step, token, permit),
             Fault::BeforeCommit => Err(away()),
-            Fault::AfterCommit | Fault::Crash => self.store.retire(step, token).and(Err(away())),
+            Fault::AfterCommit | Fault::Crash => self.store.retire(step, token, permit).and(Err(away())),
         }
     }
 }
@@ -149,7 +154,7 @@ fn a_locked_store_is_waited_for(new: New) {
     let journal = journal_with_sale(OPENS);
     let store: Box<dyn Sink> = match &database {
         Database::Sqlite(_) => database.store(),
-        Database::Postgres(url) => {
+        Database::Postgres(url, _) => {
             drop(database.store());
             let statement_time = Duration::from_millis(300);
             let settings = PostgresSettings { statement_time, ..databases::settings(url) };
@@ -208,8 +213,13 @@ impl Sink for Slow {
         self.0.tidy()
     }
 
-    fn retire(&mut self, step: &RetentionStep, token: &Token) -> Result<Stepped, StoreError> {
-        self.0.retire(step, token)
+    fn retire(
+        &mut self,
+        step: &RetentionStep,
+        token: &Token,
+        permit: &mut TrailPermit<'_>,
+    ) -> Result<Stepped, StoreError> {
+        self.0.retire(step, token, permit)
     }
 }
 

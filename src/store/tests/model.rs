@@ -446,7 +446,7 @@ impl Naive {
         for (id, expected) in &self.reservations {
             assert_eq!(reader.reservation(id).unwrap().as_ref(), Some(expected));
         }
-        reader.check_audit().unwrap().unwrap().end(&self.trail.head()).unwrap();
+        reader.check_audit(&[]).unwrap().unwrap().end(&self.trail.head()).unwrap();
         assert_eq!(database.query("SELECT sequence, at, detail FROM audit ORDER BY sequence"), self.records);
         let mut by_state = StateCounts::default();
         for row in self.reservations.values() {

@@ -83,7 +83,7 @@ fn a_text_with_a_nul_is_refused_and_nothing_is_written_past_it() {
 #[test]
 fn a_store_is_taken_from_a_process_that_froze_in_a_copy() {
     let url = server().new_database();
-    let (database, journal) = (Database::Postgres(url.clone()), journal_with_sale(OPENS));
+    let (database, journal) = (Database::at(url.clone()), journal_with_sale(OPENS));
     catch_up(&mut write_behind(&journal, &database));
     let (frozen, beside) = (Sql::connect(&url), Sql::connect(&url));
     frozen.run("SET application_name = 'doorbuster'");
@@ -139,7 +139,7 @@ fn each_transaction_may_be_of_another_session() {
     others.iter().for_each(|other| other.run("BEGIN"));
     others.iter().for_each(|other| other.run("COMMIT"));
 
-    let database = Database::Postgres(direct);
+    let database = Database::at(direct);
     let journal = journal_with_sale(OPENS);
     let ids: Vec<_> = (1..8_u64).map(|entropy| reservation_id(OPENS, "ann", entropy << 8)).collect();
     ids.iter().for_each(|&id| journal.push(&[(0, &[held(id, "ann", 1)])]));
@@ -171,8 +171,8 @@ fn a_cursor_that_was_reported_is_durable_whatever_the_database_prefers() {
            $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
          CREATE TRIGGER note AFTER UPDATE ON write_behind FOR EACH ROW EXECUTE FUNCTION note()",
     );
-    catch_up(&mut write_behind(&journal_with_sale(OPENS), &Database::Postgres(url.clone())));
-    assert_eq!(Database::Postgres(url).query("SELECT DISTINCT mode FROM seen"), [["on"]]);
+    catch_up(&mut write_behind(&journal_with_sale(OPENS), &Database::at(url.clone())));
+    assert_eq!(Database::at(url).query("SELECT DISTINCT mode FROM seen"), [["on"]]);
 }
 
 #[test]

@@ -1,0 +1,219 @@
+//! What a store should hold, made of the journal by the same code that writes stores.
+//!
+//! A reference is a SQLite database of its own, in memory as far as that is small and else in a temporary file that has no name.
+//! Made of a whole journal it is a store to the letter. Made of the journal's end, on top of what the service's memory knows, it
+//! holds what is known: rows from before are missing, and an item's `sold_out_at` and `confirmed_before` mean nothing.
+
+use rusqlite::{Connection, Row, params};
+
+use super::{schema, write};
+use crate::store::{
+    error::StoreError,
+    fold::Window,
+    names::Names,
+    owner::Token,
+    reader::Counts,
+    rows::integer,
+    tables::{Dialect, Table},
+};
+
+const CACHE_KIB_MAX: i64 = 64 << 10;
+
+/// A reference has no other writer.
+const TOKEN: Token = Token { owner: uuid::Uuid::nil(), epoch: 1, session: uuid::Uuid::nil() };
+
+const ABSENT: &str = "
+    CREATE TEMPORARY TABLE absent (id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID";
+
+#[derive(Debug)]
+pub struct Reference {
+    connection: Connection,
+    names: Names,
+    /// Changes of rows that are not known are passed over.
+    of_the_end: bool,
+}
+
+impl Reference {
+    /// An empty one, for batches from `epoch + 1` on.
+    pub fn starting_after(epoch: u64) -> Result<Self, StoreError> {
+        let mut connection = Connection::open("")?;
+        connection.pragma_update(None, "journal_mode", "OFF")?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
+        connection.pragma_update(None, "foreign_keys", false)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        schema::create(&mut connection)?;
+        connection.execute(
+            "UPDATE write_behind SET cursor = ?1, owner = ?2, owner_epoch = 1, session = ?2",
+            params![integer(epoch)?, TOKEN.owner.to_string()],
+        )?;
+        connection.execute_batch(ABSENT)?;
+        Ok(Self { connection, names: Names::default(), of_the_end: epoch > 0 })
+    }
+
+    /// Applies the next batches.
+    pub fn apply(&mut self, window: &Window) -> Result<(), StoreError> {
+        self.names.learn(window);
+        let transaction = self.connection.transaction()?;
+        write::window_of_reference(&transaction, &self.names, window, &TOKEN, self.of_the_end)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Sales and items as they are now, before the end of the journal is applied: it names some by their numbers alone. No
+    /// count is of use before `count`.
+    pub fn know_catalogue(&mut self, window: &Window) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "ignore_check_constraints", true)?;
+        self.names.learn(window);
+        let transaction = self.connection.transaction()?;
+        write::catalogue_of_reference(&transaction, &self.names, window)?;
+        // How items began is known only where the journal says it.
+        transaction.execute("DELETE FROM stock_movements", [])?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Reservations as the service's memory has them, but for those that the journal told of.
+    pub fn know_reservations(&mut self, mut window: Window) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut known = transaction.prepare_cached("SELECT 1 FROM reservations WHERE id = ?1")?;
+            let mut failed = None;
+            window.keep_reservations(|id| match known.exists([id.to_string()]) {
+                Ok(known) => !known,
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            });
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+        }
+        write::reservations_of_reference(&transaction, &self.names, &window)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Where an item's units are.
+    pub fn count(&mut self, sale: &str, sku: &str, counts: &Counts) -> Result<(), StoreError> {
+        let Counts { stock, available, held, confirmed } = *counts;
+        let mut count = self.connection.prepare_cached(
+            "UPDATE items SET stock = ?3, available = ?4, held = ?5, confirmed = ?6 WHERE sale = ?1 AND sku = ?2",
+        )?;
+        count.execute(params![sale, sku, stock, available, held, confirmed])?;
+        Ok(())
+    }
+
+    /// A reservation that may be absent from the store, and is.
+    pub fn is_absent(&self, id: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached("INSERT INTO absent (id) VALUES (?1)")?.execute([id])?;
+        Ok(())
+    }
+
+    /// A new comparison begins.
+    pub fn forget_absent(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("DELETE FROM absent; UPDATE items SET confirmed_before = 0")?)
+    }
+
+    /// Once all that are absent are known: has items count the units of theirs that were confirmed.
+    pub fn count_absent(&self) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE items SET confirmed_before = gone.units
+               FROM (SELECT sale, sku, sum(quantity) AS units
+                       FROM absent JOIN reservations USING (id) JOIN reservation_lines ON reservation_id = id
+                      WHERE state = 'confirmed' GROUP BY sale, sku) AS gone
+              WHERE items.sale = gone.sale AND items.sku = gone.sku",
+            [],
+        )?;
+        Ok(())
+    }
+
+    /// Goes through a table's rows one by one, in the order of their keys.
+    pub fn walk<T>(
+        &self,
+        table: Table,
+        walk: impl FnOnce(&mut Walk<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut statement = self.connection.prepare(&table.select(Dialect::Sqlite))?;
+        let columns = statement.column_count();
+        let mut walk_of = Walk { rows: statement.query([])?, columns, ahead: None };
+        walk_of.advance()?;
+        walk(&mut walk_of)
+    }
+
+    /// The rows with these keys, a JSON array of arrays, as a JSON array of objects.
+    pub fn rows(&self, table: Table, keys: &str) -> Result<String, StoreError> {
+        Ok(self.connection.prepare_cached(&table.as_json())?.query_row([keys], |row| row.get(0))?)
+    }
+}
+
+/// A walk through a table, with the next row known.
+pub struct Walk<'a> {
+    rows: rusqlite::Rows<'a>,
+    columns: usize,
+    ahead: Option<Vec<Option<String>>>,
+}
+
+impl Walk<'_> {
+    pub fn ahead(&self) -> Option<&[Option<String>]> {
+        self.ahead.as_deref()
+    }
+
+    /// The next row; the one behind it becomes the next.
+    pub fn advance(&mut self) -> Result<Option<Vec<Option<String>>>, StoreError> {
+        let next = match self.rows.next()? {
+            Some(row) => Some(cells(row, self.columns)?),
+            None => None,
+        };
+        Ok(std::mem::replace(&mut self.ahead, next))
+    }
+}
+
+/// Each cell as text; what is not UTF-8 was not written by us and does not pass for what was.
+pub(super) fn cells(row: &Row<'_>, columns: usize) -> rusqlite::Result<Vec<Option<String>>> {
+    use rusqlite::types::ValueRef;
+    let cell = |index| {
+        Ok(match row.get_ref(index)? {
+            ValueRef::Null => None,
+            ValueRef::Integer(number) => Some(number.to_string()),
+            ValueRef::Real(number) => Some(number.to_string()),
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        })
+    };
+    (0..columns).map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is in no comparison, and why.
+    const NOT_COMPARED: [(&str, &str); 5] = [
+        // Given by the database, in the order in which rows came.
+        ("stock_movements", "id"),
+        // Where the comparison stands, whose store it is, and which process wrote it.
+        ("write_behind", "cursor"),
+        ("write_behind", "owner"),
+        ("write_behind", "owner_epoch"),
+        ("write_behind", "session"),
+    ];
+
+    #[test]
+    fn every_column_is_compared() {
+        let reference = Reference::starting_after(0).unwrap();
+        let columns = "SELECT m.name, c.name FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS c
+                        WHERE m.type = 'table' ORDER BY m.name, c.cid";
+        let mut statement = reference.connection.prepare(columns).unwrap();
+        let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let columns: Vec<(String, String)> = columns.map(Result::unwrap).collect();
+        assert!(columns.len() > 60);
+        let tables =
+            [Table::Sales, Table::Items, Table::Movements, Table::Reservations, Table::Audit, Table::WriteBehind];
+        for (table, column) in columns {
+            let (table, column) = (table.trim_end_matches("_archive"), column.as_str());
+            // Lines are compared with their reservation, gaps with what may be absent.
+            let is_known = ["reservation_lines", "audit_gaps"].contains(&table)
+                || NOT_COMPARED.contains(&(table, column))
+                || tables.iter().any(|known| known.name() == table && known.cells().any(|cell| cell == column));
+            assert!(is_known, "{table}.{column}");
+        }
+    }
+}

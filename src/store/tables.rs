@@ -1,0 +1,249 @@
+//! The tables as a comparison reads them: every column that follows from the journal, as text, in the order of keys.
+//!
+//! Invariant: the same content gives the same cells, whatever the database: so a store can be compared with a reference that is
+//! always in SQLite. Reservations are read with their lines, and from the archive as well: a row and its lines stand in one place.
+
+/// What a cell is in PostgreSQL, where not all is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Integer,
+    Time,
+    Id,
+    /// A number that rows are ordered by: with leading zeros, so that its text sorts as it does.
+    Order,
+}
+use Kind::{Id, Integer, Order, Text, Time};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    Sales,
+    Items,
+    /// Movements of each item in order; which of an item's it is, is not in a cell.
+    Movements,
+    Reservations,
+    /// Lines without a reservation where they stand: there should be none.
+    LoneLines,
+    Audit,
+    WriteBehind,
+}
+
+/// How a database wants a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+type Columns = &'static [(&'static str, Kind)];
+
+const SALES: Columns = &[
+    ("id", Text),
+    ("number", Integer),
+    ("name", Text),
+    ("opens_at", Time),
+    ("closes_at", Time),
+    ("hold_seconds", Integer),
+    ("max_extensions", Integer),
+    ("customer_limit", Integer),
+    ("paused_at", Time),
+    ("closed_at", Time),
+    ("created_at", Time),
+    ("updated_at", Time),
+];
+
+const ITEMS: Columns = &[
+    ("sale", Text),
+    ("sku", Text),
+    ("number", Integer),
+    ("initial_stock", Integer),
+    ("stock", Integer),
+    ("available", Integer),
+    ("held", Integer),
+    ("confirmed", Integer),
+    ("price_amount", Integer),
+    ("price_currency", Text),
+    ("customer_limit", Integer),
+    ("sold_out_at", Time),
+    ("confirmed_before", Integer),
+];
+
+const MOVEMENTS: Columns = &[
+    ("sale", Text),
+    ("sku", Text),
+    ("delta", Integer),
+    ("reason", Text),
+    ("reference", Text),
+    ("at", Time),
+    ("stock_after", Integer),
+    ("available_after", Integer),
+];
+
+const RESERVATIONS: Columns = &[
+    ("id", Id),
+    ("sale", Text),
+    ("customer", Text),
+    ("state", Text),
+    ("reference", Text),
+    ("created_at", Time),
+    ("expires_at", Time),
+    ("extensions", Integer),
+    ("confirmed_at", Time),
+    ("released_at", Time),
+    ("expired_at", Time),
+    ("release_reason", Text),
+    ("lines", Text),
+];
+
+const LONE_LINES: Columns = &[("reservation_id", Id), ("sku", Text), ("place", Text)];
+
+const AUDIT: Columns = &[
+    ("sequence", Order),
+    ("at", Text),
+    ("actor", Text),
+    ("action", Text),
+    ("sale", Text),
+    ("sku", Text),
+    ("detail", Text),
+    ("hash", Text),
+];
+
+const WRITE_BEHIND: Columns = &[("one", Integer), ("updated_at", Time), ("kept_from", Time), ("format", Integer)];
+
+impl Table {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sales => "sales",
+            Self::Items => "items",
+            Self::Movements => "stock_movements",
+            Self::Reservations => "reservations",
+            Self::LoneLines => "reservation_lines",
+            Self::Audit => "audit",
+            Self::WriteBehind => "write_behind",
+        }
+    }
+
+    /// The first so many cells of a row are its key.
+    pub fn key_cells(self) -> usize {
+        match self {
+            Self::LoneLines => 3,
+            Self::Items | Self::Movements => 2,
+            Self::Sales | Self::Reservations | Self::Audit | Self::WriteBehind => 1,
+        }
+    }
+
+    fn columns(self) -> Columns {
+        match self {
+            Self::Sales => SALES,
+            Self::Items => ITEMS,
+            Self::Movements => MOVEMENTS,
+            Self::Reservations => RESERVATIONS,
+            Self::LoneLines => LONE_LINES,
+            Self::Audit => AUDIT,
+            Self::WriteBehind => WRITE_BEHIND,
+        }
+    }
+
+    /// The names of the cells, the key's included.
+    pub fn cells(self) -> impl ExactSizeIterator<Item = &'static str> {
+        self.columns().iter().map(|(name, _)| *name)
+    }
+
+    /// Where the named cell stands.
+    pub fn cell(self, name: &str) -> usize {
+        self.cells().position(|cell| cell == name).expect("a column of the table")
+    }
+
+    /// All rows, in the order of their keys.
+    pub(super) fn select(self, dialect: Dialect) -> String {
+        let cells: Vec<String> = self.columns().iter().map(|(name, kind)| kind.cell(name, dialect)).collect();
+        let cells = cells.join(", ");
+        let (from, order) = match self {
+            Self::Sales => ("sales AS t".to_owned(), "t.id"),
+            Self::Items => ("items AS t".to_owned(), "t.sale, t.sku"),
+            Self::Movements => ("stock_movements AS t".to_owned(), "t.sale, t.sku, t.id"),
+            Self::Reservations => {
+                (both_of(Self::with_lines("", dialect), Self::with_lines("_archive", dialect)), "t.id, t.archived")
+            }
+            Self::LoneLines => {
+                let lone = |suffix| {
+                    format!(
+                        "SELECT reservation_id, sku, '{place}' AS place FROM reservation_lines{suffix}
+                          WHERE NOT EXISTS (SELECT 1 FROM reservations{suffix} WHERE id = reservation_id)",
+                        place = if suffix == "" { "live" } else { "archive" },
+                    )
+                };
+                (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.place")
+            }
+            Self::Audit => {
+                let records =
+                    |table| format!("SELECT sequence, at, actor, action, sale, sku, detail, hash FROM {table}");
+                (both_of(records("audit_archive"), records("audit")), "t.sequence")
+            }
+            Self::WriteBehind => ("write_behind AS t".to_owned(), "t.one"),
+        };
+        format!("SELECT {cells} FROM {from} ORDER BY {order}")
+    }
+
+    fn with_lines(suffix: &str, dialect: Dialect) -> String {
+        let line = "line.quantity || ' x ' || line.sku
+                    || CASE WHEN line.price_amount IS NULL AND line.price_currency IS NULL THEN ''
+                            ELSE ' at ' || coalesce(CAST(line.price_amount AS text), '?') || ' '
+                                 || coalesce(line.price_currency, '?') END";
+        let of_row = format!("FROM reservation_lines{suffix} AS line WHERE line.reservation_id = r.id");
+        let lines = match dialect {
+            Dialect::Sqlite => {
+                format!("(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku))")
+            }
+            Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku) {of_row})"),
+        };
+        let archived = if suffix.is_empty() { 0 } else { 1 };
+        format!(
+            "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
+                    expired_at, release_reason, {lines} AS lines, {archived} AS archived
+               FROM reservations{suffix} AS r"
+        )
+    }
+
+    /// The rows with these keys as a JSON array of objects, from SQLite. The keys are a JSON array of arrays.
+    pub(super) fn as_json(self) -> String {
+        let stored = self.columns().iter().filter(|(name, _)| *name != "lines");
+        let mut members: Vec<String> = stored.map(|(name, _)| format!("'{name}', t.{name}")).collect();
+        if self == Self::Reservations {
+            let line =
+                "'sku', sku, 'quantity', quantity, 'price_amount', price_amount, 'price_currency', price_currency";
+            members.push(format!(
+                "'lines', json((SELECT json_group_array(json_object({line})) FROM reservation_lines
+                                 WHERE reservation_id = t.id))"
+            ));
+        }
+        let keys: Vec<String> = (0..self.key_cells()).map(|index| format!("value ->> '$[{index}]'")).collect();
+        let of_row: Vec<String> = self.cells().take(self.key_cells()).map(|name| format!("t.{name}")).collect();
+        let (members, keys, of_row) = (members.join(", "), keys.join(", "), of_row.join(", "));
+        let order = if self == Self::Movements { "t.sale, t.sku, t.id" } else { &of_row };
+        format!(
+            "SELECT json_group_array(json_object({members}))
+               FROM (SELECT * FROM {table} AS t WHERE ({of_row}) IN (SELECT {keys} FROM json_each(?1)) ORDER BY {order}) AS t",
+            table = self.name(),
+        )
+    }
+}
+
+fn both_of(one: String, other: String) -> String {
+    format!("({one} UNION ALL {other}) AS t")
+}
+
+impl Kind {
+    fn cell(self, name: &str, dialect: Dialect) -> String {
+        match (dialect, self) {
+            (_, Text) | (Dialect::Sqlite, Integer | Time | Id) => format!("t.{name}"),
+            (Dialect::Sqlite, Order) => format!("printf('%020d', t.{name})"),
+            (Dialect::Postgres, Integer | Id) => format!("t.{name}::text"),
+            (Dialect::Postgres, Order) => format!("lpad(t.{name}::text, 20, '0')"),
+            // Milliseconds as the service writes them; what somebody put there more exactly stays as exact, and so differs.
+            (Dialect::Postgres, Time) => format!(
+                "regexp_replace(to_char(t.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), '000Z$', 'Z')"
+            ),
+        }
+    }
+}
