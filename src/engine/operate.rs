@@ -32,7 +32,8 @@ pub struct Adjustment {
 }
 
 impl Engine {
-    /// Creates the sale or replaces its settings.
+    /// Creates the sale or replaces its settings. What is kept says since when units count towards limits, whatever the
+    /// document says.
     pub fn put_sale(
         &self,
         now: Timestamp,
@@ -51,6 +52,7 @@ impl Engine {
         if items.iter().any(|item| item.index() >= self.settings.items_max) {
             return self.judged(Err(Refusal::Full("limits.items_max")));
         }
+        let settings = &control.catalogue.with_counts(now, settings, self.settings.retention_millis);
         let encoded = encode_settings(settings);
         let before = control.catalogue.sale(&settings.id).ok().map(|sale| &sale.settings);
         let detail = audit::of_put(before, settings, &encoded);
@@ -185,10 +187,10 @@ impl Engine {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         // Before anything of it can be seen.
         self.operator_epoch.store(open_epoch, Ordering::Release);
-        control.seal(guards);
+        let generation = self.begin_generation();
         let known = control.catalogue.items();
         for event in events {
-            control.lane.push(event, open_epoch);
+            control.lane.push(event, open_epoch, generation);
             control.catalogue.apply(event);
             control.adjustments.apply(event);
             control.trail.apply(event).expect("a record is made to follow the one before");

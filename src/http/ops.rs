@@ -28,6 +28,7 @@ use super::{
     server::answer,
     timed::{Activity, Patience, Timed},
 };
+use crate::runbook;
 
 /// Room for the head of a request. hyper refuses to work with less.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -135,7 +136,8 @@ impl Probes {
                 let text = written.await.expect("the thread of metrics answers");
                 *respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
             }
-            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
+            "/runbook" => *respond(StatusCode::OK, "text/html; charset=utf-8", runbook::page().into_bytes()),
+            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /runbook\n"),
         }
     }
 }

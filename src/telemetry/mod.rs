@@ -4,6 +4,7 @@
 //! as the service does. The exporter keeps every sample of a histogram until upkeep folds it, so without it memory
 //! would grow for ever.
 
+mod deadlines;
 mod edge;
 pub mod families;
 mod feed;
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 
 use self::families::{Family, Kind};
 pub use self::{
+    deadlines::Deadlines,
     edge::Edge,
     feed::Events,
     machinery::{Clock, Journal, Store, StoreLag},
@@ -47,6 +49,7 @@ pub struct Telemetry {
     pub journal: Journal,
     pub store: Store,
     pub events: Events,
+    pub deadlines: Deadlines,
     pub process: Process,
     /// Shared with the thread that sends them.
     pub traces: Arc<Traces>,
@@ -78,6 +81,7 @@ impl Telemetry {
             journal: Journal::new(&make),
             store: Store::new(&make),
             events: Events::new(&make),
+            deadlines: Deadlines::new(&make),
             process: Process::new(&make),
             traces: Arc::new(Traces::new(&make)),
             tallies: Mutex::default(),

@@ -33,7 +33,7 @@ REFUSALS_BY_STATE = {
     "putSale": [(r"/items", r"the sale has item .*; items can be added, not removed")],
     "adjustStock": [(r"/delta", r"the item's stock would exceed \d+ units")],
     # A cursor is opaque: only one that was told is valid.
-    "followEvents": [(r"/after", r"(is beyond the end of the journal|names no event).*")],
+    "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or the cursor of an event.*")],
     "followEventsHead": [],
 }
 

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use super::{Answered, json};
 use crate::{
+    auth::Caller,
     http::{BoxedResponse, problem, report::ReportBody, worker::Worker},
     reports::Refused,
 };
@@ -14,7 +15,7 @@ use crate::{
 const STORE_WAIT: Duration = Duration::from_secs(2);
 const STORE_LOOK: Duration = Duration::from_millis(50);
 
-pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
+pub async fn get(worker: &Worker, caller: &Caller, id: &str, query: Option<&str>) -> Answered {
     if query.is_some_and(|query| !query.is_empty()) {
         let invalid = crate::sale::settings::Invalid::new("", "this call takes no query");
         return Err(problem::invalid(&[invalid]));
@@ -26,7 +27,7 @@ pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
     for _ in 0..STORE_WAIT.as_millis() / STORE_LOOK.as_millis() {
         match worker.service.reports.of(id).await {
             Ok(Some(read)) => {
-                let body = ReportBody::new(id, number, &read, &worker.service.refusals);
+                let body = ReportBody::new(id, number, &read, &worker.service.refusals, caller.sees_all());
                 return Ok(json(StatusCode::OK, &body));
             }
             Ok(None) => tokio::time::sleep(STORE_LOOK).await,
