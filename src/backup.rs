@@ -1,13 +1,15 @@
 //! A copy of a data directory, whole and of one moment, also while the service runs.
 //!
 //! What is copied is itself a data directory: it can be inspected, compared, moved and served like any other.
-//! Invariants: nothing in the directory is changed, and whoever serves it is not held up; the copy has everything that was
+//! Invariants: nothing in the directory is changed but for the note that there is a backup ([`note`]), and whoever serves it
+//! is not held up; the copy has everything that was
 //! acknowledged before it began; it gets its name only when it is complete, on disk and was read back.
 //!
 //! How: the moment of the store is held first, then all files of the journal are opened, so the journal has what the
 //! store has and none of its files goes away meanwhile. What the journal gets later is not seen ([`View`]).
 
 use std::{
+    borrow::Cow,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt,
@@ -16,13 +18,14 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     journal::{
         self, Epoch, RecoveryError, SnapshotError,
         view::{View, segment_id, snapshot_epoch},
     },
+    sale::time::Timestamp,
     store::{ABSENCES_FILE, SqliteMoment, StoreError},
 };
 
@@ -31,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Small files beside the journal that belong to what it says.
-const BESIDE: [&str; 3] = ["identity", "customer-ids", ABSENCES_FILE];
+const BESIDE: [&str; 4] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE];
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -200,6 +203,31 @@ fn read(view: &View) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
     let from = if oldest == 0 { needed } else { needed.min(oldest) };
     let scan = journal::scan(view, from, reaches, |_, _| Ok(()))?;
     Ok((oldest, scan.tail.last_epoch, snapshot.map(|snapshot| snapshot.last_epoch)))
+}
+
+/// What the directory's file `last-backup` says.
+#[derive(Serialize, Deserialize)]
+struct Last<'a> {
+    at: Timestamp,
+    epoch: Epoch,
+    to: Cow<'a, Path>,
+}
+
+const LAST_FILE: &str = "last-backup";
+
+/// Notes in the data directory that a backup was made, for the service to tell how old the last one is.
+pub fn note(data: &Path, at: Timestamp, backup: &Backup, to: &Path) -> Result<(), BackupError> {
+    let last = Last { at, epoch: backup.epoch, to: to.into() };
+    let (file, unfinished) = (data.join(LAST_FILE), data.join("last-backup.new"));
+    let text = serde_json::to_string(&last).expect("a path, a time and a number are JSON") + "\n";
+    fs::write(&unfinished, text).map_err(on("write", &unfinished))?;
+    fs::rename(&unfinished, &file).map_err(on("rename", &unfinished))
+}
+
+/// When the last backup of the data directory began; None when there was none that it knows.
+pub fn last(data: &Path) -> Option<Timestamp> {
+    let text = fs::read(data.join(LAST_FILE)).ok()?;
+    serde_json::from_slice::<Last<'_>>(&text).ok().map(|last| last.at)
 }
 
 fn publish(unfinished: &Path, to: &Path) -> Result<(), BackupError> {

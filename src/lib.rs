@@ -16,6 +16,7 @@
 //! | [`auth`] | API keys, roles, and the sales they reach |
 //! | [`events`] | the feed: every durable change, for whoever follows |
 //! | [`reports`] | reports on sales, read from the store for whoever asks |
+//! | [`runbook`] | what to do about each alert |
 //! | [`http`] | the API and the ops listener |
 //! | [`service`] | start-up and shutdown: all of it put together |
 
@@ -34,6 +35,7 @@ pub mod journal;
 pub mod privacy;
 pub mod reconcile;
 pub mod reports;
+pub mod runbook;
 pub mod sale;
 pub mod service;
 pub mod store;

@@ -501,9 +501,10 @@ fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs()
                 Event::Released(_) => held -= 1,
                 _ => {}
             }
+            // At each event, and not at the batch's end alone: lanes stand in an order in which it happened.
+            assert!((0..=STOCK as i64).contains(&held), "{held} of {STOCK} units are held within epoch {epoch}");
             Ok(())
         })?;
-        assert!((0..=STOCK as i64).contains(&held), "{held} of {STOCK} units are held after epoch {epoch}");
         Ok::<_, Malformed>(())
     })
     .expect("the journal is sound");
@@ -582,6 +583,44 @@ fn refusals_without_a_lock_are_exact() {
         let refused = house.reserve(&ask::reserve("drop", &customer, &[("tv", tv as u32 + 1)]));
         assert_eq!(refused, Err(short("tv", tv + 1, tv)));
     }
+}
+
+/// The figures of several lines are of one instant. Of two items with one unit each, the one or the other is free at every
+/// instant, and both never are gone.
+#[test]
+fn lines_that_are_short_together_were_so_at_one_instant() {
+    const TURNS: u64 = 4000;
+    let service = Running::start(8, &ask::sale("drop", &[("tv", 1), ("phone", 1)]));
+    let customers = a_customer_on_each_of(8);
+    let moving = AtomicBool::new(true);
+    let told = together(
+        |number| {
+            let customer = &customers[number as usize];
+            if number == 0 {
+                let _done = Finally(|| moving.store(false, Ordering::Release));
+                let take = |sku| service.reserve(OPENING, customer, &[(sku, 1)]).expect("nobody else takes it");
+                for _ in 0..TURNS {
+                    for sku in ["tv", "phone"] {
+                        let held = take(sku);
+                        service.release(OPENING, held, None).value.unwrap();
+                    }
+                }
+                return 0;
+            }
+            let mut told = 0;
+            while moving.load(Ordering::Acquire) {
+                let refused = service.reserve(OPENING, customer, &[("tv", 2), ("phone", 2)]);
+                let Err(Refusal::Short(lines)) = refused else { panic!("there is one of each: {refused:?}") };
+                let available: Vec<_> = lines.iter().map(|line| line.available).collect();
+                assert!(available.iter().sum::<u64>() >= 1, "{lines:?} were never short together");
+                told += 1;
+            }
+            told
+        },
+        || {},
+    );
+    assert!(told.iter().sum::<u64>() > 100, "{told:?}");
+    service.stop();
 }
 
 /// A pause that was answered is in force: no hold slips in behind it that was judged by the sale as it was before.

@@ -439,6 +439,60 @@ fn confirmed_units_count_towards_the_limit_for_as_long_as_the_sale_is_on() {
     assert_eq!(house.counts("tv"), (8, 0, 2));
 }
 
+/// A limit that is put later counts what is in memory and what comes; the sale says since when, through restarts and
+/// snapshots, until the limit goes. Whoever confirmed before that has as much left as anybody.
+#[test]
+fn a_limit_that_is_put_later_says_since_when_units_count() {
+    let mut house = House::new(settings(4));
+    let unlimited = ask::sale("drop", &[("tv", 20), ("phone", 20)]);
+    let limited = SaleSettings { customer_limit: Some(3), ..unlimited.clone() };
+    let since = |house: &House| {
+        let sale = house.engine.catalogue().sale("drop").unwrap().clone();
+        sale.items.iter().map(|item| item.settings.limit_counts_since).collect::<Vec<_>>()
+    };
+    house.put(&unlimited);
+    let forgotten = house.hold("ann", "tv", 3);
+    house.confirm(forgotten.id).unwrap();
+    house.put(&limited);
+    assert_eq!(since(&house), [None, None], "nothing has left memory");
+    house.put(&unlimited);
+    house.wait_seconds(120);
+    house.tick();
+    let remembered = house.hold("bob", "tv", 3);
+    let remembered = house.confirm(remembered.id).unwrap();
+    house.wait_seconds(30);
+    house.tick();
+
+    house.put(&limited);
+    let told = since(&house)[0].expect("it may have forgotten somebody");
+    assert_eq!(since(&house), [Some(told); 2]);
+    let confirmed_at = |ended_at: Option<Timestamp>| ended_at.unwrap();
+    assert!(told <= confirmed_at(remembered.ended_at) && told.millis_since(OPENING) > 60_000, "{told}");
+    let refused = |already| Err(Refusal::CustomerLimitExceeded { sku: "tv".into(), limit: 3, already });
+    assert_eq!(house.reserve(&ask::reserve("drop", "bob", &[("tv", 1)])), refused(3), "confirmed since then");
+    house.hold("ann", "tv", 3);
+    assert_eq!(
+        house.reserve(&ask::reserve("drop", "ann", &[("tv", 1)])),
+        refused(3),
+        "what ann had before is forgotten"
+    );
+
+    // It is no document's to say, and stays as it is while there is a limit. A new item has counted from its beginning.
+    let mut again = SaleSettings { customer_limit: Some(2), ..limited.clone() };
+    again.items.push(ask::item("mug", 5));
+    again.items[0].limit_counts_since = Some(OPENING);
+    house.put(&again);
+    assert_eq!(since(&house), [Some(told), Some(told), None]);
+    house.restart();
+    assert_eq!(since(&house), [Some(told), Some(told), None]);
+    house.snapshot();
+    house.kill_and_start_with(2);
+    assert_eq!(since(&house), [Some(told), Some(told), None]);
+    let without = SaleSettings { customer_limit: None, ..again };
+    house.put(&without);
+    assert_eq!(since(&house), [None; 3]);
+}
+
 /// The clock of a machine may be set back: no hold ends early by it and none is given out as made in the past.
 #[test]
 fn a_clock_set_back_does_not_turn_time_back() {

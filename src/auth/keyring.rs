@@ -39,6 +39,11 @@ impl Caller {
         if self.has_key { Actor::Key(&self.name) } else { Actor::Anybody }
     }
 
+    /// Which sales the caller may know of; none named: all.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.sales.iter().map(Pattern::as_str)
+    }
+
     pub fn sees_all(&self) -> bool {
         self.sales.is_empty()
     }

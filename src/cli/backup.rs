@@ -8,6 +8,7 @@ use std::{
 use super::{complain, exit::ExitCode, inspect::report::grouped};
 use crate::{
     backup::{self, Backup, BackupError},
+    clock::{Clock, SystemClock},
     config::{Config, StoreTarget},
     journal::{RecoveryError, SnapshotError},
     service::yield_to_requests,
@@ -21,8 +22,12 @@ pub fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
         StoreTarget::Sqlite(path) => Some(path.as_path()),
         StoreTarget::Postgres(_) => None,
     };
+    let at = SystemClock.now();
     match backup::run(&config.data.dir, store, to) {
         Ok(backup) => {
+            if let Err(error) = backup::note(&config.data.dir, at, &backup, to) {
+                complain(&format_args!("the backup is complete, but the service will not know of it: {error}"));
+            }
             let mut out = BufWriter::new(io::stdout().lock());
             if json {
                 serde_json::to_writer_pretty(&mut out, &backup).map_err(io::Error::from)?;

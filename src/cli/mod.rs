@@ -16,6 +16,7 @@ mod paper;
 mod pseudonym;
 mod reconcile;
 mod reload;
+mod runbook;
 pub mod serve;
 mod signals;
 mod table;
@@ -75,6 +76,11 @@ enum Command {
         /// Configuration file that sets the limits.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Print what to do about an alert, or the whole runbook. Needs neither the service nor its data.
+    Runbook {
+        /// The alert's name, such as DoorbusterDown.
+        alert: Option<String>,
     },
     /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
     Inspect {
@@ -230,6 +236,7 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
             let settings = Settings { config, data: None, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(openapi::run(&loaded.config)))
         }
+        Command::Runbook { alert } => finish(runbook::run(alert.as_deref())),
         Command::Inspect { config, data, options } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(inspect::run(&loaded.config, options)))

@@ -1,10 +1,11 @@
 //! A batch: the payload of one journal frame, cut from all lanes at one instant.
 //!
-//! Layout: sections of `lane u16, length u32, events`, little-endian; the catalogue's lane first, then shards in order. Where
-//! the catalogue changed after customers had done something, the same follows once more: a lane may have several sections.
-//! Invariant: between a change of the catalogue and what customers did, the order is that in which it happened.
+//! Layout: sections of `lane u16, length u32, events`, little-endian. A lane may have several sections, which follow each
+//! other in their order; those of other lanes stand between them where stock moved between shards or the catalogue changed.
+//! Invariants: an event of a shard's lane finds everything of the catalogue that it needs in the same batch or before; and
+//! added up in the order of the batch, what is available of an item is negative nowhere.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::sale::{
     codec::{Malformed, Reader, Write},
@@ -13,6 +14,66 @@ use crate::sale::{
 
 /// The lane of sales and stock; every other number is a shard's index in the run that wrote the batch.
 pub const CATALOGUE_LANE: u16 = u16::MAX;
+
+/// What stands before a section's events.
+const SECTION_HEAD_BYTES: usize = 6;
+
+/// Events of one lane as bytes, with marks where generations begin.
+#[derive(Default)]
+pub struct LaneBytes {
+    bytes: Vec<u8>,
+    /// Generations that have events here, and where theirs begin.
+    begins: Vec<(u64, usize)>,
+}
+
+impl LaneBytes {
+    /// Where an event of the generation is to be appended. Generations come in their order.
+    pub fn of(&mut self, generation: u64) -> &mut Vec<u8> {
+        if self.begins.last().is_none_or(|&(last, _)| last != generation) {
+            self.begins.push((generation, self.bytes.len()));
+        }
+        &mut self.bytes
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes that it takes in a payload.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.begins.len() * SECTION_HEAD_BYTES
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.begins.clear();
+    }
+
+    fn generations(&self) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let ends = self.begins.iter().skip(1).map(|&(_, begin)| begin).chain([self.bytes.len()]);
+        self.begins.iter().zip(ends).map(|(&(generation, begin), end)| (generation, begin..end))
+    }
+}
+
+/// Appends all lanes, generation by generation; within one in the order in which the lanes are given. Neighbours of one lane
+/// are one section.
+pub fn put_lanes<'a>(payload: &mut Vec<u8>, lanes: impl Iterator<Item = (u16, &'a LaneBytes)>) {
+    let of_lane = |(number, lane): (u16, &'a LaneBytes)| {
+        lane.generations().map(move |(generation, range)| (generation, number, &lane.bytes[range]))
+    };
+    let mut sections: Vec<(u64, u16, &[u8])> = lanes.flat_map(of_lane).collect();
+    // Stable: within a generation the order stays.
+    sections.sort_by_key(|&(generation, ..)| generation);
+    for of_lane in sections.chunk_by(|(_, lane, _), (_, next, _)| lane == next) {
+        match of_lane {
+            [(_, number, events)] => put_section(payload, *number, events),
+            several => {
+                let events: Vec<&[u8]> = several.iter().map(|&(.., events)| events).collect();
+                put_section(payload, several[0].1, &events.concat());
+            }
+        }
+    }
+}
 
 /// Appends a section, unless it is empty.
 pub fn put_section(payload: &mut Vec<u8>, lane: u16, events: &[u8]) {
@@ -41,14 +102,19 @@ pub struct Events<'a> {
     lane: u16,
     events: Reader<'a>,
     place: u32,
-    /// Where lanes go on of which sections were read.
-    places: BTreeMap<u16, u32>,
+    /// Events so far of the lanes that other sections were of.
+    left_at: BTreeMap<u16, u32>,
 }
 
 impl<'a> Events<'a> {
     pub fn new(payload: &'a [u8]) -> Self {
-        let (sections, events) = (Reader::new(payload), Reader::new(&[]));
-        Self { sections, lane: CATALOGUE_LANE, events, place: 0, places: BTreeMap::new() }
+        Self {
+            sections: Reader::new(payload),
+            lane: CATALOGUE_LANE,
+            events: Reader::new(&[]),
+            place: 0,
+            left_at: BTreeMap::new(),
+        }
     }
 
     /// The next event: its lane, its place in the lane, and itself; None at the batch's end.
@@ -62,10 +128,13 @@ impl<'a> Events<'a> {
             if self.sections.is_empty() {
                 return Ok(None);
             }
-            self.places.insert(self.lane, self.place);
-            self.lane = self.sections.u16()?;
+            let lane = self.sections.u16()?;
             self.events = Reader::new(self.sections.block()?);
-            self.place = self.places.get(&self.lane).copied().unwrap_or(0);
+            if lane != self.lane {
+                self.left_at.insert(self.lane, self.place);
+                self.place = self.left_at.get(&lane).copied().unwrap_or(0);
+                self.lane = lane;
+            }
         }
     }
 }
@@ -74,6 +143,31 @@ impl<'a> Events<'a> {
 mod tests {
     use super::*;
     use crate::sale::event::tests::samples;
+
+    #[test]
+    fn a_lane_in_several_sections_counts_its_places_on() {
+        let [put, held, paused] = [&samples()[11], &samples()[0], &samples()[12]];
+        let (mut catalogue, mut first, mut second) = (LaneBytes::default(), LaneBytes::default(), LaneBytes::default());
+        put.encode(catalogue.of(1));
+        held.encode(second.of(1));
+        held.encode(first.of(2));
+        held.encode(second.of(2));
+        held.encode(second.of(2));
+        paused.encode(catalogue.of(4));
+        held.encode(first.of(4));
+        let mut payload = Vec::new();
+        put_lanes(&mut payload, [(CATALOGUE_LANE, &catalogue), (0, &first), (1, &second)].into_iter());
+        assert_eq!(payload.len(), [&catalogue, &first, &second].map(LaneBytes::len).iter().sum::<usize>());
+
+        let mut seen = Vec::new();
+        for_each::<Malformed>(&payload, |lane, place, _| {
+            seen.push((lane, place));
+            Ok(())
+        })
+        .unwrap();
+        let expected = [(CATALOGUE_LANE, 0), (1, 0), (0, 0), (1, 1), (1, 2), (CATALOGUE_LANE, 1), (0, 1)];
+        assert_eq!(seen, expected);
+    }
 
     #[test]
     fn sections_come_back_in_order_with_places() {

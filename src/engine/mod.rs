@@ -4,6 +4,7 @@
 //! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
 //! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
 //! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
+//! - Read in its order, a batch never takes a unit that is not there: see [`Engine::generation`].
 //!
 //! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and the commit,
 //! the clock's tick and the snapshot are steps that somebody calls.
@@ -32,7 +33,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use self::{
-    batch::{CATALOGUE_LANE, put_section},
+    batch::{CATALOGUE_LANE, LaneBytes, put_lanes},
     stock::{Bound, Bounds},
     time::{Dial, Watch},
 };
@@ -139,8 +140,13 @@ pub struct Engine {
     refusing: AtomicU8,
     /// A limit of memory may be reached before the next tick looks.
     near_full: AtomicBool,
+    /// Counts how often stock moved between shards or the catalogue changed, and each lane marks where that was. Written
+    /// under all locks. Between two such moments a shard serves from its own slices alone, and these are never negative; so
+    /// whatever the order of the lanes within a generation, no item's sum is either. A batch has its generations in order,
+    /// and in each the catalogue's events first.
+    generation: AtomicU64,
     /// Buffers that the next cut gives to the lanes in exchange for theirs.
-    spares: Mutex<Vec<Vec<u8>>>,
+    spares: Mutex<Vec<LaneBytes>>,
     /// The next cut makes a batch, also of nothing.
     batch_wanted: AtomicBool,
     /// Reserves that went the slow path.
@@ -171,12 +177,9 @@ struct Cell {
 
 #[derive(Default)]
 struct Lane {
-    /// Events that are in no section yet.
-    bytes: Vec<u8>,
-    /// Events since the last cut.
+    encoded: LaneBytes,
+    /// Events in it.
     events: u32,
-    /// Bytes since the last cut that are in sections already.
-    sealed_bytes: usize,
     /// The epoch of the latest event that went into this lane.
     last_epoch: Epoch,
 }
@@ -190,9 +193,6 @@ struct Control {
     adjustments: Adjustments,
     trail: Trail,
     bounds: Bounds,
-    /// The sections that the next batch begins with: what happened before the latest change of the catalogue, each with
-    /// the number of its lane.
-    sealed: Vec<(u16, Vec<u8>)>,
     lane: Lane,
 }
 
@@ -208,35 +208,23 @@ type CommitObserver = Box<dyn Fn(Epoch, &CommitStats) + Send>;
 type Guards<'a> = SmallVec<[MutexGuard<'a, Cell>; 16]>;
 
 impl Lane {
-    fn push(&mut self, event: &Event<'_>, open_epoch: Epoch) {
-        event.encode(&mut self.bytes);
+    fn push(&mut self, event: &Event<'_>, open_epoch: Epoch, generation: u64) {
+        event.encode(self.encoded.of(generation));
         self.events += 1;
         self.last_epoch = open_epoch;
     }
 
     /// Takes over events that were encoded before.
-    fn append(&mut self, written: Written, open_epoch: Epoch) {
-        if self.bytes.is_empty() {
+    fn append(&mut self, written: Written, open_epoch: Epoch, generation: u64) {
+        let bytes = self.encoded.of(generation);
+        if bytes.is_empty() {
             // A large sale's document is not copied under all locks.
-            self.bytes = written.bytes;
+            *bytes = written.bytes;
         } else {
-            self.bytes.extend_from_slice(&written.bytes);
+            bytes.extend_from_slice(&written.bytes);
         }
         self.events += written.events;
         self.last_epoch = open_epoch;
-    }
-
-    /// Bytes that wait for their cut.
-    fn waiting_bytes(&self) -> usize {
-        self.sealed_bytes + self.bytes.len()
-    }
-
-    /// Ends the lane's section; what comes later goes into the next one.
-    fn seal(&mut self, number: u16, sections: &mut Vec<(u16, Vec<u8>)>) {
-        if !self.bytes.is_empty() {
-            self.sealed_bytes += self.bytes.len();
-            sections.push((number, std::mem::take(&mut self.bytes)));
-        }
     }
 }
 
@@ -257,16 +245,6 @@ impl Control {
         self.trail.apply(event).expect("a record is made to follow the one before");
         self.timeline.see(event);
     }
-
-    /// Has everything that customers did so far stand before what comes next in the catalogue's lane.
-    fn seal(&mut self, guards: &mut Guards<'_>) {
-        if guards.iter().any(|cell| !cell.lane.bytes.is_empty()) {
-            self.lane.seal(CATALOGUE_LANE, &mut self.sealed);
-            for (number, cell) in (0..).zip(guards.iter_mut()) {
-                cell.lane.seal(number, &mut self.sealed);
-            }
-        }
-    }
 }
 
 /// Writes facts into a lane, and moves the bounds as stock moves.
@@ -274,12 +252,13 @@ struct Recorder<'a> {
     lane: &'a mut Lane,
     bounds: &'a Bounds,
     open_epoch: Epoch,
+    generation: u64,
     expired: &'a mut usize,
 }
 
 impl Record for Recorder<'_> {
     fn record(&mut self, event: &Event<'_>) {
-        self.lane.push(event, self.open_epoch);
+        self.lane.push(event, self.open_epoch, self.generation);
         *self.expired += usize::from(matches!(event, Event::Expired(_)));
         match event {
             Event::Held(held) => {
@@ -361,11 +340,12 @@ impl Engine {
     ) -> T {
         let Cell { shard, lane, expired, .. } = cell;
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
-        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, expired });
+        let generation = self.generation.load(Ordering::Relaxed);
+        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, generation, expired });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
         self.cells[index].bytes.store(shard.bytes(), Ordering::Relaxed);
-        if lane.waiting_bytes() >= self.settings.lane_bytes_max {
+        if lane.encoded.len() >= self.settings.lane_bytes_max {
             self.cells[index].lane_full.store(true, Ordering::Relaxed);
         }
         outcome
@@ -386,7 +366,13 @@ impl Engine {
         Answer { value, durable_at: lane.last_epoch.max(self.operator_epoch()) }
     }
 
+    /// Begins a generation. All locks must be held.
+    fn begin_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
+        self.begin_generation();
         for (index, units) in stock::spread(total, guards.len(), first, reserved) {
             guards[index].shard.set_available(item, units);
         }
@@ -415,20 +401,15 @@ impl Source for Engine {
         }
         let lanes = std::iter::once(&mut control.lane).chain(guards.iter_mut().map(|cell| &mut cell.lane));
         for (lane, spare) in lanes.zip(spares.iter_mut()) {
-            std::mem::swap(&mut lane.bytes, spare);
-            (lane.events, lane.sealed_bytes) = (0, 0);
+            std::mem::swap(&mut lane.encoded, spare);
+            lane.events = 0;
         }
-        let sealed = std::mem::take(&mut control.sealed);
         self.cells.iter().for_each(|slot| slot.lane_full.store(false, Ordering::Relaxed));
         let epoch = self.open_epoch.fetch_add(1, Ordering::Relaxed);
         drop(guards);
         drop(control);
-        sealed.iter().for_each(|(number, events)| put_section(payload, *number, events));
-        let numbers = std::iter::once(CATALOGUE_LANE).chain(0..);
-        for (number, spare) in numbers.zip(spares.iter_mut()) {
-            put_section(payload, number, spare);
-            spare.clear();
-        }
+        put_lanes(payload, std::iter::once(CATALOGUE_LANE).chain(0..).zip(spares.iter()));
+        spares.iter_mut().for_each(LaneBytes::clear);
         Some(epoch)
     }
 

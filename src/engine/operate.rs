@@ -35,8 +35,8 @@ pub struct Adjustment {
 }
 
 impl Engine {
-    /// Creates the sale or replaces its settings. Takes long for a sale of many items, and holds nobody up meanwhile but
-    /// others who put documents.
+    /// Creates the sale or replaces its settings. What is kept says since when units count towards limits, whatever the
+    /// document says. Takes long for a sale of many items, and holds nobody up meanwhile but others who put documents.
     pub fn put_sale(
         &self,
         now: Timestamp,
@@ -71,6 +71,9 @@ impl Engine {
         if items.iter().any(|item| item.index() >= self.settings.items_max) {
             return self.judged(Err(Refusal::Full("limits.items_max")));
         }
+        let settings = &control.catalogue.with_counts(now, settings, self.settings.retention_millis);
+        let at = published.dial.now(now).time;
+        let settings = &published.catalogue.with_counts(at, settings, self.settings.retention_millis);
         let encoded = encode_settings(settings);
         let before = published.catalogue.sale(&settings.id).ok().map(|sale| &*sale.settings);
         let detail = audit::of_put(before, settings, &encoded);
@@ -242,8 +245,8 @@ impl Engine {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         // Before anything of it can be seen.
         self.operator_epoch.store(open_epoch, Ordering::Release);
-        control.seal(guards);
-        control.lane.append(written, open_epoch);
+        let generation = self.begin_generation();
+        control.lane.append(written, open_epoch, generation);
     }
 
     /// Under all locks: from here on every reserve is judged by this catalogue.

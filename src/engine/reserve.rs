@@ -157,7 +157,8 @@ impl Engine {
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
     }
 
-    /// Refuses without a lock when every line's availability is known exactly and one is short.
+    /// Refuses without a lock when every line's availability is known exactly and just one is short. Two bounds are not read at
+    /// one instant: what two short lines may be told together is found out under all locks.
     fn refuse_by_bounds(&self, plan: &Plan<'_>, published: &Published) -> Result<(), Refusal> {
         let bound = |item: ItemNumber| published.bounds[item.index()].get();
         let mut any_short = false;
@@ -170,7 +171,7 @@ impl Engine {
         }
         // Read again: a line that was short may have come back, and only what is short right now is told.
         let short = shortages(plan, &published.catalogue, |item| bound(item).unwrap_or(u64::MAX));
-        if short.is_empty() { Ok(()) } else { Err(Refusal::Short(short)) }
+        if short.len() == 1 { Err(Refusal::Short(short)) } else { Ok(()) }
     }
 
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.

@@ -157,8 +157,7 @@ impl Engine {
                 all.push((cut, guards.iter().map(slice).sum()));
             }
             let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
-            let sealed = control.sealed.iter().map(|(_, events)| events.clone());
-            let lanes: Vec<Vec<u8>> = sealed.chain(lanes.map(|lane| lane.bytes.clone())).collect();
+            let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.encoded.bytes().to_vec()).collect();
             drop(guards);
             drop(control);
             // What no cut has taken yet is undone.
@@ -194,7 +193,7 @@ impl Engine {
     /// Reservations in a shard's memory, and bytes of its changes that wait for their cut.
     pub fn shard_levels(&self, index: usize) -> (u64, usize) {
         let cell = self.cells[index].cell.lock();
-        (cell.shard.reservations() as u64, cell.lane.waiting_bytes())
+        (cell.shard.reservations() as u64, cell.lane.encoded.len())
     }
 
     /// Reserves so far that one shard's slices could not serve.

@@ -1,11 +1,37 @@
-//! Names an event of the feed: the batch it is of, and its place in it.
+//! Cursors of the feed: where in the journal one stands, and the opaque text that it is to a caller.
 //!
-//! Neither depends on the run that reads: a batch is the same bytes for ever, and what is derived from it is numbered
-//! behind what is in it. To callers a cursor is opaque.
+//! A cursor stands at an event, by the batch and the place in it, or behind a whole batch. Neither depends on the run that
+//! reads: a batch is the same bytes for ever, and what is derived from it is numbered behind what is in it.
+//!
+//! The text is one block of AES. Its key is derived from the data directory's cursor key and from the sales that the caller
+//! sees, its *view*. Invariants:
+//! - An event has one text for each view, which is the same after a restart and for each API key with that view.
+//! - Texts say nothing of order, distance or number: a caller cannot count what lies between two of them.
+//! - A text of another view is no cursor, like one that never was.
+//! - A text for the end of a batch is never the same twice. Otherwise two requests would learn whether anything happened
+//!   between them, in sales that the caller does not see as well.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+
+use aes::{
+    Aes128,
+    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit},
+};
+use data_encoding::BASE32_DNSSEC;
 
 use crate::engine::Epoch;
+
+/// What a view's key is derived for.
+const CONTEXT: &str = "doorbuster 2026-11 cursors of the feed of events, as a view has them";
+
+/// Of a text: 16 bytes in lower-case letters and digits.
+pub const TEXT_BYTES: usize = 26;
+
+/// More batches than a journal will ever have, in six bytes.
+const EPOCH_MAX: Epoch = (1 << 48) - 1;
+
+const AT_EVENT: u16 = 0;
+const BEHIND_BATCH: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
@@ -13,10 +39,6 @@ pub struct Cursor {
     /// From 0 on; None is behind everything of the batch, so epoch 0 is the beginning.
     pub place: Option<u32>,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be the cursor of an event as it was told, or 0 for the beginning")]
-pub struct NotACursor;
 
 impl Cursor {
     pub const BEGINNING: Self = Self::behind(0);
@@ -30,51 +52,150 @@ impl Cursor {
     }
 }
 
-impl fmt::Display for Cursor {
+/// What all texts of a data directory are made with.
+#[derive(Clone, Copy)]
+pub struct CursorKey([u8; 32]);
+
+impl CursorKey {
+    pub fn of_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads and writes the cursors of a view. `sales`: the patterns of sales that it sees; none: it sees everything.
+    pub fn of_view<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
+        let mut sales: Vec<&str> = sales.into_iter().collect();
+        sales.sort_unstable();
+        sales.dedup();
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        hasher.update(&self.0);
+        // A pattern has no zeros in it: neighbours cannot run into each other.
+        for sale in sales {
+            hasher.update(sale.as_bytes()).update(&[0]);
+        }
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        ViewCursors(Aes128::new(&key.into()))
+    }
+}
+
+impl fmt::Debug for CursorKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            None => write!(f, "{}", self.epoch),
-            Some(place) => write!(f, "{}.{place}", self.epoch),
-        }
+        f.write_str("…")
     }
 }
 
-impl FromStr for Cursor {
-    type Err = NotACursor;
+/// The cursors of one view.
+#[derive(Clone)]
+pub struct ViewCursors(Aes128);
 
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
-        let (epoch, place) = match text.split_once('.') {
-            None => (number(text)?, None),
-            Some((epoch, place)) => (number(epoch)?, Some(number(place)?)),
+/// Of the 16 bytes: six of the epoch, eight of either the place and four zeros, or a random number, and two that say which.
+/// A text that somebody makes up is no cursor, but for one in 2^48 that would stand at an event; one in 2^16 would stand
+/// behind a batch, of which only one in 2^18 or fewer is in the journal.
+impl ViewCursors {
+    pub fn write(&self, cursor: Cursor) -> String {
+        if cursor == Cursor::BEGINNING {
+            return "0".to_owned();
+        }
+        assert!(cursor.epoch <= EPOCH_MAX, "a journal has fewer than 2^48 batches");
+        let (detail, kind) = match cursor.place {
+            Some(place) => (u64::from(place), AT_EVENT),
+            None => (rand::random(), BEHIND_BATCH),
         };
-        if epoch == 0 && place.is_some() {
-            return Err(NotACursor);
-        }
-        Ok(Self { epoch, place })
+        let mut block =
+            (u128::from(cursor.epoch) << 80 | u128::from(detail) << 16 | u128::from(kind)).to_be_bytes().into();
+        self.0.encrypt_block(&mut block);
+        BASE32_DNSSEC.encode(&block)
     }
-}
 
-/// A number in its one form: one event has one cursor.
-fn number<T: FromStr>(digits: &str) -> Result<T, NotACursor> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    digits.parse().ok().filter(|_| plain).ok_or(NotACursor)
+    /// None: this view was never given such a text.
+    pub fn read(&self, text: &str) -> Option<Cursor> {
+        if text == "0" {
+            return Some(Cursor::BEGINNING);
+        }
+        let bytes: [u8; 16] = BASE32_DNSSEC.decode(text.as_bytes()).ok()?.try_into().ok()?;
+        // Capitals would be decoded as well: a cursor has one text.
+        if BASE32_DNSSEC.encode(&bytes) != text {
+            return None;
+        }
+        let mut block = bytes.into();
+        self.0.decrypt_block(&mut block);
+        let block = u128::from_be_bytes(block.into());
+        let (epoch, detail, kind) = ((block >> 80) as Epoch, (block >> 16) as u64, block as u16);
+        let place = match kind {
+            AT_EVENT => Some(u32::try_from(detail).ok()?),
+            BEHIND_BATCH => None,
+            _ => return None,
+        };
+        (epoch > 0).then_some(Cursor { epoch, place })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
+    fn key() -> CursorKey {
+        CursorKey::of_bytes([7; 32])
+    }
+
+    /// Readers keep it: must never change.
     #[test]
-    fn what_is_told_is_read_and_nothing_else() {
-        for cursor in [Cursor::BEGINNING, Cursor::behind(7), Cursor::at(1, 0), Cursor::at(u64::MAX, u32::MAX)] {
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        }
-        assert_eq!(Cursor::at(12, 3).to_string(), "12.3");
-        for bad in
-            ["", ".", "1.", ".1", "1.2.3", "01", "1.00", "+1", "-1", " 1", "x", "0.1", "1.4294967296", "1e3", "ä", "1٣"]
+    fn an_event_has_one_text() {
+        let view = key().of_view([]);
+        assert_eq!(view.write(Cursor::at(12, 3)), PINNED);
+        assert_eq!(view.read(PINNED), Some(Cursor::at(12, 3)));
+        assert_eq!(PINNED.len(), TEXT_BYTES);
+        assert_eq!((view.write(Cursor::BEGINNING).as_str(), view.read("0")), ("0", Some(Cursor::BEGINNING)));
+        for cursor in [Cursor::behind(7), Cursor::at(1, 0), Cursor::behind(EPOCH_MAX), Cursor::at(EPOCH_MAX, u32::MAX)]
         {
-            assert_eq!(bad.parse::<Cursor>(), Err(NotACursor), "{bad:?}");
+            assert_eq!(view.read(&view.write(cursor)), Some(cursor));
         }
-        assert!("18446744073709551616".parse::<Cursor>().is_err());
+    }
+
+    const PINNED: &str = "3flhsj63h89f613463bqud40f4";
+
+    #[test]
+    fn a_view_reads_its_own_and_no_others() {
+        let views = [&[][..], &["one"], &["one", "two"], &["onetwo"], &["on", "etwo"], &["*"]];
+        let views = views.map(|sales| key().of_view(sales.iter().copied()));
+        let other = CursorKey::of_bytes([8; 32]).of_view([]);
+        for (index, view) in views.iter().enumerate() {
+            for cursor in [Cursor::at(1, 0), Cursor::behind(1)] {
+                let text = view.write(cursor);
+                let readers = views.iter().map(|view| view.read(&text)).collect::<Vec<_>>();
+                assert!(
+                    readers.iter().enumerate().all(|(reader, read)| read.is_some() == (reader == index)),
+                    "{readers:?}"
+                );
+                assert_eq!(other.read(&text), None);
+            }
+        }
+        let [same, order] =
+            [&["two", "one", "one"][..], &["one", "two"]].map(|sales| key().of_view(sales.iter().copied()));
+        assert_eq!(same.write(Cursor::at(1, 0)), order.write(Cursor::at(1, 0)), "neither order nor repetition matters");
+    }
+
+    #[test]
+    fn what_was_never_given_is_no_cursor() {
+        let view = key().of_view([]);
+        let (capitals, longer) = (PINNED.to_uppercase(), format!("{PINNED}0"));
+        for bad in ["", "1", "12.3", "00", " 0", "x", "ä", &PINNED[1..], &capitals, &longer, &"0".repeat(26)] {
+            assert_eq!(view.read(bad), None, "{bad:?}");
+        }
+        for byte in 0..TEXT_BYTES {
+            let mut changed = PINNED.as_bytes().to_vec();
+            changed[byte] = if changed[byte] == b'0' { b'1' } else { b'0' };
+            assert_eq!(view.read(std::str::from_utf8(&changed).unwrap()), None, "at {byte}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_batch_is_never_the_same_text_twice() {
+        let view = key().of_view([]);
+        let texts: HashSet<_> = (0..100).map(|_| view.write(Cursor::behind(7))).collect();
+        assert_eq!(texts.len(), 100);
+        assert!(texts.iter().all(|text| view.read(text) == Some(Cursor::behind(7))));
     }
 }

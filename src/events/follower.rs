@@ -5,7 +5,7 @@ use std::{convert::Infallible, rc::Rc};
 use tokio::sync::Notify;
 
 use super::{
-    Cursor, Filter,
+    Cursor, Filter, ViewCursors,
     cloud::Told,
     hub::Parts,
     levels::{Levels, Unwinding},
@@ -23,6 +23,7 @@ pub struct Follower {
     /// Notified after each commit.
     pub commits: Rc<Notify>,
     pub filter: Filter,
+    pub cursors: ViewCursors,
     pub outbox: Outbox,
 }
 
@@ -81,6 +82,7 @@ impl Follower {
 
     fn put(&mut self, told: Option<Told<'_>>, cursor: Cursor) {
         if let Some(told) = told.filter(|told| (self.filter)(told.sale)) {
+            let cursor = self.cursors.write(cursor);
             self.outbox.put(&told, cursor);
         }
     }

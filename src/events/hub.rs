@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Events, Filter, Followed, Format, Refused, Start,
+    CursorKey, Events, Filter, Followed, Format, Refused, Start, ViewCursors,
     follower::Follower,
     opening::{self, Opening},
     outbox::Outbox,
@@ -28,6 +28,8 @@ pub struct Settings {
     pub readers_max: usize,
     /// How long a reader may take nothing of what is there for it.
     pub stall_time: Duration,
+    /// Of the data directory.
+    pub cursor_key: CursorKey,
 }
 
 /// A reader that wants to start.
@@ -35,6 +37,8 @@ pub(super) struct Ask {
     pub start: Start,
     pub format: Format,
     pub filter: Filter,
+    /// Of those who see what the filter lets through.
+    pub cursors: ViewCursors,
     /// Held as long as the reader is followed up.
     pub place: OwnedSemaphorePermit,
     pub answer: oneshot::Sender<Result<Followed, Refused>>,
@@ -53,7 +57,8 @@ impl Hub {
     pub fn new(parts: Parts, settings: Settings) -> (Self, Events, watch::Sender<bool>) {
         let (door, asks) = mpsc::channel(settings.readers_max);
         let (stop, stopping) = watch::channel(false);
-        let events = Events { asks: door, places: Arc::new(Semaphore::new(settings.readers_max)) };
+        let places = Arc::new(Semaphore::new(settings.readers_max));
+        let events = Events { asks: door, places, cursor_key: settings.cursor_key };
         (Self { parts, settings, asks, stopping }, events, stop)
     }
 
@@ -95,8 +100,8 @@ fn admit(
     stopping: &watch::Receiver<bool>,
     followers: &mut JoinSet<()>,
 ) {
-    let Ask { start, format, filter, place, answer } = ask;
-    let opening: Opening = match opening::open(&parts.storage, parts.engine.durability().epoch(), start) {
+    let Ask { start, format, filter, cursors, place, answer } = ask;
+    let opening: Opening = match opening::open(&parts.storage, parts.engine.durability().epoch(), start, &cursors) {
         Ok(opening) => opening,
         Err(refused) => {
             // Before the answer: who asks again at once finds the place free.
@@ -104,14 +109,15 @@ fn admit(
             return drop(answer.send(Err(refused)));
         }
     };
-    let (outbox, pieces) = Outbox::new(format, opening.from, stall_time, stopping.clone());
+    let from = cursors.write(opening.from);
+    let (outbox, pieces) = Outbox::new(format, from.clone(), stall_time, stopping.clone());
     let (through, ended) = oneshot::channel();
-    let follower = Follower { parts: parts.clone(), commits: commits.clone(), filter, outbox };
+    let follower = Follower { parts: parts.clone(), commits: commits.clone(), filter, cursors, outbox };
     parts.telemetry.events.reader_started();
     followers.spawn_local(async move {
         follower.run(opening).await;
         drop(place);
         drop::<oneshot::Sender<()>>(through);
     });
-    let _ = answer.send(Ok(Followed { from: opening.from, pieces, ended }));
+    let _ = answer.send(Ok(Followed { from, pieces, ended }));
 }

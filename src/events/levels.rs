@@ -1,7 +1,7 @@
 //! What is available of each item at the end of a batch, and which items that batch sold out or brought back.
 //!
-//! A batch is a consistent cut, so sums at its end are exact; within it lanes stand one after another, and sums between
-//! them mean nothing. The stock that an item begins with counts as if it had always been there: no event tells by itself
+//! A batch is a consistent cut, so sums at its end are exact. Within it they are never negative, but lanes of one generation
+//! stand one after another: whether an item was sold out for a moment in between, they do not tell. The stock that an item begins with counts as if it had always been there: no event tells by itself
 //! whether the item is new, and this way none has to.
 //!
 //! Invariant: the levels behind a batch depend on the journal alone, not on where or when a reader started.

@@ -5,7 +5,7 @@
 //!
 //! - Only durable batches are shown, each event once and in order, and a [`Cursor`] names the same event for ever.
 //! - What is derived (an item sold out, an item back in stock) follows from the journal alone, so every reader is told
-//!   the same under the same cursors.
+//!   the same. Readers who see the same sales are told it under the same cursors, which say nothing about other sales.
 //! - Nothing waits for a reader: not the journal, not its pruning, not a worker. One that stops reading is dropped, and
 //!   told where to go on.
 
@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
     cloud::{Envelope, ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
-    cursor::{Cursor, NotACursor},
+    cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},
 };
 
@@ -40,8 +40,7 @@ pub enum Format {
     Lines,
 }
 
-/// Which sales a reader is told of, by their ids; None: what is of no sale. What it leaves out does not change the cursors
-/// of the rest.
+/// Which sales a reader is told of, by their ids; None: what is of no sale.
 pub type Filter = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 
 /// Where a reader starts.
@@ -59,10 +58,10 @@ pub enum Refused {
     Full,
     /// The segment that held the cursor's event is gone; the earliest cursor that can be gone on from.
     TooOld {
-        oldest: Cursor,
+        oldest: String,
     },
-    /// No event has this cursor, as it says.
-    Unknown(String),
+    /// The cursor lies beyond the journal, or its batch has fewer events: it was given before the data was replaced.
+    Unknown,
     Stopping,
     Unreadable,
 }
@@ -70,7 +69,7 @@ pub enum Refused {
 /// A reader that has started.
 pub struct Followed {
     /// The cursor it started after.
-    pub from: Cursor,
+    pub from: String,
     pub pieces: mpsc::Receiver<Bytes>,
     /// Resolves, with an error, when no further piece comes; pieces may be left then.
     pub ended: oneshot::Receiver<()>,
@@ -81,13 +80,25 @@ pub struct Followed {
 pub struct Events {
     asks: mpsc::Sender<hub::Ask>,
     places: Arc<Semaphore>,
+    cursor_key: CursorKey,
 }
 
 impl Events {
-    pub async fn follow(&self, start: Start, format: Format, filter: Filter) -> Result<Followed, Refused> {
+    /// The cursors of whoever sees the sales that these patterns name; none: of whoever sees everything.
+    pub fn cursors_of<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
+        self.cursor_key.of_view(sales)
+    }
+
+    pub async fn follow(
+        &self,
+        start: Start,
+        format: Format,
+        filter: Filter,
+        cursors: ViewCursors,
+    ) -> Result<Followed, Refused> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
         let (answer, answered) = oneshot::channel();
-        let ask = hub::Ask { start, format, filter, place, answer };
+        let ask = hub::Ask { start, format, filter, cursors, place, answer };
         self.asks.send(ask).await.map_err(|_| Refused::Stopping)?;
         answered.await.unwrap_or(Err(Refused::Stopping))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cursor, Refused, Start};
+use super::{Cursor, Refused, Start, ViewCursors};
 use crate::{
     engine::{Epoch, batch::Events},
     journal::{ReadError, Reader, Storage},
@@ -24,21 +24,26 @@ impl Opening {
     }
 }
 
-pub fn open(storage: &Arc<dyn Storage>, durable: Epoch, start: Start) -> Result<Opening, Refused> {
+pub fn open(
+    storage: &Arc<dyn Storage>,
+    durable: Epoch,
+    start: Start,
+    cursors: &ViewCursors,
+) -> Result<Opening, Refused> {
     let cursor = match start {
         Start::Now => return Ok(Opening::behind(durable)),
         Start::After(cursor) => cursor,
     };
     if cursor.epoch > durable {
-        let detail =
-            "is beyond the end of the journal: it was told by another service, or before its data was replaced";
-        return Err(Refused::Unknown(detail.to_owned()));
+        return Err(Refused::Unknown);
     }
     let base = if cursor.place.is_some() { cursor.epoch - 1 } else { cursor.epoch };
     let mut journal = Reader::new(storage.clone(), base);
     let batch = match journal.next(durable) {
         Ok(batch) => batch,
-        Err(ReadError::TooOld { oldest, .. }) => return Err(Refused::TooOld { oldest: Cursor::behind(oldest - 1) }),
+        Err(ReadError::TooOld { oldest, .. }) => {
+            return Err(Refused::TooOld { oldest: cursors.write(Cursor::behind(oldest - 1)) });
+        }
         Err(error) => {
             tracing::error!(%error, "the journal cannot be read for the feed");
             return Err(Refused::Unreadable);
@@ -47,7 +52,7 @@ pub fn open(storage: &Arc<dyn Storage>, durable: Epoch, start: Start) -> Result<
     if let (Some(place), Some(batch)) = (cursor.place, batch)
         && place >= places_max(batch.payload)
     {
-        return Err(Refused::Unknown("names no event: its batch has fewer".to_owned()));
+        return Err(Refused::Unknown);
     }
     Ok(Opening { from: cursor, base, skip_to: cursor.place })
 }

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Cursor, Format, cloud};
+use super::{Format, cloud};
 use crate::telemetry;
 
 /// Bytes that are gathered before they are handed over; one event may be longer by itself.
@@ -72,15 +72,15 @@ pub struct Outbox {
     gathered: Vec<u8>,
     gathered_events: u64,
     /// The last event gathered, and the last that was handed over.
-    gathered_to: Cursor,
-    handed_to: Cursor,
+    gathered_to: String,
+    handed_to: String,
     handed_at: Instant,
 }
 
 impl Outbox {
     pub fn new(
         format: Format,
-        from: Cursor,
+        from: String,
         stall_time: Duration,
         stopping: watch::Receiver<bool>,
     ) -> (Self, mpsc::Receiver<Bytes>) {
@@ -100,15 +100,15 @@ impl Outbox {
             stall_time,
             gathered,
             gathered_events: 0,
-            gathered_to: from,
+            gathered_to: from.clone(),
             handed_to: from,
             handed_at: Instant::now(),
         };
         (outbox, receiver)
     }
 
-    pub fn put(&mut self, told: &cloud::Told<'_>, cursor: Cursor) {
-        told.write(cursor, self.format, &mut self.gathered);
+    pub fn put(&mut self, told: &cloud::Told<'_>, cursor: String) {
+        told.write(&cursor, self.format, &mut self.gathered);
         self.gathered_events += 1;
         self.gathered_to = cursor;
     }
@@ -141,7 +141,7 @@ impl Outbox {
         };
         place.send(Bytes::from_owner(Piece { bytes: std::mem::take(&mut self.gathered), _room: room }));
         telemetry.sent(std::mem::take(&mut self.gathered_events));
-        self.handed_to = self.gathered_to;
+        self.handed_to.clone_from(&self.gathered_to);
         self.handed_at = Instant::now();
         Ok(())
     }

@@ -47,8 +47,9 @@ fn lived() -> (Arc<Engine>, Arc<dyn Storage>) {
 }
 
 /// Lines up to where all that is there was told.
-async fn read(events: &Events, start: Start, filter: Filter, lines: usize) -> Vec<String> {
-    let mut followed = events.follow(start, Format::Lines, filter).await.unwrap();
+async fn read(events: &Events, start: Start, filter: Filter, sees: &str, lines: usize) -> Vec<String> {
+    let cursors = events.cursors_of([sees]);
+    let mut followed = events.follow(start, Format::Lines, filter, cursors).await.unwrap();
     let mut text = String::new();
     while text.lines().count() < lines {
         text.push_str(std::str::from_utf8(&followed.pieces.recv().await.unwrap()).unwrap());
@@ -57,33 +58,46 @@ async fn read(events: &Events, start: Start, filter: Filter, lines: usize) -> Ve
 }
 
 #[test]
-fn a_filter_leaves_out_whole_sales_and_changes_no_cursor() {
+fn each_view_is_told_its_sales_under_cursors_of_its_own() {
     let (engine, storage) = lived();
     let telemetry = Arc::new(Telemetry::new(&["unknown"], crate::telemetry::Bounds { items_max: 10, sales_max: 10 }));
-    let settings = Settings { readers_max: 4, stall_time: Duration::from_secs(9) };
+    let cursor_key = CursorKey::of_bytes([3; 32]);
+    let settings = Settings { readers_max: 4, stall_time: Duration::from_secs(9), cursor_key };
     let (hub, events, stop) = Hub::new(Parts { engine, storage, telemetry }, settings);
     let thread = thread::spawn(|| hub.run());
+    let position = |cursors: &ViewCursors, line: &str| {
+        let cloud: serde_json::Value = serde_json::from_str(line).unwrap();
+        cursors.read(cloud["cursor"].as_str().unwrap())
+    };
+    let without_cursors = |line: &String| {
+        let mut cloud: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = cloud["id"].take();
+        assert_eq!(id, cloud["cursor"].take());
+        cloud
+    };
     let test = async {
-        let all = read(&events, Start::After(Cursor::BEGINNING), Arc::new(|_| true), 14).await;
+        let everything = Start::After(Cursor::BEGINNING);
+        let all = read(&events, everything, Arc::new(|_| true), "*", 14).await;
         assert_eq!(all.len(), 14, "{all:#?}");
         for sale in ["one", "two"] {
-            let expected: Vec<_> =
-                all.iter().filter(|line| line.contains(&format!("/v1/sales/{sale}\""))).cloned().collect();
+            let of_sale = |line: &&String| line.contains(&format!("/v1/sales/{sale}\""));
+            let expected: Vec<_> = all.iter().filter(of_sale).map(without_cursors).collect();
             assert_eq!(expected.len(), 7);
             let only: Filter = Arc::new(move |id| id == Some(sale));
-            let told = read(&events, Start::After(Cursor::BEGINNING), only.clone(), 7).await;
-            assert_eq!(told, expected);
-            // A cursor of the other sale is as good as one's own.
-            let behind = Cursor::at(2, 3);
-            let rest = expected.iter().filter(|line| {
-                let (_, rest) = line.split_once("\"id\":\"2.").unwrap_or(("", "0\""));
-                rest.split('"').next().unwrap().parse::<u32>().unwrap() > 3
-            });
-            let rest: Vec<_> = rest.cloned().collect();
-            assert_eq!(read(&events, Start::After(behind), only, rest.len()).await, rest);
+            let told = read(&events, everything, only.clone(), sale, 7).await;
+            assert_eq!(told.iter().map(without_cursors).collect::<Vec<_>>(), expected);
+            let own = events.cursors_of([sale]);
+            for (index, line) in told.iter().enumerate().take(6) {
+                let start = Start::After(position(&own, line).expect("its own cursor"));
+                assert_eq!(read(&events, start, only.clone(), sale, 6 - index).await, told[index + 1..]);
+            }
+            // What one view is told is no cursor to another, of hidden events and of the same ones alike.
+            assert!(all.iter().all(|line| position(&own, line).is_none()));
+            assert!(told.iter().all(|line| position(&events.cursors_of(["*"]), line).is_none()));
         }
-        let nobody = events.follow(Start::After(Cursor::at(2, 10)), Format::Lines, Arc::new(|_| true)).await;
-        assert!(matches!(nobody, Err(Refused::Unknown(_))), "the last place of the batch is 9");
+        let (beyond, cursors) = (Start::After(Cursor::at(2, 10)), events.cursors_of(["*"]));
+        let nobody = events.follow(beyond, Format::Lines, Arc::new(|_| true), cursors).await;
+        assert!(matches!(nobody, Err(Refused::Unknown)), "the last place of the batch is 9");
     };
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
     stop.send(true).unwrap();

@@ -28,7 +28,7 @@ use super::{
     server::answer,
     timed::{Activity, Patience, Timed},
 };
-use crate::{clock::monotonic, telemetry::seldom::Seldom};
+use crate::{clock::monotonic, runbook, telemetry::seldom::Seldom};
 
 /// Lines about connections that could not be accepted.
 static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
@@ -141,7 +141,8 @@ impl Probes {
                 let text = written.await.expect("the thread of metrics answers");
                 *respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
             }
-            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
+            "/runbook" => *respond(StatusCode::OK, "text/html; charset=utf-8", runbook::page().into_bytes()),
+            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /runbook\n"),
         }
     }
 }

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use super::{BoxedResponse, body, conditions, encode, rates::Limited, wire};
 use crate::{
     engine::Engine,
-    events::Cursor,
     sale::{
         outcome::{Refusal, Reservation, Shortage, State},
         settings::{Invalid, Quota},
@@ -304,7 +303,7 @@ pub struct Lines<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub struct Oldest {
-    /// The earliest cursor that can be gone on from.
+    /// The oldest cursor that can be continued from.
     oldest: String,
 }
 
@@ -366,10 +365,11 @@ pub fn rate_limited(limited: &Limited) -> BoxedResponse {
     response
 }
 
-/// `oldest`: the earliest cursor that can be gone on from.
-pub fn cursor_too_old(oldest: &Cursor) -> BoxedResponse {
-    let detail = format!("events up to {oldest} are no longer in the journal");
-    CURSOR_TOO_OLD.respond_with(detail, Members::Oldest(Oldest { oldest: oldest.to_string() }))
+/// `oldest`: the oldest cursor that can be continued from.
+pub fn cursor_too_old(oldest: String) -> BoxedResponse {
+    let detail =
+        format!("the next events are no longer in the journal; {oldest} is the oldest cursor to continue from");
+    CURSOR_TOO_OLD.respond_with(detail, Members::Oldest(Oldest { oldest }))
 }
 
 pub fn invalid(errors: &[Invalid]) -> BoxedResponse {

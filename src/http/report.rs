@@ -69,16 +69,20 @@ pub struct ReportBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportAsOf)]
 struct AsOf<'a> {
-    /// The last batch of the journal that is counted.
-    epoch: u64,
-    /// The latest time of any change that the store has; left out when there is none.
+    /// The last batch of the journal that is counted; only to a key of all sales, as batches of other sales could be counted by
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    /// The latest time of any change that the store has, in any sale; left out when there is none, and for a key that does not
+    /// reach all sales.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<&'a str>,
     /// When the report was read. It is answered again for some seconds.
     #[schema(value_type = String)]
     read_at: Timestamp,
-    /// Batches that were durable then and not in the store.
-    lag_epochs: u64,
+    /// Batches that were durable then and not in the store; only to a key of all sales.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_epochs: Option<u64>,
     /// The age of the oldest of them, in seconds; 0 when there was none.
     lag_seconds: f64,
 }
@@ -224,17 +228,18 @@ struct RefusalBody {
 }
 
 impl<'a> ReportBody<'a> {
-    pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals) -> Self {
+    /// `sees_all`: whether the caller may know of all sales.
+    pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals, sees_all: bool) -> Self {
         let report = &read.report;
         let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();
         let of_currency = report.revenue_total.iter().filter(|(currency, _)| !currency.is_empty());
         Self {
             sale,
             as_of: AsOf {
-                epoch: report.cursor,
-                changed_at: report.changed_at.as_deref(),
+                epoch: sees_all.then_some(report.cursor),
+                changed_at: report.changed_at.as_deref().filter(|_| sees_all),
                 read_at: read.read_at,
-                lag_epochs: read.lag_epochs,
+                lag_epochs: sees_all.then_some(read.lag_epochs),
                 lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
             },
             counts_from: report.counts_from.as_deref(),

@@ -443,6 +443,11 @@ pub struct ItemBody<'a> {
     /// Units that one customer may hold or have confirmed; left out when the sale's limit is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
+    /// Units that were confirmed before this moment do not count towards the customer's limit: it was put when what a customer
+    /// had confirmed may have left memory. Left out when all units count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    limit_counts_since: Option<Timestamp>,
     /// Units in the sale: initial stock and adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -471,6 +476,7 @@ impl<'a> SaleBody<'a> {
             initial_stock: item.settings.initial_stock,
             price: item.settings.price,
             customer_limit: item.settings.customer_limit,
+            limit_counts_since: item.settings.limit_counts_since,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,

@@ -31,6 +31,9 @@ pub struct Catalogue {
     rate_limited: bool,
 }
 
+/// By how much the clock that has reservations leave memory may be ahead of an operator's.
+const RETIRED_AHEAD_MILLIS: u64 = 1000;
+
 type Names<T> = HashMap<CompactString, T, RandomState>;
 
 /// Where an item stands: its sale, and its index among the sale's items.
@@ -356,6 +359,25 @@ impl Catalogue {
             Some(sale) => Ok((Put::Replaced, sale.number, numbers)),
             None => Ok((Put::Created, SaleNumber(self.sales.len() as u32), numbers)),
         }
+    }
+
+    /// The document as it is kept: with the moment since when units count, for each item whose limit came later than some of
+    /// its units may have left memory. `retention_millis`: how long what is over stays in memory.
+    pub fn with_counts(&self, now: Timestamp, settings: &SaleSettings, retention_millis: u64) -> SaleSettings {
+        let mut settings = settings.clone();
+        let (present, limit_of_sale) = (self.sale(&settings.id).ok(), settings.customer_limit);
+        let remembered_since = now.minus_millis(retention_millis).plus_millis(RETIRED_AHEAD_MILLIS);
+        for item in &mut settings.items {
+            item.limit_counts_since = present.and_then(|sale| {
+                let known = sale.item(&item.sku)?;
+                item.customer_limit.or(limit_of_sale)?;
+                if sale.customer_limit(known).is_some() {
+                    return known.settings.limit_counts_since;
+                }
+                (remembered_since > sale.created_at).then_some(remembered_since)
+            });
+        }
+        settings
     }
 
     /// The event that pausing makes; None when the sale is paused already.

@@ -169,6 +169,11 @@ pub struct ItemSettings {
     /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    /// Worked out by the service, and ignored in a request. Units that were confirmed before this moment do not count towards
+    /// the customer's limit: it was put when what a customer had confirmed may have left memory. Left out when all units count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, read_only)]
+    pub limit_counts_since: Option<Timestamp>,
 }
 
 /// An amount in minor units of an ISO 4217 currency.

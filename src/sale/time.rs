@@ -34,6 +34,10 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
+    pub const fn minus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_sub(millis))
+    }
+
     pub const fn plus_seconds(self, seconds: u64) -> Self {
         self.plus_millis(seconds.saturating_mul(1000))
     }

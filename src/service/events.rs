@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{StartError, yield_to_requests};
+use super::{StartError, cursor_key, yield_to_requests};
 use crate::{
     config::Config,
     engine::Engine,
@@ -32,6 +32,7 @@ pub fn start(
     let settings = Settings {
         readers_max: config.limits.event_readers_max,
         stall_time: Duration::from_secs(config.limits.event_stall_seconds),
+        cursor_key: cursor_key::of(&config.data.dir)?,
     };
     let (hub, events, stop) = Hub::new(parts, settings);
     let run = move || {

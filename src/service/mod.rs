@@ -9,7 +9,9 @@
 
 mod backlog;
 mod cores;
+mod cursor_key;
 mod customers;
+mod deadlines;
 pub mod descriptors;
 mod disk;
 mod events;
@@ -256,7 +258,7 @@ impl Running {
                     store: store_status,
                 },
             )?,
-            observer: observer::start(&edge, &health, &config.data.dir)?,
+            observer: observer::start(&edge, &health, config)?,
             rates: start_rates(&edge)?,
             disk: disk::start(disk, &telemetry)?,
             events: following,

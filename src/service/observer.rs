@@ -2,26 +2,25 @@
 //! was read, and takes no lock of a shard. While somebody asks for figures, they are read here as well.
 
 use std::{
-    path::Path,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
 
-use super::{StartError, Stoppable, figures, health::ServiceHealth};
-use crate::http;
+use super::{StartError, Stoppable, deadlines::Deadlines, figures, health::ServiceHealth};
+use crate::{config::Config, http};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Holds about to expire are counted every so many turns.
 const EXPIRING_EVERY: u64 = 5;
 
-pub fn start(
-    edge: &Arc<http::Service>,
-    health: &Arc<ServiceHealth>,
-    directory: &Path,
-) -> Result<Stoppable, StartError> {
-    let (edge, health, directory) = (edge.clone(), health.clone(), directory.to_owned());
+/// Files that tell of certificates and backups are read every so many turns.
+const DEADLINES_EVERY: u64 = 10;
+
+pub fn start(edge: &Arc<http::Service>, health: &Arc<ServiceHealth>, config: &Config) -> Result<Stoppable, StartError> {
+    let (edge, health, directory) = (edge.clone(), health.clone(), config.data.dir.clone());
+    let deadlines = Deadlines::new(config);
     Stoppable::start("observer", move |stop| {
         let http::Service { engine, clock, telemetry, rates, board, .. } = &*edge;
         for turn in 0_u64.. {
@@ -31,6 +30,9 @@ pub fn start(
             telemetry.totals.observe(engine, clock.now());
             if turn.is_multiple_of(EXPIRING_EVERY) {
                 telemetry.totals.observe_expiring(engine, clock.now());
+            }
+            if turn.is_multiple_of(DEADLINES_EVERY) {
+                deadlines.observe(telemetry);
             }
             telemetry.shards.observe(engine);
             telemetry.edge.callers_remembered(rates.remembered());

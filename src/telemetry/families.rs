@@ -143,6 +143,11 @@ families! {
     STORE_STATE = Gauge, "store_state" ["state"]
         "1 for the state that following the journal into the store is in, 0 for the others.";
 
+    CERTIFICATE_EXPIRY = Gauge, "tls_certificate_expiry_timestamp_seconds" ["file"]
+        "When the certificate in a file ends, in seconds since 1970; by the configuration's key for the file, and only where one is set.";
+    BACKUP_AT = Gauge, "backup_last_timestamp_seconds" []
+        "When the last doorbuster backup of the data directory began, in seconds since 1970; 0 when there was none.";
+
     EVENT_READERS = Gauge, "event_readers" [] "Readers that follow the feed of events.";
     EVENTS_SENT = Counter, "events_sent_total" [] "Events handed to readers of the feed.";
     EVENT_READERS_DROPPED = Counter, "event_readers_dropped_total" []

@@ -4,6 +4,7 @@
 //! as the service does. The exporter keeps every sample of a histogram until upkeep folds it, so without it memory
 //! would grow for ever.
 
+mod deadlines;
 mod edge;
 pub mod families;
 mod feed;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 
 use self::families::{Family, Kind};
 pub use self::{
+    deadlines::Deadlines,
     edge::Edge,
     feed::Events,
     machinery::{Clock, Journal, Store, StoreLag},
@@ -51,6 +53,7 @@ pub struct Telemetry {
     pub journal: Journal,
     pub store: Store,
     pub events: Events,
+    pub deadlines: Deadlines,
     pub process: Process,
     pub reloads: Reloads,
     log_lines_dropped: Counter,
@@ -84,6 +87,7 @@ impl Telemetry {
             journal: Journal::new(&make),
             store: Store::new(&make),
             events: Events::new(&make),
+            deadlines: Deadlines::new(&make),
             process: Process::new(&make),
             reloads: Reloads::new(&make),
             log_lines_dropped: make.counter(&families::LOG_LINES_DROPPED, &[]),

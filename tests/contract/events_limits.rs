@@ -29,7 +29,9 @@ fn cursors_that_are_none_are_refused() {
     client.put_open_sale("drop", [("tv", 1)]);
     // Put, opened, and the record of who put it, which is not told.
     let last = Feed::open(service.address(), "?after=0").take(2).pop().unwrap();
-    for bad in ["", "x", "-1", "1.", "1.2.3", "0.0", "01", "1e3", "999999999", "999999999.1", "1.3", "%ff"] {
+    for bad in
+        ["", "x", "-1", "1.", "1.2.3", "0.0", "01", "1.1", "1e3", "999999999", "snh5d4h0m13c82hrce9to998kg", "%ff"]
+    {
         assert_eq!(client.get(&format!("/v1/events?after={bad}")).pointers(), ["/after"], "{bad}");
     }
     let ask = Ask::new("GET", "/v1/events").header("Last-Event-ID", "nothing");
@@ -37,9 +39,10 @@ fn cursors_that_are_none_are_refused() {
     assert_eq!(client.get("/v1/events?since=1").pointers(), ["/since"]);
     client.send(&Ask::new("GET", "/v1/events").header("Accept", "application/json")).refused("not_acceptable");
     assert_eq!(client.post_nothing("/v1/events").refused("method_not_allowed")["status"], 405);
-    let head = client.send(&Ask::new("HEAD", &format!("/v1/events?after={}", last.cursor())));
+    let cursor = last.cursor();
+    let head = client.send(&Ask::new("HEAD", &format!("/v1/events?after={cursor}")));
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
-    assert_eq!((head.header("event-cursor"), head.header("content-length")), (Some(last.cursor()), None));
+    assert_eq!((head.header("event-cursor"), head.header("content-length")), (Some(cursor), None));
     assert_eq!(client.send(&Ask::new("HEAD", "/v1/events?after=x")).status, 400);
     client.get("/v1/sales/drop").success(200);
     wait_until("nobody is followed up any more", || metric(&service, "doorbuster_event_readers") == 0.0);
@@ -84,9 +87,8 @@ fn a_cursor_whose_event_was_removed_is_too_old() {
     fill(&service);
 
     let oldest = oldest(&mut client);
-    for cursor in told.iter().map(|told| told.cursor()).chain(["1"]) {
-        let refused = client.get(&format!("/v1/events?after={cursor}")).refused("cursor_too_old");
-        assert_eq!(refused["oldest"], oldest);
+    for cursor in told.iter().map(|told| told.cursor()) {
+        client.get(&format!("/v1/events?after={cursor}")).refused("cursor_too_old");
     }
     // What an item had before it was removed from the journal is known all the same.
     let mut feed = Feed::open(service.address(), &format!("?after={oldest}"));
@@ -106,7 +108,13 @@ fn a_reader_that_falls_behind_what_is_kept_is_told_so() {
     for number in 0..30 {
         put_large(&mut client, &format!("more {number}"));
     }
-    wait_until("much of it is gone", || oldest(&mut client).parse::<u64>().unwrap() > 25);
+    let mut oldest_put = || {
+        let mut feed = Feed::lines(service.address(), &format!("?after={}", oldest(&mut client)));
+        let told = feed.until(|told| told.kind == "sale.put").pop().unwrap();
+        told.data()["name"].as_str().unwrap().to_owned()
+    };
+    let is_late = |name: &str| name.strip_prefix("number ").is_none_or(|number| number.parse::<u32>().unwrap() > 25);
+    wait_until("much of it is gone", || is_late(&oldest_put()));
     let told = slow.rest();
     let (ended, told) = told.split_last().unwrap();
     assert_eq!(ended.data(), &json!({ "reason": "cursor_too_old", "cursor": told.last().unwrap().cursor() }));

@@ -1,12 +1,12 @@
 //! Keys, roles, and the sales that a key reaches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doorbuster::auth::{KeySettings, Role, mint};
 use serde_json::json;
 
 use crate::served::{
-    Answer, Ask, Client, Feed, Service,
+    Answer, Ask, Client, Feed, Service, Told,
     batches::batch,
     documents::{items, with},
     open_sale, reserve_body,
@@ -232,7 +232,47 @@ fn a_key_of_some_sales_is_told_of_their_events_alone() {
         some.iter().all(|told| told.cloud["source"].as_str().unwrap().starts_with("/v1/sales/summer-")),
         "{some:?}"
     );
-    assert!(some.iter().all(|told| all.contains(told)), "under the same cursors");
+    // Another view has cursors of its own, and knows none of the others: not of what it does not see, not of the same event.
+    let strip = |told: &Told| with(told.cloud.clone(), json!({ "id": null, "cursor": null }));
+    let all_stripped: Vec<_> = all.iter().map(strip).collect();
+    assert!(some.iter().all(|told| all_stripped.contains(&strip(told)) && !all.contains(told)), "{some:?}");
+    let go_on = |cursor: &str, name: &str| {
+        let mut client = service.client();
+        keys.send(&mut client, name, Ask::new("HEAD", &format!("/v1/events?after={cursor}"))).status
+    };
+    let refusal = |cursor: &str| {
+        let mut client = service.client();
+        keys.send(&mut client, "summer", Ask::new("GET", &format!("/v1/events?after={cursor}")))
+            .refused("invalid_request")
+    };
+    let never = refusal("snh5d4h0m13c82hrce9to998kg");
+    for told in &all {
+        assert_eq!(
+            (go_on(told.cursor(), "viewer"), go_on(told.cursor(), "operator")),
+            (200, 200),
+            "one view, two keys"
+        );
+        assert_eq!(refusal(told.cursor()), never, "as one that never was");
+    }
+    assert!(some.iter().all(|told| go_on(told.cursor(), "summer") == 200 && go_on(told.cursor(), "viewer") == 400));
+
+    // Where a reader begins does not tell whether anything happened in between.
+    let begin = || {
+        let mut client = service.client();
+        let head = keys.send(&mut client, "summer", Ask::new("HEAD", "/v1/events"));
+        head.header("event-cursor").unwrap().to_owned()
+    };
+    let begins: BTreeSet<_> = (0..4).map(|_| begin()).collect();
+    assert_eq!(begins.len(), 4, "{begins:?}");
+
+    // Nor does a report say how many batches there were.
+    let report = |name: &str| {
+        let mut client = service.client();
+        keys.send(&mut client, name, Ask::new("GET", "/v1/sales/summer-1/report")).success(200)
+    };
+    let of_all = ["epoch", "changed_at", "lag_epochs"].map(|member| report("viewer")["as_of"].get(member).is_some());
+    let of_some = ["epoch", "changed_at", "lag_epochs"].map(|member| report("summer")["as_of"].get(member).is_some());
+    assert_eq!((of_all, of_some), ([true; 3], [false; 3]));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub fn sale(id: &str, items: &[(&str, u64)]) -> SaleSettings {
 }
 
 pub fn item(sku: &str, initial_stock: u64) -> ItemSettings {
-    ItemSettings { sku: sku.into(), initial_stock, price: None, customer_limit: None }
+    ItemSettings { sku: sku.into(), initial_stock, price: None, customer_limit: None, limit_counts_since: None }
 }
 
 pub fn reserve<'a>(sale: &'a str, customer: &'a str, lines: &[(&'a str, u32)]) -> Reserve<'a> {

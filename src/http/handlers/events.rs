@@ -10,7 +10,7 @@ use hyper::{
 use super::Answered;
 use crate::{
     auth::Caller,
-    events::{Cursor, Followed, Format, Refused, Start},
+    events::{Followed, Format, Refused, Start, ViewCursors},
     http::{
         Body, BoxedRequest, BoxedResponse,
         body::{self, Stream},
@@ -21,12 +21,17 @@ use crate::{
 };
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// One text for all that is no cursor: a caller must not learn whether another one's is.
+const NO_CURSOR: &str = "must be 0 for the beginning, or the cursor of an event as a key that reaches the same sales was given \
+                         it. Cursors end when the data is replaced by a backup, and when the sales of a key are changed";
 /// Where an answer starts, for those who have not been told an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
 pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
     let format = format(request.headers())?;
-    let start = start(request.uri().query(), request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let cursors = worker.service.events.cursors_of(caller.patterns());
+    let asked = start(request.uri().query(), request.headers(), &cursors);
+    let start = asked.map_err(|invalid| problem::invalid(&[invalid]))?;
     let content_type = match format {
         Format::Stream => "text/event-stream",
         Format::Lines => "application/x-ndjson",
@@ -37,27 +42,27 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest
             Start::Now => Cursor::behind(worker.engine().durability().epoch()),
             Start::After(cursor) => cursor,
         };
-        return Ok(feed(content_type, Stream::empty(), from));
+        return Ok(feed(content_type, Stream::empty(), cursors.write(from)));
     }
     let caller = caller.clone();
     let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
-    let followed = worker.service.events.follow(start, format, Arc::new(sees)).await;
+    let followed = worker.service.events.follow(start, format, Arc::new(sees), cursors).await;
     let Followed { from, pieces, ended } = followed.map_err(refuse)?;
     Ok(feed(content_type, Stream::new(pieces, ended), from))
 }
 
-fn feed(content_type: &'static str, stream: Stream, from: Cursor) -> BoxedResponse {
+fn feed(content_type: &'static str, stream: Stream, from: String) -> BoxedResponse {
     let response = body::respond(StatusCode::OK, content_type, Body::Streamed(stream));
     let mut response = body::unbuffered(response);
-    response.headers_mut().insert(&EVENT_CURSOR, from.to_string().try_into().expect("a cursor is ASCII"));
+    response.headers_mut().insert(&EVENT_CURSOR, from.try_into().expect("a cursor is ASCII"));
     response
 }
 
 fn refuse(refused: Refused) -> BoxedResponse {
     match refused {
         Refused::Full => problem::OVERLOADED.respond("limits.event_readers_max is reached"),
-        Refused::TooOld { oldest } => problem::cursor_too_old(&oldest),
-        Refused::Unknown(detail) => problem::invalid(&[Invalid::new("/after", detail)]),
+        Refused::TooOld { oldest } => problem::cursor_too_old(oldest),
+        Refused::Unknown => problem::invalid(&[Invalid::new("/after", NO_CURSOR)]),
         Refused::Stopping => problem::DRAINING.respond("the service is shutting down"),
         Refused::Unreadable => problem::OVERLOADED.respond("the journal cannot be read; the log says why"),
     }
@@ -85,7 +90,7 @@ fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
     formats.next().ok_or_else(none)
 }
 
-fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
+fn start(query: Option<&str>, headers: &HeaderMap, cursors: &ViewCursors) -> Result<Start, Invalid> {
     let mut after = None;
     for parameter in query.unwrap_or("").split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -94,9 +99,7 @@ fn start(query: Option<&str>, headers: &HeaderMap) -> Result<Start, Invalid> {
         }
         after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     }
-    let cursor = |pointer: &str, text: &str| -> Result<Cursor, Invalid> {
-        text.parse().map_err(|error| Invalid::new(pointer, error))
-    };
+    let cursor = |pointer: &str, text: &str| cursors.read(text).ok_or_else(|| Invalid::new(pointer, NO_CURSOR));
     let after = after.map(|text| cursor("/after", &text)).transpose()?;
     let last = headers.get(&LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()));
     let last = last.map(|text| cursor("/Last-Event-ID", &text)).transpose()?;
@@ -110,6 +113,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::events::{Cursor, CursorKey};
 
     fn headers(name: &HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(value).unwrap())])
@@ -133,19 +137,23 @@ mod tests {
 
     #[test]
     fn the_query_wins_over_the_header_and_nothing_is_from_now_on() {
-        let known = headers(&LAST_EVENT_ID, "7.1");
+        let cursors = CursorKey::of_bytes([1; 32]).of_view([]);
+        let [header, query] = [Cursor::at(7, 1), Cursor::at(3, 4)].map(|cursor| cursors.write(cursor));
+        let known = headers(&LAST_EVENT_ID, &header);
         let none = HeaderMap::new();
+        let start = |query: Option<&str>, headers| start(query, headers, &cursors);
         assert_eq!(start(None, &none), Ok(Start::Now));
         assert_eq!(start(Some("after=0"), &known), Ok(Start::After(Cursor::BEGINNING)));
-        assert_eq!(start(Some("after=3%2E4"), &none), Ok(Start::After(Cursor::at(3, 4))));
+        let escaped = format!("after=%{:02x}{}", query.as_bytes()[0], &query[1..]);
+        assert_eq!(start(Some(&escaped), &none), Ok(Start::After(Cursor::at(3, 4))));
         assert_eq!(start(Some(""), &known), Ok(Start::After(Cursor::at(7, 1))));
         for (query, header, pointer) in [
             (Some("after="), &none, "/after"),
             (Some("after=x"), &known, "/after"),
-            (Some("after=1&after=2"), &none, "/after"),
-            (Some("before=1"), &none, "/before"),
-            (None, &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
-            (Some("after=0"), &headers(&LAST_EVENT_ID, "7.x"), "/Last-Event-ID"),
+            (Some("after=0&after=0"), &none, "/after"),
+            (Some("before=0"), &none, "/before"),
+            (None, &headers(&LAST_EVENT_ID, "7.1"), "/Last-Event-ID"),
+            (Some("after=0"), &headers(&LAST_EVENT_ID, "7.1"), "/Last-Event-ID"),
         ] {
             assert_eq!(start(query, header).unwrap_err().pointer, pointer, "{query:?}");
         }

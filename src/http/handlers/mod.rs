@@ -50,7 +50,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
             sales::turn(worker, caller, matched.route, subject, request).await
         }
         Route::Availability => Ok(sales::availability(worker, subject).await),
-        Route::Report => at_once(reports::get(worker, subject, request.uri().query()).await),
+        Route::Report => at_once(reports::get(worker, caller, subject, request.uri().query()).await),
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, sale, request).await,
         Route::ReserveBatch => at_once(batch::reserve(worker, subject, request).await),

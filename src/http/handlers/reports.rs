@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use super::{Answered, long_json};
 use crate::{
+    auth::Caller,
     http::{
         BoxedResponse, problem,
         report::ReportBody,
@@ -18,7 +19,7 @@ use crate::{
 const STORE_WAIT: Duration = Duration::from_secs(2);
 const STORE_LOOK: Duration = Duration::from_millis(50);
 
-pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
+pub async fn get(worker: &Worker, caller: &Caller, id: &str, query: Option<&str>) -> Answered {
     if query.is_some_and(|query| !query.is_empty()) {
         let invalid = crate::sale::settings::Invalid::new("", "this call takes no query");
         return Err(problem::invalid(&[invalid]));
@@ -30,9 +31,10 @@ pub async fn get(worker: &Worker, id: &str, query: Option<&str>) -> Answered {
     for _ in 0..STORE_WAIT.as_millis() / STORE_LOOK.as_millis() {
         match worker.service.reports.of(id).await {
             Ok(Some(read)) => {
-                let id = id.to_owned();
+                let (id, sees_all) = (id.to_owned(), caller.sees_all());
                 let show = move |service: &Service| {
-                    long_json(service, StatusCode::OK, &ReportBody::new(&id, number, &read, &service.refusals))
+                    let body = ReportBody::new(&id, number, &read, &service.refusals, sees_all);
+                    long_json(service, StatusCode::OK, &body)
                 };
                 return Ok(worker.aside(show).await);
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::Role,
+    events::CURSOR_BYTES,
     http::{Limits, ROUTE_NAMES, refusals},
     sale::{
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
@@ -23,12 +24,14 @@ pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// A UUIDv7; answers write it in lower case.
 pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
 pub const UUID_ASKED: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
-/// A cursor of the feed of events.
-pub const CURSOR: &str = r"^(0|[1-9]\d{0,18}(\.(0|[1-9]\d{0,8}))?)$";
 /// A time as requests may write it.
 const RFC_3339: &str = r"^(19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$";
 /// A time as answers write it.
 const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
+
+/// Room for cursors of another kind than today's.
+pub const CURSOR_BYTES_MAX: usize = 64;
+const _: () = assert!(CURSOR_BYTES <= CURSOR_BYTES_MAX);
 
 /// JSON's numbers are exact up to here.
 const EXACT_MAX: u64 = (1 << 53) - 1;
@@ -55,6 +58,11 @@ impl Bound {
 
 fn integer(least: u64, most: u64) -> Bound {
     Bound(json!({ "minimum": least, "maximum": most }), format!("{least} to {most}."))
+}
+
+/// A cursor of the feed of events: opaque, so nothing is said of it but that it is short.
+pub fn cursor() -> Bound {
+    form(json!({ "minLength": 1, "maxLength": CURSOR_BYTES_MAX }))
 }
 
 fn text(bytes_max: usize) -> Bound {
@@ -166,6 +174,7 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
         ("ItemSettings", "sku", name()),
         ("ItemSettings", "initial_stock", integer(0, sale.stock_max)),
         ("ItemSettings", "customer_limit", customer_limit()),
+        ("ItemSettings", "limit_counts_since", asked_time()),
         ("Price", "amount", integer(0, AMOUNT_MAX)),
         ("Price", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
         ("Quota", "requests", integer(0, u32::MAX.into())),
@@ -185,7 +194,7 @@ fn answers() -> Vec<Row> {
     let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));
     let at_least_one = || form(json!({ "minItems": 1 }));
     vec![
-        ("CursorTooOldProblem", "oldest", form(json!({ "pattern": CURSOR }))),
+        ("CursorTooOldProblem", "oldest", cursor()),
         ("Reservation", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
         ("Reservation", "sale", sale_id()),
         ("Reservation", "customer", name()),
@@ -218,6 +227,7 @@ fn answers() -> Vec<Row> {
         ("Item", "sku", name()),
         ("Item", "initial_stock", units()),
         ("Item", "customer_limit", some_units()),
+        ("Item", "limit_counts_since", time()),
         ("Item", "stock", units()),
         ("Item", "available", units()),
         ("Item", "held", units()),
@@ -316,7 +326,7 @@ fn problems_and_events() -> Vec<Row> {
         ("ToldTurn", "sale", sale_id()),
         ("ToldTurn", "by", form(json!({ "enum": ["clock", "operator"] }))),
         ("ToldEnding", "reason", form(json!({ "enum": ["slow", "cursor_too_old", "draining", "failed"] }))),
-        ("ToldEnding", "cursor", form(json!({ "pattern": CURSOR }))),
+        ("ToldEnding", "cursor", cursor()),
     ]
 }
 

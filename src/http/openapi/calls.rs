@@ -455,7 +455,9 @@ pub static CALLS: &[Call] = &[
         id: "followEvents",
         tag: EVENTS,
         summary: "Follow every durable change, in order",
-        description: "Server-sent events, or one JSON object a line: CloudEvents 1.0 whose `id` is the cursor to go on from. \
+        description: "Server-sent events, or one JSON object a line: CloudEvents 1.0 whose `id` is the cursor to continue from. \
+                      Cursors are opaque texts. They stay valid over restarts, and for every key that reaches the same sales; \
+                      when the sales of a key are changed, or its data is put back from a backup, a reader begins anew. \
                       The answer goes on until the reader leaves, is too slow, or the service stops; its last word is \
                       an event `stream.ended` with the cursor. Without `after` it is told what happens from now on.",
         parameters: &["AfterEvent", "LastEventId"],

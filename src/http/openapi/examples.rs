@@ -7,8 +7,11 @@ use crate::http::{
     problem::{self, Kind, Problem},
 };
 
+/// A cursor.
+pub const CURSOR: &str = "snh5d4h0m13c82hrce9to998kg";
+
 /// An event on one line.
-pub const EVENT: &str = r#"{"specversion":"1.0","id":"12.0","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2025-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"12.0","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
+pub const EVENT: &str = r#"{"specversion":"1.0","id":"snh5d4h0m13c82hrce9to998kg","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2025-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"snh5d4h0m13c82hrce9to998kg","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
 
 /// A reservation's id.
 pub const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
 use super::{
-    bounds::{CURSOR, time},
+    bounds::{CURSOR_BYTES_MAX, cursor, time},
     examples,
     paths::reference,
 };
@@ -76,8 +76,8 @@ fn schema(kind: &str, data: &str) -> Value {
         members["id"]["pattern"] = json!("^[a-z_]+-after-");
         members["source"]["const"] = json!("/v1/events");
     } else {
-        members["id"]["pattern"] = json!(CURSOR);
-        members["cursor"]["pattern"] = json!(CURSOR);
+        cursor().add_to(&mut members["id"]);
+        cursor().add_to(&mut members["cursor"]);
         members["subject"]["minLength"] = json!(1);
         if kind == OF_CUSTOMER.0 {
             members["source"]["const"] = json!("/v1/customers");
@@ -97,7 +97,9 @@ fn frame() -> Value {
         "type": "object",
         "description": "A server-sent event. The first one of a stream has no data, and only tells where it starts.",
         "properties": {
-            "id": { "type": "string", "pattern": CURSOR, "description": "The event's cursor." },
+            "id": {
+                "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX, "description": "The event's cursor: opaque.",
+            },
             "event": {
                 "type": "string", "enum": kinds().map(|(kind, _)| kind).collect::<Vec<_>>(),
                 "description": "The event's type.",
@@ -120,7 +122,7 @@ pub fn content() -> Value {
     json!({
         "text/event-stream": {
             "schema": reference("schemas", "ServerSentEvent"),
-            "example": { "id": "12.0", "event": "sale.paused", "data": examples::EVENT },
+            "example": { "id": examples::CURSOR, "event": "sale.paused", "data": examples::EVENT },
         },
         "application/x-ndjson": { "schema": reference("schemas", "Event"), "example": event },
     })

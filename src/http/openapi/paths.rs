@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    bounds::{CURSOR, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
+    bounds::{CURSOR_BYTES_MAX, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
     calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, Call, DOCS_FILE, FEED, Given, NOTHING, PAGE, problems_of},
     examples, feed,
     links::Link,
@@ -211,14 +211,16 @@ pub fn parameters(limits: &Limits) -> Value {
         },
         "AfterEvent": {
             "name": "after", "in": "query",
-            "description": "The cursor of the last event that is known; `0` is the beginning of the journal.",
-            "schema": { "type": "string", "pattern": CURSOR },
+            "description": "The cursor of the last event that is known; `0` is the beginning of the journal. Cursors are \
+                            opaque: they cannot be compared or counted, and only a key that reaches the same sales can use \
+                            them. Any other text is answered 400.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
             "example": "0",
         },
         "LastEventId": {
             "name": "Last-Event-ID", "in": "header", "description": "As `after`, which wins; browsers send it by themselves.",
-            "schema": { "type": "string", "pattern": CURSOR },
-            "example": "12.0",
+            "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
+            "example": "0",
         },
         "After": {
             "name": "after", "in": "query", "description": "Sales whose ids sort behind this: the last page's `next`.",
@@ -292,8 +294,8 @@ pub fn headers() -> Value {
         },
         "Event-Cursor": {
             "description": "The cursor that the answer starts behind.", "required": true,
-            "schema": { "type": "string", "pattern": CURSOR },
-            "example": "12.0",
+            "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
+            "example": examples::CURSOR,
         },
         "RateLimit": {
             "description": "The quota that is used up, what is left of it, and the seconds after which the next request \

@@ -150,7 +150,13 @@ fn actors_and_actions_are_read_as_they_are_told() {
 
 fn settings(items: usize) -> SaleSettings {
     let price = Some(Price { amount: 100, currency: Currency::parse("EUR").unwrap() });
-    let item = |number| ItemSettings { sku: format!("sku-{number}"), initial_stock: 5, price, customer_limit: None };
+    let item = |number| ItemSettings {
+        sku: format!("sku-{number}"),
+        initial_stock: 5,
+        price,
+        customer_limit: None,
+        limit_counts_since: None,
+    };
     SaleSettings {
         id: "drop".into(),
         name: "Drop".into(),
@@ -237,6 +243,7 @@ fn details_stay_within_their_bound() {
             initial_stock: u64::MAX,
             price,
             customer_limit: Some(amount as u32),
+            limit_counts_since: Some(AT),
         };
         SaleSettings {
             name: name.to_string().repeat(TEXT_BYTES_MAX),

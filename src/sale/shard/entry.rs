@@ -130,7 +130,7 @@ impl Texts {
     fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, |text| allocated(text.len()));
         let key = self.key.as_ref().map_or(0, |(key, _)| allocated(key.len()) + CELL_BYTES);
-        allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.confirm_reference)
+        allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.end_text)
     }
 }
 

@@ -126,7 +126,13 @@ fn catch_up<F: Feed, S: Sink>(write_behind: &mut WriteBehind<F, S>) {
 /// A sale of ten `tv` and ten `phone`, opening at `OPENS` for an hour.
 fn settings() -> SaleSettings {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
-    let item = |sku: &str, price| ItemSettings { sku: sku.into(), initial_stock: 10, price, customer_limit: None };
+    let item = |sku: &str, price| ItemSettings {
+        sku: sku.into(),
+        initial_stock: 10,
+        price,
+        customer_limit: None,
+        limit_counts_since: None,
+    };
     SaleSettings {
         id: "drop".into(),
         name: "The drop".into(),

@@ -1,0 +1,63 @@
+//! The data directory's own key for cursors of the feed, so that cursors stay what they are over restarts and backups.
+//!
+//! Whoever has it can read cursors, and so learn how many events lie between two. It opens nothing else, and whoever can read
+//! it can read the journal beside it. A directory that lost it makes a new one, and readers of the feed begin anew.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use super::StartError;
+use crate::events::CursorKey;
+
+const FILE: &str = "cursor-key";
+
+/// The key in the directory's file `cursor-key`, made at the first start. The directory's lock must be held.
+pub fn of(directory: &Path) -> Result<CursorKey, StartError> {
+    let path = directory.join(FILE);
+    let refuse = |source| StartError::Directory { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) => match blake3::Hash::from_hex(text.trim()) {
+            Ok(bytes) => Ok(CursorKey::of_bytes(bytes.into())),
+            Err(_) => {
+                let told = "it must hold the 64 hexadecimal digits that cursors of the feed are made with. Put it back from a \
+                            backup, or remove it: a new one is made, and readers of the feed begin anew";
+                Err(refuse(io::Error::new(io::ErrorKind::InvalidData, told)))
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(directory).map_err(refuse),
+        Err(error) => Err(refuse(error)),
+    }
+}
+
+/// Whole or not at all: written beside its place, then moved there. Durable before a reader is given a cursor.
+fn make(directory: &Path) -> io::Result<CursorKey> {
+    let bytes: [u8; 32] = rand::random();
+    let unfinished = directory.join("cursor-key.new");
+    let mut file = File::create(&unfinished)?;
+    writeln!(file, "{}", blake3::Hash::from(bytes).to_hex())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, directory.join(FILE))?;
+    File::open(directory)?.sync_all()?;
+    Ok(CursorKey::of_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Cursor;
+
+    #[test]
+    fn it_is_made_once_and_kept() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let text = |directory: &Path| of(directory).unwrap().of_view([]).write(Cursor::at(1, 0));
+        assert_eq!(text(one.path()), text(one.path()));
+        assert_ne!(text(one.path()), text(other.path()));
+        let file = one.path().join(FILE);
+        fs::write(file, "secret").unwrap();
+        let told = of(one.path()).unwrap_err().to_string();
+        assert!(told.contains("cursor-key") && told.contains("64 hexadecimal digits"), "{told}");
+    }
+}
