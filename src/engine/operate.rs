@@ -71,7 +71,6 @@ impl Engine {
         if items.iter().any(|item| item.index() >= self.settings.items_max) {
             return self.judged(Err(Refusal::Full("limits.items_max")));
         }
-        let settings = &control.catalogue.with_counts(now, settings, self.settings.retention_millis);
         let at = published.dial.now(now).time;
         let settings = &published.catalogue.with_counts(at, settings, self.settings.retention_millis);
         let encoded = encode_settings(settings);
@@ -241,7 +240,7 @@ impl Engine {
     }
 
     /// Under all locks: the events stand in the catalogue's lane, behind everything that customers did so far.
-    pub(super) fn append(&self, control: &mut Control, guards: &mut Guards<'_>, written: Written) {
+    pub(super) fn append(&self, control: &mut Control, _all: &mut Guards<'_>, written: Written) {
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         // Before anything of it can be seen.
         self.operator_epoch.store(open_epoch, Ordering::Release);

@@ -86,6 +86,11 @@ pub struct ItemSettingsBody {
     #[serde(default, rename = "confirmed")]
     #[schema(value_type = Value)]
     _confirmed: IgnoredAny,
+    /// Ignored: what GET computes may be put again. Units that were confirmed before this moment do not count towards the
+    /// customer's limit, because the limit was put when they may have left memory.
+    #[serde(default, rename = "limit_counts_since")]
+    #[schema(value_type = Value)]
+    _limit_counts_since: IgnoredAny,
 }
 
 impl From<SettingsBody> for SaleSettings {
@@ -110,13 +115,13 @@ impl From<SettingsBody> for SaleSettings {
 impl From<ItemSettingsBody> for ItemSettings {
     fn from(body: ItemSettingsBody) -> Self {
         let ItemSettingsBody { sku, initial_stock, price, customer_limit, .. } = body;
-        Self { sku, initial_stock, price, customer_limit }
+        Self { sku, initial_stock, price, customer_limit, limit_counts_since: None }
     }
 }
 
 /// Members of a sale, and of its items, that GET computes.
 const COMPUTED: [&str; 1] = ["status"];
-const COMPUTED_OF_ITEM: [&str; 4] = ["stock", "available", "held", "confirmed"];
+const COMPUTED_OF_ITEM: [&str; 5] = ["stock", "available", "held", "confirmed", "limit_counts_since"];
 
 impl Described for SettingsBody {
     fn shape(bounds: &Bounds<'_>) -> Shape {

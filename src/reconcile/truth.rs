@@ -174,7 +174,7 @@ fn of_the_end(
     let (mut reference, (first_record, _)) = follow(view, reference, from, epoch)?;
     let counts = engine.stock();
     for sale in catalogue.sales() {
-        for item in &sale.items {
+        for item in &*sale.items {
             let counts = counts_of(counts[item.number.index()]);
             reference.count(&sale.settings.id, &item.settings.sku, &counts)?;
         }

@@ -172,7 +172,6 @@ pub struct ItemSettings {
     /// Worked out by the service, and ignored in a request. Units that were confirmed before this moment do not count towards
     /// the customer's limit: it was put when what a customer had confirmed may have left memory. Left out when all units count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, read_only)]
     pub limit_counts_since: Option<Timestamp>,
 }
 

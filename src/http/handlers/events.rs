@@ -10,7 +10,7 @@ use hyper::{
 use super::Answered;
 use crate::{
     auth::Caller,
-    events::{Followed, Format, Refused, Start, ViewCursors},
+    events::{Cursor, Followed, Format, Refused, Start, ViewCursors},
     http::{
         Body, BoxedRequest, BoxedResponse,
         body::{self, Stream},
