@@ -17,7 +17,7 @@ use hyper::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    buffers::{self, Buffers, Room, Share, WAITING_BYTES},
+    buffers::{self, Buffers, Full, Room, Share, WAITING_BYTES},
     closing::Inbound,
     problem,
 };
@@ -287,9 +287,16 @@ async fn poll_once(body: &mut Inbound) -> Option<Piece> {
 }
 
 /// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
-async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, room: Room) -> Result<Bytes, BoxedResponse> {
-    match tokio::time::timeout(limit.time_max, rest(&mut body, limit.bytes_max, first, room)).await {
-        Ok(whole) => whole,
+async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
+    let read = tokio::time::timeout(limit.time_max, rest(&mut body, limit.bytes_max, first, &mut room)).await;
+    match read {
+        Ok(Ok(whole)) => Ok(buffers::held(whole, room)),
+        Ok(Err(Unread::Full(full))) => {
+            // Answered at once: the rest may never come.
+            body.give_up();
+            Err(full.into())
+        }
+        Ok(Err(Unread::Refused(refused))) => Err(refused),
         Err(_) => {
             body.give_up();
             Err(timed_out(limit.time_max))
@@ -297,7 +304,25 @@ async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, room: Room)
     }
 }
 
-async fn rest(body: &mut Inbound, bytes_max: usize, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
+/// Why a body was not read to its end.
+enum Unread {
+    Full(Full),
+    Refused(BoxedResponse),
+}
+
+impl From<Full> for Unread {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl From<BoxedResponse> for Unread {
+    fn from(refused: BoxedResponse) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+async fn rest(body: &mut Inbound, bytes_max: usize, first: Bytes, room: &mut Room) -> Result<BytesMut, Unread> {
     room.take(WAITING_BYTES + first.len())?;
     let announced = first.len() + hyper::body::Body::size_hint(body).lower() as usize;
     let mut whole = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES));
@@ -311,12 +336,12 @@ async fn rest(body: &mut Inbound, bytes_max: usize, first: Bytes, mut room: Room
         }
         let bytes = data(Some(piece))?;
         if whole.len() + bytes.len() > bytes_max {
-            return Err(too_large(bytes_max));
+            return Err(too_large(bytes_max).into());
         }
         room.take(bytes.len())?;
         whole.extend_from_slice(&bytes);
     }
-    Ok(buffers::held(whole, room))
+    Ok(whole)
 }
 
 fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, yield_now};
 
 use super::timed::Activity;
 
@@ -20,8 +20,9 @@ impl Crowd {
         Self { most, connections: Vec::new() }
     }
 
-    /// Takes in a connection that this task serves.
-    pub fn admit(&mut self, activity: Rc<Activity>, serving: &JoinHandle<()>) {
+    /// Takes in a connection that this task serves. Returns when there are not more than the limit: a listener that accepted on
+    /// at once could have many connections open that are closed already, and take descriptors that others need.
+    pub async fn admit(&mut self, activity: Rc<Activity>, serving: &JoinHandle<()>) {
         self.connections.retain(|(_, serving)| !serving.is_finished());
         if self.connections.len() >= self.most {
             let waiting = |(_, (activity, _)): &(usize, &(Rc<Activity>, AbortHandle))| {
@@ -30,8 +31,58 @@ impl Crowd {
             };
             let longest = self.connections.iter().enumerate().min_by_key(waiting);
             let (place, _) = longest.expect("the limit is at least 1");
-            self.connections.remove(place).1.abort();
+            let closing = self.connections.remove(place).1;
+            closing.abort();
+            while !closing.is_finished() {
+                yield_now().await;
+            }
         }
         self.connections.push((activity, serving.abort_handle()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending, time::Duration};
+
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+    use crate::http::{closing::Lingering, timed::Patience};
+
+    /// Counts itself as long as it is there, as a socket is.
+    struct Open(Rc<Cell<usize>>);
+
+    impl Open {
+        fn new(open: &Rc<Cell<usize>>) -> Self {
+            open.set(open.get() + 1);
+            Self(open.clone())
+        }
+    }
+
+    impl Drop for Open {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+
+    #[test]
+    fn what_takes_another_s_place_waits_until_that_is_closed() {
+        let hour = Duration::from_secs(3600);
+        let lingering = Lingering { rest_bytes_max: 1, bytes_max: 1, time: hour };
+        let patience = Patience { idle_time: hour, head_time: hour, stall_time: hour, lingering };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (mut crowd, open) = (Crowd::new(2), Rc::new(Cell::new(0)));
+            for _ in 0..100 {
+                let connection = Open::new(&open);
+                let serving = spawn_local(async move {
+                    let _connection = connection;
+                    pending::<()>().await;
+                });
+                crowd.admit(Activity::new(patience), &serving).await;
+                assert!(open.get() <= 2, "{} are open", open.get());
+            }
+        });
     }
 }

@@ -77,7 +77,7 @@ async fn accept(listener: tokio::net::TcpListener, probes: Rc<Probes>, limits: O
         };
         let activity = Activity::new(limits.patience);
         let serving = tokio::task::spawn_local(serve(stream, activity.clone(), probes.clone()));
-        crowd.admit(activity, &serving);
+        crowd.admit(activity, &serving).await;
         // Those that were accepted are served before others that might take their places.
         tokio::task::yield_now().await;
     }

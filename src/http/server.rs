@@ -197,7 +197,7 @@ impl Hall {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((stream, place)) = self.seat(stream, peer, &mut refused) {
+                        if let Some((stream, place)) = self.seat(stream, peer, &mut refused).await {
                             begin(stream, place, &worker, graceful.watcher());
                         }
                     }
@@ -224,13 +224,13 @@ impl Hall {
     }
 
     /// Finds the connection a place: the connection again if that is here, or None if it went elsewhere or was refused.
-    fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
+    async fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
             self.service.telemetry.edge.connection_refused();
             let patience = self.service.limits.patience;
             let activity = Activity::new(Patience { idle_time: patience.lingering.time, ..patience });
             let refusing = tokio::task::spawn_local(refuse(stream, self.service.clone(), activity.clone()));
-            refused.admit(activity, &refusing);
+            refused.admit(activity, &refusing).await;
             return None;
         };
         if place.worker() == self.number {

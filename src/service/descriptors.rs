@@ -10,17 +10,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Limits, StoreTarget};
 
-/// Open at rest, besides workers: the lock, the ops listener and its event loop, the journal's directory and two segments, the
-/// three files of SQLite, and what the event loops share.
-const FILES_AT_REST: u64 = 14;
+/// Open at rest, besides workers: the lock, the ops listener, its event loop and one connection that takes another's place, the
+/// journal's directory and two segments, the three files of SQLite, and what the event loops share.
+const FILES_AT_REST: u64 = 15;
 
 /// Opened for a moment, all at once at worst: the journal's next segment and a list of its directory; a snapshot; what the
 /// store reads and sorts; the files of a report; the configuration's file and those of TLS; what the kernel says of the
 /// process.
-const FILES_FOR_A_MOMENT: u64 = 19;
+const FILES_FOR_A_MOMENT: u64 = 17;
 
-/// A store on PostgreSQL has event loops, sockets and look-ups of names in place of the files of SQLite; reports have as much.
-const FILES_OF_POSTGRES: u64 = 10;
+/// A store on PostgreSQL has an event loop, a socket and look-ups of names, which are more than the files of SQLite; so have
+/// reports.
+const FILES_OF_POSTGRES: u64 = 6;
 
 /// The event loop of the thread that sends traces, its socket and look-ups of names.
 const FILES_OF_TRACES: u64 = 8;
@@ -98,6 +99,7 @@ fn raise(needed: u64) -> io::Result<()> {
 struct Demand {
     /// The service's own.
     own: u64,
+    workers: u64,
     connections: u64,
     /// Connections past the limits, while they are answered.
     refused: u64,
@@ -116,12 +118,15 @@ impl Demand {
         };
         let of_store = if matches!(config.store_target(), StoreTarget::Postgres(_)) { FILES_OF_POSTGRES } else { 0 };
         let of_traces = if config.tracing.settings().is_some() { FILES_OF_TRACES } else { 0 };
-        let of_workers = config.workers() as u64 * FILES_PER_WORKER;
+        let workers = config.workers() as u64;
+        let of_workers = workers * FILES_PER_WORKER;
         let connections = limits.connections_max as u64;
         Self {
             own: open + FILES_AT_REST + FILES_FOR_A_MOMENT + of_workers + of_store + of_traces + of_demo,
+            workers,
             connections,
-            refused: limits.refused_connections_max as u64,
+            // Each worker has its share, rounded up.
+            refused: (limits.refused_connections_max as u64).next_multiple_of(workers),
             event_readers: (limits.event_readers_max as u64).min(connections),
             ops_connections: limits.ops_connections_max as u64,
             clients: clients.min(connections),
@@ -135,12 +140,13 @@ impl Demand {
     /// Divides what a limit leaves behind the service's own.
     fn fit(&self, limit: u64, limits: &mut Limits) -> Result<(), TooFew> {
         let ends = if self.clients > 0 { 2 } else { 1 };
-        let least = self.own + OPS_CONNECTIONS_LEAST + 2 + CONNECTIONS_LEAST.min(self.connections) * ends;
+        let least =
+            self.own + OPS_CONNECTIONS_LEAST + 1 + self.workers + CONNECTIONS_LEAST.min(self.connections) * ends;
         let left = limit.checked_sub(self.own).filter(|_| limit >= least).ok_or(TooFew { limit, least })?;
         let share = (left / 8).max(1);
         let ops_connections = self.ops_connections.min(share.max(OPS_CONNECTIONS_LEAST));
         let event_readers = self.event_readers.min(share);
-        let refused = self.refused.min((share / 2).max(1));
+        let refused = self.refused.min((share / 2 / self.workers).max(1) * self.workers);
         let left = left - ops_connections - event_readers - refused;
         // Both ends of a client's connection, as long as there may be more clients.
         let connections = self.connections.min((left / ends).max(left.saturating_sub(self.clients)));
