@@ -132,8 +132,8 @@ mod tests {
     fn every_module_is_named() {
         let source = include_str!("../lib.rs");
         let declared = source.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-        // The rules are pure: they do not log.
-        let declared: Vec<_> = declared.filter(|module| *module != "sale").collect();
+        // These do not log.
+        let declared: Vec<_> = declared.filter(|module| !["runbook", "sale"].contains(module)).collect();
         assert_eq!(declared, MODULES);
     }
 }

@@ -216,10 +216,10 @@ mod tests {
         let mut more = config();
         more.limits.connections_max += 1000;
         more.limits.event_readers_max += 10;
-        more.server.workers = 3;
+        more.server.workers = 4;
         more.store.url = "postgres://app@localhost/shop".to_owned();
         more.tracing.otlp_endpoint = "http://127.0.0.1:4318".to_owned();
-        let further = 1010 + FILES_PER_WORKER + FILES_OF_POSTGRES + FILES_OF_TRACES;
+        let further = 1010 + 2 * FILES_PER_WORKER + FILES_OF_POSTGRES + FILES_OF_TRACES;
         assert_eq!(demand(&more, Purpose::Serve).whole(), before + further);
     }
 }
