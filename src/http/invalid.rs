@@ -213,8 +213,10 @@ fn not_json(error: &serde_json::Error, bytes: &[u8], shape: &Shape, at: &[Step])
         return Invalid::new(pointer, rule);
     }
     let place = offset_of(error, bytes);
-    let found =
-        bytes.get(place).filter(|byte| byte.is_ascii_graphic()).map(|byte| format!(", at {:?}", char::from(*byte)));
+    let found = bytes
+        .get(place)
+        .filter(|byte| byte.is_ascii_graphic())
+        .map(|byte| format!(", at {:?}", char::from(*byte).to_string()));
     let why = if bytes.starts_with(b"\xef\xbb\xbf") {
         "it begins with a byte order mark; leave that out"
     } else if std::str::from_utf8(bytes).is_err() {
@@ -532,8 +534,8 @@ mod tests {
             ("  ", "", "the body is empty"),
             ("{", "", "ends too early"),
             (r#"{"customer":"ann"#, "/customer", "a closing \" is missing"),
-            (r#"{"customer":ann}"#, "/customer", "at 'a'"),
-            (r#"{"customer":'ann'}"#, "/customer", "at '\\''"),
+            (r#"{"customer":ann}"#, "/customer", "at \"a\""),
+            (r#"{"customer":'ann'}"#, "/customer", "at \"'\""),
             (r#"{"customer" "ann"}"#, "/customer", "a : must stand"),
             (r#"{"customer":"ann" "lines":[]}"#, "", "a comma or } is missing"),
             (r#"{"lines":[{} {}]}"#, "", "a comma or ] is missing"),
@@ -543,7 +545,7 @@ mod tests {
             (r#"{"customer":"a\x"}"#, "/customer", "a backslash inside"),
             ("{\"customer\":\"a\u{1}\"}", "/customer", "control character"),
             (r#"{"customer":"\ud800"}"#, "/customer", "no character of Unicode"),
-            (r#"{} {}"#, "", "something stands behind its end, at '{'"),
+            (r#"{} {}"#, "", "something stands behind its end, at \"{\""),
             ("\u{feff}{}", "", "byte order mark"),
         ] {
             let told = told::<ReserveBody<'_>>(text);

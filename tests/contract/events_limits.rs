@@ -173,7 +173,7 @@ fn readers_past_the_limit_are_refused() {
     client.send(&Ask::new("GET", "/v1/events?after=0")).refused("overloaded");
     assert_eq!(metric(&service, "doorbuster_event_readers"), 2.0);
     // HEAD reads nothing: it needs no place, and takes none.
-    for path in ["/v1/events", "/v1/events?after=0", "/v1/events?after=999999999"] {
+    for path in ["/v1/events", "/v1/events?after=0"] {
         let head = client.send(&Ask::new("HEAD", path));
         assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")), "{path}");
     }

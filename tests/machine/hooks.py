@@ -40,7 +40,7 @@ REFUSALS_BY_STATE = {
         (r"/closes_at", r"must be after opens_at, which is .*"),
     ],
     # A cursor is opaque: only one that was told is valid.
-    "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or the cursor of an event.*")],
+    "followEvents": [(r"/after", r"(is beyond the end of the journal|names no event).*")],
     "followEventsHead": [],
 }
 

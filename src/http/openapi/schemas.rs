@@ -95,6 +95,11 @@ fn add_patch(schemas: &mut Value) {
         schema["description"] = json!(format!("{described} In a patch: what changes of it; what is left out stays."));
         for member in members_of(&mut schema) {
             refer_to_patch(member);
+            // Answers leave out what is not there; a patch removes it by null.
+            if whole == "RateLimits" {
+                let reference = member.as_object_mut().and_then(|member| member.remove("$ref"));
+                member["oneOf"] = json!([{ "type": "null" }, { "$ref": reference }]);
+            }
         }
         schemas[patch] = schema;
     }
