@@ -54,7 +54,7 @@ impl Drop for StopOnDrop<'_> {
 /// Connects, and reads what it is told without having asked: a refusal, or nothing for as long as it may stay.
 fn reconnect(api: SocketAddr, refused: &AtomicU64) {
     let Ok(mut stream) = TcpStream::connect(api) else { return };
-    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
     let mut answer = [0; 12];
     if stream.read_exact(&mut answer).is_ok() && answer == *b"HTTP/1.1 503" {
         refused.fetch_add(1, Ordering::Relaxed);
