@@ -54,8 +54,11 @@ impl Shop {
             let error = store["last_error"].as_str().unwrap_or_default();
             store["state"] == "stuck" && words.iter().all(|word| error.contains(word))
         });
-        let log = self.process.log();
-        words.iter().for_each(|word| assert!(log.contains(word), "{word:?} is not in:\n{log}"));
+        // The log is written by a thread of its own.
+        wait_until("it is logged", || {
+            let log = self.process.log();
+            words.iter().all(|word| log.contains(word))
+        });
     }
 
     #[track_caller]
