@@ -179,7 +179,7 @@ fn batches_and_single_requests_share_a_connection() {
         // The same over HTTP/1.1 is answered the same, but for what is new about it.
         for (batch, first) in batches.iter().zip(first.chunks(1000)) {
             for (again, first) in batches::results(&client.send(batch)).iter().zip(first) {
-                assert_eq!(batches::outcome(again), batches::outcome(first));
+                assert_eq!(again["status"], first["status"]);
                 if first["reservation"].is_object() {
                     assert_eq!(as_made(again["reservation"].clone()), as_made(first["reservation"].clone()));
                 }
