@@ -45,8 +45,8 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes_and_a_shortage_is_told() 
     assert!(log.contains("limits.connections_max = 1000") && log.contains("may open 900"), "{log}");
     drop(process);
 
-    let process = start_within(800, 900, 100, &data);
-    assert_eq!(open_files(&process), (800, 900), "what is enough is left as it is");
+    let process = start_within(880, 900, 100, &data);
+    assert_eq!(open_files(&process), (880, 900), "what is enough is left as it is");
 }
 
 #[test]
