@@ -236,12 +236,28 @@ impl StoreReader for PostgresReader {
 
     fn rows(&self, table: Table, each: EachRow<'_>) -> Result<(), StoreError> {
         let columns = table.cells().len();
-        self.at_one_moment(async |link| {
-            each_row(link, &table.select(Dialect::Postgres), |row| {
-                let cells = (0..columns).map(|index| get(row, index)).collect::<Result<Vec<_>, _>>()?;
-                each(&cells)
-            })
-            .await?
+        let is_still = self.still.get();
+        self.with(async |link| {
+            if !is_still {
+                link.batch("beginning to read", BEGIN).await?;
+            }
+            let walk = format!("DECLARE walk NO SCROLL CURSOR FOR {}", table.select(Dialect::Postgres));
+            Ok(link.batch("beginning to walk", &walk).await?)
+        })?;
+        // What is done with a row may wait for the database as well, by a connection of its own: not while this one is waited for.
+        loop {
+            let page = self.with(async |link| {
+                let rows = link.query("walking", NEXT_ROWS, &[]).await?;
+                let cells = |row| (0..columns).map(|index| get(row, index)).collect::<Result<Vec<_>, _>>();
+                rows.iter().map(cells).collect::<Result<Vec<_>, StoreError>>()
+            })?;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().try_for_each(|cells| each(cells))?;
+        }
+        self.with(async |link| {
+            Ok(link.batch("ending to walk", if is_still { "CLOSE walk" } else { "ROLLBACK" }).await?)
         })
     }
 
