@@ -4,7 +4,7 @@
 //! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
 //! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
 //! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
-//! - Read in its order, a batch never takes a unit that is not there: see [`Engine::generation`].
+//! - Read in its order, a batch never takes a unit that is not there: see `Engine::generation`.
 //!
 //! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and the commit,
 //! the clock's tick and the snapshot are steps that somebody calls.
