@@ -40,7 +40,7 @@ impl LaneBytes {
     }
 
     /// Bytes that it takes in a payload.
-    pub fn len(&self) -> usize {
+    pub fn payload_len(&self) -> usize {
         self.bytes.len() + self.begins.len() * SECTION_HEAD_BYTES
     }
 
@@ -157,7 +157,7 @@ mod tests {
         held.encode(first.of(4));
         let mut payload = Vec::new();
         put_lanes(&mut payload, [(CATALOGUE_LANE, &catalogue), (0, &first), (1, &second)].into_iter());
-        assert_eq!(payload.len(), [&catalogue, &first, &second].map(LaneBytes::len).iter().sum::<usize>());
+        assert_eq!(payload.len(), [&catalogue, &first, &second].map(LaneBytes::payload_len).iter().sum::<usize>());
 
         let mut seen = Vec::new();
         for_each::<Malformed>(&payload, |lane, place, _| {

@@ -345,7 +345,7 @@ impl Engine {
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
         self.cells[index].bytes.store(shard.bytes(), Ordering::Relaxed);
-        if lane.encoded.len() >= self.settings.lane_bytes_max {
+        if lane.encoded.payload_len() >= self.settings.lane_bytes_max {
             self.cells[index].lane_full.store(true, Ordering::Relaxed);
         }
         outcome

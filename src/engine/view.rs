@@ -193,7 +193,7 @@ impl Engine {
     /// Reservations in a shard's memory, and bytes of its changes that wait for their cut.
     pub fn shard_levels(&self, index: usize) -> (u64, usize) {
         let cell = self.cells[index].cell.lock();
-        (cell.shard.reservations() as u64, cell.lane.encoded.len())
+        (cell.shard.reservations() as u64, cell.lane.encoded.payload_len())
     }
 
     /// Reserves so far that one shard's slices could not serve.

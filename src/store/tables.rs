@@ -166,11 +166,11 @@ impl Table {
                 (both_of(Self::with_lines("", dialect), Self::with_lines("_archive", dialect)), "t.id, t.archived")
             }
             Self::LoneLines => {
-                let lone = |suffix| {
+                let lone = |suffix: &str| {
                     format!(
                         "SELECT reservation_id, sku, '{place}' AS place FROM reservation_lines{suffix}
                           WHERE NOT EXISTS (SELECT 1 FROM reservations{suffix} WHERE id = reservation_id)",
-                        place = if suffix == "" { "live" } else { "archive" },
+                        place = if suffix.is_empty() { "live" } else { "archive" },
                     )
                 };
                 (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.place")
