@@ -253,6 +253,8 @@ fn reservations_are_refused_past_their_bytes_and_counted_down_as_they_leave() {
     };
     assert!(refused.refused("overloaded")["detail"].as_str().unwrap().contains("limits.memory_bytes_max"));
     assert!((800..2000).contains(&held.len()), "{}: each takes about 900 bytes", held.len());
+    // The gauge is set once a second: one that shows the full memory is not from before.
+    wait_until("the gauge shows it", || gauge(ops, "doorbuster_state_bytes") >= MIB as f64);
     for (number, id) in held.iter().enumerate() {
         let call = if number % 2 == 0 { "confirm" } else { "release" };
         client.post(&format!("/v1/reservations/{id}/{call}"), &json!({})).success(200);
