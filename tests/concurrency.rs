@@ -703,7 +703,8 @@ fn a_hold_is_either_confirmed_in_time_or_expired() {
 
 #[test]
 fn reserves_go_on_while_a_large_sale_is_put_again() {
-    const PUTS: usize = 5;
+    const PUTS_MAX: usize = 60;
+    const SHARE: f64 = 0.15;
     let small = ask::sale("drop", &[("tv", 1_000_000_000)]);
     let service = Running::start(8, &small);
     let skus: Vec<String> = (0..10_000).map(|number| format!("sku-{number}")).collect();
@@ -727,7 +728,8 @@ fn reserves_go_on_while_a_large_sale_is_put_again() {
                 last = now;
             }
         });
-        for number in 0..PUTS {
+        // A machine with other things to do holds a thread up by itself, but not each time.
+        for number in 0..PUTS_MAX {
             large.name = format!("number {number}");
             longest.store(0, Ordering::Relaxed);
             let begun = Instant::now();
@@ -736,11 +738,15 @@ fn reserves_go_on_while_a_large_sale_is_put_again() {
             shares.push(longest.load(Ordering::Relaxed) as f64 / whole as f64);
             let view = service.sale(OPENING, "large").value.unwrap();
             assert!(view.counts.iter().all(|counts| counts.available == 5), "nothing moved");
+            if shares.last().is_some_and(|share| *share < SHARE) {
+                break;
+            }
         }
         stop.store(true, Ordering::Relaxed);
     });
-    // A machine with other things to do holds a thread up by itself, but not each time.
-    let least = shares.iter().copied().fold(f64::MAX, f64::min);
-    assert!(least < 0.2, "the longest wait of a reserve was these shares of a put: {shares:?}");
+    assert!(
+        shares.last().is_some_and(|share| *share < SHARE),
+        "the longest wait of a reserve was these shares of a put: {shares:?}"
+    );
     service.stop();
 }

@@ -11,6 +11,7 @@ mod contract {
     mod batch;
     mod batch_limits;
     mod changes;
+    mod clock;
     mod closings;
     mod console;
     mod customers;

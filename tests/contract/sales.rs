@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::served::{
     Ask, Client, Service,
-    documents::{items, with},
+    documents::{items, rfc3339, with},
     lines, open_sale, shapes,
 };
 
@@ -412,10 +412,6 @@ fn the_window_decides_when_a_sale_is_open() {
     crate::served::wait_until("the sale has opened", || client.reserve("soon", "ann", [("tv", 1)]).status == 201);
     assert!(crate::served::now_millis() >= shapes::check_time(&soon["opens_at"]), "opened early");
     assert_eq!(client.sale("soon")["status"], "open");
-}
-
-fn rfc3339(millis: u64) -> String {
-    doorbuster::sale::time::Timestamp::from_millis(millis).to_string()
 }
 
 #[test]

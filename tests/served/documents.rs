@@ -15,6 +15,11 @@ pub fn open_sale(items: Value) -> Value {
     })
 }
 
+/// A time as documents write it, from milliseconds since the epoch.
+pub fn rfc3339(millis: u64) -> String {
+    doorbuster::sale::time::Timestamp::from_millis(millis).to_string()
+}
+
 /// Items of nothing but a SKU and stock.
 pub fn items<const N: usize>(stock: [(&str, u64); N]) -> Value {
     stock.iter().map(|(sku, initial_stock)| json!({ "sku": sku, "initial_stock": initial_stock })).collect()

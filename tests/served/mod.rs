@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod batches;
 pub mod client;
+pub mod clock;
 pub mod described;
 pub mod documents;
 pub mod feed;
