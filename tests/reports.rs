@@ -82,17 +82,6 @@ impl Place {
         Process::launch(command, &self.data()).unwrap_or_else(|ended| panic!("does not serve: {ended:?}"))
     }
 
-    /// What somebody does by hand, in the words of the one and of the other.
-    fn execute(&self, sqlite: &str, postgres: &str) {
-        match &self.postgres {
-            None => {
-                let connection = rusqlite::Connection::open(self.data().join("store.db")).unwrap();
-                connection.execute_batch(&format!("PRAGMA foreign_keys = off; {sqlite}")).unwrap();
-            }
-            Some((_, url)) => Sql::connect(url).run(postgres),
-        }
-    }
-
     fn count(&self, sql: &str) -> i64 {
         match &self.postgres {
             None => {
