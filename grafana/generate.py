@@ -34,6 +34,11 @@ def gauge(name: str, legend: str, labels: str = HERE) -> Query:
     return f"doorbuster_{name}{{{labels}}}", legend
 
 
+def share(name: str, limit: str) -> Query:
+    """How much of a limit is in use."""
+    return f'doorbuster_{name}{{{HERE}}} / on (job, instance) doorbuster_limit{{limit="{limit}"}}', limit
+
+
 UNITS = f"sum by (sale, state) (doorbuster_sale_stock_units{{{SALE}}})"
 
 
@@ -152,6 +157,21 @@ SERVICE: list[Panel] = [
         1,
     ),
     (
+        "Limits",
+        "percentunit",
+        "How much of each limit is in use. At 1, what would go beyond it is refused.",
+        [
+            share("http_connections", "limits.connections_max"),
+            share("event_readers", "limits.event_readers_max"),
+            share("reservations_in_memory", "limits.reservations_max"),
+            share("customers_in_memory", "limits.customers_max"),
+            share("state_bytes", "limits.memory_bytes_max"),
+            share("buffered_bytes", "limits.buffered_bytes_max"),
+            share("store_backlog_bytes", "journal.max_backlog_bytes"),
+        ],
+        0.8,
+    ),
+    (
         "Rate limited",
         "reqps",
         "Requests beyond a quota, by whose quota it is.",
@@ -253,6 +273,13 @@ INTERNALS: list[Panel] = [
         None,
     ),
     (
+        "Store state",
+        "short",
+        "1 for the state that the store is in.",
+        [gauge("store_state", "{{state}}")],
+        None,
+    ),
+    (
         "Store",
         "ops",
         "Rows and transactions written, and tries that failed, in a second.",
@@ -272,6 +299,48 @@ INTERNALS: list[Panel] = [
         "bytes",
         "Room left on the disk of the data directory.",
         [gauge("data_disk_available_bytes", "available"), gauge("data_disk_bytes", "size")],
+        None,
+    ),
+    (
+        "Disk of the journal",
+        "bytes",
+        "Room left on the disk of the journal; below the reserve, new reservations are refused.",
+        [gauge("journal_disk_available_bytes", "available"), gauge("journal_disk_reserve_bytes", "reserve")],
+        None,
+    ),
+    (
+        "Open files",
+        "short",
+        "Files and connections that the process has open, and how many it may have.",
+        [gauge("process_open_files", "open"), gauge("process_open_files_max", "limit")],
+        None,
+    ),
+    (
+        "Machine's clock",
+        "s",
+        "By how much the machine's clock differs from the service's time while that is in doubt.",
+        [(f"abs(doorbuster_clock_offset_seconds{{{HERE}}})", "difference")],
+        None,
+    ),
+    (
+        "Dropped log lines",
+        "cps",
+        "Log lines that were dropped because standard error did not take them.",
+        [(rate("log_lines_dropped_total", "instance"), "{{instance}}")],
+        1,
+    ),
+    (
+        "Configuration reloads",
+        "cps",
+        "Reloads of configuration, keys and certificates, by outcome.",
+        [(rate("config_reloads_total", "outcome"), "{{outcome}}")],
+        None,
+    ),
+    (
+        "Age of the last backup",
+        "s",
+        "Seconds since the last backup was finished.",
+        [(f"time() - doorbuster_backup_last_timestamp_seconds{{{HERE}}}", "age")],
         None,
     ),
 ]
