@@ -10,6 +10,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -86,6 +87,8 @@ class Operated(Service):
                 f"#!/bin/sh\ntouch {self.asked}/{name}\nwhile [ -e {self.asked}/{name} ]; do sleep 0.05; done\n"
             )
             script.chmod(0o755)
+        self.preload: dict[str, str] = {}
+        self.full_log = False
         self.reserve_ports()
 
     def reserve_ports(self) -> None:
@@ -96,9 +99,13 @@ class Operated(Service):
         """As `start`, but it may well end by itself."""
         arguments = ["serve", "--config", self.configuration, "--data", self.data]
         arguments += ["--listen", self.listen, "--ops-listen", self.ops_listen]
-        with self.log.open("a") as log:
+        with open("/dev/full" if self.full_log else self.log, "a") as log:
             self.process = subprocess.Popen(
-                [binary(), *arguments], env=environment(), stdout=subprocess.DEVNULL, stderr=log, text=True
+                [binary(), *arguments],
+                env=environment() | self.preload,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                text=True,
             )
 
     def start(self) -> None:
@@ -127,12 +134,23 @@ class Operated(Service):
         with urllib.request.urlopen(self.ops + "/readyz", timeout=PATIENCE) as answer:
             return str(json.load(answer)["store"]["state"])
 
+    def hold(self, customer: str) -> str:
+        body = {"customer": customer, "lines": [{"sku": "tv", "quantity": 1}]}
+        return str(self.send("POST", "/v1/sales/drop/reservations", body, None)["id"])
+
+    def refused(self, customer: str) -> str:
+        """The code of the problem that a reserve is refused with."""
+        try:
+            self.hold(customer)
+        except urllib.error.HTTPError as error:
+            return str(json.load(error)["code"])
+        raise AssertionError("it was granted")
+
     def shop(self, customers: range) -> list[str]:
         """One unit each, confirmed."""
         ids = []
         for number in customers:
-            body = {"customer": f"customer-{number}", "lines": [{"sku": "tv", "quantity": 1}]}
-            held = self.send("POST", "/v1/sales/drop/reservations", body, None)["id"]
+            held = self.hold(f"customer-{number}")
             self.send("POST", f"/v1/reservations/{held}/confirm", {"reference": f"order-{number}"}, None)
             ids.append(held)
         return ids
@@ -344,10 +362,95 @@ def certificate() -> None:
         wait("the new one is told", lambda: (service.metric(series) or 0) - time.time() > 80 * 86_400)
 
 
+def clock_jumped() -> None:
+    """The machine's clock is an hour ahead, and is corrected before the service believes it."""
+    with selling({"engine.clock_settle_seconds": 60}) as service:
+        service.process.terminate()
+        service.process.wait(PATIENCE)
+        library, offset = service.root / "clock.so", service.root / "offset"
+        build = ["cc", "-shared", "-fPIC", "-o", str(library), str(ROOT / "tests" / "support" / "clock.c")]
+        subprocess.run(build, check=True, timeout=PATIENCE)
+
+        def set_by(seconds: int) -> None:
+            with offset.open("r+b") as file:
+                file.write((seconds * 1_000_000_000).to_bytes(8, sys.byteorder, signed=True))
+
+        offset.write_bytes(bytes(8))
+        service.preload = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}
+        service.start()
+        set_by(3600)
+        wait("it is noticed", lambda: (service.metric("doorbuster_clock_offset_seconds") or 0) > 3599)
+        shown = service.paste("DoorbusterClockJumped", "look")
+        assert re.search(r"offset_seconds 3(599|600)", shown) and "no line about the clock" not in shown, shown
+        set_by(0)
+        wait("it is back", lambda: abs(service.metric("doorbuster_clock_offset_seconds") or 0) < 1)
+
+
+def disk_low() -> None:
+    """New reservations are refused and confirms are not; with more room, the service goes on by itself."""
+    with selling() as service:
+        held = service.hold("customer-1")
+        filler = service.root / "filler"
+        room = os.statvfs(service.data)
+        free = room.f_bavail * room.f_frsize
+        service.process.terminate()
+        service.process.wait(PATIENCE)
+        # All but 2 GiB of what is free is reserved; then something else takes more than these.
+        reserve = max(free - (2 << 30), 64 << 20)
+        text = service.configuration.read_text()
+        assert "[journal]" not in text, text
+        service.configuration.write_text(f"{text}\n[journal]\ndisk_reserve_bytes = {reserve}\n")
+        service.start()
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 3 << 30)
+        wait("the disk is low", lambda: service.metric("doorbuster_journal_disk_low") == 1)
+        shown = service.paste("DoorbusterDiskLow", "look")
+        assert "doorbuster_journal_disk_low 1" in shown, shown
+        assert service.refused("customer-2") == "disk_low"
+        service.send("POST", f"/v1/reservations/{held}/confirm", {}, None)
+        filler.unlink()
+        wait("there is room", lambda: service.metric("doorbuster_journal_disk_low") == 0)
+        service.hold("customer-2")
+
+
+def reload_failed() -> None:
+    """A configuration that does not parse is refused, the log names the reason, and the corrected one is taken."""
+    with selling() as service:
+        text = service.configuration.read_text()
+        service.configuration.write_text(text + "\n[no such section\n")
+        wait("it is refused", lambda: service.metric("doorbuster_config_reload_failed") == 1)
+        shown = service.paste("DoorbusterReloadFailed", "look")
+        assert "the configuration is good" not in shown and "doorbuster_config_reload_failed 1" in shown, shown
+        service.configuration.write_text(text)
+        wait("it is taken", lambda: service.metric("doorbuster_config_reload_failed") == 0)
+
+
+def near_limit() -> None:
+    with selling({"limits.reservations_max": 10}) as service:
+        for number in range(9):
+            service.hold(f"customer-{number}")
+        wait("it shows", lambda: service.metric("doorbuster_reservations_in_memory") == 9)
+        shown = service.paste("DoorbusterNearLimit", "look")
+        assert 'limit="limits.reservations_max"} 10' in shown and "reservations_in_memory 9" in shown, shown
+
+
+def log_lines_dropped() -> None:
+    """The log's disk is full; with room again, nothing has to be restarted."""
+    with selling() as service:
+        service.process.terminate()
+        service.process.wait(PATIENCE)
+        service.full_log = True
+        service.start()
+        wait("it is counted", lambda: (service.metric("doorbuster_log_lines_dropped_total") or 0) > 0)
+        assert "doorbuster_log_lines_dropped_total" in service.paste("DoorbusterLogLinesDropped", "look")
+        service.shop(range(1))
+
+
 def main() -> None:
     every_entry_is_complete()
     started = time.monotonic()
     scenes = [healthy, down, journal_failed, store_away, store_stuck, certificate]
+    scenes += [clock_jumped, disk_low, reload_failed, near_limit, log_lines_dropped]
     scenes += [partial(damaged, way) for way in ("cut", "restore")]
     # They mostly wait.
     with ThreadPoolExecutor(3) as pool:
