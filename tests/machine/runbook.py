@@ -395,14 +395,14 @@ def disk_low() -> None:
         free = room.f_bavail * room.f_frsize
         service.process.terminate()
         service.process.wait(PATIENCE)
-        # All but 2 GiB of what is free is reserved; then something else takes more than these.
-        reserve = max(free - (2 << 30), 64 << 20)
+        # Most of what is free is reserved; then something else takes more than the rest.
+        reserve = free - free // 8
         text = service.configuration.read_text()
         assert "[journal]" not in text, text
         service.configuration.write_text(f"{text}\n[journal]\ndisk_reserve_bytes = {reserve}\n")
         service.start()
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, 3 << 30)
+            os.posix_fallocate(file.fileno(), 0, free // 5)
         wait("the disk is low", lambda: service.metric("doorbuster_journal_disk_low") == 1)
         shown = service.paste("DoorbusterDiskLow", "look")
         assert "doorbuster_journal_disk_low 1" in shown, shown
