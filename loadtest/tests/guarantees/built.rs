@@ -54,15 +54,8 @@ fn root() -> &'static Path {
 
 fn build(profile: &Path) {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args([
-        "build",
-        "--locked",
-        "--quiet",
-        "--package",
-        "doorbuster",
-        "--bin",
-        "doorbuster",
-    ]);
+    // As the tests are built: of one package alone, what it stands on would be built again with other features.
+    command.current_dir(root()).args(["build", "--locked", "--quiet", "--workspace", "--bin", "doorbuster"]);
     command.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
     if profile.ends_with("release") {
         command.arg("--release");
