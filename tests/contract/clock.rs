@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::served::{
     Client, PATIENCE,
     clock::MachineClock,
-    documents::{items, lines, open_sale, rfc3339, with},
+    documents::{address, items, lines, open_sale, rfc3339, with},
     metrics::Scrape,
     process::{Process, serve},
     shapes::check_time,
@@ -70,9 +70,9 @@ impl Machine {
         self.service.as_ref().expect("it runs")
     }
 
-    /// For looks at a hold: after the clock was set back it may end, by its labels, before it was made.
-    fn looks(&self) -> Client {
-        Client::unchecked(self.service().api)
+    /// As it is now. After the clock was set back a hold may end, by its labels, before it was made.
+    fn look(&self, hold: &Hold) -> Value {
+        Client::unchecked(self.service().api).get(&address(&hold.reservation)).json()
     }
 
     fn hold(&self, customer: &str, seconds: u64) -> Hold {
@@ -84,7 +84,7 @@ impl Machine {
 
     /// The hold's `expires_at` is that much later than now by this machine's clock, or was when it was made.
     fn is_labelled(&self, hold: &Hold) {
-        let ends = check_time(&self.looks().look(&hold.reservation)["expires_at"]);
+        let ends = check_time(&self.look(hold)["expires_at"]);
         let now = self.clock.now_millis();
         let expected = |made: Instant| now - made.elapsed().as_millis() as u64 + hold.lasts.as_millis() as u64;
         let (least, most) = (expected(hold.asked) - TOLERANCE_MILLIS, expected(hold.answered) + TOLERANCE_MILLIS);
@@ -93,9 +93,8 @@ impl Machine {
 
     /// Waits for the hold's end, which is when it should be by the caller's stopwatch.
     fn ends_in_time(&self, hold: &Hold) {
-        let mut client = self.looks();
         wait_until("the hold has ended", || {
-            let seen = client.look(&hold.reservation);
+            let seen = self.look(hold);
             let lasted = hold.asked.elapsed();
             match seen["state"].as_str() {
                 Some("held") => {
