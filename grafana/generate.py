@@ -55,7 +55,7 @@ SALE_LIVE: list[Panel] = [
     (
         "Grants and endings",
         "reqps",
-        "Reservations granted, confirmed, released and expired.",
+        "Successful commands on reservations, and holds that expired.",
         [(rate("reservations_total", "outcome"), "{{outcome}}")],
         None,
     ),
