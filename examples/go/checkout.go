@@ -267,7 +267,7 @@ func (f *follower) read() error {
 	}
 	request.Header.Set("Accept", "application/x-ndjson")
 	authorize(request)
-	response, err := http.DefaultClient.Do(request) // no time-out, because the feed does not end
+	response, err := http.DefaultClient.Do(request) // no timeout, because the feed does not end
 	if err != nil {
 		return err
 	}
