@@ -1,6 +1,6 @@
-"""Makes the dashboards with Grafana's Foundation SDK: `target/machine/bin/python grafana/generate.py` writes them anew.
+"""Makes the dashboards with Grafana's Foundation SDK: `target/machine/bin/python grafana/generate.py` rewrites them.
 
-Each panel is a line: title, unit, what it means, queries. The datasource, job, instance and sale are variables.
+Each panel is one entry: title, unit, meaning, queries, threshold. The datasource, job, instance and sale are variables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 HERE = 'job=~"$job",instance=~"$instance"'
 SALE = HERE + ',sale=~"$sale"'
 
-# A query and what its series are called; a panel: title, unit, meaning, queries, thresholds (value of red, or None).
+# A query: expression and legend. A panel: title, unit, meaning, queries, and the value from which it is red, or None.
 Query = tuple[str, str]
 Panel = tuple[str, str, str, list[Query], float | None]
 
@@ -53,70 +53,70 @@ SALE_LIVE: list[Panel] = [
     (
         "Units by state",
         "short",
-        "Where the units of each sale are; the states sum up to its stock.",
+        "Units of each sale by state. The states add up to the sale's stock.",
         [(UNITS, "{{sale}} {{state}}")],
         None,
     ),
     (
         "Grants and endings",
         "reqps",
-        "Reservations made, and what became of them.",
+        "Successful commands on reservations, and holds that expired.",
         [(rate("reservations_total", "outcome"), "{{outcome}}")],
         None,
     ),
     (
         "Refusals by reason",
         "reqps",
-        "Why commands were refused.",
+        "Refused commands, by reason.",
         [(rate("reservation_refusals_total", "reason"), "{{reason}}")],
         None,
     ),
     (
         "Conversion",
         "percentunit",
-        "Of the holds that ended, the share that was confirmed.",
+        "The share of ended holds that was confirmed.",
         [(f"{ended('confirmed')} / ({ended('confirmed|released|expired')} > 0)", "confirmed")],
         None,
     ),
     (
         "Live holds",
         "short",
-        "Holds now, and those that expire within a minute.",
+        "Current holds, and those that expire within a minute.",
         [gauge("live_holds", "live"), gauge("holds_expiring_next_minute", "expire within a minute")],
         None,
     ),
     (
         "Items sold out",
         "short",
-        "Items of which nothing is available, by sale.",
+        "Items with no units available, by sale.",
         [gauge("sale_items_sold_out", "{{sale}}", SALE)],
         None,
     ),
     (
         "Time to sell-out",
         "s",
-        "When nothing is left at the pace of these seconds; nothing is shown where no units go.",
+        "Time until no units are left at the current pace. Sales that lose no units are not shown.",
         [(f"{AVAILABLE} / (-deriv({AVAILABLE}[$__rate_interval]) > 0)", "{{sale}}")],
         None,
     ),
     (
         "Available by item",
         "short",
-        "The items with least left, of those with series of their own.",
+        "The items with the fewest available units, of those that have their own series.",
         [(f'bottomk(10, doorbuster_stock_units{{{SALE},state="available"}})', "{{sale}} {{sku}}")],
         None,
     ),
-    ("Sales by status", "short", "How many sales are in which status.", [gauge("sales", "{{status}}")], None),
+    ("Sales by status", "short", "Number of sales in each status.", [gauge("sales", "{{status}}")], None),
     (
         "Drift and oversell",
         "short",
-        "Units that do not add up. Anything but 0 is a defect: see the runbook.",
+        "Units that do not add up. Any value but 0 is a bug: see the runbook.",
         [gauge("conservation_drift_units", "drift"), gauge("oversold_units", "oversold")],
         1,
     ),
 ]
 SERVICE: list[Panel] = [
-    ("Requests", "reqps", "Requests answered, by call.", [(rate("http_requests_total", "route"), "{{route}}")], None),
+    ("Requests", "reqps", "Answered requests, by call.", [(rate("http_requests_total", "route"), "{{route}}")], None),
     ("Statuses", "reqps", "Answers by status.", [(rate("http_requests_total", "status"), "{{status}}")], None),
     (
         "Errors",
@@ -133,7 +133,7 @@ SERVICE: list[Panel] = [
     (
         "Latency",
         "s",
-        "Time from a request's head to its answer, all calls together.",
+        "Time from a request's head to its answer, over all calls.",
         [
             quantile(0.5, "http_request_duration_seconds"),
             quantile(0.99, "http_request_duration_seconds"),
@@ -174,21 +174,21 @@ SERVICE: list[Panel] = [
     (
         "Rate limited",
         "reqps",
-        "Requests beyond a quota, by whose quota it is.",
+        "Requests over a quota, by the kind of quota.",
         [(rate("rate_limited_total", "policy"), "{{policy}}")],
         None,
     ),
     (
         "Feed of events",
         "short",
-        "Readers of the feed, and events they were told in a second.",
+        "Readers of the feed, and events sent to them per second.",
         [gauge("event_readers", "readers"), (rate("events_sent_total", "instance"), "events a second")],
         None,
     ),
     (
         "Trace spans",
         "cps",
-        "Spans of traced requests, by what became of them.",
+        "Spans of traced requests, by outcome.",
         [(rate("trace_spans_total", "outcome"), "{{outcome}}")],
         None,
     ),
@@ -197,35 +197,35 @@ INTERNALS: list[Panel] = [
     (
         "Threads busy",
         "percentunit",
-        "Share of a second that each thread ran; at 1 it is the bottleneck.",
+        "Share of time that each thread ran. A thread at 1 is the bottleneck.",
         [gauge("thread_busy_ratio", "{{thread}}")],
         0.9,
     ),
     (
         "Threads without a core",
         "percentunit",
-        "Share of a second that a thread was ready and had no core.",
+        "Share of time that a thread was ready to run but had no core.",
         [gauge("thread_starved_ratio", "{{thread}}")],
         0.3,
     ),
     (
         "Shard lock wait",
         "s",
-        "How long a look at a shard waits for its lock.",
+        "How long an operation on a shard waits for its lock.",
         [quantile(0.99, "shard_lock_wait_seconds")],
         0.001,
     ),
     (
         "Reservations by shard",
         "short",
-        "How evenly the customers are spread.",
+        "How evenly customers are spread over shards.",
         [gauge("shard_reservations", "{{shard}}")],
         None,
     ),
     (
         "Waiting changes",
         "bytes",
-        "Bytes that no batch has taken yet, by shard.",
+        "Bytes of events that are not in a batch yet, by shard.",
         [gauge("shard_lane_bytes", "{{shard}}")],
         None,
     ),
@@ -247,28 +247,28 @@ INTERNALS: list[Panel] = [
     (
         "Journal",
         "Bps",
-        "Bytes appended to the journal in a second.",
+        "Bytes appended to the journal per second.",
         [(rate("journal_bytes_total", "instance"), "{{instance}}")],
         None,
     ),
     (
         "Batches",
         "ops",
-        "Batches made durable in a second.",
+        "Batches made durable per second.",
         [(rate("journal_batches_total", "instance"), "{{instance}}")],
         None,
     ),
     (
         "Store lag",
         "s",
-        "Age of the oldest durable change that is not in the store.",
+        "Age of the oldest durable change that is not in the store yet.",
         [gauge("store_lag_seconds", "lag")],
         60,
     ),
     (
         "Store backlog",
         "bytes",
-        "Journal that the store has not applied.",
+        "Bytes of the journal that the store has not applied yet.",
         [gauge("store_backlog_bytes", "backlog")],
         None,
     ),
@@ -282,14 +282,14 @@ INTERNALS: list[Panel] = [
     (
         "Store",
         "ops",
-        "Rows and transactions written, and tries that failed, in a second.",
+        "Rows and transactions written, and failed attempts, per second.",
         [(rate(f"store_{it}_total", "instance"), it) for it in ("rows", "transactions", "failures")],
         None,
     ),
     (
         "Expiry lag",
         "s",
-        "How late due holds are given back; 100 ms is promised.",
+        "How late expired holds return their units. The guarantee is 100 ms.",
         [quantile(0.99, "expiry_lag_seconds")],
         0.1,
     ),
@@ -297,7 +297,7 @@ INTERNALS: list[Panel] = [
     (
         "Disk",
         "bytes",
-        "Room left on the disk of the data directory.",
+        "Size of the data directory's disk, and its free space.",
         [gauge("data_disk_available_bytes", "available"), gauge("data_disk_bytes", "size")],
         None,
     ),
@@ -344,7 +344,7 @@ INTERNALS: list[Panel] = [
         None,
     ),
 ]
-# Moments that Prometheus can see: a status that a sale did not have a minute before, and items that ran out.
+# Annotations for changes that Prometheus can see: a status that is new within the last minute, and items that sold out.
 ANNOTATIONS = [
     (
         "Opens",

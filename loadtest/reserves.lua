@@ -1,4 +1,4 @@
--- wrk's reserves, each for a new customer, of the item "sku-0" of the sale "measured":
+-- Makes wrk send reserves, each for a new customer, of the item "sku-0" of the sale "measured":
 --   wrk -t2 -c256 -d3 -s loadtest/reserves.lua http://127.0.0.1:8080
 -- `measure ceiling` answers the same requests.
 

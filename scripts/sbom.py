@@ -1,7 +1,7 @@
-"""What scripts/sbom runs: from `cargo metadata` to a CycloneDX document and a list of licences.
+"""Makes a CycloneDX document and a list of licences from `cargo metadata`. scripts/sbom runs it.
 
-Listed is what the program is made of: its normal and its build dependencies on Linux, and the C code that some of them
-bring. What tests alone need is not.
+The list contains the program's components: its normal and build dependencies on Linux, and the C code in some of them.
+It leaves out dependencies that only tests use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|UNLICENSE)([._-
 
 @dataclass(frozen=True)
 class Bundled:
-    """C code inside a package, which advisories know by a name of its own: where its version stands."""
+    """C code inside a package. Advisories use a name of its own for it; `version` finds its version in `header`."""
 
     name: str
     header: str
@@ -71,7 +71,7 @@ class Package:
 
     described: dict[str, Any]
     checksum: str | None
-    # Run by the compiler or the build, and no part of the program.
+    # Only the compiler or the build runs it; it is not part of the program.
     build_only: bool
     needs: set[str] = field(default_factory=set)
 
@@ -85,7 +85,7 @@ class Package:
 
     @property
     def licence(self) -> str:
-        """An SPDX expression; a slash is how some wrote OR in former times."""
+        """An SPDX expression. Some older packages write OR as a slash."""
         text = self.described["license"]
         assert text, f"{self.name} {self.version} names no licence"
         return str(text).replace(" / ", " OR ").replace("/", " OR ")
@@ -102,7 +102,7 @@ class Package:
 
 
 def listed(edges: str) -> set[tuple[str, str]]:
-    """Names and versions of what is reached over these edges, with the features of a build and not those of a test."""
+    """Names and versions of the packages reached over these edges, with the features of a build, not of a test."""
     ask = ["cargo", "tree", "--locked", "--package", "doorbuster", "--target", TARGET, "--prefix", "none"]
     ask += ["--edges", edges, "--format", "{p}"]
     lines = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -111,7 +111,7 @@ def listed(edges: str) -> set[tuple[str, str]]:
 
 
 def read_packages() -> tuple[str, dict[str, Package]]:
-    """The program's own id, and everything that it is made of by id."""
+    """The program's own id, and its components by id."""
     ask = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]
     metadata = json.loads(subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
@@ -166,7 +166,7 @@ def bundled_component(package: Package, bundled: Bundled) -> Component:
 
 
 def vendored_version() -> str:
-    """Of the one piece of code of others that is in this repository: the console's charts."""
+    """The version of uPlot, the vendored library that draws the console's charts."""
     found = re.search(r"uPlot \(v([\d.]+)\)", (VENDORED / "uplot.js").read_text())
     assert found, "uplot.js tells no version"
     return found[1]
@@ -187,14 +187,14 @@ def vendored_component() -> Component:
 
 
 def split_number(version: str) -> list[str]:
-    """Of 227: 2, 2, 7; of 30102: 3, 01, 02."""
+    """The parts of a version number: 227 gives 2, 2, 7; 30102 gives 3, 01, 02."""
     if len(version) <= 3:
         return list(version)
     return [version[:-4], version[-4:-2], version[-2:]]
 
 
 def made_at() -> datetime:
-    """Of the sources, and not of this run: SOURCE_DATE_EPOCH, or the last commit."""
+    """The time of the sources, not of this run: SOURCE_DATE_EPOCH, or the last commit."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if not epoch:
         ask = ["git", "log", "-1", "--format=%ct"]

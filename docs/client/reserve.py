@@ -49,9 +49,9 @@ def open_sale(client: AuthenticatedClient) -> None:
 
 
 def buy(client: AuthenticatedClient, customer: str) -> Reservation | SoldOutProblem:
-    """Holds a television, and confirms it once it is paid for."""
+    """Holds a television, and confirms it as paid."""
     request = ReserveRequest(customer=customer, lines=[ReserveLine(sku="tv-55", quantity=1)])
-    # The key makes it safe to send again when no answer comes.
+    # The key makes it safe to repeat the request when no answer comes.
     held = reserve.sync(SALE, client=client, body=request, idempotency_key=str(uuid.uuid4()))
     match held:
         case Reservation():

@@ -1,4 +1,4 @@
-// A checkout that reserves, charges and confirms, whatever the payment does. See examples/README.md.
+// A checkout that reserves, charges and confirms, and handles late and refused payments. See examples/README.md.
 package main
 
 import (
@@ -31,7 +31,7 @@ const (
 var (
 	api    = environment("API_URL", "http://127.0.0.1:8080")
 	apiKey = environment("API_KEY", "")
-	// Connections are kept open between calls.
+	// The client keeps connections open between calls.
 	client = &http.Client{Timeout: timeout}
 )
 
@@ -60,7 +60,7 @@ type sale struct {
 	} `json:"items"`
 }
 
-// call sends a request until it is answered. What is sent again carries the same idempotency key, so it happens once.
+// call repeats a request until it is answered. Every try carries the same idempotency key, so it takes effect once.
 func call(method, path string, body any, key string, answer any) error {
 	sent, err := json.Marshal(body)
 	if err != nil {
@@ -73,7 +73,7 @@ func call(method, path string, body any, key string, answer any) error {
 			return err
 		}
 		wait = pause
-		// Full jitter, so that callers who failed together do not come back together.
+		// Full jitter, so that callers that failed together do not retry together.
 		longest := 50 * time.Millisecond << attempt
 		if longest > time.Second {
 			longest = time.Second
@@ -98,7 +98,7 @@ func try(method, path string, sent []byte, key string, answer any) (done bool, p
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return false, 0, err // nobody knows whether it happened: ask again with the same key
+		return false, 0, err // the outcome is unknown: repeat with the same key
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
@@ -152,15 +152,15 @@ func release(id, reason string) error {
 	return call("POST", "/v1/reservations/"+id+"/release", map[string]string{"reason": reason}, "", &reservation{})
 }
 
-// bank is how a customer's bank behaves.
+// bank describes how a customer's bank behaves.
 type bank struct {
 	takes   time.Duration
 	refuses bool
-	// It says at once that it will take longer.
+	// The bank reports at once that the payment will take longer.
 	pending bool
 }
 
-// payments plays the payment provider.
+// payments is a simulated payment provider.
 type payments struct {
 	mutex             sync.Mutex
 	charged, refunded map[string]bool
@@ -185,12 +185,12 @@ func (p *payments) refund(payment string) {
 
 func (p *payments) kept() int { return len(p.charged) - len(p.refunded) }
 
-// key is new for each attempt of one customer to buy one cart.
+// key returns a new key for each attempt of one customer to buy one cart.
 func key(customer string) string {
 	return fmt.Sprintf("%s-%d-%d", customer, time.Now().UnixNano(), rand.Int63())
 }
 
-// buy is one customer's way through the checkout, and how it ended.
+// buy takes one customer through the checkout, and returns the result.
 func buy(p *payments, sale, customer string, bank bank) (string, error) {
 	attempt := key(customer)
 	held, err := reserve(sale, customer, attempt)
@@ -200,12 +200,12 @@ func buy(p *payments, sale, customer string, bank bank) (string, error) {
 	} else if err != nil {
 		return "", err
 	}
-	// The answer got lost, and the checkout asks again: the same reservation, not a second one.
+	// As if the answer had been lost: the same request again gives the same reservation, not a second one.
 	if again, err := reserve(sale, customer, attempt); err != nil || again.ID != held.ID {
 		return "", fmt.Errorf("asked again: %v, %w", again, err)
 	}
 	order := "order-" + customer
-	if bank.pending { // before it expires: afterwards it is too late
+	if bank.pending { // before the hold expires: afterwards it is too late
 		if err := extend(held.ID); err != nil {
 			return "", err
 		}
@@ -220,7 +220,7 @@ func buy(p *payments, sale, customer string, bank bank) (string, error) {
 	if !errors.As(err, &refused) || (refused.Code != "reservation_expired" && refused.Code != "already_released") {
 		return "", err
 	}
-	// The payment came too late. Its units may be somebody else's by now: ask for others, with a new key.
+	// The payment came too late, and another customer may have the units: reserve others, with a new key.
 	held2, err := reserve(sale, customer, key(customer))
 	if err == nil {
 		err = confirm(held2.ID, order)
@@ -235,7 +235,7 @@ func buy(p *payments, sale, customer string, bank bank) (string, error) {
 	return "", err
 }
 
-// follower reads the feed of events, and continues behind the last one when its connection breaks.
+// follower reads the feed of events. When its connection breaks, it continues after the last event.
 type follower struct {
 	sale   string
 	begun  chan struct{}
@@ -267,7 +267,7 @@ func (f *follower) read() error {
 	}
 	request.Header.Set("Accept", "application/x-ndjson")
 	authorize(request)
-	response, err := http.DefaultClient.Do(request) // no time-out: it goes on for ever
+	response, err := http.DefaultClient.Do(request) // no timeout, because the feed does not end
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (f *follower) read() error {
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		if len(lines.Bytes()) == 0 {
-			continue // says that the connection is alive
+			continue // a heartbeat
 		}
 		var event struct {
 			Type   string
@@ -296,7 +296,7 @@ func (f *follower) read() error {
 		if event.Type == "stream.ended" {
 			return nil
 		}
-		// Handle it first, then keep the cursor: in a real service in one transaction.
+		// Handle the event first, then save the cursor. A real service does both in one transaction.
 		f.mutex.Lock()
 		if event.Data.Sale == f.sale {
 			f.told[event.Type]++
@@ -305,7 +305,7 @@ func (f *follower) read() error {
 		f.cursor = event.Cursor
 		if f.breaks > 0 {
 			f.breaks--
-			return nil // as if the connection had broken
+			return nil // simulates a broken connection
 		}
 	}
 	return lines.Err()
@@ -357,7 +357,7 @@ func main() {
 	run("cem", bank{takes: slow, pending: true})
 	run("dora", bank{takes: late})
 
-	// One is left. Eve's payment is late, and meanwhile Finn takes it.
+	// One unit is left. Eve's payment is late, and meanwhile Finn takes the unit.
 	eve := make(chan struct{})
 	go func() {
 		run("eve", bank{takes: late})

@@ -1,4 +1,4 @@
-"""A checkout that reserves, charges and confirms, whatever the payment does. See examples/README.md."""
+"""A checkout that reserves, charges and confirms, and handles late and refused payments. See examples/README.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Doorbuster:
-    """The API, with retries. A call that is sent again carries the same idempotency key, so it happens once."""
+    """The API, with retries. A repeated call carries the same idempotency key, so it takes effect once."""
 
     def __init__(self) -> None:
         self.session = requests.Session()
@@ -48,8 +48,8 @@ class Doorbuster:
                     raise Refused(answer.json())
                 wait = float(answer.headers.get("Retry-After", 0))
             except (requests.ConnectionError, requests.Timeout):
-                pass  # nobody knows whether it happened: ask again with the same key
-            # Full jitter, so that callers who failed together do not come back together.
+                pass  # the outcome is unknown: repeat with the same key
+            # Full jitter, so that callers that failed together do not retry together.
             time.sleep(max(wait, random.uniform(0, min(1.0, 0.05 * 2**attempt))))
         raise RuntimeError(f"{method} {path}: no answer after {ATTEMPTS} attempts")
 
@@ -75,11 +75,11 @@ class Doorbuster:
 
 @dataclass
 class Payments:
-    """Plays the payment provider. `seconds`: how long each customer's bank takes; None: it refuses."""
+    """A simulated payment provider. `seconds`: how long each customer's bank takes; None means that it refuses."""
 
     seconds: dict[str, float | None]
     pending: set[str]
-    """Customers whose bank says at once that it will take longer."""
+    """Customers whose bank reports at once that the payment will take longer."""
     charged: set[str] = field(default_factory=set)
     refunded: set[str] = field(default_factory=set)
 
@@ -99,19 +99,19 @@ class Payments:
 
 
 def buy(api: Doorbuster, payments: Payments, sale: str, customer: str) -> str:
-    """One customer's way through the checkout, and how it ended."""
-    # One key for each attempt to buy, however often it is sent.
+    """Takes one customer through the checkout, and returns the result."""
+    # One key for each attempt to buy, also when the request is repeated.
     attempt = f"{customer}-{uuid.uuid4()}"
     try:
         held = api.reserve(sale, customer, attempt)
     except Refused as refused:
         return refused.code
-    # The answer got lost, and the checkout asks again: the same reservation, not a second one.
+    # As if the answer had been lost: the same request again gives the same reservation, not a second one.
     assert api.reserve(sale, customer, attempt)["id"] == held["id"]
 
     reservation, order = held["id"], f"order-{customer}"
     if customer in payments.pending:
-        api.extend(reservation)  # before it expires: afterwards it is too late
+        api.extend(reservation)  # before the hold expires: afterwards it is too late
     if not payments.charge(customer, payment=reservation):
         api.release(reservation, "payment refused")
         return "payment refused"
@@ -122,7 +122,7 @@ def buy(api: Doorbuster, payments: Payments, sale: str, customer: str) -> str:
     except Refused as refused:
         if refused.code not in ("reservation_expired", "already_released"):
             raise
-    # The payment came too late. Its units may be somebody else's by now: ask for others, with a new key.
+    # The payment came too late, and another customer may have the units: reserve others, with a new key.
     try:
         held = api.reserve(sale, customer, f"{customer}-{uuid.uuid4()}")
         api.confirm(held["id"], order)
@@ -133,7 +133,7 @@ def buy(api: Doorbuster, payments: Payments, sale: str, customer: str) -> str:
 
 
 class Follower(threading.Thread):
-    """Reads the feed of events, and continues behind the last one when its connection breaks."""
+    """Reads the feed of events. When its connection breaks, it continues after the last event."""
 
     def __init__(self, sale: str) -> None:
         super().__init__(daemon=True)
@@ -161,17 +161,17 @@ class Follower(threading.Thread):
             self.started.set()
             for line in stream.iter_lines():
                 if not line:
-                    continue  # says that the connection is alive
+                    continue  # a heartbeat
                 event = json.loads(line)
                 if event["type"] == "stream.ended":
                     return
-                # Handle it first, then keep the cursor: in a real service in one transaction.
+                # Handle the event first, then save the cursor. A real service does both in one transaction.
                 if event["data"].get("sale") == self.sale:
                     self.told.append(event["type"])
                 self.cursor = event["cursor"]
                 if self.breaks:
                     self.breaks -= 1
-                    return  # as if the connection had broken
+                    return  # simulates a broken connection
 
     def wait_for(self, kind: str, count: int) -> None:
         deadline = time.monotonic() + 30
@@ -194,7 +194,7 @@ def main() -> None:
     ends = {customer: buy(api, payments, sale, customer) for customer in payments.seconds}
     assert ends == {"ann": "sold", "bob": "payment refused", "cem": "sold", "dora": "sold late"}, ends
 
-    # One is left. Eve's payment is late, and meanwhile Finn takes it.
+    # One unit is left. Eve's payment is late, and meanwhile Finn takes the unit.
     payments.seconds |= {"eve": LATE, "finn": 0.1, "gwen": 0.1}
     eve = threading.Thread(target=lambda: ends.update(eve=buy(Doorbuster(), payments, sale, "eve")))
     eve.start()

@@ -1,4 +1,4 @@
-/** A checkout that reserves, charges and confirms, whatever the payment does. See examples/README.md. */
+/** A checkout that reserves, charges and confirms, and handles late and refused payments. See examples/README.md. */
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -25,7 +25,7 @@ class Refused extends Error {
   }
 }
 
-/** The API, with retries. A call that is sent again carries the same idempotency key, so it happens once. */
+/** The API, with retries. A repeated call carries the same idempotency key, so it takes effect once. */
 class Doorbuster {
   async call<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
     const headers: Record<string, string> = { ...AUTHORIZATION, "content-type": "application/json" };
@@ -45,9 +45,9 @@ class Doorbuster {
         wait = 1000 * Number(answer.headers.get("retry-after") ?? 0);
       } catch (error) {
         if (error instanceof Refused) throw error;
-        // No answer: nobody knows whether it happened. Ask again with the same key.
+        // No answer, so the outcome is unknown. Repeat with the same key.
       }
-      // Full jitter, so that callers who failed together do not come back together.
+      // Full jitter, so that callers that failed together do not retry together.
       await sleep(Math.max(wait, Math.random() * Math.min(1000, 50 * 2 ** attempt)));
     }
     throw new Error(`${method} ${path}: no answer after ${ATTEMPTS} attempts`);
@@ -83,10 +83,10 @@ class Doorbuster {
   }
 }
 
-/** How a customer's bank behaves. `seconds` null: it refuses. `pending`: it says at once that it will take longer. */
+/** How a customer's bank behaves. `seconds` null means that it refuses; `pending`, that it reports a longer wait at once. */
 type Bank = { seconds: number | null; pending?: boolean };
 
-/** Plays the payment provider. */
+/** A simulated payment provider. */
 class Payments {
   readonly charged = new Set<string>();
   readonly refunded = new Set<string>();
@@ -107,9 +107,9 @@ class Payments {
   }
 }
 
-/** One customer's way through the checkout, and how it ended. */
+/** Takes one customer through the checkout, and returns the result. */
 async function buy(api: Doorbuster, payments: Payments, sale: string, customer: string, bank: Bank): Promise<string> {
-  // One key for each attempt to buy, however often it is sent.
+  // One key for each attempt to buy, also when the request is repeated.
   const attempt = `${customer}-${randomUUID()}`;
   let held: Reservation;
   try {
@@ -118,11 +118,11 @@ async function buy(api: Doorbuster, payments: Payments, sale: string, customer: 
     if (error instanceof Refused) return error.problem.code;
     throw error;
   }
-  // The answer got lost, and the checkout asks again: the same reservation, not a second one.
+  // As if the answer had been lost: the same request again gives the same reservation, not a second one.
   assert.equal((await api.reserve(sale, customer, attempt)).id, held.id);
 
   const order = `order-${customer}`;
-  if (bank.pending) await api.extend(held.id); // before it expires: afterwards it is too late
+  if (bank.pending) await api.extend(held.id); // before the hold expires: afterwards it is too late
   if (!(await payments.charge(bank, held.id))) {
     await api.release(held.id, "payment refused");
     return "payment refused";
@@ -135,7 +135,7 @@ async function buy(api: Doorbuster, payments: Payments, sale: string, customer: 
     const late = error instanceof Refused && ["reservation_expired", "already_released"].includes(error.problem.code);
     if (!late) throw error;
   }
-  // The payment came too late. Its units may be somebody else's by now: ask for others, with a new key.
+  // The payment came too late, and another customer may have the units: reserve others, with a new key.
   try {
     const again = await api.reserve(sale, customer, `${customer}-${randomUUID()}`);
     await api.confirm(again.id, order);
@@ -147,7 +147,7 @@ async function buy(api: Doorbuster, payments: Payments, sale: string, customer: 
   }
 }
 
-/** Reads the feed of events, and continues behind the last one when its connection breaks. */
+/** Reads the feed of events. When its connection breaks, it continues after the last event. */
 class Follower {
   readonly told: string[] = [];
   private cursor: string | undefined;
@@ -157,7 +157,7 @@ class Follower {
 
   constructor(private readonly sale: string) {}
 
-  /** Resolves when the feed has begun. */
+  /** Resolves when the feed has started. */
   start(): Promise<void> {
     return new Promise((begun, failed) => {
       void (async () => {
@@ -189,15 +189,15 @@ class Follower {
       const lines = (rest + chunk).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
-        if (line === "") continue; // says that the connection is alive
+        if (line === "") continue; // a heartbeat
         const event = JSON.parse(line) as Event;
         if (event.type === "stream.ended") return;
-        // Handle it first, then keep the cursor: in a real service in one transaction.
+        // Handle the event first, then save the cursor. A real service does both in one transaction.
         if (event.data.sale === this.sale) this.told.push(event.type);
         this.cursor = event.cursor;
         if (this.breaks > 0) {
           this.breaks -= 1;
-          this.connection.abort(); // as if the connection had broken
+          this.connection.abort(); // simulates a broken connection
           return;
         }
       }
@@ -236,7 +236,7 @@ await go("cem", { seconds: SLOW, pending: true });
 await go("dora", { seconds: LATE });
 assert.deepEqual(Object.values(ends), ["sold", "payment refused", "sold", "sold late"]);
 
-// One is left. Eve's payment is late, and meanwhile Finn takes it.
+// One unit is left. Eve's payment is late, and meanwhile Finn takes the unit.
 const eve = go("eve", { seconds: LATE });
 await follower.waitFor("reservation.expired", 2); // dora's, and now eve's
 await go("finn", { seconds: 0.1 });
