@@ -20,10 +20,9 @@ pub fn expected(headers: &HeaderMap) -> Result<Expected, Invalid> {
     Ok(Expected { tags: tags(headers, &IF_MATCH, false)?, no_tags: tags(headers, &IF_NONE_MATCH, true)? })
 }
 
-/// Whether the caller has the sale's settings as they are. What is malformed names nothing.
-pub fn is_known(headers: &HeaderMap, tag: Tag) -> bool {
-    let known = tags(headers, &IF_NONE_MATCH, true).ok().flatten();
-    known.is_some_and(|tags| tags.has(Some(tag)))
+/// The settings that the caller has already.
+pub fn known(headers: &HeaderMap) -> Result<Tags, Invalid> {
+    Ok(tags(headers, &IF_NONE_MATCH, true)?.unwrap_or(Tags::Of(Vec::new())))
 }
 
 /// The tags that the header names, over all of its lines. A tag that is none of ours names no state. `weakly`: marks of weak
@@ -47,6 +46,9 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weakly: bool) -> Result<Option<T
         if rest == "*" {
             any = true;
             continue;
+        }
+        if rest.is_empty() {
+            return Err(malformed());
         }
         while !rest.is_empty() {
             let strong = rest.strip_prefix("W/");
@@ -108,7 +110,7 @@ mod tests {
             assert_eq!(read(&lines, IF_MATCH), Ok(strong), "{lines:?}");
             assert_eq!(read(&lines, IF_NONE_MATCH), Ok(weakly), "{lines:?}");
         }
-        for malformed in ["0000000000000001", "\"", "\"a", "\"a\" \"b\"", "*,*", "w/\"a\"", "\"a\",b"] {
+        for malformed in ["", "0000000000000001", "\"", "\"a", "\"a\" \"b\"", "*,*", "w/\"a\"", "\"a\",b"] {
             assert!(read(&[malformed], IF_MATCH).is_err(), "{malformed}");
         }
     }

@@ -124,7 +124,7 @@ def walk(service: Service, seen: Seen, held: str, wanted: dict[str, tuple[str, s
 def put_first(service: Service) -> str:
     """Sales that sort before what is put later: the list's first pages stay as they are. Gives holds in the first."""
     role = "operator" if service.keys else None
-    for sale in (KEPT_SALE, f"{KEPT_SALE}-too"):
+    for sale in (KEPT_SALE, f"{KEPT_SALE}-too", "doorbuster-tv"):
         settings = {
             "name": sale,
             "opens_at": "2020-01-01T00:00:00Z",

@@ -7,6 +7,7 @@ a refusal is let pass by its pointer and detail. Every rule here stands in the d
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from typing import Any
@@ -40,7 +41,7 @@ REFUSALS_BY_STATE = {
         (r"/closes_at", r"must be after opens_at, which is .*"),
     ],
     # A cursor is opaque: only one that was told is valid.
-    "followEvents": [(r"/after", r"(is beyond the end of the journal|names no event).*")],
+    "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or the cursor of an event.*")],
     "followEventsHead": [],
 }
 
@@ -81,6 +82,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         mend_settings(case.body, case.path_parameters["sale"])
     if operation_id(case.operation) == "patchSale" and isinstance(case.body, dict):
         case.body.pop("id", None)
+    if isinstance(case.body, dict) and "sale" in case.path_parameters and len(json.dumps(case.body)) % 4:
+        # Most changes are on no condition, as most conditions do not hold.
+        for name in ("If-Match", "If-None-Match"):
+            case.headers.pop(name, None)
     if operation_id(case.operation) == "followEvents" and case.meta.phase.name == TestPhase.STATEFUL:
         # From the beginning there is something to read at once.
         case.query.setdefault("after", "0")

@@ -45,7 +45,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
         Route::ListSales => sales::list(worker, caller, request.uri().query()).await,
         Route::PutSale => sales::put(worker, caller, subject, request).await,
         Route::PatchSale => sales::patch(worker, caller, subject, request).await,
-        Route::GetSale => Ok(sales::get(worker, subject, request.headers()).await),
+        Route::GetSale => sales::get(worker, subject, request.headers()).await,
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => {
             sales::turn(worker, caller, matched.route, subject, request).await
         }

@@ -122,10 +122,10 @@ fn tagged(mut response: BoxedResponse, sale: &Sale) -> BoxedResponse {
     response
 }
 
-pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Answer<BoxedResponse> {
-    let headers = headers.clone();
+pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged {
+    let known = conditions::known(headers).map_err(|invalid| problem::invalid(&[invalid]))?;
     let show_view = move |service: &Service, view: &SaleView| {
-        let response = if conditions::is_known(&headers, view.sale.tag()) {
+        let response = if known.has(Some(view.sale.tag())) {
             let mut response = BoxedResponse::default();
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -135,7 +135,7 @@ pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Answer<Boxed
         };
         tagged(response, &view.sale)
     };
-    show(worker, id, show_view).await
+    Ok(show(worker, id, show_view).await)
 }
 
 pub async fn list(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Judged {
