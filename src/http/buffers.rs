@@ -45,7 +45,7 @@ pub struct Full;
 impl From<Full> for BoxedResponse {
     fn from(Full: Full) -> Self {
         problem::OVERLOADED
-            .respond("bodies and answers under way take all the memory they may: limits.buffered_bytes_max")
+            .respond("bodies and answers in flight take all of limits.buffered_bytes_max")
     }
 }
 

@@ -33,7 +33,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weakly: bool) -> Result<Option<T
         let name = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
         Invalid::new(
             "",
-            format!("the header {name} must be * or ETags as GET gives them, such as \"0a1b2c3d4e5f6071\""),
+            format!("the header {name} must be * or ETags from GET, such as \"0a1b2c3d4e5f6071\""),
         )
     };
     let mut lines = headers.get_all(name).iter().peekable();

@@ -323,18 +323,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-const ONE_MEMBER: &str = "must be an object with the member reservations alone, and that once";
+const ONE_MEMBER: &str = "must be an object with exactly one member, reservations";
 const ENDS_TOO_EARLY: &str = "the body is not valid JSON: it ends too early; a value, } or ] is missing";
 
 impl Expect {
     /// Why another byte is wrong here.
     fn reason(self) -> &'static str {
         match self {
-            Self::Name => "names of members stand in double quotes",
-            Self::Colon => "a : must stand between a name and its value",
-            Self::CommaOrEnd => "a comma or ] is missing behind an entry",
-            Self::EndOfObject => "a } is missing behind the list",
-            Self::Nothing => "something stands behind its end",
+            Self::Name => "member names must be in double quotes",
+            Self::Colon => "a : must separate a name from its value",
+            Self::CommaOrEnd => "a comma or ] is missing after an entry",
+            Self::EndOfObject => "a } is missing after the list",
+            Self::Nothing => "there is text after its end",
             Self::Object | Self::List | Self::FirstEntry | Self::Entry => "a value is missing",
         }
     }

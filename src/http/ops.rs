@@ -142,7 +142,7 @@ impl Probes {
                 *respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
             }
             "/runbook" => *respond(StatusCode::OK, "text/html; charset=utf-8", runbook::page().into_bytes()),
-            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /runbook\n"),
+            _ => plain(StatusCode::NOT_FOUND, "this listener serves /livez, /readyz, /metrics and /runbook\n"),
         }
     }
 }

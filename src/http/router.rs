@@ -147,7 +147,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
 }
 
 fn not_found() -> Unrouted {
-    Unrouted { route: Route::Unknown, response: problem::NOT_FOUND.respond("no call of this service has this path") }
+    Unrouted { route: Route::Unknown, response: problem::NOT_FOUND.respond("the API has no such path") }
 }
 
 /// Undoes percent-encoding; None when it is broken or does not give UTF-8.

@@ -165,7 +165,7 @@ fn keep_to(core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
     if let Err(error) = sched_setaffinity(None, &cores) {
-        tracing::warn!(%error, core, "a worker cannot keep to its core");
+        tracing::warn!(%error, core, "could not pin a worker to its core");
     }
 }
 

@@ -191,7 +191,7 @@ impl Patch {
             COMPUTED_OF_ITEM.iter().for_each(|computed| drop(members.remove(*computed)));
             let sku = members["sku"].as_str().expect("its shape requires a SKU").to_owned();
             if places.insert(sku, place).is_some() {
-                wrong.push(Invalid::new(format!("/items/{place}/sku"), "stands in this patch twice; leave one out"));
+                wrong.push(Invalid::new(format!("/items/{place}/sku"), "appears twice in this patch; remove one"));
             }
         }
         if wrong.is_empty() { Ok(Self { head: Value::Object(head), items, places }) } else { Err(wrong) }
@@ -243,7 +243,7 @@ impl Patch {
                 Some(place) => error.pointer = format!("/items/{place}/{member}"),
                 None => {
                     error.detail =
-                        format!("{member} of the item {sku:?}, which the patch leaves as it is, {}", error.detail);
+                        format!("{member} of the item {sku:?}, which the patch does not change, {}", error.detail);
                     error.pointer = String::new();
                 }
             }

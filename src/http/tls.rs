@@ -39,7 +39,7 @@ pub enum TlsError {
     File { path: PathBuf, source: pem::Error },
     #[error("{path}: holds no certificate")]
     NoCertificate { path: PathBuf },
-    #[error("{certificate} and {key} do not make an identity: {source}")]
+    #[error("{certificate} and {key} cannot be used together: {source}")]
     Identity { certificate: PathBuf, key: PathBuf, source: tokio_rustls::rustls::Error },
     #[error("{path}: {ignored} of its certificates cannot be read")]
     Unreadable { path: PathBuf, ignored: usize },

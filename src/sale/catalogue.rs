@@ -574,7 +574,7 @@ fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal
         let sku = &known.settings.sku;
         match named.get(sku.as_str()) {
             None => {
-                let detail = format!("the sale has item {sku:?}; items can be added, not removed");
+                let detail = format!("must still have the item {sku:?}: items can be added, but not removed");
                 return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
             }
             Some(item) if item.initial_stock != known.settings.initial_stock => {

@@ -256,7 +256,7 @@ impl SaleSettings {
             };
             item.check(limits, &mut refuse);
             if !seen.insert(item.sku.as_str()) {
-                refuse("sku", format!("{:?} stands in this sale twice; leave one out", item.sku));
+                refuse("sku", format!("{:?} appears twice in this sale; remove one", item.sku));
             }
         }
         wrong

@@ -337,7 +337,7 @@ function problem(status, code, title, pointer, detail) {
 }
 
 function missingId() {
-  return problem(400, "invalid_request", "The sale needs an id", "/id", "must be 1 to 64 of a-z, 0-9, dot, dash, underscore");
+  return problem(400, "invalid_request", "The sale needs an id", "/id", "must be 1 to 64 characters from a-z, 0-9, dot, dash and underscore");
 }
 
 /** PUT would replace it. */

@@ -201,7 +201,7 @@ function showFailure(error) {
 
 function showKey(error) {
   state.caller = null;
-  say(part("link"), "A key is needed");
+  say(part("link"), "A key is required");
   say(part("caller"), "");
   for (const id of ["content", "banner", "forget"]) part(id).hidden = true;
   part("key").hidden = false;

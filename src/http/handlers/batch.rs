@@ -59,7 +59,7 @@ const RESULT_BYTES: usize = 384;
 
 pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
-        let detail = "a batch has no Idempotency-Key: give each entry its own, as idempotency_key";
+        let detail = "a batch takes no Idempotency-Key header: give each entry its own idempotency_key";
         return Err(problem::invalid(&[Invalid::new("", detail)]));
     }
     let limits = worker.limits();

@@ -22,8 +22,8 @@ use crate::{
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// One text for all that is no cursor: a caller must not learn whether another one's is.
-const NO_CURSOR: &str = "must be 0 for the beginning, or the cursor of an event as a key that reaches the same sales was given \
-                         it. Cursors end when the data is replaced by a backup, and when the sales of a key are changed";
+const NO_CURSOR: &str = "must be 0 for the beginning, or a cursor that this service gave to a key with the same sales. \
+                         Cursors become invalid when the data is restored from a backup, and when the sales of a key change";
 /// Where an answer starts, for those who have not been told an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
@@ -86,7 +86,7 @@ fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
             _ => None,
         }
     });
-    let none = || problem::NOT_ACCEPTABLE.respond("events are text/event-stream or application/x-ndjson");
+    let none = || problem::NOT_ACCEPTABLE.respond("this call answers text/event-stream or application/x-ndjson");
     formats.next().ok_or_else(none)
 }
 
@@ -95,7 +95,7 @@ fn start(query: Option<&str>, headers: &HeaderMap, cursors: &ViewCursors) -> Res
     for parameter in query.unwrap_or("").split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name != "after" || after.is_some() {
-            return Err(Invalid::new(format!("/{name}"), "the query takes after, once"));
+            return Err(Invalid::new(format!("/{name}"), "the only query parameter is after; send it at most once"));
         }
         after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     }

@@ -88,7 +88,7 @@ pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Inboun
         Route::DocsFile => pages::DOCS.file(&matched.subject, request.headers()),
         Route::Problem => problems::get(&matched.subject, request.headers()),
         Route::OpenApi => Ok(contract(worker)),
-        _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
+        _ => Err(problem::NOT_FOUND.respond("the API has no such path")),
     };
     answered.unwrap_or_else(|refused| refused)
 }
@@ -153,6 +153,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
     let wrong =
-        || Invalid::new("", format!("the header Idempotency-Key {}, and stand there once", Rule::IdempotencyKey));
+        || Invalid::new("", format!("the header Idempotency-Key {}; send it only once", Rule::IdempotencyKey));
     key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
 }

@@ -21,7 +21,7 @@ const STORE_LOOK: Duration = Duration::from_millis(50);
 
 pub async fn get(worker: &Worker, caller: &Caller, id: &str, query: Option<&str>) -> Answered {
     if query.is_some_and(|query| !query.is_empty()) {
-        let invalid = crate::sale::settings::Invalid::new("", "this call takes no query");
+        let invalid = crate::sale::settings::Invalid::new("", "this call takes no query parameters");
         return Err(problem::invalid(&[invalid]));
     }
     let number = match worker.engine().catalogue().sale(id) {

@@ -159,6 +159,6 @@ fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), B
 
 /// Not a reservation id: no reservation has it.
 fn parse_id(text: &str) -> Result<ReservationId, BoxedResponse> {
-    let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not the id of a reservation");
+    let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not a reservation id");
     ReservationId::parse(text).ok_or_else(unknown)
 }

@@ -256,10 +256,10 @@ impl Page {
             let known = match name {
                 "after" => after.replace(value),
                 "limit" => limit.replace(value),
-                _ => return Err(Invalid::new("", format!("the query takes after and limit, and not {name:?}"))),
+                _ => return Err(Invalid::new("", format!("the query parameters are after and limit; {name:?} is neither"))),
             };
             if known.is_some() {
-                return Err(Invalid::new("", format!("the query takes {name} once")));
+                return Err(Invalid::new("", format!("send the query parameter {name} only once")));
             }
         }
         let limit = match limit {
