@@ -60,7 +60,9 @@ pub fn authorize(
         return Err(problem::FORBIDDEN.respond(detail));
     }
     if is_of_all_sales(matched.route) && !caller.sees_all() {
-        return Err(problem::FORBIDDEN.respond("this call concerns every sale, and the key is limited to certain sales"));
+        return Err(
+            problem::FORBIDDEN.respond("this call concerns every sale, and the key is limited to certain sales")
+        );
     }
     if is_of_sale(matched.route) && !caller.sees(&matched.subject) {
         return Err(problem::no_such_sale());

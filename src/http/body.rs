@@ -233,10 +233,8 @@ async fn read_json(
         || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
     if must_tell_length && !told_length() {
-        return Err(
-            problem::LENGTH_REQUIRED.respond("this call takes a JSON body: send Content-Length, or use chunked transfer \
-                                              encoding")
-        );
+        return Err(problem::LENGTH_REQUIRED
+            .respond("this call takes a JSON body: send Content-Length, or use chunked transfer encoding"));
     }
     let mut body = request.into_body();
     if size.lower() > limit.bytes_max as u64 {
@@ -351,8 +349,8 @@ fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
         Some(Err(error)) => {
             tracing::debug!(%error, "a body could not be read");
-            let detail = "the service could not read the whole body; send it again, exactly as long as its Content-Length \
-                          says";
+            let detail = "the service could not read the whole body; send it again, exactly as long as its \
+                          Content-Length says";
             Err(problem::invalid(&[Invalid::new("", detail)]))
         }
     }

@@ -44,8 +44,7 @@ pub struct Full;
 
 impl From<Full> for BoxedResponse {
     fn from(Full: Full) -> Self {
-        problem::OVERLOADED
-            .respond("bodies and answers in flight take all of limits.buffered_bytes_max")
+        problem::OVERLOADED.respond("bodies and answers in flight take all of limits.buffered_bytes_max")
     }
 }
 

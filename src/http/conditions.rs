@@ -31,10 +31,7 @@ pub fn is_known(headers: &HeaderMap, tag: Tag) -> bool {
 fn tags(headers: &HeaderMap, name: &HeaderName, weakly: bool) -> Result<Option<Tags>, Invalid> {
     let malformed = || {
         let name = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
-        Invalid::new(
-            "",
-            format!("the header {name} must be * or ETags from GET, such as \"0a1b2c3d4e5f6071\""),
-        )
+        Invalid::new("", format!("the header {name} must be * or ETags from GET, such as \"0a1b2c3d4e5f6071\""))
     };
     let mut lines = headers.get_all(name).iter().peekable();
     if lines.peek().is_none() {

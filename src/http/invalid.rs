@@ -230,7 +230,7 @@ fn not_json(error: &serde_json::Error, bytes: &[u8], shape: &Shape, at: &[Step])
 /// The parser's reasons in plain words.
 fn reason(told: &str) -> &'static str {
     let reasons = [
-        ("EOF while parsing a string", "it ends inside a string; a closing \" is missing"),
+        ("EOF while parsing a string", "it ends inside quoted text; a closing \" is missing"),
         ("EOF", "it ends too early; a value, } or ] is missing"),
         ("expected `:`", "a : must separate a name from its value"),
         ("expected `,` or `}`", "a comma or } is missing"),
@@ -239,18 +239,18 @@ fn reason(told: &str) -> &'static str {
         ("key must be a string", "member names must be in double quotes"),
         ("invalid number", "a number must be written like 12, -5 or 0.5"),
         ("number out of range", "a number is too large"),
-        ("control character", "a control character in a string must be written as an escape, such as \\n"),
-        ("invalid escape", "a backslash in a string must begin an escape, such as \\n or \\\\"),
+        ("control character", "a control character in quoted text must be written as an escape, such as \\n"),
+        ("invalid escape", "a backslash in quoted text must begin an escape, such as \\n or \\\\"),
         ("trailing comma", "a comma must be followed by another member or entry"),
         ("trailing characters", "there is text after its end"),
         ("recursion limit exceeded", "objects and lists are nested too deeply"),
     ];
     let unicode = ["lone leading surrogate", "unexpected end of hex escape", "invalid unicode code point"];
     if unicode.iter().any(|known| told.starts_with(known)) {
-        return "an escape in a string is not a Unicode character";
+        return "an escape in quoted text is not a Unicode character";
     }
     let known = reasons.iter().find(|(known, _)| told.starts_with(known));
-    known.map_or("a value is missing, or is not a string, number, object or list", |(_, reason)| reason)
+    known.map_or("a value is missing, or is not text, a number, an object or a list", |(_, reason)| reason)
 }
 
 /// Where the parser stopped.
@@ -541,7 +541,7 @@ mod tests {
             (r#"{"lines":[{},]}"#, "", "a comma must be followed"),
             (r#"{"hold_seconds":01}"#, "", "a number must be written"),
             (r#"{customer:1}"#, "", "double quotes"),
-            (r#"{"customer":"a\x"}"#, "/customer", "a backslash in a string"),
+            (r#"{"customer":"a\x"}"#, "/customer", "a backslash in quoted text"),
             ("{\"customer\":\"a\u{1}\"}", "/customer", "control character"),
             (r#"{"customer":"\ud800"}"#, "/customer", "not a Unicode character"),
             (r#"{} {}"#, "", "there is text after its end, at \"{\""),

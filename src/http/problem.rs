@@ -69,7 +69,8 @@ problems! {
         with Errors;
     UNAUTHENTICATED = 401 "unauthenticated" "An API key is required",
         "The service requires an API key, and the request carries none that it knows.",
-        "Send `Authorization: Bearer` with your key. If the key worked before, an operator has revoked it: ask for a new one.";
+        "Send `Authorization: Bearer` with your key. If the key worked before, an operator has revoked it: ask for a \
+         new one.";
     FORBIDDEN = 403 "forbidden" "The key does not allow this call",
         "The service knows the key, but the key's role or its list of sales does not allow this call.",
         "Use a key that allows it; the detail says what this one lacks.";
@@ -95,13 +96,13 @@ problems! {
         "The body was still incomplete when its time limit ran out. Nothing was done.",
         "Send the whole request at once; it is safe to retry.";
     CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor is too old",
-        "The journal no longer has the events after the cursor. The service removes a segment once a snapshot and the store \
-         have its changes.",
-        "Read the current state (sales, availability, the store), then continue with `after` set to `oldest`. To prevent \
-         this, read the feed more often than the service removes segments.", with Oldest;
+        "The journal no longer has the events after the cursor. The service removes a segment once a snapshot and the \
+         store have its changes.",
+        "Read the current state (sales, availability, the store), then continue with `after` set to `oldest`. To \
+         prevent this, read the feed more often than the service removes segments.", with Oldest;
     PRECONDITION_FAILED = 412 "precondition_failed" "The sale does not match the precondition",
-        "`If-Match` does not name the sale's current settings, or `If-None-Match` excludes them. Somebody else may have \
-         changed the sale. Nothing was done.",
+        "`If-Match` does not name the sale's current settings, or `If-None-Match` excludes them. Somebody else may \
+         have changed the sale. Nothing was done.",
         "GET the sale with its `ETag`, apply your change to its current settings, and send it again with that ETag.";
     LENGTH_REQUIRED = 411 "length_required" "Content-Length is required",
         "This call takes a body, and the request does not say how long it is.",
@@ -119,12 +120,13 @@ problems! {
         "The request's headers together exceed the limit.",
         "Send fewer or shorter headers.";
     SOLD_OUT = 409 "sold_out" "Sold out",
-        "At some instant between the request and this answer, an item of the request had no available units. Units may come \
-         back when holds expire or are released.",
+        "At some instant between the request and this answer, an item of the request had no available units. Units \
+         may come back when holds expire or are released.",
         "Tell the customer. To see whether units come back, poll availability rather than retrying the reserve.",
         with Lines;
     INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
-        "At some instant between the request and this answer, an item had fewer available units than its line asks for.",
+        "At some instant between the request and this answer, an item had fewer available units than its line asks \
+         for.",
         "Ask for at most `available` units.",
         with Lines;
     CUSTOMER_LIMIT_EXCEEDED = 409 "customer_limit_exceeded" "The customer's limit is reached",
@@ -143,13 +145,14 @@ problems! {
         "Try again after an operator resumes the sale.";
     RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
         "The hold expired before the service decided this request. Its units are back in stock.",
-        "Reserve again. If a payment arrived for the expired hold, refund it or make a new reservation for the customer.",
+        "Reserve again. If a payment arrived for the expired hold, refund it or make a new reservation for the \
+         customer.",
         with Reservation;
     ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
         "A confirmed reservation cannot be released, extended, or confirmed again with another reference.",
-        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: refund the \
-         second payment, or make a new reservation for it. To put units that a customer returns back into stock, use an \
-         adjustment.",
+        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: \
+         refund the second payment, or make a new reservation for it. To put units that a customer returns back into \
+         stock, use an adjustment.",
         with Reservation;
     ALREADY_RELEASED = 409 "already_released" "The reservation is released",
         "A released reservation cannot be confirmed or extended. Its units are back in stock.",
@@ -166,8 +169,8 @@ problems! {
         "A different request used this key before, in the same scope. Nothing was done.",
         "Use a new key for a new request, and the same key only to repeat the same request.";
     RATE_LIMITED = 429 "rate_limited" "Too many requests",
-        "The key, the customer in this sale, or the sale has used up its quota; `RateLimit-Policy` names which. Nothing was \
-         done.",
+        "The key, the customer in this sale, or the sale has used up its quota; `RateLimit-Policy` names which. \
+         Nothing was done.",
         "Try again after Retry-After: the quota then admits the next request.";
     OVERLOADED = 503 "overloaded" "The service is at a limit",
         "The service has reached one of its limits. Nothing was done.",
@@ -176,11 +179,12 @@ problems! {
         "The database is so far behind that the service takes no new reservations. Confirm and release still work.",
         "Try again after Retry-After.";
     DISK_LOW = 503 "disk_low" "The disk is nearly full",
-        "The journal's disk has less free space than the reserve for confirms and releases, which still work. Nothing was \
-         done.",
+        "The journal's disk has less free space than the reserve for confirms and releases, which still work. Nothing \
+         was done.",
         "Try again after Retry-After. Reserving works again once an operator has freed space.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The store cannot answer",
-        "The service cannot reach or read its database, or the database does not have the sale yet. Reserving still works.",
+        "The service cannot reach or read its database, or the database does not have the sale yet. Reserving still \
+         works.",
         "Try again after Retry-After. If the problem stays, look at `store` in /readyz.";
     DRAINING = 503 "draining" "The service is shutting down",
         "This process is stopping and takes no more requests. Nothing was done.",
@@ -425,9 +429,9 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
             format!("the hold has already been extended {} times", reservation.extensions),
             Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, &engine.catalogue()) }),
         ),
-        Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
-            .respond(format!("the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change \
-                              its stock")),
+        Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE.respond(format!(
+            "the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change its stock"
+        )),
         Refusal::IdempotencyKeyReused => {
             IDEMPOTENCY_KEY_REUSED.respond("a different request used this Idempotency-Key before")
         }

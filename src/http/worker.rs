@@ -416,7 +416,9 @@ impl Worker {
             || ["/console", "/docs"].contains(&path)
             || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder));
         if !more_than_json && !body::accepts_json(headers) {
-            return Err(problem::NOT_ACCEPTABLE.respond("this call answers application/json or application/problem+json"));
+            return Err(
+                problem::NOT_ACCEPTABLE.respond("this call answers application/json or application/problem+json")
+            );
         }
         Ok(())
     }

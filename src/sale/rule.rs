@@ -83,8 +83,8 @@ impl fmt::Display for Rule {
             }
             Self::SaleId => write!(
                 f,
-                "must be 1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore, and begin with a letter \
-                 or digit, such as \"doorbuster-tv\""
+                "must be 1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore, and begin with a \
+                 letter or digit, such as \"doorbuster-tv\""
             ),
             Self::Time => f.write_str(
                 "must be an RFC 3339 time with an offset, from 1970 to 9999, such as \"2026-11-27T08:00:00Z\" or \

@@ -22,8 +22,9 @@ use crate::{
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// One text for all that is no cursor: a caller must not learn whether another one's is.
-const NO_CURSOR: &str = "must be 0 for the beginning, or a cursor that this service gave to a key with the same sales. \
-                         Cursors become invalid when the data is restored from a backup, and when the sales of a key change";
+const NO_CURSOR: &str = "must be 0 for the beginning, or a cursor that this service gave to a key with the same \
+                         sales. Cursors become invalid when the data is restored from a backup, and when the sales of \
+                         a key change";
 /// Where an answer starts, for those who have not been told an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 

@@ -152,7 +152,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
-    let wrong =
-        || Invalid::new("", format!("the header Idempotency-Key {}; send it only once", Rule::IdempotencyKey));
+    let wrong = || Invalid::new("", format!("the header Idempotency-Key {}; send it only once", Rule::IdempotencyKey));
     key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
 }

@@ -256,7 +256,12 @@ impl Page {
             let known = match name {
                 "after" => after.replace(value),
                 "limit" => limit.replace(value),
-                _ => return Err(Invalid::new("", format!("the query parameters are after and limit; {name:?} is neither"))),
+                _ => {
+                    return Err(Invalid::new(
+                        "",
+                        format!("the query parameters are after and limit; {name:?} is neither"),
+                    ));
+                }
             };
             if known.is_some() {
                 return Err(Invalid::new("", format!("send the query parameter {name} only once")));
