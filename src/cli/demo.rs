@@ -80,7 +80,7 @@ pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> Ex
             serve::wait(&running, &mut signals, None);
         }
         End::Failed(error) => {
-            complain(&format_args!("the demo could not go on: {error:#}"));
+            complain(&format_args!("the demo failed: {error:#}"));
             broken = true;
         }
         End::Stopped => {}
@@ -117,9 +117,10 @@ fn watch_story(running: &Running, config: &Config, options: DemoOptions, screen:
 /// What to do about what most often stands in a demo's way.
 fn advise(error: &StartError) {
     let advice = match error {
-        StartError::Listen { .. } => "any free ports will do: --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0",
+        StartError::Listen { .. } => "to use any free ports: --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0",
         StartError::InUse { .. } => {
-            "stop that process, or run beside it: --data ./data-2 --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0"
+            "stop that process, or use another directory and ports: --data ./data-2 --listen 127.0.0.1:0 --ops-listen \
+             127.0.0.1:0"
         }
         _ => return,
     };
@@ -138,7 +139,9 @@ fn point_on(screen: &Screen, running: &Running, config: &Config, history: &Histo
     screen.line(format!("  curl -s http://{ops}/metrics | grep '^doorbuster_reservation'"));
     let store = quoted(&config.store_path());
     screen.line(format!("  sqlite3 -header -column {store} \"SELECT * FROM stock_per_item WHERE sale = '{sale}'\""));
-    screen.line("  README.md says what is promised and what is not; ARCHITECTURE.md says how it is kept.");
+    screen.line(
+        "  README.md lists what the service promises and what it does not; ARCHITECTURE.md explains how it works.",
+    );
     screen.line(format!("\nServing at http://{api} until Ctrl-C."));
 }
 

@@ -33,7 +33,9 @@ pub struct HealthOptions {
 /// Prints what the service says.
 pub fn run(ops_listen: SocketAddr, options: HealthOptions) -> ExitCode {
     if ops_listen.port() == 0 {
-        complain(&"server.ops_listen has port 0: name the port that the service told when it started, by --ops-listen");
+        complain(
+            &"server.ops_listen has port 0: give the port that the service printed when it started, with --ops-listen",
+        );
         return ExitCode::BadConfig;
     }
     let address = reachable(ops_listen);

@@ -59,14 +59,15 @@ impl Reload {
                 for error in errors.0 {
                     tracing::error!("{error}");
                 }
-                tracing::error!("the configuration cannot be used; the keys stay as they were");
+                tracing::error!("the configuration is not valid; the previous keys stay in force");
                 return reloads.refused();
             }
         };
         if empties(&self.config.auth, &loaded) {
             tracing::error!(
                 keys = self.config.auth.keys.len(),
-                "the configuration has no keys any more; they stay as they were. To let nobody in, set required = true in its [auth]"
+                "the configuration no longer has any keys; the previous keys stay in force. To refuse all callers, \
+                 set required = true in its [auth]"
             );
             return reloads.refused();
         }
@@ -76,13 +77,13 @@ impl Reload {
         match &tls {
             Ok(()) => reloads.done(),
             Err(error) => {
-                tracing::error!(%error, "the certificate stays as it was");
+                tracing::error!(%error, "the new certificate is not valid; the previous one stays in force");
                 reloads.refused();
             }
         }
         let others = Config { auth: self.config.auth.clone(), ..config.clone() };
         if others != self.config {
-            tracing::warn!("settings other than keys were changed; they take effect at the next start");
+            tracing::warn!("settings other than keys have changed; they take effect at the next start");
         }
         self.config = config;
     }
@@ -99,7 +100,7 @@ impl Reload {
         let added = keys.iter().filter(|(name, key)| known.get(*name) != Some(key));
         let added: Vec<_> = added.map(|(name, _)| name.as_str()).collect();
         let removed: Vec<_> = known.keys().filter(|name| !keys.contains_key(*name)).collect();
-        tracing::info!(keys = keys.len(), ?added, ?removed, "keys were read anew");
+        tracing::info!(keys = keys.len(), ?added, ?removed, "keys reloaded");
     }
 }
 

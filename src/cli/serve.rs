@@ -45,7 +45,7 @@ pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCo
         stdout.push(format!("{listening}\n").as_bytes());
     }
     if !config.auth.asks_for_key() {
-        tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
+        tracing::warn!("no keys are configured: anyone who can reach {} may do everything", running.api);
     }
     tell_systemd(NotifyState::Ready);
     wait(&running, &mut signals, Some(&mut reload));
@@ -56,7 +56,7 @@ pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCo
 /// What a process that serves does before anything else: the log, memory, room for open files.
 pub fn prepare(config: &mut Config, purpose: descriptors::Purpose) -> Result<(), ExitCode> {
     if let Err(error) = logging::start(&config.log) {
-        complain(&format_args!("the log's thread could not be started: {error}"));
+        complain(&format_args!("could not start the log's thread: {error}"));
         return Err(ExitCode::StorageFailed);
     }
     pages::keep_small();
@@ -76,7 +76,7 @@ pub fn prepare(config: &mut Config, purpose: descriptors::Purpose) -> Result<(),
 /// For a unit of `Type=notify`, which counts as started once requests are taken. Without one nobody is told.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told how far the service is");
+        tracing::warn!(%error, "could not notify systemd");
     }
 }
 
@@ -114,7 +114,7 @@ pub fn wait(running: &Running, signals: &mut Signals, mut reload: Option<&mut Re
                 signal = signals.next() => match signal {
                     Signal::Terminate | Signal::Interrupt => return tracing::info!("{}: stopping", signal.name()),
                     Signal::HangUp => {
-                        tracing::info!("SIGHUP: reading keys and certificates anew");
+                        tracing::info!("SIGHUP: reloading keys and certificates");
                         if let Some(reload) = &mut reload {
                             reload.ask();
                         }
