@@ -56,7 +56,7 @@ pub enum Unauthenticated {
     NoKey,
     #[error("the Authorization header must be: Bearer, a space, and a key that starts with db_")]
     Malformed,
-    #[error("this key is not known here, or not any more")]
+    #[error("this key is unknown or revoked")]
     Unknown,
 }
 

@@ -37,7 +37,7 @@ pub enum RecoverError {
     #[error("a snapshot names part {0}, which does not exist")]
     UnknownPart(u16),
     /// The frames are intact: somebody wrote them who is not this service, or a part of the journal is of another one.
-    #[error("the audit trail in the journal does not hold: {0}. Put back a journal and snapshot of one copy")]
+    #[error("the audit trail in the journal is broken: {0}. Put back a journal and snapshot from the same copy")]
     Trail(#[from] Broken),
 }
 

@@ -148,7 +148,7 @@ impl From<ReadError> for End {
 
 impl From<Malformed> for End {
     fn from(error: Malformed) -> Self {
-        tracing::error!(%error, "the journal holds what the feed cannot tell");
+        tracing::error!(%error, "the feed cannot read an event in the journal");
         Self::Failed
     }
 }

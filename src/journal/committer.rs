@@ -109,7 +109,8 @@ impl<S: Source> Committer<S> {
             let _closed_at_end = Closing(&spare);
             let named = thread::Builder::new().name("journal-spare".to_owned());
             if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
-                tracing::warn!(%error, "no thread to prepare journal segments with; commits will wait for them");
+                tracing::warn!(%error, "could not start the thread that prepares journal segments; commits will wait \
+                                        for them");
             }
             prepare();
             self.commit_until_stopped()

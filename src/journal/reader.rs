@@ -28,7 +28,7 @@ pub enum ReadError {
     Damaged(#[from] Damage),
     #[error("epoch {wanted} is no longer in the journal, which now starts with epoch {oldest}")]
     TooOld { wanted: Epoch, oldest: Epoch },
-    #[error("epoch {wanted} should be in the journal, and no segment holds it")]
+    #[error("epoch {wanted} should be in the journal, but no segment has it")]
     Missing { wanted: Epoch },
 }
 

@@ -56,11 +56,11 @@ pub enum RecoveryError<E: std::fmt::Display> {
     Storage(#[from] StorageFailure),
     #[error(transparent)]
     Damaged(#[from] Damage),
-    #[error("the journal lacks {missing}, though {after} is there")]
+    #[error("the journal lacks {missing}, although it has {after}")]
     MissingSegment { missing: String, after: String },
-    #[error("the journal starts with epoch {oldest} in {file}, and epochs from {from} on are needed")]
+    #[error("the journal starts with epoch {oldest} in {file}, but the service needs epochs from {from} on")]
     MissingStart { from: Epoch, oldest: Epoch, file: String },
-    #[error("the journal ends with epoch {last} ({file}, byte {offset}), though epoch {reaches} was durable")]
+    #[error("the journal ends with epoch {last} ({file}, byte {offset}), although epoch {reaches} was durable")]
     MissingEnd { last: Epoch, reaches: Epoch, file: String, offset: u64 },
     #[error("epoch {epoch} cannot be applied: {error}")]
     Refused { epoch: Epoch, error: E },
@@ -78,7 +78,7 @@ pub fn replay<E: std::fmt::Display>(
 ) -> Result<Tail, RecoveryError<E>> {
     let scan = scan(storage, from, reaches, each)?;
     if let Some(Torn { file, offset, bytes, found }) = &scan.torn {
-        tracing::warn!(file, offset, bytes, %found, "cut off a batch that was being written when the journal ended");
+        tracing::warn!(file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
     }
     repair(storage, &scan)?;
     Ok(scan.tail)

@@ -33,8 +33,8 @@ pub enum SnapshotError {
     #[error(transparent)]
     Storage(#[from] StorageFailure),
     #[error(
-        "{0}; an older snapshot serves instead where it and all journal segments since its first epoch are still there: \
-         move this file away to use it"
+        "{0}; if an older snapshot and all journal segments since its first epoch are still there, move this file \
+         away to use that snapshot"
     )]
     Damaged(#[from] Damage),
     #[error("a chunk of {chunk_bytes} bytes is longer than the {PAYLOAD_BYTES_MAX} that a frame can hold")]

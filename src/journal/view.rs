@@ -215,5 +215,5 @@ impl Storage for View {
 }
 
 fn read_only() -> io::Error {
-    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the journal is only being looked at")
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this view of the journal is read-only")
 }

@@ -44,7 +44,7 @@ pub enum WriteError {
     Storage(#[from] StorageFailure),
     #[error("a batch of {payload_bytes} bytes is longer than the {PAYLOAD_BYTES_MAX} that a frame can hold")]
     TooLong { payload_bytes: usize },
-    #[error("an earlier write to the journal failed, and nothing is written after that")]
+    #[error("an earlier write to the journal failed, so nothing more is written")]
     Poisoned,
 }
 

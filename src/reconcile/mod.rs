@@ -55,14 +55,14 @@ pub enum ReconcileError {
     #[error("the journal: {0}")]
     Truth(#[from] TruthError),
     #[error(
-        "the store has applied batches up to {cursor}, but the journal ends at {last}: the data directory is older than its \
-         store. Put back the journal that belongs to this store, or the store of the same copy"
+        "the store has applied batches up to {cursor}, but the journal ends at {last}: the data directory is older \
+         than its store. Put back the journal that belongs to this store, or the store from the same copy"
     )]
     StoreIsAhead { cursor: u64, last: u64 },
     #[error(
-        "nothing was compared: the newest snapshot reaches epoch {reaches} and the store only epoch {cursor}, and the journal no \
-         longer begins with its first batch. Let the service run until /readyz says that the store has everything and compare \
-         again, or stop it and run `doorbuster reconcile --repair`"
+        "nothing was compared: the newest snapshot reaches epoch {reaches}, the store has only epoch {cursor}, and \
+         the journal no longer begins with its first batch. Let the service run until /readyz says that the store has \
+         everything and compare again, or stop it and run `doorbuster reconcile --repair`"
     )]
     StoreLags { cursor: u64, reaches: u64 },
 }

@@ -32,12 +32,12 @@ pub enum TruthError {
     #[error(transparent)]
     State(#[from] RecoverError),
     /// Of the reference, which is a database of its own.
-    #[error("what the store should hold cannot be worked out: {0}")]
+    #[error("cannot compute what the store should hold: {0}")]
     Reference(#[from] StoreError),
     /// The snapshot holds more than the store: what there was at the store's cursor cannot be made out of it.
-    #[error("the newest snapshot reaches epoch {reaches}, and the store has epoch {cursor}")]
+    #[error("the newest snapshot reaches epoch {reaches}, but the store has epoch {cursor}")]
     SnapshotIsLater { reaches: Epoch, cursor: Epoch },
-    #[error("the journal ends with epoch {last}, and the store has epoch {cursor}")]
+    #[error("the journal ends with epoch {last}, but the store has epoch {cursor}")]
     JournalIsEarlier { last: Epoch, cursor: Epoch },
 }
 

@@ -147,7 +147,7 @@ impl Reading {
             Ok(None) => return Ok(None),
             Err(error) => {
                 let late = ended >= deadline;
-                tracing::warn!(%error, sale, late, "a report could not be read from the store");
+                tracing::warn!(%error, sale, late, "could not read a report from the store");
                 return Err(if late { Refused::TooSlow } else { Refused::Unreadable });
             }
         };

@@ -22,8 +22,9 @@ pub fn of(directory: &Path) -> Result<CursorKey, StartError> {
         Ok(text) => match blake3::Hash::from_hex(text.trim()) {
             Ok(bytes) => Ok(CursorKey::of_bytes(bytes.into())),
             Err(_) => {
-                let told = "it must hold the 64 hexadecimal digits that cursors of the feed are made with. Put it back from a \
-                            backup, or remove it: a new one is made, and readers of the feed begin anew";
+                let told = "it must hold the 64 hexadecimal digits of the key for the feed's cursors. Put it back \
+                            from a backup, or delete it: the service then makes a new one, and readers of the feed \
+                            must start again";
                 Err(refuse(io::Error::new(io::ErrorKind::InvalidData, told)))
             }
         },

@@ -66,7 +66,7 @@ impl DiskSpace {
             Err(error) => {
                 if !self.unknown.swap(true, Ordering::Relaxed) {
                     let path = self.journal.display();
-                    tracing::warn!(%error, %path, "how much room the journal's disk has cannot be found out");
+                    tracing::warn!(%error, %path, "cannot determine the free space on the journal's disk");
                 }
                 return;
             }
@@ -85,13 +85,13 @@ impl DiskSpace {
                     available_bytes = available,
                     reserve_bytes = reserve,
                     path = %self.journal.display(),
-                    "the journal's disk is nearly full: new reservations are refused with disk_low, confirms and releases go \
-                     on. Free space on it; reserving then goes on by itself"
+                    "the journal's disk is nearly full: the service refuses new reservations with disk_low, confirms \
+                     and releases still work. Free space on the disk; reserving then works again"
                 );
             } else {
                 tracing::info!(
                     available_bytes = available,
-                    "the journal's disk has room again: reservations are taken"
+                    "the journal's disk has enough space again: the service takes reservations"
                 );
             }
         }

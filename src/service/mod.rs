@@ -79,7 +79,7 @@ const RATES_FORGOTTEN_EVERY: u64 = 10;
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{address}: {source}; choose another address, or stop what listens there")]
+    #[error("{address}: {source}; choose another address, or stop the process that listens there")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the data directory {path} is in use by another process")]
     InUse { path: PathBuf },
@@ -89,7 +89,7 @@ pub enum StartError {
     Journal(#[from] journal::RecoveryError<RecoverError>),
     #[error(transparent)]
     Snapshot(#[from] journal::SnapshotError),
-    #[error("the journal and its snapshot do not add up: {0}")]
+    #[error("the journal and its snapshot contradict each other: {0}")]
     State(#[from] RecoverError),
     #[error("the journal cannot be written: {0}")]
     Write(#[from] WriteError),
@@ -100,14 +100,14 @@ pub enum StartError {
     #[error(transparent)]
     CustomerKey(#[from] KeyError),
     #[error(
-        "the data directory knows customers by {known}, and the configuration by {configured} (privacy): go back to what \
-         it was. Otherwise limits and idempotency keys would begin anew for everybody, and erasing a customer would not \
-         find what is there; if that is meant, remove {file}"
+        "the data directory identifies customers by {known}, but the configuration by {configured} (privacy): restore \
+         the previous setting. With the new one, limits and idempotency keys would start afresh for everybody, and \
+         erasing a customer would miss existing data. To accept that, delete {file}"
     )]
     OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error(transparent)]
     Traces(#[from] traces::Unusable),
-    #[error("a thread could not be started: {0}")]
+    #[error("could not start a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -344,7 +344,8 @@ impl Running {
             return Err(JournalFailed);
         }
         if let Err(error) = snapshots::take(&self.engine, &self.storage, &self.bell, &self.telemetry) {
-            tracing::warn!(%error, "no snapshot was written at the end; the next start replays more of the journal");
+            tracing::warn!(%error, "could not write a snapshot when stopping; the next start replays more of the \
+                                    journal");
         }
         self.store.stop();
         self.observer.stop();
@@ -488,7 +489,8 @@ fn watch_clock(engine: &Engine, clock: &SteadyClock, telemetry: &Telemetry) {
             tracing::warn!(
                 by_seconds = seconds(by),
                 ahead_seconds = seconds(ahead),
-                "the machine's clock was set: it is believed once it has stayed so for engine.clock_settle_seconds"
+                "the machine's clock was set: the service trusts it once it has stayed so for \
+                 engine.clock_settle_seconds"
             );
         }
         Some(Noticed::Back { by }) => {
@@ -499,7 +501,7 @@ fn watch_clock(engine: &Engine, clock: &SteadyClock, telemetry: &Telemetry) {
             tracing::warn!(
                 by_seconds = seconds(by),
                 holds,
-                "the machine's clock is believed; holds were moved with it"
+                "the service trusts the machine's clock again, and has moved holds with it"
             );
         }
     }

@@ -45,7 +45,8 @@ pub fn start(
             let error = error.explained();
             tracing::warn!(
                 error,
-                "the store cannot be written; the service serves, and the journal keeps everything until it can"
+                "cannot write to the store; the service runs without it, and the journal keeps everything until it is \
+                 back"
             );
             write_behind.expect_the_worst()?;
         }
@@ -55,7 +56,8 @@ pub fn start(
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
         if let Err(error) = write_behind.run(stop) {
-            tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
+            tracing::error!(%error, "the thread that writes the store has ended; the journal keeps everything until a \
+                                     restart");
         }
     })?;
     Ok((store, status))

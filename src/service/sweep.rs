@@ -99,7 +99,7 @@ impl Sweep {
         {
             self.leaving = None;
             self.failed_at = None;
-            tracing::info!("the journal holds no customer any more who was erased until {}", erasures.oldest_at);
+            tracing::info!("the journal no longer holds any customer that was erased until {}", erasures.oldest_at);
         }
         let oldest = self.leaving.into_iter().chain(parts.engine.erasures()).map(|erasures| erasures.oldest_at).min();
         let since = |at: Timestamp| parts.engine.time(parts.clock.now()).millis_since(at) as f64 / 1000.0;

@@ -33,7 +33,7 @@ pub enum FoldError {
     Settings { sale: SaleNumber, source: serde_json::Error },
     #[error("sale number {} has {numbers} item numbers for {items} items", sale.0)]
     ItemNumbers { sale: SaleNumber, numbers: usize, items: usize },
-    #[error("reservation {id} was {event} when it had already {before}")]
+    #[error("reservation {id} was {event} after it had already {before}")]
     OutOfOrder { id: ReservationId, event: &'static str, before: &'static str },
 }
 

@@ -144,7 +144,7 @@ impl Passes {
         if self.place.is_none() && self.reservations + self.audit_records > 0 {
             let Self { reservations, audit_records, .. } = *self;
             let (before, after) = (step.before.to_string(), step.after);
-            tracing::info!(%before, ?after, reservations, audit_records, "what was kept long enough has gone");
+            tracing::info!(%before, ?after, reservations, audit_records, "retired rows past store.keep_days");
         }
     }
 }

@@ -254,7 +254,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             tracing::warn!(
                 was = self.cursor,
                 cursor,
-                "the store holds older data than it did: it is brought up to date from the journal"
+                "the store holds older data than before: the service updates it from the journal"
             );
         }
         self.cursor = cursor;
@@ -267,7 +267,10 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     fn rebuild_under(&mut self, token: Token, oldest: u64) -> Result<Token, StoreError> {
         let behind = StoreError::Behind { cursor: 0, oldest };
         let Some(rebuild) = &mut self.rebuild else { return Err(behind) };
-        tracing::warn!("the store is empty, and the journal begins later: it is made anew from the newest snapshot");
+        tracing::warn!(
+            "the store is empty, and the journal no longer begins with its first batch: the service rebuilds the \
+             store from the newest snapshot"
+        );
         let Some(cursor) = rebuild(&token)? else { return Err(behind) };
         self.claim.taken(&token);
         // Another connection wrote it.
@@ -279,8 +282,8 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         self.feed.seek(cursor)?;
         tracing::warn!(
             cursor,
-            "the store was made anew: it lacks reservations that had left memory, stock movements, and records of the audit \
-             trail from before the snapshot; `doorbuster reconcile` shows what it has"
+            "the service has rebuilt the store. The store lacks reservations that had left memory, stock movements, \
+             and records of the audit trail from before the snapshot; `doorbuster reconcile` shows what it has"
         );
         self.cursor = cursor;
         self.footing = Footing::Firm(token);
@@ -322,14 +325,14 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
                 Ok(_) => return Ok(()),
                 Err(error) if error.ends_following() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, applied_epoch = self.cursor, "the store is left behind the journal");
+                    tracing::warn!(%error, applied_epoch = self.cursor, "the store is behind the journal");
                     return Ok(());
                 }
             }
         }
         tracing::info!(
             applied_epoch = self.cursor,
-            "the store is left behind the journal: it goes on at the next start"
+            "the store is behind the journal: the service continues at the next start"
         );
         Ok(())
     }
@@ -398,7 +401,10 @@ impl Retry {
         self.waited_since_warning = match waited {
             Some(waited) if waited < WARNING_INTERVAL && error == self.warned => Some(waited),
             _ => {
-                tracing::warn!(error, "the store cannot be written; the journal keeps everything until it can");
+                tracing::warn!(
+                    error,
+                    "cannot write to the store; the journal keeps everything until the store is back"
+                );
                 self.warned = error;
                 Some(Duration::ZERO)
             }

@@ -331,7 +331,7 @@ fn a_data_directory_keeps_to_what_it_knows_customers_by() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         ended.stderr
     };
-    assert!(refused(&[]).contains("the data directory knows customers by keyed_hash"));
+    assert!(refused(&[]).contains("the data directory identifies customers by keyed_hash"));
     let text = std::fs::read_to_string(&key_file).unwrap();
     std::fs::write(&key_file, "0".repeat(64)).unwrap();
     let told = refused(&keyed);

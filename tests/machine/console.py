@@ -111,7 +111,7 @@ def creates(page: Browser, service: Service) -> None:
     page.find("#create").click()
     page.fill({"Id": SALE, "Name": "Another", "SKU": "x", "Stock": "1"})
     page.button("Create the sale").click()
-    page.says("dialog .wrong", "There is a sale with this id")
+    page.says("dialog .wrong", "A sale with this id exists")
     page.button("Cancel").click()
     assert service.get(f"/v1/sales/{SALE}", "viewer")["name"] == "Night drop"
 

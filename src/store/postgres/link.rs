@@ -233,7 +233,8 @@ fn tls(settings: &PostgresSettings) -> Result<ClientConfig, PostgresError> {
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                let told = "this system trusts no authorities: install ca-certificates, or set store.ca_file";
+                let told =
+                    "this system trusts no certificate authorities: install ca-certificates, or set store.ca_file";
                 return Err(PostgresError::Setup(told.to_owned()));
             }
         }

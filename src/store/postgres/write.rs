@@ -485,7 +485,7 @@ impl Writer<'_> {
             let rows = self.link.query("looking for the reservation", UNCHANGED_RESERVATION, &[]).await?;
             let id: Option<Uuid> = rows.first().map(|row| get(row, 0)).transpose()?;
             let id = id.map_or_else(|| "of some id".to_owned(), |id| id.to_string());
-            let told = format!("reservation {id} changed, and it is not there or not held");
+            let told = format!("reservation {id} changed, but it is missing or not held");
             return Err(StoreError::Contradiction(told));
         }
         self.rows += touched;

@@ -146,7 +146,7 @@ impl SqliteStore {
                 LOST_WAL
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => "was deleted or moved",
-            Err(error) => return Err(self.lost(&format!("cannot be found any more ({error})"))),
+            Err(error) => return Err(self.lost(&format!("can no longer be found ({error})"))),
         };
         // Closing writes what the log holds into the file that is open, wherever that is now, and removes the log by its name. Not
         // so where the file was emptied: it would get some of its pages. Nor where the log is that of another file.

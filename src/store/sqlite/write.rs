@@ -338,7 +338,7 @@ impl Writer<'_> {
             let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
             let touched = update(&mut change_one, id, &row)
                 .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
-            self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
+            self.touched(touched, || format!("reservation {id} changed, but it is missing or not held"))?;
             self.pace.rest_if_due();
         }
         Ok(())
