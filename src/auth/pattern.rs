@@ -1,4 +1,4 @@
-//! Names of sales with stars in them.
+//! Patterns of sale ids, with stars.
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
-//! `keys new`: a key for a caller, and the line by which the service knows it. `keys customer`: the key that makes
-//! pseudonyms of customers.
+//! `keys new`: makes an API key, and its line for the configuration. `keys customer`: makes the key for customers' pseudonyms.
 
 use std::io::{self, Write};
 

@@ -1,7 +1,7 @@
-//! The command line: what each command is given, and where it goes.
+//! The command line: arguments of each command, and its dispatch.
 //!
-//! Invariant: a command that serves gets a configuration that was checked as a whole. Results go to standard output;
-//! errors and warnings go to standard error, and the exit code says of which kind they were.
+//! Invariant: a command that serves gets a fully checked configuration. Results go to standard output, errors and warnings to
+//! standard error; the exit code says which kind of error it was.
 
 mod backup;
 mod check_config;
@@ -247,7 +247,7 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
         Command::Reconcile { config, data, json, repair } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             let run = if repair { reconcile::repair } else { reconcile::run };
-            // As the running service reads it: keys may have been taken away meanwhile.
+            // As the running service reads it: keys may have been removed since its start.
             with_loaded(settings.sources().load_again(), |loaded| finish(run(&loaded.config, json)))
         }
         Command::Rebuild { config, data, json } => {
@@ -260,7 +260,7 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
         }
         Command::Health { config, ops_listen, options } => {
             let settings = Settings { config, data: None, listen: None, ops_listen };
-            // As the running service reads it: keys may have been taken away meanwhile.
+            // As the running service reads it: keys may have been removed since its start.
             let loaded = settings.sources().load_again();
             with_loaded(loaded, |loaded| health::run(loaded.config.server.ops_listen, options))
         }
@@ -306,7 +306,7 @@ impl Settings {
     }
 }
 
-/// The end of a command that only prints. Whoever stops reading, such as `head`, has seen enough.
+/// The end of a command that only prints. A reader that stops early, such as `head`, is not an error.
 fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
@@ -323,12 +323,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Says on standard error what is wrong. When nobody can hear it, the exit code still tells.
+/// Prints the error on standard error. If that fails, the exit code still tells.
 pub(crate) fn complain(error: &dyn std::fmt::Display) {
     say_on_stderr(&format!("error: {error}\n"));
 }
 
-/// A server does not wait for who reads it.
+/// A server does not wait for the reader of its output.
 fn say_on_stderr(line: &str) {
     match output::stderr() {
         Some(lines) => lines.push(line.as_bytes()),
@@ -336,7 +336,7 @@ fn say_on_stderr(line: &str) {
     }
 }
 
-/// As the standard hook of panics does it, without waiting for who reads standard error.
+/// Like the standard panic hook, but without waiting for the reader of standard error.
 pub fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("<unnamed>");

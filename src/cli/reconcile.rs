@@ -1,4 +1,4 @@
-//! `reconcile` and `rebuild`: whether the store is what the journal says, and making it so; for people and for scripts.
+//! `reconcile` and `rebuild`: compare the store with the journal, and repair it; for people and scripts.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -40,12 +40,12 @@ pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A check that compared nothing, or not everything, did not succeed.
+/// A check that compared nothing, or not everything, fails.
 fn verdict(report: &Report) -> ExitCode {
     if report.is_success() { ExitCode::Clean } else { ExitCode::CheckFailed }
 }
 
-/// `reconcile --repair`: makes the store what the journal says.
+/// `reconcile --repair`: repairs the store to match the journal.
 pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) || !has_store(&target) {
@@ -54,7 +54,7 @@ pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     alone(config, |owner| mend(config, &target, owner, json))
 }
 
-/// `rebuild`: makes a store that has nothing in it what the journal says.
+/// `rebuild`: fills an empty store from the journal.
 pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) {
@@ -76,7 +76,7 @@ pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Does the work while no service has the data directory, whose id it is given.
+/// Does the work with the data directory locked against a service. The work gets the directory's id.
 fn alone(config: &Config, work: impl FnOnce(Uuid) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let data = &config.data.dir;
     match DirectoryLock::take(data).and_then(|lock| Ok((lock, identity::of(data)?))) {

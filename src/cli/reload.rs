@@ -1,5 +1,5 @@
-//! Reading the configuration anew while the service runs: keys and certificates take effect, everything else waits for the
-//! next start.
+//! Reloads the configuration while the service runs: keys and certificates take effect, everything else waits for the next
+//! start.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -11,13 +11,13 @@ use crate::{
 pub struct Reload {
     sources: Sources,
     config: Config,
-    /// Of the configuration's file, and of the files of TLS, when they were last looked at.
+    /// State of the configuration file and the TLS files at the last look.
     versions: Vec<Option<FileVersion>>,
-    /// Whether they are to be read as soon as nobody writes them.
+    /// Whether to read the files as soon as they are at rest.
     is_due: bool,
 }
 
-/// What changes when a file is written, or replaced by another, or a link to it is.
+/// Changes when somebody writes or replaces a file, or a link to it.
 type FileVersion = (u64, i64, i64, u64);
 
 impl Reload {
@@ -27,28 +27,28 @@ impl Reload {
         Self { sources, config, versions, is_due: false }
     }
 
-    /// Has the files read at a look that finds them at rest, whether they changed or not.
+    /// Requests a reload at the next look that finds the files at rest, whether they changed or not.
     pub fn ask(&mut self) {
         self.is_due = true;
     }
 
-    /// Looks at the files. They are read when they have changed, but not before two looks in a row find them the same:
-    /// one that is being written is not there in whole.
+    /// Looks at the files, and reads them when they have changed. Waits until two looks in a row find them the same, because a
+    /// file that is being written is incomplete.
     pub fn look(&mut self, running: &Running) {
         let before = std::mem::replace(&mut self.versions, versions(&self.sources, &self.config));
         if self.versions != before {
-            // A file that is away for a moment is being replaced.
+            // A file that is missing for a moment is being replaced.
             self.is_due |= self.versions.iter().zip(&before).any(|(now, before)| now.is_some() && now != before);
         } else if std::mem::take(&mut self.is_due) {
             self.run(running);
         }
     }
 
-    /// Takes over keys and certificates as they are now. What cannot be used changes nothing, and shows in the metrics.
+    /// Puts the current keys and certificates in force. An invalid file changes nothing, and shows in the metrics.
     fn run(&mut self, running: &Running) {
         let loaded = self.sources.load_again();
         if versions(&self.sources, &self.config) != self.versions {
-            // Somebody wrote while they were read.
+            // Somebody wrote while the files were read.
             self.is_due = true;
             return;
         }
@@ -104,8 +104,8 @@ impl Reload {
     }
 }
 
-/// Whether a reload would take the last key away, and nothing says that this is meant. A file that is empty for a moment, or cut
-/// off, looks the same: so the file itself must speak of `[auth]`.
+/// Whether a reload would remove the last key without a sign that this is meant. A file that is empty or truncated for a moment
+/// looks the same, so the file itself must set `[auth]`.
 fn empties(before: &Auth, now: &Loaded) -> bool {
     let says = |key: &str| matches!(now.origins.get(key), Some(Origin::File(_)));
     let is_meant = now.config.auth.required && (says("auth.required") || says("auth.keys"));

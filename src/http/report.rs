@@ -1,4 +1,4 @@
-//! The JSON of a report. Its members are defined, in words and in SQL, in `docs/kpi.md`.
+//! The JSON of a report. `docs/kpi.md` defines its members, in words and in SQL.
 
 use serde::Serialize;
 use utoipa::ToSchema;

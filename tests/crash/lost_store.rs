@@ -137,9 +137,10 @@ fn tables_that_somebody_drops_are_noticed_and_said() {
     let process = Process::start(&data, &settings());
     process.client().put_open_sale("drop", [("tv", 100)]);
     process.client().hold("drop", "ann", [("tv", 1)]);
-    for (sql, words) in
-        [("DROP TABLE stock_movements", "dropped tables"), ("DELETE FROM write_behind", "write_behind has lost its row")]
-    {
+    for (sql, words) in [
+        ("DROP TABLE stock_movements", "dropped tables"),
+        ("DELETE FROM write_behind", "write_behind has lost its row"),
+    ] {
         wait_for_store(&process);
         rusqlite::Connection::open(data.join("store.db")).unwrap().execute_batch(sql).unwrap();
         wait_until(words, || {

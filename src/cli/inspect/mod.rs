@@ -1,6 +1,6 @@
-//! `inspect`: what journal and snapshots of a data directory hold.
+//! `inspect`: the contents of a data directory's journal and snapshots.
 //!
-//! Invariant: nothing is changed, whatever state the directory is in, and a service that runs on it is not disturbed.
+//! Invariant: it changes nothing, whatever state the directory is in, and does not disturb a running service.
 
 mod events;
 mod names;

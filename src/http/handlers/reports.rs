@@ -15,7 +15,7 @@ use crate::{
     reports::Refused,
 };
 
-/// How long it is waited for the store to have a sale that was put just now, and how often it is asked.
+/// How long to wait until the store has a new sale, and how often to check.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 const STORE_LOOK: Duration = Duration::from_millis(50);
 

@@ -1,4 +1,4 @@
-//! What the service is doing, and who asks.
+//! The status call: the caller, and figures of the service.
 
 use hyper::StatusCode;
 
