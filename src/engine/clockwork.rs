@@ -1,4 +1,4 @@
-//! What time alone brings about: due holds expire, what is over leaves memory, sales open and end.
+//! Changes that happen by time alone: due holds expire, ended reservations leave memory, sales open and close.
 
 use super::Engine;
 use crate::sale::{outcome::Status, time::Timestamp};

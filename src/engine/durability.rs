@@ -1,6 +1,6 @@
-//! Which epochs are on disk, and who wants to know.
+//! Tracks which epochs are on disk, and wakes those that wait.
 //!
-//! Invariant: the durable epoch only grows, and stands still for ever once the journal has failed.
+//! Invariant: the durable epoch only grows, and never changes again once the journal has failed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

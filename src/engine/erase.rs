@@ -1,4 +1,4 @@
-//! Erasing customers, and the memory of it until the journal names them no longer.
+//! Erases customers, and remembers the erasures until the journal no longer contains them.
 
 use std::sync::atomic::Ordering;
 

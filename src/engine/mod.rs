@@ -1,13 +1,13 @@
-//! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of it all.
+//! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of their changes.
 //!
 //! Invariants:
 //! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
-//! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
-//! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
-//! - Read in its order, a batch never takes a unit that is not there: see `Engine::generation`.
+//! - A decision and its event are one step under one lock, so a cut under all locks is a consistent state.
+//! - Every change of a shard carries the epoch with which it becomes durable; answers wait for it.
+//! - Read in its order, a batch never takes a unit that is not available: see `Engine::generation`.
 //!
-//! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and the commit,
-//! the clock's tick and the snapshot are steps that somebody calls.
+//! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and commits, ticks and
+//! snapshots are steps that callers drive.
 
 pub mod batch;
 mod clockwork;

@@ -1,12 +1,11 @@
-//! What operators do: put, pause, resume and close sales, adjust stock, change keys.
+//! Operators' commands: put, pause, resume and close sales, adjust stock, change keys.
 //!
-//! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so every
-//! reserve is judged by the catalogue that stands before it in the journal. Whatever grows with the number of items is
-//! prepared before the shards' locks are taken, and that of a sale document before the control lock is, too: requests wait
-//! for a change of a few pointers. Nobody is answered by a change that is not
-//! durable: whoever judges reads `operator_epoch` afterwards and waits for it. Each change has its record in the audit
-//! trail, written under the same hold of the control lock: a cut takes both or neither. What changes nothing, be it
-//! refused or a repeat, has no record.
+//! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so the catalogue
+//! before a reserve in the journal is the one that decided it. Work that grows with the number of items is done before the
+//! shards' locks are taken, and for a sale document before the control lock, so requests wait only for a change of a few
+//! pointers. No answer rests on a change that is not durable: each decision reads `operator_epoch` afterwards, and its answer
+//! waits for it. Each change has its audit record, written under the same hold of the control lock, so a cut takes both or
+//! neither. A command that changes nothing, refused or repeated, has no record.
 
 use std::sync::{Arc, atomic::Ordering};
 

@@ -1,6 +1,6 @@
-//! From disk to a serving engine: parts of a snapshot, then batches, each event applied to its part exactly once.
+//! Recovery: applies the parts of a snapshot, then batches, each event exactly once, and builds a serving engine.
 //!
-//! Invariant: what serves afterwards conserves every item's stock, or nothing serves.
+//! Invariant: the recovered engine conserves every item's stock, or recovery fails.
 
 use std::sync::{
     Arc,

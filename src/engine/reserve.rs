@@ -1,4 +1,4 @@
-//! What customers do: reserve, extend, confirm, release, look.
+//! Customers' commands: reserve, extend, confirm, release, look.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Totals: what is where, over all shards, at one instant.
+//! Totals: units by state, over all shards, at one instant.
 
 use std::sync::{Arc, atomic::Ordering};
 

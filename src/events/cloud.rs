@@ -1,7 +1,7 @@
-//! Events as the feed tells them: CloudEvents 1.0 in JSON, framed as server-sent events or as lines.
+//! Events as the feed sends them: CloudEvents 1.0 in JSON, framed as server-sent events or as lines.
 //!
-//! What is told is what the event itself holds. Names of sales and items never change, so they are the catalogue's of
-//! today; nothing else is looked up, and an event reads the same whenever it is read.
+//! An event is encoded from its own data. Names of sales and items never change, so they come from the current catalogue;
+//! nothing else is looked up, so an event reads the same at any time.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Follows one reader up, from where it starts until it ends.
+//! Serves one reader, from its start to its end.
 
 use std::{convert::Infallible, rc::Rc};
 

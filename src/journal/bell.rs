@@ -1,4 +1,4 @@
-//! Wakes the committing thread, and knows how busy those are who ring.
+//! Wakes the committing thread, and tracks how busy its callers are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

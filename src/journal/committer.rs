@@ -1,9 +1,9 @@
-//! The commit loop: cut a batch, make it durable, say so.
+//! The commit loop: cuts a batch, makes it durable, reports it.
 //!
-//! Batching is natural: whatever gathers while one sync runs is the next batch. Only where a crowd waits and the processors
-//! are busy does a batch gather for a moment longer: a commit takes processor time too, of which the crowd then gets more.
-//! Invariant: [`Source::committed`] is called for each epoch once, in order, after its batch is durable, and never again
-//! after [`Source::failed`].
+//! Group commit: the changes that gather while one sync runs are the next batch. Only if many requests wait and the processors
+//! are busy does a batch gather for a moment longer, because a commit takes processor time from them. Invariant:
+//! [`Source::committed`] is called for each epoch once, in order, after its batch is durable, and never again after
+//! [`Source::failed`].
 
 use std::sync::Arc;
 use std::thread;

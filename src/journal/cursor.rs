@@ -1,7 +1,7 @@
 //! Walks the frames of one file, reading ahead in one window.
 //!
-//! The window may hold bytes that were read before they were written. A frame whose checksum holds is final, since frames
-//! are written once; anything else in the window is read anew before it is believed.
+//! The window may hold bytes that were read before they were written. A frame with a valid checksum is final, because frames
+//! are written once; any other bytes are read again before they count.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How damage is told: which file, which byte, what stands there, and why it is not a torn tail.
+//! Describes damage: the file, the byte, what was found there, and why it is not a torn tail.
 
 use super::Epoch;
 use super::frame::FrameError;

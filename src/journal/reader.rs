@@ -1,8 +1,8 @@
-//! Follows the journal behind the writer, for those who must see every batch once and in order.
+//! Follows the journal behind the writer: returns every batch once and in order.
 //!
-//! Invariant: no batch beyond the `durable` epoch that the caller names is ever returned. Whatever that epoch covers must
-//! be in the files, so a reader never has to guess whether a frame is still being written: what it wants is there, in the
-//! next segment, or damaged.
+//! Invariant: a reader never returns a batch beyond the caller's `durable` epoch. Every batch up to that epoch must be in the
+//! files, so a reader never has to guess whether a frame is still being written: the next one is here, in the next segment, or
+//! damaged.
 
 use std::sync::Arc;
 

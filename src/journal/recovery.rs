@@ -1,13 +1,13 @@
-//! Reads the journal back after a start, and makes its end fit to be written on.
+//! Reads the journal at a start, and prepares its end for appending.
 //!
-//! The rule: *a torn tail is not corruption, and corruption is not a torn tail.* One frame is written at a time, and the
-//! next only when it is durable. So a crash can leave one unreadable frame, at the very end. Bytes that cannot be read are
-//! cut off when nothing that was once written stands behind them, in this segment or a later one; otherwise the start is
-//! refused. A frame that reads well and is not the next one is refused wherever it stands.
+//! The rule: *a torn tail is not corruption, and corruption is not a torn tail.* The writer writes one frame at a time, and the
+//! next only when it is durable. So a crash can leave one unreadable frame, at the very end. Unreadable bytes are cut off if
+//! nothing was ever written after them, in this segment or a later one; otherwise the start is refused. A valid frame that is
+//! not the next one is always refused.
 //!
-//! [`scan`] only reads. [`replay`] also repairs: it removes segments without a frame, puts zeros over a torn tail so that
-//! no stale byte is ever taken for a frame, and writes the last frame once more before it syncs. After a sync that failed,
-//! that frame may be readable only from memory; what a replay has shown must be on disk before anybody builds on it.
+//! [`scan`] only reads. [`replay`] also repairs: it deletes segments without a frame, overwrites a torn tail with zeros so that
+//! no stale byte is ever taken for a frame, and rewrites the last frame before it syncs. After a failed sync, that frame may be
+//! readable only from the page cache; what a replay has shown must be on disk before anything builds on it.
 
 use super::Epoch;
 use super::cursor::FrameCursor;

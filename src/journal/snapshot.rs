@@ -1,10 +1,9 @@
 //! Snapshots: a state in chunks, so that recovery need not read the journal from its beginning.
 //!
-//! A snapshot is one file of frames, `snapshot-<first epoch>.snap`: chunks numbered from 1, then an end frame with their
-//! count and the last epoch that they may show. It is written under another name and renamed when it is durable, so a
-//! published snapshot is complete. It was taken while the journal went on: its chunks show every batch before
-//! `first_epoch` and some of those up to `last_epoch`, and are a state only with all batches from `first_epoch` to
-//! `last_epoch` on top.
+//! A snapshot is one file of frames, `snapshot-<first epoch>.snap`: chunks numbered from 1, then an end frame with their count
+//! and the last epoch that they may contain. It is written under another name and renamed when it is durable, so a published
+//! snapshot is complete. It is taken while the journal grows: its chunks contain every batch before `first_epoch` and some of
+//! those up to `last_epoch`, and become a state only together with all batches from `first_epoch` to `last_epoch`.
 
 use std::sync::Arc;
 

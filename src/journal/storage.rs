@@ -1,4 +1,4 @@
-//! The seam to the disk: few operations, each with a stated durability, so that tests can put faults behind them.
+//! The seam to the disk: few operations, each with a stated durability, so that tests can inject faults.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

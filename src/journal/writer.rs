@@ -1,7 +1,7 @@
 //! Appends batches: one frame, one write, one sync each.
 //!
-//! Invariant: an append that returned `Ok` is durable, and after the first error every append fails. A sync is never
-//! tried twice, because the second may report success for pages that the kernel has given up.
+//! Invariant: an append that returned `Ok` is durable, and after the first error every append fails. A sync is never retried,
+//! because a second one may report success for pages that the kernel has dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! The catalogue: sales, their items and their stock. Read on every request, changed by operators and by the clock.
+//! The catalogue: sales, their items and their stock. Every request reads it; operators and the clock change it.
 //!
-//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock`
-//! never changes; a sale closed by its operator stays closed, and one that the clock opened or closed stays so, wherever the
-//! clock is set, until its operator puts other times. A catalogue is a value: the engine publishes a changed copy.
+//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock` never
+//! changes; a sale closed by its operator stays closed; a sale that the clock opened or closed stays so, even if the clock is
+//! set, until its operator sets other times. A catalogue is a value: the engine publishes a changed copy.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -101,7 +101,7 @@ pub struct Item {
     pub settings: ItemSettings,
 }
 
-/// A sale document prepared for [`Catalogue::define`]: everything whose cost grows with the number of items is done.
+/// A sale document prepared for [`Catalogue::define`]: all work that grows with the number of items is done.
 #[derive(Debug)]
 pub struct Definition {
     number: SaleNumber,
@@ -123,7 +123,7 @@ impl Definition {
     }
 }
 
-/// A reserve that passed all checks that need no shard: what to hold, and the limits to hold it by.
+/// A reserve that has passed all checks without a shard: what to hold, and the limits.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     pub sale: SaleNumber,
@@ -408,7 +408,7 @@ impl Catalogue {
         self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
     }
 
-    /// Takes a fact over. Events of other lanes change nothing here.
+    /// Applies an event. Events of other lanes change nothing here.
     ///
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
@@ -443,7 +443,7 @@ impl Catalogue {
         }
     }
 
-    /// The events that make this catalogue out of nothing.
+    /// The events that rebuild this catalogue from nothing.
     pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
         for sale in &self.sales {
             let settings = encode_settings(&sale.settings);

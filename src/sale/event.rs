@@ -1,5 +1,5 @@
-//! Events: facts that were decided, with everything that replay, the store and the feed need. Replay never re-decides.
-//! What they are on disk is in `event/encoding.rs`.
+//! Events: decided facts, with everything that replay, the store and the feed need. Replay never re-decides.
+//! `event/encoding.rs` defines their bytes on disk.
 
 mod encoding;
 
@@ -101,8 +101,8 @@ pub enum Event<'a> {
         item: ItemNumber,
         units: u64,
     },
-    /// Whose the customer's reservations are is known no longer, and nothing else that callers told of them. From here on
-    /// they are `erased_customer` and count towards no limit; nothing moves.
+    /// The customer's identity is erased from its reservations, together with the texts that callers gave. From here on they
+    /// belong to `erased_customer` and count towards no limit; no unit moves.
     CustomerErased {
         at: Timestamp,
         customer: &'a str,

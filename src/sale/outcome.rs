@@ -1,4 +1,4 @@
-//! Outcomes: what the rules answer. A refusal here is a business answer, a success of the program, and no error.
+//! Outcomes: the answers of the rules. A refusal here is a business answer, not an error.
 
 use compact_str::CompactString;
 use smallvec::SmallVec;

@@ -6,8 +6,8 @@
 //! - over all shards `available + held + confirmed` is the item's stock, and while the shard serves none is negative;
 //! - a customer's units are what the customer holds or has confirmed, as far as a limit may ask for them.
 //!
-//! This file is the state and `apply`, the only way it changes; `decide.rs` holds the decisions. Replay uses `apply`
-//! alone, and meanwhile `available` may be negative: it is settled when replay is over.
+//! This file has the state and `apply`, the only way to change it; `decide.rs` has the decisions. Replay uses only `apply`, and
+//! `available` may be negative until it ends.
 
 mod entry;
 mod erase;
@@ -36,8 +36,7 @@ use super::{
 use foldhash::quality::FixedState;
 use prefetch_index::prefetch_index;
 
-/// How late a due hold may be taken by its shard. With the interval of the engine's clock it stays
-/// well below the 100 ms that are promised.
+/// How late a shard may expire a due hold. Together with the engine's tick it stays well below the promised 100 ms.
 pub const EXPIRY_SPAN: Duration = Duration::from_millis(EXPIRY_WIDTH_MILLIS);
 const EXPIRY_WIDTH_MILLIS: u64 = 16;
 

@@ -1,8 +1,8 @@
-//! The service's time over its runs, as the journal tells it.
+//! The service's time over its runs, from the journal.
 //!
-//! Every event is dated by this time, and the machine's clock is not always right. Within a run the time goes on steadily; where it
-//! was set, by a start or because the machine's clock had been, an event says so. Invariant: the latest time is that of the
-//! newest event since it was set last, whatever events before that say.
+//! This time dates every event, because the machine's clock is not always right. Within a run it advances steadily. When a
+//! start, or a change of the machine's clock, sets it, an event records that. Invariant: the latest time is that of the newest
+//! event since it was last set, whatever earlier events say.
 
 use super::{event::Event, time::Timestamp};
 

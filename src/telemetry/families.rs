@@ -1,8 +1,8 @@
-//! The metrics: each declared here once, and nowhere else. `docs/metrics.md` is made from this list.
+//! All metrics, each declared once. `docs/metrics.md` is generated from this list.
 //!
-//! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for what only counts up. A name stays for
-//! ever: dashboards and alerts that others wrote are built on it. Invariant: the number of series is bounded, by these
-//! lists, by the service's own threads and shards, and by `metrics.items_max` and `metrics.sales_max`.
+//! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for counters. A name never changes, because other
+//! people's dashboards and alerts use it. Invariant: these lists, the service's threads and shards, and `metrics.items_max` and
+//! `metrics.sales_max` bound the number of series.
 
 /// Seconds; from a refusal without a lock to a disk that stalls.
 const LATENCY_BUCKETS: &[f64] =

@@ -1,4 +1,4 @@
-//! What a shard keeps of a reservation and of a customer: there are millions of both, so each is as small as it can be.
+//! A shard's entries for reservations and customers. There are millions of both, so each is as small as possible.
 
 use std::mem;
 

@@ -1,7 +1,7 @@
-//! Erasing a customer: what the shard knows of who somebody is goes, and what it knows of stock stays.
+//! Erasing a customer: the shard forgets the identity and keeps the stock.
 //!
-//! Invariant: no unit moves. What the customer held is held on, by nobody, and can be confirmed, released and extended and
-//! expires as before; what counted towards the customer's limits counts towards no limit.
+//! Invariant: no unit moves. The customer's holds stay, without an owner: they can be confirmed, released and extended, and
+//! expire as before. Their units count towards no limit.
 
 use super::{Bucket, Customer, NOBODY, Shard};
 
