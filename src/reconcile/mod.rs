@@ -1,12 +1,12 @@
-//! Whether the store is what the journal says, and making it so.
+//! Compares the store with the journal, and repairs it.
 //!
-//! The store is read as of one moment, and the journal exactly as far as the store was then: so the two must be equal to the
-//! unit, also while the service runs and the store lags. Invariants: comparing changes nothing and holds nobody up; repairing
-//! is for a directory that no service has, reads the journal to its end, and is one transaction; what the store itself says is
-//! never a reason for a row of it to be missing.
+//! It reads the store as of one moment, and the journal exactly up to the store's cursor at that moment. So the two must agree
+//! to the unit, even while the service runs and the store lags. Invariants: comparing changes nothing and blocks nobody;
+//! repairing needs a directory without a running service, reads the journal to its end, and is one transaction; the contents of
+//! the store never excuse a missing row.
 //!
-//! What the store should hold is made of the journal by the code that writes stores ([`Reference`](crate::store::Reference)), and
-//! compared table by table, every column. Of rows that the journal no longer reaches the sums are compared.
+//! The code that writes stores builds a reference from the journal ([`Reference`](crate::store::Reference)), which is compared
+//! table by table, every column. For rows from before the journal's beginning, sums are compared.
 
 mod compare;
 mod mend;

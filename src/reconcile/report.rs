@@ -1,4 +1,4 @@
-//! What was compared and what differs.
+//! The result of a comparison.
 
 use serde::Serialize;
 

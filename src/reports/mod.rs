@@ -1,9 +1,9 @@
-//! Reports on sales, read from the store for whoever asks.
+//! Reports on sales, read from the store.
 //!
-//! One thread of low priority reads them one after the other, each by a connection that can only read and within a time
-//! limit. Invariants: no worker waits for the database but by an await, only so many ask at once, and what was read a moment
-//! ago is not read again, so that polling costs nothing. A report is kept for longer the longer it took: reading takes at most a
-//! tenth of the thread's time for any one sale.
+//! One low-priority thread reads them one after the other, each over a read-only connection and within a time limit.
+//! Invariants: workers wait for the database only by an await; the number of waiting requests is bounded; and a recent report
+//! is used again, so polling costs nothing. A slow report is kept longer: reading the reports of one sale takes at most a tenth
+//! of the thread's time.
 
 #[cfg(test)]
 mod tests;

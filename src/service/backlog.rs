@@ -1,4 +1,4 @@
-//! How much journal the store has still to apply, and the refusal when that is too much.
+//! Measures how much journal the store has yet to apply, and refuses new reservations past the limit.
 
 use std::sync::{
     Arc,

@@ -1,7 +1,8 @@
-//! The data directory's own key for cursors of the feed, so that cursors stay what they are over restarts and backups.
+//! The data directory's key for cursors of the feed, so that cursors stay valid across restarts and backups.
 //!
-//! Whoever has it can read cursors, and so learn how many events lie between two. It opens nothing else, and whoever can read
-//! it can read the journal beside it. A directory that lost it makes a new one, and readers of the feed begin anew.
+//! Anyone with the key can decode cursors, and so learn how many events are between two. It reveals nothing else, and anyone
+//! who can read it can read the journal beside it. A directory that has lost its key gets a new one, and readers of the feed
+//! must start again.
 
 use std::{
     fs::{self, File},

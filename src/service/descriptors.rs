@@ -1,8 +1,8 @@
-//! Room for open files: every connection is one, and a process may open so many.
+//! The budget of open files: every connection is one, and the process has a limit.
 //!
-//! Invariant: what the durable path opens is set aside before the first connection is taken: journal, snapshots and store
-//! never wait for a caller to go away. Whatever callers can open is bounded by what is left: connections, readers of events
-//! (each may have a segment open), probes.
+//! Invariant: the files of the durable path are reserved before the first connection, so journal, snapshots and store never
+//! wait for a caller to disconnect. The rest bounds everything that callers can open: connections, readers of events (each may
+//! have a segment open), probes.
 
 use std::{fs, io};
 

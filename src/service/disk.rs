@@ -1,7 +1,7 @@
-//! How much room the journal's file system has, and the refusal of new reservations when that is too little.
+//! Measures the free space on the journal's file system, and refuses new reservations when it is too low.
 //!
-//! A disk that is full ends the service, and with it confirms of what customers have paid. So the last part of it is kept
-//! for what ends reservations. A request reads one flag, which this thread sets; nothing here is on its way.
+//! A full disk ends the service, and then customers who have paid get no confirm. So the last part of the disk is kept for
+//! commands that end reservations. A request only reads a flag, which this thread sets.
 
 use std::{
     path::PathBuf,

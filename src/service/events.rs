@@ -1,4 +1,4 @@
-//! The feed's thread: at the lowest priority, as in a spike readers may lag and requests may not.
+//! The feed's thread, at the lowest priority: in a spike readers may lag, but requests may not.
 
 use std::{
     sync::Arc,

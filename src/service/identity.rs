@@ -1,4 +1,4 @@
-//! Who this data directory is: an id that its store knows it by, so that no other writes there.
+//! The data directory's id, which its store records, so that no other directory writes to that store.
 
 use std::{
     fs::{self, File},

@@ -1,11 +1,11 @@
-//! The whole service: a data directory brought back to life, its threads, and their orderly end.
+//! The whole service: recovers a data directory, runs its threads, and stops them in order.
 //!
-//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `disk`, which
-//! looks how much room the journal has; `store`, which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
-//! for metrics; `traces`, where requests are traced; `ops`, which answers probes.
+//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which expires due holds; `disk`, which
+//! measures the journal's free space; `store`, which writes behind; `snapshots`; `events`, which serves readers of the feed;
+//! `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
 //!
-//! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
-//! acknowledged is on disk before the process ends.
+//! Invariant: the service takes requests only after recovery is complete and holds that fell due meanwhile have expired; every
+//! acknowledged change is on disk before the process ends.
 
 mod backlog;
 mod cores;

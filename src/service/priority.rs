@@ -1,8 +1,8 @@
-//! Which threads go first.
+//! Scheduling classes of threads.
 //!
-//! The kernel's usual class is fair, and fair is not what is wanted here: whoever wakes waits until the one who runs has had a
-//! slice, which is milliseconds, whatever their nice values are (Linux 6.6 and later: a slice is kept even by the least of
-//! them). So there are three classes: the journal, which every durable answer waits for; requests; and what may lag.
+//! The kernel's default class is fair, which is wrong here: a thread that wakes waits until the running one has used its slice
+//! of some milliseconds, whatever their nice values (Linux 6.6 and later: even the lowest keeps its slice). So there are three
+//! classes: the journal, for which every durable answer waits; requests; and work that may lag.
 
 use rustix::process::setpriority_process;
 use thread_priority::{

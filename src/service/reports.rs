@@ -1,4 +1,4 @@
-//! The thread that reads reports from the store: at the lowest priority, as requests go first.
+//! The thread that reads reports from the store, at the lowest priority, so that requests go first.
 
 use std::{sync::Arc, thread, time::Duration};
 

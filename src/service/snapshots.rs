@@ -1,4 +1,4 @@
-//! Snapshots when the journal has grown enough, and the removal of segments that nobody needs.
+//! Takes snapshots when the journal has grown enough, and deletes segments that are no longer needed.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,4 +1,4 @@
-//! The thread that writes behind, and what it keeps.
+//! The write-behind thread and its state.
 
 use std::sync::{Arc, atomic::AtomicBool};
 

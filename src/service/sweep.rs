@@ -1,9 +1,9 @@
-//! Clears the journal of customers who were erased.
+//! Clears erased customers from the journal.
 //!
-//! What erased them stands in the journal behind everything that names them. So once a segment is begun behind it, and
-//! snapshot and store have passed, every file that holds a name is removed like any other that nobody needs. That happens
-//! by itself as the journal grows; this makes it happen in time. Invariant: erasures are let go of only when the journal
-//! does not reach back to them any more, also across restarts.
+//! The event of an erasure comes after every event that contains the customer. So once a new segment begins after it, and
+//! snapshot and store have passed, every file with the customer is deleted like any other old file. That happens anyway as the
+//! journal grows; this module makes it happen in time. Invariant: an erasure is forgotten only when the journal no longer
+//! reaches back to it, also across restarts.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -1,4 +1,4 @@
-//! Why the store did not move on, and whether trying again can help.
+//! Errors of the store, and whether a retry can help.
 
 use rusqlite::ErrorCode;
 use uuid::Uuid;

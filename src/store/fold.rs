@@ -1,11 +1,11 @@
-//! Folds a window of batches to what its rows come to, so that a key is written once however often it changed.
+//! Folds a window of batches to its final rows, so that each key is written once, however often it changed.
 //!
 //! Pure: no SQL, no look-ups, no clock. Invariant: applying the window at once leaves the same rows as applying its
 //! events one by one. That works because events carry what they need: a `Held` its lines and prices, an ending its
 //! lines.
 //!
-//! Only whole batches go in. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
-//! stand one after another and the sums in between need not.
+//! A window has only whole batches. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
+//! follow one another and the sums in between may not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

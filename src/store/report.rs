@@ -1,7 +1,7 @@
-//! How a sale did, as the views of the store tell it. Every figure is defined in `docs/kpi.md`.
+//! The report of a sale, from the views of the store. `docs/kpi.md` defines every figure.
 //!
-//! Both databases answer the same questions in the same words; only how cells are read differs. Invariant: the answer is of
-//! one moment, which its cursor names, and no list of it is longer than `ROWS_MAX`.
+//! Both databases run the same queries; only reading cells differs. Invariant: a report is of one moment, which its cursor
+//! names, and no list in it is longer than `ROWS_MAX`.
 
 use std::collections::BTreeMap;
 

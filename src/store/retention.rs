@@ -1,11 +1,11 @@
-//! What is kept, and for how long: reservations that were over for so long, and the audit trail's beginning, go to archive
-//! tables or away, in small steps and only while the store has nothing else to do.
+//! Retention in the store: archives or deletes reservations that ended before `store.keep_days`, and the beginning of the audit
+//! trail, in small steps and only while the store has nothing else to do.
 //!
-//! Invariants: a step is one transaction under the process's token, so a crash between steps or within one loses and doubles
-//! nothing. What goes left the service's memory before, and the store knows so. Sums stay: confirmed units that are deleted are
-//! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and
-//! becomes a gap in front of the rest. What may be absent is noted in the data directory before it is deleted; `audit_gaps` and
-//! `kept_from` in the store repeat that for its readers.
+//! Invariants: a step is one transaction under the process's token, so a crash between steps or within one neither loses nor
+//! repeats anything. A retired reservation has left the service's memory before, and the store knows that. Sums stay: deleted
+//! confirmed units are added to their item's `confirmed_before`. Only an intact beginning of the trail is deleted, and becomes
+//! a gap before the rest. Deletions are recorded in the data directory first; `audit_gaps` and `kept_from` in the store repeat
+//! that for its readers.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! What stands in the rows, the same for every database: only how a value becomes bytes differs between them.
+//! The contents of rows, the same for every database: only the encoding of values differs.
 
 use crate::sale::{ids::ReservationId, outcome::State, settings::Price, time::Timestamp};
 

@@ -1,9 +1,9 @@
 //! The loop that follows the journal into the store.
 //!
-//! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a commit that
-//! it confirmed, and under a token that is this process's alone. After any error that knowledge is gone: the sink is
-//! reopened, asked where it stands, and the feed goes back there. Whether a failed COMMIT had taken effect therefore never
-//! needs to be guessed, and a store that was put back to an older state is simply one that is further behind.
+//! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a confirmed commit,
+//! and under this process's own token. After any error the loop reopens the sink, asks for its cursor, and moves the feed back
+//! there. So it never has to guess whether a failed COMMIT took effect, and a store that was restored to an older state is
+//! simply further behind.
 
 use std::{
     sync::{

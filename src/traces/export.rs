@@ -1,4 +1,4 @@
-//! The thread that brings spans to a collector, by OTLP over HTTP.
+//! The thread that sends spans to a collector, by OTLP over HTTP.
 
 use std::{mem, sync::Arc, thread, time::Duration};
 

@@ -1,9 +1,9 @@
-//! Traces: which requests are told to a collector, and as what.
+//! Traces: which requests are traced, and the contents of their spans.
 //!
-//! A traced request is one span and, where it waits for the disk, one under it for the wait. Which requests are traced is
-//! decided when they begin: those whose caller traces them, and a share of those of whom no caller says anything; both
-//! within limits, as a caller can say what it likes. Invariants: no request waits for a span; and of what callers send
-//! only their ids of traces and spans and their `tracestate` get into one: no path, no customer, no key, no SKU.
+//! A traced request is one span and, if it waits for the disk, a child span for the wait. The decision to trace is made when a
+//! request begins: it traces requests whose caller traces them, and a share of those without a caller's decision. Both are
+//! limited, because a caller can claim anything. Invariants: no request waits for a span; and of the caller's data, only trace
+//! and span ids and `tracestate` get into one: no path, no customer, no key, no SKU.
 
 mod context;
 mod export;

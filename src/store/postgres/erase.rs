@@ -1,4 +1,4 @@
-//! Takes erased customers out of the rows from before the window.
+//! Removes erased customers from rows older than the window.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What PostgreSQL or the way to it said, and whether it may pass by itself.
+//! Errors of PostgreSQL and of the connection, and whether they may pass without action.
 
 use std::time::Duration;
 

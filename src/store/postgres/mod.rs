@@ -1,11 +1,11 @@
 //! The store in PostgreSQL: tables of the schema that the role's `search_path` names.
 //!
-//! What is new is copied to where it belongs (binary COPY), what changed goes through a temporary table and one UPDATE,
-//! and the cursor moves first in the same transaction: whoever does not hold the token finds out before any work is done,
-//! and waits for whoever does.
+//! New rows go straight into their tables (binary COPY), changed rows through a temporary table and one UPDATE. The cursor
+//! moves first in the same transaction, so a process without the token finds out before it does any work, and waits for the one
+//! that has it.
 //!
-//! Times and texts come from the rules, which let no control character in: the NUL that PostgreSQL's text cannot hold is
-//! refused at the door. Should a journal hold one all the same, PostgreSQL refuses the row, and nothing is written past it.
+//! Times and texts come from the rules, which refuse control characters, including the NUL that PostgreSQL's text cannot hold.
+//! If a journal has one anyway, PostgreSQL refuses the row, and nothing is written past it.
 
 mod erase;
 mod error;

@@ -1,4 +1,4 @@
-//! Reading the database, for checks and tools.
+//! Reads a PostgreSQL store, for checks and tools.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,4 +1,4 @@
-//! Moves or deletes some of what was kept long enough.
+//! Archives or deletes some rows past `store.keep_days`.
 
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
-//! The schema's formats, and how a database comes to the newest one.
+//! The schema's formats, and the migration to the newest one.
 //!
-//! Invariant: a database has one of the formats below, whole, or is not touched. Whoever migrates holds an advisory lock,
-//! so that of two services that start at once one waits and finds it done.
+//! Invariant: a database has one of the formats below, whole, or is not touched. A migration holds an advisory lock, so if two
+//! services start at once, one waits and finds the work done.
 
 use super::{error::PostgresError, get, link::Link, write};
 use crate::store::{error::StoreError, rows::natural};

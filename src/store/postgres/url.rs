@@ -1,4 +1,4 @@
-//! Where the database is, as people write it: `postgres://user@host:port/database?sslmode=require`.
+//! Parses the database's URL: `postgres://user@host:port/database?sslmode=require`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 

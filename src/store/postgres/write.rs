@@ -1,7 +1,7 @@
 //! Writes a window's rows, in one transaction.
 //!
-//! Invariant: a statement that should touch so many rows touches as many, or the window fails. The store never papers over
-//! a difference between what it holds and what the journal says.
+//! Invariant: a statement changes exactly the expected number of rows, or the window fails. The store never hides a difference
+//! from the journal.
 
 use std::collections::BTreeSet;
 

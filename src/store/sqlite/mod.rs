@@ -1,9 +1,9 @@
 //! The embedded store: one SQLite file in the data directory.
 //!
-//! WAL, so that people may read while windows are written. `synchronous = FULL`, although `NORMAL` would keep rows and
-//! cursor just as consistent: with `NORMAL` a power loss may take the last transactions back, and the journal deletes
-//! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
-//! of thousands of rows costs little, and a cursor that was reported stays.
+//! WAL, so that people can read while windows are written. `synchronous = FULL`, although `NORMAL` would keep rows and cursor
+//! just as consistent: with `NORMAL` a power loss may undo the last transactions, and the journal deletes segments once the
+//! cursor has passed them, so the undone changes could be lost. One sync per window of thousands of rows costs little, and
+//! makes a reported cursor durable.
 
 mod copy;
 mod mend;

@@ -1,4 +1,4 @@
-//! Reading a store file.
+//! Reads a SQLite store, for checks and tools.
 
 use std::{path::Path, time::Instant};
 

@@ -1,4 +1,4 @@
-//! The schema's formats, and how a file comes to the newest one.
+//! The schema's formats, and the migration to the newest one.
 //!
 //! Invariant: a file has one of the formats below, whole, or is not touched.
 

@@ -1,7 +1,7 @@
-//! A window as rows, inside a transaction that somebody else commits.
+//! Writes a window's rows, inside a transaction that the caller commits.
 //!
-//! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
-//! a difference between what it holds and what the journal says.
+//! Invariant: a statement for one row changes exactly one row, or the window fails. The store never hides a difference from the
+//! journal.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
