@@ -1,4 +1,4 @@
-//! A goose user in the run: asks, has each answer judged, and enters it into goose's figures.
+//! A goose user of the run: sends requests, checks each answer, and records it in goose's figures.
 
 use std::time::Duration;
 
