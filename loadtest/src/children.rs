@@ -19,10 +19,10 @@ const STOP_TIME: Duration = Duration::from_secs(60);
 /// For each process, where the measurement is stopped: nobody needs what it leaves.
 const KILL_TIME: Duration = Duration::from_secs(5);
 
-/// Processes that run, for whoever stops this one.
+/// Running child processes, for the signal handler.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Directories that are there, for whoever stops this one.
+/// Existing directories, for the signal handler.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// On SIGINT, SIGTERM and SIGHUP, stops the child processes, deletes the directories, and exits.
@@ -188,7 +188,7 @@ fn forget(id: Pid) {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&process| process != id);
 }
 
-/// An address of this machine that nobody listens on.
+/// A free address of this machine.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

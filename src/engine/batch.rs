@@ -96,7 +96,7 @@ pub fn for_each<'a, E: From<Malformed>>(
     Ok(())
 }
 
-/// The events of a batch one by one, for those who pause between them.
+/// The events of a batch one by one, for callers that pause in between.
 pub struct Events<'a> {
     sections: Reader<'a>,
     lane: u16,

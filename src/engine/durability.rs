@@ -24,7 +24,7 @@ pub struct Durability {
 pub enum Durable {
     Yes,
     NotYet,
-    /// The journal failed first: nobody knows, until the next start reads the disk.
+    /// The journal failed first: the outcome is unknown until the next start reads the disk.
     Unknown,
 }
 

@@ -129,10 +129,10 @@ pub struct Engine {
     control: Mutex<Control>,
     cells: Box<[CachePadded<Slot>]>,
     published: ArcSwap<Published>,
-    /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
+    /// The epoch of the next cut. Written under all locks, so a holder of any lock reads it exactly.
     open_epoch: AtomicU64,
-    /// The epoch that the latest change of the catalogue or of stock will be durable with. Stored before the change can be
-    /// seen, so whoever judged by the change and reads this afterwards finds its epoch or a later one.
+    /// The epoch with which the latest change of the catalogue or of stock becomes durable. Stored before the change is
+    /// visible, so a decision that rests on the change and reads this afterwards finds its epoch or a later one.
     operator_epoch: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
@@ -184,7 +184,7 @@ struct Lane {
     last_epoch: Epoch,
 }
 
-/// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
+/// State that operators change: the catalogue to publish, its lane, the memory of adjustments, the audit trail.
 struct Control {
     timeline: Timeline,
     dial: Dial,

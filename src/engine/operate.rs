@@ -34,8 +34,8 @@ pub struct Adjustment {
 }
 
 impl Engine {
-    /// Creates the sale or replaces its settings. What is kept says since when units count towards limits, whatever the
-    /// document says. Takes long for a sale of many items, and holds nobody up meanwhile but others who put documents.
+    /// Creates the sale or replaces its settings. The stored settings say since when units count towards limits, whatever the
+    /// document says. Takes long for a sale with many items, and meanwhile blocks only other puts of documents.
     pub fn put_sale(
         &self,
         now: Timestamp,
@@ -255,8 +255,7 @@ impl Engine {
         self.published.swap(published)
     }
 
-    /// Gives the shards their slices of new items, one shard after the other: nobody can ask for an item that is not
-    /// published.
+    /// Gives the shards their slices of new items, one shard after the other: no request can use an unpublished item.
     fn stock_up(&self, definition: &Definition) {
         let new: Vec<_> = definition.new_items().collect();
         let Some(items) = new.iter().map(|(item, _)| item.index() + 1).max() else { return };

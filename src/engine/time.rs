@@ -45,7 +45,7 @@ pub enum Noticed {
     Set { by: i64, ahead: i64 },
     /// It was set back to the service's time.
     Back { by: i64 },
-    /// It is believed from now on: the time was set by so much, and so many holds were moved.
+    /// The engine trusts it from now on: the change of the time, and the number of moved holds.
     Believed { by: i64, holds: usize },
 }
 
@@ -60,7 +60,7 @@ impl Engine {
         self.control.lock().timeline.at_start(wall, uptime)
     }
 
-    /// Notes in the journal what time it is, so that a later start of this process can tell by the machine's uptime.
+    /// Records the time in the journal, so that a later start can derive it from the machine's uptime.
     pub fn note_time(&self, now: Timestamp, uptime: Option<Uptime>) {
         let mut control = self.control.lock();
         let at = control.advance(now);
@@ -98,7 +98,7 @@ impl Engine {
         control.watch.since = now;
         let is_back = ahead.unsigned_abs() <= TOLERANCE_MILLIS;
         control.dial.doubt = if is_back { 0 } else { ahead };
-        // What was planned under another doubt is planned anew.
+        // Plans from before this change are planned again.
         control.catalogue.outdate();
         let mut guards = self.lock_all();
         self.show(&control, &mut guards);

@@ -21,7 +21,7 @@ use crate::sale::{
     time::Timestamp,
 };
 
-/// Reserves in their order: first all are pushed, then shards are visited, then all are told.
+/// Reserves in order: first push all, then visit shards, then read all outcomes.
 pub struct Together<'e, 'a> {
     engine: &'e Engine,
     published: Arc<Published>,

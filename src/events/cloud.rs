@@ -40,23 +40,23 @@ enum Data<'a> {
     Ending(ToldEnding),
 }
 
-/// A reservation's document, as far as one event tells it.
+/// The part of a reservation that one event contains.
 #[derive(Serialize, ToSchema)]
 pub struct ToldReservation<'a> {
     /// A UUIDv7: it sorts by the time of creation.
     id: String,
     /// The id of its sale.
     sale: &'a str,
-    /// Whose it is; told of a hold that is made.
+    /// The customer's id; only when the hold is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<&'a str>,
     /// The state that the change led to.
     state: &'static str,
-    /// One line for each SKU; with prices where the hold is made, and not told of an extension.
+    /// One line per SKU; with prices when the hold is made, and left out for an extension.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     lines: Vec<ToldLine<'a>>,
-    /// The caller's name for it, told where one was given: of a hold, or of its confirmation.
+    /// The caller's name for the reservation, from the hold or from its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
     /// Why it was released, where that was said.
@@ -65,7 +65,7 @@ pub struct ToldReservation<'a> {
     /// When it was made.
     #[schema(value_type = String)]
     created_at: Timestamp,
-    /// When the hold ends; told when that is set.
+    /// When the hold ends; only in events that set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
@@ -81,19 +81,19 @@ pub struct ToldReservation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
-    /// How often the hold was extended; told of a hold and of its extensions.
+    /// How often the hold was extended; only for holds and extensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     extensions: Option<u16>,
 }
 
-/// Reserved units of one item, as an event tells them.
+/// Reserved units of one item.
 #[derive(Serialize, ToSchema)]
 pub struct ToldLine<'a> {
     /// An item of the sale.
     sku: &'a str,
     /// Units.
     quantity: u32,
-    /// Of one unit, when the hold was made; told of a hold whose item has one.
+    /// The price of one unit when the hold was made; left out if the item has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
 }
@@ -130,10 +130,10 @@ pub struct ToldLevel<'a> {
     available: u64,
 }
 
-/// A customer who was erased.
+/// An erased customer.
 #[derive(Serialize, ToSchema)]
 pub struct ToldErasure<'a> {
-    /// Who it was, for whoever keeps copies.
+    /// The customer's id, so that readers can erase their copies.
     customer: &'a str,
 }
 
@@ -156,9 +156,9 @@ pub struct ToldEnding {
 }
 
 impl<'a> Told<'a> {
-    /// None for what is no change to anybody outside: a reservation that leaves memory, and a turn that the document
-    /// put right before it tells. Nor for records of the audit trail: readers of the feed need not know who operates. An
-    /// extension of before extensions named their sale has no place to be told at.
+    /// None for changes that are not visible outside: a reservation that leaves memory, and a change of status that the
+    /// document event right before it already shows. Also none for audit records: readers of the feed need not know the
+    /// operators. An extension from before extensions had their sale cannot be placed.
     pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
         let turn = |kind, number, time, by| {
@@ -196,9 +196,9 @@ impl<'a> Told<'a> {
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
-            // Who did it is for the auditor; what was done is told by the event before.
+            // Only the auditor needs the operator; the event before shows the change.
             Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
-            // The holds that were moved with it are told one by one.
+            // Each moved hold has its own event.
             Event::ClockSet(_) => None,
         }
     }
@@ -267,8 +267,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Appends what a reader is told at its end: why, and after which cursor to go on. No durable event, so it has no
-/// cursor of its own.
+/// Appends the last event of a stream: the reason, and the cursor to continue from. Not a durable event, so it has no cursor of
+/// its own.
 pub fn write_ending(reason: &'static str, cursor: String, format: Format, out: &mut Vec<u8>) {
     const KIND: &str = "stream.ended";
     if format == Format::Stream {

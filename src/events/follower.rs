@@ -87,8 +87,7 @@ impl Follower {
         }
     }
 
-    /// Reads forward once, from the start to a cut at which the engine told what is available, to learn what was
-    /// available at the start.
+    /// Reads forward once, from the start to a cut with known levels, to compute the levels at the start.
     async fn levels_behind(&mut self, epoch: Epoch) -> Result<Levels, End> {
         let mut unwinding = Unwinding::begin(&self.parts.engine);
         let mut journal = Reader::new(self.parts.storage.clone(), epoch);

@@ -40,7 +40,7 @@ pub enum Format {
     Lines,
 }
 
-/// Which sales a reader is told of, by their ids; None: what is of no sale.
+/// Whether a reader may see a sale, by its id; None: events without a sale.
 pub type Filter = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 
 /// Where a reader starts.
@@ -56,7 +56,7 @@ pub enum Start {
 pub enum Refused {
     /// `limits.event_readers_max` is reached.
     Full,
-    /// The segment that held the cursor's event is gone; the earliest cursor that can be gone on from.
+    /// The segment with the cursor's event has been deleted; the oldest resumable cursor.
     TooOld {
         oldest: String,
     },
@@ -84,7 +84,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The cursors of whoever sees the sales that these patterns name; none: of whoever sees everything.
+    /// The cursors of readers that may see the sales of these patterns; empty: all sales.
     pub fn cursors_of<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
         self.cursor_key.of_view(sales)
     }

@@ -8,9 +8,8 @@ use crossbeam::sync::{Parker, Unparker};
 /// So many answers that wait for one commit are a crowd.
 pub(super) const CROWD: usize = 16;
 
-/// Rung by whoever has something to commit, after it can be cut. A ring is never lost: one that comes while the thread is
-/// awake keeps it from going to sleep the next time. It costs one atomic swap then, and a system call only when the
-/// thread sleeps.
+/// Wakes the thread for a change that can be cut. A wake-up is never lost: one that comes while the thread is awake keeps it
+/// from sleeping the next time. It costs one atomic swap then, and a system call only when the thread sleeps.
 #[derive(Clone)]
 pub struct Bell {
     unparker: Unparker,

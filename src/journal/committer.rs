@@ -14,7 +14,7 @@ use crossbeam::sync::Parker;
 use super::spare::Spare;
 use super::{Bell, CommitStats, Epoch, WriteError, Writer};
 
-/// Where batches come from, and who waits for them.
+/// The source of batches, and the receiver of commit reports.
 pub trait Source: Send + Sync {
     /// Takes everything gathered since the last cut, or nothing. The payload goes into the buffer, which comes empty. The
     /// epoch is the one after that of the last cut.
@@ -33,7 +33,7 @@ pub const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterSettings {
-    /// The least time between two commits, for those who do not wait for them; `None` commits as fast as the disk can.
+    /// The least time between two commits, if no answer waits for them; `None` commits as fast as the disk can.
     pub flush_interval: Option<Duration>,
     /// How long at most a batch gathers behind a commit that found a crowd; see [`CROWD_INTERVAL`].
     pub crowd_interval: Duration,
@@ -43,7 +43,7 @@ pub struct CommitterSettings {
     pub now: fn() -> Instant,
 }
 
-/// The one thread that writes the journal, or the steps of it for those who call them by hand.
+/// The one thread that writes the journal; tests can call its steps by hand.
 pub struct Committer<S> {
     source: Arc<S>,
     writer: Writer,
@@ -132,8 +132,8 @@ impl<S: Source> Committer<S> {
                     self.hold_back();
                 }
             }
-            // Returns at once when the bell rang since the last time: whoever waits for the disk rings behind its change. What
-            // nobody waits for yet, as in the middle of a large request, goes on gathering.
+            // Returns at once if the bell has rung since the last time: a request that waits for the disk rings after its
+            // change. Changes for which nothing waits yet, as in the middle of a large request, keep gathering.
             match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
                 None => self.parker.park(),
                 Some(Duration::ZERO) => {

@@ -51,7 +51,7 @@ impl FrameCursor {
             Ok(header) => return Ok(Ok(header)),
             Err(error) => matches!(error, FrameError::Truncated { .. }),
         };
-        // Whoever used up the window is catching up; whoever met the journal's end needs little.
+        // A caller that used up the window is catching up; one at the journal's end needs little.
         self.read_bytes = if ran_out { WINDOW_BYTES_MAX.min(2 * self.read_bytes) } else { WINDOW_BYTES_MIN };
         self.fill(self.read_bytes)?;
         if let Err(FrameError::Truncated { needed }) = frame::decode(self.held(), self.owner)

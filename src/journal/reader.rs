@@ -116,7 +116,7 @@ impl Reader {
         match FrameCursor::open(self.storage.as_ref(), segment::name(segment), segment) {
             Ok(cursor) => self.place = Some((segment, cursor)),
             Err(failure) if failure.is_not_found() => {
-                // The next segment was removed, or this one lacks what was written to it. Looking anew tells which.
+                // The next segment was deleted, or this one lacks data. Another look shows which.
                 let (_, left) = self.place.take().expect("the reader comes from a segment");
                 let (_, cursor) = self.placed()?;
                 if cursor.name() == left.name() {

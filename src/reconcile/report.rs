@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::truth::JournalFacts;
 
-/// Differences that are told one by one; beyond that they are counted.
+/// Most differences listed; further ones are only counted.
 pub const DIFFERENCES_TOLD_MAX: usize = 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

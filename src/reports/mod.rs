@@ -82,7 +82,7 @@ struct Ask {
     _place: OwnedSemaphorePermit,
 }
 
-/// Where reports are asked for, by any thread.
+/// Requests reports, from any thread.
 pub struct Reports {
     asks: mpsc::Sender<Ask>,
     places: Arc<Semaphore>,
@@ -102,7 +102,7 @@ impl Reports {
     }
 }
 
-/// The one who reads. To be run on a thread of its own; it ends when nobody can ask any more.
+/// Reads reports, on a thread of its own; ends when no requester is left.
 pub struct Reading {
     parts: Parts,
     settings: Settings,

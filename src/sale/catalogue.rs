@@ -61,7 +61,7 @@ pub struct Sale {
     changed_at: Timestamp,
     /// How far the clock came in the window.
     reached: Reached,
-    /// The status last put into an event, so that the clock's turns are told once.
+    /// The status last put into an event, so that each change by the clock gets one event.
     announced: Status,
     tag: Tag,
 }
@@ -181,7 +181,7 @@ impl Sale {
         (self.announced, self.changed_at) = (self.status(at), at);
     }
 
-    /// The clock's turn was told.
+    /// Records that the change by the clock has its event.
     fn announce(&mut self, status: Status, at: Timestamp) {
         (self.announced, self.changed_at) = (status, at);
         self.reached = match status {
@@ -192,7 +192,7 @@ impl Sale {
         };
     }
 
-    /// The event of a turn that was not told yet.
+    /// The event of a change by the clock that has none yet.
     pub fn turn(&self, now: Timestamp) -> Option<Event<'static>> {
         let status = self.status(now);
         (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
@@ -403,7 +403,7 @@ impl Catalogue {
         (!sale.is_closed()).then_some(Event::SaleClosed { sale: sale.number, at: now })
     }
 
-    /// Events for sales whose window opened or ended since they were last told.
+    /// Events for sales whose window opened or ended since their last event.
     pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
         self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
     }
@@ -437,7 +437,7 @@ impl Catalogue {
                 self.set_stock(adjusted.item, stock.expect("stock is never negative"));
             }
             Event::Stocked { item, stock } => self.set_stock(*item, *stock),
-            // What was planned by the time before is to be planned anew.
+            // Plans by the previous time must be planned again.
             Event::ClockSet(_) => self.outdate(),
             _ => {}
         }

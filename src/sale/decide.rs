@@ -275,8 +275,8 @@ impl Shard {
         slots.len()
     }
 
-    /// Erases who the customer is. Says how many reservations in memory were the customer's; it is recorded also where none
-    /// was, because older ones are in the store alone.
+    /// Erases the customer's identity. Returns how many reservations in memory were the customer's. Records the erasure even if
+    /// there were none, because the store may have older ones.
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
         let at = self.advance(now);
         let reservations = self.reservations_of(customer);

@@ -95,7 +95,7 @@ pub struct Extension {
     pub longer: bool,
 }
 
-/// Units asked for and not there.
+/// A line that asks for more units than are available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
     pub sku: CompactString,

@@ -19,7 +19,7 @@ pub enum Rule {
         most: u64,
         example: i64,
     },
-    /// A whole number other than 0, up to so many in either direction.
+    /// A whole number other than 0, up to `most` in either direction.
     Change {
         most: u64,
         example: i64,

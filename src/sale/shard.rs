@@ -217,7 +217,7 @@ impl Shard {
         }
     }
 
-    /// Sets the units of an item that this shard may give away. Only for who holds all shards and keeps the sum.
+    /// Sets the units of an item that this shard may give away. Only for callers that hold all shards and keep the sum.
     pub fn set_available(&mut self, item: ItemNumber, available: u64) {
         self.slices[item.index()].available = i64::try_from(available).expect("stock is limited to 2^63");
     }
@@ -343,7 +343,7 @@ impl Shard {
         slot
     }
 
-    /// Drops a customer of whom nothing is known any more.
+    /// Drops a customer without reservations or counted units.
     fn drop_customer_if_unknown(&mut self, slot: u32) {
         let customer = &self.customers[slot];
         if customer.reservations == 0 && customer.holdings.is_empty() {
@@ -361,7 +361,7 @@ impl Shard {
     }
 
     fn hold(&mut self, held: &Held<'_>) {
-        // A snapshot tells a reservation whose customer was erased by what stands in the customer's place.
+        // In a snapshot, the replaced customer id marks a reservation of an erased customer.
         let customer =
             if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.id.bucket(), held.customer) };
         for line in &held.lines {

@@ -22,7 +22,7 @@ pub struct ClockSet {
     pub uptime: Option<Uptime>,
 }
 
-/// The uptime is told in hundredths of a second.
+/// The uptime has a precision of a hundredth of a second.
 const UPTIME_STEP_MILLIS: u64 = 10;
 
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,7 @@ impl Timeline {
         forward.map(|set| (set.at, set.by.unsigned_abs())).collect()
     }
 
-    /// The events that tell the time, when it is `now`.
+    /// The events that record the time, when it is `now`.
     pub fn retell(&self, now: Timestamp, mut each: impl FnMut(&Event<'_>)) {
         self.set.iter().for_each(|set| each(&Event::ClockSet(*set)));
         if let Some(last) = self.set.last() {

@@ -35,7 +35,7 @@ pub struct DiskSpace {
     configured_bytes: u64,
     available_bytes: AtomicU64,
     reserve_bytes: AtomicU64,
-    /// The kernel does not tell; it was logged.
+    /// The kernel does not report it; this was logged.
     unknown: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ impl DiskSpace {
         self.reserve_bytes.load(Ordering::Relaxed)
     }
 
-    /// Looks at the file system. Where the kernel does not tell, all stays as it was.
+    /// Reads the free space. If the kernel does not report it, nothing changes.
     pub fn measure(&self, telemetry: &Telemetry) {
         let disk = match rustix::fs::statvfs(&self.journal) {
             Ok(disk) => disk,

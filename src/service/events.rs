@@ -44,7 +44,7 @@ pub fn start(
 }
 
 impl Following {
-    /// Ends every reader's answer, and waits until each was told.
+    /// Ends every reader's answer, and waits until each has its last event.
     pub fn stop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {

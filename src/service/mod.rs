@@ -279,8 +279,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts keys that were read anew in place of those in force. Recorded first, so that whatever somebody does with a
-    /// new key stands behind it; in force at once, as a key that was taken away must not wait for a disk.
+    /// Replaces the keys in force after a reload. Records the change first, so that the trail has it before any use of a new
+    /// key. The keys are in force at once, because a removed key must not wait for the disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
         if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
             self.bell.ring();
@@ -289,7 +289,7 @@ impl Running {
         self.edge.keyring.store(Arc::new(keyring));
     }
 
-    /// From now on nobody is let in without a key, also where none are configured.
+    /// From now on every caller needs a key, even if none are configured.
     pub fn require_keys(&self) {
         let keyring = self.edge.keyring.load();
         if !keyring.asks_for_key() {
@@ -467,7 +467,7 @@ fn start_clock(
             watch_clock(&engine, &clock, &telemetry);
             let tick = engine.tick(clock.now());
             telemetry.reservations.ticked(&tick);
-            // Also tells the journal of changes whose askers went away before their turn to tell it.
+            // Also wakes the journal for changes whose callers disconnected before they could.
             if engine.has_changes() {
                 bell.ring();
             }

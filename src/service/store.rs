@@ -35,8 +35,7 @@ pub fn start(
     if let Some(retention) = retention(config, engine, clock) {
         write_behind.keep(retention);
     }
-    // A store that belongs to another journal is found out before anything is served. One that is away, or needs somebody to
-    // repair it, keeps nobody from serving.
+    // A store of another journal stops the start. A store that is away or needs a repair does not.
     match write_behind.settle() {
         Ok(()) => {}
         Err(error @ (StoreError::OtherOwner { .. } | StoreError::Ahead { .. })) => return Err(error.into()),

@@ -35,7 +35,7 @@ impl Sweep {
         Self { erase_millis: erase_seconds * 1000, leaving: None, failed_at: None }
     }
 
-    /// Finds erasures of earlier runs. Reads the whole journal, until it is told to stop.
+    /// Finds erasures of earlier runs. Reads the whole journal, or until it is stopped.
     pub fn look_back(parts: &Parts, stop: &AtomicBool) -> Result<(), ReadError> {
         let durable = parts.engine.durability().epoch();
         let mut journal = Reader::new(parts.storage.clone(), 0);
@@ -113,7 +113,7 @@ fn has_left(parts: &Parts, epoch: Epoch) -> bool {
     matches!(journal.next(epoch), Err(ReadError::TooOld { .. }))
 }
 
-/// Until the epoch is durable; false when it never will be, or nobody waits any more.
+/// Waits until the epoch is durable; false if it never will be, or the service stops.
 fn wait(parts: &Parts, stop: &AtomicBool, epoch: Epoch) -> bool {
     loop {
         match parts.engine.durability().of(epoch) {

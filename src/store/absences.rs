@@ -72,8 +72,12 @@ impl AbsencesFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Absences::default()),
             Err(error) => return Err(self.failed(error)),
         };
-        let invalid =
-            || self.failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes there"));
+        let invalid = || {
+            self.failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its contents are not in the format that this program writes",
+            ))
+        };
         let document: Document = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
         let hash = |text: &String| blake3::Hash::from_hex(text).ok();
         let gap = |gap: &Gap| {

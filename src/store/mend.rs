@@ -33,7 +33,7 @@ pub enum Step {
     ReplaceMovements,
     /// Changes of `confirmed_before`, where it stays at zero or above.
     AddConfirmedBefore,
-    /// Numbers of audit records that nobody wrote.
+    /// Numbers of audit records that the service never wrote.
     RemoveAudit,
     PutAudit,
     /// All gaps of the trail, in the place of what is there.

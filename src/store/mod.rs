@@ -66,7 +66,7 @@ pub trait Sink: Send {
     /// open which of the two happened, until `standing` tells.
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError>;
 
-    /// Connects anew, after an error.
+    /// Reconnects after an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
     /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one

@@ -24,7 +24,7 @@ pub struct Token {
 pub struct Standing {
     /// The last epoch of the journal that was applied; 0 when none was.
     pub cursor: u64,
-    /// None: nobody took it yet.
+    /// None: no process has taken it yet.
     pub held_by: Option<Token>,
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{error::StoreError, reader::parse_state, rows::natural};
 use crate::sale::outcome::State;
 
-/// Entries of each list of a report; how many there are in all is told beside it.
+/// Most entries of each list of a report; a total is beside each list.
 pub const ROWS_MAX: usize = 1000;
 
 /// A report on one sale.

@@ -126,7 +126,7 @@ impl Passes {
             let place = Some(Place { source, behind: Uuid::nil() });
             *self = Self { before: Some(before), place, ..Self::default() };
         }
-        // A pass goes on with what it began with.
+        // A pass keeps the limits with which it began.
         let (place, before) = (self.place?, self.before?);
         Some(RetentionStep { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
     }

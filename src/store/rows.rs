@@ -49,7 +49,7 @@ impl<'a> ChangedReservation<'a> {
         }
     }
 
-    /// Without what was told before its customer was erased.
+    /// Without texts from before the customer was erased.
     pub fn without_texts_if(self, erased: bool) -> Self {
         if erased { Self { reference: None, release_reason: None, ..self } } else { self }
     }

@@ -124,7 +124,7 @@ impl Table {
         }
     }
 
-    /// The first so many cells of a row are its key.
+    /// How many leading cells of a row are its key.
     pub fn key_cells(self) -> usize {
         match self {
             Self::LoneLines => 3,

@@ -46,7 +46,7 @@ pub struct WriteBehindSettings {
     pub retry_ms_min: u64,
     /// up to this.
     pub retry_ms_max: u64,
-    /// Windows still applied after being told to stop. What is left is applied after the next start.
+    /// Most windows still applied after a stop. The rest is applied after the next start.
     pub drain_windows_max: u32,
 }
 
@@ -263,7 +263,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         Ok(token)
     }
 
-    /// Makes an empty store anew that the journal alone no longer makes.
+    /// Rebuilds an empty store for which the journal alone is not enough.
     fn rebuild_under(&mut self, token: Token, oldest: u64) -> Result<Token, StoreError> {
         let behind = StoreError::Behind { cursor: 0, oldest };
         let Some(rebuild) = &mut self.rebuild else { return Err(behind) };
@@ -373,7 +373,7 @@ struct Retry {
     longest: Duration,
     next: Duration,
     waited_since_warning: Option<Duration>,
-    /// What was warned of last: another error is another thing to do, and is told at once.
+    /// The last warning: a different error needs different action, and is logged at once.
     warned: String,
 }
 

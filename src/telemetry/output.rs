@@ -162,7 +162,7 @@ pub fn log_lines_dropped() -> u64 {
     stderr().map_or(0, Lines::dropped)
 }
 
-/// Waits for what is still on its way, but only for a moment: the process is about to end, whoever reads or not.
+/// Waits for lines that are still on their way, but only for a moment: the process is about to end, even if nobody reads them.
 pub fn finish() {
     let deadline = Instant::now() + FLUSH_TIME;
     for lines in [stdout(), stderr()].into_iter().flatten() {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::{REASONS, Telemetry, reason_place};
 use crate::sale::outcome::Refusal;
 
-/// Requests that are noted before the worker tells them itself.
+/// Requests counted before the worker publishes its counts itself.
 const NOTED_MAX: usize = 1024;
 
 /// One worker's notes.

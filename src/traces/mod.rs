@@ -41,7 +41,7 @@ use crate::{
 pub struct Settings {
     /// Scheme, host and port of a collector.
     pub endpoint: String,
-    /// Share of the requests of whom no caller says anything; 0 to 1.
+    /// Share of the requests without a caller's decision; 0 to 1.
     pub share: f64,
     pub samples_per_second: NonZero<u32>,
     /// None: no caller is heeded.
@@ -63,7 +63,7 @@ pub struct Tracer<C: Clock = Monotonic> {
     count: Arc<telemetry::Traces>,
 }
 
-/// What is told of a request besides its times.
+/// The attributes of a request's span.
 #[derive(Debug)]
 pub struct Request {
     /// A method that has a name, or `_OTHER`.
@@ -149,13 +149,13 @@ tokio::task_local! {
 }
 
 impl Trace {
-    /// Runs what answers the request, so that what it waits for can be told.
+    /// Runs the request's handler, so that its waits become child spans.
     pub async fn within<F: Future>(self: &Arc<Self>, answer: F) -> F::Output {
         CURRENT.scope(self.clone(), answer).await
     }
 }
 
-/// Waits for the disk, and tells of it where the task's request is traced.
+/// Waits for the disk, as a child span if the task's request is traced.
 pub async fn wait_for_disk<T, E>(epoch: u64, wait: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let Ok(trace) = CURRENT.try_with(Arc::clone) else { return wait.await };
     let began = time_of_day();

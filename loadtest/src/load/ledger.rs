@@ -51,7 +51,7 @@ pub struct Grant {
     pub state: State,
     /// The call that ended it.
     pub ended: Option<Span>,
-    /// A confirm or release was sent and nobody knows whether it took effect.
+    /// A confirm or release was sent, with an unknown outcome.
     pub doubtful: bool,
     /// An answer that called it expired.
     pub told_expired: Option<Moment>,

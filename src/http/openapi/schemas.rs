@@ -176,7 +176,7 @@ fn add_inner<T: ToSchema>(schemas: &mut Map<String, Value>) {
     schemas.extend(inner.into_iter().map(|(name, schema)| (name, json!(schema))));
 }
 
-/// What is told of a member that may be null stands with the member, and not with one of its choices.
+/// Moves the description of a nullable member from one of its choices to the member.
 fn describe_choices(schema: &mut Value) {
     for member in members_of(schema) {
         let choices = member.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();

@@ -53,7 +53,7 @@ pub use self::{
 /// Between two looks whether the tables are still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The writer of a database. Connects when it is first asked something: a database that is away stops nobody from starting.
+/// The writer of a database. Connects on first use, so a database that is away does not stop a start.
 pub struct PostgresStore {
     settings: PostgresSettings,
     patience: Arc<Patience>,
@@ -191,7 +191,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // A name that is still being looked up keeps nobody from ending.
+            // A pending name look-up does not delay the end.
             runtime.shutdown_background();
         }
     }

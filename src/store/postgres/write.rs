@@ -165,7 +165,7 @@ const UNCHANGED_RESERVATION: &str = "
 pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &Token) -> Result<u64, StoreError> {
     let mut writer = Writer { link, names, rows: 0 };
     link.batch("beginning a transaction", &begin(link)).await?;
-    // First: whoever writes already holds this row, and whoever lost the store finds out here.
+    // First, because a writer holds this row, and a process that lost the store finds out here.
     writer.move_cursor(window, token).await?;
     writer.sales(window).await?;
     writer.movements(window.movements()).await?;

@@ -65,8 +65,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A database file has at least one page, and this is the least that a page may have.
 const PAGE_BYTES_MIN: u64 = 512;
 
-/// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file when it is first
-/// asked something: a file that cannot be opened stops nobody from starting.
+/// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file on first use, so a
+/// file that cannot be opened does not stop a start.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
