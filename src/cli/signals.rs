@@ -105,7 +105,7 @@ impl Signals {
 }
 
 fn end_the_start(signal: Signal) -> ! {
-    tracing::info!("{} while starting: ending", signal.name());
+    tracing::info!("{} while starting: stopping", signal.name());
     output::finish();
     process::exit(0)
 }

@@ -34,7 +34,7 @@ enum Data<'a> {
     Adjustment(ToldAdjustment<'a>),
     Level(ToldLevel<'a>),
     Turn(ToldTurn<'a>),
-    /// The document that was put.
+    /// The new settings of the sale.
     Settings(Value),
     Erasure(ToldErasure<'a>),
     Ending(ToldEnding),
@@ -59,25 +59,25 @@ pub struct ToldReservation<'a> {
     /// The caller's name for the reservation, from the hold or from its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
-    /// Why it was released, where that was said.
+    /// The reason of the release, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// When it was made.
+    /// When the hold was made.
     #[schema(value_type = String)]
     created_at: Timestamp,
     /// When the hold ends; only in events that set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
-    /// When it was confirmed; only in state `confirmed`.
+    /// When the reservation was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     confirmed_at: Option<Timestamp>,
-    /// When it was released; only in state `released`.
+    /// When the reservation was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     released_at: Option<Timestamp>,
-    /// When it expired; only in state `expired`.
+    /// When the reservation expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
@@ -105,12 +105,12 @@ pub struct ToldAdjustment<'a> {
     sale: &'a str,
     /// The item's SKU.
     sku: &'a str,
-    /// Units put in, or taken out when negative.
+    /// Units added, or removed if negative.
     delta: i64,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
     /// Units in the sale after the change.
@@ -137,12 +137,12 @@ pub struct ToldErasure<'a> {
     customer: &'a str,
 }
 
-/// A turn of a sale: opened, paused, resumed or closed.
+/// A change of a sale's status: opened, paused, resumed or closed.
 #[derive(Serialize, ToSchema)]
 pub struct ToldTurn<'a> {
     /// The id of the sale.
     sale: &'a str,
-    /// Whose doing it was.
+    /// What changed it: the clock or an operator.
     by: &'static str,
 }
 
@@ -151,7 +151,7 @@ pub struct ToldTurn<'a> {
 pub struct ToldEnding {
     /// Why it ends.
     reason: &'static str,
-    /// The cursor to go on from.
+    /// The cursor to continue from.
     cursor: String,
 }
 
@@ -203,7 +203,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// What a batch came to for an item.
+    /// The result of a batch for an item.
     pub fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
         let Turn { item, available, at } = turn;
         let (sale, sku) = catalogue.names(item);

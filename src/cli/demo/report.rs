@@ -19,7 +19,7 @@ pub fn print(screen: &Screen, history: &History, checks: &[Check]) {
     happened(history).iter().for_each(|line| screen.line(line));
     heading("How long answers took, in milliseconds");
     latencies(history).iter().for_each(|line| screen.line(line));
-    heading("What was promised, checked from outside");
+    heading("The guarantees, checked from outside");
     guarantees(screen, checks).iter().for_each(|line| screen.line(line));
 }
 

@@ -14,7 +14,7 @@ use super::{
 
 pub(super) fn no_oversell(history: &History) -> Finding {
     let Some(last) = &history.audit.sale else {
-        return Finding::missing("the sale was not shown".to_owned());
+        return Finding::missing("the service did not show the sale".to_owned());
     };
     let mut broken = Vec::new();
     for item in history.looks.iter().chain([last]).flat_map(|sale| &sale.items) {
@@ -41,7 +41,7 @@ fn differences(history: &History) -> Vec<String> {
     let items = history.offer.items.iter().enumerate();
     let differs = items.filter_map(|(index, Item { sku, .. })| {
         let Some(shown) = sale.items.iter().find(|item| item.sku == *sku) else {
-            return Some(format!("{sku} is gone"));
+            return Some(format!("{sku} is missing"));
         };
         let (held, confirmed, unknown) = (history.held(index), history.confirmed(index), history.unknown(index));
         let as_counted = (held..=held + unknown).contains(&shown.held)

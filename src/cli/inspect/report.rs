@@ -173,7 +173,7 @@ impl Report {
             )?;
         }
         if self.damage.is_empty() {
-            writeln!(out, "  sound       the service can start on it")?;
+            writeln!(out, "  sound       the service can start from it")?;
         }
         Ok(())
     }

@@ -98,7 +98,8 @@ impl PostgresStore {
     /// while it waits for a client's rows. What such a transaction would have written is in the journal.
     fn end_who_is_in_the_way(&mut self) -> Result<(), StoreError> {
         self.connect()?;
-        let ended = self.runtime.block_on(self.connected().query("ending who is in the way", END_OTHERS, &[]));
+        let ended =
+            self.runtime.block_on(self.connected().query("ending sessions that hold the cursor", END_OTHERS, &[]));
         for row in self.keep_if_well(ended.map_err(StoreError::from))? {
             tracing::warn!(pid = get::<i32>(&row, 0)?, "a session that held the store's cursor was ended");
         }
