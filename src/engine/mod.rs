@@ -166,7 +166,7 @@ struct Slot {
     lane_full: AtomicBool,
 }
 
-/// A shard and its lane: the bytes of its events that are not yet cut into a batch.
+/// A shard and its lane: the bytes of its events that are not yet in a batch.
 struct Cell {
     shard: Shard,
     lane: Lane,
@@ -236,8 +236,7 @@ struct Written {
 }
 
 impl Control {
-    /// Takes over what an event says of adjustments and of the trail, and encodes it. What it says of the catalogue is for the
-    /// caller to apply.
+    /// Applies an event to the adjustments and the trail, and encodes it. The caller applies it to the catalogue.
     fn write(&mut self, event: &Event<'_>, written: &mut Written) {
         event.encode(&mut written.bytes);
         written.events += 1;

@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457): the one table from outcomes to status codes, and what each problem means to a person.
 //!
-//! Invariant: every problem that is answered stands in `PROBLEMS`, with its status and the page its `type` leads to.
+//! Invariant: `PROBLEMS` has every problem that the service answers, with its status and the page behind its `type`.
 
 use hyper::{
     StatusCode,

@@ -34,8 +34,8 @@ use super::{
 /// How an HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an HTTP/2 connection whose client sends nothing more stays open behind its last answer: the frames of that
-/// answer may still be on their way from its stream to the socket.
+/// How long an HTTP/2 connection stays open after its last answer if the client has half-closed: frames of that answer may
+/// still be on their way from the stream to the socket.
 const LAST_FRAMES_TIME: Duration = Duration::from_secs(1);
 
 /// Read at a time from what nobody wants.
@@ -157,7 +157,7 @@ impl Activity {
         }
     }
 
-    /// The socket has nothing. A head that is there at once never comes to that.
+    /// The socket has no bytes. A head that has arrived never gets here.
     fn waits(&self) {
         if self.phase.get() == (Phase::Head { since: None }) {
             self.phase.set(Phase::Head { since: Some(Instant::now()) });

@@ -349,7 +349,7 @@ impl Worker {
         Err(problem::OVERLOADED.respond("too many answers wait for the disk: limits.waiting_max is reached"))
     }
 
-    /// Refuses what is beyond a quota, and counts it.
+    /// Refuses a request past its quota, and counts it.
     pub fn rate_limited(&self, limited: &Limited) -> BoxedResponse {
         self.service.telemetry.edge.rate_limited(limited.policy);
         problem::rate_limited(limited)
@@ -439,7 +439,7 @@ fn names_a_host(value: &HeaderValue) -> bool {
     named && port.iter().all(u8::is_ascii_digit)
 }
 
-/// The answer to HEAD: as to GET, with the length of the body, where it is known, in place of the body.
+/// The answer to HEAD: that of GET, with the length of the body, if known, but without the body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     if let Some(length) = hyper::body::Body::size_hint(&body).exact() {

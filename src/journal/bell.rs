@@ -69,7 +69,7 @@ impl Bell {
         self.callers.asleep.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a crowd began to wait since this was last asked, and none of the threads that ring has nothing to do.
+    /// Whether many requests began to wait since the last call, while all calling threads are busy.
     pub(super) fn is_crowded(&self) -> bool {
         let waiting = self.callers.waiting.swap(0, Ordering::Relaxed);
         waiting >= CROWD && self.callers.asleep.load(Ordering::Relaxed) == 0
@@ -84,15 +84,14 @@ impl Bell {
         self.callers.awaited.store(awaited, Ordering::Relaxed);
     }
 
-    /// Asks the thread to commit what is there, seal the journal, and return. Whatever feeds the source should have ended.
+    /// Asks the thread to commit the remaining changes, seal the journal, and return. Nothing should add changes any more.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.gathering.unpark();
         self.ring();
     }
 
-    /// Asks for every batch that is cut from now on to stand in another segment than those that are durable already, so that
-    /// they can be removed.
+    /// Asks for a new segment for every batch from now on, so that the segments of durable batches can be deleted.
     pub fn turn_over(&self) {
         self.turning.store(true, Ordering::Release);
     }

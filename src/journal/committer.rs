@@ -27,15 +27,15 @@ pub trait Source: Send + Sync {
     fn failed(&self, error: &WriteError);
 }
 
-/// What a batch may gather for behind a crowd: several commits' time on a disk that syncs in 0.2 ms, and less than half of
-/// what an answer waits for under full load anyway.
+/// How long a batch may gather after a crowded commit: several commits on a disk that syncs in 0.2 ms, and less than half of an
+/// answer's wait under full load.
 pub const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterSettings {
     /// The least time between two commits, if no answer waits for them; `None` commits as fast as the disk can.
     pub flush_interval: Option<Duration>,
-    /// How long at most a batch gathers behind a commit that found a crowd; see [`CROWD_INTERVAL`].
+    /// The longest time that a batch gathers after a crowded commit; see [`CROWD_INTERVAL`].
     pub crowd_interval: Duration,
     /// How long the journal is idle before it is sealed; see [`Writer::seal`].
     pub seal_after: Duration,
@@ -97,7 +97,7 @@ impl<S: Source> Committer<S> {
         self.writer.seal().inspect_err(|error| self.source.failed(error))
     }
 
-    /// Commits until the bell says stop, or the disk fails. A second thread makes segments ahead meanwhile.
+    /// Commits until it is stopped, or the disk fails. A second thread prepares segments meanwhile.
     pub fn run(self) -> Result<(), WriteError> {
         self.run_prepared(|| {})
     }

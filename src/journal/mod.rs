@@ -52,5 +52,5 @@ pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
 pub use view::View;
 pub use writer::{CommitStats, WriteError, Writer, WriterSettings};
 
-/// The number of a batch: consecutive, from 1. Zero stands for "before the first".
+/// The number of a batch: consecutive, from 1. Zero means "before the first".
 pub type Epoch = u64;

@@ -20,8 +20,8 @@ const UNFINISHED_SUFFIX: &str = ".snap.tmp";
 
 /// Chunks are gathered up to this size before they are written.
 const WRITE_BYTES: usize = 256 << 10;
-/// The file is synced as it grows, because a commit's sync waits behind what the device was given before: better often
-/// for a short time than once for a long one.
+/// The file is synced as it grows, because a commit's sync waits for earlier writes to the device: many short waits are better
+/// than one long one.
 const SYNC_BYTES: u64 = 4 << 20;
 
 const END_PAYLOAD_BYTES: usize = 16;
@@ -65,7 +65,7 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Starts the one snapshot that may be in the making; what an earlier one left behind is removed.
+    /// Starts a snapshot, of which there may be one at a time. Deletes leftovers of an unfinished one.
     pub fn begin(storage: Arc<dyn Storage>, first_epoch: Epoch) -> Result<SnapshotWriter, SnapshotError> {
         discard_unfinished(storage.as_ref())?;
         let unfinished_name = file_name(first_epoch, UNFINISHED_SUFFIX);
@@ -150,7 +150,7 @@ impl SnapshotReader {
         Ok(Some(self.cursor.take(&header)))
     }
 
-    /// A published snapshot ends with its end frame; what that says is known before the first chunk is read.
+    /// A published snapshot ends with its end frame, which is read before the first chunk.
     fn open(storage: &dyn Storage, first_epoch: Epoch) -> Result<SnapshotReader, SnapshotError> {
         let name = file_name(first_epoch, SUFFIX);
         let cursor = FrameCursor::open(storage, name, first_epoch)?;
@@ -182,7 +182,7 @@ pub fn latest(storage: &dyn Storage) -> Result<Option<SnapshotReader>, SnapshotE
     }
 }
 
-/// Removes what snapshots that were never finished have left behind. Not while one is being written.
+/// Deletes leftovers of unfinished snapshots. Not to be called while one is being written.
 pub fn discard_unfinished(storage: &dyn Storage) -> Result<(), StorageFailure> {
     for name in names(storage)? {
         if number_in(&name, PREFIX, UNFINISHED_SUFFIX).is_some() {

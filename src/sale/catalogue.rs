@@ -36,7 +36,7 @@ const RETIRED_AHEAD_MILLIS: u64 = 1000;
 
 type Names<T> = HashMap<CompactString, T, RandomState>;
 
-/// Where an item stands: its sale, and its index among the sale's items.
+/// An item's position: its sale, and its index among the sale's items.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     sale: SaleNumber,
@@ -51,7 +51,7 @@ pub struct Sale {
     /// In the order of the document; shared until the next document is put, so that other changes copy no item.
     pub items: Arc<Vec<Item>>,
     by_sku: Arc<Names<u32>>,
-    /// Units put into the sale of each item: initial stock plus adjustments.
+    /// Stock of each item: initial stock plus adjustments.
     stock: Arc<Vec<u64>>,
     /// By the operator, and not resumed since.
     paused_at: Option<Timestamp>,
@@ -66,7 +66,7 @@ pub struct Sale {
     tag: Tag,
 }
 
-/// A moment's place in a sale's window.
+/// The phase of a sale's window at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
     Before,
@@ -131,7 +131,7 @@ pub struct Plan<'a> {
     pub bucket: Bucket,
     pub lines: SmallVec<[PlanLine; 2]>,
     pub hold_seconds: u32,
-    /// Nothing is held from here on.
+    /// No more holds from here on.
     pub closes_at: Timestamp,
     pub reference: Option<&'a str>,
     pub key: Option<(&'a str, u64)>,
@@ -143,7 +143,7 @@ pub struct PlanLine {
     pub customer_limit: Option<u32>,
 }
 
-/// What putting a sale document comes to.
+/// The result of putting a sale document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Created,
@@ -172,7 +172,7 @@ impl Sale {
         }
     }
 
-    /// An operator changed the sale at this moment.
+    /// Records that an operator changed the sale at this moment.
     fn turned(&mut self, at: Timestamp) {
         self.reached = self.reached.max(Reached::at(at, &self.settings));
         if self.is_closed() {
@@ -297,7 +297,7 @@ impl Catalogue {
         (&self.sale_numbered(place.sale).settings.id, self.sku(number))
     }
 
-    /// Whether a limit may still ask how much of this item a customer has.
+    /// Whether a limit still needs to know how much of this item a customer has.
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);
         !sale.is_closed() && sale.customer_limit(self.item_numbered(number)).is_some()

@@ -11,8 +11,8 @@ impl Shard {
         self.find_customer(Bucket::of(customer), customer).map_or(0, |slot| self.customers[slot].reservations.into())
     }
 
-    /// Takes the customer from its reservations, and with it what callers said of them: idempotency keys and references
-    /// may name a person as well.
+    /// Removes the customer from its reservations, and with it the texts from callers: idempotency keys and references may also
+    /// name a person.
     pub(super) fn erase(&mut self, customer: &str) {
         let Some(slot) = self.find_customer(Bucket::of(customer), customer) else { return };
         let bucket = Bucket::of(customer).index() / self.shards;

@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    /// The name of the entry's customer, or what stands in its place.
+    /// The entry's customer id, or its replacement after an erasure.
     fn customer_of(&self, entry: &Entry) -> Cow<'_, str> {
         match entry.customer {
             NOBODY => Cow::Owned(erased_customer(entry.id).into_string()),
