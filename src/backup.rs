@@ -1,12 +1,11 @@
-//! A copy of a data directory, whole and of one moment, also while the service runs.
+//! A complete, consistent copy of a data directory, also while the service runs.
 //!
-//! What is copied is itself a data directory: it can be inspected, compared, moved and served like any other.
-//! Invariants: nothing in the directory is changed but for the note that there is a backup ([`note`]), and whoever serves it
-//! is not held up; the copy has everything that was
-//! acknowledged before it began; it gets its name only when it is complete, on disk and was read back.
+//! The copy is itself a data directory: it can be inspected, compared, moved and served like any other. Invariants: a backup
+//! changes nothing in the original but its note about the backup ([`note`]), and does not block a running service. The copy has
+//! everything that was acknowledged before it began. It gets its name only when it is complete, on disk and read back.
 //!
-//! How: the moment of the store is held first, then all files of the journal are opened, so the journal has what the
-//! store has and none of its files goes away meanwhile. What the journal gets later is not seen ([`View`]).
+//! How: the backup pins a snapshot of the store first, then opens all files of the journal. So the journal has everything that
+//! the store has, and none of its files disappears. Later appends are not seen ([`View`]).
 
 use std::{
     borrow::Cow,
@@ -29,24 +28,24 @@ use crate::{
     store::{ABSENCES_FILE, SqliteMoment, StoreError},
 };
 
-/// How long a moment is waited for at which the store has what the newest snapshot has: it follows within a moment.
+/// How long to wait until the store has everything in the newest snapshot.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Small files beside the journal that belong to what it says.
+/// Small files beside the journal that belong to it.
 const BESIDE: [&str; 4] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE];
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("{} is there already: name a directory that is not", .0.display())]
+    #[error("{} already exists: choose a new directory", .0.display())]
     InTheWay(PathBuf),
-    #[error("{} is left of a backup that was broken off, or is being made by another: remove it if no backup runs", .0.display())]
+    #[error("{} is left from an interrupted backup, or another backup is writing it: remove it if no backup is running", .0.display())]
     Unfinished(PathBuf),
     #[error("{} is not a data directory: it has no journal in it", .0.display())]
     NoJournal(PathBuf),
-    #[error("{}: its journal has nothing in it, so there is nothing to copy", .0.display())]
+    #[error("{}: its journal is empty, so there is nothing to copy", .0.display())]
     Empty(PathBuf),
-    #[error("the copy ends with epoch {copied} and its original with {original}: the copy is not whole")]
+    #[error("the copy ends with epoch {copied}, but the original ends with {original}: the copy is incomplete")]
     Short { copied: Epoch, original: Epoch },
     #[error("cannot {action} {path}: {source}", path = .path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
@@ -58,7 +57,7 @@ pub enum BackupError {
     Journal(#[from] RecoveryError<std::convert::Infallible>),
 }
 
-/// What a backup has in it.
+/// The contents of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Backup {
     /// The last epoch: everything up to it is in the copy.
@@ -68,13 +67,13 @@ pub struct Backup {
     /// The last epoch of its snapshot, if it has one.
     pub snapshot_epoch: Option<Epoch>,
     pub journal_bytes: u64,
-    /// None: the store is no file, or is not there yet.
+    /// None: the store is not a file, or does not exist yet.
     pub store: Option<StoreCopy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoreCopy {
-    /// The epoch up to which it has everything; what is later is in the journal.
+    /// The epoch up to which the store has everything; the journal has what is later.
     pub epoch: Epoch,
     pub bytes: u64,
 }
@@ -102,7 +101,7 @@ pub fn run(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, Backu
         Ok(backup)
     });
     if done.is_err() {
-        // Best effort: the first error is the one worth reporting, and the name says what it is.
+        // Best effort: the first error is the one to report, and the directory's name says what it is.
         let _ = fs::remove_dir_all(&unfinished);
     }
     done
@@ -131,14 +130,14 @@ fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupEr
     sync(&journal)?;
     sync(to)?;
     let (first_epoch, epoch, snapshot_epoch) = read(&View::open(&journal).map_err(on("read back", &journal))?)?;
-    // What was cut short looks like the end of a journal.
+    // A truncated copy looks like the end of a journal.
     if epoch != original {
         return Err(BackupError::Short { copied: epoch, original });
     }
     Ok(Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store })
 }
 
-/// The store and the journal of one moment: the journal goes on where the store is, and the snapshot is not ahead of it.
+/// A consistent store and journal: the journal continues where the store is, and the snapshot is not ahead of it.
 fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<SqliteMoment>, View), BackupError> {
     let journal = data.join("journal");
     let open = || View::open(&journal).map_err(on("read", &journal));
@@ -149,7 +148,7 @@ fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<SqliteMoment>, Vi
         let view = open()?;
         let snapshot = journal::latest(&view)?.map_or(0, |snapshot| snapshot.summary().last_epoch);
         let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(1);
-        // A store that stays behind, as it was lost or cannot be written, is copied as it is.
+        // A store that stays behind, because it was lost or cannot be written, is copied as it is.
         if (snapshot <= moment.cursor() && oldest <= moment.cursor() + 1) || tries == 0 {
             return Ok((Some(moment), view));
         }
@@ -159,7 +158,7 @@ fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<SqliteMoment>, Vi
     }
 }
 
-/// The newest snapshot, and every segment with anything in it.
+/// The newest snapshot, and every segment that is not empty.
 fn copy_journal(view: &View, to: &Path) -> Result<u64, BackupError> {
     let newest = view.files().filter_map(|(name, _)| snapshot_epoch(name)).max();
     let mut bytes = 0;
@@ -187,8 +186,8 @@ fn copy_small(from: &Path, to: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Checks every checksum, and that the journal reaches what the snapshot needs. Says the first epoch, the last, and the snapshot's
-/// last.
+/// Checks every checksum, and that the journal covers what the snapshot needs. Returns the first epoch, the last, and the
+/// snapshot's last.
 fn read(view: &View) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
     let snapshot = match journal::latest(view)? {
         Some(mut snapshot) => {
@@ -205,7 +204,7 @@ fn read(view: &View) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
     Ok((oldest, scan.tail.last_epoch, snapshot.map(|snapshot| snapshot.last_epoch)))
 }
 
-/// What the directory's file `last-backup` says.
+/// The contents of the directory's file `last-backup`.
 #[derive(Serialize, Deserialize)]
 struct Last<'a> {
     at: Timestamp,
@@ -215,7 +214,7 @@ struct Last<'a> {
 
 const LAST_FILE: &str = "last-backup";
 
-/// Notes in the data directory that a backup was made, for the service to tell how old the last one is.
+/// Records the backup in the data directory, so that the service can report its age.
 pub fn note(data: &Path, at: Timestamp, backup: &Backup, to: &Path) -> Result<(), BackupError> {
     let last = Last { at, epoch: backup.epoch, to: to.into() };
     let (file, unfinished) = (data.join(LAST_FILE), data.join("last-backup.new"));
@@ -224,7 +223,7 @@ pub fn note(data: &Path, at: Timestamp, backup: &Backup, to: &Path) -> Result<()
     fs::rename(&unfinished, &file).map_err(on("rename", &unfinished))
 }
 
-/// When the last backup of the data directory began; None when there was none that it knows.
+/// When the last recorded backup of the data directory began.
 pub fn last(data: &Path) -> Option<Timestamp> {
     let text = fs::read(data.join(LAST_FILE)).ok()?;
     serde_json::from_slice::<Last<'_>>(&text).ok().map(|last| last.at)

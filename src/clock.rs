@@ -1,4 +1,4 @@
-//! The one reader of time. What decides takes `now` as an argument and gets it from here, through whoever calls it.
+//! The only module that reads clocks. Decisions take `now` as an argument.
 
 use std::{
     fs,
@@ -8,18 +8,18 @@ use std::{
 
 use crate::sale::{time::Timestamp, timeline::Uptime};
 
-/// Tells a time: the machine's, or one that decisions are asked with.
+/// A source of time: the machine's clock, or the steady time for decisions.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// Longer than this between two looks at one clock, and what another clock says in between is not compared with it.
+/// The longest time between two readings of one clock for which a reading of another clock in between is comparable.
 const LOOK_MILLIS: u64 = 10;
 
 const BEGINNING_LOOKS: usize = 16;
 
-/// The steady time that the engine is asked with: it goes on from where it began, however the machine's clock is set. As NTP
-/// adjusts the speed of both alike, they come to differ only where the machine's clock is set, or the machine sleeps.
+/// The steady time for the engine: it continues from its start, however somebody sets the machine's clock. NTP adjusts the
+/// speed of both alike, so the two differ only if somebody sets the machine's clock or the machine sleeps.
 #[derive(Debug, Clone, Copy)]
 pub struct SteadyClock {
     /// The time at its beginning, since 1970.
@@ -28,9 +28,9 @@ pub struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// Begins at what `at` makes of the machine's clock.
+    /// Begins at the time that `at` computes from the machine's clock.
     pub fn begin(at: impl FnOnce(Timestamp) -> Timestamp) -> Self {
-        // The two clocks are read one after the other. Of several times, the one with the least in between.
+        // The two clocks are read one after the other. Of several tries, takes the one with the shortest gap.
         let look = |_| {
             let began = Instant::now();
             let wall = time_of_day();
@@ -45,7 +45,7 @@ impl SteadyClock {
         Self { began_at, began }
     }
 
-    /// This clock and another at the same moment; None where the moment was too long.
+    /// This clock and another at the same moment; None if the readings were too far apart.
     pub fn beside(&self, other: &impl Clock) -> Option<(Timestamp, Timestamp)> {
         let (before, theirs, after) = (self.now(), other.now(), self.now());
         (after.millis_since(before) <= LOOK_MILLIS).then_some((after, theirs))
@@ -58,8 +58,8 @@ impl Clock for SteadyClock {
     }
 }
 
-/// How long the machine has been up; None where the system does not say. Nobody sets this clock, and it goes on while no process
-/// of ours runs.
+/// How long the machine has been up; None if the system does not say. Nobody can set this clock, and it runs between our
+/// processes.
 pub fn uptime() -> Option<Uptime> {
     let text = fs::read_to_string("/proc/uptime").ok()?;
     let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
@@ -74,18 +74,18 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        // A clock before 1970 is not set at all; nothing can be decided by it, and 1970 fits every rule.
+        // A clock before 1970 is not set at all. No decision can rest on it, and 1970 fits every rule.
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-/// The time of day as others write it down beside their own, to the nanosecond. Nothing is decided by it.
+/// The time of day to the nanosecond, for spans. No decision rests on it.
 pub fn time_of_day() -> SystemTime {
     SystemTime::now()
 }
 
-/// For measuring how long something took; never goes backwards.
+/// For measuring durations; never goes backwards.
 pub fn monotonic() -> Instant {
     Instant::now()
 }
@@ -102,7 +102,7 @@ impl governor::clock::Clock for Monotonic {
     }
 }
 
-/// A clock that tests turn by hand.
+/// A clock that tests set by hand.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
 

@@ -1,26 +1,26 @@
 //! Doorbuster: flash-sale inventory reservation from memory, durable before it is answered.
 //!
-//! The house, from the ground up; each floor imports only what stands below it:
+//! The modules, from the bottom up. Each imports only modules above it in this table:
 //!
-//! | room | what it is |
+//! | module | what it is |
 //! |---|---|
 //! | [`sale`] | the rules, pure: ids, settings, commands, outcomes, events, a shard |
 //! | [`journal`] | frames, segments, group commit, recovery, snapshots; knows no event |
 //! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
-//! | [`reconcile`] | whether the store is what the journal says |
-//! | [`backup`] | a copy of a data directory, while it is served |
+//! | [`reconcile`] | compares the store with the journal, and repairs it |
+//! | [`backup`] | copies a data directory while a service runs on it |
 //! | [`telemetry`] | every metric |
-//! | [`traces`] | requests told to a collector, as spans |
-//! | [`privacy`] | what customers are known by |
-//! | [`auth`] | API keys, roles, and the sales they reach |
-//! | [`events`] | the feed: every durable change, for whoever follows |
-//! | [`reports`] | reports on sales, read from the store for whoever asks |
+//! | [`traces`] | exports traced requests to a collector, as spans |
+//! | [`privacy`] | customer ids or their pseudonyms |
+//! | [`auth`] | API keys, their roles, and the sales they are for |
+//! | [`events`] | the feed: every durable change, in order |
+//! | [`reports`] | reports on sales, read from the store |
 //! | [`runbook`] | what to do about each alert |
 //! | [`http`] | the API and the ops listener |
-//! | [`service`] | start-up and shutdown: all of it put together |
+//! | [`service`] | start-up and shutdown: puts all of it together |
 
-// They panic where the stream is broken, and block where nobody reads it.
+// They panic if the stream is broken, and block if nobody reads it.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod auth;

@@ -9,11 +9,11 @@ fn main() -> std::process::ExitCode {
     doorbuster::cli::run(signals)
 }
 
-/// A panic is a broken invariant: the process ends there and then, on whichever thread it was, and nothing that rests on
-/// the invariant is answered or written any more. The journal has what was acknowledged.
+/// A panic is a broken invariant: the process aborts at once, whichever thread panicked, so it neither answers nor writes
+/// anything that rests on the invariant. The journal has everything that was acknowledged.
 fn stop_at_a_broken_invariant() {
     std::panic::set_hook(Box::new(|panic| {
-        // Not by the standard hook: it waits for whoever reads standard error, and the process must end either way.
+        // Not the standard hook: it blocks if nobody reads standard error, and the process must end either way.
         doorbuster::cli::tell_panic(panic);
         std::process::abort();
     }));

@@ -1,18 +1,18 @@
-//! What customers are known by: the ids that callers supply, or pseudonyms that are made of them at the edge.
+//! How the service identifies customers: by the ids that callers send, or by pseudonyms that the edge makes of them.
 //!
-//! A pseudonym is BLAKE3 of the id in keyed mode, 120 bits of it in 24 letters and digits: always the same for one id and one
-//! key, so that limits, idempotency and look-ups work as with ids, and nothing that leads back without the key. Invariant:
-//! behind [`CustomerIds::known_as`] nobody sees an id, and the key is shown by nothing.
+//! A pseudonym is the BLAKE3 hash of the id in keyed mode, 120 bits in 24 letters and digits. It is the same for the same id
+//! and key, so limits, idempotency and look-ups work as with ids, and only the key leads back to the id. Invariant: behind
+//! [`CustomerIds::known_as`] no code sees an id, and no output shows the key.
 
 use std::{borrow::Cow, fmt, fs, io, path::PathBuf};
 
 use data_encoding::BASE32_DNSSEC;
 
-/// Of the hash: 24 characters, which a customer's place in memory holds without another allocation. That two of a billion
-/// customers fall together has a chance of 1 to 10^18.
+/// Bits of the hash: 24 characters, which fit into a customer's entry without another allocation. For a billion customers, the
+/// chance that two collide is 1 in 10^18.
 const PSEUDONYM_BYTES: usize = 15;
 
-/// What a key's fingerprint is derived for.
+/// The context of a key's fingerprint.
 const FINGERPRINT: &str = "doorbuster 2026 fingerprint of the key that makes pseudonyms of customers";
 
 pub enum CustomerIds {
@@ -24,7 +24,7 @@ pub enum CustomerIds {
 #[derive(Clone, Copy)]
 pub struct CustomerKey([u8; 32]);
 
-/// Why there is no key.
+/// Errors in reading the key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("privacy.customer_key_file {}: {source}", path.display())]
@@ -50,7 +50,7 @@ impl CustomerKey {
         }
     }
 
-    /// What goes into the configuration.
+    /// The key as the configuration has it.
     pub fn reveal(&self) -> String {
         blake3::Hash::from(self.0).to_hex().to_string()
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for CustomerKey {
 }
 
 impl CustomerIds {
-    /// What a customer is known by, from here on.
+    /// The customer's id or pseudonym for all layers below.
     pub fn known_as<'a>(&self, customer: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
         let customer = customer.into();
         match self {
@@ -75,7 +75,7 @@ impl CustomerIds {
         }
     }
 
-    /// Tells ways of knowing customers apart, and gives nothing of a key away.
+    /// Identifies the setting and the key, without revealing the key.
     pub fn fingerprint(&self) -> String {
         match self {
             Self::Plain => "plain".to_owned(),

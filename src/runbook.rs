@@ -1,9 +1,9 @@
-//! The runbook, in the binary itself: what an alert links to must be there when nothing else is.
+//! The runbook, built into the binary: an alert's link must work even if nothing else does.
 
-/// As it is written: an entry for each alert, under a heading of the second order.
+/// The runbook's text: one entry per alert, under a second-level heading.
 pub const TEXT: &str = include_str!("../deploy/runbook.md");
 
-/// The entry of an alert, whatever the case of its name; None: there is no such alert.
+/// The entry of an alert, ignoring case; None: there is no such alert.
 pub fn entry(alert: &str) -> Option<&'static str> {
     let mut entries = TEXT.split("\n## ").skip(1);
     let is_it = |entry: &&str| entry.lines().next().is_some_and(|heading| heading.eq_ignore_ascii_case(alert));
@@ -15,7 +15,7 @@ pub fn entries() -> impl Iterator<Item = &'static str> {
     TEXT.lines().filter_map(|line| line.strip_prefix("## "))
 }
 
-/// The text as a page of its own. Each heading has the anchor that GitHub would give it: its name in lower case.
+/// The text as an HTML page. Each heading has the anchor that GitHub would give it: its name in lower case.
 pub fn page() -> String {
     let mut page = String::from(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Doorbuster: runbook</title>\n<style>body{max-width:\

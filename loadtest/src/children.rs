@@ -1,4 +1,4 @@
-//! Processes that a measurement starts, and directories that it makes: they end with it, however it ends.
+//! Child processes and directories of a measurement: they are stopped and deleted on exit, however it ends.
 
 use std::{
     io::{self, Read},
@@ -19,13 +19,13 @@ const STOP_TIME: Duration = Duration::from_secs(60);
 /// For each process, where the measurement is stopped: nobody needs what it leaves.
 const KILL_TIME: Duration = Duration::from_secs(5);
 
-/// Processes that run, for whoever stops this one.
+/// Running child processes, for the signal handler.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Directories that are there, for whoever stops this one.
+/// Existing directories, for the signal handler.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Has SIGINT, SIGTERM and SIGHUP end what was started, remove its directories, and end this process.
+/// On SIGINT, SIGTERM and SIGHUP, stops the child processes, deletes the directories, and exits.
 pub fn end_with_us() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         // Held until the end: nothing is started any more.
@@ -126,7 +126,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Ends it as a loss of power would, as far as it can know.
+    /// Kills the process, which to it is like a power loss.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -188,7 +188,7 @@ fn forget(id: Pid) {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&process| process != id);
 }
 
-/// An address of this machine that nobody listens on.
+/// A free address of this machine.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

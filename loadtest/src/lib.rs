@@ -1,4 +1,4 @@
-//! What both tools of this crate need: processes that they start and end, the service, the machine, plots.
+//! Shared code of both tools of this crate: child processes, the service, the machine, plots.
 
 pub mod children;
 pub mod machine;

@@ -1,4 +1,4 @@
-//! The machine that figures are of, and the processor time that processes took on it.
+//! The machine of a measurement, and the processor time of its processes.
 
 use std::fs;
 

@@ -1,8 +1,8 @@
-//! API keys and what is kept of them.
+//! API keys and their stored hashes.
 //!
-//! A key reads `db_IDENTIFIER_SECRET`, both in hexadecimal: 32 bits that name it, and 192 that only its holder knows.
-//! Kept is `IDENTIFIER:SALT:HASH`: BLAKE3 of the whole key in keyed mode, the salt being the hash's key. So many
-//! random bits need no slow hash: there is nothing to guess.
+//! A key has the form `db_IDENTIFIER_SECRET`, both in hexadecimal: 32 bits that identify it, and 192 that only its holder
+//! knows. The service stores `IDENTIFIER:SALT:HASH`, where the hash is BLAKE3 of the whole key in keyed mode with the salt as
+//! the hash's key. 192 random bits cannot be guessed, so a slow hash is not needed.
 
 use std::{fmt, str::FromStr};
 
@@ -12,17 +12,17 @@ const PREFIX: &str = "db_";
 const IDENTIFIER_DIGITS: usize = 8;
 const SECRET_DIGITS: usize = 48;
 
-/// What is kept of a key.
+/// The stored hash of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyHash {
     identifier: u32,
     salt: blake3::Hash,
-    /// Equality of hashes takes the same time wherever they differ.
+    /// Comparing hashes takes the same time wherever they differ.
     hash: blake3::Hash,
 }
 
-/// A new key, to be shown once, and what is to be kept of it.
+/// A new key, to be shown once, and its hash to store.
 pub struct Minted {
     pub key: String,
     pub hash: KeyHash,
@@ -36,7 +36,7 @@ pub fn mint(identifier: u32, secret: [u64; 3], salt: [u8; 32]) -> Minted {
     Minted { key, hash: KeyHash { identifier, salt: salt.into(), hash } }
 }
 
-/// The identifier in what may be a key.
+/// The identifier in a text that may be a key.
 pub fn identifier(key: &str) -> Option<u32> {
     let (identifier, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -49,7 +49,7 @@ impl KeyHash {
         self.identifier
     }
 
-    /// Whether the key is the one that this was made of.
+    /// Whether this is the hash of the key.
     pub fn is_of(&self, key: &str) -> bool {
         blake3::keyed_hash(self.salt.as_bytes(), key.as_bytes()) == self.hash
     }

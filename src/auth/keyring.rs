@@ -1,4 +1,4 @@
-//! The keys in force, and the caller that a request's key makes of it.
+//! The keys in force, and the caller that a request's key stands for.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +8,7 @@ use std::{
 use super::{KeySettings, Pattern, Role, hash::identifier};
 use crate::sale::audit::Actor;
 
-/// Whoever sends a request: a key, or anybody at all where none are configured.
+/// The sender of a request: a key, or anybody if no keys are configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The key's name.
@@ -19,27 +19,27 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who calls a service that asks for no key. It serves its own machine only.
+    /// The caller of a service without keys, which serves only its own machine.
     fn anybody() -> Self {
         Self { name: "anybody".to_owned(), role: Role::Operator, sales: Vec::new(), has_key: false }
     }
 
-    /// Whether the caller may know of the sale.
+    /// Whether the caller may see the sale.
     pub fn sees(&self, sale: &str) -> bool {
         self.sees_all() || self.sales.iter().any(|pattern| pattern.matches(sale))
     }
 
-    /// The name of the caller's key, where it has one.
+    /// The name of the caller's key, if it has one.
     pub fn key(&self) -> Option<&str> {
         self.has_key.then_some(&self.name)
     }
 
-    /// The caller as the audit trail names it.
+    /// The caller's name in the audit trail.
     pub fn actor(&self) -> Actor<'_> {
         if self.has_key { Actor::Key(&self.name) } else { Actor::Anybody }
     }
 
-    /// Which sales the caller may know of; none named: all.
+    /// Sales that the caller may see; empty: all.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.sales.iter().map(Pattern::as_str)
     }
@@ -56,7 +56,7 @@ pub enum Unauthenticated {
     NoKey,
     #[error("the Authorization header must be: Bearer, a space, and a key that starts with db_")]
     Malformed,
-    #[error("this key is not known here, or not any more")]
+    #[error("this key is unknown or revoked")]
     Unknown,
 }
 
@@ -68,12 +68,12 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// With no keys it lets anybody in.
+    /// Without keys, it accepts everybody.
     pub fn new(keys: &BTreeMap<String, KeySettings>) -> Self {
         Self { anybody: keys.is_empty().then(|| Arc::new(Caller::anybody())), ..Self::closed(keys) }
     }
 
-    /// With no keys it lets nobody in: the last key was taken away, and that opens no door.
+    /// Without keys, it refuses everybody: deleting the last key must not open the service.
     pub fn closed(keys: &BTreeMap<String, KeySettings>) -> Self {
         let keys = keys.iter().map(|(name, key)| {
             let caller = Caller { name: name.clone(), role: key.role, sales: key.sales.clone(), has_key: true };
@@ -82,13 +82,13 @@ impl Keyring {
         Self { anybody: None, keys: keys.collect() }
     }
 
-    /// Keys read anew, in place of these. A service that once asked for a key goes on asking.
+    /// Replaces the keys after a reload. A service that has required keys keeps requiring them.
     pub fn replaced_by(&self, keys: &BTreeMap<String, KeySettings>) -> Self {
         if self.anybody.is_some() { Self::new(keys) } else { Self::closed(keys) }
     }
 
-    /// The same keys in memory of their own. Handing out a caller counts who holds it: of one that several threads hand out,
-    /// each would wait for the others' caches.
+    /// A copy of the keys for one thread. Handing out a caller changes a reference count, for which several threads would
+    /// contend.
     pub fn apart(&self) -> Self {
         let apart = |caller: &Arc<Caller>| Arc::new(Caller::clone(caller));
         let keys = self.keys.iter().map(|(&identifier, (key, caller))| (identifier, (key.clone(), apart(caller))));

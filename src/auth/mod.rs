@@ -1,6 +1,6 @@
-//! Who may call: API keys, what their roles permit, and which sales they reach.
+//! API keys: the calls that their roles allow, and the sales that they are for.
 //!
-//! Invariant: a key itself is kept nowhere. What is kept is a keyed hash of it, compared in constant time.
+//! Invariant: the service stores only a keyed hash of a key, never the key, and compares hashes in constant time.
 
 mod hash;
 mod keyring;
@@ -46,19 +46,19 @@ impl Role {
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
     pub role: Role,
-    /// Sales that the key reaches; none named: all.
+    /// Sales that the key is for; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sales: Vec<Pattern>,
     pub hash: KeyHash,
 }
 
 impl KeySettings {
-    /// The key as the audit trail tells of it.
+    /// The key as the audit trail records it.
     pub fn facts<'a>(&'a self, name: &'a str) -> KeyFacts<'a> {
         let sales: Vec<&str> = self.sales.iter().map(Pattern::as_str).collect();
         let mut hasher = blake3::Hasher::new_derive_key(PRINT_CONTEXT);
         for part in [self.role.as_str(), &self.hash.to_string()].iter().chain(&sales) {
-            // Neither has zeros in it: neighbours cannot run into each other.
+            // Neither contains zeros, so a zero separates them.
             hasher.update(part.as_bytes()).update(&[0]);
         }
         let mut print = KeyPrint::default();
@@ -67,7 +67,7 @@ impl KeySettings {
     }
 }
 
-/// Whether a key may be named so: what it can be called in a TOML file without quotes, in logs and in the audit.
+/// Whether the text is a valid key name: it needs no quotes in TOML, logs and the audit trail.
 pub fn is_key_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)

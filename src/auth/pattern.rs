@@ -1,4 +1,4 @@
-//! Names of sales with stars in them.
+//! Patterns of sale ids, with stars.
 
 use std::fmt;
 
@@ -34,7 +34,11 @@ impl TryFrom<String> for Pattern {
         let allowed =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-' | b'*');
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
-        if fits { Ok(Self(text)) } else { Err("sales must be ids of sales, in which * stands for any characters") }
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err("sales must be ids of sales, in which * matches any characters, such as \"summer-*\"")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `backup`: a copy of the data directory, while it is served or not.
+//! `backup`: copies the data directory, whether or not a service runs on it.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -55,12 +55,12 @@ fn write(backup: &Backup, target: &StoreTarget, to: &Path, out: &mut dyn Write) 
         (Some(store), _) => {
             writeln!(out, "store     store.db, up to epoch {}, {} bytes", store.epoch, grouped(store.bytes))?;
         }
-        (None, StoreTarget::Sqlite(path)) => writeln!(out, "store     none: {} is not there", path.display())?,
+        (None, StoreTarget::Sqlite(path)) => writeln!(out, "store     none: {} does not exist", path.display())?,
         (None, StoreTarget::Postgres(_)) => {
-            writeln!(out, "store     not in it: PostgreSQL is backed up by its own tools, or rebuilt")?;
+            writeln!(out, "store     not included: back up PostgreSQL with its own tools, or rebuild it")?;
         }
     }
-    writeln!(out, "to check it whole: doorbuster reconcile --data {}", to.display())
+    writeln!(out, "to check all of it: doorbuster reconcile --data {}", to.display())
 }
 
 fn exit_code(error: &BackupError) -> ExitCode {

@@ -1,11 +1,11 @@
-//! `doorbuster demo`: serves, puts a sale on, sends a crowd of shoppers over HTTP, checks every guarantee by what they
-//! were answered, and keeps serving.
+//! `doorbuster demo`: serves, creates a sale, sends a crowd of shoppers over HTTP, checks every guarantee against their
+//! answers, and keeps serving.
 //!
-//! The crowd knows the service as any client does: by its answers. Each thread keeps a `tally` of what it was told
-//! and when; afterwards an `audit` asks again, and the `checks` hold the two against each other. Only three things
-//! are looked up inside: which epoch is durable, which one is the latest, and what the store's file says.
+//! The crowd knows the service only by its answers, as any client does. Each thread keeps a `tally` of its answers and their
+//! times; afterwards an `audit` asks again, and the `checks` compare the two. Only three things come from inside the service:
+//! the durable epoch, the latest epoch, and the contents of the store's file.
 //!
-//! Invariant: bounded in count and time, and on the addresses that the configuration names, nowhere else.
+//! Invariant: the demo is bounded in requests and time, and uses only the addresses in the configuration.
 
 mod answer_checks;
 mod answers;
@@ -46,15 +46,15 @@ use crate::{
 };
 
 pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> ExitCode {
-    // Its shoppers have no keys. Without any, only this machine may call.
+    // The shoppers have no keys. Without keys, the service accepts only this machine.
     config.auth = Auth::default();
-    // Whatever database the configuration names has nothing to do with a made-up sale.
+    // A made-up sale must not touch the configured database.
     config.store.url.clear();
     if let Some(wrong) = config.check_start() {
         complain(&format_args!("the demo serves this machine only: {} = {}", wrong.key, wrong.value));
         return ExitCode::BadConfig;
     }
-    // The demo itself tells what goes on; only what needs somebody's attention may come between.
+    // The demo prints its own progress, so the log shows only warnings and errors.
     config.log.level = "warn".to_owned();
     if let Err(code) = serve::prepare(&mut config, Purpose::Demo { connections: story::CONNECTIONS_MAX }) {
         return code;
@@ -68,7 +68,7 @@ pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> Ex
             return code;
         }
     };
-    // First of all: whoever opens it now sees the whole sale.
+    // First of all, so that the reader can watch the whole sale.
     screen.line(screen.paint(Paint::Bold, format!("Watch it on the console: http://{}/console", running.api)));
     let mut broken = false;
     match watch_story(&running, &config, options, screen, &mut signals) {
@@ -80,7 +80,7 @@ pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> Ex
             serve::wait(&running, &mut signals, None);
         }
         End::Failed(error) => {
-            complain(&format_args!("the demo could not go on: {error:#}"));
+            complain(&format_args!("the demo failed: {error:#}"));
             broken = true;
         }
         End::Stopped => {}
@@ -92,7 +92,7 @@ pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> Ex
     }
 }
 
-/// How the story ended.
+/// How the demo ended.
 enum End {
     Told(Box<History>),
     Failed(anyhow::Error),
@@ -114,19 +114,20 @@ fn watch_story(running: &Running, config: &Config, options: DemoOptions, screen:
     })
 }
 
-/// What to do about what most often stands in a demo's way.
+/// Advice for the most frequent errors of a demo.
 fn advise(error: &StartError) {
     let advice = match error {
-        StartError::Listen { .. } => "any free ports will do: --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0",
+        StartError::Listen { .. } => "to use any free ports: --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0",
         StartError::InUse { .. } => {
-            "stop that process, or run beside it: --data ./data-2 --listen 127.0.0.1:0 --ops-listen 127.0.0.1:0"
+            "stop that process, or use another directory and ports: --data ./data-2 --listen 127.0.0.1:0 --ops-listen \
+             127.0.0.1:0"
         }
         _ => return,
     };
     say_on_stderr(&format!("hint: {advice}\n"));
 }
 
-/// Where to look next: lines that work when they are pasted.
+/// Where to look next: commands that work when pasted.
 fn point_on(screen: &Screen, running: &Running, config: &Config, history: &History) {
     let (api, ops, sale) = (running.api, running.ops, &history.offer.sale);
     screen.line(format!("\n{}", screen.paint(Paint::Bold, "Look for yourself")));
@@ -138,7 +139,9 @@ fn point_on(screen: &Screen, running: &Running, config: &Config, history: &Histo
     screen.line(format!("  curl -s http://{ops}/metrics | grep '^doorbuster_reservation'"));
     let store = quoted(&config.store_path());
     screen.line(format!("  sqlite3 -header -column {store} \"SELECT * FROM stock_per_item WHERE sale = '{sale}'\""));
-    screen.line("  README.md says what is promised and what is not; ARCHITECTURE.md says how it is kept.");
+    screen.line(
+        "  README.md lists what the service promises and what it does not; ARCHITECTURE.md explains how it works.",
+    );
     screen.line(format!("\nServing at http://{api} until Ctrl-C."));
 }
 

@@ -1,16 +1,16 @@
-//! What the program says as it ends, to supervisors and scripts.
+//! Exit codes, for supervisors and scripts.
 
 /// Each number keeps its meaning for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
     Clean = 0,
-    /// What was to be checked is not so: the demo saw a guarantee broken, the service that was asked is not healthy, the store
-    /// is not what the journal says, or nothing was there to be checked.
+    /// A check failed: the demo found a guarantee broken, the service is not healthy, the store differs from the journal, or
+    /// there was nothing to check.
     CheckFailed = 1,
-    /// Bad configuration or arguments: starting again without a change is of no use.
+    /// Bad configuration or arguments: a restart without a change does not help.
     BadConfig = 2,
-    /// The journal or a snapshot is damaged: somebody has to look.
+    /// The journal or a snapshot is damaged: an operator has to act.
     JournalDamaged = 3,
     /// The disk failed while the program ran.
     StorageFailed = 4,

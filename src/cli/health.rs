@@ -1,5 +1,5 @@
-//! `health`: asks a running service's ops listener, for those who have nothing else to ask with, such as a container
-//! without a shell. The exit code is the answer.
+//! `health`: queries a running service's ops listener, for places without another client, such as a container without a shell.
+//! The exit code is the answer.
 
 use std::{
     io::{self, Write},
@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 
 use super::{complain, exit::ExitCode};
 
-/// A probe without an answer for so long has failed. Supervisors wait longer, so that they hear why.
+/// A probe without an answer for this long has failed. Supervisors wait longer, so they see the reason.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// What is shown of an answer. `/readyz` takes some hundred bytes.
+/// Most bytes shown of an answer. `/readyz` takes some hundred.
 const ANSWER_BYTES_MAX: usize = 65_536;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
@@ -33,14 +33,16 @@ pub struct HealthOptions {
 /// Prints what the service says.
 pub fn run(ops_listen: SocketAddr, options: HealthOptions) -> ExitCode {
     if ops_listen.port() == 0 {
-        complain(&"server.ops_listen has port 0: name the port that the service told when it started, by --ops-listen");
+        complain(
+            &"server.ops_listen has port 0: give the port that the service printed when it started, with --ops-listen",
+        );
         return ExitCode::BadConfig;
     }
     let address = reachable(ops_listen);
     let path = if options.live { "/livez" } else { "/readyz" };
     match ask(address, path) {
         Ok((status, body)) => {
-            // Nobody may be listening; the exit code still tells.
+            // If printing fails, the exit code still tells.
             let _ = writeln!(io::stdout(), "{}", body.trim_end());
             if status == StatusCode::OK { ExitCode::Clean } else { ExitCode::CheckFailed }
         }
@@ -51,7 +53,7 @@ pub fn run(ops_listen: SocketAddr, options: HealthOptions) -> ExitCode {
     }
 }
 
-/// Who listens on all addresses is asked on loopback.
+/// A listener on all addresses is queried on loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,4 @@
-//! `keys new`: a key for a caller, and the line by which the service knows it. `keys customer`: the key that makes
-//! pseudonyms of customers.
+//! `keys new`: makes an API key, and its line for the configuration. `keys customer`: makes the key for customers' pseudonyms.
 
 use std::io::{self, Write};
 
@@ -13,19 +12,19 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub struct New {
-    /// Who it is for, such as checkout-eu; a-z, 0-9, - and _.
+    /// Name of the caller, such as checkout-eu; a-z, 0-9, - and _.
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: String,
     /// viewer reads; checkout also reserves, extends, confirms, releases; operator also changes sales and stock.
     #[arg(long, value_enum)]
     role: Role,
-    /// A sale that the key reaches, with * for any characters; may be given more than once. Without it: all.
+    /// A sale that the key is for, with * for any characters; may be given more than once. Default: all sales.
     #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
     sales: Vec<Pattern>,
 }
 
 fn parse_name(text: &str) -> Result<String, &'static str> {
-    if is_key_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 of a-z, 0-9, - and _") }
+    if is_key_name(text) { Ok(text.to_owned()) } else { Err("must be 1 to 64 characters from a-z, 0-9, - and _") }
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
@@ -41,8 +40,9 @@ pub fn run(new: New) -> anyhow::Result<ExitCode> {
     out.flush()?;
     let _ = writeln!(
         io::stderr(),
-        "The first line is the key: hand it to the caller, it is shown only now. The second goes into the configuration \
-         under [auth.keys]; nobody can make the key of it. A running service takes it over within a second."
+        "The first line is the key: give it to the caller. It is shown only this once. The second line goes into the \
+         configuration under [auth.keys]; nobody can derive the key from it. A running service reads it within a \
+         second."
     );
     Ok(ExitCode::Clean)
 }
@@ -54,8 +54,9 @@ pub fn customer() -> anyhow::Result<ExitCode> {
     out.flush()?;
     let _ = writeln!(
         io::stderr(),
-        "Keep it in a file that only the service can read, and name that in privacy.customer_key_file. Who has the key can \
-         tell whose pseudonym one is; without it nobody can, and customers cannot be found any more: keep a copy."
+        "Keep the key in a file that only the service can read, and set privacy.customer_key_file to that file. \
+         Anyone with the key can tell whose a pseudonym is. Without it nobody can, and customers can no longer be \
+         found: keep a copy."
     );
     Ok(ExitCode::Clean)
 }

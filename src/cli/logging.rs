@@ -1,4 +1,4 @@
-//! Where logs go: standard error, as text or as JSON, by a queue and a thread of its own.
+//! Logging: to standard error, as text or JSON, through a queue and a thread of its own.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,13 +9,13 @@ use crate::{
     telemetry::output::{self, Lines},
 };
 
-/// From here on the process logs, and no line of it holds anybody up. To be called once.
+/// Starts logging. Log lines never block a thread. Call it once.
 pub fn start(log: &Log) -> io::Result<()> {
     output::start(log.queue_bytes_max)?;
     let lines = output::stderr().expect("it was started");
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(move || Line(lines))
-        // It would print what it cannot format past the queue.
+        // It would print formatting errors past the queue.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(log.levels().targets());
@@ -26,7 +26,7 @@ pub fn start(log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes one line, in one write.
+/// Writes one line at once.
 struct Line(&'static Lines);
 
 impl Write for Line {

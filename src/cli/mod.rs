@@ -1,7 +1,7 @@
-//! The command line: what each command is given, and where it goes.
+//! The command line: arguments of each command, and its dispatch.
 //!
-//! Invariant: a command that serves gets a configuration that was checked as a whole. Results go to standard output;
-//! errors and warnings go to standard error, and the exit code says of which kind they were.
+//! Invariant: a command that serves gets a fully checked configuration. Results go to standard output, errors and warnings to
+//! standard error; the exit code says which kind of error it was.
 
 mod backup;
 mod check_config;
@@ -36,8 +36,9 @@ use crate::{
     telemetry::output,
 };
 
-const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo saw a guarantee broken, the service asked is not healthy, \
-                          the store is not what the journal says), 2 bad configuration or arguments, 3 journal damage, 4 storage failed, 5 the data directory is in use.";
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 a check failed (the demo found a guarantee broken, the service is \
+                          not healthy, the store differs from the journal), 2 bad configuration or arguments, 3 \
+                          journal damage, 4 storage failed, 5 the data directory is in use.";
 
 /// Flash-sale inventory reservations: answered from memory, never oversold, never lost once acknowledged.
 #[derive(Debug, Parser)]
@@ -58,16 +59,18 @@ enum Command {
         #[command(flatten)]
         options: DemoOptions,
     },
-    /// Print the configuration in force as TOML, and where what is not default comes from; or everything wrong with it.
+    /// Print the configuration in force as TOML, with the source of each value that is not a default; or print every error in
+    /// it.
     CheckConfig(Settings),
-    /// Keys: who may call, and as what; and what makes pseudonyms of customers.
+    /// Make API keys, and the key for customers' pseudonyms.
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Read customers' ids from standard input, one a line, and print what each is known by.
+    /// Read customer ids from standard input, one per line, and print the pseudonym of each, or the id itself if
+    /// privacy.customer_ids is "plain".
     Pseudonym {
-        /// Configuration file that says what customers are known by.
+        /// Configuration file with the privacy settings.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -82,7 +85,7 @@ enum Command {
         /// The alert's name, such as DoorbusterDown.
         alert: Option<String>,
     },
-    /// Show what journal and snapshots hold. Changes nothing, and may run beside the service.
+    /// Show the contents of journal and snapshots. Changes nothing, and may run while the service runs.
     Inspect {
         /// Configuration file that names the data directory.
         #[arg(long, value_name = "FILE")]
@@ -93,10 +96,10 @@ enum Command {
         #[command(flatten)]
         options: InspectOptions,
     },
-    /// Compare the store with the journal. Exit code 0: they are equal to the unit. 1: something differs, nothing was compared, or
-    /// batches are pending and no service is running to apply them. 2: no data directory or no store there. 3: the journal is
-    /// damaged or older than the store. 4: something could not be read. Without --repair it changes nothing, and may run beside
-    /// the service.
+    /// Compare the store with the journal. Exit code 0: they agree to the unit. 1: something differs, nothing was compared, or
+    /// batches are pending and no service is running to apply them. 2: the data directory or the store is missing. 3: the
+    /// journal is damaged or older than the store. 4: something could not be read. Without --repair it changes nothing, and may
+    /// run while the service runs.
     Reconcile {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]
@@ -107,13 +110,13 @@ enum Command {
         /// Print JSON: one document.
         #[arg(long)]
         json: bool,
-        /// Make the store what the journal says up to its end, in one transaction. The service must not be running: exit code 5
-        /// if it is.
+        /// Repair the store to match the journal up to its end, in one transaction. The service must not be running: exit code
+        /// 5 if it is.
         #[arg(long)]
         repair: bool,
     },
-    /// Make a store that is empty, or not there yet, from snapshot and journal, up to its end. Exit codes as those of reconcile, and
-    /// 2 if the store is not empty. The service must not be running: exit code 5 if it is.
+    /// Fill an empty or missing store from snapshot and journal, up to the journal's end. Exit codes as for reconcile, and 2 if
+    /// the store is not empty. The service must not be running: exit code 5 if it is.
     Rebuild {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]
@@ -125,8 +128,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Copy the data directory, with a store file, into a new directory, which can be served like it. The service may be
-    /// running.
+    /// Copy the data directory, with the store if it is a file, into a new directory that can be served like the original. The
+    /// service may be running.
     Backup {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]
@@ -156,7 +159,7 @@ enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page.
     Man {
-        /// Write it, and one for each command, into this directory instead.
+        /// Write it, and one page per command, into this directory instead.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -164,9 +167,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Make a key. Prints it, once, and the line that goes into the configuration under [auth.keys].
+    /// Make an API key. Prints the key, only this once, and its line for the configuration under [auth.keys].
     New(keys::New),
-    /// Print a fresh key for privacy.customer_key_file, which makes pseudonyms of customers.
+    /// Print a new key for privacy.customer_key_file, for customers' pseudonyms.
     Customer,
 }
 
@@ -206,10 +209,10 @@ pub struct DemoOptions {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct InspectOptions {
-    /// Print JSON: one document; with --events one object on each line, the last of which is that document.
+    /// Print JSON: one document; with --events one object per line, the last of which is that document.
     #[arg(long)]
     pub json: bool,
-    /// Print every event of the journal too.
+    /// Also print every event of the journal.
     #[arg(long)]
     pub events: bool,
 }
@@ -244,7 +247,7 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
         Command::Reconcile { config, data, json, repair } => {
             let settings = Settings { config, data, listen: None, ops_listen: None };
             let run = if repair { reconcile::repair } else { reconcile::run };
-            // As the running service reads it: keys may have been taken away meanwhile.
+            // As the running service reads it: keys may have been removed since its start.
             with_loaded(settings.sources().load_again(), |loaded| finish(run(&loaded.config, json)))
         }
         Command::Rebuild { config, data, json } => {
@@ -257,7 +260,7 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
         }
         Command::Health { config, ops_listen, options } => {
             let settings = Settings { config, data: None, listen: None, ops_listen };
-            // As the running service reads it: keys may have been taken away meanwhile.
+            // As the running service reads it: keys may have been removed since its start.
             let loaded = settings.sources().load_again();
             with_loaded(loaded, |loaded| health::run(loaded.config.server.ops_listen, options))
         }
@@ -303,7 +306,7 @@ impl Settings {
     }
 }
 
-/// The end of a command that only prints. Whoever stops reading, such as `head`, has seen enough.
+/// The end of a command that only prints. A reader that stops early, such as `head`, is not an error.
 fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
@@ -320,12 +323,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Says on standard error what is wrong. When nobody can hear it, the exit code still tells.
+/// Prints the error on standard error. If that fails, the exit code still tells.
 pub(crate) fn complain(error: &dyn std::fmt::Display) {
     say_on_stderr(&format!("error: {error}\n"));
 }
 
-/// A server does not wait for who reads it.
+/// A server does not wait for the reader of its output.
 fn say_on_stderr(line: &str) {
     match output::stderr() {
         Some(lines) => lines.push(line.as_bytes()),
@@ -333,7 +336,7 @@ fn say_on_stderr(line: &str) {
     }
 }
 
-/// As the standard hook of panics does it, without waiting for who reads standard error.
+/// Like the standard panic hook, but without waiting for the reader of standard error.
 pub fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("<unnamed>");

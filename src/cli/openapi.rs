@@ -1,4 +1,4 @@
-//! `openapi`: the document that a service with this configuration serves at `/openapi.json`, laid out for people.
+//! `openapi`: prints the document that a service with this configuration serves at `/openapi.json`, indented.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what the command line says of itself, for shells and for readers of manuals.
+//! `completions` and `man`: shell completions and manual pages from the command line's definition.
 
 use std::{
     fs,
@@ -13,14 +13,14 @@ use clap_mangen::Man;
 
 use super::{Cli, exit::ExitCode};
 
-/// Prints the completions. They are made in memory first: whoever makes them does not take a pipe's end for an answer.
+/// Prints the completions. They are made in memory first, because their generator panics on a closed pipe.
 pub fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "doorbuster", &mut script);
     print(&script)
 }
 
-/// Prints the program's page, or writes it and one for each sub-command into a directory.
+/// Prints the program's page, or writes it and one page per subcommand into a directory.
 pub fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let Some(directory) = directory else { return print(&page(&Cli::command())?) };
     fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
@@ -31,7 +31,7 @@ pub fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Clean)
 }
 
-/// Each page with its file's name: `doorbuster.1`, `doorbuster-serve.1`, `doorbuster-keys-new.1` and so on.
+/// Each page with its file name: `doorbuster.1`, `doorbuster-serve.1`, `doorbuster-keys-new.1` and so on.
 fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();

@@ -1,4 +1,4 @@
-//! `pseudonym`: what customers are known by, for those who look for somebody in the store.
+//! `pseudonym`: how the service stores customer ids, for people who look for a customer in the store.
 
 use std::io::{self, BufRead, Write};
 
@@ -7,12 +7,12 @@ use anyhow::Context;
 use super::exit::ExitCode;
 use crate::config::Config;
 
-/// Ids come on standard input, so that they stand in no list of processes and in no history of a shell.
+/// Reads ids from standard input, so that they appear in no process list and no shell history.
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let ids = config.privacy.customer_ids()?;
     let mut out = io::stdout().lock();
     for id in io::stdin().lock().lines() {
-        let id = id.context("customers' ids cannot be read from standard input")?;
+        let id = id.context("cannot read customer ids from standard input")?;
         writeln!(out, "{}", ids.known_as(&id))?;
         out.flush()?;
     }

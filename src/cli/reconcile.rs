@@ -1,4 +1,4 @@
-//! `reconcile` and `rebuild`: whether the store is what the journal says, and making it so; for people and for scripts.
+//! `reconcile` and `rebuild`: compare the store with the journal, and repair it; for people and scripts.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -40,12 +40,12 @@ pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A check that compared nothing, or not everything, did not succeed.
+/// A check that compared nothing, or not everything, fails.
 fn verdict(report: &Report) -> ExitCode {
     if report.is_success() { ExitCode::Clean } else { ExitCode::CheckFailed }
 }
 
-/// `reconcile --repair`: makes the store what the journal says.
+/// `reconcile --repair`: repairs the store to match the journal.
 pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) || !has_store(&target) {
@@ -54,7 +54,7 @@ pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     alone(config, |owner| mend(config, &target, owner, json))
 }
 
-/// `rebuild`: makes a store that has nothing in it what the journal says.
+/// `rebuild`: fills an empty store from the journal.
 pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) {
@@ -64,8 +64,8 @@ pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         Ok(true) => mend(config, &target, owner, json),
         Ok(false) => {
             complain(
-                &"the store is not empty: put it aside, or name another one in store.url; or let \
-                  `doorbuster reconcile --repair` put right what is in it",
+                &"the store is not empty: move it away, set store.url to another one, or repair it with `doorbuster \
+                  reconcile --repair`",
             );
             Ok(ExitCode::BadConfig)
         }
@@ -76,7 +76,7 @@ pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Does the work while no service has the data directory, whose id it is given.
+/// Does the work with the data directory locked against a service. The work gets the directory's id.
 fn alone(config: &Config, work: impl FnOnce(Uuid) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let data = &config.data.dir;
     match DirectoryLock::take(data).and_then(|lock| Ok((lock, identity::of(data)?))) {
@@ -114,16 +114,16 @@ fn mend(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyho
 fn write_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     let Repaired { epoch_before, found, left } = repaired;
     if found.epoch > *epoch_before {
-        writeln!(out, "brought from epoch {epoch_before} to {}, the end of the journal", found.epoch)?;
+        writeln!(out, "updated the store from epoch {epoch_before} to {}, the end of the journal", found.epoch)?;
     }
     write(found, out)?;
     if found.is_equal() {
         return Ok(());
     }
     if left.is_equal() {
-        return writeln!(out, "all of it was put right");
+        return writeln!(out, "repaired all of it");
     }
-    writeln!(out, "\nafter the repair, what it could not put right:")?;
+    writeln!(out, "\nafter the repair, what it could not fix:")?;
     write(left, out)
 }
 
@@ -140,7 +140,7 @@ fn has_store(target: &StoreTarget) -> bool {
         && !path.is_file()
     {
         complain(&format_args!(
-            "there is no store at {}: name the one to compare in store.url, or make it with `doorbuster rebuild`",
+            "there is no store at {}: set store.url to the store to compare, or make it with `doorbuster rebuild`",
             path.display()
         ));
         return false;
@@ -190,7 +190,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if pending_batches > 0 {
         let (batches, bytes) = (grouped(pending_batches), grouped(pending_bytes));
         let who = if report.service_is_running {
-            "the running service applies them"
+            "the running service will apply them"
         } else {
             "no service is running: start it, or run `doorbuster reconcile --repair`"
         };
@@ -199,7 +199,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(["compared", ""], 1);
     for (count, what) in [
         (compared.sales, "sales"),
-        (compared.items, "items, and what their rows add up to"),
+        (compared.items, "items, and the sums of their rows"),
         (compared.stock_movements, "stock movements"),
         (compared.reservations, "reservations"),
         (compared.held, "of them held"),
@@ -212,7 +212,8 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let beyond = grouped(compared.reservations_beyond_the_journal);
         writeln!(
             out,
-            "{beyond} reservations in the store were over before the journal begins: only their confirmed units were compared"
+            "{beyond} reservations in the store ended before the journal begins: only their confirmed units were \
+             compared"
         )?;
     }
     if compared.audit_records_elsewhere > 0 {
@@ -224,11 +225,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     if report.compared_nothing() {
-        return writeln!(
-            out,
-            "nothing was compared: up to epoch {} neither store nor journal has anything",
-            report.epoch
-        );
+        return writeln!(out, "nothing was compared: up to epoch {} both store and journal are empty", report.epoch);
     }
     if report.is_equal() {
         return writeln!(out, "no difference");
@@ -250,7 +247,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     match report.differences_total {
         1 => writeln!(out, "1 difference"),
         total if total > told => {
-            writeln!(out, "{} differences, the first {} of them told", grouped(total), grouped(told))
+            writeln!(out, "{} differences; these are the first {}", grouped(total), grouped(told))
         }
         total => writeln!(out, "{} differences", grouped(total)),
     }

@@ -1,5 +1,5 @@
-//! Reading the configuration anew while the service runs: keys and certificates take effect, everything else waits for the
-//! next start.
+//! Reloads the configuration while the service runs: keys and certificates take effect, everything else waits for the next
+//! start.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -11,13 +11,13 @@ use crate::{
 pub struct Reload {
     sources: Sources,
     config: Config,
-    /// Of the configuration's file, and of the files of TLS, when they were last looked at.
+    /// State of the configuration file and the TLS files at the last look.
     versions: Vec<Option<FileVersion>>,
-    /// Whether they are to be read as soon as nobody writes them.
+    /// Whether to read the files as soon as they are at rest.
     is_due: bool,
 }
 
-/// What changes when a file is written, or replaced by another, or a link to it is.
+/// Changes when somebody writes or replaces a file, or a link to it.
 type FileVersion = (u64, i64, i64, u64);
 
 impl Reload {
@@ -27,28 +27,28 @@ impl Reload {
         Self { sources, config, versions, is_due: false }
     }
 
-    /// Has the files read at a look that finds them at rest, whether they changed or not.
+    /// Requests a reload at the next look that finds the files at rest, whether they changed or not.
     pub fn ask(&mut self) {
         self.is_due = true;
     }
 
-    /// Looks at the files. They are read when they have changed, but not before two looks in a row find them the same:
-    /// one that is being written is not there in whole.
+    /// Looks at the files, and reads them when they have changed. Waits until two looks in a row find them the same, because a
+    /// file that is being written is incomplete.
     pub fn look(&mut self, running: &Running) {
         let before = std::mem::replace(&mut self.versions, versions(&self.sources, &self.config));
         if self.versions != before {
-            // A file that is away for a moment is being replaced.
+            // A file that is missing for a moment is being replaced.
             self.is_due |= self.versions.iter().zip(&before).any(|(now, before)| now.is_some() && now != before);
         } else if std::mem::take(&mut self.is_due) {
             self.run(running);
         }
     }
 
-    /// Takes over keys and certificates as they are now. What cannot be used changes nothing, and shows in the metrics.
+    /// Puts the current keys and certificates in force. An invalid file changes nothing, and shows in the metrics.
     fn run(&mut self, running: &Running) {
         let loaded = self.sources.load_again();
         if versions(&self.sources, &self.config) != self.versions {
-            // Somebody wrote while they were read.
+            // Somebody wrote while the files were read.
             self.is_due = true;
             return;
         }
@@ -59,14 +59,15 @@ impl Reload {
                 for error in errors.0 {
                     tracing::error!("{error}");
                 }
-                tracing::error!("the configuration cannot be used; the keys stay as they were");
+                tracing::error!("the configuration is not valid; the previous keys stay in force");
                 return reloads.refused();
             }
         };
         if empties(&self.config.auth, &loaded) {
             tracing::error!(
                 keys = self.config.auth.keys.len(),
-                "the configuration has no keys any more; they stay as they were. To let nobody in, set required = true in its [auth]"
+                "the configuration no longer has any keys; the previous keys stay in force. To refuse all callers, \
+                 set required = true in its [auth]"
             );
             return reloads.refused();
         }
@@ -76,13 +77,13 @@ impl Reload {
         match &tls {
             Ok(()) => reloads.done(),
             Err(error) => {
-                tracing::error!(%error, "the certificate stays as it was");
+                tracing::error!(%error, "the new certificate is not valid; the previous one stays in force");
                 reloads.refused();
             }
         }
         let others = Config { auth: self.config.auth.clone(), ..config.clone() };
         if others != self.config {
-            tracing::warn!("settings other than keys were changed; they take effect at the next start");
+            tracing::warn!("settings other than keys have changed; they take effect at the next start");
         }
         self.config = config;
     }
@@ -99,12 +100,12 @@ impl Reload {
         let added = keys.iter().filter(|(name, key)| known.get(*name) != Some(key));
         let added: Vec<_> = added.map(|(name, _)| name.as_str()).collect();
         let removed: Vec<_> = known.keys().filter(|name| !keys.contains_key(*name)).collect();
-        tracing::info!(keys = keys.len(), ?added, ?removed, "keys were read anew");
+        tracing::info!(keys = keys.len(), ?added, ?removed, "keys reloaded");
     }
 }
 
-/// Whether a reload would take the last key away, and nothing says that this is meant. A file that is empty for a moment, or cut
-/// off, looks the same: so the file itself must speak of `[auth]`.
+/// Whether a reload would remove the last key without a sign that this is meant. A file that is empty or truncated for a moment
+/// looks the same, so the file itself must set `[auth]`.
 fn empties(before: &Auth, now: &Loaded) -> bool {
     let says = |key: &str| matches!(now.origins.get(key), Some(Origin::File(_)));
     let is_meant = now.config.auth.required && (says("auth.required") || says("auth.keys"));

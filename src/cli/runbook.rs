@@ -1,4 +1,4 @@
-//! `runbook`: what to do about an alert, for when the service that serves the page is down.
+//! `runbook`: prints what to do about an alert, for when the service that serves the page is down.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `doorbuster serve`: runs until it is told to stop, or the disk fails.
+//! `doorbuster serve`: runs until a signal stops it, or the disk fails.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::{
     traces::Unusable,
 };
 
-/// How often the configuration's file is looked at: a key that was removed from it must stop working within a second.
+/// How often to look at the configuration file: a removed key must stop working within a second.
 const FILE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCode {
-    // From before anything starts: what changes meanwhile is noticed.
+    // Before anything starts, so that later changes are noticed.
     let mut reload = Reload::new(sources, config.clone());
     if let Err(code) = prepare(&mut config, descriptors::Purpose::Serve) {
         return code;
@@ -37,7 +37,7 @@ pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCo
         Ok(running) => running,
         Err(error) => return refuse_start(&error),
     };
-    // On standard output and in one line: whoever started the process with port 0 reads the ports here.
+    // On standard output, in one line: a program that used port 0 reads the ports here.
     let scheme = if config.tls.files().is_some() { "https" } else { "http" };
     let listening = format!("listening on {scheme}://{} (API) and http://{} (ops)", running.api, running.ops);
     tracing::info!("{listening}");
@@ -45,7 +45,7 @@ pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCo
         stdout.push(format!("{listening}\n").as_bytes());
     }
     if !config.auth.asks_for_key() {
-        tracing::warn!("no keys are configured: whoever reaches {} may do everything", running.api);
+        tracing::warn!("no keys are configured: anyone who can reach {} may do everything", running.api);
     }
     tell_systemd(NotifyState::Ready);
     wait(&running, &mut signals, Some(&mut reload));
@@ -53,10 +53,10 @@ pub fn run(mut config: Config, sources: Sources, mut signals: Signals) -> ExitCo
     stop(running)
 }
 
-/// What a process that serves does before anything else: the log, memory, room for open files.
+/// Prepares a process that serves: log, memory, limit of open files.
 pub fn prepare(config: &mut Config, purpose: descriptors::Purpose) -> Result<(), ExitCode> {
     if let Err(error) = logging::start(&config.log) {
-        complain(&format_args!("the log's thread could not be started: {error}"));
+        complain(&format_args!("could not start the log's thread: {error}"));
         return Err(ExitCode::StorageFailed);
     }
     pages::keep_small();
@@ -73,14 +73,14 @@ pub fn prepare(config: &mut Config, purpose: descriptors::Purpose) -> Result<(),
     }
 }
 
-/// For a unit of `Type=notify`, which counts as started once requests are taken. Without one nobody is told.
+/// For a systemd unit of `Type=notify`: it counts as started once the service takes requests.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told how far the service is");
+        tracing::warn!(%error, "could not notify systemd");
     }
 }
 
-/// Says why the service did not start, and which exit code that is.
+/// Logs why the service did not start, and returns the exit code.
 pub fn refuse_start(error: &StartError) -> ExitCode {
     complain(error);
     match error {
@@ -88,13 +88,13 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::CustomerKey(_) | StartError::OtherCustomers { .. } => ExitCode::BadConfig,
         StartError::Traces(Unusable::Endpoint(_)) => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
-        // The disk would not be read: what is on it may well be in order.
+        // The disk could not be read; its contents may be intact.
         StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
             ExitCode::StorageFailed
         }
         StartError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) => ExitCode::JournalDamaged,
-        // The journal is older than its store, or makes no sense to it.
+        // The journal is older than its store, or contradicts it.
         StartError::Store(error) if error.ends_following() || matches!(error, StoreError::Ahead { .. }) => {
             ExitCode::JournalDamaged
         }
@@ -103,8 +103,8 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
     }
 }
 
-/// Returns at SIGTERM, at Ctrl-C, and when the journal has failed. Meanwhile keys are read anew at SIGHUP and when the
-/// configuration's file changes.
+/// Returns at SIGTERM, at Ctrl-C, and when the journal has failed. Until then, reloads keys at SIGHUP and when the
+/// configuration file changes.
 pub fn wait(running: &Running, signals: &mut Signals, mut reload: Option<&mut Reload>) {
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime can be made");
     runtime.block_on(async {
@@ -114,7 +114,7 @@ pub fn wait(running: &Running, signals: &mut Signals, mut reload: Option<&mut Re
                 signal = signals.next() => match signal {
                     Signal::Terminate | Signal::Interrupt => return tracing::info!("{}: stopping", signal.name()),
                     Signal::HangUp => {
-                        tracing::info!("SIGHUP: reading keys and certificates anew");
+                        tracing::info!("SIGHUP: reloading keys and certificates");
                         if let Some(reload) = &mut reload {
                             reload.ask();
                         }
@@ -129,7 +129,7 @@ pub fn wait(running: &Running, signals: &mut Signals, mut reload: Option<&mut Re
     });
 }
 
-/// Stops in order, and says how that went.
+/// Stops in order, and returns the exit code.
 pub fn stop(running: Running) -> ExitCode {
     match running.stop() {
         Ok(()) => ExitCode::Clean,

@@ -1,8 +1,9 @@
-//! Signals of a process that serves: SIGTERM and SIGINT end it in order, SIGHUP has keys and certificates read anew.
+//! Signals of a process that serves: SIGTERM and SIGINT stop it in order, SIGHUP reloads keys and certificates.
 //!
-//! Invariant: they are taken from the first line of `main` on, so none kills, and none is lost even where this is process 1,
-//! for which the kernel drops what it has no handler for. Until the service takes requests, SIGTERM and SIGINT end the process
-//! at once, with exit code 0: a start leaves a data directory that the next start reads, wherever it is cut off.
+//! Invariant: the process handles them from the first line of `main` on, so none kills it and none is lost, even if it is
+//! process 1, for which the kernel drops signals without a handler. Until the service takes requests, SIGTERM and SIGINT end
+//! the process at once, with exit code 0: a start that is cut off anywhere leaves a data directory that the next start can
+//! read.
 
 use std::{env, ffi::OsStr, process, sync::Arc, thread};
 
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::telemetry::output;
 
-/// The commands that serve. All others keep what signals do by default.
+/// The commands that serve. All others keep the default actions of signals.
 const SERVERS: [&str; 2] = ["serve", "demo"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +51,14 @@ enum Phase {
     Serving,
 }
 
-/// Signals as they come.
+/// Signals in the order of arrival.
 pub struct Signals {
     phase: Arc<Mutex<Phase>>,
     queue: mpsc::UnboundedReceiver<Signal>,
 }
 
 impl Signals {
-    /// Takes signals from now on, where the command line asks for a server. Looks at no more of it than that.
+    /// Handles signals from now on, if the command line is for a server. Looks at nothing else on it.
     pub fn take_if_serving() -> Option<Self> {
         let command = env::args_os().nth(1)?;
         SERVERS.iter().any(|server| command == OsStr::new(server)).then(Self::take)
@@ -66,7 +67,7 @@ impl Signals {
     pub fn take() -> Self {
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).expect("these signals can be taken");
         let phase = Arc::new(Mutex::new(Phase::Starting));
-        // Unbounded, and yet small: the kernel folds equal signals that wait.
+        // Unbounded but small: the kernel merges equal pending signals.
         let (sender, queue) = mpsc::unbounded_channel();
         let seen = phase.clone();
         let run = move || {
@@ -82,12 +83,12 @@ impl Signals {
         Self { phase, queue }
     }
 
-    /// From here on requests may be under way: the end is the service's to make.
+    /// From here on requests may be in flight, so the service itself stops in order.
     pub fn serving(&self) {
         *self.phase.lock() = Phase::Serving;
     }
 
-    /// The next signal; one that came before this was asked is not lost.
+    /// The next signal, including one that came before this call.
     pub async fn next(&mut self) -> Signal {
         self.queue.recv().await.expect("the thread of signals does not end")
     }
@@ -104,7 +105,7 @@ impl Signals {
 }
 
 fn end_the_start(signal: Signal) -> ! {
-    tracing::info!("{} while starting: ending", signal.name());
+    tracing::info!("{} while starting: stopping", signal.name());
     output::finish();
     process::exit(0)
 }

@@ -1,4 +1,4 @@
-//! What the value of a key may be, and what to say when it is not.
+//! What a key's value may be, and the error for any other value.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, Clone, Copy)]
 pub enum Allowed {
-    /// Both ends included.
+    /// Both ends are included.
     Integer {
         least: u64,
         most: u64,
@@ -26,7 +26,7 @@ pub enum Allowed {
     /// An IP address and a port.
     Address,
     Directory,
-    /// Empty for none.
+    /// Empty: none.
     File,
     Boolean,
     /// A level, and levels by module.
@@ -36,13 +36,13 @@ pub enum Allowed {
     Secret,
     /// API keys by name.
     ApiKeys,
-    /// So many requests in so many seconds.
+    /// Requests per window, such as `20/10s`.
     Quota,
-    /// A key in hexadecimal, shown by nothing; empty for none.
+    /// A key in hexadecimal, never shown. Empty: none.
     CustomerKey,
     /// A number from 0 to 1.
     Ratio,
-    /// Where a collector takes spans; empty for nowhere.
+    /// The address of a collector. Empty: none.
     OtlpEndpoint,
 }
 
@@ -51,7 +51,7 @@ pub(super) const fn integer(least: u64, most: u64) -> Allowed {
 }
 
 impl Allowed {
-    /// What is allowed instead, where the value is not.
+    /// What is allowed instead, if the value is not.
     pub fn judge(self, value: &Value) -> Result<(), String> {
         let text = value.as_str();
         let allowed = match self {
@@ -82,7 +82,7 @@ impl Allowed {
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
     }
 
-    /// A value from where everything is text. What cannot be read stays text, for `judge` to refuse.
+    /// A value from a source in which everything is text. What cannot be read stays text, for `judge` to refuse.
     pub fn read(self, text: &str) -> Value {
         match self {
             Self::Integer { .. } => match text.trim().replace('_', "").parse::<i128>() {
@@ -100,12 +100,12 @@ impl Allowed {
         }
     }
 
-    /// The value as a TOML file would have it, without what must not be seen.
+    /// The value as TOML, without secrets.
     pub fn show(self, value: &Value) -> String {
         match (self, value.as_str()) {
-            // Whatever it is: also what is no key may be most of one.
+            // Never shown: a text that is not a key may be most of one.
             (Self::CustomerKey, text) if text != Some("") => quote("…"),
-            // A password may stand in it, whatever it is that was not understood.
+            // A URL that cannot be parsed may still hold a password.
             (Self::StoreUrl, Some(url)) if is_postgres(url) => {
                 quote(&PostgresUrl::parse(url).map_or_else(|_| "postgres://…".to_owned(), |url| url.to_string()))
             }
@@ -135,7 +135,7 @@ impl fmt::Display for Allowed {
             Self::Boolean => f.write_str("true or false"),
             Self::LogLevels => write!(
                 f,
-                "a level ({}), or a level and those of single modules such as \"info,doorbuster::store=debug\"",
+                "a level ({}), or a level and levels of single modules, such as \"info,doorbuster::store=debug\"",
                 levels::NAMES.map(|(name, _)| name).join(", ")
             ),
             Self::Quota => write!(
@@ -147,8 +147,9 @@ impl fmt::Display for Allowed {
             }
             Self::Ratio => f.write_str("a number from 0 to 1"),
             Self::OtlpEndpoint => f.write_str(
-                "\"\" for none, or where a collector takes OTLP over HTTP, such as \"http://127.0.0.1:4318\": no path, query or \
-                 user. TLS is the collector's job: let one run on this machine and pass spans on",
+                "\"\" for none, or the address of a collector that takes OTLP over HTTP, such as \
+                 \"http://127.0.0.1:4318\", without path, query or user. For TLS, run a local collector and let it \
+                 speak TLS",
             ),
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
             Self::Secret => f.write_str("text, or \"\" for none"),
@@ -160,11 +161,11 @@ impl fmt::Display for Allowed {
 }
 
 fn judge_keys(value: &Value) -> Result<(), String> {
-    let keys = value.as_dict().ok_or("they must stand in [auth.keys], one a line")?;
+    let keys = value.as_dict().ok_or("put them in [auth.keys], one per line")?;
     let mut identifiers = BTreeMap::new();
     for (name, key) in keys {
         if !is_key_name(name) {
-            return Err(format!("the name {name:?} must be 1 to 64 of a-z, 0-9, - and _"));
+            return Err(format!("the name {name:?} must be 1 to 64 characters from a-z, 0-9, - and _"));
         }
         judge_key(key).map_err(|wrong| format!("{name}: {wrong}"))?;
         let settings: KeySettings = key.deserialize().map_err(|_| format!("{name}: it must be {KEY_FORM}"))?;
@@ -175,9 +176,10 @@ fn judge_keys(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-const KEY_FORM: &str = "{ role = \"checkout\", hash = \"…\" }, and sales = [\"summer-*\"] where it is limited to some";
+const KEY_FORM: &str =
+    "{ role = \"checkout\", hash = \"…\" }, with sales = [\"summer-*\"] to limit it to certain sales";
 
-/// Member by member, in words for people.
+/// Checks member by member, so that errors name the member.
 fn judge_key(key: &Value) -> Result<(), String> {
     let Some(members) = key.as_dict() else { return Err(format!("it must be {KEY_FORM}")) };
     for (member, value) in members {
@@ -194,15 +196,14 @@ fn judge_key(key: &Value) -> Result<(), String> {
                 text.ok_or("hash must be text")?.parse::<KeyHash>().map(drop).map_err(|error| error.to_string())?
             }
             "sales" => {
-                let patterns =
-                    value.as_array().ok_or("sales must be a list of ids of sales, such as [\"summer-*\"]")?;
+                let patterns = value.as_array().ok_or("sales must be a list of sale ids, such as [\"summer-*\"]")?;
                 for pattern in patterns {
                     let pattern = pattern.as_str().ok_or("each of sales must be text, such as \"summer-*\"")?;
                     Pattern::try_from(pattern.to_owned())
                         .map_err(|wrong| format!("sales: {}: {wrong}", quote(pattern)))?;
                 }
             }
-            other => return Err(format!("{} is not known here; a key has role, sales and hash", quote(other))),
+            other => return Err(format!("{} is not a member of a key; a key has role, sales and hash", quote(other))),
         }
     }
     match ["role", "hash"].into_iter().find(|member| !members.contains_key(*member)) {
@@ -211,7 +212,7 @@ fn judge_key(key: &Value) -> Result<(), String> {
     }
 }
 
-/// Keys on one line, as TOML. What is kept of a key gives nothing away.
+/// Keys on one line, as TOML. Hashes are safe to show.
 fn show_keys(value: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| show_other(value), quote);
     let of_key = |(name, key): (&String, &Value)| {
@@ -231,7 +232,7 @@ pub(super) fn sqlite_path(url: &str) -> Option<&str> {
     url.strip_prefix("sqlite://").filter(|path| !path.is_empty() && !path.contains(['\0', '?']))
 }
 
-/// Scheme and authority, and nothing else.
+/// Scheme and authority only.
 fn is_collector(url: &str) -> bool {
     let Some(authority) = url.strip_prefix("http://") else { return false };
     let authority = authority.strip_suffix('/').unwrap_or(authority);

@@ -1,4 +1,4 @@
-//! Why a configuration cannot be used. Each message names the key, the value, where it came from and what is allowed.
+//! Errors in a configuration. Each message names the key, the value, its source and what is allowed.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -8,7 +8,7 @@ pub enum Origin {
     File(PathBuf),
     /// The environment variable of this name.
     Variable(String),
-    /// The option of this name on the command line.
+    /// The command-line option of this name.
     Flag(&'static str),
 }
 
@@ -32,7 +32,7 @@ pub enum ConfigError {
     UnknownSection { section: String, origin: Origin, suggestion: Option<String> },
     #[error("{key} in {origin} is unknown: there is no such key{}", did_you_mean(.suggestion))]
     UnknownKey { key: String, origin: Origin, suggestion: Option<String> },
-    #[error("environment variable {name} is unknown: no key is set by it{}", did_you_mean(.suggestion))]
+    #[error("environment variable {name} is unknown: it sets no key{}", did_you_mean(.suggestion))]
     UnknownVariable { name: String, suggestion: Option<String> },
     #[error("environment variable {name} is not UTF-8")]
     NotText { name: String },
@@ -48,7 +48,7 @@ fn origin_of(origin: &Option<Origin>) -> String {
     origin.as_ref().map_or_else(|| "the default".to_owned(), Origin::to_string)
 }
 
-/// Everything that is wrong with a configuration, one line each. Never empty.
+/// Every error in a configuration, one per line. Never empty.
 #[derive(Debug)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

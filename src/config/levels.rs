@@ -1,7 +1,7 @@
-//! What is logged: a level, and levels of single modules.
+//! What to log: a default level, and levels of single modules.
 //!
-//! Invariant: whatever is taken has an effect. A level or a module that does not exist is refused, because a filter that
-//! matches nothing would silence the log.
+//! Invariant: every accepted filter has an effect. An unknown level or module is refused, because a filter that matches nothing
+//! would silence the log.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -47,7 +47,7 @@ const LIBRARIES: [&str; 8] = [
     "tokio_postgres",
 ];
 
-/// Levels that were understood.
+/// A parsed filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels {
     rest: LevelFilter,
@@ -60,11 +60,11 @@ impl Levels {
         let (mut rest, mut modules) = (None, Vec::new());
         for part in text.split(',') {
             match part.split_once('=') {
-                None if rest.replace(level(part)?).is_some() => return Err("it has two levels for the rest".to_owned()),
+                None if rest.replace(level(part)?).is_some() => return Err("it has two default levels".to_owned()),
                 None => {}
                 Some((module, _)) if !is_module(module) => {
                     return Err(format!(
-                        "there is no module {module:?}; there are doorbuster, doorbuster::{}; {}",
+                        "there is no module {module:?}; the modules are doorbuster, doorbuster::{}; {}",
                         MODULES.join(", doorbuster::"),
                         LIBRARIES.join(", ")
                     ));
@@ -72,7 +72,7 @@ impl Levels {
                 Some((module, name)) => modules.push((module.to_owned(), level(name)?)),
             }
         }
-        let rest = rest.ok_or("it has no level for the rest, as \"info\" in \"info,doorbuster::store=debug\"")?;
+        let rest = rest.ok_or("it has no default level, such as \"info\" in \"info,doorbuster::store=debug\"")?;
         Ok(Self { rest, modules })
     }
 
@@ -116,8 +116,8 @@ mod tests {
             ("", "no level \"\""),
             ("INFO", "no level \"INFO\""),
             ("info,", "no level \"\""),
-            ("info,debug", "two levels"),
-            ("doorbuster::store=debug", "no level for the rest"),
+            ("info,debug", "two default levels"),
+            ("doorbuster::store=debug", "no default level"),
             ("info,doorbuster::stor=debug", "no module \"doorbuster::stor\""),
             ("info,store=debug", "no module \"store\""),
             ("info,doorbuster::store=loud", "no level \"loud\""),

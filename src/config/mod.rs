@@ -1,12 +1,11 @@
 //! Configuration: a TOML file, overridden by the environment, overridden by the command line; read and checked as a
 //! whole before anything starts.
 //!
-//! Invariant: a [`Config`] that [`Sources::load`] returned passed every check, so what runs need not doubt a value.
+//! Invariant: a [`Config`] from [`Sources::load`] has passed every check, so running code can trust its values.
 //!
-//! `sections` holds the keys with their defaults and what each may be; [`Allowed`] says what a value may be and why
-//! another is refused; [`Sources`] knows where values come from; `runtime` turns them into what the layers below
-//! take. `doorbuster.example.toml` explains every key to those who set them, and a test keeps it and the keys
-//! together.
+//! `sections` holds the keys with their defaults and ranges; [`Allowed`] checks a value and words the error; [`Sources`] reads
+//! and merges the sources; `runtime` converts values to the types of the layers below. `doorbuster.example.toml` explains every
+//! key to operators, and a test compares it with the keys.
 
 mod allowed;
 mod error;
@@ -38,7 +37,7 @@ pub use self::{
     store::{AfterKeeping, Store, StoreTarget},
 };
 
-/// Every setting, one field for each section of the file.
+/// Every setting, one field per section of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -58,11 +57,11 @@ pub struct Config {
     pub log: Log,
 }
 
-const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080 while no keys are configured: whoever \
-                             reaches this address could reserve and change stock. Make a key with `doorbuster keys new`, \
-                             or set auth.required = true to let nobody in";
+const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080 while no keys are configured: anyone \
+                             who can reach this address could reserve and change stock. Make a key with `doorbuster \
+                             keys new`, or set auth.required = true to refuse all callers";
 
-/// A configuration that may be used, and where what is not default in it comes from.
+/// A checked configuration, and the source of each value that is not a default.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
@@ -95,7 +94,7 @@ const fn keys<S: Section>() -> Keys {
 }
 
 impl Config {
-    /// Everything that is wrong, section by section, then between sections; empty when the configuration may be used.
+    /// Every error, section by section, then between sections; empty if the configuration is valid.
     pub fn check(&self) -> Vec<Wrong> {
         let Self {
             server,
@@ -134,7 +133,7 @@ impl Config {
             let allowed = format!("must be at most limits.items_max, which is {}", self.limits.items_max);
             wrong.push(Wrong::new("limits.items_per_sale_max", self.limits.items_per_sale_max, allowed));
         }
-        // What is still in memory must be in the store, or the two could not be compared.
+        // Everything in memory must be in the store too, or `reconcile` could not compare them.
         let (keep, least) = (self.store.keep_days * 86_400, self.engine.retention_seconds + 3600);
         if keep > 0 && keep < least {
             let allowed =
@@ -151,13 +150,13 @@ impl Config {
         open.then(|| Wrong::new("server.listen", format!("\"{listen}\""), LOOPBACK_ONLY))
     }
 
-    /// What is allowed and yet worth a line in the log at start: the reader may not have meant it.
+    /// Settings that are allowed but may be a mistake: the service logs a warning for each at start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let ops_listen = self.server.ops_listen;
         if !ops_listen.ip().is_loopback() {
             warnings.push(format!(
-                "server.ops_listen is {ops_listen}: metrics and probes can be read by whoever reaches that address"
+                "server.ops_listen is {ops_listen}: anyone who can reach that address can read metrics and probes"
             ));
         }
         if self.engine.retention_seconds < 86_400 {
@@ -176,11 +175,11 @@ impl Config {
         warnings
     }
 
-    /// Values that somebody chose and that change nothing, because another key stands in their way.
+    /// Values that somebody set but that have no effect, because of another key.
     fn without_effect(&self) -> Vec<String> {
         let Self { store, journal, tracing, .. } = self;
-        let of_postgres = "the store is SQLite, as store.url names no PostgreSQL";
-        let no_collector = "tracing.otlp_endpoint names no collector";
+        let of_postgres = "the store is SQLite, because store.url is not a PostgreSQL URL";
+        let no_collector = "tracing.otlp_endpoint is empty";
         let (sqlite, traces) = (store.is_sqlite(), !tracing.otlp_endpoint.is_empty());
         let durable = journal.ack == Ack::Durable;
         let mut lines: Vec<_> = [

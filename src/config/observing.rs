@@ -1,4 +1,4 @@
-//! The sections of what is told about the service: metrics, traces, logs.
+//! The sections for metrics, traces and logs.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{
     sections::{KIB, Key, MIB, Section, key},
 };
 
-/// How much is measured.
+/// Metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
@@ -32,10 +32,10 @@ impl Section for Metrics {
 #[serde(transparent)]
 pub struct Ratio(pub f64);
 
-/// What was judged is a number.
+/// The value has passed the checks, so it is a number.
 impl Eq for Ratio {}
 
-/// Which requests are traced, and where their spans go.
+/// Traced requests, and where their spans go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tracing {
@@ -78,11 +78,11 @@ impl Section for Tracing {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// For machines: one object on each line.
+    /// For machines: one object per line.
     Json,
 }
 
-/// What is logged, and how.
+/// What to log, and in which format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {

@@ -1,4 +1,4 @@
-//! From checked values to what the layers below are started with.
+//! Converts checked values to the types with which the layers below start.
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     traces,
 };
 
-/// Shards for each core where their number is not set: enough that two workers seldom meet at one lock.
+/// Shards per core if their number is not set: enough that two workers seldom contend for one lock.
 const SHARDS_PER_CORE: usize = 16;
 
-/// What all lanes together may gather: a batch is one frame, and half of one is left for what no limit holds back,
+/// Bytes that all lanes together may gather. A batch is one frame; the other half of a frame is for changes without a limit,
 /// such as expiries and sale documents.
 const LANES_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
 
@@ -64,7 +64,7 @@ impl Config {
 }
 
 impl Privacy {
-    /// What customers are known by. Reads the key where it stands in a file of its own.
+    /// How the service identifies customers. Reads the key from its file, if there is one.
     pub fn customer_ids(&self) -> Result<privacy::CustomerIds, KeyError> {
         Ok(match (self.customer_ids, CustomerKey::parse(&self.customer_key.0)) {
             (CustomerIds::Plain, _) => privacy::CustomerIds::Plain,
@@ -100,7 +100,7 @@ impl Limits {
 }
 
 impl Tls {
-    /// None: the API is served in the clear.
+    /// None: the API is unencrypted.
     pub fn files(&self) -> Option<TlsFiles> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let (certificate, key) = (path(&self.certificate_file)?, path(&self.key_file)?);
@@ -109,7 +109,7 @@ impl Tls {
 }
 
 impl Log {
-    /// Lines about requests that failed or took long.
+    /// Log lines about requests that failed or were slow.
     pub fn of_requests(&self) -> RequestLog {
         let lines = NonZero::new(self.request_lines_per_second_max).unwrap_or(NonZero::<u32>::MIN);
         RequestLog::new(Duration::from_millis(self.slow_request_ms), lines, clock::Monotonic)
@@ -132,7 +132,7 @@ impl Tracing {
 }
 
 impl RateLimits {
-    /// As a sale's own stand in their place. A quota that is not set is none.
+    /// The defaults for sales without their own. A quota that is not set is no limit.
     pub fn quotas(&self) -> sale::settings::RateLimits {
         let [key, customer, sale] = [&self.key, &self.customer, &self.sale].map(|text| Quota::parse(text));
         sale::settings::RateLimits { sale, customer, key }

@@ -1,4 +1,4 @@
-//! The sections of the configuration: their keys, defaults and ranges.
+//! The sections of the configuration, with their keys, defaults and ranges.
 //!
 //! Invariant: the keys of a section are the fields of its struct, in the same order. Units are in the names.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::allowed::{Allowed, integer};
 use crate::{auth::KeySettings, engine::SHARDS_MAX};
 
-/// A key of a section, and what its value may be.
+/// A key of a section, and its allowed values.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     pub name: &'static str,
@@ -21,12 +21,12 @@ pub(super) const fn key(name: &'static str, allowed: Allowed) -> Key {
     Key { name, allowed }
 }
 
-/// A value that cannot be used: which, and what would be allowed.
+/// A value that is not valid, and what would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     /// With its section, such as `journal.flush_ms`.
     pub key: String,
-    /// As a TOML file would have it.
+    /// The value as TOML.
     pub value: String,
     pub allowed: String,
 }
@@ -42,10 +42,10 @@ pub trait Section: Serialize {
     const NAME: &'static str;
     const KEYS: &'static [Key];
 
-    /// What must hold between keys of the section, all of which are in range.
+    /// Checks between keys of the section, all of which are in range.
     fn check_together(&self, _wrong: &mut Vec<Wrong>) {}
 
-    /// Everything that is wrong with the section; empty when it may be used.
+    /// Every error in the section; empty if it is valid.
     fn check(&self) -> Vec<Wrong> {
         let values =
             Value::serialize(self).expect("a section is plain data").into_dict().expect("a section is a struct");
@@ -68,7 +68,7 @@ pub trait Section: Serialize {
 pub struct Server {
     pub listen: SocketAddr,
     pub ops_listen: SocketAddr,
-    /// 0: one for each core; see `Config::workers`.
+    /// 0: one per core; see `Config::workers`.
     pub workers: usize,
     pub worker_cores: WorkerCores,
 }
@@ -77,7 +77,7 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerCores {
-    /// Each on a core of its own, where there are as many workers as cores that the process may use.
+    /// Each on a core of its own, if there are as many workers as cores that the process may use.
     Own,
     /// Wherever the kernel puts them.
     Any,
@@ -105,7 +105,7 @@ impl Section for Server {
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {
         let Self { listen, ops_listen, .. } = self;
-        // Port 0 asks the system for any free one, so two of those never meet.
+        // Port 0 takes any free port, so two of those never collide.
         if listen.port() == ops_listen.port() && listen.port() != 0 && overlap(listen, ops_listen) {
             let allowed = format!("must differ from server.listen, which is {listen}");
             wrong.push(Wrong::new("server.ops_listen", format!("\"{ops_listen}\""), allowed));
@@ -121,9 +121,10 @@ fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// Nobody is let in without a key, also where there are none.
+    /// Every caller needs a key, even if there are none.
     pub required: bool,
-    /// By name. None, and not required: whoever reaches the address may do everything, and only loopback addresses are served.
+    /// Keys by name. With no keys and `required` false, anyone who reaches the address may do everything, and the service
+    /// accepts only loopback addresses.
     pub keys: BTreeMap<String, KeySettings>,
 }
 
@@ -139,7 +140,7 @@ impl Section for Auth {
     const KEYS: &'static [Key] = &[key("required", Allowed::Boolean), key("keys", Allowed::ApiKeys)];
 }
 
-/// TLS of the API. With nothing set it is served in the clear.
+/// TLS of the API. With nothing set, the API is unencrypted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
@@ -160,13 +161,13 @@ impl Section for Tls {
             ("tls.certificate_file", &self.certificate_file, "tls.client_ca_file", &self.client_ca_file),
         ] {
             if file.is_empty() && !needed.is_empty() {
-                wrong.push(Wrong::new(name, "\"\"", format!("must be set, as {other} is")));
+                wrong.push(Wrong::new(name, "\"\"", format!("must be set, because {other} is set")));
             }
         }
     }
 }
 
-/// Where everything is kept.
+/// The data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
@@ -184,11 +185,11 @@ impl Section for Data {
     const KEYS: &'static [Key] = &[key("dir", Allowed::Directory)];
 }
 
-/// The part that decides.
+/// The engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
-    /// 0: by the number of cores; see `Config::shards`.
+    /// 0: derived from the number of cores; see `Config::shards`.
     pub shards: usize,
     pub retention_seconds: u64,
     pub tick_ms: u64,
@@ -206,13 +207,13 @@ impl Section for Engine {
     const KEYS: &'static [Key] = &[
         key("shards", integer(0, SHARDS_MAX as u64)),
         key("retention_seconds", integer(1, SECONDS_OF_A_YEAR)),
-        // Due holds are back in stock within 100 ms: half of that is for the tick.
+        // Due holds are back in stock within 100 ms; the tick may take half of that.
         key("tick_ms", integer(1, 50)),
         key("clock_settle_seconds", integer(1, 3600)),
     ];
 }
 
-/// When a change counts as acknowledged.
+/// When the service acknowledges a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
@@ -222,7 +223,7 @@ pub enum Ack {
     Buffered,
 }
 
-/// The journal's promise, and what it may take.
+/// The journal's guarantee and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
@@ -263,7 +264,7 @@ impl Section for Journal {
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {
         if self.max_backlog_bytes < 2 * self.segment_bytes {
-            // Space is given back by whole segments, so less would refuse reservations while nothing is wrong.
+            // The journal frees whole segments, so less would refuse reservations without cause.
             let allowed = format!("must be at least twice journal.segment_bytes, which is {}", self.segment_bytes);
             wrong.push(Wrong::new("journal.max_backlog_bytes", self.max_backlog_bytes, allowed));
         }
@@ -288,7 +289,7 @@ impl Section for Snapshot {
     const KEYS: &'static [Key] = &[key("journal_bytes", integer(64 * KIB, 1024 * GIB))];
 }
 
-/// What a caller may ask for, and how much the service takes on.
+/// Limits on requests and on the whole service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -398,7 +399,7 @@ impl Section for Limits {
         key("sale_body_bytes_max", integer(1024, 256 * MIB)),
         key("batch_entries_max", integer(1, 1_000_000)),
         key("batch_body_bytes_max", integer(1024, 256 * MIB)),
-        // hyper refuses to work with less than 8 KiB.
+        // hyper needs at least 8 KiB.
         key("header_bytes_max", integer(8 * KIB, MIB)),
         // The longest path of this service: a sale, and a SKU with every byte escaped.
         key("path_bytes_max", integer(512, 64 * KIB)),
@@ -429,7 +430,7 @@ impl Section for Limits {
             let allowed = format!("must be at most limits.header_bytes_max, which is {}", self.header_bytes_max);
             wrong.push(Wrong::new("limits.path_bytes_max", self.path_bytes_max, allowed));
         }
-        // A quarter is kept for small requests, and while a batch is answered it takes more than its body.
+        // A quarter is kept for small requests, and a batch in progress takes more than its body.
         let body = self.batch_body_bytes_max.max(self.sale_body_bytes_max);
         if self.buffered_bytes_max < 4 * body {
             let allowed = format!(
@@ -441,7 +442,7 @@ impl Section for Limits {
     }
 }
 
-/// How many requests callers may send.
+/// Quotas of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimits {
@@ -467,17 +468,17 @@ impl Section for RateLimits {
     ];
 }
 
-/// What customers are known by.
+/// How the service identifies customers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CustomerIds {
-    /// The ids that callers supply.
+    /// By the ids that callers send.
     Plain,
-    /// Pseudonyms that are made of them at the edge.
+    /// By pseudonyms, made at the edge.
     KeyedHash,
 }
 
-/// A value that is shown by nothing.
+/// A secret: no output shows it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
@@ -488,7 +489,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What is kept of customers.
+/// Privacy of customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
@@ -523,7 +524,7 @@ impl Section for Privacy {
         let allowed = match (self.customer_ids, key, file) {
             (CustomerIds::Plain, false, false) => return,
             (CustomerIds::KeyedHash, true, false) | (CustomerIds::KeyedHash, false, true) => return,
-            (CustomerIds::Plain, ..) => "must be \"keyed_hash\" where a customer key is given",
+            (CustomerIds::Plain, ..) => "must be \"keyed_hash\" if a customer key is set",
             (_, true, true) => "takes one key: customer_key or customer_key_file, not both",
             (_, false, false) => {
                 "needs a key in privacy.customer_key_file or privacy.customer_key; make one with `doorbuster keys customer`"

@@ -1,4 +1,4 @@
-//! The configuration in force, as TOML that would bring it about again.
+//! The configuration in force, as TOML that gives the same configuration again.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use figment::value::Value;
 use super::{Loaded, SECTIONS};
 
 impl Loaded {
-    /// Every key with its value; behind a value that was set, where.
+    /// Every key with its value, and the source of each value that is not a default.
     pub fn to_toml(&self) -> String {
         let sections = Value::serialize(&self.config).expect("a configuration is plain data");
         let mut text = String::new();

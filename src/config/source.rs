@@ -1,7 +1,7 @@
 //! Where values come from, and how the sources become one configuration.
 //!
-//! Each source is judged by itself before it is laid over the ones below, so a bad value is told even where a better
-//! one hides it. The environment is an argument, so that tests need no process-wide state.
+//! Each source is checked before it overrides the ones below, so a bad value is an error even if another source overrides it.
+//! The environment is an argument, so tests need no process-wide state.
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
 
@@ -16,26 +16,26 @@ use super::{
     sections::{Key, Wrong},
 };
 
-/// What variables start with that are meant for this program.
+/// The prefix of this program's environment variables.
 const PREFIX: &str = "DOORBUSTER_";
-/// What stands between section and key in a variable's name.
+/// The separator between section and key in a variable's name.
 const SEPARATOR: &str = "__";
 
 /// A value given on the command line.
 #[derive(Debug, Clone)]
 pub struct Flag {
-    /// As it is typed, such as `--listen`.
+    /// The option, such as `--listen`.
     pub name: &'static str,
     pub section: &'static str,
     pub key: &'static str,
     pub value: String,
 }
 
-/// All that a configuration is made from; what is lower in this list wins.
+/// The sources of a configuration; later fields override earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     pub file: Option<PathBuf>,
-    /// All variables of the process; those without the prefix are none of ours.
+    /// All variables of the process; those without the prefix are ignored.
     pub environment: Vec<(OsString, OsString)>,
     pub flags: Vec<Flag>,
 }
@@ -50,7 +50,7 @@ struct Layer {
 }
 
 impl Sources {
-    /// Reads and checks everything. All errors are told, not only the first.
+    /// Reads and checks everything. Returns all errors, not only the first.
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
         self.load_checked(|config| config.check().into_iter().chain(config.check_start()).collect())
     }
@@ -63,7 +63,7 @@ impl Sources {
     fn load_checked(&self, check: impl FnOnce(&Config) -> Vec<Wrong>) -> Result<Loaded, ConfigErrors> {
         let mut figment = Figment::from(Serialized::defaults(Config::default()));
         let (mut origins, mut errors) = (BTreeMap::new(), Vec::new());
-        // Whole values: a table of keys from the environment stands in the place of the file's.
+        // Whole values: a table of keys from the environment replaces the file's.
         let mut values = BTreeMap::new();
         for layer in [self.read_file(), self.read_environment(), self.read_flags()] {
             values.extend(layer.values);
@@ -165,7 +165,7 @@ impl Layer {
                 None => {
                     let dotted = |(section, key): (&str, &Key)| format!("{section}.{}", key.name);
                     let key = format!("{name}.{written}");
-                    // The right key in the wrong section is told before a similar key in the right one.
+                    // Suggests the right key in the wrong section before a similar key in the right one.
                     let elsewhere = all_keys().find(|(_, key)| key.name == written).map(dotted);
                     let suggestion = elsewhere.or_else(|| closest(&key, all_keys().map(dotted)));
                     self.errors.push(ConfigError::UnknownKey { key, origin: origin.clone(), suggestion });
@@ -186,8 +186,8 @@ impl Layer {
     }
 }
 
-/// What the parser says of a file that is no TOML, for whoever wrote the file: the line, unless it is that of a secret, and
-/// how it would be right. The parser's own words name what it expected of its grammar.
+/// Why a file is not TOML, for its author: the line, unless it holds a secret, and the right form. The parser's own message
+/// speaks of its grammar.
 fn in_words(message: &str) -> String {
     let number =
         message.split("at line ").nth(1).and_then(|rest| rest.split(|after: char| !after.is_ascii_digit()).next());
@@ -197,7 +197,7 @@ fn in_words(message: &str) -> String {
     let place = number.map_or_else(|| "at its end".to_owned(), |number| format!("in line {number}"));
     let shown = shown.map(|line| format!(", which is: {line}")).unwrap_or_default();
     let why = if message.contains("duplicate key") {
-        "a key or a section stands there twice; leave one out"
+        "a key or a section appears there twice; remove one"
     } else {
         "write each key as name = value on a line of its own, with text in double quotes, below its [section]"
     };
@@ -213,9 +213,8 @@ fn variable(section: &str, key: &str) -> String {
     format!("{PREFIX}{section}{SEPARATOR}{key}").to_ascii_uppercase()
 }
 
-/// Whether the variable is one of those that Kubernetes gives every container for a Service whose name starts with
-/// `doorbuster`, such as `DOORBUSTER_SERVICE_HOST` and `DOORBUSTER_PORT_8080_TCP=tcp://10.0.0.1:8080`. Nobody set it
-/// for us.
+/// Whether Kubernetes set the variable: it gives every container variables for a Service whose name starts with `doorbuster`,
+/// such as `DOORBUSTER_SERVICE_HOST` and `DOORBUSTER_PORT_8080_TCP=tcp://10.0.0.1:8080`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
     let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
@@ -225,13 +224,13 @@ fn is_service_link(name: &str, value: &str) -> bool {
     !name.contains(SEPARATOR) && (service || is_port && (is_url || of_port))
 }
 
-/// The name that was probably meant: one that differs in at most three letters and a third of its length.
+/// The name that was probably meant: it differs in at most three letters and a third of its length.
 fn closest(written: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let (distance, name) = names.map(|name| (edits(written, &name), name)).min()?;
     (distance <= 3 && distance * 3 <= name.len()).then_some(name)
 }
 
-/// How many letters must be put in, taken out or changed to make one text of the other (Levenshtein, row by row).
+/// Letters to insert, delete or change to turn one text into the other (Levenshtein, row by row).
 fn edits(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, letter) in one.bytes().enumerate() {

@@ -29,17 +29,17 @@ pub struct Store {
     pub retry_ms_max: u64,
     pub drain_windows_max: u32,
     pub drain_seconds: u64,
-    /// 0: for ever.
+    /// In days; 0: for ever.
     pub keep_days: u64,
     pub after_keeping: AfterKeeping,
     pub keep_step_rows: u32,
 }
 
-/// What becomes of rows that were kept long enough.
+/// What happens to rows after `keep_days`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AfterKeeping {
-    /// They are in the archive tables from then on.
+    /// They move to the archive tables.
     Archive,
     Delete,
 }
@@ -67,7 +67,7 @@ impl Default for Store {
     }
 }
 
-/// Without what must not be seen.
+/// Without secrets.
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").finish_non_exhaustive()
@@ -101,7 +101,7 @@ impl Section for Store {
             wrong.push(Wrong::new("store.retry_ms_max", self.retry_ms_max, allowed));
         }
         if !self.password.is_empty() && !self.password_file.is_empty() {
-            let allowed = "must be left out, as store.password is set: one of them";
+            let allowed = "must be left out, because store.password is set; use one of the two";
             wrong.push(Wrong::new("store.password_file", "a file", allowed));
         }
     }

@@ -83,9 +83,8 @@ fn every_mistake_is_told_with_key_value_source_and_what_is_allowed() {
         "[tick_ms] in file FILE is unknown: there is no such section",
         "engine.tick_ms = \"10ms\" from environment variable DOORBUSTER_ENGINE__TICK_MS: must be a whole number from 1 to \
          50",
-        "environment variable DOORBUSTER_JOURNAL_ACK is unknown: no key is set by it; did you mean \
-         DOORBUSTER_JOURNAL__ACK?",
-        "environment variable DOORBUSTER_FROBNICATE is unknown: no key is set by it",
+        "environment variable DOORBUSTER_JOURNAL_ACK is unknown: it sets no key; did you mean DOORBUSTER_JOURNAL__ACK?",
+        "environment variable DOORBUSTER_FROBNICATE is unknown: it sets no key",
         "server.listen = \"localhost:8080\" from environment variable DOORBUSTER_SERVER__LISTEN: must be an IP address \
          and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
     ];

@@ -1,9 +1,9 @@
 //! A batch: the payload of one journal frame, cut from all lanes at one instant.
 //!
-//! Layout: sections of `lane u16, length u32, events`, little-endian. A lane may have several sections, which follow each
-//! other in their order; those of other lanes stand between them where stock moved between shards or the catalogue changed.
-//! Invariants: an event of a shard's lane finds everything of the catalogue that it needs in the same batch or before; and
-//! added up in the order of the batch, what is available of an item is negative nowhere.
+//! Layout: sections of `lane u16, length u32, events`, little-endian. A lane may have several sections, in order; sections of
+//! other lanes are between them if stock moved between shards or the catalogue changed. Invariants: everything in the catalogue
+//! that a shard's event needs is earlier in the same batch or in a previous one; and summed in the order of the batch, the
+//! available units of an item are never negative.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -96,7 +96,7 @@ pub fn for_each<'a, E: From<Malformed>>(
     Ok(())
 }
 
-/// The events of a batch one by one, for those who pause between them.
+/// The events of a batch one by one, for callers that pause in between.
 pub struct Events<'a> {
     sections: Reader<'a>,
     lane: u16,

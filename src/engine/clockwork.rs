@@ -1,9 +1,9 @@
-//! What time alone brings about: due holds expire, what is over leaves memory, sales open and end.
+//! Changes that happen by time alone: due holds expire, ended reservations leave memory, sales open and close.
 
 use super::Engine;
 use crate::sale::{outcome::Status, time::Timestamp};
 
-/// Reservations handled under one lock before it is let go: at well below a microsecond each, nobody waits long.
+/// Reservations handled under one lock before it is released: each takes well below a microsecond, so nobody waits long.
 const STEP: usize = 128;
 
 /// What a tick did.
@@ -11,7 +11,7 @@ const STEP: usize = 128;
 pub struct Tick {
     /// Holds that this tick expired.
     pub expired: usize,
-    /// Holds that expired since the last tick, because somebody asked for them.
+    /// Holds that expired since the last tick because a request looked at them.
     pub expired_meanwhile: usize,
     pub retired: usize,
     /// Sales that opened or ended.

@@ -1,6 +1,6 @@
-//! Which epochs are on disk, and who wants to know.
+//! Tracks which epochs are on disk, and wakes those that wait.
 //!
-//! Invariant: the durable epoch only grows, and stands still for ever once the journal has failed.
+//! Invariant: the durable epoch only grows, and never changes again once the journal has failed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ pub struct Durability {
 pub enum Durable {
     Yes,
     NotYet,
-    /// The journal failed first: nobody knows, until the next start reads the disk.
+    /// The journal failed first: the outcome is unknown until the next start reads the disk.
     Unknown,
 }
 

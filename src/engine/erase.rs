@@ -1,4 +1,4 @@
-//! Erasing customers, and the memory of it until the journal names them no longer.
+//! Erases customers, and remembers the erasures until the journal no longer contains them.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use crate::sale::{
     time::Timestamp,
 };
 
-/// Erasures of customers whom the journal still names: in the events that erased them, and in those from before.
+/// Erasures whose customers the journal still contains: in the events of the erasures, and in earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erasures {
     /// When the first of them was decided.
@@ -19,8 +19,8 @@ pub struct Erasures {
 }
 
 impl Engine {
-    /// Erases who the customer is. Answers how many reservations in memory were the customer's. The record of it does not say
-    /// who it was.
+    /// Erases the customer's identity. Answers how many reservations in memory were the customer's. The audit record does not
+    /// contain the customer.
     pub fn erase_customer(&self, now: Timestamp, by: Actor<'_>, customer: &str) -> Answer<u64> {
         let index = Bucket::of(customer).shard(self.cells.len());
         let mut control = self.control.lock();
@@ -54,12 +54,13 @@ impl Engine {
         *self.erasures.lock()
     }
 
-    /// Hands the erasures over to whoever clears the journal of them.
+    /// Takes the erasures, for the thread that clears the journal of them.
     pub fn take_erasures(&self) -> Option<Erasures> {
         self.erasures.lock().take()
     }
 
-    /// Has the next cut make a batch even of nothing. Its epoch: whoever waits for it should ring the journal's bell.
+    /// Makes the next cut produce a batch even without changes, and returns its epoch. A caller that waits for it should ring
+    /// the journal's bell.
     pub fn want_batch(&self) -> Epoch {
         // A cut counts under this lock.
         let _control = self.control.lock();

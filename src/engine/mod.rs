@@ -1,13 +1,13 @@
-//! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of it all.
+//! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of their changes.
 //!
 //! Invariants:
 //! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
-//! - A decision and its event are one step under one lock, so a cut under all locks is a state that the service was in.
-//! - Whatever changed a shard carries the epoch that the change will be durable with; answers wait for it.
-//! - Read in its order, a batch never takes a unit that is not there: see `Engine::generation`.
+//! - A decision and its event are one step under one lock, so a cut under all locks is a consistent state.
+//! - Every change of a shard carries the epoch with which it becomes durable; answers wait for it.
+//! - Read in its order, a batch never takes a unit that is not available: see `Engine::generation`.
 //!
-//! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and the commit,
-//! the clock's tick and the snapshot are steps that somebody calls.
+//! Nothing here knows HTTP or SQL, reads a clock or starts a thread: time and random bits are arguments, and commits, ticks and
+//! snapshots are steps that callers drive.
 
 pub mod batch;
 mod clockwork;
@@ -129,10 +129,10 @@ pub struct Engine {
     control: Mutex<Control>,
     cells: Box<[CachePadded<Slot>]>,
     published: ArcSwap<Published>,
-    /// The epoch that the next cut will get. Written under all locks, so whoever holds one reads it exactly.
+    /// The epoch of the next cut. Written under all locks, so a holder of any lock reads it exactly.
     open_epoch: AtomicU64,
-    /// The epoch that the latest change of the catalogue or of stock will be durable with. Stored before the change can be
-    /// seen, so whoever judged by the change and reads this afterwards finds its epoch or a later one.
+    /// The epoch with which the latest change of the catalogue or of stock becomes durable. Stored before the change is
+    /// visible, so a decision that rests on the change and reads this afterwards finds its epoch or a later one.
     operator_epoch: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
@@ -166,7 +166,7 @@ struct Slot {
     lane_full: AtomicBool,
 }
 
-/// A shard and its lane: the bytes of its events that are not yet cut into a batch.
+/// A shard and its lane: the bytes of its events that are not yet in a batch.
 struct Cell {
     shard: Shard,
     lane: Lane,
@@ -184,7 +184,7 @@ struct Lane {
     last_epoch: Epoch,
 }
 
-/// What operators change: the catalogue to be published, its lane, the memory of adjustments, the trail of who did what.
+/// State that operators change: the catalogue to publish, its lane, the memory of adjustments, the audit trail.
 struct Control {
     timeline: Timeline,
     dial: Dial,
@@ -236,8 +236,7 @@ struct Written {
 }
 
 impl Control {
-    /// Takes over what an event says of adjustments and of the trail, and encodes it. What it says of the catalogue is for the
-    /// caller to apply.
+    /// Applies an event to the adjustments and the trail, and encodes it. The caller applies it to the catalogue.
     fn write(&mut self, event: &Event<'_>, written: &mut Written) {
         event.encode(&mut written.bytes);
         written.events += 1;

@@ -1,12 +1,11 @@
-//! What operators do: put, pause, resume and close sales, adjust stock, change keys.
+//! Operators' commands: put, pause, resume and close sales, adjust stock, change keys.
 //!
-//! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so every
-//! reserve is judged by the catalogue that stands before it in the journal. Whatever grows with the number of items is
-//! prepared before the shards' locks are taken, and that of a sale document before the control lock is, too: requests wait
-//! for a change of a few pointers. Nobody is answered by a change that is not
-//! durable: whoever judges reads `operator_epoch` afterwards and waits for it. Each change has its record in the audit
-//! trail, written under the same hold of the control lock: a cut takes both or neither. What changes nothing, be it
-//! refused or a repeat, has no record.
+//! Invariants: a change of the catalogue is decided under the control lock and published under all locks, so the catalogue
+//! before a reserve in the journal is the one that decided it. Work that grows with the number of items is done before the
+//! shards' locks are taken, and for a sale document before the control lock, so requests wait only for a change of a few
+//! pointers. No answer rests on a change that is not durable: each decision reads `operator_epoch` afterwards, and its answer
+//! waits for it. Each change has its audit record, written under the same hold of the control lock, so a cut takes both or
+//! neither. A command that changes nothing, refused or repeated, has no record.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -35,8 +34,8 @@ pub struct Adjustment {
 }
 
 impl Engine {
-    /// Creates the sale or replaces its settings. What is kept says since when units count towards limits, whatever the
-    /// document says. Takes long for a sale of many items, and holds nobody up meanwhile but others who put documents.
+    /// Creates the sale or replaces its settings. The stored settings say since when units count towards limits, whatever the
+    /// document says. Takes long for a sale with many items, and meanwhile blocks only other puts of documents.
     pub fn put_sale(
         &self,
         now: Timestamp,
@@ -256,8 +255,7 @@ impl Engine {
         self.published.swap(published)
     }
 
-    /// Gives the shards their slices of new items, one shard after the other: nobody can ask for an item that is not
-    /// published.
+    /// Gives the shards their slices of new items, one shard after the other: no request can use an unpublished item.
     fn stock_up(&self, definition: &Definition) {
         let new: Vec<_> = definition.new_items().collect();
         let Some(items) = new.iter().map(|(item, _)| item.index() + 1).max() else { return };

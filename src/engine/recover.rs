@@ -1,6 +1,6 @@
-//! From disk to a serving engine: parts of a snapshot, then batches, each event applied to its part exactly once.
+//! Recovery: applies the parts of a snapshot, then batches, each event exactly once, and builds a serving engine.
 //!
-//! Invariant: what serves afterwards conserves every item's stock, or nothing serves.
+//! Invariant: the recovered engine conserves every item's stock, or recovery fails.
 
 use std::sync::{
     Arc,
@@ -36,8 +36,8 @@ pub enum RecoverError {
     Conservation { item: String, stock: u64, gone: u64 },
     #[error("a snapshot names part {0}, which does not exist")]
     UnknownPart(u16),
-    /// The frames are intact: somebody wrote them who is not this service, or a part of the journal is of another one.
-    #[error("the audit trail in the journal does not hold: {0}. Put back a journal and snapshot of one copy")]
+    /// The frames are intact, so another program wrote them, or a part of the journal belongs to another one.
+    #[error("the audit trail in the journal is broken: {0}. Put back a journal and snapshot from the same copy")]
     Trail(#[from] Broken),
 }
 
@@ -87,7 +87,7 @@ impl Recovered {
             while let Some(event) = Event::decode(&mut events)? {
                 self.timeline.see_in_snapshot(&event);
                 match event {
-                    // Told to be remembered: the stock it led to is told by itself.
+                    // Only remembers the adjustment: another event has the resulting stock.
                     Event::Adjusted(_) => self.adjustments.apply(&event),
                     _ => self.apply(&event)?,
                 }
@@ -121,7 +121,7 @@ impl Recovered {
         Ok(())
     }
 
-    /// The engine that goes on after `last_epoch`, stock spread over the shards anew.
+    /// The engine that continues after `last_epoch`, with stock spread over the shards again.
     pub fn finish(mut self, last_epoch: Epoch) -> Result<Engine, RecoverError> {
         let items = self.catalogue.items();
         for shard in &mut self.shards {

@@ -1,4 +1,4 @@
-//! What customers do: reserve, extend, confirm, release, look.
+//! Customers' commands: reserve, extend, confirm, release, look.
 
 use std::sync::atomic::Ordering;
 
@@ -127,7 +127,7 @@ impl Engine {
         if guards[index].catalogue_version != catalogue.version() {
             return None;
         }
-        // The lock was let go in between: the same key may have come in.
+        // The lock was released in between, so the same key may have arrived.
         if let Some(key) = plan.key
             && let Some(made) = self.replay(now, index, bounds, &mut guards[index], (plan.sale, plan.customer, key))
         {
@@ -157,8 +157,8 @@ impl Engine {
         Some(self.answer(conclude(reserved, catalogue), &cell.lane))
     }
 
-    /// Refuses without a lock when every line's availability is known exactly and just one is short. Two bounds are not read at
-    /// one instant: what two short lines may be told together is found out under all locks.
+    /// Refuses without a lock if every line's availability is known exactly and only one line is short. Two bounds are not read
+    /// at one instant, so two short lines are decided under all locks.
     fn refuse_by_bounds(&self, plan: &Plan<'_>, published: &Published) -> Result<(), Refusal> {
         let bound = |item: ItemNumber| published.bounds[item.index()].get();
         let mut any_short = false;
@@ -169,7 +169,7 @@ impl Engine {
         if !any_short {
             return Ok(());
         }
-        // Read again: a line that was short may have come back, and only what is short right now is told.
+        // Read again: a short line's units may have come back, and the refusal shows only lines that are short now.
         let short = shortages(plan, &published.catalogue, |item| bound(item).unwrap_or(u64::MAX));
         if short.len() == 1 { Err(Refusal::Short(short)) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Snapshots: the state as events that make it out of nothing, taken part by part while the service serves.
+//! Snapshots: the state as events that rebuild it from nothing, taken part by part while the service runs.
 //!
 //! A chunk holds parts: `part u16, epoch u64, place u32, length u32, events`, little-endian; a part is a bucket of
 //! customers, or the catalogue (65535). Each part is taken under one lock, and says where in the journal it was taken:

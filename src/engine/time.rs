@@ -1,11 +1,11 @@
 //! The service's time, and the machine's clock beside it.
 //!
-//! Whoever asks the engine brings the steady time: it began at the service's time when the process started, goes on by a clock that
-//! nobody can set, and never jumps. Time as decisions and the journal know it is the steady time and an offset. The machine's
-//! clock is compared with it at each tick. When the two come to differ, the clock was set. For a while nobody knows which is
-//! right: holds go on by the service's time, and sales are open only where they are open by both. When the clock comes back
-//! nothing has happened. When it does not it is believed: in one step, under all locks, the offset changes and every live hold's end
-//! is moved by as much. Invariant: no hold lasts longer or shorter for it.
+//! Callers of the engine pass the steady time: it starts at the service's time when the process starts, follows a clock that
+//! nobody can set, and never jumps. The time of decisions and of the journal is the steady time plus an offset. Each tick
+//! compares it with the machine's clock. If the two differ, somebody set the clock. For a while it is unknown which is right:
+//! holds follow the service's time, and a sale is open only if it is open by both. If the clock returns, nothing has happened.
+//! If it does not, the engine trusts it: in one step, under all locks, the offset and the end of every live hold move by the
+//! same amount. Invariant: no hold lasts longer or shorter because of it.
 
 use super::{Engine, Guards, Written};
 use crate::sale::{
@@ -45,7 +45,7 @@ pub enum Noticed {
     Set { by: i64, ahead: i64 },
     /// It was set back to the service's time.
     Back { by: i64 },
-    /// It is believed from now on: the time was set by so much, and so many holds were moved.
+    /// The engine trusts it from now on: the change of the time, and the number of moved holds.
     Believed { by: i64, holds: usize },
 }
 
@@ -60,7 +60,7 @@ impl Engine {
         self.control.lock().timeline.at_start(wall, uptime)
     }
 
-    /// Notes in the journal what time it is, so that a later start of this process can tell by the machine's uptime.
+    /// Records the time in the journal, so that a later start can derive it from the machine's uptime.
     pub fn note_time(&self, now: Timestamp, uptime: Option<Uptime>) {
         let mut control = self.control.lock();
         let at = control.advance(now);
@@ -98,7 +98,7 @@ impl Engine {
         control.watch.since = now;
         let is_back = ahead.unsigned_abs() <= TOLERANCE_MILLIS;
         control.dial.doubt = if is_back { 0 } else { ahead };
-        // What was planned under another doubt is planned anew.
+        // Plans from before this change are planned again.
         control.catalogue.outdate();
         let mut guards = self.lock_all();
         self.show(&control, &mut guards);

@@ -1,12 +1,12 @@
-//! Reserves of one sale that came together, decided ahead of their turn and shard by shard.
+//! Decides reserves of one sale that came together, shard by shard instead of one by one.
 //!
-//! A decision takes less time than to fetch the shard's memory from the core that changed it last. So each shard is visited
-//! once for all that are its own, and what they will look up is fetched while others are being decided.
+//! A decision takes less time than fetching the shard's memory from the core that changed it last. So each shard is visited
+//! once for all its reserves, and their look-ups are prefetched while others are decided.
 //!
-//! Invariant: as far as nobody else asks meanwhile, each outcome is what it would be if all were asked one by one in their
-//! order. A shard decides its own in that order, so customers and keys see no other. And it decides only where its slices
-//! alone have what all of these reserves together ask of the items: then none is refused for the sake of another. The first
-//! that is not so plain is left to be asked in its turn, and so are those behind it in its shard.
+//! Invariant: without other concurrent requests, each outcome equals that of deciding all reserves one by one in order. A shard
+//! decides its own in that order, which is the only order that customers and keys can observe. It decides them only if its
+//! slices alone have the units that all of these reserves together ask for, so none is refused because of another. The first
+//! reserve that is not so simple is left for its turn, and so are those after it in its shard.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::sale::{
     time::Timestamp,
 };
 
-/// Reserves in their order: first all are pushed, then shards are visited, then all are told.
+/// Reserves in order: first push all, then visit shards, then read all outcomes.
 pub struct Together<'e, 'a> {
     engine: &'e Engine,
     published: Arc<Published>,

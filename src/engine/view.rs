@@ -1,4 +1,4 @@
-//! Totals: what is where, over all shards, at one instant.
+//! Totals: units by state, over all shards, at one instant.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -56,8 +56,8 @@ pub struct Levels {
 }
 
 impl Engine {
-    /// The sale: settings, status, counts. As of one instant; where it has more than `STEP` items, the counts of each such
-    /// portion are of an instant of their own, as requests wait for whoever looks at all shards.
+    /// The sale: settings, status, counts, as of one instant. For a sale with more than `STEP` items, each portion of counts
+    /// has an instant of its own, because requests wait while all shards are locked.
     pub fn sale(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
         let mut counting = Counting::default();
         loop {
@@ -201,8 +201,8 @@ impl Engine {
         self.gathers.load(Ordering::Relaxed)
     }
 
-    /// Holds that expire within `millis` of `now`. Each shard's lock is let go every few microseconds; see
-    /// [`Shard::expiring`] for how exact it is.
+    /// Holds that expire within `millis` of `now`. Releases each shard's lock every few microseconds; see [`Shard::expiring`]
+    /// for the precision.
     ///
     /// [`Shard::expiring`]: crate::sale::shard::Shard::expiring
     pub fn holds_expiring(&self, now: Timestamp, millis: u64) -> u64 {

@@ -1,7 +1,7 @@
-//! Events as the feed tells them: CloudEvents 1.0 in JSON, framed as server-sent events or as lines.
+//! Events as the feed sends them: CloudEvents 1.0 in JSON, framed as server-sent events or as lines.
 //!
-//! What is told is what the event itself holds. Names of sales and items never change, so they are the catalogue's of
-//! today; nothing else is looked up, and an event reads the same whenever it is read.
+//! An event is encoded from its own data. Names of sales and items never change, so they come from the current catalogue;
+//! nothing else is looked up, so an event reads the same at any time.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -34,66 +34,66 @@ enum Data<'a> {
     Adjustment(ToldAdjustment<'a>),
     Level(ToldLevel<'a>),
     Turn(ToldTurn<'a>),
-    /// The document that was put.
+    /// The new settings of the sale.
     Settings(Value),
     Erasure(ToldErasure<'a>),
     Ending(ToldEnding),
 }
 
-/// A reservation's document, as far as one event tells it.
+/// The part of a reservation that one event contains.
 #[derive(Serialize, ToSchema)]
 pub struct ToldReservation<'a> {
     /// A UUIDv7: it sorts by the time of creation.
     id: String,
     /// The id of its sale.
     sale: &'a str,
-    /// Whose it is; told of a hold that is made.
+    /// The customer's id; only when the hold is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<&'a str>,
     /// The state that the change led to.
     state: &'static str,
-    /// One line for each SKU; with prices where the hold is made, and not told of an extension.
+    /// One line per SKU; with prices when the hold is made, and left out for an extension.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     lines: Vec<ToldLine<'a>>,
-    /// The caller's name for it, told where one was given: of a hold, or of its confirmation.
+    /// The caller's name for the reservation, from the hold or from its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
-    /// Why it was released, where that was said.
+    /// The reason of the release, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// When it was made.
+    /// When the hold was made.
     #[schema(value_type = String)]
     created_at: Timestamp,
-    /// When the hold ends; told when that is set.
+    /// When the hold ends; only in events that set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
-    /// When it was confirmed; only in state `confirmed`.
+    /// When the reservation was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     confirmed_at: Option<Timestamp>,
-    /// When it was released; only in state `released`.
+    /// When the reservation was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     released_at: Option<Timestamp>,
-    /// When it expired; only in state `expired`.
+    /// When the reservation expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
-    /// How often the hold was extended; told of a hold and of its extensions.
+    /// How often the hold was extended; only for holds and extensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     extensions: Option<u16>,
 }
 
-/// Reserved units of one item, as an event tells them.
+/// Reserved units of one item.
 #[derive(Serialize, ToSchema)]
 pub struct ToldLine<'a> {
     /// An item of the sale.
     sku: &'a str,
     /// Units.
     quantity: u32,
-    /// Of one unit, when the hold was made; told of a hold whose item has one.
+    /// The price of one unit when the hold was made; left out if the item has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
 }
@@ -105,12 +105,12 @@ pub struct ToldAdjustment<'a> {
     sale: &'a str,
     /// The item's SKU.
     sku: &'a str,
-    /// Units put in, or taken out when negative.
+    /// Units added, or removed if negative.
     delta: i64,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
     /// Units in the sale after the change.
@@ -130,19 +130,19 @@ pub struct ToldLevel<'a> {
     available: u64,
 }
 
-/// A customer who was erased.
+/// An erased customer.
 #[derive(Serialize, ToSchema)]
 pub struct ToldErasure<'a> {
-    /// Who it was, for whoever keeps copies.
+    /// The customer's id, so that readers can erase their copies.
     customer: &'a str,
 }
 
-/// A turn of a sale: opened, paused, resumed or closed.
+/// A change of a sale's status: opened, paused, resumed or closed.
 #[derive(Serialize, ToSchema)]
 pub struct ToldTurn<'a> {
     /// The id of the sale.
     sale: &'a str,
-    /// Whose doing it was.
+    /// What changed it: the clock or an operator.
     by: &'static str,
 }
 
@@ -151,14 +151,14 @@ pub struct ToldTurn<'a> {
 pub struct ToldEnding {
     /// Why it ends.
     reason: &'static str,
-    /// The cursor to go on from.
+    /// The cursor to continue from.
     cursor: String,
 }
 
 impl<'a> Told<'a> {
-    /// None for what is no change to anybody outside: a reservation that leaves memory, and a turn that the document
-    /// put right before it tells. Nor for records of the audit trail: readers of the feed need not know who operates. An
-    /// extension of before extensions named their sale has no place to be told at.
+    /// None for changes that are not visible outside: a reservation that leaves memory, and a change of status that the
+    /// document event right before it already shows. Also none for audit records: readers of the feed need not know the
+    /// operators. An extension from before extensions had their sale cannot be placed.
     pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
         let turn = |kind, number, time, by| {
@@ -196,14 +196,14 @@ impl<'a> Told<'a> {
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
             Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
-            // Who did it is for the auditor; what was done is told by the event before.
+            // Only the auditor needs the operator; the event before shows the change.
             Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
-            // The holds that were moved with it are told one by one.
+            // Each moved hold has its own event.
             Event::ClockSet(_) => None,
         }
     }
 
-    /// What a batch came to for an item.
+    /// The result of a batch for an item.
     pub fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
         let Turn { item, available, at } = turn;
         let (sale, sku) = catalogue.names(item);
@@ -267,8 +267,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Appends what a reader is told at its end: why, and after which cursor to go on. No durable event, so it has no
-/// cursor of its own.
+/// Appends the last event of a stream: the reason, and the cursor to continue from. Not a durable event, so it has no cursor of
+/// its own.
 pub fn write_ending(reason: &'static str, cursor: String, format: Format, out: &mut Vec<u8>) {
     const KIND: &str = "stream.ended";
     if format == Format::Stream {

@@ -1,13 +1,13 @@
-//! Cursors of the feed: where in the journal one stands, and the opaque text that it is to a caller.
+//! Cursors of the feed: a position in the journal, and its opaque text for callers.
 //!
-//! A cursor stands at an event, by the batch and the place in it, or behind a whole batch. Neither depends on the run that
-//! reads: a batch is the same bytes for ever, and what is derived from it is numbered behind what is in it.
+//! A cursor points at an event, by the batch and the index in it, or after a whole batch. Neither depends on the run that
+//! reads: a batch never changes, and derived events are numbered after those in it.
 //!
 //! The text is one block of AES. Its key is derived from the data directory's cursor key and from the sales that the caller
 //! sees, its *view*. Invariants:
-//! - An event has one text for each view, which is the same after a restart and for each API key with that view.
-//! - Texts say nothing of order, distance or number: a caller cannot count what lies between two of them.
-//! - A text of another view is no cursor, like one that never was.
+//! - An event has one text per view, which is the same after a restart and for each API key with that view.
+//! - Texts reveal no order, distance or number: a caller cannot count the events between two of them.
+//! - A text of another view is not a cursor, like any other text.
 //! - A text for the end of a batch is never the same twice. Otherwise two requests would learn whether anything happened
 //!   between them, in sales that the caller does not see as well.
 

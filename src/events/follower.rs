@@ -1,4 +1,4 @@
-//! Follows one reader up, from where it starts until it ends.
+//! Serves one reader, from its start to its end.
 
 use std::{convert::Infallible, rc::Rc};
 
@@ -87,8 +87,7 @@ impl Follower {
         }
     }
 
-    /// Reads forward once, from the start to a cut at which the engine told what is available, to learn what was
-    /// available at the start.
+    /// Reads forward once, from the start to a cut with known levels, to compute the levels at the start.
     async fn levels_behind(&mut self, epoch: Epoch) -> Result<Levels, End> {
         let mut unwinding = Unwinding::begin(&self.parts.engine);
         let mut journal = Reader::new(self.parts.storage.clone(), epoch);
@@ -148,7 +147,7 @@ impl From<ReadError> for End {
 
 impl From<Malformed> for End {
     fn from(error: Malformed) -> Self {
-        tracing::error!(%error, "the journal holds what the feed cannot tell");
+        tracing::error!(%error, "the feed cannot read an event in the journal");
         Self::Failed
     }
 }

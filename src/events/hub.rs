@@ -37,7 +37,7 @@ pub(super) struct Ask {
     pub start: Start,
     pub format: Format,
     pub filter: Filter,
-    /// Of those who see what the filter lets through.
+    /// For readers with this filter.
     pub cursors: ViewCursors,
     /// Held as long as the reader is followed up.
     pub place: OwnedSemaphorePermit,
@@ -62,7 +62,7 @@ impl Hub {
         (Self { parts, settings, asks, stopping }, events, stop)
     }
 
-    /// Follows readers up until told to stop, and has said so to each.
+    /// Serves readers until it is stopped, and ends each reader's answer.
     pub fn run(self) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime without I/O needs nothing that could fail");
@@ -104,7 +104,7 @@ fn admit(
     let opening: Opening = match opening::open(&parts.storage, parts.engine.durability().epoch(), start, &cursors) {
         Ok(opening) => opening,
         Err(refused) => {
-            // Before the answer: who asks again at once finds the place free.
+            // Before the answer, so that a caller that retries at once finds the place free.
             drop(place);
             return drop(answer.send(Err(refused)));
         }

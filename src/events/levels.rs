@@ -1,10 +1,10 @@
-//! What is available of each item at the end of a batch, and which items that batch sold out or brought back.
+//! Available units of each item at the end of a batch, and the items that the batch sold out or brought back.
 //!
 //! A batch is a consistent cut, so sums at its end are exact. Within it they are never negative, but lanes of one generation
-//! stand one after another: whether an item was sold out for a moment in between, they do not tell. The stock that an item begins with counts as if it had always been there: no event tells by itself
-//! whether the item is new, and this way none has to.
+//! follow one another, so they do not show whether an item was sold out for a moment in between. An item's initial stock counts
+//! as if it had always been there, because no event alone shows whether the item is new.
 //!
-//! Invariant: the levels behind a batch depend on the journal alone, not on where or when a reader started.
+//! Invariant: the levels after a batch depend only on the journal, not on where or when a reader started.
 
 use std::collections::BTreeMap;
 

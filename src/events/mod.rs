@@ -1,13 +1,13 @@
-//! The feed: every durable change, in the journal's order, for whoever wants to follow.
+//! The feed: every durable change, in the journal's order.
 //!
-//! Readers are followed up from the journal's segment files by one thread of low priority, each at its own pace and each
-//! from where it asked; nothing is kept for them in memory but a few pieces on their way out. What this module keeps:
+//! One low-priority thread serves all readers from the journal's segment files, each at its own pace and from its own position.
+//! In memory there are only a few pieces per reader on their way out. Invariants:
 //!
-//! - Only durable batches are shown, each event once and in order, and a [`Cursor`] names the same event for ever.
-//! - What is derived (an item sold out, an item back in stock) follows from the journal alone, so every reader is told
-//!   the same. Readers who see the same sales are told it under the same cursors, which say nothing about other sales.
-//! - Nothing waits for a reader: not the journal, not its pruning, not a worker. One that stops reading is dropped, and
-//!   told where to go on.
+//! - Readers get only durable batches, each event once and in order, and a [`Cursor`] names the same event for ever.
+//! - Derived events (an item sold out, an item back in stock) follow from the journal alone, so every reader gets the same
+//!   ones. Readers that see the same sales get the same cursors, which reveal nothing about other sales.
+//! - Nothing waits for a reader: not the journal, not its pruning, not a worker. A reader that stops reading is dropped, with
+//!   the cursor to continue from.
 
 mod cloud;
 mod cursor;
@@ -40,7 +40,7 @@ pub enum Format {
     Lines,
 }
 
-/// Which sales a reader is told of, by their ids; None: what is of no sale.
+/// Whether a reader may see a sale, by its id; None: events without a sale.
 pub type Filter = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 
 /// Where a reader starts.
@@ -56,7 +56,7 @@ pub enum Start {
 pub enum Refused {
     /// `limits.event_readers_max` is reached.
     Full,
-    /// The segment that held the cursor's event is gone; the earliest cursor that can be gone on from.
+    /// The segment with the cursor's event has been deleted; the oldest resumable cursor.
     TooOld {
         oldest: String,
     },
@@ -84,7 +84,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The cursors of whoever sees the sales that these patterns name; none: of whoever sees everything.
+    /// The cursors of readers that may see the sales of these patterns; empty: all sales.
     pub fn cursors_of<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
         self.cursor_key.of_view(sales)
     }

@@ -1,7 +1,7 @@
-//! What is on its way to one reader: gathered to pieces, handed over as fast as the reader takes them, and no faster.
+//! Events on their way to one reader: gathered into pieces, and sent as fast as the reader takes them.
 //!
-//! Invariant: a piece holds whole events, so a reader that is dropped has been told nothing by halves. The place for its
-//! last word is set aside from the beginning.
+//! Invariant: a piece holds whole events, so a dropped reader never gets half an event. The space for its last event is
+//! reserved from the start.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The step of the way in that asks who calls: key, role, and which sales the key reaches.
+//! Authentication and authorization: the caller's key, its role, and the sales that it may see.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::auth::{Caller, Keyring, Role};
 
-/// The least role that may make the call; None: everybody may.
+/// The least role that may make the call; None if the call needs no key.
 pub fn needed(route: Route) -> Option<Role> {
     match route {
         Route::Unknown | Route::Problem | Route::OpenApi => None,
@@ -37,13 +37,13 @@ pub fn is_of_sale(route: Route) -> bool {
     }
 }
 
-/// Whether the call reaches into every sale, so that a key of some of them may not make it.
+/// Whether the call concerns every sale, so that a key limited to certain sales may not make it.
 fn is_of_all_sales(route: Route) -> bool {
     route == Route::EraseCustomer
 }
 
-/// The caller, where the call needs one and it may make the call. A sale that the caller may not know of does not exist
-/// for it; whether a reservation belongs to such a sale is asked where it is looked up.
+/// The caller, if the call needs one and the caller may make it. A sale that the caller may not see does not exist for it.
+/// Whether a reservation belongs to such a sale is checked where the reservation is looked up.
 pub fn authorize(
     keyring: &Keyring,
     headers: &HeaderMap,
@@ -60,7 +60,9 @@ pub fn authorize(
         return Err(problem::FORBIDDEN.respond(detail));
     }
     if is_of_all_sales(matched.route) && !caller.sees_all() {
-        return Err(problem::FORBIDDEN.respond("this call reaches into every sale; the key is of some sales"));
+        return Err(
+            problem::FORBIDDEN.respond("this call concerns every sale, and the key is limited to certain sales")
+        );
     }
     if is_of_sale(matched.route) && !caller.sees(&matched.subject) {
         return Err(problem::no_such_sale());

@@ -1,4 +1,4 @@
-//! Bodies: the answer's bytes, and the request's bytes within their limits.
+//! Bodies: the bytes of answers, and the bytes of requests within their limits.
 
 use std::{
     pin::Pin,
@@ -23,11 +23,10 @@ use super::{
 };
 use crate::sale::settings::Invalid;
 
-/// A request on its way to what answers it. Boxed: each of the futures on that way would have room for one of its own, and
-/// move it.
+/// A request on its way to its handler. Boxed, because each future on that way would otherwise hold and move it.
 pub type BoxedRequest = Box<Request<Inbound>>;
 
-/// What is read of a body, and whose share of the buffers it takes.
+/// Limits on reading a body, and the share of the buffers that it uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     pub bytes_max: usize,
@@ -35,11 +34,11 @@ pub struct Limit {
     pub share: Share,
 }
 
-/// An answer on its way to hyper. Boxed: it passes through many hands, and each of them would copy it.
+/// An answer on its way to hyper. Boxed, because every function that it passes through would copy it.
 pub type BoxedResponse = Box<Response<Body>>;
 
-/// An answer with this body, and what the body is. Nobody may keep it: nearly everything here is true for an instant, and
-/// the few answers that are not say so themselves.
+/// An answer with this body and media type. Caches must not store it: nearly every answer is true only for an instant, and the
+/// others set their own header.
 pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
     let mut response = Box::new(Response::new(body.into()));
     *response.status_mut() = status;
@@ -49,7 +48,7 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bod
     response
 }
 
-/// The answer may be kept, and is asked for again before it is used: it changes with the program alone.
+/// Caches may store the answer but must revalidate it: it changes only with the program.
 pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -57,7 +56,7 @@ pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
 
 static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The answer comes in pieces, each of which nginx and its like pass on at once.
+/// The answer comes in pieces, which proxies such as nginx must pass on at once.
 pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
     response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
@@ -66,41 +65,41 @@ pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
-    /// All of its bytes; none are left once they are handed over.
+    /// The whole body; empty once hyper has taken it.
     Whole(Bytes),
     /// Pieces as they are made.
     Streamed(Stream),
 }
 
-/// Pieces as they are made; it ends when their sender is dropped. A full channel holds its maker back, and a channel that
-/// was closed tells it that the caller has gone.
+/// Pieces as they are made; ends when their sender is dropped. A full channel slows the producer down, and a closed channel
+/// tells it that the caller has disconnected.
 #[derive(Debug)]
 pub struct Stream {
     pieces: mpsc::Receiver<Bytes>,
-    /// What is left of the last piece.
+    /// The rest of the last piece.
     rest: Bytes,
     ended: Option<oneshot::Receiver<()>>,
 }
 
-/// What is handed over at a time. hyper copies it, or keeps it in a stream's buffer, and takes no more while it has enough: so
-/// little of a long answer stands where it is not counted.
+/// Bytes passed to hyper at a time. hyper copies them, or keeps them in a stream's buffer, and takes no more while it has
+/// enough. So little of a long answer is outside the budget.
 const FRAME_BYTES: usize = 32 << 10;
 
 impl Stream {
-    /// `ended`: resolves, be it with an error, when the maker is through. Until then the request counts as in flight; from
-    /// then on a caller who leaves the rest unread has the patience of an idle connection.
+    /// `ended`: resolves, even with an error, when the producer is done. Until then the request counts as in flight. After
+    /// that, a caller that leaves the rest unread has the timeout of an idle connection.
     pub fn new(pieces: mpsc::Receiver<Bytes>, ended: oneshot::Receiver<()>) -> Self {
         Self { pieces, rest: Bytes::new(), ended: Some(ended) }
     }
 
-    /// One that nothing comes of.
+    /// A stream without pieces.
     pub fn empty() -> Self {
         Self { pieces: mpsc::channel(1).1, rest: Bytes::new(), ended: None }
     }
 }
 
 impl Body {
-    /// What tells when the maker of a stream is through; to be taken once.
+    /// Resolves when the producer of a stream is done; can be taken once.
     pub fn take_ended(&mut self) -> Option<oneshot::Receiver<()>> {
         match self {
             Self::Whole(_) => None,
@@ -161,7 +160,7 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Whether the caller takes JSON. No header, or one that names JSON or a range around it, does.
+/// Whether the caller accepts JSON: with no Accept header, or one that names JSON or a range that includes it.
 pub fn accepts_json(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(hyper::header::ACCEPT).iter().peekable();
     if ranges.peek().is_none() {
@@ -177,10 +176,10 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The whole body of a JSON request, or the answer that says why not. It takes room in the buffers for as long as any of its
-/// bytes is kept, unless it is a small one that came whole with its head: that one is to be done with at once.
+/// The whole body of a JSON request, or the answer that refuses it. The body counts towards the buffers for as long as any of
+/// its bytes is in use, unless it is a small one that came whole with its head: the caller must process that one at once.
 ///
-/// `required`: whether a body must come, so that one of unknown length is worth an answer of its own.
+/// `required`: whether the call needs a body, so that a missing length is an error of its own.
 pub async fn read(
     buffers: &Arc<Buffers>,
     request: BoxedRequest,
@@ -198,7 +197,7 @@ pub async fn read(
     read_json(buffers, request, limit, required).await
 }
 
-/// As `read`, of a merge patch (RFC 7396).
+/// As `read`, for a merge patch (RFC 7396).
 pub async fn read_patch(buffers: &Arc<Buffers>, request: BoxedRequest, limit: Limit) -> Result<Bytes, BoxedResponse> {
     if let Some(content_type) = request.headers().get(CONTENT_TYPE)
         && let Some(media) = other_media_type(content_type, &[MERGE_PATCH, "application/json"])
@@ -215,7 +214,7 @@ pub async fn read_patch(buffers: &Arc<Buffers>, request: BoxedRequest, limit: Li
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-/// The media type, where it is none of these.
+/// The media type, if it is none of these.
 fn other_media_type<'a>(content_type: &'a HeaderValue, known: &[&str]) -> Option<&'a str> {
     let media = content_type.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
     (!known.iter().any(|known| media.eq_ignore_ascii_case(known))).then_some(media)
@@ -233,9 +232,8 @@ async fn read_json(
         || size.lower() > 0 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let must_tell_length = required && request.version() < hyper::Version::HTTP_2;
     if must_tell_length && !told_length() {
-        return Err(
-            problem::LENGTH_REQUIRED.respond("this call takes a JSON body: send Content-Length, or the body in chunks")
-        );
+        return Err(problem::LENGTH_REQUIRED
+            .respond("this call takes a JSON body: send Content-Length, or use chunked transfer encoding"));
     }
     let mut body = request.into_body();
     if size.lower() > limit.bytes_max as u64 {
@@ -244,7 +242,7 @@ async fn read_json(
     if hyper::body::Body::is_end_stream(&body) {
         return Ok(Bytes::new());
     }
-    // Most bodies are here already, with the head that announced them.
+    // Most bodies have arrived together with their head.
     let first = match poll_once(&mut body).await {
         Some(first) => data(first)?,
         None => Bytes::new(),
@@ -265,16 +263,16 @@ async fn read_json(
     Box::pin(rest_in_time(body, limit, first, room)).await
 }
 
-/// Of a large body that is here already, what is taken over before others have their turn.
+/// Bytes of a large body that has arrived, copied before other tasks run.
 const TURN_BYTES: usize = 64 << 10;
 
-/// Room for all that was announced is made at once only up to here: moving what there is of a larger body a few times costs less
+/// A buffer of the announced length is allocated at once only up to this size: copying a larger body a few times costs less
 /// than memory for a body that never comes.
 const ANNOUNCED_BYTES: usize = 1 << 20;
 
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
-/// The next frame if it is here without waiting.
+/// The next frame, if it has arrived.
 async fn poll_once(body: &mut Inbound) -> Option<Piece> {
     let mut frame = std::pin::pin!(body.frame());
     std::future::poll_fn(|context| {
@@ -286,13 +284,13 @@ async fn poll_once(body: &mut Inbound) -> Option<Piece> {
     .await
 }
 
-/// What is still to come, behind what is here. Boxed where it is called: few bodies come in pieces.
+/// The rest of the body, after the bytes that have arrived. Boxed by its caller: few bodies come in pieces.
 async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, mut room: Room) -> Result<Bytes, BoxedResponse> {
     let read = tokio::time::timeout(limit.time_max, rest(&mut body, limit.bytes_max, first, &mut room)).await;
     match read {
         Ok(Ok(whole)) => Ok(buffers::held(whole, room)),
         Ok(Err(Unread::Full(full))) => {
-            // Answered at once: the rest may never come.
+            // Answered at once, because the rest may never come.
             body.give_up();
             Err(full.into())
         }
@@ -304,7 +302,7 @@ async fn rest_in_time(mut body: Inbound, limit: Limit, first: Bytes, mut room: R
     }
 }
 
-/// Why a body was not read to its end.
+/// Why a body could not be read to its end.
 enum Unread {
     Full(Full),
     Refused(BoxedResponse),
@@ -350,13 +348,14 @@ fn data(piece: Piece) -> Result<Bytes, BoxedResponse> {
         Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
         Some(Err(error)) => {
             tracing::debug!(%error, "a body could not be read");
-            let detail = "the body could not be read to its end; send it again, as long as its Content-Length says";
+            let detail = "the service could not read the whole body; send it again, exactly as long as its \
+                          Content-Length says";
             Err(problem::invalid(&[Invalid::new("", detail)]))
         }
     }
 }
 
-/// For a body, or a part of one that has the same limit.
+/// The answer for a body, or a part of one with the same limit.
 pub fn too_large(bytes_max: usize) -> BoxedResponse {
     problem::CONTENT_TOO_LARGE.respond(format!("the body may have up to {bytes_max} bytes"))
 }

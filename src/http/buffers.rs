@@ -1,9 +1,9 @@
-//! What bodies and answers under way take in memory, over all connections: one budget.
+//! The memory budget for bodies and answers in flight, over all connections.
 //!
-//! Invariants: what is taken is given back when the last of the bytes is let go, however a request ends. Calls that may be
-//! large (batches, documents of sales, lists) leave a quarter of the budget to the others, so they never refuse a reserve. A body
-//! that comes whole with its head and is done with before the worker does anything else is not counted: it lies in its
-//! connection's read buffer, which has a limit of its own. So an ordinary reserve touches nothing that workers share.
+//! Invariants: bytes return to the budget when the last reference to them is dropped, however a request ends. Calls that may be
+//! large (batches, sale documents, lists) leave a quarter of the budget to the others, so they never make the service refuse a
+//! reserve. A body that comes whole with its head, and is processed before the worker does anything else, does not count: it is
+//! in its connection's read buffer, which has its own limit. So an ordinary reserve touches nothing that workers share.
 
 use std::sync::{
     Arc,
@@ -14,19 +14,19 @@ use bytes::Bytes;
 
 use super::{BoxedResponse, problem};
 
-/// What a request takes while its body is awaited, beside the bytes that have come.
+/// Bytes counted for a request that waits for its body, in addition to the bytes that have come.
 pub const WAITING_BYTES: usize = 4096;
 
-/// What the requests of one connection may take without being counted: one that is awaited, and about as much of its body as
-/// a reserve has. So a reserve that comes in pieces is served, whoever has taken the budget.
+/// Uncounted bytes for the requests of one connection: enough for one waiting request and the body of a reserve. So the service
+/// handles a reserve that comes in pieces even if the budget is used up.
 const ALLOWANCE_BYTES: usize = 8192;
 
-/// Whose bytes they are.
+/// The kind of call that uses the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// Of one of the small calls.
+    /// A small call.
     Small,
-    /// Of a batch, of a document of a sale, or of an answer that may be long.
+    /// A batch, a sale document, or an answer that may be long.
     Large,
 }
 
@@ -38,14 +38,13 @@ pub struct Buffers {
     taken: AtomicUsize,
 }
 
-/// There is no room.
+/// The budget is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
 impl From<Full> for BoxedResponse {
     fn from(Full: Full) -> Self {
-        problem::OVERLOADED
-            .respond("bodies and answers under way take all the memory they may: limits.buffered_bytes_max")
+        problem::OVERLOADED.respond("bodies and answers in flight take all of limits.buffered_bytes_max")
     }
 }
 
@@ -54,24 +53,24 @@ impl Buffers {
         Arc::new(Self { most, most_of_large: most - most / 4, taken: AtomicUsize::new(0) })
     }
 
-    /// Bytes that are taken.
+    /// Bytes in use.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Nothing yet, of this share.
+    /// No bytes yet, of this share.
     pub fn begin(self: &Arc<Self>, share: Share) -> Room {
         Room { buffers: self.clone(), share, bytes: 0, allowance: None }
     }
 
-    /// An answer's bytes, which count until they have left.
+    /// An answer's bytes, which count until they are sent.
     pub fn hold_answer(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Bytes, Full> {
         let mut room = self.begin(Share::Large);
         room.take(bytes.len())?;
         Ok(held(bytes, room))
     }
 
-    /// As `hold_answer`, for what cannot be refused any more.
+    /// As `hold_answer`, for an answer that can no longer be refused.
     pub fn hold_owed_answer(self: &Arc<Self>, bytes: Vec<u8>) -> Bytes {
         let mut room = self.begin(Share::Large);
         room.force(bytes.len());
@@ -79,7 +78,7 @@ impl Buffers {
     }
 }
 
-/// What the requests of one connection may still take without being counted.
+/// Uncounted bytes that the requests of one connection may still use.
 #[derive(Debug, Clone)]
 pub struct Allowance(Arc<AtomicUsize>);
 
@@ -89,18 +88,18 @@ impl Allowance {
     }
 }
 
-/// Bytes taken of the budget. Dropped, it gives them back.
+/// Bytes of the budget; returns them when dropped.
 #[derive(Debug)]
 pub struct Room {
     buffers: Arc<Buffers>,
     share: Share,
     bytes: usize,
-    /// What was taken of the connection's allowance instead.
+    /// Bytes of the connection's allowance.
     allowance: Option<(Allowance, usize)>,
 }
 
 impl Room {
-    /// Takes of the connection's allowance first.
+    /// Uses the connection's allowance first.
     pub fn with(mut self, allowance: Allowance) -> Self {
         self.allowance = Some((allowance, 0));
         self
@@ -129,7 +128,7 @@ impl Room {
         Ok(())
     }
 
-    /// Takes whether there is room or not.
+    /// Counts the bytes even if they exceed the budget.
     fn force(&mut self, bytes: usize) {
         self.buffers.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -158,7 +157,7 @@ impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
     }
 }
 
-/// The bytes with the room they take, which is given back with the last slice of them.
+/// Bytes with their share of the budget, which returns when the last slice of them is dropped.
 pub fn held<R: Send + 'static>(bytes: impl AsRef<[u8]> + Send + 'static, room: R) -> Bytes {
     Bytes::from_owner(Held { bytes, _room: room })
 }

@@ -1,16 +1,16 @@
-//! Closings that the server decides on: they are announced in the answer, and the answer arrives.
+//! Closing connections by the server: the answer announces it, and the answer arrives.
 //!
-//! An answer may be ready before its request's body was read: the head was enough, or the body is too large or too late. A
-//! server that then simply closes loses its own answer, because the kernel resets a connection that is closed with bytes
-//! unread, and a client that is still sending fails before it reads anything. `Inbound` sees every body that a call leaves
-//! unread and decides what becomes of the connection:
+//! An answer may be ready before its request's body has been read: the head was enough, or the body is too large or too late. A
+//! server that then simply closes loses its answer: the kernel resets a connection that is closed with unread bytes, and a
+//! client that is still sending fails before it reads anything. `Inbound` sees every body that a call leaves unread and decides
+//! what happens to the connection:
 //!
-//! - HTTP/1.1, and a small rest of a known size: it is read and dropped, then the answer leaves, and the connection goes on.
+//! - HTTP/1.1, and a small rest of a known size: the server reads and drops it, then answers, and the connection continues.
 //! - HTTP/1.1 otherwise: the answer says `Connection: close`, and the socket lingers (`timed.rs`).
-//! - HTTP/2: the rest is read and dropped before the answer, which gives its flow-control window back. Past the bounds the
-//!   stream is reset behind its answer. Streams are independent, so the connection goes on.
+//! - HTTP/2: the server reads and drops the rest before it answers, which restores the flow-control window. Past the bounds it
+//!   resets the stream after the answer. Streams are independent, so the connection continues.
 //!
-//! Invariant: no call's body is dropped but through here.
+//! Invariant: every body that a call drops goes through this module.
 
 use std::{
     cell::Cell,
@@ -29,12 +29,12 @@ use hyper::{
 
 use super::{buffers::Allowance, problem::Problem, timed::Activity};
 
-/// How much of what nobody wants is read.
+/// Limits on reading an unwanted body.
 #[derive(Debug, Clone, Copy)]
 pub struct Lingering {
-    /// Up to so much of a body is read so that its connection can go on.
+    /// Most bytes read so that the connection can continue.
     pub rest_bytes_max: u64,
-    /// Up to so much is read before a connection is closed, or an HTTP/2 stream is reset.
+    /// Most bytes read before a connection is closed, or an HTTP/2 stream is reset.
     pub bytes_max: u64,
     /// How long either may take.
     pub time: Duration,
@@ -63,12 +63,12 @@ impl Inbound {
         self.held_back.set(true);
     }
 
-    /// What its connection's requests may take in memory without being counted.
+    /// The connection's allowance of uncounted bytes.
     pub fn allowance(&self) -> Allowance {
         self.activity.allowance()
     }
 
-    /// The rest is not waited for any longer.
+    /// The server no longer waits for the rest.
     pub fn give_up(&mut self) {
         self.given_up = true;
     }
@@ -77,7 +77,7 @@ impl Inbound {
         self.incoming.as_ref().expect("it is there until it is dropped")
     }
 
-    /// What is to become of what was not read.
+    /// What happens to the unread rest.
     #[cold]
     fn leave(&self, body: Incoming) {
         let Lingering { rest_bytes_max, bytes_max, time } = self.activity.lingering();
@@ -90,8 +90,8 @@ impl Inbound {
     }
 }
 
-/// The rest of a body, which is read and dropped before its request is answered: a client that is still sending does not
-/// expect its answer, and many take one that comes too early for a fault.
+/// Reads and drops the rest of a body before the answer: a client that is still sending does not expect an answer yet, and many
+/// treat an early one as an error.
 pub struct Rest {
     body: Incoming,
     bytes_max: u64,
@@ -99,15 +99,14 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Whether it came to its end within its limits.
+    /// Whether the body ended within its limits.
     pub async fn discard(self) -> bool {
         let Self { body, bytes_max, time } = self;
         tokio::time::timeout(time, discard(body, bytes_max)).await == Ok(true)
     }
 }
 
-/// An answer that no request is needed for, and behind which the connection is closed. `headers`: more of them, each with its
-/// line end.
+/// An answer outside hyper, after which the connection is closed. `headers`: additional ones, each with its line end.
 pub fn last_word(problem: &Problem, detail: &str, headers: &str) -> Bytes {
     let body = problem.document(detail);
     let reason = StatusCode::from_u16(problem.status).ok().and_then(|status| status.canonical_reason());
@@ -121,7 +120,7 @@ pub fn last_word(problem: &Problem, detail: &str, headers: &str) -> Bytes {
     [head.as_bytes(), &body].concat().into()
 }
 
-/// Reads up to so many bytes; whether that was all.
+/// Reads up to this many bytes, and says whether that was all.
 async fn discard(mut rest: Incoming, bytes_max: u64) -> bool {
     let mut bytes = 0;
     while let Some(frame) = rest.frame().await {

@@ -1,7 +1,7 @@
 //! Conditional requests (RFC 9110, section 13) on a sale's document.
 //!
-//! Invariant: an ETag names the settings of a sale, which are what PUT and PATCH change. It stays the same while stock and
-//! status move, and over restarts.
+//! Invariant: an ETag names the settings of a sale, which PUT and PATCH change. It stays the same while stock and status
+//! change, and across restarts.
 
 use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
@@ -15,7 +15,7 @@ pub fn etag(tag: Tag) -> String {
     format!("\"{:016x}\"", tag.0)
 }
 
-/// What the request expects of the sale that it changes.
+/// The precondition of a change.
 pub fn expected(headers: &HeaderMap) -> Result<Expected, Invalid> {
     Ok(Expected { tags: tags(headers, &IF_MATCH, false)?, no_tags: tags(headers, &IF_NONE_MATCH, true)? })
 }
@@ -25,15 +25,12 @@ pub fn known(headers: &HeaderMap) -> Result<Tags, Invalid> {
     Ok(tags(headers, &IF_NONE_MATCH, true)?.unwrap_or(Tags::Of(Vec::new())))
 }
 
-/// The tags that the header names, over all of its lines. A tag that is none of ours names no state. `weakly`: marks of weak
-/// tags are passed over; else a weak tag names no state either.
+/// The tags in all lines of the header. A tag in another format matches nothing. `weakly`: ignore the marks of weak tags;
+/// otherwise weak tags match nothing either.
 fn tags(headers: &HeaderMap, name: &HeaderName, weakly: bool) -> Result<Option<Tags>, Invalid> {
     let malformed = || {
         let name = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
-        Invalid::new(
-            "",
-            format!("the header {name} must be * or ETags as GET gives them, such as \"0a1b2c3d4e5f6071\""),
-        )
+        Invalid::new("", format!("the header {name} must be * or ETags from GET, such as \"0a1b2c3d4e5f6071\""))
     };
     let mut lines = headers.get_all(name).iter().peekable();
     if lines.peek().is_none() {
@@ -68,7 +65,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weakly: bool) -> Result<Option<T
     Ok(Some(if any { Tags::Any } else { Tags::Of(all) }))
 }
 
-/// A tag in the one form that we give it.
+/// A tag in the form that this service uses.
 fn ours(text: &str) -> Option<Tag> {
     let plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     u64::from_str_radix(text, 16).ok().filter(|_| plain).map(Tag)

@@ -1,4 +1,4 @@
-//! How many connections are open: in all, from each address, and on each worker.
+//! Counts of open connections: in total, per address, and per worker.
 
 use std::{
     net::IpAddr,
@@ -20,7 +20,7 @@ pub struct Connections {
     by_worker: Box<[CachePadded<AtomicUsize>]>,
 }
 
-/// A connection's place; given back when it is dropped.
+/// A connection's place; freed when dropped.
 pub struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
@@ -33,9 +33,9 @@ impl Connections {
         Arc::new(Self { most, most_per_address, open: AtomicUsize::new(0), by_address: DashMap::new(), by_worker })
     }
 
-    /// A place for a connection that this worker accepted: there, or on a worker that has fewer. The kernel spreads connections
-    /// by chance, and few that carry much, as batches and HTTP/2 do, may all come to one worker while others idle. None past one
-    /// of the limits.
+    /// Places a connection that this worker accepted: there, or on a worker with fewer connections. The kernel spreads
+    /// connections at random, and a few busy ones, with batches or HTTP/2, may all come to one worker while others idle. None
+    /// past one of the limits.
     pub fn take(self: &Arc<Self>, address: IpAddr, accepted_by: usize) -> Option<Place> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl Connections {
 }
 
 impl Place {
-    /// Who is to serve the connection.
+    /// The worker that serves the connection.
     pub fn worker(&self) -> usize {
         self.worker
     }

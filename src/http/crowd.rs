@@ -1,7 +1,7 @@
-//! So many connections of strangers at a time, and always room for the next one.
+//! A bounded set of connections without a place, which always has room for the next one.
 //!
-//! Invariant: a newcomer is never turned away and never waits. Past the limit the connection that has been waiting for its
-//! client the longest is closed. A connection that is being answered is closed only when all of them are.
+//! Invariant: a new connection is never refused and never waits. Past the limit, the connection that has waited longest for its
+//! client is closed. A connection that is being answered is closed only if all of them are being answered.
 
 use std::rc::Rc;
 
@@ -20,8 +20,8 @@ impl Crowd {
         Self { most, connections: Vec::new() }
     }
 
-    /// Takes in a connection that this task serves. Returns when there are not more than the limit: a listener that accepted on
-    /// at once could have many connections open that are closed already, and take descriptors that others need.
+    /// Adds a connection that this task serves. Returns once the set is within the limit: a listener that accepted more at once
+    /// could hold many connections that are already closed, and use up descriptors.
     pub async fn admit(&mut self, activity: Rc<Activity>, serving: &JoinHandle<()>) {
         self.connections.retain(|(_, serving)| !serving.is_finished());
         if self.connections.len() >= self.most {

@@ -1,7 +1,7 @@
-//! The JSON of a reservation and of a shortage, written by hand: while a sale is on nearly every answer is one of these,
-//! and written through serde they took more instructions than the decisions that they tell of.
+//! Hand-written JSON of reservations and shortages. During a sale nearly every answer is one of these, and through serde they
+//! took more instructions than the decisions themselves.
 //!
-//! Invariant: the bytes are those that `Serialize` gives of the same; tests hold the two against each other.
+//! Invariant: the bytes equal those of `Serialize`; tests compare the two.
 
 use super::{
     problem::Problem,
@@ -15,7 +15,7 @@ pub const RESERVATION_BYTES: usize = 512;
 /// Room for a shortage of one line.
 const SHORTAGE_BYTES: usize = 320;
 
-/// Appends the reservation. `id` is the text of its id, which the caller may need elsewhere.
+/// Appends the reservation. `id`: the text of its id, which the caller may need elsewhere.
 pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.extend_from_slice(b"{\"id\":\"");
     out.extend_from_slice(id.as_bytes());
@@ -72,7 +72,7 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.push(b'}');
 }
 
-/// The document of a shortage, which most of a sale's answers are once it is sold out; None where a name needs escapes.
+/// The document of a shortage: most answers of a sale once it is sold out. None if a name needs escapes.
 pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
     let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
     if !lines.iter().all(|line| line.sku.as_bytes().iter().all(plain)) {
@@ -111,10 +111,10 @@ pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Appends a JSON string. Names seldom hold what must be escaped.
+/// Appends a JSON string. Names seldom need escapes.
 fn text(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-    // Without an early end: the whole is looked at in steps of many bytes.
+    // Without an early exit, so that the compiler vectorizes it.
     if text.as_bytes().iter().fold(true, |all, byte| all & plain(byte)) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

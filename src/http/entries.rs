@@ -1,7 +1,7 @@
-//! The body of a batch: its list read entry by entry, a bounded piece at a time, and what its answer shows of each entry.
+//! The body of a batch: its list is read entry by entry, one bounded piece at a time. Also what the answer shows of each entry.
 //!
-//! Invariant: a body that is no JSON of the batch's shape is refused as a whole, before anything was done; an entry that is
-//! JSON and no reserve is told so in its own place.
+//! Invariant: a body that is not JSON of the batch's shape is refused as a whole, before anything is done. An entry that is
+//! JSON but not a reserve is reported at its own index.
 
 use std::borrow::Cow;
 
@@ -20,46 +20,47 @@ use crate::{
     sale::{catalogue::Catalogue, object::Object, settings::Invalid},
 };
 
-/// A reserve with its key. Its members are those of `ReserveBody`, which serde cannot flatten and be strict at once.
+/// A reserve with its key. Repeats the members of `ReserveBody`, because serde cannot flatten a type and refuse unknown members
+/// too.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = BatchEntry)]
 pub struct EntryBody<'a> {
-    /// Whose reservation this is: an opaque id of the caller's choice.
+    /// The customer's id: opaque, chosen by the caller.
     #[serde(borrow)]
     customer: Cow<'a, str>,
-    /// What to hold. Lines of the same SKU are summed before any check.
+    /// What to hold. The service adds up lines of the same SKU before any check.
     #[serde(borrow)]
     #[schema(value_type = Vec<LineBody>)]
     lines: SmallVec<[Object<LineBody<'a>>; 2]>,
-    /// How long to hold, in seconds; left out: as long as the sale says.
+    /// How long to hold, in seconds. Left out: the sale's `hold_seconds`.
     #[serde(default)]
     hold_seconds: Option<u64>,
-    /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
+    /// The caller's name for this reservation, such as a cart's id. The service stores it and shows it, but never uses it.
     #[serde(default, borrow)]
     reference: Option<Cow<'a, str>>,
-    /// Makes the entry safe to repeat, in a batch or alone with this `Idempotency-Key`.
+    /// Makes the entry safe to repeat, in a batch or alone with the same `Idempotency-Key`.
     #[serde(default, borrow)]
     idempotency_key: Option<Cow<'a, str>>,
 }
 
 impl<'a> EntryBody<'a> {
-    /// What the single call has as its body, and what it has as a header.
+    /// The body of the call for one reservation, and its header.
     pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
         let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
         (ReserveBody::of(customer, lines, hold_seconds, reference), idempotency_key)
     }
 }
 
-/// What became of an entry that was granted.
+/// The result of a granted entry.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BatchGranted)]
 pub struct GrantedBody<'a> {
-    /// The status that the single call has for it: 201.
+    /// The status that the call for one reservation answers: 201.
     status: u16,
-    /// The hold, durable. To a repeat of its key: the hold as it was first answered.
+    /// The durable hold. For a repeated key: the hold as first answered.
     reservation: ReservationBody<'a>,
-    /// The key was known before; left out when it was not.
+    /// Present if the entry repeats a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed: Option<bool>,
 }
@@ -78,8 +79,8 @@ impl<'a> GrantedBody<'a> {
     }
 }
 
-/// The entries of a body that was read: where each stands. What one says is read again when its turn has come, as keeping it
-/// would take more time and far more memory than that.
+/// The positions of a body's entries. Each entry is parsed again when it is decided: keeping it would take more time and far
+/// more memory.
 #[derive(Debug)]
 pub struct Entries<'a> {
     body: &'a [u8],
@@ -106,9 +107,9 @@ pub enum Content<'a> {
         body: ReserveBody<'a>,
         key: Option<Cow<'a, str>>,
     },
-    /// JSON, and no reserve.
+    /// JSON, but not a reserve.
     Other(&'a [u8]),
-    /// Longer than the body of a single call may be. It was passed over.
+    /// Longer than the body of a single call may be; skipped.
     TooLarge,
 }
 
@@ -117,12 +118,12 @@ impl<'a> Entries<'a> {
         self.places.len()
     }
 
-    /// What knowing where they stand takes in memory.
+    /// Memory that the positions take, in bytes.
     pub fn bytes(&self) -> usize {
         self.places.capacity() * size_of::<Place>()
     }
 
-    /// How many of the entries from this one on are within the portion; the first is, however large.
+    /// How many entries, from this one on, fit into the portion; the first always fits.
     pub fn fitting(&self, first: usize, portion: Portion) -> usize {
         let mut bytes = 0;
         let places = self.places[first..].iter().take(portion.entries);
@@ -158,19 +159,19 @@ fn read_entry(bytes: &[u8]) -> Option<(ReserveBody<'_>, Option<Cow<'_, str>>, us
     })
 }
 
-/// What is wrong with JSON that is no reserve.
+/// What is wrong with JSON that is not a reserve.
 pub fn explain(other: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
     wire::explain::<EntryBody<'_>>(other, bounds)
 }
 
-/// Work that is done before others have their turn: so many entries, or so many bytes of them.
+/// Work done before other requests get the worker: a number of entries, or of their bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Portion {
     pub entries: usize,
     pub bytes: usize,
 }
 
-/// What may come next in the body, beside space.
+/// What may come next in the body, besides space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Object,
@@ -190,7 +191,7 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     expect: Expect,
-    /// Set inside of an entry that is too large.
+    /// Set inside an entry that is too large.
     passing: Option<Passing>,
     places: Vec<Place>,
     entries_max: usize,
@@ -209,12 +210,12 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0, expect: Expect::Object, passing: None, places, entries_max, entry_bytes_max }
     }
 
-    /// All entries, once `read` said that it is at the end.
+    /// All entries, once `read` has reached the end.
     pub fn into_entries(self) -> Entries<'a> {
         Entries { body: self.bytes, places: self.places }
     }
 
-    /// Reads the next portion; whether the end is reached. Refuses what no batch can be read from.
+    /// Reads the next portion and says whether the end is reached. Refuses a body that is not a batch.
     pub fn read(&mut self, portion: Portion) -> Result<bool, Invalid> {
         let stop = self.bytes.len().min(self.at + portion.bytes);
         let most = self.places.len() + portion.entries;
@@ -309,12 +310,12 @@ impl<'a> Reader<'a> {
         Invalid::new("/reservations", format!("must be a list of 1 to {} entries", self.entries_max))
     }
 
-    /// As far as one value may reach: what is longer must not hold everybody up.
+    /// The furthest that one value may reach, so that a long one does not block the worker.
     fn window(&self) -> &'a [u8] {
         &self.bytes[self.at..self.bytes.len().min(self.at + self.entry_bytes_max)]
     }
 
-    /// Reads the value that begins here and goes behind it, or stays where it is.
+    /// Reads the value that begins here and moves past it, or stays.
     fn value<T: Deserialize<'a>>(&mut self) -> serde_json::Result<T> {
         let mut values = serde_json::Deserializer::from_slice(self.window()).into_iter::<T>();
         let value = values.next().expect("a value begins here")?;
@@ -323,24 +324,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-const ONE_MEMBER: &str = "must be an object with the member reservations alone, and that once";
+const ONE_MEMBER: &str = "must be an object with exactly one member, reservations";
 const ENDS_TOO_EARLY: &str = "the body is not valid JSON: it ends too early; a value, } or ] is missing";
 
 impl Expect {
-    /// Why another byte is wrong here.
+    /// Why any other byte is wrong here.
     fn reason(self) -> &'static str {
         match self {
-            Self::Name => "names of members stand in double quotes",
-            Self::Colon => "a : must stand between a name and its value",
-            Self::CommaOrEnd => "a comma or ] is missing behind an entry",
-            Self::EndOfObject => "a } is missing behind the list",
-            Self::Nothing => "something stands behind its end",
+            Self::Name => "member names must be in double quotes",
+            Self::Colon => "a : must separate a name from its value",
+            Self::CommaOrEnd => "a comma or ] is missing after an entry",
+            Self::EndOfObject => "a } is missing after the list",
+            Self::Nothing => "there is text after its end",
             Self::Object | Self::List | Self::FirstEntry | Self::Entry => "a value is missing",
         }
     }
 }
 
-/// Inside of a value whose end is looked for and nothing else.
+/// A value that is skipped: only its end matters.
 #[derive(Debug, Default)]
 struct Passing {
     depth: usize,
@@ -349,7 +350,7 @@ struct Passing {
 }
 
 impl Passing {
-    /// `first` is passed like all that follows. Only these values are long.
+    /// Only objects, lists and strings can be long. Their first byte is skipped with the rest.
     fn begin(first: u8) -> Option<Self> {
         matches!(first, b'{' | b'[' | b'"').then(Self::default)
     }

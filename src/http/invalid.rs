@@ -1,10 +1,10 @@
-//! What is wrong with a body, for whoever wrote it: a pointer, the rule that the value breaks, and an example.
+//! What is wrong with a request body, for its author: a pointer, the rule that the value breaks, and an example.
 //!
-//! Bodies are read by serde, whose errors speak of its own types and places. They are never shown: a body that was refused
-//! is read once more by its `Shape`, which finds everything that is wrong with its members in one pass, or where the text
-//! stops being JSON. Only refused requests pay for that.
+//! Serde reads bodies, but its errors name Rust types and columns, so callers never see them. When serde refuses a body, the
+//! body's `Shape` reads it again and finds every wrong member in one pass, or the place where the text stops being JSON. Only
+//! refused requests pay for that.
 //!
-//! Invariant: what serde or a check of one member refuses, the shape refuses; tests hold them against each other.
+//! Invariant: the shape refuses whatever serde or the check of a member refuses. Tests compare the two.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,17 +16,17 @@ use crate::sale::{
     settings::{self, Invalid},
 };
 
-/// Errors that one answer names: a caller mends the first ones and asks again.
+/// Most errors in one answer: callers fix the first ones and try again.
 const ERRORS_MAX: usize = 100;
 
-/// The limits that rules name.
+/// Limits that appear in rules.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds<'a> {
     pub edge: &'a Limits,
     pub sale: &'a settings::Limits,
 }
 
-/// A body whose members can be told to people.
+/// A body that has a `Shape`.
 pub trait Described {
     fn shape(bounds: &Bounds<'_>) -> Shape;
 }
@@ -52,7 +52,7 @@ enum Kind {
         entry: Shape,
         most: usize,
     },
-    /// Taken, whatever it is, and not looked at.
+    /// Accepted and ignored, whatever it is.
     Ignored,
 }
 
@@ -61,7 +61,7 @@ enum Need {
     Required,
     /// May be left out, or be null.
     Optional,
-    /// May be left out, and not be null: there would be nothing left.
+    /// May be left out, but not null: null would remove it.
     Kept,
 }
 
@@ -70,20 +70,19 @@ impl Shape {
         Self { members }
     }
 
-    /// With one member less.
+    /// The shape without this member.
     pub fn without(mut self, name: &str) -> Self {
         self.members.retain(|member| member.name != name);
         self
     }
 
-    /// With one member more.
+    /// The shape with this member added.
     pub fn and(mut self, member: Member) -> Self {
         self.members.push(member);
         self
     }
 
-    /// As the shape, for a change of what is there: what is required may be left out. What names an entry of a list is
-    /// required as before.
+    /// The shape of a patch: required members may be left out, except `names`, which identify entries of lists.
     pub fn of_change(mut self, names: &[&str]) -> Self {
         for member in &mut self.members {
             if let Kind::Object(shape) | Kind::List { entry: shape, .. } = &mut member.kind {
@@ -102,7 +101,7 @@ impl Shape {
         let names: Vec<_> = read.map(|member| member.name).collect();
         match &names[..] {
             [] => "no members".to_owned(),
-            [only] => format!("{only} alone"),
+            [only] => format!("{only} only"),
             [first @ .., last] => format!("{} and {last}", first.join(", ")),
         }
     }
@@ -153,7 +152,7 @@ impl Member {
         Self { need: Need::Optional, ..self }
     }
 
-    /// May be left out, and not be null.
+    /// May be left out, but not be null.
     pub fn kept(self) -> Self {
         Self { need: Need::Kept, ..self }
     }
@@ -189,7 +188,7 @@ pub fn errors_of_text(shape: &Shape, bytes: &[u8]) -> Vec<Invalid> {
 /// Everything that is wrong with a value of this shape, which stands at `pointer`.
 pub fn errors_of_value(shape: &Shape, value: &serde_json::Value, pointer: &str) -> Vec<Invalid> {
     let mut found = Found::default();
-    // A value that is in memory can always be walked.
+    // Reading a value that is in memory cannot fail.
     let _ = Object { shape, found: &mut found }.deserialize(value);
     for error in &mut found.errors {
         error.pointer.insert_str(0, pointer);
@@ -206,7 +205,7 @@ pub fn why_not_json(error: &serde_json::Error) -> String {
 fn not_json(error: &serde_json::Error, bytes: &[u8], shape: &Shape, at: &[Step]) -> Invalid {
     let told = error.to_string();
     let pointer = pointer_of(at);
-    // JSON knows no limit of numbers; the rule of the member does.
+    // JSON has no limit for numbers; the member's rule has.
     if told.starts_with("number out of range")
         && let Some(rule) = shape.rule_at(at)
     {
@@ -218,7 +217,7 @@ fn not_json(error: &serde_json::Error, bytes: &[u8], shape: &Shape, at: &[Step])
         .filter(|byte| byte.is_ascii_graphic())
         .map(|byte| format!(", at {:?}", char::from(*byte).to_string()));
     let why = if bytes.starts_with(b"\xef\xbb\xbf") {
-        "it begins with a byte order mark; leave that out"
+        "it begins with a byte order mark; remove it"
     } else if std::str::from_utf8(bytes).is_err() {
         "it is not UTF-8"
     } else {
@@ -228,30 +227,30 @@ fn not_json(error: &serde_json::Error, bytes: &[u8], shape: &Shape, at: &[Step])
     Invalid::new(pointer, format!("the body is not valid JSON: {why}{found}"))
 }
 
-/// The parser's reasons in words for people.
+/// The parser's reasons in plain words.
 fn reason(told: &str) -> &'static str {
     let reasons = [
-        ("EOF while parsing a string", "it ends inside of a text; a closing \" is missing"),
+        ("EOF while parsing a string", "it ends inside quoted text; a closing \" is missing"),
         ("EOF", "it ends too early; a value, } or ] is missing"),
-        ("expected `:`", "a : must stand between a name and its value"),
+        ("expected `:`", "a : must separate a name from its value"),
         ("expected `,` or `}`", "a comma or } is missing"),
         ("expected `,` or `]`", "a comma or ] is missing"),
-        ("expected ident", "only true, false and null may stand without quotes"),
-        ("key must be a string", "names of members stand in double quotes"),
+        ("expected ident", "words other than true, false and null must be in double quotes"),
+        ("key must be a string", "member names must be in double quotes"),
         ("invalid number", "a number must be written like 12, -5 or 0.5"),
         ("number out of range", "a number is too large"),
-        ("control character", "a control character inside of a text must be written as an escape, such as \\n"),
-        ("invalid escape", "a backslash inside of a text must begin an escape, such as \\n or \\\\"),
+        ("control character", "a control character in quoted text must be written as an escape, such as \\n"),
+        ("invalid escape", "a backslash in quoted text must begin an escape, such as \\n or \\\\"),
         ("trailing comma", "a comma must be followed by another member or entry"),
-        ("trailing characters", "something stands behind its end"),
+        ("trailing characters", "there is text after its end"),
         ("recursion limit exceeded", "objects and lists are nested too deeply"),
     ];
     let unicode = ["lone leading surrogate", "unexpected end of hex escape", "invalid unicode code point"];
     if unicode.iter().any(|known| told.starts_with(known)) {
-        return "an escape inside of a text is no character of Unicode";
+        return "an escape in quoted text is not a Unicode character";
     }
     let known = reasons.iter().find(|(known, _)| told.starts_with(known));
-    known.map_or("a value is missing, or is no text, number, object or list", |(_, reason)| reason)
+    known.map_or("a value is missing, or is not text, a number, an object or a list", |(_, reason)| reason)
 }
 
 /// Where the parser stopped.
@@ -279,7 +278,7 @@ pub fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// What was found so far, and where the reader is. After a failure it is where that was.
+/// Errors found so far, and the reader's place. After a failure, the place of the failure.
 #[derive(Debug, Default)]
 struct Found {
     at: Vec<Step>,
@@ -345,7 +344,7 @@ enum Wanted<'a> {
     NullOr(Box<Wanted<'a>>),
 }
 
-/// Takes any value to its end, and notes what is wrong with it.
+/// Reads any value to its end, and records what is wrong with it.
 struct Reader<'a, 'f> {
     found: &'f mut Found,
     rule: &'a dyn Fn() -> Cow<'static, str>,
@@ -416,7 +415,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
         let (mut count, found) = (0, self.found);
         loop {
             found.at.push(Step::Entry(count));
-            // What is beyond the limit is counted, and not looked at.
+            // Entries past the limit are counted, but not checked.
             let more = if count < most {
                 list.next_element_seed(Object { shape: entry, found: &mut *found })?.is_some()
             } else {
@@ -446,11 +445,11 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             found.at.push(Step::Member(name));
             match known {
                 None => {
-                    found.wrong(format!("is not known here; this object takes {}", shape.names()));
+                    found.wrong(format!("is not a known member; this object takes {}", shape.names()));
                     object.next_value::<IgnoredAny>()?;
                 }
                 Some(index) if seen[index] => {
-                    found.wrong("stands in this object twice; leave one out");
+                    found.wrong("appears twice in this object; remove one");
                     object.next_value::<IgnoredAny>()?;
                 }
                 Some(index) => {
@@ -536,16 +535,16 @@ mod tests {
             (r#"{"customer":"ann"#, "/customer", "a closing \" is missing"),
             (r#"{"customer":ann}"#, "/customer", "at \"a\""),
             (r#"{"customer":'ann'}"#, "/customer", "at \"'\""),
-            (r#"{"customer" "ann"}"#, "/customer", "a : must stand"),
+            (r#"{"customer" "ann"}"#, "/customer", "a : must separate"),
             (r#"{"customer":"ann" "lines":[]}"#, "", "a comma or } is missing"),
             (r#"{"lines":[{} {}]}"#, "", "a comma or ] is missing"),
             (r#"{"lines":[{},]}"#, "", "a comma must be followed"),
             (r#"{"hold_seconds":01}"#, "", "a number must be written"),
             (r#"{customer:1}"#, "", "double quotes"),
-            (r#"{"customer":"a\x"}"#, "/customer", "a backslash inside"),
+            (r#"{"customer":"a\x"}"#, "/customer", "a backslash in quoted text"),
             ("{\"customer\":\"a\u{1}\"}", "/customer", "control character"),
-            (r#"{"customer":"\ud800"}"#, "/customer", "no character of Unicode"),
-            (r#"{} {}"#, "", "something stands behind its end, at \"{\""),
+            (r#"{"customer":"\ud800"}"#, "/customer", "not a Unicode character"),
+            (r#"{} {}"#, "", "there is text after its end, at \"{\""),
             ("\u{feff}{}", "", "byte order mark"),
         ] {
             let told = told::<ReserveBody<'_>>(text);

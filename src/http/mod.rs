@@ -1,4 +1,4 @@
-//! The edge: HTTP/1.1 and h2c on one port, one worker per core, answers when they are durable.
+//! The edge: HTTP/1.1 and h2c on one port, one worker per core, answers once changes are durable.
 //!
 //! Invariant: no answer that shows a change leaves before the change is on disk (unless `journal.ack` says otherwise),
 //! and every request gets exactly one answer in the form of the contract. Nothing here reaches into a shard.

@@ -1,7 +1,7 @@
-//! The ops listener: probes and metrics, on a runtime of its own, so that a scrape never waits behind a sale.
+//! The ops listener: probes and metrics, on a runtime of its own, so that a scrape never waits for API requests.
 //!
-//! Invariant: a probe is answered whatever else is connected. A new connection always gets a place, the longest idle one
-//! losing its own; nothing that a client does or leaves undone holds up the thread; and metrics are written on another.
+//! Invariant: probes get answers, whatever else is connected. A new connection always gets a place: the connection that has
+//! been idle longest loses its own. No client can block the thread, and another thread writes the metrics.
 
 use std::{
     net::TcpListener,
@@ -36,12 +36,12 @@ static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
 /// Room for the head of a request. hyper refuses to work with less.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 
-/// How long accepting rests when the process is out of file descriptors.
+/// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// What the probes and the scraper ask.
+/// What probes and scrapers query.
 pub trait Health: Send + Sync {
-    /// Whether the service takes requests, and what a person wants to know about that.
+    /// Whether the service takes requests, and details for people.
     fn ready(&self) -> (bool, Value);
     /// Metrics in the Prometheus text format.
     fn metrics(&self) -> String;
@@ -78,7 +78,7 @@ async fn accept(listener: tokio::net::TcpListener, probes: Rc<Probes>, limits: O
         let activity = Activity::new(limits.patience);
         let serving = tokio::task::spawn_local(serve(stream, activity.clone(), probes.clone()));
         crowd.admit(activity, &serving).await;
-        // Those that were accepted are served before others that might take their places.
+        // Serves accepted connections before others can take their places.
         tokio::task::yield_now().await;
     }
 }
@@ -91,17 +91,17 @@ async fn serve(stream: TcpStream, activity: Rc<Activity>, probes: Rc<Probes>) {
         answer(&activity, request, |request| async move { (probes.answer(request).await, Instant::now()) })
     });
     let mut builder = http1::Builder::new();
-    // The socket has a patience of its own.
+    // The socket has timeouts of its own.
     builder.header_read_timeout(None).half_close(true).max_buf_size(HEAD_BYTES_MAX);
-    // How a client goes away is its own business.
+    // How a client disconnects does not matter.
     let _ = builder.serve_connection(socket, service).await;
 }
 
-/// Who waits for metrics.
+/// Requests that wait for metrics.
 type Scrape = oneshot::Sender<Bytes>;
 
-/// Writes metrics on a thread of its own. All that ask while it writes share what it writes next, so that a crowd costs no
-/// more than two scrapes and each gets what was true after it asked.
+/// Writes metrics on a thread of its own. Requests that arrive while it writes share the next result. So many requests cost no
+/// more than two scrapes, and each gets values from after it asked.
 fn start_scrapes(health: Arc<dyn Health>) -> std::io::Result<mpsc::Sender<Scrape>> {
     let (scrapes, asked) = mpsc::channel::<Scrape>();
     std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
@@ -142,7 +142,7 @@ impl Probes {
                 *respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
             }
             "/runbook" => *respond(StatusCode::OK, "text/html; charset=utf-8", runbook::page().into_bytes()),
-            _ => plain(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /runbook\n"),
+            _ => plain(StatusCode::NOT_FOUND, "this listener serves /livez, /readyz, /metrics and /runbook\n"),
         }
     }
 }

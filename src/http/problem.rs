@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457): the one table from outcomes to status codes, and what each problem means to a person.
 //!
-//! Invariant: every problem that is answered stands in `PROBLEMS`, with its status and the page its `type` leads to.
+//! Invariant: `PROBLEMS` has every problem that the service answers, with its status and the page behind its `type`.
 
 use hyper::{
     StatusCode,
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// What stands in the contract of one problem.
+/// One row of the contract's table of problems.
 #[derive(Debug)]
 pub struct Problem {
     pub code: &'static str,
     pub status: u16,
     pub title: &'static str,
-    /// What it means, to a person.
+    /// What it means, for people.
     pub meaning: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
@@ -67,15 +67,16 @@ problems! {
         "The body, a header or a path segment is not what the contract asks for.",
         "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.",
         with Errors;
-    UNAUTHENTICATED = 401 "unauthenticated" "A key is needed",
-        "The service asks for a key, and the request has none that it knows.",
-        "Send `Authorization: Bearer` with the key you were given. If it worked before, it was taken away: ask for another.";
-    FORBIDDEN = 403 "forbidden" "The key does not permit this",
-        "The key is known, and its role does not include this call.",
-        "Use a key of the role that the detail names.";
+    UNAUTHENTICATED = 401 "unauthenticated" "An API key is required",
+        "The service requires an API key, and the request carries none that it knows.",
+        "Send `Authorization: Bearer` with your key. If the key worked before, an operator has revoked it: ask for a \
+         new one.";
+    FORBIDDEN = 403 "forbidden" "The key does not allow this call",
+        "The service knows the key, but the key's role or its list of sales does not allow this call.",
+        "Use a key that allows it; the detail says what this one lacks.";
     NOT_FOUND = 404 "not_found" "There is nothing at this path",
-        "The path is not part of the contract.",
-        "Check the path.";
+        "The API has no such path.",
+        "Check the path against `/openapi.json`.";
     SALE_NOT_FOUND = 404 "sale_not_found" "The sale does not exist",
         "No sale has this id.",
         "Check the id, or create the sale with PUT.";
@@ -83,112 +84,117 @@ problems! {
         "The sale exists, but none of its items has this SKU.",
         "Check the SKU, or add the item to the sale with PUT.";
     RESERVATION_NOT_FOUND = 404 "reservation_not_found" "The reservation does not exist",
-        "No reservation has this id, or it was over for longer than the retention time and left memory.",
+        "No reservation has this id, or the reservation ended longer ago than the retention time and left memory.",
         "Check the id. What happened to old reservations is in the store.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
         "The path exists, but not with this method.",
         "Use one of the methods in the Allow header.";
-    NOT_ACCEPTABLE = 406 "not_acceptable" "The answer would not be acceptable",
-        "The Accept header excludes JSON, and JSON is what is spoken here.",
-        "Accept application/json, or send no Accept header.";
+    NOT_ACCEPTABLE = 406 "not_acceptable" "The request accepts no format of this call",
+        "The Accept header excludes every format that this call answers in.",
+        "Accept a format that the detail names, or send no Accept header.";
     REQUEST_TIMEOUT = 408 "request_timeout" "The body did not arrive in time",
-        "The request's body was not complete when its time was up. Nothing was done.",
+        "The body was still incomplete when its time limit ran out. Nothing was done.",
         "Send the whole request at once; it is safe to retry.";
-    CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor's event is no longer there",
-        "The journal segment that held the event was removed: state that is in a snapshot and in the store is not kept \
-         as events.",
-        "Read the present state (sales, availability, the store), then go on with `after` set to `oldest`. Read the \
-         feed more often than segments are removed.", with Oldest;
-    PRECONDITION_FAILED = 412 "precondition_failed" "The sale is not as the request expects",
-        "`If-Match` names another state of the sale's settings than it is in, or `If-None-Match` rules out the state that it is \
-         in. Somebody else may have changed it. Nothing was done.",
-        "GET the sale with its `ETag`, apply your change to what it is now, and send it again with that ETag.";
-    LENGTH_REQUIRED = 411 "length_required" "The request needs a Content-Length",
-        "A body is expected, and its length was not told.",
-        "Send Content-Length or use chunked transfer.";
+    CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor is too old",
+        "The journal no longer has the events after the cursor. The service removes a segment once a snapshot and the \
+         store have its changes.",
+        "Read the current state (sales, availability, the store), then continue with `after` set to `oldest`. To \
+         prevent this, read the feed more often than the service removes segments.", with Oldest;
+    PRECONDITION_FAILED = 412 "precondition_failed" "The sale does not match the precondition",
+        "`If-Match` does not name the sale's current settings, or `If-None-Match` excludes them. Somebody else may \
+         have changed the sale. Nothing was done.",
+        "GET the sale with its `ETag`, apply your change to its current settings, and send it again with that ETag.";
+    LENGTH_REQUIRED = 411 "length_required" "Content-Length is required",
+        "This call takes a body, and the request does not say how long it is.",
+        "Send Content-Length, or use chunked transfer encoding.";
     CONTENT_TOO_LARGE = 413 "content_too_large" "The body is too large",
         "The body exceeds the limit for this call. Nothing was done.",
-        "Send less at once; the detail names the limit.";
+        "Send a smaller body; the detail names the limit.";
     URI_TOO_LONG = 414 "uri_too_long" "The path is too long",
-        "The request's target exceeds the limit.",
-        "No valid path is that long; check how it is built.";
+        "The request target exceeds the limit.",
+        "No valid path is that long; check how your client builds it.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported_media_type" "The body is not JSON",
-        "The Content-Type says something other than application/json.",
-        "Send JSON with Content-Type: application/json.";
+        "The Content-Type header names a format that this call does not take.",
+        "Send JSON with `Content-Type: application/json`.";
     HEADERS_TOO_LARGE = 431 "request_header_fields_too_large" "The headers are too large",
         "The request's headers together exceed the limit.",
         "Send fewer or shorter headers.";
     SOLD_OUT = 409 "sold_out" "Sold out",
-        "At an instant between the request and this answer, nothing was available of a line's item. \
-         Units may come back when holds are released or expire.",
-        "Tell the customer. A later try may succeed: poll availability rather than retrying blindly.",
+        "At some instant between the request and this answer, an item of the request had no available units. Units \
+         may come back when holds expire or are released.",
+        "Tell the customer. To see whether units come back, poll availability rather than retrying the reserve.",
         with Lines;
     INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
-        "At an instant between the request and this answer, fewer units were available than a line asks for.",
-        "Ask for at most `available`.",
+        "At some instant between the request and this answer, an item had fewer available units than its line asks \
+         for.",
+        "Ask for at most `available` units.",
         with Lines;
     CUSTOMER_LIMIT_EXCEEDED = 409 "customer_limit_exceeded" "The customer's limit is reached",
-        "With this reservation the customer would hold or have confirmed more units of the item than its limit.",
-        "Ask for at most `limit - already`. Releasing a hold gives its units back to the limit.",
+        "This reservation would take the customer's held and confirmed units of the item past its limit.",
+        "Ask for at most `limit - already` units. Releasing a hold frees its units for the customer's limit.",
         with Limit;
     SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
-        "The sale opens later.",
+        "The sale is not open yet.",
         "Try again at `opens_at`.",
         with OpensAt;
     SALE_ENDED = 409 "sale_ended" "The sale has ended",
-        "The sale's window is over, or its operator closed it. Confirm and release go on.",
-        "Nothing more can be reserved in this sale.";
+        "The sale's window is over, or an operator closed the sale. Confirm and release still work.",
+        "Do not retry: this sale takes no more reservations.";
     SALE_PAUSED = 409 "sale_paused" "The sale is paused",
-        "The sale's operator paused it. Confirm and release go on.",
-        "Try again when the sale is resumed.";
+        "An operator paused the sale. Confirm and release still work.",
+        "Try again after an operator resumes the sale.";
     RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
-        "The hold's time was over before this request was decided; its units are back in stock.",
-        "Reserve again. If a payment came in for it, refund it or reserve anew for the customer.",
+        "The hold expired before the service decided this request. Its units are back in stock.",
+        "Reserve again. If a payment arrived for the expired hold, refund it or make a new reservation for the \
+         customer.",
         with Reservation;
     ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
-        "A confirmed reservation can be neither released nor extended, nor confirmed again with another reference.",
-        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: refund the \
-         second payment, or reserve anew for it. Units that a customer returns go back by an adjustment.",
+        "A confirmed reservation cannot be released, extended, or confirmed again with another reference.",
+        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: \
+         refund the second payment, or make a new reservation for it. To put units that a customer returns back into \
+         stock, use an adjustment.",
         with Reservation;
     ALREADY_RELEASED = 409 "already_released" "The reservation is released",
-        "A released reservation can be neither confirmed nor extended; its units are back in stock.",
+        "A released reservation cannot be confirmed or extended. Its units are back in stock.",
         "Reserve again.",
         with Reservation;
-    EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold was extended as often as it may be",
-        "The sale allows a number of extensions per hold, and this hold has had them.",
-        "Confirm before `expires_at`, or let the units go.",
+    EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold has no extensions left",
+        "The number of extensions per hold is limited, and this hold has used them all.",
+        "Confirm before `expires_at`, or let the hold expire.",
         with Reservation;
     INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
-        "Once an item exists, its initial stock is history.",
+        "An item's initial stock is fixed once the item exists.",
         "Send the old `initial_stock`, and change the stock with an adjustment.";
     IDEMPOTENCY_KEY_REUSED = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
-        "This key was used before, in the same scope, with a different request. Nothing was done.",
+        "A different request used this key before, in the same scope. Nothing was done.",
         "Use a new key for a new request, and the same key only to repeat the same request.";
     RATE_LIMITED = 429 "rate_limited" "Too many requests",
-        "The quota that `RateLimit-Policy` names is used up: of the key, of the customer in this sale, or of the sale. \
+        "The key, the customer in this sale, or the sale has used up its quota; `RateLimit-Policy` names which. \
          Nothing was done.",
-        "Try again after Retry-After, which is when the next request is let in.";
+        "Try again after Retry-After: the quota then admits the next request.";
     OVERLOADED = 503 "overloaded" "The service is at a limit",
-        "A limit of the whole service is reached. Nothing was done.",
+        "The service has reached one of its limits. Nothing was done.",
         "Try again after Retry-After.";
     BACKLOG_FULL = 503 "backlog_full" "The store is too far behind",
-        "The database could not keep up for so long that no new reservations are taken. Confirm and release go on.",
+        "The database is so far behind that the service takes no new reservations. Confirm and release still work.",
         "Try again after Retry-After.";
     DISK_LOW = 503 "disk_low" "The disk is nearly full",
-        "The journal's disk has less room than the reserve that is kept for confirms and releases, which go on. Nothing was done.",
-        "Try again after Retry-After. The operator frees space; reserving then goes on by itself.";
+        "The journal's disk has less free space than the reserve for confirms and releases, which still work. Nothing \
+         was done.",
+        "Try again after Retry-After. Reserving works again once an operator has freed space.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The store cannot answer",
-        "The database that follows the service is away, cannot be read, or does not have the sale yet. Reserving goes on.",
-        "Try again after Retry-After; if it stays so, look at `store` in /readyz.";
+        "The service cannot reach or read its database, or the database does not have the sale yet. Reserving still \
+         works.",
+        "Try again after Retry-After. If the problem stays, look at `store` in /readyz.";
     DRAINING = 503 "draining" "The service is shutting down",
-        "This process takes no more requests. Nothing was done.",
+        "This process is stopping and takes no more requests. Nothing was done.",
         "Try again after Retry-After.";
-    OUTCOME_UNKNOWN = 503 "outcome_unknown" "Whether it happened is not known",
-        "The disk failed before the change was certain to be on it. It may or may not be there after the restart.",
-        "Repeat the request with the same idempotency key: if it had happened, you get the same answer.";
+    OUTCOME_UNKNOWN = 503 "outcome_unknown" "The outcome is unknown",
+        "The disk failed before the change was durable. After the restart, the change may or may not be there.",
+        "Repeat the request with the same idempotency key: if the change is there, you get the same answer.";
 }
 
-/// Seconds after which a refused caller may try again: any of these, so that not all come back at once.
+/// Seconds after which a refused caller may try again. The spread keeps callers from coming back all at once.
 const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u16> = 1..=3;
 
 impl Problem {
@@ -249,13 +255,13 @@ pub struct Document<'a> {
     /// The path of the page that explains it.
     #[serde(rename = "type")]
     kind: &'a str,
-    /// What happened, in a few words that are always the same.
+    /// What happened, in a few fixed words.
     title: &'a str,
     /// The status of the answer.
     status: u16,
-    /// What programs tell problems apart by.
+    /// The code by which programs tell problems apart.
     code: &'a str,
-    /// What happened this time, to a person.
+    /// What happened this time, for people.
     detail: String,
     #[serde(flatten)]
     #[schema(ignore)]
@@ -297,13 +303,13 @@ pub struct Errors<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub struct Lines<'a> {
-    /// The lines that could not be served.
+    /// The lines that ask for more than is available.
     lines: Vec<Line<'a>>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct Oldest {
-    /// The oldest cursor that can be continued from.
+    /// The oldest resumable cursor.
     oldest: String,
 }
 
@@ -313,7 +319,7 @@ pub struct Oldest {
 pub struct Line<'a> {
     /// The item's SKU.
     sku: &'a str,
-    /// Units that were asked for.
+    /// Units that the request asks for.
     requested: u64,
     /// Units that were available at that instant.
     available: u64,
@@ -331,7 +337,7 @@ pub struct Limit<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub struct OpensAt {
-    /// From when on units can be reserved.
+    /// When the sale opens.
     #[schema(value_type = String)]
     opens_at: Timestamp,
 }
@@ -343,7 +349,7 @@ pub struct Of<'a> {
 }
 
 pub fn method_not_allowed(allow: &'static str) -> BoxedResponse {
-    let mut response = METHOD_NOT_ALLOWED.respond(format!("allowed here: {allow}"));
+    let mut response = METHOD_NOT_ALLOWED.respond(format!("this path allows {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
@@ -365,10 +371,10 @@ pub fn rate_limited(limited: &Limited) -> BoxedResponse {
     response
 }
 
-/// `oldest`: the oldest cursor that can be continued from.
+/// `oldest`: the oldest resumable cursor.
 pub fn cursor_too_old(oldest: String) -> BoxedResponse {
     let detail =
-        format!("the next events are no longer in the journal; {oldest} is the oldest cursor to continue from");
+        format!("the journal no longer has the events after this cursor; the oldest resumable cursor is {oldest}");
     CURSOR_TOO_OLD.respond_with(detail, Members::Oldest(Oldest { oldest }))
 }
 
@@ -381,23 +387,23 @@ pub fn invalid(errors: &[Invalid]) -> BoxedResponse {
     INVALID_REQUEST.respond_with(detail, Members::Errors(Errors { errors }))
 }
 
-/// The answer to a change that the disk failed under.
+/// The answer to a change whose write failed.
 pub fn outcome_unknown() -> BoxedResponse {
-    OUTCOME_UNKNOWN.respond("the disk failed before this change was certain to be on it")
+    OUTCOME_UNKNOWN.respond("the disk failed before this change was durable")
 }
 
-/// Also for a sale that the caller may not know of.
+/// Also the answer for a sale that the caller may not see.
 pub fn no_such_sale() -> BoxedResponse {
     SALE_NOT_FOUND.respond("no sale has this id")
 }
 
-/// Also for a reservation that the caller may not know of.
+/// Also the answer for a reservation that the caller may not see.
 pub fn no_such_reservation() -> BoxedResponse {
-    RESERVATION_NOT_FOUND.respond("no reservation with this id is known")
+    RESERVATION_NOT_FOUND.respond("no reservation has this id")
 }
 
-/// The answer to a refusal: the one place where outcomes become status codes. Only of a reservation the catalogue is asked,
-/// and it is the one that is in force now: it knows all that a reservation names.
+/// The answer to a refusal: the one place where outcomes become status codes. The catalogue in force names everything that a
+/// reservation refers to.
 pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
     match refusal {
         Refusal::Invalid(errors) => invalid(errors),
@@ -420,17 +426,18 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
         Refusal::AlreadyConfirmed(reservation) => ended(&ALREADY_CONFIRMED, "was confirmed", reservation, engine),
         Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, engine),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
-            format!("the hold was extended {} times", reservation.extensions),
+            format!("the hold has already been extended {} times", reservation.extensions),
             Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, &engine.catalogue()) }),
         ),
-        Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE
-            .respond(format!("item {sku:?} began with {initial_stock} units; use an adjustment to change its stock")),
+        Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE.respond(format!(
+            "the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change its stock"
+        )),
         Refusal::IdempotencyKeyReused => {
-            IDEMPOTENCY_KEY_REUSED.respond("this Idempotency-Key was used with a different request")
+            IDEMPOTENCY_KEY_REUSED.respond("a different request used this Idempotency-Key before")
         }
         Refusal::Full(limit) => OVERLOADED.respond(format!("{limit} is reached")),
         Refusal::BacklogFull => BACKLOG_FULL.respond("journal.max_backlog_bytes is reached"),
-        Refusal::DiskLow => DISK_LOW.respond("the journal's disk has less room than journal.disk_reserve_bytes"),
+        Refusal::DiskLow => DISK_LOW.respond("the journal's disk has less free space than journal.disk_reserve_bytes"),
     }
 }
 
@@ -448,7 +455,7 @@ pub fn short_as(problem: &Problem, lines: &[Shortage]) -> BoxedResponse {
     }
 }
 
-/// As serde writes it: for names that need escapes.
+/// The same document through serde, for names that need escapes.
 pub(super) fn spell_short(problem: &Problem, lines: &[Shortage]) -> Vec<u8> {
     let told =
         lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));

@@ -1,7 +1,7 @@
-//! A reserve's JSON as programs write it, read in one pass without looking anything up.
+//! A fast parser for a reserve's JSON as programs usually write it: one pass, no look-ups.
 //!
-//! Invariant: what is read here, serde reads the same. At the first doubt (an escape, a member twice or unknown, a number
-//! that is no plain integer, a null) nothing is read, and serde has the whole say: what is wrong is told by it alone.
+//! Invariant: serde would read the same. At the first doubt (an escape, a repeated or unknown member, a number that is not a
+//! plain integer, a null) it gives up, and serde decides. Only serde reports errors.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::wire::{LineBody, ReserveBody};
 use crate::sale::object::Object;
 
-/// The reserve that the bytes begin with, its idempotency key where that is a member, and where it ends.
+/// The reserve at the start of the bytes, its idempotency key if that is a member, and its end.
 pub fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, str>>, usize)> {
     let mut reader = Reader { bytes, at: 0 };
     let (mut customer, mut lines, mut hold_seconds, mut reference, mut key) = (None, None, None, None, None);
@@ -40,7 +40,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The next byte that is no space, passed over.
+    /// Skips spaces and takes the next byte.
     fn next(&mut self) -> Option<u8> {
         loop {
             let byte = *self.bytes.get(self.at)?;
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
         }
-        // Whoever comes next looks for a comma or an end, and finds no fraction to be one.
+        // The caller then expects a comma or an end, so it refuses a fraction.
         Some(number)
     }
 

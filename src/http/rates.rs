@@ -1,7 +1,7 @@
-//! Rate limits: how many requests a key, a customer and a sale as a whole may send.
+//! Rate limits: quotas of requests per key, per customer and per sale.
 //!
-//! Invariant: what is remembered of callers is bounded. One that has not called for its window is forgotten; where more
-//! call at once than may be remembered, the rest share a fixed number of places, and none goes unlimited.
+//! Invariant: the memory of callers is bounded. A caller that has not called for its window is forgotten. If more call at once
+//! than may be remembered, the rest share a fixed number of places, and none goes unlimited.
 
 use std::{
     collections::HashMap,
@@ -30,38 +30,38 @@ use crate::sale::{
     settings::{Quota, RateLimits},
 };
 
-/// Callers that came since others were forgotten, and that are too few to look through the table again.
+/// New callers since the last clean-up that are too few for another one.
 const FEW_NEW: usize = 4096;
 
-/// Locks of a table of callers. Two workers seldom meet at one, all of them fit into a processor's first cache, and one is
-/// held for some 0.03 ms while a million callers are looked through. They take 16 KiB of a table in which nobody is.
+/// Locks of a table of callers. Two workers seldom contend for one, all of them fit into a core's L1 cache, and each is held
+/// for about 0.03 ms while a million callers are checked. They take 16 KiB of an empty table.
 const LOCKS: usize = 128;
 
-/// Places that callers share who are too many to be remembered one by one.
+/// Places that callers share when there are too many to remember one by one.
 const SHARED_PLACES: u64 = 1 << 16;
 
 /// A request beyond a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
-    /// What the quota is of: `key`, `customer` or `sale`.
+    /// The quota's kind: `key`, `customer` or `sale`.
     pub policy: &'static str,
     pub quota: Quota,
-    /// After which the next request is let in.
+    /// Time until the next request is admitted.
     pub wait: Duration,
 }
 
 type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
-/// Callers by their hash, which nobody outside can choose.
+/// Callers by a hash that callers cannot choose.
 type Callers = DashMapStateStore<u64, fast::RandomState>;
 type Keyed<C> = RateLimiter<u64, Callers, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// A quota of each caller of a kind.
+/// A quota for each caller of one kind.
 struct OfEach<C: Clock> {
     policy: &'static str,
     quota: Quota,
     limiter: Keyed<C>,
     crowded: AtomicBool,
-    /// Who were left when callers were last forgotten.
+    /// Callers left after the last clean-up.
     kept: AtomicUsize,
 }
 
@@ -78,7 +78,7 @@ impl<C: Clock + Clone> OfEach<C> {
         told.map_err(|until| limited(self.policy, self.quota, until, self.limiter.clock()))
     }
 
-    /// Forgets whoever has all of the quota back, and gives their memory back.
+    /// Forgets callers whose quota is full again, and frees their memory.
     fn forget(&self, most: usize) {
         self.retain();
         if self.limiter.len() < most / 2 {
@@ -87,7 +87,7 @@ impl<C: Clock + Clone> OfEach<C> {
         self.find_crowd(most);
     }
 
-    /// Forgets already where there are twice as many as were kept: a small table stays in a processor's caches.
+    /// Forgets earlier if there are twice as many as were left: a small table stays in the caches.
     fn measure(&self, most: usize) {
         if self.limiter.len() >= 2 * self.kept.load(Ordering::Relaxed) + FEW_NEW {
             self.retain();
@@ -105,7 +105,7 @@ impl<C: Clock + Clone> OfEach<C> {
     }
 }
 
-/// The limits of one sale, made when it is first asked for and again when its settings change.
+/// The limits of one sale, made on first use and again when its settings change.
 struct OfSale<C: Clock> {
     limits: RateLimits,
     whole: Option<Direct<C>>,
@@ -121,7 +121,7 @@ pub struct Rates<C: Clock> {
     callers_max: usize,
     hasher: RandomState,
     keys: Option<OfEach<C>>,
-    /// Read with every reserve and seldom changed: whoever reads it writes nothing that another worker reads.
+    /// Read with every reserve and seldom changed: reading writes nothing that another worker reads.
     sales: ArcSwap<Sales<C>>,
 }
 
@@ -134,12 +134,12 @@ impl<C: Clock + Clone> Rates<C> {
         Self { clock, defaults, callers_max, hasher: RandomState::new(), keys, sales: ArcSwap::default() }
     }
 
-    /// Whether there is no quota at all: then nothing needs to be asked.
+    /// Whether there is no quota at all, so that no check is needed.
     pub fn idle(&self, catalogue: &Catalogue) -> bool {
         self.defaults == RateLimits::default() && !catalogue.rate_limited()
     }
 
-    /// Whether a call of this key may come in; `sale`: the one that its path names.
+    /// Admits a call of this key; `sale`: the one in its path.
     pub fn admit_key(&self, key: &str, sale: Option<&Sale>) -> Result<(), Limited> {
         let caller = self.hasher.hash_one(key);
         let admit = |keys: &Option<OfEach<C>>| keys.as_ref().map_or(Ok(()), |keys| keys.admit(caller));
@@ -147,7 +147,7 @@ impl<C: Clock + Clone> Rates<C> {
         own.and_then(|sale| self.ask(sale, |of_sale| admit(&of_sale.keys))).unwrap_or_else(|| admit(&self.keys))
     }
 
-    /// Whether one more reserve in this sale may come in.
+    /// Admits a reserve in this sale.
     pub fn admit_reserve(&self, sale: &Sale) -> Result<(), Limited> {
         let told = self.ask(sale, |of_sale| match (&of_sale.whole, of_sale.limits.sale) {
             (Some(whole), Some(quota)) => whole.check().map_err(|until| limited("sale", quota, until, &self.clock)),
@@ -156,7 +156,7 @@ impl<C: Clock + Clone> Rates<C> {
         told.unwrap_or(Ok(()))
     }
 
-    /// Whether one more reserve for this customer may come in.
+    /// Admits a reserve for this customer.
     pub fn admit_customer(&self, sale: &Sale, customer: &str) -> Result<(), Limited> {
         let told = self.ask(sale, |of_sale| {
             of_sale.customers.as_ref().map_or(Ok(()), |customers| customers.admit(self.hasher.hash_one(customer)))
@@ -164,18 +164,17 @@ impl<C: Clock + Clone> Rates<C> {
         told.unwrap_or(Ok(()))
     }
 
-    /// Forgets callers who have all of their quota back; to be called every second or so.
+    /// Forgets callers whose quota is full again; to be called every second or so.
     pub fn forget(&self) {
         self.each(|callers| callers.forget(self.callers_max));
     }
 
-    /// Finds out whether there are too many callers to remember, and forgets some where there are many new ones; to be called
-    /// often.
+    /// Checks whether there are too many callers to remember, and forgets some if there are many new ones; to be called often.
     pub fn measure(&self) {
         self.each(|callers| callers.measure(self.callers_max));
     }
 
-    /// Callers that are remembered, of all kinds and sales.
+    /// Remembered callers, of all kinds and sales.
     pub fn remembered(&self) -> usize {
         let mut sum = 0;
         self.each(|callers| sum += callers.limiter.len());
@@ -189,7 +188,7 @@ impl<C: Clock + Clone> Rates<C> {
         }
     }
 
-    /// Asks the limits of a sale; None: it has none.
+    /// Applies the limits of a sale; None: it has none.
     fn ask<T>(&self, sale: &Sale, ask: impl Fn(&OfSale<C>) -> T) -> Option<T> {
         let own = own_limits(sale);
         let limits = RateLimits {
@@ -206,7 +205,7 @@ impl<C: Clock + Clone> Rates<C> {
         let made = Arc::new(OfSale::new(limits, &self.clock));
         self.sales.rcu(|sales| {
             let mut sales = Sales::clone(sales);
-            // Another worker may have been first: what it has counted since stays.
+            // If another worker was first, its counts stay.
             let of_sale = sales.entry(sale.number).or_insert_with(|| made.clone());
             if of_sale.limits != limits {
                 *of_sale = made.clone();

@@ -1,8 +1,7 @@
 //! Refused reserves of each sale, by reason, since the process started.
 //!
-//! Invariant: a refusal costs no lock and no cache line that another worker writes. Each worker counts in cells of its own,
-//! which are made known once for each sale that it refuses something of: so there are at most as many as sales times
-//! workers.
+//! Invariant: counting a refusal takes no lock and no cache line that another worker writes. Each worker has its own cells,
+//! registered once per sale, so there are at most sales times workers of them.
 
 use std::{
     cell::RefCell,
@@ -38,7 +37,7 @@ pub const REASONS: [&str; 11] = [
 
 type Cells = Arc<CachePadded<[AtomicU64; REASONS.len()]>>;
 
-/// What all workers counted.
+/// The counts of all workers.
 pub struct Refusals {
     since: Timestamp,
     known: Mutex<HashMap<SaleNumber, Vec<Cells>>>,
@@ -58,7 +57,7 @@ impl Refusals {
         self.since
     }
 
-    /// By place in `REASONS`.
+    /// By index in `REASONS`.
     pub fn of(&self, sale: SaleNumber) -> [u64; REASONS.len()] {
         let mut sums = [0; REASONS.len()];
         for cells in self.known.lock().get(&sale).into_iter().flatten() {

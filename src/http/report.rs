@@ -1,4 +1,4 @@
-//! The JSON of a report. Its members are defined, in words and in SQL, in `docs/kpi.md`.
+//! The JSON of a report. `docs/kpi.md` defines its members, in words and in SQL.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use crate::{
     store::{ItemReport, MinuteReport, Reserved, RevenueReport, Stock},
 };
 
-/// How a sale did, as the store tells it.
+/// The report of a sale, from the store.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Report)]
 pub struct ReportBody<'a> {
@@ -22,46 +22,46 @@ pub struct ReportBody<'a> {
     sale: &'a str,
     /// What the report counts.
     as_of: AsOf<'a>,
-    /// Only reservations that are held or ended at or after this time are counted, here and in all that follows, because
-    /// earlier ones were deleted (`store.keep_days`); left out when all are counted. Stock is of all time.
+    /// The report counts only reservations that are held or that ended at or after this time, because the service deleted
+    /// earlier ones (`store.keep_days`). Left out if it counts all of them. Stock is always complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts_from: Option<&'a str>,
-    /// Reservations, by what became of them.
+    /// Reservations by outcome.
     reservations: CountsBody,
-    /// Their units.
+    /// Units of those reservations by outcome.
     units: CountsBody,
-    /// Where the units of all items are.
+    /// Units of all items by state.
     stock: StockBody,
     /// Shares.
     rates: RatesBody,
-    /// When the last of the items was first sold out; left out unless all of them were.
+    /// When the last item sold out for the first time; left out unless every item has sold out.
     #[serde(skip_serializing_if = "Option::is_none")]
     sold_out_at: Option<&'a str>,
-    /// Seconds from the sale's beginning to `sold_out_at`; left out where there is none, or the sale began later.
+    /// Seconds from the sale's opening to `sold_out_at`; left out if there is no such time, or the sale opened later.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_to_sell_out: Option<f64>,
     /// Each item, by SKU; the first 1000.
     items: Vec<ItemBody<'a>>,
     /// How many items there are.
     items_total: u64,
-    /// Of how many of them nothing is available now.
+    /// How many of them have no available units now.
     items_sold_out: u64,
-    /// How many of them were ever sold out.
+    /// How many of them have ever sold out.
     items_ever_sold_out: u64,
-    /// Units per minute, in their order and without those in which nothing happened; the first 1000.
+    /// Units per minute, in order, without minutes in which nothing happened; the first 1000.
     minutes: Vec<MinuteBody<'a>>,
     /// How many such minutes there are.
     minutes_total: u64,
-    /// The minute in which most units were granted; left out when none were.
+    /// The minute in which the most units were granted; left out if none were.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_minute: Option<MinuteBody<'a>>,
     /// Confirmed units by item and price; the first 1000.
     revenue: Vec<RevenueBody<'a>>,
     /// How many such entries there are.
     revenue_entries_total: u64,
-    /// Confirmed units by currency, of all items and prices.
+    /// Confirmed units by currency, for all items and prices.
     revenue_by_currency: Vec<CurrencyBody<'a>>,
-    /// Reserves that were refused.
+    /// Refused reserves.
     refusals: RefusalsBody,
 }
 
@@ -69,29 +69,29 @@ pub struct ReportBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportAsOf)]
 struct AsOf<'a> {
-    /// The last batch of the journal that is counted; only to a key of all sales, as batches of other sales could be counted by
-    /// it.
+    /// The last batch of the journal that the report counts. Only for a key for all sales, because it would reveal how many
+    /// batches other sales have.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
-    /// The latest time of any change that the store has, in any sale; left out when there is none, and for a key that does not
-    /// reach all sales.
+    /// The time of the latest change in the store, in any sale. Left out if there is none, and for a key that is limited to
+    /// certain sales.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<&'a str>,
-    /// When the report was read. It is answered again for some seconds.
+    /// When the service read the report. It gives the same report again for some seconds.
     #[schema(value_type = String)]
     read_at: Timestamp,
-    /// Batches that were durable then and not in the store; only to a key of all sales.
+    /// Batches that were durable but not yet in the store. Only for a key for all sales.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_epochs: Option<u64>,
-    /// The age of the oldest of them, in seconds; 0 when there was none.
+    /// The age of the oldest such batch, in seconds; 0 if there was none.
     lag_seconds: f64,
 }
 
-/// Counts by what became of them: `granted = held + confirmed + released + expired`.
+/// Counts by outcome: `granted = held + confirmed + released + expired`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportCounts)]
 struct CountsBody {
-    /// Ever held.
+    /// Ever granted.
     granted: u64,
     /// Still held.
     held: u64,
@@ -103,13 +103,13 @@ struct CountsBody {
     expired: u64,
 }
 
-/// Units, of all time: `stock = available + held + confirmed`.
+/// Units by state, whatever `counts_from` says: `stock = available + held + confirmed`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportStock)]
 struct StockBody {
-    /// Put in.
+    /// Units put into the sale: initial stock plus adjustments.
     stock: u64,
-    /// Nobody's.
+    /// Units that can be reserved.
     available: u64,
     /// Held.
     held: u64,
@@ -117,7 +117,7 @@ struct StockBody {
     confirmed: u64,
 }
 
-/// Shares from 0 to 1, rounded to four digits; one is left out when it would be a share of nothing.
+/// Shares from 0 to 1, rounded to four digits; a share of nothing is left out.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportRates)]
 struct RatesBody {
@@ -133,7 +133,7 @@ struct RatesBody {
     /// Reservations released ÷ granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     release_rate: Option<f64>,
-    /// Units confirmed ÷ stock, of all time.
+    /// Units confirmed ÷ stock, whatever `counts_from` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     sell_through: Option<f64>,
 }
@@ -144,18 +144,18 @@ struct RatesBody {
 struct ItemBody<'a> {
     /// The item's SKU.
     sku: &'a str,
-    /// Reservations with the item, by what became of them.
+    /// Reservations of the item, by outcome.
     reservations: CountsBody,
-    /// Their units of it.
+    /// Units of the item in those reservations, by outcome.
     units: CountsBody,
-    /// Where its units are.
+    /// The item's units by state.
     stock: StockBody,
     /// Shares.
     rates: RatesBody,
-    /// When it was first sold out; left out when it never was.
+    /// When the item first sold out; left out if it never has.
     #[serde(skip_serializing_if = "Option::is_none")]
     sold_out_at: Option<&'a str>,
-    /// Seconds from the sale's beginning to `sold_out_at`.
+    /// Seconds from the sale's opening to `sold_out_at`.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_to_sell_out: Option<f64>,
 }
@@ -164,15 +164,15 @@ struct ItemBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportMinute)]
 struct MinuteBody<'a> {
-    /// When it begins, in UTC.
+    /// When the minute begins, in UTC.
     minute: &'a str,
-    /// Units held in it.
+    /// Units granted in this minute.
     granted: u64,
-    /// Units confirmed in it.
+    /// Units confirmed in this minute.
     confirmed: u64,
-    /// Units released in it.
+    /// Units released in this minute.
     released: u64,
-    /// Units that expired in it.
+    /// Units that expired in this minute.
     expired: u64,
 }
 
@@ -182,12 +182,12 @@ struct MinuteBody<'a> {
 struct RevenueBody<'a> {
     /// The item's SKU.
     sku: &'a str,
-    /// Of one unit, as it was when the hold was made; left out where there was none.
+    /// The price of one unit when the hold was made; left out if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
     /// Confirmed units.
     units: u64,
-    /// Units times price, in minor units; left out without a price.
+    /// Units times price, in minor units; left out if there was no price.
     #[serde(skip_serializing_if = "Option::is_none")]
     revenue: Option<u64>,
 }
@@ -200,20 +200,21 @@ struct CurrencyBody<'a> {
     currency: &'a str,
     /// Confirmed units.
     units: u64,
-    /// What they come to, in minor units.
+    /// Their revenue, in minor units.
     revenue: u64,
 }
 
-/// Well-formed reserves that were refused. They are no events: this process counts them in memory, and they are not in the store.
+/// Well-formed reserves that the service refused. A refusal is not an event, so the store does not have it: the process counts
+/// refusals in memory.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportRefusals)]
 struct RefusalsBody {
-    /// When counting began: when the process started.
+    /// When the count began: at the start of the process.
     #[schema(value_type = String)]
     since: Timestamp,
     /// All of them.
     total: u64,
-    /// By reason; those that there were none of are left out.
+    /// By reason; reasons without refusals are left out.
     by_reason: Vec<RefusalBody>,
 }
 
@@ -221,14 +222,14 @@ struct RefusalsBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportRefusal)]
 struct RefusalBody {
-    /// The code of the problem that was answered.
+    /// The code of the problem in the answer.
     reason: &'static str,
     /// How many.
     count: u64,
 }
 
 impl<'a> ReportBody<'a> {
-    /// `sees_all`: whether the caller may know of all sales.
+    /// `sees_all`: whether the caller may see all sales.
     pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals, sees_all: bool) -> Self {
         let report = &read.report;
         let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();

@@ -1,7 +1,7 @@
-//! What is told of single requests: their ids, and lines in the log about those that failed or took long.
+//! Request ids, and log lines about requests that failed or were slow.
 //!
-//! Invariant: every answer with a status of 5xx has an `X-Request-Id`, and its line in the log has the same. A request that
-//! is answered otherwise, in time, and whose caller sent no id costs one look into its headers and nothing more.
+//! Invariant: every 5xx answer has an `X-Request-Id`, and its log line has the same id. Any other request that is fast and has
+//! no id costs only one look at its headers.
 
 use std::{
     borrow::Cow,
@@ -34,12 +34,12 @@ use crate::{
 
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken over.
+/// The longest id that the service accepts.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
 type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// The id that the caller gave the request, if it is one: visible ASCII, so that no log is broken by it.
+/// The caller's id for the request, if it is valid: visible ASCII, so that it cannot break the log.
 pub fn asked_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(&X_REQUEST_ID)?;
     let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -50,14 +50,14 @@ fn new_id() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
-/// A method that has a name; others are words of the caller's.
+/// A standard method; others are the caller's text.
 pub fn method_name(method: &Method) -> &'static str {
     let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
     let names = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
     known.iter().position(|known| known == method).map_or(OTHER_METHOD, |place| names[place])
 }
 
-/// A request as the log tells of it.
+/// A request as the log shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered {
     pub method: &'static str,
@@ -65,11 +65,11 @@ pub struct Answered {
     pub elapsed: Duration,
 }
 
-/// Lines about requests that failed or took long, so many a second.
+/// Log lines about requests that failed or were slow, limited per second.
 pub struct RequestLog<C: Clock = Monotonic> {
     slow: Duration,
     lines: Direct<C>,
-    /// Lines since the last one that were not written.
+    /// Lines left out since the last one.
     left_out: AtomicU64,
 }
 
@@ -79,12 +79,12 @@ impl<C: Clock> RequestLog<C> {
         Self { slow, lines, left_out: AtomicU64::new(0) }
     }
 
-    /// Whether a request that was answered so is told of.
+    /// Whether to log a request with this answer.
     pub fn is_worth_telling(&self, status: hyper::StatusCode, elapsed: Duration) -> bool {
         status.is_server_error() || elapsed >= self.slow
     }
 
-    /// Gives the answer its id, and tells of the request.
+    /// Gives the answer its id, and logs the request.
     #[cold]
     pub fn tell(
         &self,
@@ -102,7 +102,7 @@ impl<C: Clock> RequestLog<C> {
         response.headers_mut().insert(&X_REQUEST_ID, id);
     }
 
-    /// Tells of a connection that is answered `overloaded` before anything was read; what id its answer is to have.
+    /// Logs a connection that is answered `overloaded` before anything is read, and returns the answer's id.
     pub fn tell_unread(&self) -> String {
         let id = new_id();
         if let Some(left_out) = self.admit() {
@@ -112,7 +112,7 @@ impl<C: Clock> RequestLog<C> {
         id
     }
 
-    /// How many lines were left out since the last, where one may be written now.
+    /// The number of lines left out since the last, if one may be written now.
     fn admit(&self) -> Option<u64> {
         if self.lines.check().is_ok() {
             return Some(self.left_out.swap(0, Ordering::Relaxed));
@@ -140,7 +140,7 @@ impl Line<'_> {
     }
 }
 
-/// The code of the problem that is answered. Out of the table, so that nothing of a body can come into log or traces.
+/// The code of the problem in the answer, from the table, so that nothing from a body can get into log or traces.
 pub fn problem_code(response: &Response<Body>) -> Option<&'static str> {
     #[derive(Deserialize)]
     struct Told<'a> {

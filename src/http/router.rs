@@ -1,4 +1,4 @@
-//! Paths and methods: which call a request is.
+//! The router: finds the call for a path and method.
 
 use compact_str::CompactString;
 use hyper::Method;
@@ -78,7 +78,7 @@ pub struct Matched {
     pub sku: CompactString,
 }
 
-/// A request that is no call, with its answer.
+/// The answer to a request that is not a call.
 #[derive(Debug)]
 pub struct Unrouted {
     pub route: Route,
@@ -88,7 +88,7 @@ pub struct Unrouted {
 /// The methods of a sale's document.
 const OF_SALE: &str = "GET, HEAD, PATCH, PUT";
 
-/// Finds the call. Paths are few and fixed, so a match on their segments is all it takes.
+/// Finds the call. Paths are few and fixed, so a match on their segments is enough.
 pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let mut segments = [""; 6];
@@ -147,10 +147,10 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
 }
 
 fn not_found() -> Unrouted {
-    Unrouted { route: Route::Unknown, response: problem::NOT_FOUND.respond("no call of this service has this path") }
+    Unrouted { route: Route::Unknown, response: problem::NOT_FOUND.respond("the API has no such path") }
 }
 
-/// Undoes percent-encoding; None when it is broken or does not give UTF-8.
+/// Decodes percent-encoding; None if it is invalid or not UTF-8.
 fn decode(segment: &str) -> Option<CompactString> {
     if !segment.as_bytes().contains(&b'%') {
         return Some(segment.into());

@@ -1,7 +1,7 @@
-//! Worker threads: each accepts on a socket of its own, and drains when told.
+//! Worker threads: each accepts on a socket of its own, and drains on request.
 //!
-//! Invariant: a connection lives on one worker: the one that accepted it, unless another had fewer. Workers share nothing but
-//! the service. A connection past the limit is answered too, and closed so that the answer arrives.
+//! Invariant: a connection stays on one worker: the one that accepted it, unless another had fewer. Workers share nothing but
+//! the service. A connection past the limit gets an answer too, and is closed so that the answer arrives.
 
 use std::{
     convert::Infallible,
@@ -52,19 +52,19 @@ use crate::{clock::monotonic, telemetry::seldom::Seldom};
 /// overflow costs clients whole seconds of retransmission.
 const ACCEPT_BACKLOG: i32 = 4096;
 
-/// How long accepting rests when the process is out of file descriptors.
+/// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(20);
 
-/// What hyper may keep of a connection beside what the budget of buffers counts. The smaller these are the less a crowd of
-/// connections takes, and they are large enough for a batch to come in at the speed of a network.
+/// Bytes that hyper may keep of a connection outside the budget of buffers. Small, so that many connections take little memory,
+/// but large enough to receive a batch at network speed.
 const H1_BUFFER_BYTES: usize = 64 << 10;
 const H2_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 const H2_SEND_BYTES: usize = 64 << 10;
-/// Lines about connections that could not be accepted, of all workers.
+/// Log lines of all workers about connections that could not be accepted.
 static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
-/// How long a refused connection may take to ask something, and so to show which protocol it speaks. Then it is answered all
-/// the same, in HTTP/1.1.
+/// How long a refused connection may take to send a request, which shows its protocol. After that, it gets an answer in
+/// HTTP/1.1.
 const REFUSED_WAIT: Duration = Duration::from_millis(250);
 
 const TOO_MANY_CONNECTIONS: &str = "too many connections here";
@@ -78,7 +78,7 @@ pub struct Listeners {
 impl Listeners {
     /// Binds `workers` sockets. With port 0 the kernel chooses one port for all of them.
     pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Self> {
-        // The first one alone tells whether the address is free: with SO_REUSEPORT a second service would share it.
+        // Only the first socket shows whether the address is free: with SO_REUSEPORT a second service would share it.
         drop(TcpListener::bind(address)?);
         let first = bind(address)?;
         let address = first.local_addr()?;
@@ -107,7 +107,7 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Stops accepting, lets requests in flight finish for up to the drain time, and waits for the workers' end.
+    /// Stops accepting, lets requests in flight finish within the drain time, and waits for the workers.
     pub fn drain(self) {
         let _ = self.drain.send(true);
         for thread in self.threads {
@@ -116,8 +116,8 @@ impl ServerHandle {
     }
 }
 
-/// Starts one worker for each socket. `cores`: the number of the core that each keeps to; None leaves them where they are put.
-/// `goes_aside`: makes the calling thread one of low priority, for work that workers would be held up by.
+/// Starts one worker per socket. `cores`: the core to which each is pinned; None: not pinned. `goes_aside`: gives the calling
+/// thread low priority, for work that would block a worker.
 pub fn start(
     listeners: Listeners,
     service: Arc<Service>,
@@ -139,11 +139,11 @@ pub fn start(
         service.bell.joins();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Beside each worker there is one thread that does what takes long.
+            // Each worker has one thread for long work.
             .max_blocking_threads(1)
             .thread_name(format!("http-{number}-aside"))
             .on_thread_start(move || {
-                // It is started by the worker, and would keep to its core.
+                // The worker starts it, so it would inherit the worker's core.
                 let _ = sched_setaffinity(None, &any_core);
                 goes_aside();
             })
@@ -160,22 +160,22 @@ pub fn start(
     Ok(ServerHandle { drain, threads: threads.collect::<io::Result<_>>()? })
 }
 
-/// Makes the calling thread run on this core alone.
+/// Pins the calling thread to this core.
 fn keep_to(core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
     if let Err(error) = sched_setaffinity(None, &cores) {
-        tracing::warn!(%error, core, "a worker cannot keep to its core");
+        tracing::warn!(%error, core, "could not pin a worker to its core");
     }
 }
 
-/// Where a worker's connections come in.
+/// The sources of a worker's connections.
 struct Hall {
     /// The worker's.
     number: usize,
     service: Arc<Service>,
     connections: Arc<Connections>,
-    /// Of all workers: for connections that others accepted.
+    /// The channels of all workers, for connections that others accepted.
     doors: Vec<mpsc::Sender<Handed>>,
     /// Connections past the limit that the worker is answering.
     refused_max: usize,
@@ -201,7 +201,7 @@ impl Hall {
                             begin(stream, place, &worker, graceful.watcher());
                         }
                     }
-                    // Nothing can be accepted for want of a descriptor; those that are open will end.
+                    // Out of descriptors: nothing can be accepted until open connections end.
                     Err(error) => {
                         if let Some(left_out) = ACCEPT_FAILURES.admit(monotonic()) {
                             tracing::warn!(%error, left_out, "could not accept a connection");
@@ -223,7 +223,7 @@ impl Hall {
         }
     }
 
-    /// Finds the connection a place: the connection again if that is here, or None if it went elsewhere or was refused.
+    /// Places the connection: returns it if it stays here, or None if it went to another worker or was refused.
     async fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
             self.service.telemetry.edge.connection_refused();
@@ -237,7 +237,7 @@ impl Hall {
             return Some((stream, place));
         }
         let door = &self.doors[place.worker()];
-        // What fails here fails because that worker is stopping, as this one is about to; or the socket is broken already.
+        // Fails only if that worker is stopping, as this one soon will, or if the socket is already broken.
         if let Ok(stream) = stream.into_std() {
             let _ = door.try_send(Handed { stream, place });
         }
@@ -256,14 +256,14 @@ fn begin(stream: TcpStream, place: Place, worker: &Rc<Worker>, watcher: Watcher)
     });
 }
 
-/// Serves the connection as it is, or inside TLS.
+/// Serves the connection, with or without TLS.
 async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
-    // Answers are small and complete: waiting to fill a packet only delays them.
+    // Answers are small and complete, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &worker.service.tls else { return serve(stream, worker, watcher).await };
-    // How a client fails to shake hands is its own business.
+    // Why a handshake fails does not matter.
     if let Some(stream) = tls.receive(stream, worker.limits().patience.head_time).await {
-        // Boxed: the state of TLS is large, and tasks of connections in the clear would have room for it.
+        // Boxed: the TLS state is large, and tasks of unencrypted connections would otherwise reserve space for it.
         Box::pin(serve(stream, worker.clone(), watcher)).await;
     }
 }
@@ -277,11 +277,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc
         answer(&activity, request, |request| worker.handle(request))
     });
     let connection = builder.serve_connection(socket, service);
-    // How a client goes away is its own business.
+    // How a client disconnects does not matter.
     let _ = watcher.watch(connection).await;
 }
 
-/// One request, one answer: the place where each answer leaves, with what becomes of its connection.
+/// One request, one answer: every answer leaves here, with the decision about its connection.
 pub fn answer<H, F>(
     activity: &Rc<Activity>,
     request: Request<Incoming>,
@@ -322,9 +322,9 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // The socket has a patience of its own, which tells a slow head from an idle connection.
+        // The socket has its own timeouts, which distinguish a slow head from an idle connection.
         .header_read_timeout(None)
-        // A caller that sends nothing more is not gone: only a write that fails shows that.
+        // A caller that half-closes has not disconnected: only a failed write shows that.
         .half_close(true)
         // Head and body of an answer are copied together: for a few hundred bytes the kernel takes less time for one piece than
         // for a list of two (a reserve's processor time 18.9 to 17.0 µs, in pairs).
@@ -355,7 +355,7 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// Past a limit of connections: an answer without a call, and goodbye.
+/// Past a limit of connections: sends an answer without a call, and closes.
 async fn refuse(stream: TcpStream, service: Arc<Service>, activity: Rc<Activity>) {
     let _ = stream.set_nodelay(true);
     let Some(tls) = &service.tls else {
@@ -367,7 +367,7 @@ async fn refuse(stream: TcpStream, service: Arc<Service>, activity: Rc<Activity>
     if let Some(mut stream) = tls.receive(stream, activity.lingering().time).await {
         let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if !multiplexed {
-            // What it asks makes no difference, but clients take an answer that comes before their request for a fault.
+            // The request makes no difference, but clients treat an answer before their request as an error.
             let _ = tokio::time::timeout(REFUSED_WAIT, stream.read(&mut [0; 1024])).await;
         }
         Box::pin(refuse_on(stream, multiplexed, &service, activity)).await;
@@ -394,8 +394,8 @@ async fn refuse_on(
     });
     let builder = builder(&service.limits);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), overloaded));
-    // All that it asks is answered. It ends when it asks nothing for a while, or after the time of an idle connection, so that
-    // its client tries again with another: some take the farewell of HTTP/2 for a fault, and it is not said sooner than that.
+    // Answers all of its requests. Ends when none come for a while, or after the idle timeout, so that its client retries on
+    // another connection. Some clients treat GOAWAY as an error, so it is not sent earlier.
     if tokio::time::timeout(service.limits.patience.idle_time, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(time, connection).await;

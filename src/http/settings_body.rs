@@ -1,6 +1,6 @@
-//! The document of a sale as callers send it: whole, or as a patch of what is there.
+//! A sale's document as callers send it: whole, or as a patch of the current settings.
 //!
-//! Invariant: what GET answers may be sent back as it is. Members that GET computes are taken and ignored.
+//! Invariant: callers may send the answer of a GET back as it is. The service ignores the members that GET computes.
 
 use std::collections::HashMap;
 
@@ -19,75 +19,75 @@ use crate::sale::{
     time::Timestamp,
 };
 
-/// A sale as its operator puts it.
+/// The settings of a sale, as its operator sends them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SaleSettings)]
 pub struct SettingsBody {
-    /// The sale's id, as in the path; empty or left out in a request that leaves it to the path.
+    /// The sale's id, the same as in the path. May be empty or left out.
     #[serde(default)]
     id: String,
     /// The sale's name, for people.
     name: String,
-    /// From when on units can be reserved; before `closes_at`.
+    /// When the sale opens: from then on units can be reserved. Before `closes_at`.
     #[schema(value_type = String)]
     opens_at: Timestamp,
-    /// From when on no more units can be reserved.
+    /// When the sale closes: from then on no more units can be reserved.
     #[schema(value_type = String)]
     closes_at: Timestamp,
-    /// How long a hold lasts when the request does not say, in seconds.
+    /// How long a hold lasts, in seconds, if the request does not say.
     hold_seconds: u64,
-    /// How often one hold may be extended; absent: as often as the service allows at all, `limits.extensions_max`.
+    /// How often one hold may be extended. Left out: as often as `limits.extensions_max` allows.
     #[serde(default)]
     max_extensions: Option<u32>,
-    /// Units of each item that one customer may hold or have confirmed; absent: no limit.
+    /// Units of each item that one customer may have, held and confirmed together. Left out: no limit.
     #[serde(default)]
     customer_limit: Option<u32>,
-    /// How many requests may come in, in place of what the configuration says.
+    /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional")]
     rate_limits: Option<RateLimits>,
-    /// What is on sale. Items can be added later, and not removed.
+    /// What is on sale. Items can be added later, but not removed.
     #[schema(value_type = Vec<ItemSettingsBody>)]
     items: Vec<Object<ItemSettingsBody>>,
-    /// Ignored: what GET computes may be put again.
+    /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "status")]
     #[schema(value_type = Value)]
     _status: IgnoredAny,
 }
 
-/// An item as the sale's operator puts it.
+/// An item of a sale, as its operator sends it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ItemSettings)]
 pub struct ItemSettingsBody {
-    /// The item's SKU, once in a sale.
+    /// The item's SKU, unique within the sale.
     sku: String,
-    /// Units that the item begins with. Cannot change once the item exists: adjust its stock instead.
+    /// Units that the item starts with. Cannot change once the item exists: adjust its stock instead.
     initial_stock: u64,
-    /// Of one unit; locked into a reservation when its hold is made.
+    /// The price of one unit. A reservation keeps the price of the moment when its hold was made.
     #[serde(default, deserialize_with = "object::optional")]
     price: Option<Price>,
-    /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
+    /// Units of this item that one customer may have, held and confirmed together. Overrides the sale's limit.
     #[serde(default)]
     customer_limit: Option<u32>,
-    /// Ignored: what GET computes may be put again.
+    /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "stock")]
     #[schema(value_type = Value)]
     _stock: IgnoredAny,
-    /// Ignored: what GET computes may be put again.
+    /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "available")]
     #[schema(value_type = Value)]
     _available: IgnoredAny,
-    /// Ignored: what GET computes may be put again.
+    /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "held")]
     #[schema(value_type = Value)]
     _held: IgnoredAny,
-    /// Ignored: what GET computes may be put again.
+    /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "confirmed")]
     #[schema(value_type = Value)]
     _confirmed: IgnoredAny,
-    /// Ignored: what GET computes may be put again. Units that were confirmed before this moment do not count towards the
-    /// customer's limit, because the limit was put when they may have left memory.
+    /// Ignored, so that the answer of a GET can be sent back. Units confirmed before this moment do not count towards the
+    /// customer's limit, because they may have left memory before the limit was set.
     #[serde(default, rename = "limit_counts_since")]
     #[schema(value_type = Value)]
     _limit_counts_since: IgnoredAny,
@@ -119,7 +119,7 @@ impl From<ItemSettingsBody> for ItemSettings {
     }
 }
 
-/// Members of a sale, and of its items, that GET computes.
+/// Members of a sale and of its items that GET computes.
 const COMPUTED: [&str; 1] = ["status"];
 const COMPUTED_OF_ITEM: [&str; 5] = ["stock", "available", "held", "confirmed", "limit_counts_since"];
 
@@ -158,19 +158,19 @@ impl Described for ItemSettingsBody {
 }
 
 impl SettingsBody {
-    /// What a patch may have: any of the members, and of an item at least its SKU.
+    /// The shape of a patch: any of the members; each item has at least its SKU.
     pub fn shape_of_patch(bounds: &Bounds<'_>) -> Shape {
         Self::shape(bounds).of_change(&["sku"])
     }
 }
 
-/// A change of a sale: a merge patch (RFC 7396) whose items are merged by their SKUs.
+/// A change of a sale: a merge patch (RFC 7396) whose items are merged by SKU.
 #[derive(Debug)]
 pub struct Patch {
     /// Members of the sale itself.
     head: Value,
     items: Vec<Value>,
-    /// The place of each SKU in the patch.
+    /// The index of each SKU in the patch.
     places: HashMap<String, usize>,
 }
 
@@ -191,18 +191,18 @@ impl Patch {
             COMPUTED_OF_ITEM.iter().for_each(|computed| drop(members.remove(*computed)));
             let sku = members["sku"].as_str().expect("its shape requires a SKU").to_owned();
             if places.insert(sku, place).is_some() {
-                wrong.push(Invalid::new(format!("/items/{place}/sku"), "stands in this patch twice; leave one out"));
+                wrong.push(Invalid::new(format!("/items/{place}/sku"), "appears twice in this patch; remove one"));
             }
         }
         if wrong.is_empty() { Ok(Self { head: Value::Object(head), items, places }) } else { Err(wrong) }
     }
 
-    /// The id that it gives the sale, if it gives one.
+    /// The sale id in the patch, if there is one.
     pub fn id(&self) -> Option<&str> {
         self.head.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
     }
 
-    /// The settings with the patch merged in. Items that are new come last, in their order.
+    /// The settings with the patch merged in. New items come last, in their order.
     pub fn merge(&self, settings: &SaleSettings, bounds: &Bounds<'_>) -> Result<SaleSettings, Vec<Invalid>> {
         let (mut items, mut wrong) = (settings.items.clone(), Vec::new());
         let known: HashMap<&str, usize> =
@@ -219,7 +219,7 @@ impl Patch {
         }
         let mut head = value_of(&SaleSettings { items: Vec::new(), ..settings.clone() });
         merge(&mut head, &self.head);
-        // Checked without its items, which were: a list of none would be refused.
+        // The items are checked already, and the shape refuses an empty list.
         head.as_object_mut().expect("settings are an object").remove("items");
         let shape = SettingsBody::shape(bounds).without("items");
         wrong.extend(invalid::errors_of_value(&shape, &head, ""));
@@ -232,7 +232,7 @@ impl Patch {
         Ok(SaleSettings { items, ..head })
     }
 
-    /// Leads errors of the merged document to where the patch has what they speak of.
+    /// Points errors of the merged document at the members of the patch that caused them.
     pub fn lead_back(&self, errors: &mut Vec<Invalid>, merged: &SaleSettings) {
         for error in errors {
             let Some(rest) = error.pointer.strip_prefix("/items/") else { continue };
@@ -243,7 +243,7 @@ impl Patch {
                 Some(place) => error.pointer = format!("/items/{place}/{member}"),
                 None => {
                     error.detail =
-                        format!("{member} of the item {sku:?}, which the patch leaves as it is, {}", error.detail);
+                        format!("{member} of the item {sku:?}, which the patch does not change, {}", error.detail);
                     error.pointer = String::new();
                 }
             }

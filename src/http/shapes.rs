@@ -1,4 +1,4 @@
-//! The members of each body, for whoever is told what is wrong with one; see `invalid`.
+//! The shape of each request body, for error messages; see `invalid`.
 
 use super::{
     entries::EntryBody,

@@ -1,7 +1,7 @@
-//! What the service is doing, in figures: for the console, and for whoever has no Prometheus at hand.
+//! Figures of the running service, for the console and for people without Prometheus.
 //!
-//! Invariant: a request never reads figures. Whoever reads totals for metrics reads these too, once a second and only while
-//! somebody asks; every request of that second is answered from what was read.
+//! Invariant: a request never collects figures itself. The thread that collects metrics also collects these, once a second and
+//! only while somebody asks. Every request of that second gets the same figures.
 
 use std::{
     sync::{
@@ -17,14 +17,14 @@ use utoipa::ToSchema;
 
 use crate::{clock::monotonic, sale::time::Timestamp};
 
-/// For so many turns of the reader figures are read after somebody asked.
+/// Rounds for which figures are collected after a request.
 const TURNS_ASKED: u32 = 5;
-/// The age up to which figures are told again.
+/// The age up to which figures are used again.
 const FRESH: Duration = Duration::from_millis(1500);
-/// How long the first to ask waits for the reader's turn.
+/// How long the first request waits for the next round.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where figures are put up, and where it is told that somebody looks.
+/// The latest figures, and a note that somebody asks for them.
 pub struct Board {
     latest: watch::Sender<Option<(Instant, Arc<Figures>)>>,
     turns_asked: AtomicU32,
@@ -37,7 +37,7 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Figures of about this second; None when nobody reads any.
+    /// Figures of about this second; None if no thread collects any.
     pub async fn figures(&self) -> Option<Arc<Figures>> {
         self.turns_asked.store(TURNS_ASKED, Relaxed);
         let mut latest = self.latest.subscribe();
@@ -47,7 +47,7 @@ impl Board {
         fresh.as_ref().map(|(_, figures)| figures.clone())
     }
 
-    /// A turn of the reader: puts up what `read` gives, if somebody asked of late.
+    /// One round: publishes the figures from `read`, if somebody has asked recently.
     pub fn turn(&self, read: impl FnOnce() -> Option<Figures>) {
         if self.turns_asked.fetch_update(Relaxed, Relaxed, |turns| turns.checked_sub(1)).is_ok()
             && let Some(figures) = read()
@@ -57,63 +57,63 @@ impl Board {
     }
 }
 
-/// Who asks, and what the service is doing.
+/// The caller, and figures of the service.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Status)]
 pub struct StatusBody<'a> {
-    /// Whoever sent the request.
+    /// The sender of the request.
     pub caller: CallerBody<'a>,
-    /// Figures of the whole service; left out for a key of some sales, which may not know of the others.
+    /// Figures of the whole service. Left out for a key that is limited to certain sales.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Figures>)]
     pub service: Option<&'a Figures>,
 }
 
-/// Whoever sent the request: a key, or anybody where none are configured.
+/// The sender of the request: a key, or anybody if no keys are configured.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatusCaller)]
 pub struct CallerBody<'a> {
-    /// The key's name; left out where no key is asked for.
+    /// The key's name; left out if the service has no keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
-    /// What it may do; without keys everybody is an operator.
+    /// The key's role. Without keys everybody is an operator.
     pub role: &'static str,
-    /// Whether it reaches every sale.
+    /// Whether the key is for all sales.
     pub all_sales: bool,
 }
 
-/// Figures of the whole service, read together about once a second. Counts go up from its start: rates are the difference
-/// of two answers over the difference of their `at`.
+/// Figures of the whole service, collected together about once a second. Counts begin at its start. A rate is the difference of
+/// two answers' counts divided by the difference of their `at`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatusService)]
 pub struct Figures {
-    /// When these were read.
+    /// When the service collected these figures.
     #[schema(value_type = String)]
     pub at: Timestamp,
-    /// When the service started: counts begin again there.
+    /// When the service started, and its counts began at 0.
     #[schema(value_type = String)]
     pub started_at: Timestamp,
     /// The program's version.
     pub version: &'static str,
     /// Open connections.
     pub connections: u64,
-    /// Requests and entries of batches that were beyond a quota.
+    /// Requests and batch entries refused by a quota.
     pub rate_limited: u64,
-    /// What became of reservations.
+    /// Operations on reservations.
     pub reservations: Outcomes,
-    /// Commands on reservations that were refused, by reason.
+    /// Refused operations on reservations, by reason.
     pub refusals: Vec<Refused>,
-    /// Upper bounds of durations, in seconds, of which each call tells how many of its answers took up to that long.
+    /// Upper bounds of durations, in seconds. Each call counts its answers up to each bound.
     pub duration_bounds: Vec<f64>,
-    /// How long answers took, by call.
+    /// Durations of answers, by call.
     pub durations: Vec<Durations>,
     /// Holds of all sales.
     pub holds: Holds,
-    /// The store against the journal.
+    /// How far the store is behind the journal.
     pub store: StoreFigures,
 }
 
-/// Reservations by what was done with them.
+/// Operations on reservations, by kind.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatusOutcomes)]
 pub struct Outcomes {
@@ -127,7 +127,7 @@ pub struct Outcomes {
     pub released: u64,
     /// Holds extended.
     pub extended: u64,
-    /// Holds whose time ran out.
+    /// Holds that expired.
     pub expired: u64,
 }
 
@@ -141,7 +141,7 @@ pub struct Refused {
     pub count: u64,
 }
 
-/// How long answers to one call took, from the request's head to the answer, the wait for the disk included.
+/// Durations of answers to one call, from the request's head to the answer, including the wait for the disk.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatusDurations)]
 pub struct Durations {
@@ -149,9 +149,9 @@ pub struct Durations {
     pub call: &'static str,
     /// All answers.
     pub count: u64,
-    /// What they took together, in seconds.
+    /// The sum of their durations, in seconds.
     pub seconds_sum: f64,
-    /// Answers that took up to each of `duration_bounds`, in their order.
+    /// Answers that took at most each of `duration_bounds`, in that order.
     pub within: Vec<u64>,
 }
 
@@ -161,23 +161,23 @@ pub struct Durations {
 pub struct Holds {
     /// Reservations in state `held`.
     pub live: u64,
-    /// Of these, how many expire within a minute; looked at every five seconds, and estimated where there are very many.
+    /// How many of these expire within a minute. Counted every five seconds, and estimated if there are very many.
     pub expiring_next_minute: u64,
 }
 
-/// Where the store stands against the journal.
+/// How far the store is behind the journal.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatusStore)]
 pub struct StoreFigures {
     /// Which store it is.
     pub kind: &'static str,
-    /// How following the journal into the store fares.
+    /// The state of writing the journal's changes to the store.
     pub state: &'static str,
-    /// Age of the oldest durable change that is not in the store, in seconds; 0 when it has everything.
+    /// Age of the oldest durable change that is not in the store, in seconds; 0 if the store has everything.
     pub lag_seconds: f64,
     /// Bytes of journal that are not in the store.
     pub backlog_bytes: u64,
-    /// Whether new reservations are refused because the store is too far behind.
+    /// Whether the service refuses new reservations because the store is too far behind.
     pub backlog_full: bool,
 }
 

@@ -1,13 +1,11 @@
-//! A connection's socket: how long it may be idle, how long the head of a request may take to arrive, how long the other
-//! side may leave unread what is written to it, and how it is closed.
+//! A connection's socket: its timeouts (idle, head of a request, unread writes), and how it is closed.
 //!
-//! One timer a connection, set again only when it fires: a request that comes in whole and is answered in whole costs no
-//! timer, and no reading of the clock beside that of its answer.
-//! The body has a limit of its own where it is read.
+//! Each connection has one timer, which is reset only when it fires. A request that arrives whole and is answered whole costs
+//! no timer, and one reading of the clock. The body has a limit of its own where it is read.
 //!
-//! Invariant: a connection that the server closes while its client may still be sending half-closes first, and then reads
-//! and drops what comes, within `Lingering`. Otherwise the kernel would answer those bytes with a reset, which discards
-//! what the client has not read yet.
+//! Invariant: when the server closes a connection whose client may still be sending, it half-closes first, then reads and drops
+//! what comes, within `Lingering`. Otherwise the kernel would answer those bytes with a reset, which discards what the client
+//! has not yet read.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -36,8 +34,8 @@ use super::{
 /// How an HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an HTTP/2 connection whose client sends nothing more stays open behind its last answer: the frames of that
-/// answer may still be on their way from its stream to the socket.
+/// How long an HTTP/2 connection stays open after its last answer if the client has half-closed: frames of that answer may
+/// still be on their way from the stream to the socket.
 const LAST_FRAMES_TIME: Duration = Duration::from_secs(1);
 
 /// Read at a time from what nobody wants.
@@ -159,7 +157,7 @@ impl Activity {
         }
     }
 
-    /// The socket has nothing. A head that is there at once never comes to that.
+    /// The socket has no bytes. A head that has arrived never gets here.
     fn waits(&self) {
         if self.phase.get() == (Phase::Head { since: None }) {
             self.phase.set(Phase::Head { since: Some(Instant::now()) });
@@ -206,11 +204,11 @@ impl Drop for InFlight {
     }
 }
 
-/// A socket that ends when its connection's patience does, that closes so that the last answer arrives, and that speaks of
-/// unreadable requests in our form.
+/// A socket that applies the connection's timeouts, closes so that the last answer arrives, and answers unparsable requests in
+/// our format.
 ///
-/// What hyper cannot parse never becomes a request: it answers by itself, a bare status line and no body, and closes.
-/// That answer is dropped here, and the problem that the contract has for its status is the last word instead.
+/// hyper answers a request that it cannot parse by itself, with a bare status line and no body, and closes. This socket drops
+/// that answer and writes the contract's problem for its status instead.
 pub struct Timed<T> {
     inner: T,
     activity: Rc<Activity>,
@@ -293,11 +291,11 @@ impl<T> Timed<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
-    /// Says this and nothing else, and closes.
+    /// Writes only this, and closes.
     pub async fn close_with(mut self, last_word: Bytes) {
         self.last_word = last_word;
         self.activity.end_unread();
-        // How the other side goes away is its own business.
+        // How the peer disconnects does not matter.
         let _ = std::future::poll_fn(|context| Pin::new(&mut self).poll_shutdown(context)).await;
     }
 

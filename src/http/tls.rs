@@ -1,4 +1,4 @@
-//! TLS of the API: certificate and key from files, and where it is asked for, certificates of the callers.
+//! TLS of the API: certificate and key from files, and client certificates if configured.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,10 +25,10 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Files in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The service's certificate, and behind it those that lead to its authority.
+    /// The service's certificate, followed by the intermediate certificates.
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Authorities whose certificates callers must show; None: callers show none.
+    /// Authorities of client certificates; None: callers need none.
     pub client_authority: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ pub enum TlsError {
     File { path: PathBuf, source: pem::Error },
     #[error("{path}: holds no certificate")]
     NoCertificate { path: PathBuf },
-    #[error("{certificate} and {key} do not make an identity: {source}")]
+    #[error("{certificate} and {key} cannot be used together: {source}")]
     Identity { certificate: PathBuf, key: PathBuf, source: tokio_rustls::rustls::Error },
     #[error("{path}: {ignored} of its certificates cannot be read")]
     Unreadable { path: PathBuf, ignored: usize },
@@ -47,7 +47,7 @@ pub enum TlsError {
     Authority { path: PathBuf, source: VerifierBuilderError },
 }
 
-/// What new connections are received with; replaced as a whole.
+/// The configuration for new connections; replaced as a whole.
 pub struct Tls(ArcSwap<ServerConfig>);
 
 impl Tls {
@@ -55,13 +55,13 @@ impl Tls {
         Ok(Self(ArcSwap::new(read(files)?)))
     }
 
-    /// Takes the files as they are now. On an error all stays as it was.
+    /// Reloads the files. An error changes nothing.
     pub fn reload(&self, files: &TlsFiles) -> Result<(), TlsError> {
         self.0.store(read(files)?);
         Ok(())
     }
 
-    /// Shakes hands; None when that fails or takes too long.
+    /// Does the handshake; None if it fails or takes too long.
     pub async fn receive(&self, stream: TcpStream, time_max: Duration) -> Option<TlsStream<TcpStream>> {
         let acceptor = TlsAcceptor::from(self.0.load_full());
         tokio::time::timeout(time_max, acceptor.accept(stream)).await.ok()?.ok()

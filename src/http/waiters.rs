@@ -1,7 +1,7 @@
 //! Answers that wait for the disk, on one worker.
 //!
-//! The journal wakes the worker once per commit; the worker wakes its own waiting requests, in order. Waking each across
-//! threads would cost a system call each.
+//! The journal wakes the worker once per commit, and the worker wakes its waiting requests in order. Waking each from another
+//! thread would cost a system call each.
 
 use std::{
     cell::RefCell,
@@ -81,7 +81,7 @@ impl Future for Wait<'_> {
             Durable::Yes => Poll::Ready(Ok(())),
             Durable::Unknown => Poll::Ready(Err(OutcomeUnknown)),
             Durable::NotYet => {
-                // Polled again before its commit (another wake of the task): it is in the queue with this waker, as a
+                // Polled again before its commit, by another wake of the task. It is already in the queue with this waker: a
                 // task's waker does not change on a worker.
                 if !self.queued {
                     self.queued = true;

@@ -1,8 +1,8 @@
 //! Wire types: the JSON of the contract, in and out.
 //!
-//! Invariant: what parses here is well formed; unknown members, wrong types and values out of range are refused with a
-//! pointer to where they stand. The OpenAPI document is made from these types: their comments are its descriptions, and
-//! bounds of their members stand in `openapi/bounds.rs`.
+//! Invariant: what parses here is well formed. Unknown members, wrong types and values out of range are refused with a pointer
+//! to each. The OpenAPI document is made from these types: their comments are its descriptions, and `openapi/bounds.rs` has the
+//! bounds of their members.
 
 use std::borrow::Cow;
 
@@ -35,22 +35,22 @@ pub const CUSTOMER: Rule = Rule::Name { example: "ann" };
 pub(super) const REFERENCE: Rule = Rule::Text { example: "order-1" };
 pub(super) const REASON: Rule = Rule::Text { example: "the customer changed their mind" };
 
-/// Units to hold for one customer, all of them or none.
+/// Units to hold for one customer, all lines or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = ReserveRequest)]
 pub struct ReserveBody<'a> {
-    /// Whose reservation this is: an opaque id of the caller's choice.
+    /// The customer's id: opaque, chosen by the caller.
     #[serde(borrow)]
     customer: Cow<'a, str>,
-    /// What to hold. Lines of the same SKU are summed before any check.
+    /// What to hold. The service adds up lines of the same SKU before any check.
     #[serde(borrow)]
     #[schema(value_type = Vec<LineBody>)]
     lines: SmallVec<[Object<LineBody<'a>>; 2]>,
-    /// How long to hold, in seconds; left out: as long as the sale says.
+    /// How long to hold, in seconds. Left out: the sale's `hold_seconds`.
     #[serde(default)]
     hold_seconds: Option<u64>,
-    /// The caller's name for this reservation, such as a cart's id. Shown again, and never read.
+    /// The caller's name for this reservation, such as a cart's id. The service stores it and shows it, but never uses it.
     #[serde(default, borrow)]
     reference: Option<Cow<'a, str>>,
 }
@@ -78,7 +78,7 @@ pub struct ReserveLimits {
 /// A reserve's members after their checks.
 #[derive(Debug)]
 pub struct CheckedReserve<'a> {
-    /// As the customer is known from here on. The id that the caller gave is not seen again.
+    /// The customer's id or pseudonym: all that the layers below see.
     pub customer: Cow<'a, str>,
     lines: SmallVec<[CheckedLine<'a>; 2]>,
     hold_seconds: Option<u32>,
@@ -158,12 +158,12 @@ fn check_hold(seconds: Option<u64>, most: u64, wrong: &mut Vec<Invalid>) -> Opti
     u32::try_from(seconds).ok()
 }
 
-/// Why or for what a hold is confirmed; all of it optional.
+/// Why a hold is confirmed. All members are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ConfirmRequest)]
 pub struct ConfirmBody<'a> {
-    /// What the caller knows the confirmation by, such as an order's number. Takes the place of the reservation's.
+    /// The caller's name for the confirmation, such as an order number. Replaces the reservation's reference.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
 }
@@ -176,7 +176,7 @@ impl ConfirmBody<'_> {
     }
 }
 
-/// Why a hold is released; all of it optional.
+/// Why a hold is released. All members are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ReleaseRequest)]
@@ -194,7 +194,7 @@ impl ReleaseBody<'_> {
     }
 }
 
-/// How long a hold is to last from now on.
+/// How long a hold lasts from now on.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ExtendRequest)]
@@ -211,7 +211,7 @@ impl ExtendBody {
     }
 }
 
-/// For calls that take no members.
+/// The body of calls that take no members.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NoMembers)]
@@ -222,12 +222,12 @@ pub struct NoBody {}
 #[serde(deny_unknown_fields)]
 #[schema(as = AdjustRequest)]
 pub struct AdjustBody<'a> {
-    /// Units to put in, or to take out when negative. Only what is available can be taken out.
+    /// Units to add, or to remove if negative. Only available units can be removed.
     pub delta: i64,
     /// Why, for people.
     #[serde(default, borrow)]
     pub reason: Option<Cow<'a, str>>,
-    /// What the caller knows the change by, such as a delivery's number.
+    /// The caller's name for the change, such as a delivery number.
     #[serde(default, borrow)]
     pub reference: Option<Cow<'a, str>>,
 }
@@ -250,12 +250,12 @@ fn check_text_of(wrong: &mut Vec<Invalid>, pointer: &str, rule: Rule, text: &Opt
     }
 }
 
-/// Parses a body. Only one that is refused is read again, to find out what is wrong with it.
+/// Parses a body. Reads a refused body a second time, to find its errors.
 pub fn parse<'a, T: Deserialize<'a> + Described>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<T, Vec<Invalid>> {
     serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| explain::<T>(bytes, bounds))
 }
 
-/// As `parse`, for the body that comes most often.
+/// As `parse`, for the most frequent body.
 pub fn parse_reserve<'a>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<ReserveBody<'a>, Vec<Invalid>> {
     match quick::reserve(bytes) {
         Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
@@ -263,7 +263,7 @@ pub fn parse_reserve<'a>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<Reserve
     }
 }
 
-/// As `parse`; no bytes mean a body without members.
+/// As `parse`; an empty body has no members.
 pub fn parse_optional<'a, T: Deserialize<'a> + Described + Default>(
     bytes: &'a [u8],
     bounds: &Bounds<'_>,
@@ -274,11 +274,15 @@ pub fn parse_optional<'a, T: Deserialize<'a> + Described + Default>(
 /// What is wrong with a body that does not parse.
 pub fn explain<T: Described>(bytes: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
     let errors = invalid::errors_of_text(&T::shape(bounds), bytes);
-    debug_assert!(!errors.is_empty(), "a body is refused and nobody can say why");
-    if errors.is_empty() { vec![Invalid::new("", "is not what this call takes")] } else { errors }
+    debug_assert!(!errors.is_empty(), "serde refused a body in which the shape finds nothing wrong");
+    if errors.is_empty() {
+        vec![Invalid::new("", "is not a body that this call takes; see /openapi.json")]
+    } else {
+        errors
+    }
 }
 
-/// Units held for one customer, and what became of them.
+/// Units held for one customer, and their state.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reservation)]
 pub struct ReservationBody<'a> {
@@ -288,48 +292,48 @@ pub struct ReservationBody<'a> {
     pub(super) id: ReservationId,
     /// The id of its sale.
     pub(super) sale: &'a str,
-    /// Whose it is, as it was reserved.
+    /// The customer's id from the reserve.
     pub(super) customer: &'a str,
-    /// `held` until it is confirmed, released or expired; these three are final.
+    /// `held` until the reservation is confirmed, released or expired; these three are final.
     pub(super) state: &'static str,
-    /// One line for each SKU, with the price that was in force when the hold was made.
+    /// One line per SKU, with the price at the time of the hold.
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
     pub(super) lines: (&'a [PricedLine], &'a Catalogue),
-    /// The caller's name for it, if it has one.
+    /// The caller's name for the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reference: Option<&'a str>,
-    /// When it was made.
+    /// When the hold was made.
     #[schema(value_type = String)]
     pub(super) created_at: Timestamp,
-    /// When the hold ends. A confirm at this moment or later is refused.
+    /// When the hold ends. The service refuses a confirm at this moment or later.
     #[schema(value_type = String)]
     pub(super) expires_at: Timestamp,
-    /// When it was confirmed; only in state `confirmed`.
+    /// When the reservation was confirmed; only in state `confirmed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) confirmed_at: Option<Timestamp>,
-    /// When it was released; only in state `released`.
+    /// When the reservation was released; only in state `released`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) released_at: Option<Timestamp>,
-    /// When it expired; only in state `expired`.
+    /// When the reservation expired; only in state `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) expired_at: Option<Timestamp>,
     /// How often the hold was extended.
     pub(super) extensions: u16,
-    /// How the reservation stands now; only in the answer to a reserve whose idempotency key is repeated. The other members
-    /// are then those of the first answer.
+    /// The reservation's current state; only in the answer to a reserve that repeats an idempotency key. The other members are
+    /// then those of the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replayed_of: Option<StandingBody>,
 }
 
-/// How a reservation stands.
+/// The current state of a reservation.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = ReplayedOf)]
 pub struct StandingBody {
-    /// `held` until it is confirmed, released or expired; these three are final.
+    /// `held` until the reservation is confirmed, released or expired; these three are final.
     pub(super) state: &'static str,
     /// When the hold ends, or would have ended.
     #[schema(value_type = String)]
@@ -375,7 +379,7 @@ pub struct ReservedLine<'a> {
     sku: &'a str,
     /// Units.
     quantity: u32,
-    /// Of one unit, when the hold was made; left out when the item had none.
+    /// The price of one unit when the hold was made; left out if the item had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
 }
@@ -390,7 +394,7 @@ fn write_lines<S: Serializer>(lines: &(&[PricedLine], &Catalogue), serializer: S
     list.end()
 }
 
-/// A sale: its settings, with its status and the units of its items as they are.
+/// A sale: its settings, its status, and the units of its items by state.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sale)]
 pub struct SaleBody<'a> {
@@ -398,57 +402,57 @@ pub struct SaleBody<'a> {
     id: &'a str,
     /// The sale's name, for people.
     name: &'a str,
-    /// From when on units can be reserved.
+    /// When the sale opens: from then on units can be reserved.
     #[schema(value_type = String)]
     opens_at: Timestamp,
-    /// From when on no more units can be reserved.
+    /// When the sale closes: from then on no more units can be reserved.
     #[schema(value_type = String)]
     closes_at: Timestamp,
-    /// How long a hold lasts when its request does not say, in seconds.
+    /// How long a hold lasts, in seconds, if the request does not say.
     hold_seconds: u64,
-    /// How often one hold may be extended; left out when the service's own limit is all there is.
+    /// How often one hold may be extended; left out if only the service's own limit applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_extensions: Option<u32>,
-    /// Units of each item that one customer may hold or have confirmed; left out when there is no such limit.
+    /// Units of each item that one customer may have, held and confirmed together; left out if there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
-    /// How many requests may come in; left out when the configuration alone says so.
+    /// Quotas of requests; left out if only those of the configuration apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimits>,
-    /// By the clock and by the operator's word: only an `open` sale takes reservations.
+    /// The status, by the clock and by operators' commands. Only an `open` sale takes reservations.
     status: &'static str,
-    /// In the order they were put.
+    /// In the order of the sale's settings.
     items: Vec<ItemBody<'a>>,
 }
 
-/// What became of an erasure.
+/// The result of an erasure.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Erasure)]
 pub struct ErasureBody {
-    /// Reservations in memory that were the customer's. Those that are in the store alone are erased there, and not counted.
+    /// The customer's reservations in memory. Those that only the store has are erased there, but not counted.
     pub reservations: u64,
 }
 
-/// An item: its settings, and where its units are: `stock = available + held + confirmed`.
+/// An item: its settings, and its units by state: `stock = available + held + confirmed`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Item)]
 pub struct ItemBody<'a> {
     /// The item's SKU.
     sku: &'a str,
-    /// Units that the item began with.
+    /// Units that the item started with.
     initial_stock: u64,
-    /// Of one unit; left out when the item has none.
+    /// The price of one unit; left out if the item has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
-    /// Units that one customer may hold or have confirmed; left out when the sale's limit is in force.
+    /// Units that one customer may have, held and confirmed together; left out if the sale's limit applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
-    /// Units that were confirmed before this moment do not count towards the customer's limit: it was put when what a customer
-    /// had confirmed may have left memory. Left out when all units count.
+    /// Units confirmed before this moment do not count towards the customer's limit, because they may have left memory before
+    /// the limit was set. Left out when all units count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     limit_counts_since: Option<Timestamp>,
-    /// Units in the sale: initial stock and adjustments.
+    /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
     available: u64,
@@ -503,20 +507,20 @@ impl<'a> SaleBody<'a> {
 pub struct SalesBody<'a> {
     /// The page.
     pub sales: Vec<SaleBody<'a>>,
-    /// The `after` of the next page; left out on the last one.
+    /// The `after` of the next page; left out on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'a str>,
 }
 
-/// What can be reserved right now.
+/// What can be reserved now.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Availability)]
 pub struct AvailabilityBody<'a> {
     /// The sale's id.
     sale: &'a str,
-    /// By the clock and by the operator's word: only an `open` sale takes reservations.
+    /// The status, by the clock and by operators' commands. Only an `open` sale takes reservations.
     status: &'static str,
-    /// In the order they were put.
+    /// In the order of the sale's settings.
     items: Vec<AvailableBody<'a>>,
 }
 
@@ -538,16 +542,16 @@ impl<'a> AvailabilityBody<'a> {
     }
 }
 
-/// A change of an item's stock, and what it led to.
+/// A change of an item's stock, and its result.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Adjustment)]
 pub struct AdjustmentBody<'a> {
-    /// Units put in, or taken out when negative.
+    /// Units added, or removed if negative.
     delta: i64,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// As it was given.
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
     /// Units in the sale after the change.

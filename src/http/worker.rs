@@ -1,4 +1,4 @@
-//! A worker: what one core's requests share, and the way of a request through it.
+//! A worker: the state that one core's requests share, and the path of a request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -52,22 +52,22 @@ use crate::{
 /// What all workers share.
 pub struct Service {
     pub engine: Arc<Engine>,
-    /// Tells the journal's writer that there is something to commit.
+    /// Wakes the journal's writer for a commit.
     pub bell: Bell,
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub limits: Limits,
-    /// What bodies and answers under way take.
+    /// The memory budget for bodies and answers in flight.
     pub buffers: Arc<Buffers>,
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
-    /// What customers are known by behind the edge.
+    /// How the service identifies customers.
     pub customer_ids: CustomerIds,
-    /// None: the API is served in the clear.
+    /// None: the API is unencrypted.
     pub tls: Option<Tls>,
     pub contracts: Contracts,
-    /// What the service is doing, for whoever asks.
+    /// Figures of the service, for the status call.
     pub board: Board,
     /// The feed of events.
     pub events: Events,
@@ -79,7 +79,7 @@ pub struct Service {
     pub tracer: Option<Arc<Tracer>>,
     /// Whether answers wait for the disk; false is `journal.ack = "buffered"`.
     pub wait_for_disk: bool,
-    /// Set when the service is stopping: what comes in from then on is refused.
+    /// Set when the service is stopping: it then refuses new requests.
     pub draining: AtomicBool,
 }
 
@@ -90,7 +90,7 @@ impl Service {
     }
 }
 
-/// The OpenAPI document, made once: as it reads while no key is asked for, and from then on.
+/// The OpenAPI document, made once for a service without keys and once for one with keys.
 pub struct Contracts {
     pub open: Bytes,
     pub with_keys: Bytes,
@@ -121,17 +121,17 @@ pub struct Limits {
     pub h2_resets_max: usize,
 }
 
-/// A call that may go on.
+/// An admitted call.
 pub struct Call {
     pub matched: Matched,
-    /// The sale that its path names, where it is known.
+    /// The sale in its path, if it exists.
     pub sale: Option<SaleNumber>,
     pub caller: Arc<Caller>,
 }
 
 /// The keys in force, as a worker has them.
 struct Keys {
-    /// Those that were published, and that `own` is a copy of.
+    /// The published keys, of which `own` is a copy.
     published: Arc<Keyring>,
     own: Keyring,
 }
@@ -146,9 +146,9 @@ pub struct Worker {
     pub service: Arc<Service>,
     pub tally: Arc<Tally>,
     waiters: Rc<Waiters>,
-    /// Set when this turn of the event loop changed something; the journal is told once per turn.
+    /// Set when this iteration of the event loop changed something; the journal is woken once per iteration.
     changed: Rc<Notify>,
-    /// Answers that this turn left waiting for the disk.
+    /// Answers of this iteration that wait for the disk.
     left_waiting: Rc<Cell<usize>>,
     keys: RefCell<Keys>,
     random: RefCell<ThreadRng>,
@@ -165,7 +165,7 @@ impl Worker {
         let (notified, waiting, bell) = (changed.clone(), left_waiting.clone(), service.bell.clone());
         tokio::task::spawn_local(async move {
             loop {
-                // Woken to the end of the queue of tasks that are ready: all of them have their turn first.
+                // Wakes to the end of the ready queue, so that all ready tasks run first.
                 notified.notified().await;
                 bell.ring_for(waiting.take());
             }
@@ -203,7 +203,7 @@ impl Worker {
         self.refused.count(&self.service.refusals, sale, refusal);
     }
 
-    /// Resolves once what carries this epoch may be shown: when it is durable, or at once where acknowledging early was chosen.
+    /// Resolves once the epoch is durable, or at once if the journal acknowledges early.
     pub async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
         if epoch > self.engine().durability().epoch() {
             self.tell_journal();
@@ -214,32 +214,31 @@ impl Worker {
                 return if traced { traces::wait_for_disk(epoch, durable).await } else { durable.await };
             }
         }
-        // Behind all requests that are ready: answers that leave together wake their callers once.
+        // After all ready requests: answers that leave together wake their callers once.
         tokio::task::yield_now().await;
         Ok(())
     }
 
-    /// The same answer, once what it rests on is durable. Of the answers that the engine does not give, only a quota may be
-    /// what an operator put, perhaps just now.
+    /// The same answer, once the state that it rests on is durable. Among answers that do not come from the engine, only those
+    /// about quotas rest on an operator's change.
     pub async fn rest_on_durable(&self, answer: BoxedResponse) -> BoxedResponse {
         let epoch = self.engine().operator_epoch();
         if answer.status() != StatusCode::TOO_MANY_REQUESTS || epoch <= self.engine().durability().epoch() {
             return answer;
         }
-        // Boxed: it is rare, and the futures of all requests are to be no larger for it.
+        // Boxed: it is rare, and the futures of all requests should not be larger for it.
         match Box::pin(self.durable(epoch)).await {
             Ok(()) => answer,
             Err(OutcomeUnknown) => problem::outcome_unknown(),
         }
     }
 
-    /// Something was changed. Whoever waits for it to be durable need not say so.
+    /// Records a change that no request waits for.
     pub fn tell_journal(&self) {
         self.changed.notify_one();
     }
 
-    /// Does a portion of a large request's work. All that is ready, and sockets, have their turn before the next portion
-    /// of any such request.
+    /// Does a portion of a large request's work. All ready tasks, and sockets, run before the next portion of any such request.
     pub async fn in_turn<T>(&self, portion: impl FnOnce() -> T) -> T {
         let _turn = self.turn.acquire().await.expect("it is never closed");
         let done = portion();
@@ -247,8 +246,8 @@ impl Worker {
         done
     }
 
-    /// Does work that takes long on a thread of its own, of low priority: the worker's other requests go on meanwhile. The work
-    /// is done to its end, also when nobody waits for it any more.
+    /// Does long work on a low-priority thread, while the worker's other requests continue. The work runs to its end, even if
+    /// nobody waits for it any more.
     pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Service) -> T + Send + 'static) -> T {
         let service = self.service.clone();
         tokio::task::spawn_blocking(move || work(&service)).await.expect("the work does not panic")
@@ -268,7 +267,7 @@ impl Worker {
                 let answering = handlers::handle(&self, call, request);
                 let response = match &trace {
                     None => answering.await,
-                    // Boxed: few requests are traced, and the others' tasks are to be no larger for them.
+                    // Boxed: few requests are traced, and the tasks of the others should not be larger for it.
                     Some(trace) => Box::pin(trace.within(answering)).await,
                 };
                 (route, response)
@@ -289,8 +288,7 @@ impl Worker {
         (if method == Method::HEAD { without_body(*response) } else { *response }, ended)
     }
 
-    /// The way of a call up to what it asks for, step by step: what it is, whether there is room, who calls, how often it may.
-    /// Or its answer, where the head is enough for that.
+    /// Admits a call step by step: route, capacity, caller, quota. Or returns its answer, if the head is enough for that.
     fn find(&self, request: &Request<Inbound>) -> Result<Call, (Route, BoxedResponse)> {
         self.admit(request).map_err(|refused| (Route::Unknown, refused))?;
         let matched = router::route(request.method(), request.uri().path())
@@ -340,8 +338,8 @@ impl Worker {
         trace.end(&told, elapsed);
     }
 
-    /// Past so many answers that wait for the disk nothing more is begun. New reserves are refused first: what was held can
-    /// still be confirmed and released.
+    /// Refuses calls while too many answers wait for the disk. Refuses new reserves first, so that holds can still be confirmed
+    /// and released.
     fn admit_load(&self, route: Route) -> Result<(), BoxedResponse> {
         let most = self.limits().waiting_max;
         let most = if matches!(route, Route::Reserve | Route::ReserveBatch) { most } else { most + most.div_ceil(4) };
@@ -351,14 +349,14 @@ impl Worker {
         Err(problem::OVERLOADED.respond("too many answers wait for the disk: limits.waiting_max is reached"))
     }
 
-    /// Refuses what is beyond a quota, and counts it.
+    /// Refuses a request past its quota, and counts it.
     pub fn rate_limited(&self, limited: &Limited) -> BoxedResponse {
         self.service.telemetry.edge.rate_limited(limited.policy);
         problem::rate_limited(limited)
     }
 
-    /// The quotas that the head is enough for. That of a customer is asked where the body is read, and so is that of the
-    /// sale for the entries of a batch.
+    /// The quotas that need only the head. The customer's quota is checked after the body is read, and so is the sale's for
+    /// batch entries.
     fn admit_rate(&self, caller: &Caller, route: Route, sale: Option<&Arc<Sale>>) -> Result<(), Limited> {
         let rates = &self.service.rates;
         if let Some(key) = caller.key() {
@@ -390,7 +388,7 @@ impl Worker {
             return Err(problem::URI_TOO_LONG.respond(detail));
         }
         let headers = request.headers();
-        // All that is asked of headers in one walk, which costs less than looking each of them up.
+        // One walk over all headers, which costs less than a look-up for each.
         let (mut bytes, mut hosts, mut host) = (0, 0, None);
         for (name, value) in headers {
             bytes += name.as_str().len() + value.len() + 4;
@@ -409,14 +407,16 @@ impl Worker {
             let wrong = "must be given once and name a host, such as shop.example:8080";
             return Err(problem::invalid(&[Invalid::new("/Host", wrong)]));
         }
-        // Where there is more than JSON, the call itself looks at what is accepted.
+        // Calls with other formats than JSON check Accept themselves.
         let path = target.path();
         let more_than_json = path.starts_with("/problems/")
             || path == "/v1/events"
             || ["/console", "/docs"].contains(&path)
             || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder));
         if !more_than_json && !body::accepts_json(headers) {
-            return Err(problem::NOT_ACCEPTABLE.respond("answers are application/json or application/problem+json"));
+            return Err(
+                problem::NOT_ACCEPTABLE.respond("this call answers application/json or application/problem+json")
+            );
         }
         Ok(())
     }
@@ -426,7 +426,7 @@ impl Worker {
 fn names_a_host(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     let (host, port) = match bytes.iter().rposition(|byte| *byte == b':') {
-        // The colons of an address of IPv6 stand in brackets.
+        // The colons of an IPv6 address are in brackets.
         Some(colon) if !bytes[colon..].contains(&b']') => (&bytes[..colon], &bytes[colon + 1..]),
         _ => (bytes, &[][..]),
     };
@@ -439,7 +439,7 @@ fn names_a_host(value: &HeaderValue) -> bool {
     named && port.iter().all(u8::is_ascii_digit)
 }
 
-/// The answer to HEAD: as to GET, with the length of the body, where it is known, in place of the body.
+/// The answer to HEAD: that of GET, with the length of the body, if known, but without the body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     if let Some(length) = hyper::body::Body::size_hint(&body).exact() {

@@ -1,4 +1,4 @@
-//! Wakes the committing thread, and knows how busy those are who ring.
+//! Wakes the committing thread, and tracks how busy its callers are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,9 +8,8 @@ use crossbeam::sync::{Parker, Unparker};
 /// So many answers that wait for one commit are a crowd.
 pub(super) const CROWD: usize = 16;
 
-/// Rung by whoever has something to commit, after it can be cut. A ring is never lost: one that comes while the thread is
-/// awake keeps it from going to sleep the next time. It costs one atomic swap then, and a system call only when the
-/// thread sleeps.
+/// Wakes the thread for a change that can be cut. A wake-up is never lost: one that comes while the thread is awake keeps it
+/// from sleeping the next time. It costs one atomic swap then, and a system call only when the thread sleeps.
 #[derive(Clone)]
 pub struct Bell {
     unparker: Unparker,
@@ -70,7 +69,7 @@ impl Bell {
         self.callers.asleep.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a crowd began to wait since this was last asked, and none of the threads that ring has nothing to do.
+    /// Whether many requests began to wait since the last call, while all calling threads are busy.
     pub(super) fn is_crowded(&self) -> bool {
         let waiting = self.callers.waiting.swap(0, Ordering::Relaxed);
         waiting >= CROWD && self.callers.asleep.load(Ordering::Relaxed) == 0
@@ -85,15 +84,14 @@ impl Bell {
         self.callers.awaited.store(awaited, Ordering::Relaxed);
     }
 
-    /// Asks the thread to commit what is there, seal the journal, and return. Whatever feeds the source should have ended.
+    /// Asks the thread to commit the remaining changes, seal the journal, and return. Nothing should add changes any more.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.gathering.unpark();
         self.ring();
     }
 
-    /// Asks for every batch that is cut from now on to stand in another segment than those that are durable already, so that
-    /// they can be removed.
+    /// Asks for a new segment for every batch from now on, so that the segments of durable batches can be deleted.
     pub fn turn_over(&self) {
         self.turning.store(true, Ordering::Release);
     }

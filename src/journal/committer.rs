@@ -1,9 +1,9 @@
-//! The commit loop: cut a batch, make it durable, say so.
+//! The commit loop: cuts a batch, makes it durable, reports it.
 //!
-//! Batching is natural: whatever gathers while one sync runs is the next batch. Only where a crowd waits and the processors
-//! are busy does a batch gather for a moment longer: a commit takes processor time too, of which the crowd then gets more.
-//! Invariant: [`Source::committed`] is called for each epoch once, in order, after its batch is durable, and never again
-//! after [`Source::failed`].
+//! Group commit: the changes that gather while one sync runs are the next batch. Only if many requests wait and the processors
+//! are busy does a batch gather for a moment longer, because a commit takes processor time from them. Invariant:
+//! [`Source::committed`] is called for each epoch once, in order, after its batch is durable, and never again after
+//! [`Source::failed`].
 
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +14,7 @@ use crossbeam::sync::Parker;
 use super::spare::Spare;
 use super::{Bell, CommitStats, Epoch, WriteError, Writer};
 
-/// Where batches come from, and who waits for them.
+/// The source of batches, and the receiver of commit reports.
 pub trait Source: Send + Sync {
     /// Takes everything gathered since the last cut, or nothing. The payload goes into the buffer, which comes empty. The
     /// epoch is the one after that of the last cut.
@@ -27,15 +27,15 @@ pub trait Source: Send + Sync {
     fn failed(&self, error: &WriteError);
 }
 
-/// What a batch may gather for behind a crowd: several commits' time on a disk that syncs in 0.2 ms, and less than half of
-/// what an answer waits for under full load anyway.
+/// How long a batch may gather after a crowded commit: several commits on a disk that syncs in 0.2 ms, and less than half of an
+/// answer's wait under full load.
 pub const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterSettings {
-    /// The least time between two commits, for those who do not wait for them; `None` commits as fast as the disk can.
+    /// The least time between two commits, if no answer waits for them; `None` commits as fast as the disk can.
     pub flush_interval: Option<Duration>,
-    /// How long at most a batch gathers behind a commit that found a crowd; see [`CROWD_INTERVAL`].
+    /// The longest time that a batch gathers after a crowded commit; see [`CROWD_INTERVAL`].
     pub crowd_interval: Duration,
     /// How long the journal is idle before it is sealed; see [`Writer::seal`].
     pub seal_after: Duration,
@@ -43,7 +43,7 @@ pub struct CommitterSettings {
     pub now: fn() -> Instant,
 }
 
-/// The one thread that writes the journal, or the steps of it for those who call them by hand.
+/// The one thread that writes the journal; tests can call its steps by hand.
 pub struct Committer<S> {
     source: Arc<S>,
     writer: Writer,
@@ -97,7 +97,7 @@ impl<S: Source> Committer<S> {
         self.writer.seal().inspect_err(|error| self.source.failed(error))
     }
 
-    /// Commits until the bell says stop, or the disk fails. A second thread makes segments ahead meanwhile.
+    /// Commits until it is stopped, or the disk fails. A second thread prepares segments meanwhile.
     pub fn run(self) -> Result<(), WriteError> {
         self.run_prepared(|| {})
     }
@@ -109,7 +109,8 @@ impl<S: Source> Committer<S> {
             let _closed_at_end = Closing(&spare);
             let named = thread::Builder::new().name("journal-spare".to_owned());
             if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
-                tracing::warn!(%error, "no thread to prepare journal segments with; commits will wait for them");
+                tracing::warn!(%error, "could not start the thread that prepares journal segments; commits will wait \
+                                        for them");
             }
             prepare();
             self.commit_until_stopped()
@@ -131,8 +132,8 @@ impl<S: Source> Committer<S> {
                     self.hold_back();
                 }
             }
-            // Returns at once when the bell rang since the last time: whoever waits for the disk rings behind its change. What
-            // nobody waits for yet, as in the middle of a large request, goes on gathering.
+            // Returns at once if the bell has rung since the last time: a request that waits for the disk rings after its
+            // change. Changes for which nothing waits yet, as in the middle of a large request, keep gathering.
             match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
                 None => self.parker.park(),
                 Some(Duration::ZERO) => {

@@ -1,7 +1,7 @@
 //! Walks the frames of one file, reading ahead in one window.
 //!
-//! The window may hold bytes that were read before they were written. A frame whose checksum holds is final, since frames
-//! are written once; anything else in the window is read anew before it is believed.
+//! The window may hold bytes that were read before they were written. A frame with a valid checksum is final, because frames
+//! are written once; any other bytes are read again before they count.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl FrameCursor {
             Ok(header) => return Ok(Ok(header)),
             Err(error) => matches!(error, FrameError::Truncated { .. }),
         };
-        // Whoever used up the window is catching up; whoever met the journal's end needs little.
+        // A caller that used up the window is catching up; one at the journal's end needs little.
         self.read_bytes = if ran_out { WINDOW_BYTES_MAX.min(2 * self.read_bytes) } else { WINDOW_BYTES_MIN };
         self.fill(self.read_bytes)?;
         if let Err(FrameError::Truncated { needed }) = frame::decode(self.held(), self.owner)

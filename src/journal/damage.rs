@@ -1,4 +1,4 @@
-//! How damage is told: which file, which byte, what stands there, and why it is not a torn tail.
+//! Describes damage: the file, the byte, what was found there, and why it is not a torn tail.
 
 use super::Epoch;
 use super::frame::FrameError;
@@ -30,10 +30,13 @@ impl std::fmt::Display for Follows {
         match self {
             Follows::Nothing => Ok(()),
             Follows::Frame { file, offset, epoch } => {
-                write!(formatter, "; not a torn tail, as {file} holds a good frame of epoch {epoch} at byte {offset}")
+                write!(
+                    formatter,
+                    "; not a torn tail, because {file} has a good frame of epoch {epoch} at byte {offset}"
+                )
             }
             Follows::Segment { file } => {
-                write!(formatter, "; not a torn tail, as {file} has been written to after it")
+                write!(formatter, "; not a torn tail, because {file} was written after it")
             }
         }
     }

@@ -11,8 +11,8 @@
 //!     32      …  payload, then zeros up to a multiple of 8
 //! ```
 //!
-//! The owner ties a frame to its file: bytes that stood on the same blocks in another file's life never pass for this
-//! file's. Every frame starts at a multiple of 8, so that a search for a later frame has few places to look at.
+//! The owner ties a frame to its file: stale bytes from another file on the same blocks never pass for this file's. Every frame
+//! starts at a multiple of 8, so that a search for a later frame has few places to check.
 
 use memchr::memmem;
 

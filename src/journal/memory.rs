@@ -1,9 +1,9 @@
-//! A storage in memory, with faults to inject and a power switch. For tests, of this crate and from outside.
+//! A storage in memory with fault injection and power loss, for tests inside and outside this crate.
 //!
-//! Like a real disk behind a page cache, each file has a durable content and a cached one. Readers see the cached one; a
-//! sync copies what was written into the durable one; [`MemoryStorage::crash`] is what a machine finds after the power came
-//! back. A process kill needs no call: go on with the same storage. A failed sync forgets what it should have synced,
-//! as Linux does: it stays readable, and no later sync makes it durable.
+//! Like a real disk behind a page cache, each file has durable and cached contents. Readers see the cached contents; a sync
+//! copies writes into the durable ones; [`MemoryStorage::crash`] returns what a machine finds after a power loss. A process
+//! kill needs no call: continue with the same storage. A failed sync drops what it should have synced, as Linux does: it stays
+//! readable, but no later sync makes it durable.
 
 use std::collections::BTreeMap;
 use std::io;

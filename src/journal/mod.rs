@@ -1,19 +1,18 @@
-//! What happened, in order, on disk: an append-only sequence of batches that outlives the process and the power.
+//! The journal: an append-only sequence of batches on disk that survives crashes and power loss.
 //!
-//! A *batch* is opaque bytes under an *epoch*, a number that counts up from 1 without a gap. Each batch is one
-//! [`frame`], whole or absent; frames stand in preallocated segment files. What this module keeps:
+//! A *batch* is opaque bytes with an *epoch*, a number that counts up from 1 without a gap. Each batch is one [`frame`], whole
+//! or absent; frames are in preallocated segment files. Invariants:
 //!
-//! - An epoch that was reported as committed is found again by every later [`replay`], whatever crashed when.
-//! - What [`replay`] shows is durable: it cannot be gone after the next power loss.
+//! - Every later [`replay`] finds every epoch that was reported as committed, whatever crashed when.
+//! - What [`replay`] shows is durable: the next power loss cannot remove it.
 //! - A torn tail is not corruption, and corruption is not a torn tail: the first is cut off, the second is refused with
 //!   file and offset. Nothing is lost silently.
 //! - A failed write or sync is final. Nothing after it is ever reported as committed, and no sync is tried twice.
 //!
-//! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and
-//! power loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts,
-//! appends and reports; [`replay`] recovers; [`Reader`] follows behind; [`View`] looks
-//! and touches nothing; [`SnapshotWriter`] and [`SnapshotReader`] bound how
-//! much must be replayed; [`prune()`] removes what nobody needs.
+//! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and power
+//! loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts, appends and
+//! reports; [`replay`] recovers; [`Reader`] follows the writer; [`View`] reads without changing anything; [`SnapshotWriter`]
+//! and [`SnapshotReader`] bound how much must be replayed; [`prune()`] deletes files that are no longer needed.
 //!
 //! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete
 //! only when the journal reaches the snapshot's `last_epoch`, which [`replay`] checks when told so.
@@ -53,5 +52,5 @@ pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
 pub use view::View;
 pub use writer::{CommitStats, WriteError, Writer, WriterSettings};
 
-/// The number of a batch: consecutive, from 1. Zero stands for "before the first".
+/// The number of a batch: consecutive, from 1. Zero means "before the first".
 pub type Epoch = u64;

@@ -1,4 +1,4 @@
-//! Removes what nobody needs any more.
+//! Deletes segments and snapshots that are no longer needed.
 
 use super::storage::{Storage, StorageFailure};
 use super::{Epoch, segment, snapshot};

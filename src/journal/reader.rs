@@ -1,8 +1,8 @@
-//! Follows the journal behind the writer, for those who must see every batch once and in order.
+//! Follows the journal behind the writer: returns every batch once and in order.
 //!
-//! Invariant: no batch beyond the `durable` epoch that the caller names is ever returned. Whatever that epoch covers must
-//! be in the files, so a reader never has to guess whether a frame is still being written: what it wants is there, in the
-//! next segment, or damaged.
+//! Invariant: a reader never returns a batch beyond the caller's `durable` epoch. Every batch up to that epoch must be in the
+//! files, so a reader never has to guess whether a frame is still being written: the next one is here, in the next segment, or
+//! damaged.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub enum ReadError {
     Damaged(#[from] Damage),
     #[error("epoch {wanted} is no longer in the journal, which now starts with epoch {oldest}")]
     TooOld { wanted: Epoch, oldest: Epoch },
-    #[error("epoch {wanted} should be in the journal, and no segment holds it")]
+    #[error("epoch {wanted} should be in the journal, but no segment has it")]
     Missing { wanted: Epoch },
 }
 
@@ -116,7 +116,7 @@ impl Reader {
         match FrameCursor::open(self.storage.as_ref(), segment::name(segment), segment) {
             Ok(cursor) => self.place = Some((segment, cursor)),
             Err(failure) if failure.is_not_found() => {
-                // The next segment was removed, or this one lacks what was written to it. Looking anew tells which.
+                // The next segment was deleted, or this one lacks data. Another look shows which.
                 let (_, left) = self.place.take().expect("the reader comes from a segment");
                 let (_, cursor) = self.placed()?;
                 if cursor.name() == left.name() {

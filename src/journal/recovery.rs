@@ -1,13 +1,13 @@
-//! Reads the journal back after a start, and makes its end fit to be written on.
+//! Reads the journal at a start, and prepares its end for appending.
 //!
-//! The rule: *a torn tail is not corruption, and corruption is not a torn tail.* One frame is written at a time, and the
-//! next only when it is durable. So a crash can leave one unreadable frame, at the very end. Bytes that cannot be read are
-//! cut off when nothing that was once written stands behind them, in this segment or a later one; otherwise the start is
-//! refused. A frame that reads well and is not the next one is refused wherever it stands.
+//! The rule: *a torn tail is not corruption, and corruption is not a torn tail.* The writer writes one frame at a time, and the
+//! next only when it is durable. So a crash can leave one unreadable frame, at the very end. Unreadable bytes are cut off if
+//! nothing was ever written after them, in this segment or a later one; otherwise the start is refused. A valid frame that is
+//! not the next one is always refused.
 //!
-//! [`scan`] only reads. [`replay`] also repairs: it removes segments without a frame, puts zeros over a torn tail so that
-//! no stale byte is ever taken for a frame, and writes the last frame once more before it syncs. After a sync that failed,
-//! that frame may be readable only from memory; what a replay has shown must be on disk before anybody builds on it.
+//! [`scan`] only reads. [`replay`] also repairs: it deletes segments without a frame, overwrites a torn tail with zeros so that
+//! no stale byte is ever taken for a frame, and rewrites the last frame before it syncs. After a failed sync, that frame may be
+//! readable only from the page cache; what a replay has shown must be on disk before anything builds on it.
 
 use super::Epoch;
 use super::cursor::FrameCursor;
@@ -56,11 +56,11 @@ pub enum RecoveryError<E: std::fmt::Display> {
     Storage(#[from] StorageFailure),
     #[error(transparent)]
     Damaged(#[from] Damage),
-    #[error("the journal lacks {missing}, though {after} is there")]
+    #[error("the journal lacks {missing}, although it has {after}")]
     MissingSegment { missing: String, after: String },
-    #[error("the journal starts with epoch {oldest} in {file}, and epochs from {from} on are needed")]
+    #[error("the journal starts with epoch {oldest} in {file}, but the service needs epochs from {from} on")]
     MissingStart { from: Epoch, oldest: Epoch, file: String },
-    #[error("the journal ends with epoch {last} ({file}, byte {offset}), though epoch {reaches} was durable")]
+    #[error("the journal ends with epoch {last} ({file}, byte {offset}), although epoch {reaches} was durable")]
     MissingEnd { last: Epoch, reaches: Epoch, file: String, offset: u64 },
     #[error("epoch {epoch} cannot be applied: {error}")]
     Refused { epoch: Epoch, error: E },
@@ -78,7 +78,7 @@ pub fn replay<E: std::fmt::Display>(
 ) -> Result<Tail, RecoveryError<E>> {
     let scan = scan(storage, from, reaches, each)?;
     if let Some(Torn { file, offset, bytes, found }) = &scan.torn {
-        tracing::warn!(file, offset, bytes, %found, "cut off a batch that was being written when the journal ended");
+        tracing::warn!(file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
     }
     repair(storage, &scan)?;
     Ok(scan.tail)

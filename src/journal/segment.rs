@@ -1,8 +1,8 @@
-//! Segment files: their names, and where one stands in them.
+//! Segment files: their names, and positions in them.
 //!
-//! Segments are numbered from 1 without a gap; the oldest go first. The first frame of a segment is a batch, so its epoch
-//! tells what the segment holds. A segment is left only when all of its frames are durable, so zeros (or the end of the
-//! file) in a segment that has a successor mean that the journal goes on there.
+//! Segments are numbered from 1 without a gap; the oldest are deleted first. The first frame of a segment is a batch, so its
+//! epoch shows what the segment holds. The writer leaves a segment only when all of its frames are durable, so zeros (or the
+//! end of the file) in a segment with a successor mean that the journal continues there.
 
 use super::cursor::FrameCursor;
 use super::storage::{Storage, StorageFailure};

@@ -1,10 +1,9 @@
 //! Snapshots: a state in chunks, so that recovery need not read the journal from its beginning.
 //!
-//! A snapshot is one file of frames, `snapshot-<first epoch>.snap`: chunks numbered from 1, then an end frame with their
-//! count and the last epoch that they may show. It is written under another name and renamed when it is durable, so a
-//! published snapshot is complete. It was taken while the journal went on: its chunks show every batch before
-//! `first_epoch` and some of those up to `last_epoch`, and are a state only with all batches from `first_epoch` to
-//! `last_epoch` on top.
+//! A snapshot is one file of frames, `snapshot-<first epoch>.snap`: chunks numbered from 1, then an end frame with their count
+//! and the last epoch that they may contain. It is written under another name and renamed when it is durable, so a published
+//! snapshot is complete. It is taken while the journal grows: its chunks contain every batch before `first_epoch` and some of
+//! those up to `last_epoch`, and become a state only together with all batches from `first_epoch` to `last_epoch`.
 
 use std::sync::Arc;
 
@@ -21,8 +20,8 @@ const UNFINISHED_SUFFIX: &str = ".snap.tmp";
 
 /// Chunks are gathered up to this size before they are written.
 const WRITE_BYTES: usize = 256 << 10;
-/// The file is synced as it grows, because a commit's sync waits behind what the device was given before: better often
-/// for a short time than once for a long one.
+/// The file is synced as it grows, because a commit's sync waits for earlier writes to the device: many short waits are better
+/// than one long one.
 const SYNC_BYTES: u64 = 4 << 20;
 
 const END_PAYLOAD_BYTES: usize = 16;
@@ -33,8 +32,8 @@ pub enum SnapshotError {
     #[error(transparent)]
     Storage(#[from] StorageFailure),
     #[error(
-        "{0}; an older snapshot serves instead where it and all journal segments since its first epoch are still there: \
-         move this file away to use it"
+        "{0}; if an older snapshot and all journal segments since its first epoch are still there, move this file \
+         away to use that snapshot"
     )]
     Damaged(#[from] Damage),
     #[error("a chunk of {chunk_bytes} bytes is longer than the {PAYLOAD_BYTES_MAX} that a frame can hold")]
@@ -66,7 +65,7 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Starts the one snapshot that may be in the making; what an earlier one left behind is removed.
+    /// Starts a snapshot, of which there may be one at a time. Deletes leftovers of an unfinished one.
     pub fn begin(storage: Arc<dyn Storage>, first_epoch: Epoch) -> Result<SnapshotWriter, SnapshotError> {
         discard_unfinished(storage.as_ref())?;
         let unfinished_name = file_name(first_epoch, UNFINISHED_SUFFIX);
@@ -151,7 +150,7 @@ impl SnapshotReader {
         Ok(Some(self.cursor.take(&header)))
     }
 
-    /// A published snapshot ends with its end frame; what that says is known before the first chunk is read.
+    /// A published snapshot ends with its end frame, which is read before the first chunk.
     fn open(storage: &dyn Storage, first_epoch: Epoch) -> Result<SnapshotReader, SnapshotError> {
         let name = file_name(first_epoch, SUFFIX);
         let cursor = FrameCursor::open(storage, name, first_epoch)?;
@@ -183,7 +182,7 @@ pub fn latest(storage: &dyn Storage) -> Result<Option<SnapshotReader>, SnapshotE
     }
 }
 
-/// Removes what snapshots that were never finished have left behind. Not while one is being written.
+/// Deletes leftovers of unfinished snapshots. Not to be called while one is being written.
 pub fn discard_unfinished(storage: &dyn Storage) -> Result<(), StorageFailure> {
     for name in names(storage)? {
         if number_in(&name, PREFIX, UNFINISHED_SUFFIX).is_some() {

@@ -1,7 +1,7 @@
-//! The next segment, made before it is needed, so that no commit waits for a file to be filled.
+//! Prepares the next segment before it is needed, so that no commit waits for a file to be allocated.
 //!
-//! Whoever runs [`Spare::work`] makes what the writer has ordered. Nobody has to: what is not there when it is needed is
-//! made on the spot, and so the writer works the same without a second thread.
+//! The thread that runs [`Spare::work`] makes the segments that the writer orders. It is optional: the writer makes a missing
+//! segment itself, so it works the same without a second thread.
 
 use std::mem;
 use std::sync::Arc;

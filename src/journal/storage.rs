@@ -1,4 +1,4 @@
-//! The seam to the disk: few operations, each with a stated durability, so that tests can put faults behind them.
+//! The seam to the disk: few operations, each with a stated durability, so that tests can inject faults.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -82,7 +82,7 @@ pub struct StorageFailure {
 }
 
 impl StorageFailure {
-    /// For `map_err`: says what was being done to which file.
+    /// For `map_err`: adds the action and the file.
     pub(super) fn on<'a>(action: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> StorageFailure + 'a {
         move |source| StorageFailure { action, file: file.to_owned(), source }
     }
@@ -100,7 +100,7 @@ pub struct DirectoryStorage {
 }
 
 impl DirectoryStorage {
-    /// Opens the directory, and makes it (durably) where it is missing.
+    /// Opens the directory, and creates it (durably) if it is missing.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<DirectoryStorage> {
         let path = path.into();
         if !path.is_dir() {

@@ -1,12 +1,11 @@
 //! The files of a journal as they were at one moment, for reading only.
 //!
-//! The service may go on while somebody looks. Invariants: nothing is ever written, not even opened for writing; and
-//! what is seen is a prefix of what was written, so a batch under way looks like a torn tail and never like damage.
+//! The service may run meanwhile. Invariants: a view writes nothing and opens nothing for writing; and it sees a prefix of what
+//! was written, so a batch in progress looks like a torn tail and never like damage.
 //!
-//! How: all files are opened first, so that none goes away later. Then segments are measured newest first, each up to
-//! its last byte that is not zero, and nothing behind that is shown. Frames are written in order, so whatever stands
-//! before a byte that was seen had been written before it. The first segment with anything in it is the last to be
-//! measured: those before it are complete.
+//! How: it opens all files first, so that none disappears. Then it measures segments, newest first, each up to its last byte
+//! that is not zero, and shows nothing after that. Frames are written in order, so everything before a byte that it saw was
+//! written before. It stops at the first segment that is not empty: earlier ones are complete.
 
 use std::{
     collections::BTreeMap,
@@ -215,5 +214,5 @@ impl Storage for View {
 }
 
 fn read_only() -> io::Error {
-    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the journal is only being looked at")
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this view of the journal is read-only")
 }

@@ -1,7 +1,7 @@
 //! Appends batches: one frame, one write, one sync each.
 //!
-//! Invariant: an append that returned `Ok` is durable, and after the first error every append fails. A sync is never
-//! tried twice, because the second may report success for pages that the kernel has given up.
+//! Invariant: an append that returned `Ok` is durable, and after the first error every append fails. A sync is never retried,
+//! because a second one may report success for pages that the kernel has dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use super::segment::{self, Position};
 use super::spare::Spare;
 use super::storage::{Storage, StorageFailure, StorageFile};
 
-/// Every batch leaves this much room behind it, so that a seal always fits into the segment it closes.
+/// Every batch leaves this much space after it, so that a seal always fits into the segment that it closes.
 const SEAL_BYTES: u64 = frame::HEADER_BYTES as u64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct WriterSettings {
-    /// Size of a segment in bytes. A frame that is larger gets a segment of its own size.
+    /// Size of a segment in bytes. A larger frame gets a segment of its own size.
     pub segment_bytes: u64,
     /// What measures the time of writes and syncs: `Instant::now`, or a simulation's clock.
     pub now: fn() -> Instant,
@@ -44,7 +44,7 @@ pub enum WriteError {
     Storage(#[from] StorageFailure),
     #[error("a batch of {payload_bytes} bytes is longer than the {PAYLOAD_BYTES_MAX} that a frame can hold")]
     TooLong { payload_bytes: usize },
-    #[error("an earlier write to the journal failed, and nothing is written after that")]
+    #[error("an earlier write to the journal failed, so nothing more is written")]
     Poisoned,
 }
 
@@ -58,7 +58,7 @@ pub struct Writer {
     last_epoch: Epoch,
     /// A seal, or nothing at all, is the last thing written.
     sealed: bool,
-    /// The next batch goes to a segment of its own, whatever room is left in this one.
+    /// Makes the next batch start a new segment, whatever space this one has.
     turning: bool,
     poisoned: bool,
     frame: Vec<u8>,
@@ -121,8 +121,8 @@ impl Writer {
         Ok(appended)
     }
 
-    /// Writes a seal behind the last batch, unless one is there: later damage to that batch is then known for damage. An
-    /// error is as final as that of an append.
+    /// Writes a seal after the last batch, unless there is one: later damage to that batch is then recognizable. An error is as
+    /// final as that of an append.
     pub fn seal(&mut self) -> Result<(), WriteError> {
         self.guarded(|writer| {
             // A file that was cut short by hand may lack the room. Its last batch stays unsealed, as after a crash.

@@ -1,4 +1,4 @@
-//! Row by row: what the journal says, and what the store says.
+//! Compares the journal and the store row by row.
 
 use std::{collections::BTreeMap, fmt::Display};
 

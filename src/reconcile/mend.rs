@@ -1,9 +1,9 @@
-//! Repairing what the comparison finds, as it finds it.
+//! Repairs differences as the comparison finds them.
 //!
-//! Rows that the journal knows are written anew, rows that it rules out are deleted. What only a row knew, and the journal no longer
-//! reaches, cannot be made again: units confirmed there are counted in `items.confirmed_before`, and the movements of an item are
-//! summed up in one with the reason `reconciled`. Records of the audit trail are written where the journal has them, and never
-//! where it has not: a record that was changed there is found for ever.
+//! The repair rewrites rows that the journal has, and deletes rows that it rules out. It cannot recover data that the journal
+//! no longer has: confirmed units from before are counted in `items.confirmed_before`, and the missing movements of an item
+//! become one with the reason `reconciled`. It writes audit records only if the journal has them, so a changed record from
+//! before stays detectable for ever.
 
 use serde_json::{Map, Value, json};
 

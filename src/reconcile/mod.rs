@@ -1,12 +1,12 @@
-//! Whether the store is what the journal says, and making it so.
+//! Compares the store with the journal, and repairs it.
 //!
-//! The store is read as of one moment, and the journal exactly as far as the store was then: so the two must be equal to the
-//! unit, also while the service runs and the store lags. Invariants: comparing changes nothing and holds nobody up; repairing
-//! is for a directory that no service has, reads the journal to its end, and is one transaction; what the store itself says is
-//! never a reason for a row of it to be missing.
+//! It reads the store as of one moment, and the journal exactly up to the store's cursor at that moment. So the two must agree
+//! to the unit, even while the service runs and the store lags. Invariants: comparing changes nothing and blocks nobody;
+//! repairing needs a directory without a running service, reads the journal to its end, and is one transaction; the contents of
+//! the store never excuse a missing row.
 //!
-//! What the store should hold is made of the journal by the code that writes stores ([`Reference`](crate::store::Reference)), and
-//! compared table by table, every column. Of rows that the journal no longer reaches the sums are compared.
+//! The code that writes stores builds a reference from the journal ([`Reference`](crate::store::Reference)), which is compared
+//! table by table, every column. For rows from before the journal's beginning, sums are compared.
 
 mod compare;
 mod mend;
@@ -55,14 +55,14 @@ pub enum ReconcileError {
     #[error("the journal: {0}")]
     Truth(#[from] TruthError),
     #[error(
-        "the store has applied batches up to {cursor}, but the journal ends at {last}: the data directory is older than its \
-         store. Put back the journal that belongs to this store, or the store of the same copy"
+        "the store has applied batches up to {cursor}, but the journal ends at {last}: the data directory is older \
+         than its store. Put back the journal that belongs to this store, or the store from the same copy"
     )]
     StoreIsAhead { cursor: u64, last: u64 },
     #[error(
-        "nothing was compared: the newest snapshot reaches epoch {reaches} and the store only epoch {cursor}, and the journal no \
-         longer begins with its first batch. Let the service run until /readyz says that the store has everything and compare \
-         again, or stop it and run `doorbuster reconcile --repair`"
+        "nothing was compared: the newest snapshot reaches epoch {reaches}, the store has only epoch {cursor}, and \
+         the journal no longer begins with its first batch. Let the service run until /readyz says that the store has \
+         everything and compare again, or stop it and run `doorbuster reconcile --repair`"
     )]
     StoreLags { cursor: u64, reaches: u64 },
 }

@@ -1,10 +1,10 @@
-//! What was compared and what differs.
+//! The result of a comparison.
 
 use serde::Serialize;
 
 use super::truth::JournalFacts;
 
-/// Differences that are told one by one; beyond that they are counted.
+/// Most differences listed; further ones are only counted.
 pub const DIFFERENCES_TOLD_MAX: usize = 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

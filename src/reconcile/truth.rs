@@ -1,8 +1,8 @@
-//! What the store should hold at one epoch.
+//! The expected contents of the store at one epoch.
 //!
-//! Where the journal reaches back to its first batch, it is folded from there, as the service's write-behind would: every row and
-//! every column is known. Where its beginning was removed, the snapshot and the batches behind it say what the service's memory
-//! knows, and the batches that are left say what happened since.
+//! If the journal still has its first batch, it is folded from there, as the service's write-behind does: every row and column
+//! is known. If its beginning was deleted, the snapshot and the batches after it give the state of the service's memory, and
+//! the remaining batches give the changes since.
 
 use crate::{
     engine::{Engine, RecoverError, Recovered, Settings, batch},
@@ -32,12 +32,12 @@ pub enum TruthError {
     #[error(transparent)]
     State(#[from] RecoverError),
     /// Of the reference, which is a database of its own.
-    #[error("what the store should hold cannot be worked out: {0}")]
+    #[error("cannot compute what the store should hold: {0}")]
     Reference(#[from] StoreError),
     /// The snapshot holds more than the store: what there was at the store's cursor cannot be made out of it.
-    #[error("the newest snapshot reaches epoch {reaches}, and the store has epoch {cursor}")]
+    #[error("the newest snapshot reaches epoch {reaches}, but the store has epoch {cursor}")]
     SnapshotIsLater { reaches: Epoch, cursor: Epoch },
-    #[error("the journal ends with epoch {last}, and the store has epoch {cursor}")]
+    #[error("the journal ends with epoch {last}, but the store has epoch {cursor}")]
     JournalIsEarlier { last: Epoch, cursor: Epoch },
 }
 

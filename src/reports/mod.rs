@@ -1,9 +1,9 @@
-//! Reports on sales, read from the store for whoever asks.
+//! Reports on sales, read from the store.
 //!
-//! One thread of low priority reads them one after the other, each by a connection that can only read and within a time
-//! limit. Invariants: no worker waits for the database but by an await, only so many ask at once, and what was read a moment
-//! ago is not read again, so that polling costs nothing. A report is kept for longer the longer it took: reading takes at most a
-//! tenth of the thread's time for any one sale.
+//! One low-priority thread reads them one after the other, each over a read-only connection and within a time limit.
+//! Invariants: workers wait for the database only by an await; the number of waiting requests is bounded; and a recent report
+//! is used again, so polling costs nothing. A slow report is kept longer: reading the reports of one sale takes at most a tenth
+//! of the thread's time.
 
 #[cfg(test)]
 mod tests;
@@ -82,7 +82,7 @@ struct Ask {
     _place: OwnedSemaphorePermit,
 }
 
-/// Where reports are asked for, by any thread.
+/// Requests reports, from any thread.
 pub struct Reports {
     asks: mpsc::Sender<Ask>,
     places: Arc<Semaphore>,
@@ -102,7 +102,7 @@ impl Reports {
     }
 }
 
-/// The one who reads. To be run on a thread of its own; it ends when nobody can ask any more.
+/// Reads reports, on a thread of its own; ends when no requester is left.
 pub struct Reading {
     parts: Parts,
     settings: Settings,
@@ -147,7 +147,7 @@ impl Reading {
             Ok(None) => return Ok(None),
             Err(error) => {
                 let late = ended >= deadline;
-                tracing::warn!(%error, sale, late, "a report could not be read from the store");
+                tracing::warn!(%error, sale, late, "could not read a report from the store");
                 return Err(if late { Refused::TooSlow } else { Refused::Unreadable });
             }
         };

@@ -1,6 +1,6 @@
-//! Adjustments that were made under an idempotency key, so that a repeat answers as the first time.
+//! Remembers adjustments with an idempotency key, so that a repeat gets the first answer.
 //!
-//! Invariant: an adjustment is remembered for at least the retention; the scope of a key is its item.
+//! Invariant: an adjustment is remembered for at least the retention time; the scope of a key is its item.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,11 +14,11 @@ use super::{
 pub struct Adjustments {
     retention_millis: u64,
     by_key: HashMap<(ItemNumber, Box<str>), Remembered>,
-    /// In the order they were made, which is the order they are forgotten in.
+    /// In the order in which they were made, and will be forgotten.
     order: VecDeque<(Timestamp, ItemNumber, Box<str>)>,
 }
 
-/// What the answer to an adjustment is made from.
+/// The data of an adjustment's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
     pub fingerprint: u64,
@@ -57,7 +57,7 @@ impl Adjustments {
         self.by_key.insert((adjusted.item, key.into()), Remembered::of(adjusted));
     }
 
-    /// The events that make this memory out of nothing.
+    /// The events that rebuild this memory from nothing.
     pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
         for (at, item, key) in &self.order {
             let kept = &self.by_key[&(*item, key.clone())];

@@ -1,8 +1,8 @@
-//! The catalogue: sales, their items and their stock. Read on every request, changed by operators and by the clock.
+//! The catalogue: sales, their items and their stock. Every request reads it; operators and the clock change it.
 //!
-//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock`
-//! never changes; a sale closed by its operator stays closed, and one that the clock opened or closed stays so, wherever the
-//! clock is set, until its operator puts other times. A catalogue is a value: the engine publishes a changed copy.
+//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock` never
+//! changes; a sale closed by its operator stays closed; a sale that the clock opened or closed stays so, even if the clock is
+//! set, until its operator sets other times. A catalogue is a value: the engine publishes a changed copy.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,7 +36,7 @@ const RETIRED_AHEAD_MILLIS: u64 = 1000;
 
 type Names<T> = HashMap<CompactString, T, RandomState>;
 
-/// Where an item stands: its sale, and its index among the sale's items.
+/// An item's position: its sale, and its index among the sale's items.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     sale: SaleNumber,
@@ -51,7 +51,7 @@ pub struct Sale {
     /// In the order of the document; shared until the next document is put, so that other changes copy no item.
     pub items: Arc<Vec<Item>>,
     by_sku: Arc<Names<u32>>,
-    /// Units put into the sale of each item: initial stock plus adjustments.
+    /// Stock of each item: initial stock plus adjustments.
     stock: Arc<Vec<u64>>,
     /// By the operator, and not resumed since.
     paused_at: Option<Timestamp>,
@@ -61,12 +61,12 @@ pub struct Sale {
     changed_at: Timestamp,
     /// How far the clock came in the window.
     reached: Reached,
-    /// The status last put into an event, so that the clock's turns are told once.
+    /// The status last put into an event, so that each change by the clock gets one event.
     announced: Status,
     tag: Tag,
 }
 
-/// A moment's place in a sale's window.
+/// The phase of a sale's window at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
     Before,
@@ -101,7 +101,7 @@ pub struct Item {
     pub settings: ItemSettings,
 }
 
-/// A sale document prepared for [`Catalogue::define`]: everything whose cost grows with the number of items is done.
+/// A sale document prepared for [`Catalogue::define`]: all work that grows with the number of items is done.
 #[derive(Debug)]
 pub struct Definition {
     number: SaleNumber,
@@ -123,7 +123,7 @@ impl Definition {
     }
 }
 
-/// A reserve that passed all checks that need no shard: what to hold, and the limits to hold it by.
+/// A reserve that has passed all checks without a shard: what to hold, and the limits.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     pub sale: SaleNumber,
@@ -131,7 +131,7 @@ pub struct Plan<'a> {
     pub bucket: Bucket,
     pub lines: SmallVec<[PlanLine; 2]>,
     pub hold_seconds: u32,
-    /// Nothing is held from here on.
+    /// No more holds from here on.
     pub closes_at: Timestamp,
     pub reference: Option<&'a str>,
     pub key: Option<(&'a str, u64)>,
@@ -143,7 +143,7 @@ pub struct PlanLine {
     pub customer_limit: Option<u32>,
 }
 
-/// What putting a sale document comes to.
+/// The result of putting a sale document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Created,
@@ -172,7 +172,7 @@ impl Sale {
         }
     }
 
-    /// An operator changed the sale at this moment.
+    /// Records that an operator changed the sale at this moment.
     fn turned(&mut self, at: Timestamp) {
         self.reached = self.reached.max(Reached::at(at, &self.settings));
         if self.is_closed() {
@@ -181,7 +181,7 @@ impl Sale {
         (self.announced, self.changed_at) = (self.status(at), at);
     }
 
-    /// The clock's turn was told.
+    /// Records that the change by the clock has its event.
     fn announce(&mut self, status: Status, at: Timestamp) {
         (self.announced, self.changed_at) = (status, at);
         self.reached = match status {
@@ -192,7 +192,7 @@ impl Sale {
         };
     }
 
-    /// The event of a turn that was not told yet.
+    /// The event of a change by the clock that has none yet.
     pub fn turn(&self, now: Timestamp) -> Option<Event<'static>> {
         let status = self.status(now);
         (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
@@ -297,7 +297,7 @@ impl Catalogue {
         (&self.sale_numbered(place.sale).settings.id, self.sku(number))
     }
 
-    /// Whether a limit may still ask how much of this item a customer has.
+    /// Whether a limit still needs to know how much of this item a customer has.
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);
         !sale.is_closed() && sale.customer_limit(self.item_numbered(number)).is_some()
@@ -403,12 +403,12 @@ impl Catalogue {
         (!sale.is_closed()).then_some(Event::SaleClosed { sale: sale.number, at: now })
     }
 
-    /// Events for sales whose window opened or ended since they were last told.
+    /// Events for sales whose window opened or ended since their last event.
     pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
         self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
     }
 
-    /// Takes a fact over. Events of other lanes change nothing here.
+    /// Applies an event. Events of other lanes change nothing here.
     ///
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
@@ -437,13 +437,13 @@ impl Catalogue {
                 self.set_stock(adjusted.item, stock.expect("stock is never negative"));
             }
             Event::Stocked { item, stock } => self.set_stock(*item, *stock),
-            // What was planned by the time before is to be planned anew.
+            // Plans by the previous time must be planned again.
             Event::ClockSet(_) => self.outdate(),
             _ => {}
         }
     }
 
-    /// The events that make this catalogue out of nothing.
+    /// The events that rebuild this catalogue from nothing.
     pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
         for sale in &self.sales {
             let settings = encode_settings(&sale.settings);
@@ -574,7 +574,7 @@ fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal
         let sku = &known.settings.sku;
         match named.get(sku.as_str()) {
             None => {
-                let detail = format!("the sale has item {sku:?}; items can be added, not removed");
+                let detail = format!("must still have the item {sku:?}: items can be added, but not removed");
                 return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
             }
             Some(item) if item.initial_stock != known.settings.initial_stock => {

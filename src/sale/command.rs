@@ -1,4 +1,4 @@
-//! Commands: what callers ask, parsed and well formed, nothing of it checked against state.
+//! Commands: callers' requests, parsed and well formed, but not checked against state.
 
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 pub struct Reserve<'a> {
     pub sale: &'a str,
     pub customer: &'a str,
-    /// Every SKU once: the same SKU twice in a request is summed before it comes here. Never empty.
+    /// Each SKU once: lines of the same SKU are summed before. Never empty.
     pub lines: SmallVec<[AskedLine<'a>; 2]>,
     /// Absent: the sale's.
     pub hold_seconds: Option<u32>,

@@ -1,7 +1,7 @@
-//! What falls due when: slots filed by deadline in buckets of a fixed width, O(1) a slot.
+//! Deadlines: slots filed in buckets of a fixed width, O(1) per slot.
 //!
-//! Invariant: a slot is given out only when its deadline has passed, at most one width later. A slot whose deadline
-//! moved is filed again and never unfiled: who takes it out checks whether it is still due.
+//! Invariant: a slot is returned only after its deadline, at most one width later. A slot whose deadline moves is filed again
+//! without removing the old entry, so the taker checks whether it is still due.
 
 use std::collections::BTreeMap;
 

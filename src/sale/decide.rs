@@ -1,7 +1,7 @@
-//! Decisions: a command meets the state at a moment and becomes an outcome and events.
+//! Decisions: turn a command, the state and a moment into an outcome and events.
 //!
-//! Invariant: every decision first takes over the facts it makes, then hands them to the recorder, in one step under the
-//! shard's lock; what is answered is what was recorded.
+//! Invariant: every decision applies its events, then hands them to the recorder, in one step under the shard's lock. The
+//! answer is what was recorded.
 
 use super::{
     catalogue::Plan,
@@ -17,7 +17,7 @@ pub trait Record {
     fn record(&mut self, event: &Event<'_>);
 }
 
-/// What a shard makes of a reserve.
+/// A shard's outcome of a reserve.
 #[derive(Debug)]
 pub enum Reserved {
     Held(Reservation),
@@ -37,7 +37,7 @@ pub struct LimitExceeded {
     pub already: u64,
 }
 
-/// What became of deadlines that passed.
+/// The result of handling passed deadlines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expiry {
     /// Looked at; some are of holds that ended or were extended meanwhile.
@@ -47,7 +47,7 @@ pub struct Expiry {
     pub lag_millis: u64,
 }
 
-/// What became of deadlines of retention that passed.
+/// The result of handling passed retention deadlines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retirement {
     /// Looked at; after a restart some are of reservations that had left before.
@@ -275,8 +275,8 @@ impl Shard {
         slots.len()
     }
 
-    /// Erases who the customer is. Says how many reservations in memory were the customer's; it is recorded also where none
-    /// was, because older ones are in the store alone.
+    /// Erases the customer's identity. Returns how many reservations in memory were the customer's. Records the erasure even if
+    /// there were none, because the store may have older ones.
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
         let at = self.advance(now);
         let reservations = self.reservations_of(customer);

@@ -1,5 +1,5 @@
-//! Events: facts that were decided, with everything that replay, the store and the feed need. Replay never re-decides.
-//! What they are on disk is in `event/encoding.rs`.
+//! Events: decided facts, with everything that replay, the store and the feed need. Replay never re-decides.
+//! `event/encoding.rs` defines their bytes on disk.
 
 mod encoding;
 
@@ -41,7 +41,7 @@ pub struct Held<'a> {
     pub hold_seconds: u32,
     pub lines: PricedLines,
     pub reference: Option<&'a str>,
-    /// The idempotency key and the fingerprint of the request that it stands for.
+    /// The idempotency key and the fingerprint of its request.
     pub key: Option<(&'a str, u64)>,
 }
 
@@ -73,7 +73,8 @@ pub struct Adjusted<'a> {
 pub enum Event<'a> {
     // Of a customer's bucket.
     Held(Held<'a>),
-    /// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not. `sale`: None where it was written before extensions named theirs.
+    /// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not. `sale`: None
+    /// in events from before extensions had their sale.
     Extended {
         id: ReservationId,
         at: Timestamp,
@@ -101,8 +102,8 @@ pub enum Event<'a> {
         item: ItemNumber,
         units: u64,
     },
-    /// Whose the customer's reservations are is known no longer, and nothing else that callers told of them. From here on
-    /// they are `erased_customer` and count towards no limit; nothing moves.
+    /// The customer's identity is erased from its reservations, together with the texts that callers gave. From here on they
+    /// belong to `erased_customer` and count towards no limit; no unit moves.
     CustomerErased {
         at: Timestamp,
         customer: &'a str,
@@ -139,9 +140,9 @@ pub enum Event<'a> {
         item: ItemNumber,
         stock: u64,
     },
-    /// What an operator did: the record of the action that stands before it in the same batch.
+    /// The audit record of an operator's action, which comes right before it in the same batch.
     Audited(Audited<'a>),
-    /// The keys in force, by name, when a record of their change stands behind it.
+    /// The keys in force, by name; the audit record of their change follows.
     KeysNoted {
         keys: Vec<(&'a str, KeyPrint)>,
     },

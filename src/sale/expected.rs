@@ -1,4 +1,4 @@
-//! What a caller expects of a sale that it is about to change, so that nobody's change is lost under another's.
+//! Preconditions of a change of a sale, so that no change overwrites another by mistake.
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -1,6 +1,6 @@
-//! The names things go by: sales, items, customers, reservations, and the bucket that places a customer.
+//! Ids of sales, items, customers and reservations, and the bucket that places a customer.
 //!
-//! Invariant: a value of these types is well formed; text from outside becomes one of them or is refused.
+//! Invariant: a value of these types is well formed; other text is refused.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub const TEXT_BYTES_MAX: usize = 255;
 /// Twelve bits, because the `rand_a` field of a UUIDv7 holds twelve.
 pub const BUCKETS: usize = 4096;
 
-/// Why a piece of text cannot be the name it was meant to be; the message says what to change.
+/// Why a text is not a valid name; the message says what to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("must match [a-z0-9][a-z0-9._-]{{0,63}}")]
@@ -74,11 +74,11 @@ pub fn check_text(text: &str) -> Result<(), NameError> {
     check_printable(text)
 }
 
-/// What the customers that were erased begin with.
+/// The prefix of erased customers.
 const ERASED: &str = "erased-";
 
-/// What stands in the place of a customer who was erased: of each reservation another, so that nothing tells which of
-/// them were one customer's. A test holds the store's SQL to the same words.
+/// Replaces an erased customer's id: different for each reservation, so that nothing links the reservations of one customer. A
+/// test checks that the store's SQL uses the same text.
 pub fn erased_customer(id: ReservationId) -> CompactString {
     let mut name = CompactString::with_capacity(ERASED.len() + 36);
     name.push_str(ERASED);
@@ -86,7 +86,8 @@ pub fn erased_customer(id: ReservationId) -> CompactString {
     name
 }
 
-/// Whether the reservation's customer was erased. Nobody can reserve under such a name: it holds an id yet to be drawn.
+/// Whether the reservation's customer was erased. No caller can reserve under such a name, because it contains the
+/// reservation's random id.
 pub fn is_erased(customer: &str, id: ReservationId) -> bool {
     customer.strip_prefix(ERASED).is_some_and(|rest| rest == id.encode(&mut [0; 36]))
 }

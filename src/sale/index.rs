@@ -1,11 +1,11 @@
-//! Slots found by a hash: one table, one cache line a look-up.
+//! Finds slots by a hash: one table, one cache line per look-up.
 //!
-//! There are millions of entries, and each look-up of one that was not just used waits for memory. So a cell holds all that is
-//! needed to pass over the cells of others: 32 bits of the hash, beside the slot. What the slots stand for is looked at only
-//! where these bits are equal, and a table that grows looks at nothing else.
+//! There are millions of entries, and a look-up of one that is not in the cache waits for memory. So a cell holds 32 bits of
+//! the hash beside the slot, which is enough to skip the cells of other entries. A look-up reads the entry itself only if these
+//! bits are equal, and a growing table reads only cells.
 //!
-//! Invariant: a cell stands at the place of its hash or behind it, and no cell between the two is empty. (Linear probing, with
-//! the gap of a removed cell closed by those behind it: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.)
+//! Invariant: a cell is at the place of its hash or after it, and no cell between the two is empty. (Linear probing; the cells
+//! after a removed one close the gap: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.)
 
 use prefetch_index::prefetch_index;
 

@@ -1,7 +1,7 @@
 //! The rules of a flash sale, pure: they take state, time and a command, and return an outcome and events.
 //!
-//! Nothing here reads a clock, does I/O, awaits, logs or draws random numbers, and nothing is imported from the rest
-//! of the house. What happens is the same on every machine and on every replay.
+//! Nothing here reads a clock, does I/O, awaits, logs or draws random numbers, or imports other modules of this crate. The
+//! outcome is the same on every machine and on every replay.
 
 pub mod adjustments;
 pub mod audit;

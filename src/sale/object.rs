@@ -1,5 +1,4 @@
-//! Documents are JSON objects. What serde derives for a struct also takes a list of its fields in order; here a list
-//! never stands for an object.
+//! Reads JSON objects only. Serde's derived code for a struct also accepts a list of its fields in order; here it does not.
 
 use serde::{
     Deserialize, Deserializer,

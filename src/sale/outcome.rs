@@ -1,4 +1,4 @@
-//! Outcomes: what the rules answer. A refusal here is a business answer, a success of the program, and no error.
+//! Outcomes: the answers of the rules. A refusal here is a business answer, not an error.
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -31,7 +31,7 @@ impl State {
     }
 }
 
-/// Where a sale stands: by its operator's word and by the clock.
+/// The status of a sale, by its operator's commands and by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
@@ -73,21 +73,21 @@ pub struct Reservation {
     pub extensions: u16,
 }
 
-/// A reservation as it was first answered, and how it stands when the request is repeated.
+/// A reservation as first answered, and its current state when the request is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     pub first: Reservation,
     pub stands: Standing,
 }
 
-/// How a reservation stands at a moment.
+/// The state of a reservation at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub state: State,
     pub expires_at: Timestamp,
 }
 
-/// What an extension came to.
+/// The result of an extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension {
     pub reservation: Reservation,
@@ -95,7 +95,7 @@ pub struct Extension {
     pub longer: bool,
 }
 
-/// Units asked for and not there.
+/// A line that asks for more units than are available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
     pub sku: CompactString,
@@ -103,7 +103,7 @@ pub struct Shortage {
     pub available: u64,
 }
 
-/// Why a command was not carried out. Nothing was changed by it, except that a hold found past its time is expired.
+/// Why a command was refused. It changed nothing, except that a hold found past its end is expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     Invalid(Vec<Invalid>),
@@ -111,12 +111,12 @@ pub enum Refusal {
     ItemNotFound {
         sku: String,
     },
-    /// The sale is not as the change expects it. `present`: as it is; None: there is no such sale.
+    /// The sale does not match the precondition. `present`: its current tag; None: there is no such sale.
     PreconditionFailed {
         present: Option<Tag>,
     },
     ReservationNotFound,
-    /// At one instant since the request came in, each of these lines had fewer units available than it asks.
+    /// At one instant since the request arrived, each of these lines asked for more units than were available.
     Short(Vec<Shortage>),
     CustomerLimitExceeded {
         sku: CompactString,
@@ -137,7 +137,7 @@ pub enum Refusal {
         initial_stock: u64,
     },
     IdempotencyKeyReused,
-    /// A limit of the whole service is reached: which one.
+    /// A limit of the whole service is reached: its name.
     Full(&'static str),
     /// The store is too far behind.
     BacklogFull,

@@ -1,6 +1,6 @@
-//! What a value must be, in words for whoever sent another: one wording for all that is asked of people and programs.
+//! Rules for values, in plain words: one wording for request bodies, headers, queries and the configuration.
 //!
-//! Invariant: every rule ends with an example that it allows. Names of types and of parsers stand in none.
+//! Invariant: every rule ends with an example that it allows, and none names a type or a parser.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub enum Rule {
         most: u64,
         example: i64,
     },
-    /// A whole number other than 0, up to so many in either direction.
+    /// A whole number other than 0, up to `most` in either direction.
     Change {
         most: u64,
         example: i64,
@@ -40,7 +40,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// A count from `least` to `most`; the example is `least` itself.
+    /// A count from `least` to `most`, with `least` as the example.
     pub const fn whole(least: u32, most: u64) -> Self {
         Self::Whole { least: least as i64, most, example: least as i64 }
     }
@@ -83,11 +83,11 @@ impl fmt::Display for Rule {
             }
             Self::SaleId => write!(
                 f,
-                "must be 1 to {NAME_BYTES_MAX} of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit, such as \
-                 \"doorbuster-tv\""
+                "must be 1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore, and begin with a \
+                 letter or digit, such as \"doorbuster-tv\""
             ),
             Self::Time => f.write_str(
-                "must be a time of RFC 3339 with its offset, from 1970 to 9999, such as \"2026-11-27T08:00:00Z\" or \
+                "must be an RFC 3339 time with an offset, from 1970 to 9999, such as \"2026-11-27T08:00:00Z\" or \
                  \"2026-11-27T16:00:00+08:00\"",
             ),
             Self::Currency => {
@@ -102,7 +102,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The idempotency key that the text is, if it is one: bare or quoted, it is the same key.
+/// The text as an idempotency key, if it is one. Bare and quoted forms are the same key.
 pub fn bare_key(text: &str) -> Option<&str> {
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let visible = bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');

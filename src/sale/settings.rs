@@ -1,6 +1,6 @@
-//! What an operator says of a sale: the document of `PUT /v1/sales/{sale}`, and the checks that make it valid.
+//! The settings of a sale: the document of `PUT /v1/sales/{sale}`, and its checks.
 //!
-//! Invariant: a `SaleSettings` that was let in passed `check`.
+//! Invariant: every accepted `SaleSettings` has passed `check`.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ pub struct Limits {
     pub lines_max: usize,
 }
 
-/// What people call a sale.
+/// The name of a sale, for people.
 pub const SALE_NAME: Rule = Rule::Text { example: "Television doorbuster" };
 pub const SKU: Rule = Rule::Name { example: "tv-55" };
 /// Units that one customer may have.
@@ -74,12 +74,12 @@ impl Default for Limits {
     }
 }
 
-/// Why a request cannot be taken: where (an RFC 6901 pointer into its body) and what to change.
+/// An error in a request: where (an RFC 6901 pointer into its body) and what to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
     /// Where: an RFC 6901 pointer into the body. Empty for the body as a whole, a header or the query.
     pub pointer: String,
-    /// What is wrong there and what would be right, to a person.
+    /// What is wrong there and what would be right, for people.
     pub detail: String,
 }
 
@@ -89,36 +89,36 @@ impl Invalid {
     }
 }
 
-/// A sale as its operator puts it.
+/// The settings of a sale, as its operator sends them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaleSettings {
-    /// The sale's id, as in the path; empty or left out in a request that leaves it to the path.
+    /// The sale's id, the same as in the path. May be empty or left out.
     #[serde(default)]
     pub id: String,
     /// The sale's name, for people.
     pub name: String,
-    /// From when on units can be reserved; before `closes_at`.
+    /// When the sale opens: from then on units can be reserved. Before `closes_at`.
     pub opens_at: Timestamp,
-    /// From when on no more units can be reserved.
+    /// When the sale closes: from then on no more units can be reserved.
     pub closes_at: Timestamp,
-    /// How long a hold lasts when the request does not say, in seconds.
+    /// How long a hold lasts, in seconds, if the request does not say.
     pub hold_seconds: u64,
-    /// How often one hold may be extended; absent: as often as the service allows at all, `limits.extensions_max`.
+    /// How often one hold may be extended. Left out: as often as `limits.extensions_max` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_extensions: Option<u32>,
-    /// Units of each item that one customer may hold or have confirmed; absent: no limit.
+    /// Units of each item that one customer may have, held and confirmed together. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
-    /// How many requests may come in, in place of what the configuration says.
+    /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub rate_limits: Option<RateLimits>,
-    /// What is on sale. Items can be added later, and not removed.
+    /// What is on sale. Items can be added later, but not removed.
     #[serde(deserialize_with = "object::list")]
     pub items: Vec<ItemSettings>,
 }
 
-/// How many requests may come in for a sale. What is absent is as the configuration says.
+/// Quotas of requests for one sale. A quota that is left out is that of the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimits {
@@ -128,18 +128,18 @@ pub struct RateLimits {
     /// Reserves for one customer.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub customer: Option<Quota>,
-    /// Calls of one key, of all kinds, that name the sale in their path.
+    /// All calls of one key that have the sale in their path.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub key: Option<Quota>,
 }
 
-/// So many requests in so many seconds: all at once, or spread.
+/// A number of requests per window: all at once, or spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// 0: no limit.
     pub requests: u32,
-    /// The time in which that many come back, in seconds.
+    /// The seconds in which that many requests become available again.
     pub window_seconds: u32,
 }
 
@@ -155,22 +155,22 @@ impl Quota {
     }
 }
 
-/// An item as the sale's operator puts it.
+/// An item of a sale, as its operator sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ItemSettings {
-    /// The item's SKU, once in a sale.
+    /// The item's SKU, unique within the sale.
     pub sku: String,
-    /// Units that the item begins with. Cannot change once the item exists: adjust its stock instead.
+    /// Units that the item starts with. Cannot change once the item exists: adjust its stock instead.
     pub initial_stock: u64,
-    /// Of one unit; locked into a reservation when its hold is made.
+    /// The price of one unit. A reservation keeps the price of the moment when its hold was made.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// Units of this item that one customer may hold or have confirmed; overrides the sale's.
+    /// Units of this item that one customer may have, held and confirmed together. Overrides the sale's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
-    /// Worked out by the service, and ignored in a request. Units that were confirmed before this moment do not count towards
-    /// the customer's limit: it was put when what a customer had confirmed may have left memory. Left out when all units count.
+    /// Computed by the service, and ignored in a request. Units confirmed before this moment do not count towards the
+    /// customer's limit, because they may have left memory before the limit was set. Left out when all units count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_counts_since: Option<Timestamp>,
 }
@@ -186,7 +186,7 @@ pub struct Price {
     pub currency: Currency,
 }
 
-/// Three letters of ISO 4217. Which codes exist is not checked: the list changes, letters do not.
+/// Three capital letters. The service does not check that ISO 4217 has the code: its list changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
@@ -218,7 +218,7 @@ impl<'de> Deserialize<'de> for Currency {
 pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
 impl SaleSettings {
-    /// Everything that is wrong with the document, each with its pointer; empty when it may be let in.
+    /// Every error in the document, with its pointer; empty if the document is valid.
     pub fn check(&self, limits: &Limits) -> Vec<Invalid> {
         let mut wrong = Vec::new();
         let mut refuse = |pointer: String, detail: String| wrong.push(Invalid { pointer, detail });
@@ -256,7 +256,7 @@ impl SaleSettings {
             };
             item.check(limits, &mut refuse);
             if !seen.insert(item.sku.as_str()) {
-                refuse("sku", format!("{:?} stands in this sale twice; leave one out", item.sku));
+                refuse("sku", format!("{:?} appears twice in this sale; remove one", item.sku));
             }
         }
         wrong

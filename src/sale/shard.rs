@@ -6,8 +6,8 @@
 //! - over all shards `available + held + confirmed` is the item's stock, and while the shard serves none is negative;
 //! - a customer's units are what the customer holds or has confirmed, as far as a limit may ask for them.
 //!
-//! This file is the state and `apply`, the only way it changes; `decide.rs` holds the decisions. Replay uses `apply`
-//! alone, and meanwhile `available` may be negative: it is settled when replay is over.
+//! This file has the state and `apply`, the only way to change it; `decide.rs` has the decisions. Replay uses only `apply`, and
+//! `available` may be negative until it ends.
 
 mod entry;
 mod erase;
@@ -36,19 +36,18 @@ use super::{
 use foldhash::quality::FixedState;
 use prefetch_index::prefetch_index;
 
-/// How late a due hold may be taken by its shard. With the interval of the engine's clock it stays
-/// well below the 100 ms that are promised.
+/// How late a shard may expire a due hold. Together with the engine's tick it stays well below the promised 100 ms.
 pub const EXPIRY_SPAN: Duration = Duration::from_millis(EXPIRY_WIDTH_MILLIS);
 const EXPIRY_WIDTH_MILLIS: u64 = 16;
 
-/// How late a reservation that is over may leave memory, in milliseconds.
+/// How late an ended reservation may leave memory, in milliseconds.
 const RETIREMENT_WIDTH_MILLIS: u64 = 1000;
 
 #[derive(Debug)]
 pub struct Shard {
-    /// The latest moment seen: time never runs backwards in a shard.
+    /// The latest moment: time never runs backwards in a shard.
     pub(super) now: Timestamp,
-    /// What is to be added to the steady time that decisions are asked with.
+    /// The offset to add to the steady time of decisions.
     offset: i64,
     /// When time was set forward within the retention, and by how much.
     forward: Vec<(Timestamp, u64)>,
@@ -81,7 +80,7 @@ struct Customers {
     by_id: Index,
     by_key: Index,
     by_name: Index,
-    /// Confirmed units of reservations that left memory and count towards no limit.
+    /// Confirmed units of reservations that have left memory and count towards no limit.
     forgotten: BTreeMap<ItemNumber, u64>,
 }
 
@@ -107,8 +106,8 @@ impl Prices {
 }
 
 impl Shard {
-    /// Shard of `shards`. `retention_millis`: how long a reservation that is over stays known. `seed` keeps callers
-    /// from choosing customer ids that fall together in a table; it changes nothing that can be seen.
+    /// A shard of `shards`. `retention_millis`: how long an ended reservation stays in memory. `seed` keeps callers from
+    /// choosing customer ids that collide in a table; it has no visible effect.
     pub fn new(shards: usize, retention_millis: u64, seed: u64) -> Self {
         Self {
             now: Timestamp::default(),
@@ -134,7 +133,7 @@ impl Shard {
         (self.now, self.forward) = (now, forward);
     }
 
-    /// The latest time that it has seen.
+    /// The shard's latest time.
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -174,8 +173,8 @@ impl Shard {
         self.customers.len()
     }
 
-    /// Bytes that reservations and customers take in memory, their share of the indexes included: what is in use, and not
-    /// what the allocator keeps to use it again.
+    /// Bytes of memory for reservations and customers, including their share of the indexes: bytes in use, without what the
+    /// allocator keeps for reuse.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -218,12 +217,12 @@ impl Shard {
         }
     }
 
-    /// Sets the units of an item that this shard may give away. Only for who holds all shards and keeps the sum.
+    /// Sets the units of an item that this shard may give away. Only for callers that hold all shards and keep the sum.
     pub fn set_available(&mut self, item: ItemNumber, available: u64) {
         self.slices[item.index()].available = i64::try_from(available).expect("stock is limited to 2^63");
     }
 
-    /// Takes a fact over. Facts of the catalogue change nothing here.
+    /// Applies an event. Events of the catalogue change nothing here.
     ///
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
@@ -302,7 +301,7 @@ impl Shard {
         Some((slot, fingerprint))
     }
 
-    /// Whether anything of the customer is in memory.
+    /// Whether the customer is in memory.
     pub fn knows(&self, customer: &str) -> bool {
         self.find_customer(Bucket::of(customer), customer).is_some()
     }
@@ -344,7 +343,7 @@ impl Shard {
         slot
     }
 
-    /// Drops a customer of whom nothing is known any more.
+    /// Drops a customer without reservations or counted units.
     fn drop_customer_if_unknown(&mut self, slot: u32) {
         let customer = &self.customers[slot];
         if customer.reservations == 0 && customer.holdings.is_empty() {
@@ -362,7 +361,7 @@ impl Shard {
     }
 
     fn hold(&mut self, held: &Held<'_>) {
-        // A snapshot tells a reservation whose customer was erased by what stands in the customer's place.
+        // In a snapshot, the replaced customer id marks a reservation of an erased customer.
         let customer =
             if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.id.bucket(), held.customer) };
         for line in &held.lines {

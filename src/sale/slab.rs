@@ -1,4 +1,4 @@
-//! Numbered places for values, in chunks: growing never moves what is there, so no insert pays for all the others.
+//! Numbered slots for values, in chunks: growing never moves existing values, so no insert pays for all others.
 
 use prefetch_index::prefetch_index;
 

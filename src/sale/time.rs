@@ -1,4 +1,4 @@
-//! A moment, as milliseconds since the Unix epoch. Nothing here reads a clock: moments come in as arguments.
+//! Moments, in milliseconds since the Unix epoch. Nothing here reads a clock: moments are arguments.
 
 use std::fmt;
 

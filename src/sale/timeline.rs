@@ -1,8 +1,8 @@
-//! The service's time over its runs, as the journal tells it.
+//! The service's time over its runs, from the journal.
 //!
-//! Every event is dated by this time, and the machine's clock is not always right. Within a run the time goes on steadily; where it
-//! was set, by a start or because the machine's clock had been, an event says so. Invariant: the latest time is that of the
-//! newest event since it was set last, whatever events before that say.
+//! This time dates every event, because the machine's clock is not always right. Within a run it advances steadily. When a
+//! start, or a change of the machine's clock, sets it, an event records that. Invariant: the latest time is that of the newest
+//! event since it was last set, whatever earlier events say.
 
 use super::{event::Event, time::Timestamp};
 
@@ -22,7 +22,7 @@ pub struct ClockSet {
     pub uptime: Option<Uptime>,
 }
 
-/// The uptime is told in hundredths of a second.
+/// The uptime has a precision of a hundredth of a second.
 const UPTIME_STEP_MILLIS: u64 = 10;
 
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,7 @@ impl Timeline {
         forward.map(|set| (set.at, set.by.unsigned_abs())).collect()
     }
 
-    /// The events that tell the time, when it is `now`.
+    /// The events that record the time, when it is `now`.
     pub fn retell(&self, now: Timestamp, mut each: impl FnMut(&Event<'_>)) {
         self.set.iter().for_each(|set| each(&Event::ClockSet(*set)));
         if let Some(last) = self.set.last() {

@@ -1,4 +1,4 @@
-//! How much journal the store has still to apply, and the refusal when that is too much.
+//! Measures how much journal the store has yet to apply, and refuses new reservations past the limit.
 
 use std::sync::{
     Arc,
@@ -82,9 +82,12 @@ impl Backlog {
         if full != self.engine.backlog_full() {
             self.engine.set_backlog_full(full);
             if full {
-                tracing::warn!(bytes = self.bytes(), "the store is too far behind: no new reservations are taken");
+                tracing::warn!(
+                    bytes = self.bytes(),
+                    "the store is too far behind: the service refuses new reservations"
+                );
             } else {
-                tracing::info!("the store is near enough again: reservations are taken");
+                tracing::info!("the store is below the limit again: the service takes reservations");
             }
         }
     }

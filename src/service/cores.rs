@@ -1,7 +1,7 @@
-//! Which core each worker keeps to.
+//! Pins each worker to a core.
 //!
-//! A worker's memory is warm where it runs, and a kernel that balances load by time and weight may let two workers share a core
-//! while the store's thread, which is to have what they leave, has another to itself.
+//! A worker's memory is in the cache of its core. Without pinning, a kernel that balances load by time and weight may put two
+//! workers on one core, while the store's thread, which should get only what they leave, has another core to itself.
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 

@@ -1,7 +1,8 @@
-//! The data directory's own key for cursors of the feed, so that cursors stay what they are over restarts and backups.
+//! The data directory's key for cursors of the feed, so that cursors stay valid across restarts and backups.
 //!
-//! Whoever has it can read cursors, and so learn how many events lie between two. It opens nothing else, and whoever can read
-//! it can read the journal beside it. A directory that lost it makes a new one, and readers of the feed begin anew.
+//! Anyone with the key can decode cursors, and so learn how many events are between two. It reveals nothing else, and anyone
+//! who can read it can read the journal beside it. A directory that has lost its key gets a new one, and readers of the feed
+//! must start again.
 
 use std::{
     fs::{self, File},
@@ -22,8 +23,9 @@ pub fn of(directory: &Path) -> Result<CursorKey, StartError> {
         Ok(text) => match blake3::Hash::from_hex(text.trim()) {
             Ok(bytes) => Ok(CursorKey::of_bytes(bytes.into())),
             Err(_) => {
-                let told = "it must hold the 64 hexadecimal digits that cursors of the feed are made with. Put it back from a \
-                            backup, or remove it: a new one is made, and readers of the feed begin anew";
+                let told = "it must hold the 64 hexadecimal digits of the key for the feed's cursors. Put it back \
+                            from a backup, or delete it: the service then makes a new one, and readers of the feed \
+                            must start again";
                 Err(refuse(io::Error::new(io::ErrorKind::InvalidData, told)))
             }
         },

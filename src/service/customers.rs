@@ -1,4 +1,4 @@
-//! What customers are known by in a data directory, so that nobody changes it unaware.
+//! Records in the data directory how it identifies customers, so that nobody changes that by accident.
 
 use std::{
     fs::{self, File},

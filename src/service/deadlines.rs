@@ -1,4 +1,4 @@
-//! Reads what goes wrong by the passing of time alone: when certificates end, and when the last backup was made.
+//! Reads when certificates expire, and when the last backup was made.
 
 use std::path::{Path, PathBuf};
 

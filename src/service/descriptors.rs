@@ -1,8 +1,8 @@
-//! Room for open files: every connection is one, and a process may open so many.
+//! The budget of open files: every connection is one, and the process has a limit.
 //!
-//! Invariant: what the durable path opens is set aside before the first connection is taken: journal, snapshots and store
-//! never wait for a caller to go away. Whatever callers can open is bounded by what is left: connections, readers of events
-//! (each may have a segment open), probes.
+//! Invariant: the files of the durable path are reserved before the first connection, so journal, snapshots and store never
+//! wait for a caller to disconnect. The rest bounds everything that callers can open: connections, readers of events (each may
+//! have a segment open), probes.
 
 use std::{fs, io};
 
@@ -49,8 +49,8 @@ pub enum Purpose {
 /// The process may not open as many files as it needs to serve at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this process may open {limit} files, and the service needs at least {least} with this configuration, and one for each \
-     further connection: raise its limit (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container)"
+    "this process may open {limit} files, but with this configuration the service needs at least {least}, and one \
+     more per connection: raise the limit (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container)"
 )]
 pub struct TooFew {
     limit: u64,
@@ -70,10 +70,10 @@ pub fn make_room(config: &mut Config, purpose: Purpose) -> Result<Option<String>
     let Limits { connections_max, event_readers_max, ops_connections_max, .. } = config.limits;
     let why = raised.err().map(|error| format!(" (the limit could not be raised: {error})")).unwrap_or_default();
     Ok(Some(format!(
-        "limits.connections_max = {} may need {} open files, and this process may open {limit}{why}: {connections_max} \
-         connections are served at a time, {event_readers_max} of them readers of events, and {ops_connections_max} of probes; \
-         the rest is answered 503. Raise its limit (ulimit -Hn, LimitNOFILE of systemd, ulimits of a container) or lower \
-         limits.connections_max",
+        "limits.connections_max = {} may need {} open files, but this process may open {limit}{why}: the service \
+         serves {connections_max} connections at a time, {event_readers_max} of them readers of events, and \
+         {ops_connections_max} of probes, and answers the rest with 503. Raise the limit (ulimit -Hn, LimitNOFILE of \
+         systemd, ulimits of a container) or lower limits.connections_max",
         before.connections_max,
         demand.whole(),
     )))

@@ -1,7 +1,7 @@
-//! How much room the journal's file system has, and the refusal of new reservations when that is too little.
+//! Measures the free space on the journal's file system, and refuses new reservations when it is too low.
 //!
-//! A disk that is full ends the service, and with it confirms of what customers have paid. So the last part of it is kept
-//! for what ends reservations. A request reads one flag, which this thread sets; nothing here is on its way.
+//! A full disk ends the service, and then customers who have paid get no confirm. So the last part of the disk is kept for
+//! commands that end reservations. A request only reads a flag, which this thread sets.
 
 use std::{
     path::PathBuf,
@@ -35,7 +35,7 @@ pub struct DiskSpace {
     configured_bytes: u64,
     available_bytes: AtomicU64,
     reserve_bytes: AtomicU64,
-    /// The kernel does not tell; it was logged.
+    /// The kernel does not report it; this was logged.
     unknown: AtomicBool,
 }
 
@@ -59,14 +59,14 @@ impl DiskSpace {
         self.reserve_bytes.load(Ordering::Relaxed)
     }
 
-    /// Looks at the file system. Where the kernel does not tell, all stays as it was.
+    /// Reads the free space. If the kernel does not report it, nothing changes.
     pub fn measure(&self, telemetry: &Telemetry) {
         let disk = match rustix::fs::statvfs(&self.journal) {
             Ok(disk) => disk,
             Err(error) => {
                 if !self.unknown.swap(true, Ordering::Relaxed) {
                     let path = self.journal.display();
-                    tracing::warn!(%error, %path, "how much room the journal's disk has cannot be found out");
+                    tracing::warn!(%error, %path, "cannot determine the free space on the journal's disk");
                 }
                 return;
             }
@@ -85,13 +85,13 @@ impl DiskSpace {
                     available_bytes = available,
                     reserve_bytes = reserve,
                     path = %self.journal.display(),
-                    "the journal's disk is nearly full: new reservations are refused with disk_low, confirms and releases go \
-                     on. Free space on it; reserving then goes on by itself"
+                    "the journal's disk is nearly full: the service refuses new reservations with disk_low, confirms \
+                     and releases still work. Free space on the disk; reserving then works again"
                 );
             } else {
                 tracing::info!(
                     available_bytes = available,
-                    "the journal's disk has room again: reservations are taken"
+                    "the journal's disk has enough space again: the service takes reservations"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! The feed's thread: at the lowest priority, as in a spike readers may lag and requests may not.
+//! The feed's thread, at the lowest priority: in a spike readers may lag, but requests may not.
 
 use std::{
     sync::Arc,
@@ -44,7 +44,7 @@ pub fn start(
 }
 
 impl Following {
-    /// Ends every reader's answer, and waits until each was told.
+    /// Ends every reader's answer, and waits until each has its last event.
     pub fn stop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {

@@ -1,5 +1,5 @@
-//! The journal as the store's feed. Always read from the segment files: while the store keeps up, what it reads is what
-//! was just written and is still in the page cache, so there is one way for keeping up and for catching up.
+//! The journal as the store's feed, always read from the segment files. While the store keeps up, it reads what was just
+//! written, from the page cache, so one code path serves both keeping up and catching up.
 
 use std::sync::Arc;
 

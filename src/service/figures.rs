@@ -1,4 +1,4 @@
-//! What the service is doing, read for whoever asks.
+//! Collects the figures of the status call.
 
 use super::health::ServiceHealth;
 use crate::{

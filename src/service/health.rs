@@ -1,4 +1,4 @@
-//! What probes and scrapers are told.
+//! The answers to probes and scrapers.
 
 use std::sync::{
     Arc, OnceLock,

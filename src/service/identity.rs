@@ -1,4 +1,4 @@
-//! Who this data directory is: an id that its store knows it by, so that no other writes there.
+//! The data directory's id, which its store records, so that no other directory writes to that store.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ pub fn of(directory: &Path) -> Result<Uuid, StartError> {
     let refuse = |source| StartError::Directory { path: path.clone(), source };
     match fs::read_to_string(&path) {
         Ok(text) => Uuid::try_parse(text.trim()).map_err(|error| {
-            let told = format!("it should hold the id that the store knows this directory by, and does not: {error}");
+            let told = format!("it must hold the id by which the store knows this directory, but does not: {error}");
             refuse(io::Error::new(io::ErrorKind::InvalidData, told))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(directory).map_err(refuse),
@@ -50,6 +50,6 @@ mod tests {
         assert_ne!(of(other.path()).unwrap(), id);
         fs::write(one.path().join(FILE), "somebody").unwrap();
         let told = of(one.path()).unwrap_err().to_string();
-        assert!(told.contains("identity") && told.contains("id that the store knows"), "{told}");
+        assert!(told.contains("identity") && told.contains("id by which the store knows"), "{told}");
     }
 }

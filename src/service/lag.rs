@@ -1,7 +1,7 @@
-//! How old the oldest change is that the store does not have.
+//! Measures the age of the oldest change that is not in the store.
 //!
-//! Invariant: bounded memory, however long the store is away: the moments of commits are kept at a distance that grows with
-//! how far behind the store is. The age told is never too small, and too large by 20 ms or a thousandth of what there was.
+//! Invariant: memory is bounded, however long the store is away: the kept moments of commits get sparser as the store falls
+//! behind. The reported age is never too small, and too large by at most 20 ms or a thousandth of the largest age.
 
 use std::{
     collections::VecDeque,

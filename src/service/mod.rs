@@ -1,11 +1,11 @@
-//! The whole service: a data directory brought back to life, its threads, and their orderly end.
+//! The whole service: recovers a data directory, runs its threads, and stops them in order.
 //!
-//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which lets due holds expire; `disk`, which
-//! looks how much room the journal has; `store`, which writes behind; `snapshots`; `events`, which follows the readers of the feed up; `observer`, which reads totals
-//! for metrics; `traces`, where requests are traced; `ops`, which answers probes.
+//! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which expires due holds; `disk`, which
+//! measures the journal's free space; `store`, which writes behind; `snapshots`; `events`, which serves readers of the feed;
+//! `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
 //!
-//! Invariant: requests are taken only after recovery is complete and what fell due meanwhile has expired; what was
-//! acknowledged is on disk before the process ends.
+//! Invariant: the service takes requests only after recovery is complete and holds that fell due meanwhile have expired; every
+//! acknowledged change is on disk before the process ends.
 
 mod backlog;
 mod cores;
@@ -79,7 +79,7 @@ const RATES_FORGOTTEN_EVERY: u64 = 10;
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{address}: {source}; choose another address, or stop what listens there")]
+    #[error("{address}: {source}; choose another address, or stop the process that listens there")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the data directory {path} is in use by another process")]
     InUse { path: PathBuf },
@@ -89,7 +89,7 @@ pub enum StartError {
     Journal(#[from] journal::RecoveryError<RecoverError>),
     #[error(transparent)]
     Snapshot(#[from] journal::SnapshotError),
-    #[error("the journal and its snapshot do not add up: {0}")]
+    #[error("the journal and its snapshot contradict each other: {0}")]
     State(#[from] RecoverError),
     #[error("the journal cannot be written: {0}")]
     Write(#[from] WriteError),
@@ -100,14 +100,14 @@ pub enum StartError {
     #[error(transparent)]
     CustomerKey(#[from] KeyError),
     #[error(
-        "the data directory knows customers by {known}, and the configuration by {configured} (privacy): go back to what \
-         it was. Otherwise limits and idempotency keys would begin anew for everybody, and erasing a customer would not \
-         find what is there; if that is meant, remove {file}"
+        "the data directory identifies customers by {known}, but the configuration by {configured} (privacy): restore \
+         the previous setting. With the new one, limits and idempotency keys would start afresh for everybody, and \
+         erasing a customer would miss existing data. To accept that, delete {file}"
     )]
     OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error(transparent)]
     Traces(#[from] traces::Unusable),
-    #[error("a thread could not be started: {0}")]
+    #[error("could not start a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -279,8 +279,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts keys that were read anew in place of those in force. Recorded first, so that whatever somebody does with a
-    /// new key stands behind it; in force at once, as a key that was taken away must not wait for a disk.
+    /// Replaces the keys in force after a reload. Records the change first, so that the trail has it before any use of a new
+    /// key. The keys are in force at once, because a removed key must not wait for the disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
         if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
             self.bell.ring();
@@ -289,7 +289,7 @@ impl Running {
         self.edge.keyring.store(Arc::new(keyring));
     }
 
-    /// From now on nobody is let in without a key, also where none are configured.
+    /// From now on every caller needs a key, even if none are configured.
     pub fn require_keys(&self) {
         let keyring = self.edge.keyring.load();
         if !keyring.asks_for_key() {
@@ -344,7 +344,8 @@ impl Running {
             return Err(JournalFailed);
         }
         if let Err(error) = snapshots::take(&self.engine, &self.storage, &self.bell, &self.telemetry) {
-            tracing::warn!(%error, "no snapshot was written at the end; the next start replays more of the journal");
+            tracing::warn!(%error, "could not write a snapshot when stopping; the next start replays more of the \
+                                    journal");
         }
         self.store.stop();
         self.observer.stop();
@@ -466,7 +467,7 @@ fn start_clock(
             watch_clock(&engine, &clock, &telemetry);
             let tick = engine.tick(clock.now());
             telemetry.reservations.ticked(&tick);
-            // Also tells the journal of changes whose askers went away before their turn to tell it.
+            // Also wakes the journal for changes whose callers disconnected before they could.
             if engine.has_changes() {
                 bell.ring();
             }
@@ -488,7 +489,8 @@ fn watch_clock(engine: &Engine, clock: &SteadyClock, telemetry: &Telemetry) {
             tracing::warn!(
                 by_seconds = seconds(by),
                 ahead_seconds = seconds(ahead),
-                "the machine's clock was set: it is believed once it has stayed so for engine.clock_settle_seconds"
+                "the machine's clock was set: the service trusts it once it has stayed so for \
+                 engine.clock_settle_seconds"
             );
         }
         Some(Noticed::Back { by }) => {
@@ -499,7 +501,7 @@ fn watch_clock(engine: &Engine, clock: &SteadyClock, telemetry: &Telemetry) {
             tracing::warn!(
                 by_seconds = seconds(by),
                 holds,
-                "the machine's clock is believed; holds were moved with it"
+                "the service trusts the machine's clock again, and has moved holds with it"
             );
         }
     }

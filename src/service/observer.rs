@@ -1,5 +1,5 @@
-//! Reads totals into metrics and keeps the exporter's histograms small, every second: a scrape then only writes down what
-//! was read, and takes no lock of a shard. While somebody asks for figures, they are read here as well.
+//! Reads totals into metrics and folds the exporter's histograms, every second. So a scrape only prints values, and takes no
+//! shard's lock. Also collects the status call's figures while somebody asks for them.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,4 +1,4 @@
-//! Start-up's reading part: snapshot, then journal, to an engine and a writer that go on from there.
+//! Reads snapshot and journal at start-up, and builds the engine and the writer that continue from there.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,8 +1,8 @@
 //! Memory in small pages.
 //!
-//! A huge page is cleared as a whole by whoever touches it first. With two of them that is a tenth of a millisecond; where the
-//! machine is a virtual one whose host has to find the memory as well it was seen to be two milliseconds, in the middle of a
-//! request. What millions of holds would gain by fewer pages is less.
+//! The first thread that touches a huge page clears all of it. For two pages that takes a tenth of a millisecond; on a virtual
+//! machine whose host also had to find the memory, it took two milliseconds, in the middle of a request. Fewer pages would save
+//! less, even for millions of holds.
 
 /// From here on the process gets no huge pages, whatever the machine's setting is.
 pub fn keep_small() {

@@ -1,8 +1,8 @@
-//! Which threads go first.
+//! Scheduling classes of threads.
 //!
-//! The kernel's usual class is fair, and fair is not what is wanted here: whoever wakes waits until the one who runs has had a
-//! slice, which is milliseconds, whatever their nice values are (Linux 6.6 and later: a slice is kept even by the least of
-//! them). So there are three classes: the journal, which every durable answer waits for; requests; and what may lag.
+//! The kernel's default class is fair, which is wrong here: a thread that wakes waits until the running one has used its slice
+//! of some milliseconds, whatever their nice values (Linux 6.6 and later: even the lowest keeps its slice). So there are three
+//! classes: the journal, for which every durable answer waits; requests; and work that may lag.
 
 use rustix::process::setpriority_process;
 use thread_priority::{
@@ -20,7 +20,7 @@ pub fn go_before_requests() {
     let first = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let Err(denied) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, first) else { return };
     if let Err(error) = setpriority_process(None, NICE) {
-        tracing::debug!(%denied, %error, "the journal's thread runs at the priority of the others");
+        tracing::debug!(%denied, %error, "could not raise the priority of the journal's thread");
     }
 }
 
@@ -29,7 +29,7 @@ pub fn go_before_requests() {
 pub fn run_beside_requests() {
     const NICEST: i32 = 19;
     if let Err(error) = setpriority_process(None, NICEST) {
-        tracing::warn!(%error, "a background thread runs at the priority of the others");
+        tracing::warn!(%error, "could not lower the priority of a background thread");
     }
 }
 
@@ -38,7 +38,7 @@ pub fn run_beside_requests() {
 pub fn yield_to_requests() {
     let last = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, last) {
-        tracing::warn!(%error, "a background thread runs at the priority of the others");
+        tracing::warn!(%error, "could not lower the priority of a background thread");
     }
 }
 

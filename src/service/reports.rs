@@ -1,4 +1,4 @@
-//! The thread that reads reports from the store: at the lowest priority, as requests go first.
+//! The thread that reads reports from the store, at the lowest priority, so that requests go first.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -30,7 +30,7 @@ pub fn start(config: &Config, engine: &Arc<Engine>, commit_times: &Arc<CommitTim
         yield_to_requests();
         reading.run();
     };
-    // Ends by itself when the last worker has: it changes nothing, so nobody waits for it.
+    // Ends when the last worker has ended: it changes nothing, so nothing waits for it.
     thread::Builder::new().name("reports".to_owned()).spawn(run).map_err(StartError::Thread)?;
     Ok(reports)
 }

@@ -1,4 +1,4 @@
-//! Snapshots when the journal has grown enough, and the removal of segments that nobody needs.
+//! Takes snapshots when the journal has grown enough, and deletes segments that are no longer needed.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -44,7 +44,7 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
         let mut failed_at = None;
         let mut sweep = Sweep::new(erase_seconds);
         if let Err(error) = Sweep::look_back(&parts, stop) {
-            tracing::warn!(%error, "the journal could not be searched for customers who were erased before this start");
+            tracing::warn!(%error, "could not search the journal for customers that were erased before this start");
         }
         while !stop.load(Ordering::Acquire) {
             let sweeps = sweep.begin(&parts, stop);
@@ -54,7 +54,8 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
                 match take(engine, storage, bell, telemetry) {
                     Ok(taken) => (first_epoch, appended_at_last, failed_at) = (taken.first_epoch, appended, None),
                     Err(error) => {
-                        tracing::warn!(%error, "a snapshot failed and is tried again; until then the journal is kept");
+                        tracing::warn!(%error, "a snapshot failed; the service tries again, and keeps the journal \
+                                                until then");
                         failed_at = Some(monotonic());
                         if sweeps {
                             sweep.failed(&parts);
@@ -102,7 +103,7 @@ fn newest(storage: &dyn Storage) -> Epoch {
 fn prune(storage: &dyn Storage, snapshot_needs_from: Epoch, store_applied: Epoch) {
     match journal::prune(storage, snapshot_needs_from.min(store_applied + 1)) {
         Ok(pruned) if pruned.files.is_empty() => {}
-        Ok(pruned) => tracing::info!(files = pruned.files.len(), bytes = pruned.bytes, "removed journal files"),
-        Err(error) => tracing::warn!(%error, "journal files that nobody needs could not be removed"),
+        Ok(pruned) => tracing::info!(files = pruned.files.len(), bytes = pruned.bytes, "deleted journal files"),
+        Err(error) => tracing::warn!(%error, "could not delete journal files that are no longer needed"),
     }
 }

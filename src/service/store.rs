@@ -1,4 +1,4 @@
-//! The thread that writes behind, and what it keeps.
+//! The write-behind thread and its state.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -35,8 +35,7 @@ pub fn start(
     if let Some(retention) = retention(config, engine, clock) {
         write_behind.keep(retention);
     }
-    // A store that belongs to another journal is found out before anything is served. One that is away, or needs somebody to
-    // repair it, keeps nobody from serving.
+    // A store of another journal stops the start. A store that is away or needs a repair does not.
     match write_behind.settle() {
         Ok(()) => {}
         Err(error @ (StoreError::OtherOwner { .. } | StoreError::Ahead { .. })) => return Err(error.into()),
@@ -45,7 +44,8 @@ pub fn start(
             let error = error.explained();
             tracing::warn!(
                 error,
-                "the store cannot be written; the service serves, and the journal keeps everything until it can"
+                "cannot write to the store; the service runs without it, and the journal keeps everything until it is \
+                 back"
             );
             write_behind.expect_the_worst()?;
         }
@@ -55,7 +55,8 @@ pub fn start(
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
         if let Err(error) = write_behind.run(stop) {
-            tracing::error!(%error, "write-behind ended; the journal keeps everything until the service is restarted");
+            tracing::error!(%error, "the thread that writes the store has ended; the journal keeps everything until a \
+                                     restart");
         }
     })?;
     Ok((store, status))

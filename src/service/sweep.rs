@@ -1,9 +1,9 @@
-//! Clears the journal of customers who were erased.
+//! Clears erased customers from the journal.
 //!
-//! What erased them stands in the journal behind everything that names them. So once a segment is begun behind it, and
-//! snapshot and store have passed, every file that holds a name is removed like any other that nobody needs. That happens
-//! by itself as the journal grows; this makes it happen in time. Invariant: erasures are let go of only when the journal
-//! does not reach back to them any more, also across restarts.
+//! The event of an erasure comes after every event that contains the customer. So once a new segment begins after it, and
+//! snapshot and store have passed, every file with the customer is deleted like any other old file. That happens anyway as the
+//! journal grows; this module makes it happen in time. Invariant: an erasure is forgotten only when the journal no longer
+//! reaches back to it, also across restarts.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -35,7 +35,7 @@ impl Sweep {
         Self { erase_millis: erase_seconds * 1000, leaving: None, failed_at: None }
     }
 
-    /// Finds erasures of earlier runs. Reads the whole journal, until it is told to stop.
+    /// Finds erasures of earlier runs. Reads the whole journal, or until it is stopped.
     pub fn look_back(parts: &Parts, stop: &AtomicBool) -> Result<(), ReadError> {
         let durable = parts.engine.durability().epoch();
         let mut journal = Reader::new(parts.storage.clone(), 0);
@@ -99,7 +99,7 @@ impl Sweep {
         {
             self.leaving = None;
             self.failed_at = None;
-            tracing::info!("the journal holds no customer any more who was erased until {}", erasures.oldest_at);
+            tracing::info!("the journal no longer holds any customer that was erased until {}", erasures.oldest_at);
         }
         let oldest = self.leaving.into_iter().chain(parts.engine.erasures()).map(|erasures| erasures.oldest_at).min();
         let since = |at: Timestamp| parts.engine.time(parts.clock.now()).millis_since(at) as f64 / 1000.0;
@@ -113,7 +113,7 @@ fn has_left(parts: &Parts, epoch: Epoch) -> bool {
     matches!(journal.next(epoch), Err(ReadError::TooOld { .. }))
 }
 
-/// Until the epoch is durable; false when it never will be, or nobody waits any more.
+/// Waits until the epoch is durable; false if it never will be, or the service stops.
 fn wait(parts: &Parts, stop: &AtomicBool, epoch: Epoch) -> bool {
     loop {
         match parts.engine.durability().of(epoch) {

@@ -1,8 +1,8 @@
-//! What the store of a data directory may lack.
+//! Records what the store of a data directory may lack.
 //!
-//! It is kept in the data directory's file `store-gaps.json` and not in the store: rows that are gone are excused by nothing that
-//! whoever may write the store could write there. Invariant: the file is durable before the transaction that removes rows
-//! commits, so an excuse is there for every row that is gone.
+//! The record is in the data directory's file `store-gaps.json` and not in the store, so that nobody with write access to the
+//! store can excuse missing rows. Invariant: the file is durable before the transaction that deletes rows commits, so every
+//! deleted row is recorded.
 
 use std::{
     fs::{self, File},
@@ -72,8 +72,12 @@ impl AbsencesFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Absences::default()),
             Err(error) => return Err(self.failed(error)),
         };
-        let invalid =
-            || self.failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes there"));
+        let invalid = || {
+            self.failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its contents are not in the format that this program writes",
+            ))
+        };
         let document: Document = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
         let hash = |text: &String| blake3::Hash::from_hex(text).ok();
         let gap = |gap: &Gap| {

@@ -1,7 +1,7 @@
-//! Whether the rows of `audit` are the trail that the service wrote.
+//! Checks that the rows of `audit` are the trail that the service wrote.
 //!
-//! Pure: rows come in one by one and in order, from whatever database. Invariant: every column of a row is covered by
-//! its hash, so a row passes only with the bytes that it was written with.
+//! Pure: takes rows one by one and in order, from any database. Invariant: a row's hash covers every column, so a row passes
+//! only with its original bytes.
 
 use crate::sale::{
     audit::{Action, Actor, Audited, Broken, Head, Record},

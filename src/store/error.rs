@@ -1,4 +1,4 @@
-//! Why the store did not move on, and whether trying again can help.
+//! Errors of the store, and whether a retry can help.
 
 use rusqlite::ErrorCode;
 use uuid::Uuid;
@@ -28,58 +28,63 @@ pub enum StoreError {
     Feed(#[from] FeedError),
 
     #[error(
-        "the store has format {found}, this program knows up to {known}: run the program that wrote it, or a newer one"
+        "the store has format {found}, but this version supports formats up to {known}: run the version that wrote \
+         it, or a newer one"
     )]
     Newer { found: i64, known: i64 },
 
     /// What was written may be gone, and is written again: the journal has it, or what became of it.
-    #[error("{what}: the store is made anew from the journal")]
+    #[error("{what}: the service rebuilds the store from the journal")]
     Lost { what: String },
 
     #[error(
-        "the table write_behind has no row any more, so how far the store is cannot be known. Stop the service and run \
-         `doorbuster reconcile --repair`; or delete the store's tables, or the file: it is then made anew from the journal"
+        "the table write_behind has lost its row, so the service does not know how far the store is. Stop the service \
+         and run `doorbuster reconcile --repair`; or delete the store's tables, or its file, and the service rebuilds \
+         it from the journal"
     )]
     NoCursor,
 
-    #[error("the database cannot be the store: {0}")]
+    #[error("the database cannot serve as the store: {0}")]
     Unsuitable(String),
 
-    #[error("the store is empty, and could not be made anew from the newest snapshot and the journal behind it: {0}")]
+    #[error(
+        "the store is empty, and the service could not rebuild it from the newest snapshot and the journal after it: \
+         {0}"
+    )]
     Rebuild(String),
 
-    #[error("{path} is a database of something else: give the store one of its own")]
+    #[error("{path} is a database of another program: give the store a file of its own")]
     Foreign { path: String },
 
     #[error(
-        "the store belongs to the data directory with the id {owner}, and this one has the id {this} (its file \
+        "the store belongs to the data directory with the id {owner}, but this directory has the id {this} (its file \
          `identity`): give each data directory a store of its own, or put back the data directory of this store"
     )]
     OtherOwner { owner: Uuid, this: Uuid },
 
     #[error(
-        "another process took the store over (owner_epoch {epoch}) and writes it now: this one does not any more. Find \
-         the second process on a copy of this data directory and stop one of them; then restart the one that stays"
+        "another process took over the store (owner_epoch {epoch}) and writes it now; this process no longer does. \
+         Find the second process, on a copy of this data directory, and stop one of the two; then restart the other"
     )]
     Fenced { epoch: u64 },
 
     #[error(
         "the store has applied batches up to {cursor}, but the journal ends at {durable}: the data directory is older \
-         than its store. Put back the journal that belongs to this store, or the store of the same copy"
+         than its store. Put back the journal that belongs to this store, or the store from the same copy"
     )]
     Ahead { cursor: u64, durable: u64 },
 
     #[error(
-        "the store has applied batches up to {cursor}, but the journal begins at {oldest}: the batches between are \
-         gone. Stop the service and run `doorbuster reconcile --repair`, or `doorbuster rebuild` for a store that is empty; or put \
-         back a later copy of the store: one whose cursor is {least} or more", least = .oldest - 1
+        "the store has applied batches up to {cursor}, but the journal begins at {oldest}: the batches in between are \
+         gone. Stop the service and run `doorbuster reconcile --repair`, or `doorbuster rebuild` for an empty store; \
+         or put back a later copy of the store, whose cursor is {least} or more", least = .oldest - 1
     )]
     Behind { cursor: u64, oldest: u64 },
 
-    #[error("batch {expected} should come next and batch {found} came: nothing was applied past {}", .expected - 1)]
+    #[error("batch {expected} should come next, but batch {found} came: nothing was applied past {}", .expected - 1)]
     Gap { expected: u64, found: u64 },
 
-    #[error("the store's cursor is not at {expected} any more, or another process took the store: looking again")]
+    #[error("the store's cursor is no longer at {expected}, or another process took the store: checking again")]
     CursorMoved { expected: u64 },
 
     #[error("batch {epoch} cannot be folded: {source}")]
@@ -91,10 +96,10 @@ pub enum StoreError {
     #[error("the store contradicts the journal: {0}")]
     Contradiction(String),
 
-    #[error("{path}, which says what the store may lack: {source}")]
+    #[error("{path}, which lists what the store may lack: {source}")]
     Absences { path: String, source: std::io::Error },
 
-    #[error("the store holds what this program never writes: {0}")]
+    #[error("the store holds a value that this program never writes: {0}")]
     Content(String),
 }
 
@@ -130,16 +135,17 @@ impl StoreError {
         match self {
             Self::Sqlite(error) => match error.sqlite_error_code()? {
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(
-                    "move the file, and those beside it that end in -wal and -shm, out of the way: a new store is made from the \
-                     journal; or put back a copy",
+                    "move the file away, together with its -wal and -shm files, and the service makes a new store \
+                     from the journal; or put back a copy",
                 ),
                 ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
-                    Some("let the service's user read and write the file and the directory that it is in")
+                    Some("let the service's user read and write the file and its directory")
                 }
                 ErrorCode::Unknown => Some(
-                    "somebody changed the store's tables: put back a copy, or move the file away, and a new store is made from the journal",
+                    "somebody changed the store's tables: put back a copy, or move the file away, and the service \
+                     makes a new store from the journal",
                 ),
-                ErrorCode::DiskFull => Some("free space on the disk that the store is on"),
+                ErrorCode::DiskFull => Some("free space on the store's disk"),
                 _ => None,
             },
             Self::Postgres(error) if error.is_denied() => Some("grant the role the rights that are missing"),

@@ -1,11 +1,11 @@
-//! Folds a window of batches to what its rows come to, so that a key is written once however often it changed.
+//! Folds a window of batches to its final rows, so that each key is written once, however often it changed.
 //!
 //! Pure: no SQL, no look-ups, no clock. Invariant: applying the window at once leaves the same rows as applying its
 //! events one by one. That works because events carry what they need: a `Held` its lines and prices, an ending its
 //! lines.
 //!
-//! Only whole batches go in. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
-//! stand one after another and the sums in between need not.
+//! A window has only whole batches. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
+//! follow one another and the sums in between may not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub enum FoldError {
     Settings { sale: SaleNumber, source: serde_json::Error },
     #[error("sale number {} has {numbers} item numbers for {items} items", sale.0)]
     ItemNumbers { sale: SaleNumber, numbers: usize, items: usize },
-    #[error("reservation {id} was {event} when it had already {before}")]
+    #[error("reservation {id} was {event} after it had already {before}")]
     OutOfOrder { id: ReservationId, event: &'static str, before: &'static str },
 }
 

@@ -1,7 +1,8 @@
-//! When a window sold an item out: what the database needs to tell it, without the fold knowing how much there was.
+//! When a window sold an item out: the data from which the database derives it, because the fold does not know the previous
+//! level.
 //!
-//! Invariant: however the batches are cut into windows, the moment is the same: the end of the first batch that left
-//! nothing, when there had been some. The feed tells the same as its first `item.sold_out`.
+//! Invariant: the moment does not depend on how batches are grouped into windows: it is the end of the first batch that left
+//! nothing, if there had been some. The feed's first `item.sold_out` has the same moment.
 
 use crate::sale::time::Timestamp;
 

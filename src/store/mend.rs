@@ -1,7 +1,7 @@
-//! Putting rows right that are not what the journal says, for `reconcile --repair` and `rebuild`.
+//! Repairs rows that differ from the journal, for `reconcile --repair` and `rebuild`.
 //!
-//! Invariants: all of it happens in one transaction, in which the store is taken over: a service that writes it meanwhile
-//! is fenced off, and whatever ends the mending in the middle leaves every row as it was.
+//! Invariants: a repair is one transaction, in which it takes over the store. So a service that writes the store meanwhile is
+//! fenced off, and an interrupted repair leaves every row as it was.
 
 use super::{
     error::StoreError,
@@ -33,7 +33,7 @@ pub enum Step {
     ReplaceMovements,
     /// Changes of `confirmed_before`, where it stays at zero or above.
     AddConfirmedBefore,
-    /// Numbers of audit records that nobody wrote.
+    /// Numbers of audit records that the service never wrote.
     RemoveAudit,
     PutAudit,
     /// All gaps of the trail, in the place of what is there.

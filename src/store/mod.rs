@@ -1,17 +1,17 @@
-//! Write-behind: brings what the journal holds into an SQL database that people can query.
+//! Write-behind: copies the journal's changes into an SQL database that people can query.
 //!
 //! [`WriteBehind`] reads durable batches from a [`Feed`], folds a [`Window`] of them to the final row per key, and has
 //! a [`Sink`] write those rows and the cursor (the last epoch applied) in one transaction. Invariants:
 //!
-//! - Each batch is applied exactly once and in order: rows and cursor commit together or not at all, and after any
-//!   doubt (a crash, a failed commit) work goes on from the cursor that the database holds.
-//! - The store may lag and never lies: every state it shows is one that the service was in at the end of a batch.
+//! - Each batch is applied exactly once and in order: rows and cursor commit together or not at all, and after any doubt (a
+//!   crash, a failed commit) work continues from the cursor in the database.
+//! - The store may lag but never lies: every state that it shows is the service's state at the end of a batch.
 //! - A cursor that was reported as applied is durable, so the journal may delete the batches up to it.
 //! - One process writes: each transaction carries a [`Token`] and does nothing once the store holds another.
-//! - Nothing here answers a request. The database may be slow, locked or away; the service goes on without it.
+//! - Nothing here answers a request. The database may be slow, locked or away; the service runs without it.
 //!
-//! The fold knows no SQL; what differs between databases stands behind [`Sink`]. No clock decides what is written: every time
-//! in the database was in an event.
+//! The fold knows no SQL; [`Sink`] hides the differences between databases. No clock decides what is written: every time in the
+//! database comes from an event.
 
 mod absences;
 mod audit;
@@ -66,7 +66,7 @@ pub trait Sink: Send {
     /// open which of the two happened, until `standing` tells.
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError>;
 
-    /// Connects anew, after an error.
+    /// Reconnects after an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
     /// Called before each window and while there is none: for what cannot be done within one. An error is taken like one

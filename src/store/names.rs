@@ -1,4 +1,4 @@
-//! What the numbers in events are called: rows carry slugs and SKUs, because people read them.
+//! Names for the numbers in events: rows have slugs and SKUs, because people read them.
 //!
 //! A number once given keeps its name for ever, so a name may be learned before the row that holds it commits.
 

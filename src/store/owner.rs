@@ -1,9 +1,9 @@
-//! Whose store it is. Every transaction carries a token and changes nothing once the store holds another one, so two
-//! processes can never write behind with one cursor.
+//! Ownership of the store. Every transaction carries a token and changes nothing once the store holds another one, so two
+//! processes can never write with one cursor.
 //!
-//! A token names the data directory, the process, and how often the store was taken over. That count is what tells a
-//! store that a later process took (its count is higher: stop) from one that was put back to an older state (lower: take
-//! it again, and go on from the older cursor). The process's id tells apart two that counted the same.
+//! A token has the data directory's id, the process's id, and a count of takeovers. A higher count in the store means that a
+//! later process took it: stop. A lower count means that the store was restored to an older state: take it again, and continue
+//! from the older cursor. The process's id distinguishes two with the same count.
 
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub struct Token {
 pub struct Standing {
     /// The last epoch of the journal that was applied; 0 when none was.
     pub cursor: u64,
-    /// None: nobody took it yet.
+    /// None: no process has taken it yet.
     pub held_by: Option<Token>,
 }
 

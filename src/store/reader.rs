@@ -1,4 +1,4 @@
-//! The read side, for checks and tools: what the store says, and the same computed again from other rows.
+//! The read side, for checks and tools: the store's figures, and the same figures computed again from other rows.
 
 use std::time::Instant;
 

@@ -1,14 +1,14 @@
-//! How a sale did, as the views of the store tell it. Every figure is defined in `docs/kpi.md`.
+//! The report of a sale, from the views of the store. `docs/kpi.md` defines every figure.
 //!
-//! Both databases answer the same questions in the same words; only how cells are read differs. Invariant: the answer is of
-//! one moment, which its cursor names, and no list of it is longer than `ROWS_MAX`.
+//! Both databases run the same queries; only reading cells differs. Invariant: a report is of one moment, which its cursor
+//! names, and no list in it is longer than `ROWS_MAX`.
 
 use std::collections::BTreeMap;
 
 use super::{error::StoreError, reader::parse_state, rows::natural};
 use crate::sale::outcome::State;
 
-/// Entries of each list of a report; how many there are in all is told beside it.
+/// Most entries of each list of a report; a total is beside each list.
 pub const ROWS_MAX: usize = 1000;
 
 /// A report on one sale.

@@ -1,11 +1,11 @@
-//! What is kept, and for how long: reservations that were over for so long, and the audit trail's beginning, go to archive
-//! tables or away, in small steps and only while the store has nothing else to do.
+//! Retention in the store: archives or deletes reservations that ended before `store.keep_days`, and the beginning of the audit
+//! trail, in small steps and only while the store has nothing else to do.
 //!
-//! Invariants: a step is one transaction under the process's token, so a crash between steps or within one loses and doubles
-//! nothing. What goes left the service's memory before, and the store knows so. Sums stay: confirmed units that are deleted are
-//! added to their item's `confirmed_before`. Of the trail only a beginning that is whole is deleted, and
-//! becomes a gap in front of the rest. What may be absent is noted in the data directory before it is deleted; `audit_gaps` and
-//! `kept_from` in the store repeat that for its readers.
+//! Invariants: a step is one transaction under the process's token, so a crash between steps or within one neither loses nor
+//! repeats anything. A retired reservation has left the service's memory before, and the store knows that. Sums stay: deleted
+//! confirmed units are added to their item's `confirmed_before`. Only an intact beginning of the trail is deleted, and becomes
+//! a gap before the rest. Deletions are recorded in the data directory first; `audit_gaps` and `kept_from` in the store repeat
+//! that for its readers.
 
 use uuid::Uuid;
 
@@ -126,7 +126,7 @@ impl Passes {
             let place = Some(Place { source, behind: Uuid::nil() });
             *self = Self { before: Some(before), place, ..Self::default() };
         }
-        // A pass goes on with what it began with.
+        // A pass keeps the limits with which it began.
         let (place, before) = (self.place?, self.before?);
         Some(RetentionStep { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
     }
@@ -144,7 +144,7 @@ impl Passes {
         if self.place.is_none() && self.reservations + self.audit_records > 0 {
             let Self { reservations, audit_records, .. } = *self;
             let (before, after) = (step.before.to_string(), step.after);
-            tracing::info!(%before, ?after, reservations, audit_records, "what was kept long enough has gone");
+            tracing::info!(%before, ?after, reservations, audit_records, "retired rows past store.keep_days");
         }
     }
 }

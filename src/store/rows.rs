@@ -1,4 +1,4 @@
-//! What stands in the rows, the same for every database: only how a value becomes bytes differs between them.
+//! The contents of rows, the same for every database: only the encoding of values differs.
 
 use crate::sale::{ids::ReservationId, outcome::State, settings::Price, time::Timestamp};
 
@@ -49,7 +49,7 @@ impl<'a> ChangedReservation<'a> {
         }
     }
 
-    /// Without what was told before its customer was erased.
+    /// Without texts from before the customer was erased.
     pub fn without_texts_if(self, erased: bool) -> Self {
         if erased { Self { reference: None, release_reason: None, ..self } } else { self }
     }

@@ -1,4 +1,4 @@
-//! Where write-behind stands, cheap to read for metrics and probes.
+//! The state of write-behind, cheap to read for metrics and probes.
 
 use std::sync::{
     Arc,

@@ -1,7 +1,8 @@
 //! The tables as a comparison reads them: every column that follows from the journal, as text, in the order of keys.
 //!
-//! Invariant: the same content gives the same cells, whatever the database: so a store can be compared with a reference that is
-//! always in SQLite. Reservations are read with their lines, and from the archive as well: a row and its lines stand in one place.
+//! Invariant: the same content gives the same cells in every database, so a store can be compared with a reference, which is
+//! always in SQLite. Reservations are read with their lines, and from the archive too: a row and its lines are always in the
+//! same place.
 
 /// What a cell is in PostgreSQL, where not all is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Table {
         }
     }
 
-    /// The first so many cells of a row are its key.
+    /// How many leading cells of a row are its key.
     pub fn key_cells(self) -> usize {
         match self {
             Self::LoneLines => 3,

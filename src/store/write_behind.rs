@@ -1,9 +1,9 @@
 //! The loop that follows the journal into the store.
 //!
-//! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a commit that
-//! it confirmed, and under a token that is this process's alone. After any error that knowledge is gone: the sink is
-//! reopened, asked where it stands, and the feed goes back there. Whether a failed COMMIT had taken effect therefore never
-//! needs to be guessed, and a store that was put back to an older state is simply one that is further behind.
+//! Invariant: a window is applied only on top of the cursor that the sink itself reported, directly or by a confirmed commit,
+//! and under this process's own token. After any error the loop reopens the sink, asks for its cursor, and moves the feed back
+//! there. So it never has to guess whether a failed COMMIT took effect, and a store that was restored to an older state is
+//! simply further behind.
 
 use std::{
     sync::{
@@ -46,7 +46,7 @@ pub struct WriteBehindSettings {
     pub retry_ms_min: u64,
     /// up to this.
     pub retry_ms_max: u64,
-    /// Windows still applied after being told to stop. What is left is applied after the next start.
+    /// Most windows still applied after a stop. The rest is applied after the next start.
     pub drain_windows_max: u32,
 }
 
@@ -254,7 +254,7 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
             tracing::warn!(
                 was = self.cursor,
                 cursor,
-                "the store holds older data than it did: it is brought up to date from the journal"
+                "the store holds older data than before: the service updates it from the journal"
             );
         }
         self.cursor = cursor;
@@ -263,11 +263,14 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         Ok(token)
     }
 
-    /// Makes an empty store anew that the journal alone no longer makes.
+    /// Rebuilds an empty store for which the journal alone is not enough.
     fn rebuild_under(&mut self, token: Token, oldest: u64) -> Result<Token, StoreError> {
         let behind = StoreError::Behind { cursor: 0, oldest };
         let Some(rebuild) = &mut self.rebuild else { return Err(behind) };
-        tracing::warn!("the store is empty, and the journal begins later: it is made anew from the newest snapshot");
+        tracing::warn!(
+            "the store is empty, and the journal no longer begins with its first batch: the service rebuilds the \
+             store from the newest snapshot"
+        );
         let Some(cursor) = rebuild(&token)? else { return Err(behind) };
         self.claim.taken(&token);
         // Another connection wrote it.
@@ -279,8 +282,8 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         self.feed.seek(cursor)?;
         tracing::warn!(
             cursor,
-            "the store was made anew: it lacks reservations that had left memory, stock movements, and records of the audit \
-             trail from before the snapshot; `doorbuster reconcile` shows what it has"
+            "the service has rebuilt the store. The store lacks reservations that had left memory, stock movements, \
+             and records of the audit trail from before the snapshot; `doorbuster reconcile` shows what it has"
         );
         self.cursor = cursor;
         self.footing = Footing::Firm(token);
@@ -322,14 +325,14 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
                 Ok(_) => return Ok(()),
                 Err(error) if error.ends_following() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, applied_epoch = self.cursor, "the store is left behind the journal");
+                    tracing::warn!(%error, applied_epoch = self.cursor, "the store is behind the journal");
                     return Ok(());
                 }
             }
         }
         tracing::info!(
             applied_epoch = self.cursor,
-            "the store is left behind the journal: it goes on at the next start"
+            "the store is behind the journal: the service continues at the next start"
         );
         Ok(())
     }
@@ -370,7 +373,7 @@ struct Retry {
     longest: Duration,
     next: Duration,
     waited_since_warning: Option<Duration>,
-    /// What was warned of last: another error is another thing to do, and is told at once.
+    /// The last warning: a different error needs different action, and is logged at once.
     warned: String,
 }
 
@@ -398,7 +401,10 @@ impl Retry {
         self.waited_since_warning = match waited {
             Some(waited) if waited < WARNING_INTERVAL && error == self.warned => Some(waited),
             _ => {
-                tracing::warn!(error, "the store cannot be written; the journal keeps everything until it can");
+                tracing::warn!(
+                    error,
+                    "cannot write to the store; the journal keeps everything until the store is back"
+                );
                 self.warned = error;
                 Some(Duration::ZERO)
             }

@@ -1,4 +1,4 @@
-//! What goes wrong by the passing of time alone: certificates that end, backups that nobody makes.
+//! Metrics about deadlines: certificates that expire, and the age of the last backup.
 
 use metrics::Gauge;
 

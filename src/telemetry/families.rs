@@ -1,8 +1,8 @@
-//! The metrics: each declared here once, and nowhere else. `docs/metrics.md` is made from this list.
+//! All metrics, each declared once. `docs/metrics.md` is generated from this list.
 //!
-//! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for what only counts up. A name stays for
-//! ever: dashboards and alerts that others wrote are built on it. Invariant: the number of series is bounded, by these
-//! lists, by the service's own threads and shards, and by `metrics.items_max` and `metrics.sales_max`.
+//! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for counters. A name never changes, because other
+//! people's dashboards and alerts use it. Invariant: these lists, the service's threads and shards, and `metrics.items_max` and
+//! `metrics.sales_max` bound the number of series.
 
 /// Seconds; from a refusal without a lock to a disk that stalls.
 const LATENCY_BUCKETS: &[f64] =
@@ -56,127 +56,133 @@ families! {
     CLOCK_JUMPS = Counter, "clock_jumps_total" ["direction"]
         "Times that the machine's clock was set, forward or backward, by more than 50 ms.";
     CLOCK_OFFSET = Gauge, "clock_offset_seconds" []
-        "Seconds that the machine's clock is ahead of the service's time; it is believed after engine.clock_settle_seconds.";
-    LIMIT = Gauge, "limit" ["limit"] "Limits in force, by the configuration's key: what the levels beside them may reach.";
+        "Seconds by which the machine's clock is ahead of the service's time; the service trusts it after \
+         engine.clock_settle_seconds.";
+    LIMIT = Gauge, "limit" ["limit"] "Limits in force, by configuration key.";
 
     HTTP_REQUESTS = Counter, "http_requests_total" ["route", "status"] "Requests answered, by call and status.";
     HTTP_DURATION = Histogram(LATENCY_BUCKETS), "http_request_duration_seconds" ["route"]
-        "Seconds from a request's head to its answer, the wait for the disk included.";
+        "Seconds from a request's head to its answer, including the wait for the disk.";
     HTTP_CONNECTIONS = Gauge, "http_connections" [] "Open connections of the API.";
     HTTP_CONNECTIONS_REFUSED = Counter, "http_connections_refused_total" []
-        "Connections answered 503 and closed because limits.connections_max was reached, or the most that open files allow.";
+        "Connections answered 503 and closed because limits.connections_max, or the limit of open files, was reached.";
     BUFFERED_BYTES = Gauge, "buffered_bytes" []
-        "Bytes that bodies and answers under way take in memory, as limits.buffered_bytes_max counts them.";
+        "Bytes of memory for bodies and answers in flight, as limits.buffered_bytes_max counts them.";
     RATE_LIMITED = Counter, "rate_limited_total" ["policy"]
-        "Requests and entries of batches beyond a quota, by whose quota it is.";
+        "Requests and batch entries refused by a quota, by the quota's owner.";
     RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
 
     RESERVATIONS = Counter, "reservations_total" ["outcome"]
-        "Commands on reservations that were carried out, and holds that ended by themselves.";
+        "Successful commands on reservations, and holds that expired.";
     REFUSALS = Counter, "reservation_refusals_total" ["reason"]
-        "Commands on reservations that were refused, by reason.";
+        "Refused commands on reservations, by reason.";
     EXPIRY_LAG = Histogram(EXPIRY_LAG_BUCKETS), "expiry_lag_seconds" []
-        "Seconds that the latest of the holds expired together was past its time.";
+        "Seconds past its end of the latest hold among those that expired together.";
     LIVE_HOLDS = Gauge, "live_holds" [] "Reservations in state held.";
     HOLDS_EXPIRING = Gauge, "holds_expiring_next_minute" []
-        "Holds that expire within a minute; looked at every five seconds, and estimated where there are very many.";
+        "Holds that expire within a minute; counted every five seconds, and estimated if there are very many.";
     RESERVATIONS_IN_MEMORY = Gauge, "reservations_in_memory" [] "Reservations in memory, whatever their state.";
-    CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers of whom anything is in memory.";
+    CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers in memory.";
     STATE_BYTES = Gauge, "state_bytes" []
-        "Bytes that reservations and customers take in memory, as limits.memory_bytes_max counts them.";
+        "Bytes of memory for reservations and customers, as limits.memory_bytes_max counts them.";
 
     SALES = Gauge, "sales" ["status"] "Sales, by status.";
     SALE_STATUS = Gauge, "sale_status" ["sale", "status"]
-        "1 for the status that a sale is in, 0 for the others; the first metrics.sales_max sales.";
+        "1 for the current status of a sale, 0 for the others; only the first metrics.sales_max sales.";
     SALE_STOCK = Gauge, "sale_stock_units" ["sale", "state"]
-        "Units of all items of a sale, by where they are; `stock` is the sum of the others. Past metrics.sales_max: `other`.";
+        "Units of all items of a sale, by state; `stock` is the sum of the others. Past metrics.sales_max: `other`.";
     SALE_SOLD_OUT = Gauge, "sale_items_sold_out" ["sale"]
-        "Items of a sale of which nothing is available. Past metrics.sales_max: `other`.";
+        "Items of a sale without available units. Past metrics.sales_max: `other`.";
     STOCK = Gauge, "stock_units" ["sale", "sku", "state"]
-        "Units of an item, by where they are; `stock` is the sum of the others. Past metrics.items_max: `other`.";
+        "Units of an item, by state; `stock` is the sum of the others. Past metrics.items_max: `other`.";
     DRIFT = Gauge, "conservation_drift_units" []
         "Sum over items of |stock - available - held - confirmed|: anything but 0 is a defect.";
     OVERSOLD = Gauge, "oversold_units" []
         "Sum over items of held and confirmed units beyond the stock: anything but 0 is a defect.";
 
     THREAD_BUSY = Gauge, "thread_busy_ratio" ["thread"]
-        "Share of the last second that a thread ran: workers are http-N; journal, store, clock and others by name.";
+        "Share of the last second that a thread ran. Workers are http-N; journal, store, clock and others have their \
+         names.";
     THREAD_STARVED = Gauge, "thread_starved_ratio" ["thread"]
-        "Share of the last second that a thread was ready to run and had no core.";
+        "Share of the last second that a thread was ready to run but had no core.";
     SHARD_RESERVATIONS = Gauge, "shard_reservations" ["shard"] "Reservations in a shard's memory.";
-    SHARD_LANE_BYTES = Gauge, "shard_lane_bytes" ["shard"] "Bytes of a shard's changes that no batch has taken yet.";
+    SHARD_LANE_BYTES = Gauge, "shard_lane_bytes" ["shard"] "Bytes of a shard's changes that are not yet in a batch.";
     SHARD_LOCK_WAIT = Histogram(LOCK_BUCKETS), "shard_lock_wait_seconds" []
-        "Seconds that a look at a shard waited for its lock; each shard is tried once a second.";
+        "Seconds of waiting for a shard's lock; measured once a second per shard.";
     STOCK_GATHERS = Counter, "stock_gathers_total" []
-        "Reserves that one shard's slices could not serve: decided under all locks.";
+        "Reserves that one shard's slices could not serve, so that they took all locks.";
 
     JOURNAL_WRITE = Histogram(LATENCY_BUCKETS), "journal_write_seconds" [] "Seconds to write a batch.";
     JOURNAL_SYNC = Histogram(LATENCY_BUCKETS), "journal_sync_seconds" []
         "Seconds to make a batch durable (fdatasync).";
     JOURNAL_BATCH_BYTES = Histogram(BATCH_BYTES_BUCKETS), "journal_batch_bytes" [] "Bytes of events in a batch.";
     JOURNAL_BYTES = Counter, "journal_bytes_total" [] "Bytes appended to the journal, frames included.";
-    JOURNAL_BATCHES = Counter, "journal_batches_total" [] "Batches that were made durable.";
+    JOURNAL_BATCHES = Counter, "journal_batches_total" [] "Batches made durable.";
     JOURNAL_DURABLE_EPOCH = Gauge, "journal_durable_epoch" [] "The last epoch that is on disk.";
-    JOURNAL_FAILED = Gauge, "journal_failed" [] "1 when a write or sync failed and the service is stopping.";
+    JOURNAL_FAILED = Gauge, "journal_failed" [] "1 if a write or sync has failed and the service is stopping.";
     JOURNAL_DISK_AVAILABLE = Gauge, "journal_disk_available_bytes" []
-        "Bytes that the service may still write to the file system that holds the journal; looked at ten times a second.";
+        "Bytes that the service may still write to the journal's file system; read ten times a second.";
     JOURNAL_DISK_RESERVE = Gauge, "journal_disk_reserve_bytes" []
         "Bytes of that file system kept for confirms and releases (journal.disk_reserve_bytes).";
     JOURNAL_DISK_LOW = Gauge, "journal_disk_low" []
-        "1 while new reservations are refused with disk_low: less than the reserve is available.";
-    SNAPSHOTS = Counter, "snapshots_total" [] "Snapshots that were finished.";
+        "1 while the service refuses new reservations with disk_low, because less than the reserve is available.";
+    SNAPSHOTS = Counter, "snapshots_total" [] "Finished snapshots.";
     SNAPSHOT_BYTES = Gauge, "snapshot_bytes" [] "Bytes of the last snapshot.";
     SNAPSHOT_DURATION = Gauge, "snapshot_duration_seconds" [] "Seconds the last snapshot took.";
     ERASURE_PENDING = Gauge, "erasure_pending_seconds" []
-        "Seconds since the oldest erasure of a customer whom the journal may still name; 0 when there is none.";
+        "Seconds since the oldest erasure whose customer the journal may still contain; 0 if there is none.";
 
     STORE_APPLIED_EPOCH = Gauge, "store_applied_epoch" [] "The last epoch that is in the store.";
     STORE_LAG_EPOCHS = Gauge, "store_lag_epochs" [] "Durable epochs that are not yet in the store.";
     STORE_LAG = Gauge, "store_lag_seconds" []
-        "Age of the oldest durable change that is not in the store; 0 when it has everything. Counted from the start at most.";
+        "Age of the oldest durable change that is not in the store, but at most the time since the service started; 0 \
+         if the store has everything.";
     STORE_BACKLOG = Gauge, "store_backlog_bytes" [] "Bytes of journal that the store has not applied.";
-    STORE_BACKLOG_FULL = Gauge, "store_backlog_full" [] "1 when new reservations are refused for the backlog.";
+    STORE_BACKLOG_FULL = Gauge, "store_backlog_full" [] "1 while the service refuses new reservations because of the \
+                                                         backlog.";
     STORE_ROWS = Counter, "store_rows_total" [] "Rows written to the store.";
     STORE_TRANSACTIONS = Counter, "store_transactions_total" [] "Transactions that the store committed.";
-    STORE_FAILURES = Counter, "store_failures_total" [] "Tries to write to the store that failed.";
-    STORE_UP = Gauge, "store_up" [] "1 when the store's last transaction succeeded.";
+    STORE_FAILURES = Counter, "store_failures_total" [] "Failed attempts to write to the store.";
+    STORE_UP = Gauge, "store_up" [] "1 if the store's last transaction succeeded.";
     STORE_STATE = Gauge, "store_state" ["state"]
-        "1 for the state that following the journal into the store is in, 0 for the others.";
+        "1 for the current state of writing the journal's changes to the store, 0 for the others.";
 
     CERTIFICATE_EXPIRY = Gauge, "tls_certificate_expiry_timestamp_seconds" ["file"]
-        "When the certificate in a file ends, in seconds since 1970; by the configuration's key for the file, and only where one is set.";
+        "When the certificate in a file expires, in seconds since 1970, by the file's configuration key; only for \
+         files that are set.";
     BACKUP_AT = Gauge, "backup_last_timestamp_seconds" []
-        "When the last doorbuster backup of the data directory began, in seconds since 1970; 0 when there was none.";
+        "When the last doorbuster backup of the data directory began, in seconds since 1970; 0 if there was none.";
 
     EVENT_READERS = Gauge, "event_readers" [] "Readers that follow the feed of events.";
-    EVENTS_SENT = Counter, "events_sent_total" [] "Events handed to readers of the feed.";
+    EVENTS_SENT = Counter, "events_sent_total" [] "Events sent to readers of the feed.";
     EVENT_READERS_DROPPED = Counter, "event_readers_dropped_total" []
-        "Readers of the feed that were dropped because they were too slow or too far behind.";
+        "Readers of the feed that the service dropped because they were too slow or too far behind.";
 
     TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
-        "Spans by what became of them: exported, or lost as the queue was full or the collector took none; over_limit: not begun.";
+        "Spans by outcome: exported; lost because the queue was full or the collector took none; over_limit: not \
+         begun.";
 
     CONFIG_RELOADS = Counter, "config_reloads_total" ["outcome"]
-        "Times that configuration, keys or certificates were read anew, by outcome: ok; or refused, and what was in force stays.";
-    CONFIG_RELOAD_FAILED = Gauge, "config_reload_failed" [] "1 when the last reload was refused, until one succeeds.";
+        "Reloads of configuration, keys or certificates, by outcome: ok, or refused, which leaves the old ones in \
+         force.";
+    CONFIG_RELOAD_FAILED = Gauge, "config_reload_failed" [] "1 if the last reload was refused, until one succeeds.";
     LOG_LINES_DROPPED = Counter, "log_lines_dropped_total" []
-        "Lines of the log that were dropped because standard error took them too slowly (log.queue_bytes_max) or not at all.";
+        "Log lines dropped because standard error took them too slowly (log.queue_bytes_max) or not at all.";
 
-    RESIDENT = Gauge, "process_resident_bytes" [] "Memory of the process that is in use (resident).";
+    RESIDENT = Gauge, "process_resident_bytes" [] "Resident memory of the process.";
     OPEN_FILES = Gauge, "process_open_files" [] "Open files and sockets of the process.";
     OPEN_FILES_MAX = Gauge, "process_open_files_max" [] "Files and sockets that the process may open.";
-    DISK = Gauge, "data_disk_bytes" [] "Size of the file system that holds the data directory.";
+    DISK = Gauge, "data_disk_bytes" [] "Size of the data directory's file system.";
     DISK_AVAILABLE = Gauge, "data_disk_available_bytes" []
-        "Bytes that the service may still write to the file system that holds the data directory.";
+        "Bytes that the service may still write to the data directory's file system.";
 }
 
 /// The table in `docs/metrics.md`.
 pub fn document() -> String {
     let mut text = String::from(
-        "# Metrics\n\n\
-         What `GET /metrics` of the ops listener tells, in Prometheus' text format. Made from `src/telemetry/families.rs`: \
-         `UPDATE_GOLDENFILES=1 cargo test --lib metrics_are_documented` writes it anew. Names stay; new ones are added.\n\n\
-         | name | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
+        "# Metrics\n\nThe metrics of `GET /metrics` on the ops listener, in Prometheus' text format. Generated from \
+         `src/telemetry/families.rs` by `UPDATE_GOLDENFILES=1 cargo test --lib metrics_are_documented`. Names never change; \
+         new ones may be added.\n\n| name | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
     );
     for family in ALL {
         let (kind, bounds) = match family.kind {

@@ -1,4 +1,4 @@
-//! The feed: who follows, and how much they are told.
+//! The feed: its readers, and the events sent to them.
 
 use metrics::{Counter, Gauge};
 

@@ -1,8 +1,7 @@
 //! Every metric of the service: name, unit, labels, help, buckets.
 //!
-//! Handles are made once and kept; nothing is looked up by name on the way of a request. Invariant: upkeep runs as long
-//! as the service does. The exporter keeps every sample of a histogram until upkeep folds it, so without it memory
-//! would grow for ever.
+//! Handles are made once and kept, so no request looks up a name. Invariant: upkeep runs as long as the service does. The
+//! exporter keeps every histogram sample until upkeep folds it, so without upkeep memory would grow for ever.
 
 mod deadlines;
 mod edge;
@@ -59,7 +58,7 @@ pub struct Telemetry {
     log_lines_dropped: Counter,
     /// Shared with the thread that sends them.
     pub traces: Arc<Traces>,
-    /// What workers have noted and not told yet.
+    /// Counts of workers that are not yet gathered.
     tallies: Mutex<Vec<Arc<Tally>>>,
 }
 
@@ -115,7 +114,7 @@ impl Telemetry {
         self.handle.render()
     }
 
-    /// The values of this moment. Costs what a scrape costs.
+    /// The current values. Costs as much as a scrape.
     pub fn reading(&self) -> Reading {
         Reading::of(&self.render())
     }
@@ -126,7 +125,7 @@ impl Telemetry {
         self.handle.run_upkeep();
     }
 
-    /// Tells a limit of the configuration, by its key.
+    /// Records a limit of the configuration, by its key.
     pub fn limit(&self, key: &str, value: f64) {
         self.make.gauge(&families::LIMIT, &[key]).set(value);
     }

@@ -1,8 +1,8 @@
 //! Standard error and standard output, written by threads of their own.
 //!
-//! Invariant: whoever logs or prints never waits for the reader of a stream, and never fails with it. Lines wait in a queue
-//! of bounded size; what finds it full, and what cannot be written, is dropped and counted. A write to a pipe that nobody
-//! reads blocks for ever, so it must not happen on a thread that answers, commits or handles signals.
+//! Invariant: a thread that logs or prints never waits for the reader of a stream, and never fails with it. Lines wait in a
+//! bounded queue. Lines that find it full, or cannot be written, are dropped and counted. A write to a pipe that nobody reads
+//! blocks for ever, so it must not happen on a thread that answers, commits or handles signals.
 //!
 //! Not `tracing-appender`, which has the same shape: when its queue is full at the end, its guard prints to standard output,
 //! which blocks or panics exactly when this matters; it does not count lines that could not be written; and it bounds lines,
@@ -23,10 +23,10 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
-/// How long lines that still wait get to leave when the process ends.
+/// How long waiting lines may take to leave when the process ends.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// How long a process that stops at a broken invariant waits for its last words to leave.
+/// How long a process that aborts waits for its last line to leave.
 const LAST_WORDS_TIME: Duration = Duration::from_millis(200);
 
 /// Between two tries at a stream that is full and does not block.
@@ -162,7 +162,7 @@ pub fn log_lines_dropped() -> u64 {
     stderr().map_or(0, Lines::dropped)
 }
 
-/// Waits for what is still on its way, but only for a moment: the process is about to end, whoever reads or not.
+/// Waits for lines that are still on their way, but only for a moment: the process is about to end, even if nobody reads them.
 pub fn finish() {
     let deadline = Instant::now() + FLUSH_TIME;
     for lines in [stdout(), stderr()].into_iter().flatten() {

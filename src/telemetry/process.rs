@@ -1,6 +1,6 @@
-//! The process: its threads, memory, files and disk, as the kernel tells them.
+//! The process: its threads, memory, files and disk, as the kernel reports them.
 //!
-//! What the kernel does not tell has no series: better none than a wrong one.
+//! A value that the kernel does not report has no series: no series is better than a wrong one.
 
 use std::{
     collections::HashMap,

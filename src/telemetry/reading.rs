@@ -1,7 +1,7 @@
-//! Values of declared metrics, for whoever shows them elsewhere than in a scrape.
+//! Reads values of declared metrics, for other uses than a scrape.
 //!
-//! Taken from the very text that a scrape gets: the exporter gives its cells to nobody, and so what is shown here is what
-//! Prometheus sees, at no cost to what counts.
+//! Values come from the text of a scrape, because the exporter does not expose its cells. So they equal what Prometheus sees,
+//! at no cost to counting.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Configuration that was read anew while the service runs.
+//! Reloads of the configuration.
 
 use metrics::{Counter, Gauge};
 

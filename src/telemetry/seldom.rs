@@ -1,4 +1,4 @@
-//! Lines that may come very often, and are written once in a while with a count.
+//! Rate-limits frequent log lines: writes one per interval, with a count of the others.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ impl Seldom {
         Self { every, state: Mutex::new(State { last: None, left_out: 0 }) }
     }
 
-    /// How many lines were left out since the last one, where one may be written now.
+    /// The number of lines left out since the last one, if one may be written now.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < self.every) {

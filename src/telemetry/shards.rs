@@ -23,8 +23,7 @@ impl Shards {
         }
     }
 
-    /// Looks at each shard in turn, and measures how long its lock kept the look waiting: a sample of what requests wait,
-    /// which costs them nothing.
+    /// Locks each shard in turn, and measures the wait: a sample of what requests wait, which costs them nothing.
     pub fn observe(&self, engine: &Engine) {
         let mut gauges = self.gauges.lock();
         for index in 0..engine.settings().shards {

@@ -1,4 +1,4 @@
-//! What is where: stock by state, holds, sales. Read from the engine every second, never on the way of a request.
+//! Stock by state, holds and sales. Read from the engine every second, never by a request.
 
 use metrics::Gauge;
 use parking_lot::Mutex;

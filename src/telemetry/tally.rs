@@ -1,9 +1,9 @@
-//! What one worker counted and has not told yet.
+//! Counts of one worker that are not yet gathered.
 //!
-//! Counters and samples are of the whole service: a cache line each, which workers would take from one another with every
-//! request. So a worker notes what it counts where nobody else writes, and whoever reads the metrics gathers it first.
+//! Counters and samples belong to the whole service. Each is a cache line, for which workers would contend with every request.
+//! So a worker counts in memory that nobody else writes, and readers of the metrics gather these counts first.
 //!
-//! Invariant: what was noted before a scrape began is in it.
+//! Invariant: a scrape includes everything counted before it began.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::{REASONS, Telemetry, reason_place};
 use crate::sale::outcome::Refusal;
 
-/// Requests that are noted before the worker tells them itself.
+/// Requests counted before the worker publishes its counts itself.
 const NOTED_MAX: usize = 1024;
 
 /// One worker's notes.

@@ -1,4 +1,4 @@
-//! Spans, by what became of them.
+//! Spans by outcome.
 
 use metrics::Counter;
 

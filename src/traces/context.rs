@@ -1,7 +1,7 @@
-//! W3C Trace Context: what a caller says of the trace that its request belongs to.
+//! W3C Trace Context: the caller's trace of a request.
 //!
-//! As the recommendation has it (<https://www.w3.org/TR/trace-context/>): a `traceparent` that is not exactly as written
-//! there is as good as none, and a broken `tracestate` takes nothing else with it.
+//! As in the recommendation (<https://www.w3.org/TR/trace-context/>): an invalid `traceparent` counts as none, and an invalid
+//! `tracestate` affects nothing else.
 
 use hyper::header::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanId, TraceId, TraceState};

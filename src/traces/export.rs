@@ -1,4 +1,4 @@
-//! The thread that brings spans to a collector, by OTLP over HTTP.
+//! The thread that sends spans to a collector, by OTLP over HTTP.
 
 use std::{mem, sync::Arc, thread, time::Duration};
 
@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(500);
 pub enum Unusable {
     #[error("spans cannot be sent to tracing.otlp_endpoint: {0}")]
     Endpoint(#[from] opentelemetry_otlp::ExporterBuildError),
-    #[error("a thread could not be started: {0}")]
+    #[error("could not start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -67,7 +67,7 @@ impl Exporting {
     pub fn stop(self) {
         let _ = self.stop.send(());
         if self.ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the collector of traces did not take the last spans in time");
+            tracing::warn!("the trace collector did not take the last spans in time");
         }
     }
 }
@@ -139,13 +139,13 @@ impl Export {
             (None, lost) => {
                 self.count.exported(spans);
                 if let Some(lost) = lost.take() {
-                    tracing::info!(lost, "the collector of traces takes spans again");
+                    tracing::info!(lost, "the trace collector takes spans again");
                 }
             }
             (Some(_), Some(lost)) => *lost += spans,
             (Some(error), lost @ None) => {
                 *lost = Some(spans);
-                tracing::warn!(error, "the collector of traces does not take spans: they are dropped until it does");
+                tracing::warn!(error, "the trace collector does not take spans: the service drops them until it does");
             }
         }
         if self.lost_in_a_row.is_some() {

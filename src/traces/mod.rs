@@ -1,9 +1,9 @@
-//! Traces: which requests are told to a collector, and as what.
+//! Traces: which requests are traced, and the contents of their spans.
 //!
-//! A traced request is one span and, where it waits for the disk, one under it for the wait. Which requests are traced is
-//! decided when they begin: those whose caller traces them, and a share of those of whom no caller says anything; both
-//! within limits, as a caller can say what it likes. Invariants: no request waits for a span; and of what callers send
-//! only their ids of traces and spans and their `tracestate` get into one: no path, no customer, no key, no SKU.
+//! A traced request is one span and, if it waits for the disk, a child span for the wait. The decision to trace is made when a
+//! request begins: it traces requests whose caller traces them, and a share of those without a caller's decision. Both are
+//! limited, because a caller can claim anything. Invariants: no request waits for a span; and of the caller's data, only trace
+//! and span ids and `tracestate` get into one: no path, no customer, no key, no SKU.
 
 mod context;
 mod export;
@@ -41,7 +41,7 @@ use crate::{
 pub struct Settings {
     /// Scheme, host and port of a collector.
     pub endpoint: String,
-    /// Share of the requests of whom no caller says anything; 0 to 1.
+    /// Share of the requests without a caller's decision; 0 to 1.
     pub share: f64,
     pub samples_per_second: NonZero<u32>,
     /// None: no caller is heeded.
@@ -63,7 +63,7 @@ pub struct Tracer<C: Clock = Monotonic> {
     count: Arc<telemetry::Traces>,
 }
 
-/// What is told of a request besides its times.
+/// The attributes of a request's span.
 #[derive(Debug)]
 pub struct Request {
     /// A method that has a name, or `_OTHER`.
@@ -149,13 +149,13 @@ tokio::task_local! {
 }
 
 impl Trace {
-    /// Runs what answers the request, so that what it waits for can be told.
+    /// Runs the request's handler, so that its waits become child spans.
     pub async fn within<F: Future>(self: &Arc<Self>, answer: F) -> F::Output {
         CURRENT.scope(self.clone(), answer).await
     }
 }
 
-/// Waits for the disk, and tells of it where the task's request is traced.
+/// Waits for the disk, as a child span if the task's request is traced.
 pub async fn wait_for_disk<T, E>(epoch: u64, wait: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let Ok(trace) = CURRENT.try_with(Arc::clone) else { return wait.await };
     let began = time_of_day();

@@ -217,7 +217,7 @@ fn until_then_the_feed_goes_back_to_the_beginning_and_an_earlier_run_is_not_forg
     process = Process::start(&data, &settings(0));
     wait_until("no file names the person", || files_with(&data, PERSON.as_bytes()).is_empty());
     wait_until("and that is known", || pending(&process) == 0.0);
-    assert!(process.log().contains("the journal holds no customer any more who was erased"), "{}", process.log());
+    assert!(process.log().contains("the journal no longer holds any customer that was erased"), "{}", process.log());
     assert!(!process.log().contains(PERSON));
     assert_nobodys(&held, &process.client().look(&held));
 }

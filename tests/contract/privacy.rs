@@ -161,7 +161,7 @@ fn drive_malformed(driven: &Driven) {
         let refused = answer.refused("invalid_request");
         // What is of the wrong type is not said again to the caller either, whose logs are read by others.
         let member = refused["errors"][0]["pointer"].as_str().unwrap().contains(PERSON)
-            || refused["detail"].as_str().unwrap().contains("is not known here");
+            || refused["detail"].as_str().unwrap().contains("is not a known member");
         assert!(member || !answer.text().contains(PERSON), "{body}: {}", answer.text());
         driven.send(batch("drop", [&body]));
         driven.send(Ask::new("POST", "/v1/sales/drop/reservations").header("Content-Type", &text).bytes(body));
@@ -331,7 +331,7 @@ fn a_data_directory_keeps_to_what_it_knows_customers_by() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         ended.stderr
     };
-    assert!(refused(&[]).contains("the data directory knows customers by keyed_hash"));
+    assert!(refused(&[]).contains("the data directory identifies customers by keyed_hash"));
     let text = std::fs::read_to_string(&key_file).unwrap();
     std::fs::write(&key_file, "0".repeat(64)).unwrap();
     let told = refused(&keyed);

@@ -254,7 +254,7 @@ fn a_collector_that_is_away_or_hangs_harms_nothing() {
         }
         assert!(told(&process, "queue_full") > 0.0 || what == "away", "{what}");
         assert_eq!(told(&process, "exported"), 0.0);
-        let warned = process.log().matches("the collector of traces does not take spans").count();
+        let warned = process.log().matches("the trace collector does not take spans").count();
         assert_eq!(warned, 1, "once, and not for each batch: {}", process.log());
         process.terminate();
         assert!(process.wait(Duration::from_secs(10)).success(), "{what}");

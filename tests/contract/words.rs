@@ -98,11 +98,11 @@ fn check_document(document: &Value, pointer: &str, what: &str) {
         let rule = [
             "must ",
             "is required and must ",
-            "is not known here; ",
+            "is not a known member; ",
             "the body is not valid JSON: ",
             "the body is empty",
         ];
-        let rule = rule.iter().any(|rule| detail.starts_with(rule)) || detail.contains("leave one out");
+        let rule = rule.iter().any(|rule| detail.starts_with(rule)) || detail.contains("remove one");
         assert!(rule, "{detail:?} does not say what would be right, for {what}");
     }
 }
@@ -354,7 +354,7 @@ fn headers_and_queries_say_what_would_be_right() {
         (reserve.clone().key("a b"), "Idempotency-Key must be 1 to 255 visible"),
         (Ask::new("GET", "/v1/sales?limit=x"), "limit must be a whole number from 1 to 100"),
         (Ask::new("GET", "/v1/sales?page=2"), "after and limit"),
-        (Ask::new("GET", "/v1/events?after=x"), "must be 0 for the beginning, or the cursor of an event"),
+        (Ask::new("GET", "/v1/events?after=x"), "must be 0 for the beginning, or a cursor that this service gave"),
         (Ask::new("GET", "/v1/sales/drop/report?a=b"), "no query"),
         (
             Ask::new("PUT", "/v1/sales/drop").json(&open_sale(items([("tv", 100)]))).header("If-Match", "x"),

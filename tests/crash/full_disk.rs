@@ -151,7 +151,7 @@ fn a_disk_that_fills_refuses_reserves_alone_and_goes_on_when_it_has_room() {
         store["state"] == "following" && store["lag_epochs"] == 0
     });
     let log = process.log();
-    for words in ["nearly full", "disk_low", "has room again"] {
+    for words in ["nearly full", "disk_low", "has enough space again"] {
         assert!(log.contains(words), "{words} is not in:\n{log}");
     }
     process.terminate();

@@ -62,7 +62,7 @@ fn keys_are_read_anew_and_forgotten_within_a_second() {
 
     // What cannot be used changes nothing, and says so.
     write(&file, &["broken"]);
-    wait_until("the mistake is told", || process.log().contains("the keys stay as they were"));
+    wait_until("the mistake is told", || process.log().contains("the previous keys stay in force"));
     assert_eq!((status(&process, &first), status(&process, &second)), (200, 200));
 
     let removed = Instant::now();
@@ -115,7 +115,7 @@ fn a_file_that_takes_all_keys_away_without_saying_so_is_refused() {
     wait_until("the file is in order", || refused(&process).1 == 0.0);
     assert_eq!(status(&process, &key), 200);
     let log = process.log();
-    assert!(log.contains("has no keys any more") && log.contains("auth") && !log.contains(&key), "{log}");
+    assert!(log.contains("no longer has any keys") && log.contains("auth") && !log.contains(&key), "{log}");
 }
 
 #[test]

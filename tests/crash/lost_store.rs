@@ -64,7 +64,7 @@ fn a_store_that_cannot_be_used_at_the_start_is_stuck_and_the_service_serves() {
     let cases: [(&str, Put<'_>, &str); 3] = [
         ("damaged", &garbage, "move the file"),
         ("not to be opened", &directory, "let the service's user"),
-        ("of something else", &of_something_else, "a database of something else"),
+        ("of another program", &of_something_else, "a database of another program"),
     ];
     for (name, put, advice) in cases {
         let place = tempfile::tempdir().unwrap();
@@ -137,9 +137,10 @@ fn tables_that_somebody_drops_are_noticed_and_said() {
     let process = Process::start(&data, &settings());
     process.client().put_open_sale("drop", [("tv", 100)]);
     process.client().hold("drop", "ann", [("tv", 1)]);
-    for (sql, words) in
-        [("DROP TABLE stock_movements", "dropped tables"), ("DELETE FROM write_behind", "write_behind has no row")]
-    {
+    for (sql, words) in [
+        ("DROP TABLE stock_movements", "dropped tables"),
+        ("DELETE FROM write_behind", "write_behind has lost its row"),
+    ] {
         wait_for_store(&process);
         rusqlite::Connection::open(data.join("store.db")).unwrap().execute_batch(sql).unwrap();
         wait_until(words, || {
@@ -178,13 +179,13 @@ fn a_store_whose_first_batches_the_journal_has_no_more_is_made_anew_from_the_sna
 
     remove_store(&data);
     process.client().hold("drop", "bob", [("tv", 1)]);
-    wait_until("it is told", || process.log().contains("made anew from the newest snapshot"));
+    wait_until("it is told", || process.log().contains("rebuilds the store from the newest snapshot"));
     wait_for_store(&process);
     assert_held(&data, 2);
     process.client().hold("drop", "eve", [("tv", 1)]);
     wait_for_store(&process);
     assert_held(&data, 3);
-    assert!(process.log().contains("it lacks"), "{}", process.log());
+    assert!(process.log().contains("The store lacks"), "{}", process.log());
     // The same at a start.
     drop(process);
     remove_store(&data);

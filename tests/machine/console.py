@@ -75,7 +75,7 @@ def asks_for_a_key(page: Browser, service: Service) -> None:
     give_key(page, "no key at all")
     page.says("#key-wrong", "without spaces")
     give_key(page, service.keys["viewer"][:-1] + "!")
-    page.says("#key-wrong", "A key is needed")
+    page.says("#key-wrong", "An API key is required")
     give_key(page, service.keys["viewer"])
     page.says("#sale", "No sales yet")
     assert not page.shown("#create") and "PUT /v1/sales/{sale}" in page.text("#sale"), "a viewer is told how"
@@ -111,7 +111,7 @@ def creates(page: Browser, service: Service) -> None:
     page.find("#create").click()
     page.fill({"Id": SALE, "Name": "Another", "SKU": "x", "Stock": "1"})
     page.button("Create the sale").click()
-    page.says("dialog .wrong", "There is a sale with this id")
+    page.says("dialog .wrong", "A sale with this id exists")
     page.button("Cancel").click()
     assert service.get(f"/v1/sales/{SALE}", "viewer")["name"] == "Night drop"
 
@@ -203,7 +203,7 @@ def operates(page: Browser, service: Service) -> None:
     page.button("Pause").click()
     page.run("sessionStorage.setItem('doorbuster-key', arguments[0])", service.keys["viewer"])
     page.button("Pause the sale").click()
-    page.says("dialog .wrong", "The key does not permit this (403 forbidden)")
+    page.says("dialog .wrong", "The key does not allow this call (403 forbidden)")
     page.says("dialog .wrong", "the key's role is viewer; this call needs operator")
     page.button("Cancel").click()
     page.until(lambda: not page.shown("#sale [data-verb]"), "the buttons to go with the role")

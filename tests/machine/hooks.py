@@ -31,17 +31,17 @@ TEXTS = ("name", "reference", "reason")
 
 # What a request may be refused for that is valid by its schema: pointer and detail, by call.
 REFUSALS_BY_STATE = {
-    "putSale": [(r"/items", r"the sale has item .*; items can be added, not removed")],
+    "putSale": [(r"/items", r"must still have the item .*: items can be added, but not removed")],
     "adjustStock": [(r"/delta", r"must not raise the item's stock above \d+ units")],
     # What a patch is merged into decides what else it needs.
     "patchSale": [
         (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
-        (r"/items/\d+/sku", r"stands in this patch twice; leave one out"),
+        (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
         (r"/closes_at", r"must be after opens_at, which is .*"),
     ],
     # A cursor is opaque: only one that was told is valid.
-    "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or the cursor of an event.*")],
+    "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or a cursor that .*")],
     "followEventsHead": [],
 }
 

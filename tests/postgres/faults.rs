@@ -47,7 +47,7 @@ fn a_service_ends_in_order_while_the_database_hangs() {
     let told = scene.load.stop();
     scene.process.terminate();
     assert_eq!(scene.process.wait(Duration::from_secs(15)).code(), Some(0), "{}", scene.process.log());
-    assert!(scene.process.log().contains("left behind the journal"), "{}", scene.process.log());
+    assert!(scene.process.log().contains("the store is behind the journal"), "{}", scene.process.log());
     scene.server.thaw();
 
     scene.process = crate::served::process::Process::start(&scene.data, &scene.settings);
@@ -134,7 +134,7 @@ fn an_older_copy_that_the_journal_reaches_back_to() {
     scene.server.stop();
     scene.server.put_back("older");
     scene.server.launch();
-    scene.wait("it is told", |scene| scene.process.log().contains("the store holds older data than it did"));
+    scene.wait("it is told", |scene| scene.process.log().contains("the store holds older data than before"));
     scene.check();
 }
 
@@ -160,14 +160,14 @@ fn an_older_copy_that_the_journal_does_not_reach() {
     scene.wait("the journal's beginning is gone", |scene| {
         number += 1;
         put_large_sale(&mut client, &format!("number {number}"));
-        scene.process.log().contains("removed journal files")
+        scene.process.log().contains("deleted journal files")
     });
     scene.wait("the store has it", |scene| scene.store()["lag_seconds"].as_f64().unwrap() < 0.5);
     scene.server.stop();
     scene.server.back_up("later");
     scene.server.put_back("older");
     scene.server.launch();
-    scene.go_on_without_store("stuck", &["the batches between are gone. Stop the service and run"]);
+    scene.go_on_without_store("stuck", &["the batches in between are gone. Stop the service and run"]);
 
     // The way out that it was told: a later copy.
     scene.server.stop();

@@ -39,7 +39,7 @@ fn a_second_process_on_a_copy_of_the_data_directory_fences_the_first() {
     scene.go_on();
     let store = scene.store();
     let told = store["last_error"].as_str().unwrap();
-    assert!(store["up"] == Value::Bool(false) && told.contains("another process took the store over"), "{store}");
+    assert!(store["up"] == Value::Bool(false) && told.contains("another process took over the store"), "{store}");
     assert_eq!(scene.metric("doorbuster_store_state", Some("fenced")), 1.0);
     scene.load.stop();
     wait_until("the second's changes are in the store", everything);

@@ -134,7 +134,7 @@ fn a_store_that_is_dropped_while_nobody_writes_is_noticed_and_made_anew() {
     shop.wait_until_followed(&url);
 
     Sql::connect(&url).run("DELETE FROM write_behind");
-    shop.wait_until_stuck(&["write_behind has no row"]);
+    shop.wait_until_stuck(&["write_behind has lost its row"]);
     Sql::connect(&url).run(recreate);
     shop.wait_until_followed(&url);
 

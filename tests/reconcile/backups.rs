@@ -158,7 +158,7 @@ fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     fs::create_dir(&copy).unwrap();
     let there = place.backup(&copy);
     assert_eq!(there.code, Some(2));
-    assert!(there.stderr.contains("is there already"), "{}", there.stderr);
+    assert!(there.stderr.contains("already exists"), "{}", there.stderr);
     fs::remove_dir(&copy).unwrap();
 
     // Files may have no more than 40 blocks of 512 bytes: a disk that is full.
@@ -180,7 +180,7 @@ fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     fs::create_dir(&unfinished).unwrap();
     let other = place.backup(&copy);
     assert_eq!(other.code, Some(2));
-    assert!(other.stderr.contains("copy.unfinished is left of a backup"), "{}", other.stderr);
+    assert!(other.stderr.contains("copy.unfinished is left from an interrupted backup"), "{}", other.stderr);
     fs::remove_dir(&unfinished).unwrap();
 
     // A byte of a batch that is another one.

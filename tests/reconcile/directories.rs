@@ -227,7 +227,7 @@ fn a_check_that_compared_nothing_did_not_succeed() {
     let copy = place.directory.path().join("copy");
     let said = place.say(&["backup", "--to", copy.to_str().unwrap()]);
     assert_eq!(said.code, Some(1), "{}", said.stderr);
-    assert!(said.stderr.contains("nothing in it"), "{}", said.stderr);
+    assert!(said.stderr.contains("is empty"), "{}", said.stderr);
     assert!(!copy.exists());
     let said = place.say(&["inspect", "--json"]);
     assert_eq!(said.code, Some(1), "{}", said.stderr);

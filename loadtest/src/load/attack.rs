@@ -12,7 +12,7 @@ use goose::{
 
 use crate::{run::Run, settle, visitor::Visitor};
 
-/// How often a line of progress is told, and how often the sale is looked at meanwhile.
+/// Intervals of progress lines and of checks of the sale.
 const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
@@ -70,7 +70,7 @@ async fn tell_progress(run: Arc<Run>) {
     }
 }
 
-/// Conservation holds at every instant: looked at all the time.
+/// Conservation holds at every instant, so it is checked throughout the run.
 async fn look(run: Arc<Run>) {
     loop {
         if let Ok(items) = settle::look_at_sale(&run).await {

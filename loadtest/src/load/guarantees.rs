@@ -1,14 +1,14 @@
-//! What the service promises, and where a run saw a promise broken.
+//! The service's guarantees, and the violations that a run found.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
-/// Examples that are kept of each broken guarantee; the rest is counted.
+/// Examples kept per broken guarantee; the rest is counted.
 const EXAMPLES_MAX: usize = 5;
 
-/// A promise of the service's README, by its words there.
+/// A guarantee, as the service's README names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guarantee {
     NoOversell,
@@ -20,7 +20,7 @@ pub enum Guarantee {
     LimitsHold,
     WhoDidIt,
     StoreEqualsJournal,
-    /// Every answer is one that the contract has for its request.
+    /// Every answer is in the contract of its request.
     Contract,
 }
 
@@ -60,7 +60,7 @@ struct Broken {
     examples: Vec<String>,
 }
 
-/// What a run saw: guarantees broken, and what of them was looked at.
+/// The findings of a run: checks and violations per guarantee.
 #[derive(Debug, Default)]
 pub struct Findings {
     broken: Mutex<BTreeMap<Guarantee, Broken>>,
@@ -77,7 +77,7 @@ impl Findings {
         }
     }
 
-    /// Notes that it was looked at, and that it was broken unless `holds`.
+    /// Counts a check, and a violation unless `holds`.
     pub fn check(&self, guarantee: Guarantee, holds: bool, detail: impl FnOnce() -> String) {
         self.looked_at(guarantee, 1);
         if !holds {
@@ -94,7 +94,7 @@ impl Findings {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).values().map(|broken| broken.times).sum()
     }
 
-    /// A line for each guarantee that was looked at, and one for each example of a broken one.
+    /// One line per checked guarantee, and one per example of a violation.
     pub fn lines(&self) -> Vec<String> {
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ impl Findings {
                     lines.extend(broken.examples.iter().map(|example| format!("        {name}: {example}")));
                 }
                 (None, Some(times)) => lines.push(format!("holds   {name}: {times} checks")),
-                (None, None) => lines.push(format!("-       {name}: nothing in this scenario shows it")),
+                (None, None) => lines.push(format!("-       {name}: not checked in this scenario")),
             }
         }
         lines

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 
 use crate::watch::{Moment, Watch};
 
-/// A request without an answer for so long is given up, and what became of it is asked for.
+/// A request without an answer for this long is given up; its outcome is asked for later.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What is asked. `name` is what reports call it.
+/// A request. `name`: its name in reports.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub name: &'static str,
@@ -67,7 +67,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Nothing says whether the request took effect.
+    /// Whether the request took effect is unknown.
     pub fn unknown(&self) -> bool {
         match &self.answer {
             Err(_) => true,

@@ -1,4 +1,4 @@
-//! An answer held against what was asked, and both written into the books.
+//! Checks an answer against its request, and records both in the ledger.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
     wire::{Problem, Reservation, Short, State},
 };
 
-/// What the service says when it is at a limit of its own.
+/// The service's codes when it is at a limit of its own.
 const LIMITS: [&str; 5] = ["rate_limited", "overloaded", "backlog_full", "disk_low", "draining"];
 
 impl Run {
@@ -36,7 +36,7 @@ impl Run {
             may.contains(&problem.code.as_str()) || self.elsewhere && LIMITS.contains(&problem.code.as_str())
         });
         self.findings.check(Guarantee::Contract, allowed.is_some(), || {
-            format!("{name} may be refused here as {}, and was answered {}", may.join(", "), answer.told())
+            format!("{name} may be refused here as {}, but was answered {}", may.join(", "), answer.told())
         });
         allowed
     }
@@ -62,7 +62,7 @@ impl Run {
         };
         let (findings, id) = (&self.findings, &made.id);
         findings.check(Guarantee::AllOrNothing, made.lines == wanted.summed(), || {
-            format!("{id}: {:?} was asked and {:?} was held", wanted.summed(), made.lines)
+            format!("{id}: {:?} was asked, but {:?} was held", wanted.summed(), made.lines)
         });
         let location = answer.location.as_deref() == Some(&format!("/v1/reservations/{id}"));
         let is_of_it = made.customer == wanted.customer && made.sale == self.sale && location;
@@ -112,7 +112,7 @@ impl Run {
                 let holds = Some(limit) == self.plan.customer_limit && already <= limit && already + more > limit;
                 self.findings.check(Guarantee::LimitsHold, holds, || {
                     format!(
-                        "{} asked for {more} of {:?} and was refused by a limit of {limit}, having {already}",
+                        "{} asked for {more} of {:?} and was refused by a limit of {limit}, with {already} already",
                         wanted.customer, problem.sku
                     )
                 });
@@ -159,7 +159,7 @@ impl Run {
         if let Some(grant) = books.grants.get_mut(id) {
             let same = after.lines == grant.lines && after.customer == grant.customer;
             self.findings.check(Guarantee::AllOrNothing, same, || {
-                format!("{id} held {:?} and has {:?} after its {name}", grant.lines, after.lines)
+                format!("{id} held {:?}, but has {:?} after its {name}", grant.lines, after.lines)
             });
             let timely =
                 after.expires_at >= grant.expires_at && after.confirmed_at.is_none_or(|at| at < after.expires_at);
@@ -178,7 +178,7 @@ impl Run {
     pub fn judge_shown(&self, id: &str, exchange: &Exchange) -> Option<Reservation> {
         let Ok(answer) = &exchange.answer else { return None };
         if answer.status != 200 {
-            let lost = format!("{id} was acknowledged and is answered {}", answer.told());
+            let lost = format!("{id} was acknowledged, but is answered {}", answer.told());
             self.findings.broken(Guarantee::NoLostAnswer, lost);
             return None;
         }
@@ -197,10 +197,10 @@ impl Run {
         let state =
             grant.doubtful || shown.state == grant.state || (grant.state, shown.state) == (State::Held, State::Expired);
         self.findings.check(Guarantee::NoLostAnswer, state && shown.customer == grant.customer, || {
-            format!("{id} was acknowledged as {} and is shown {}", grant.state.name(), answer.told())
+            format!("{id} was acknowledged as {}, but is shown as {}", grant.state.name(), answer.told())
         });
         self.findings.check(Guarantee::AllOrNothing, shown.lines == grant.lines, || {
-            format!("{id} was acknowledged with {:?} and is shown with {:?}", grant.lines, shown.lines)
+            format!("{id} was acknowledged with {:?}, but is shown with {:?}", grant.lines, shown.lines)
         });
         let timely = shown.expired_at.is_none_or(|at| at >= shown.expires_at);
         self.findings.check(Guarantee::ExactTime, timely, || format!("{id} expired early: {}", answer.told()));

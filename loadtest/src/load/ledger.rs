@@ -1,7 +1,7 @@
-//! The run's own books: what was asked, what was answered, and what must therefore be so.
+//! The run's ledger: requests, answers, and what follows from them.
 //!
-//! Invariant: a reserve is in `open` from before it is sent until an answer settled it, so whatever ends a run in the middle,
-//! the books know what is not known.
+//! Invariant: a reserve is in `open` from before it is sent until an answer settles it, so the ledger always knows which
+//! outcomes are unknown, even if a run is interrupted.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,7 +51,7 @@ pub struct Grant {
     pub state: State,
     /// The call that ended it.
     pub ended: Option<Span>,
-    /// A confirm or release was sent and nobody knows whether it took effect.
+    /// A confirm or release was sent, with an unknown outcome.
     pub doubtful: bool,
     /// An answer that called it expired.
     pub told_expired: Option<Moment>,
@@ -170,7 +170,7 @@ impl Books {
             grant.state = state;
             grant.ended = Some(span);
         } else if grant.state != state {
-            return Err(format!("{id} was {} and is told to be {}", grant.state.name(), state.name()));
+            return Err(format!("{id} was {}, but an answer says {}", grant.state.name(), state.name()));
         } else if let Some(ended) = &mut grant.ended {
             // Two at once: whichever came first.
             ended.sent = ended.sent.min(span.sent);

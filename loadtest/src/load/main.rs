@@ -1,4 +1,4 @@
-//! Load on Doorbuster by scenarios with names, every answer of which is held against what the service promises.
+//! Runs named load scenarios against Doorbuster, and checks every answer against the service's guarantees.
 
 mod attack;
 mod guarantees;
@@ -39,61 +39,61 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RUN_TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// Exit codes: a guarantee was broken or an outcome could not be found out; the run could not be made.
+/// Exit codes: a guarantee was broken or an outcome is unknown; the run failed.
 const BROKEN: u8 = 1;
 const NOT_RUN: u8 = 2;
 
 #[derive(Parser)]
 #[command(
     name = "load",
-    about = "Puts load on Doorbuster by scenarios, and holds every answer against what the service promises.",
-    long_about = "Puts load on Doorbuster by scenarios, and holds every answer against what the service promises. Without \
-        --host it builds the service for release, starts it on loopback with a directory of its own, and stops it again. With \
-        --host it uses the service that is there, makes a sale of its own in it, and leaves that behind: what load another \
-        machine is put under is the caller's choice. Exit code 0: every guarantee that was looked at holds. 1: one was \
-        broken, or an outcome could not be found out. 2: the run could not be made."
+    about = "Runs load scenarios against Doorbuster, and checks every answer against the service's guarantees.",
+    long_about = "Runs load scenarios against Doorbuster, and checks every answer against the service's guarantees. \
+                  Without --host it builds the service for release, starts it on loopback with a directory of its \
+                  own, and stops it again. With --host it uses a running service, creates a sale in it, and leaves \
+                  that sale behind: you decide how much load to put on another machine. Exit code 0: every checked \
+                  guarantee holds. 1: one was broken, or an outcome is unknown. 2: the run failed."
 )]
 struct Arguments {
-    /// What users do; all scenarios, one after the other, when left out.
+    /// Scenarios to run, one after the other. Default: all.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
-    /// A service that is there already, such as http://127.0.0.1:8080.
+    /// A running service, such as http://127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     host: Option<Url>,
-    /// Its ops listener, which says when its store has everything.
+    /// The service's ops listener, which says when its store has everything.
     #[arg(long, value_name = "URL", requires = "host")]
     ops: Option<Url>,
-    /// Its store: the path of the SQLite file, or postgres://user@host/database. Not checked when left out.
+    /// The service's store: the path of the SQLite file, or postgres://user@host/database. Default: not checked.
     #[arg(long, value_name = "PATH or URL", requires = "host")]
     store: Option<String>,
     /// A file whose first line is the password of a PostgreSQL store.
     #[arg(long, value_name = "FILE", env = "DOORBUSTER_STORE_PASSWORD_FILE")]
     store_password_file: Option<PathBuf>,
-    /// Its API key, of the role operator: each scenario puts a sale of its own.
+    /// The service's API key, with the role operator: each scenario creates a sale of its own.
     #[arg(long, env = "DOORBUSTER_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Users of each scenario, 2 to 10000.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=10_000))]
     users: u16,
-    /// How long each scenario goes on, such as 20s or 5m, once all users are there; at most an hour.
+    /// How long each scenario runs after all users have started, such as 20s or 5m; at most an hour.
     #[arg(long, default_value = "20s", value_parser = run_time)]
     run_time: Duration,
-    /// Where each scenario's report, summary and plots go, in a directory of its name.
+    /// Directory for reports, summaries and plots, in a subdirectory per scenario.
     #[arg(long, default_value = "target/load", value_name = "DIRECTORY")]
     report: PathBuf,
-    /// The service's binary; built from this checkout when left out.
+    /// The service's binary. Default: built from this checkout.
     #[arg(long, value_name = "PATH", conflicts_with = "host")]
     doorbuster: Option<PathBuf>,
 }
 
 fn run_time(text: &str) -> anyhow::Result<Duration> {
-    let time: jiff::SignedDuration = text.parse().context("a time is such as 20s, 5m or 1h")?;
-    let time = Duration::try_from(time).context("a time before it began")?;
-    ensure!((Duration::from_secs(1)..=RUN_TIME_MAX).contains(&time), "from 1s to 1h");
+    let time: jiff::SignedDuration = text.parse().context("must be a time such as 20s, 5m or 1h")?;
+    let time = Duration::try_from(time).context("must not be negative")?;
+    ensure!((Duration::from_secs(1)..=RUN_TIME_MAX).contains(&time), "must be from 1s to 1h, such as 20s");
     Ok(time)
 }
 
-/// The service that is asked.
+/// The service under load.
 struct Target {
     host: Url,
     ops: Option<Url>,
@@ -157,7 +157,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(holds)
 }
 
-/// Whether everything that was looked at holds.
+/// Whether every checked guarantee holds.
 async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target) -> anyhow::Result<bool> {
     let users = usize::from(arguments.users);
     let directory = arguments.report.join(scenario.name());
@@ -166,10 +166,10 @@ async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target
     let http = Http::new(&target.host, target.key.clone(), users, watch.clone())?;
     let run = Arc::new(Run::new(scenario, users, http, watch, target.elsewhere));
     run.put_sale().await?;
-    eprintln!("{} begins: {users} users for {:?}", scenario.name(), arguments.run_time);
+    eprintln!("starting {}: {users} users for {:?}", scenario.name(), arguments.run_time);
     attack::run(&run, target.host.as_str(), users, arguments.run_time, &directory).await?;
 
-    eprintln!("{} is over; checking", scenario.name());
+    eprintln!("{} has ended; checking", scenario.name());
     settle::settle(&run).await;
     settle::look_at_each(&run).await;
     settle::expire(&run);
@@ -177,7 +177,7 @@ async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target
     truth::judge(&run);
     let unchecked = check_store(&run, target).await;
     if run.ledger.books().grants.is_empty() {
-        run.ledger.books().undecided.push("nothing was granted, so nothing was shown".to_owned());
+        run.ledger.books().undecided.push("no reserve was granted, so the run shows nothing".to_owned());
     }
 
     let summary = report::summary(&run, users, &unchecked);
@@ -191,10 +191,10 @@ async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target
 /// What was not checked of the store, and why.
 async fn check_store(run: &Run, target: &Target) -> Vec<String> {
     let Some(store) = &target.store else {
-        return vec!["the SQL store: --store says where it is".to_owned()];
+        return vec!["the SQL store: pass --store to check it".to_owned()];
     };
     if let Err(error) = store::hold_against_books(run, store, target.ops.as_ref()).await {
-        run.ledger.books().undecided.push(format!("the SQL store could not be held against the answers: {error:#}"));
+        run.ledger.books().undecided.push(format!("could not compare the SQL store with the answers: {error:#}"));
     }
     Vec::new()
 }

@@ -1,4 +1,4 @@
-//! What a run tells at its end, and its plots.
+//! The summary of a run, and its plots.
 
 use std::{fmt::Write as _, fs, path::Path};
 

@@ -93,7 +93,8 @@ impl Run {
         let answer = self.http.send(&call).await.answer.map_err(anyhow::Error::msg)?;
         anyhow::ensure!(
             answer.status == 201,
-            "the sale of the load test was refused: {} (with keys configured, DOORBUSTER_KEY must hold one of the role operator)",
+            "the service refused the sale of the load test: {} (if it has keys, set DOORBUSTER_KEY to one with the \
+             role operator)",
             answer.told()
         );
         Ok(())

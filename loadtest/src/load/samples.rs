@@ -1,4 +1,4 @@
-//! What came of the run's requests, second by second, for its progress, its summary and its plots.
+//! Results of the run's requests per second, for progress lines, summary and plots.
 
 use std::{
     collections::BTreeMap,

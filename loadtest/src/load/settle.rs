@@ -1,5 +1,4 @@
-//! After the load: what has no answer is asked until it has one, what runs out soon is waited for, and the books are held
-//! against what the service says.
+//! After the load: resolves unknown outcomes, waits for holds that expire soon, and compares the ledger with the service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,11 +22,11 @@ pub const OVERDUE_MAX: Moment = 1_000_000;
 /// Holds that end within so long are waited for; longer ones are there at the end.
 const WAIT_MAX: Moment = 60_000_000;
 
-/// Reservations that are looked at one by one.
+/// Most reservations to check one by one.
 const LOOKS_MAX: usize = 5000;
 const LOOKS_AT_ONCE: usize = 16;
 
-/// Makes everything known that can be.
+/// Resolves all unknown outcomes, as far as possible.
 pub async fn settle(run: &Arc<Run>) {
     let open: Vec<_> = run.ledger.books().open.values().map(|(wanted, _)| wanted.clone()).collect();
     for wanted in open {
@@ -76,7 +75,7 @@ async fn adopt(run: &Run, id: &str) {
         }
         return;
     }
-    run.ledger.books().undecided.push(format!("what became of {id} could not be asked"));
+    run.ledger.books().undecided.push(format!("could not ask for the outcome of {id}"));
 }
 
 async fn wait_for_ends(run: &Run) {
@@ -98,7 +97,7 @@ pub async fn look_at_each(run: &Arc<Run>) {
     // Ids come from a hash map: in no order.
     ids.truncate(LOOKS_MAX);
     if all > ids.len() {
-        eprintln!("{} of {all} reservations are looked at one by one", ids.len());
+        eprintln!("{} of {all} reservations are checked one by one", ids.len());
     }
     let mut looks = JoinSet::new();
     for id in ids {
@@ -118,7 +117,7 @@ pub async fn look_at_each(run: &Arc<Run>) {
             }
             match exchange.answer {
                 Ok(_) => drop(run.judge_shown(&id, &exchange)),
-                Err(error) => run.ledger.books().undecided.push(format!("{id} could not be looked at: {error}")),
+                Err(error) => run.ledger.books().undecided.push(format!("could not read {id}: {error}")),
             }
         });
     }
@@ -151,11 +150,11 @@ pub async fn look_at_sale(run: &Run) -> Result<Vec<Item>, String> {
     Ok(sale.items)
 }
 
-/// The sale's counts against the books, to the unit.
+/// Compares the sale's counts with the ledger, to the unit.
 pub async fn hold_against_books(run: &Run) {
     let items = match look_at_sale(run).await {
         Ok(items) => items,
-        Err(error) => return run.ledger.books().undecided.push(format!("the sale could not be looked at: {error}")),
+        Err(error) => return run.ledger.books().undecided.push(format!("could not read the sale: {error}")),
     };
     let books = run.ledger.books();
     let units = books.units();

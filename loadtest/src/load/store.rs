@@ -1,4 +1,4 @@
-//! The SQL store, read as anybody may read it, against the books.
+//! Compares the SQL store, read like any client of it, with the ledger.
 
 use std::{
     collections::BTreeMap,
@@ -51,7 +51,7 @@ impl Store {
     pub fn parse(text: &str, password_file: Option<&Path>) -> anyhow::Result<Self> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             let path = PathBuf::from(text.strip_prefix("sqlite://").unwrap_or(text));
-            ensure!(path.is_file(), "--store {}: there is no such file", path.display());
+            ensure!(path.is_file(), "--store {}: the file does not exist", path.display());
             return Ok(Self::Sqlite(path));
         }
         let mut config: tokio_postgres::Config =
@@ -133,7 +133,7 @@ async fn read_postgres(config: &tokio_postgres::Config, sale: &str) -> anyhow::R
     Ok(stored)
 }
 
-/// What the store must have, by the books.
+/// The expected contents of the store, by the ledger.
 fn expected(run: &Run) -> Stored {
     let books = run.ledger.books();
     let mut expected = Stored::default();
@@ -163,7 +163,7 @@ fn expected(run: &Run) -> Stored {
     expected
 }
 
-/// Waits until the store has everything, and holds it against the books.
+/// Waits until the store has everything, and compares it with the ledger.
 pub async fn hold_against_books(run: &Run, store: &Store, ops: Option<&Url>) -> anyhow::Result<()> {
     if let Some(ops) = ops {
         wait_for(ops).await?;

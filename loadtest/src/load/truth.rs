@@ -1,7 +1,7 @@
-//! What the times of all requests and answers prove together, whatever happened in between.
+//! Checks that follow from the times of all requests and answers.
 //!
-//! Nothing here knows when the service decided: only that it was between the request and the answer. So each judgement uses
-//! the bound that favours the service, and what is called broken is broken.
+//! The exact time of a decision is unknown: it is between the request and the answer. So each check uses the bound that favours
+//! the service, and every reported violation is real.
 
 use std::collections::BTreeMap;
 
@@ -169,10 +169,10 @@ fn times(run: &Run, books: &Books, watch: &Watch, findings: &Findings) {
             .then(|| grant.ended.map(|ended| ended.sent - watch.latest(grant.expires_at)))
             .flatten();
         findings.check(Guarantee::ExactTime, late.is_none_or(|late| late <= 0), || {
-            format!("{id} took a confirm that was sent {} ms after its end", late.unwrap_or(0) / 1000)
+            format!("{id} accepted a confirm that was sent {} ms after its end", late.unwrap_or(0) / 1000)
         });
         let early = grant.told_expired.is_some_and(|told| told < watch.earliest(grant.expires_at));
-        findings.check(Guarantee::ExactTime, !early, || format!("{id} was called expired before its end"));
+        findings.check(Guarantee::ExactTime, !early, || format!("{id} was reported expired before its end"));
         let overdue = grant.seen_held.is_some_and(|seen| seen > watch.latest(grant.expires_at) + OVERDUE_MAX);
         findings
             .check(Guarantee::ExactTime, !overdue, || format!("{id} was still held more than a second after its end"));

@@ -1,4 +1,4 @@
-//! A goose user in the run: asks, has each answer judged, and enters it into goose's figures.
+//! A goose user of the run: sends requests, checks each answer, and records it in goose's figures.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ impl Visitor<'_> {
         self.note(call, exchange, noted).await;
     }
 
-    /// Reserves, and repeats with the same key while nobody knows what came of it.
+    /// Reserves, and repeats with the same key while the outcome is unknown.
     pub async fn reserve(&mut self, wanted: &Wanted) -> Outcome {
         let (run, may) = (self.run, self.run.plan.refusals);
         let call = run.reserve_call(wanted);
@@ -141,7 +141,7 @@ impl Visitor<'_> {
         Outcome::Nothing
     }
 
-    /// Confirms, releases or extends; repeating confirm and release is safe, and is done while nobody knows.
+    /// Confirms, releases or extends. Repeats confirm and release, which is safe, while the outcome is unknown.
     pub async fn act(&mut self, id: &str, verb: Verb, may: &[&str]) -> Outcome {
         let (run, call) = (self.run, self.run.verb_call(id, verb));
         for _ in 0..REPEATS_MAX {

@@ -1,7 +1,7 @@
-//! This machine's clock, and what the answers say of the service's.
+//! This machine's clock, and its offset from the service's clock.
 //!
-//! An answer says by the service's clock when its reservation was made; that was between the request and the answer by this
-//! clock. Many answers together say how far the two clocks are apart, to less than the shortest round trip.
+//! An answer has the service's time of its reservation; by this clock that was between the request and the answer. Many answers
+//! together bound the offset of the two clocks to less than the shortest round trip.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},

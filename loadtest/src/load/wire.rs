@@ -1,5 +1,4 @@
-//! The documents of the service's API, as far as a load test reads them. A member that is missing is an answer that is not
-//! of the contract.
+//! The API's documents, as far as a load test reads them. An answer with a missing member violates the contract.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +131,7 @@ fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lines, D::Error> 
     let mut lines = Lines::new();
     for line in Vec::<Line>::deserialize(deserializer)? {
         if lines.insert(line.sku.clone(), line.quantity).is_some() {
-            return Err(serde::de::Error::custom(format!("{} stands in two lines", line.sku)));
+            return Err(serde::de::Error::custom(format!("{} appears in two lines", line.sku)));
         }
     }
     Ok(lines)

@@ -1,7 +1,7 @@
-//! A good client beside those who mean harm: its latency alone, and while each attack runs.
+//! A good client beside attackers: its latency alone, and during each attack.
 //!
-//! The attackers rest between blows, as what they burn here they would burn on machines of their own; how many blows
-//! there were is told.
+//! The attackers pause between strikes, because on machines of their own they would not take this machine's processor time. The
+//! output has the number of strikes.
 
 use std::{
     io::{Read, Write},
@@ -49,7 +49,7 @@ const ATTACKS: [(&str, Blow); 8] = [
 pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
     let known: Vec<_> = ATTACKS.iter().map(|(name, _)| *name).collect();
     for name in names {
-        ensure!(known.contains(&name.as_str()), "there is no attack {name:?}; there are: {}", known.join(", "));
+        ensure!(known.contains(&name.as_str()), "there is no attack {name:?}; the attacks are {}", known.join(", "));
     }
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}", machine::describe());

@@ -1,4 +1,4 @@
-//! The batch call: how many reservations a second, and what it does to the single requests beside it.
+//! The batch call: reservations per second, and its effect on concurrent single requests.
 
 use std::{
     net::SocketAddr,

@@ -1,5 +1,5 @@
-//! Two that are measured in turn, and the ratio of what they did: the machine's mood is the same for both of a pair, and
-//! the spread over pairs says how far to trust it.
+//! Measures two sides in turn and reports their ratio: the machine's condition is the same for both sides of a pair, and the
+//! spread over pairs shows how far to trust the ratio.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The ceiling: hyper that reads a reserve and answers the bytes of a grant, and does nothing else.
+//! The ceiling: a bare hyper server that reads a reserve and answers the bytes of a grant.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Two builds of the service, measured in turns: what a change cost, as ratios with their spread.
+//! Compares two builds of the service, measured in turn: the cost of a change, as ratios with their spread.
 
 use std::path::{Path, PathBuf};
 

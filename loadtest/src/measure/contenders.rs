@@ -1,4 +1,4 @@
-//! Who is measured, and how each is started.
+//! The measured systems, and how to start each.
 
 use std::{
     net::SocketAddr,

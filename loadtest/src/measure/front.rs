@@ -1,4 +1,4 @@
-//! The front of what speaks no HTTP: it reads the same reserve, asks what stands behind it, and answers the same JSON.
+//! An HTTP front for systems without HTTP: reads the same reserve, queries the system behind it, and answers the same JSON.
 
 use std::{net::SocketAddr, rc::Rc};
 

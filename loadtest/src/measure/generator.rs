@@ -1,8 +1,8 @@
 //! The load: many connections on few threads, requests at a constant rate or as fast as answers come.
 //!
-//! At a constant rate a request has a moment at which it is due, whatever the answers before it do, and its response time
-//! is counted from that moment: a service that stalls is charged for everybody who would have asked meanwhile
-//! (coordinated omission, after Gil Tene's wrk2). The service time, from the write to the answer, is kept beside it.
+//! At a constant rate each request has a due time, whatever earlier answers take, and its response time counts from then. So a
+//! service that stalls pays for all requests that would have come meanwhile (this avoids coordinated omission, as Gil Tene's
+//! wrk2 does). The service time, from the write to the answer, is recorded too.
 
 use std::{
     collections::{BTreeMap, VecDeque},

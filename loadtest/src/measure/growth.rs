@@ -1,5 +1,4 @@
-//! What growth costs: the same load on services with more and more live holds, their memory, their scrapes, and how long they
-//! take to come back.
+//! The cost of growth: the same load on services with more and more live holds, their memory, scrape times and recovery times.
 
 use std::{
     path::Path,
@@ -85,7 +84,10 @@ fn resident(running: &Running) -> anyhow::Result<f64> {
 }
 
 pub fn run(sizes: &[u64], items: u64, common: &Common) -> anyhow::Result<()> {
-    ensure!(sizes.len() > 1 && sizes.is_sorted_by(|a, b| a < b), "name two numbers of holds or more, growing");
+    ensure!(
+        sizes.len() > 1 && sizes.is_sorted_by(|a, b| a < b),
+        "give two or more numbers of holds, in ascending order"
+    );
     let binary = crate::service::binary(common.doorbuster.as_deref())?;
     println!("{}\n{items} items, {CONNECTIONS} connections, single durable reserves", machine::describe());
     let mut grown = Vec::new();

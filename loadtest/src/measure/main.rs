@@ -1,4 +1,4 @@
-//! Measures Doorbuster, what it could be at best, and what else does its job, on one machine and in one run.
+//! Measures Doorbuster, an upper bound, and alternatives, on one machine and in one run.
 
 mod attacks;
 mod batch;
@@ -28,7 +28,7 @@ use doorbuster_loadtest::{children, machine, plot};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(about = "Measures Doorbuster and what it is compared with; starts and stops all of it, on loopback alone.")]
+#[command(about = "Measures Doorbuster and its peers; starts and stops all of them, on loopback only.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,29 +36,29 @@ struct Arguments {
 
 #[derive(Args, Clone)]
 pub struct Common {
-    /// The service's binary; built from this checkout when left out.
+    /// The service's binary. Default: built from this checkout.
     #[arg(long, global = true)]
     doorbuster: Option<PathBuf>,
     /// Measurements of each side of a ratio.
     #[arg(long, default_value_t = 5, global = true, value_parser = at_least_one::<usize>())]
     pairs: usize,
-    /// Seconds of each measurement, after one of warming up.
+    /// Seconds of each measurement, after one second of warm-up.
     #[arg(long, default_value_t = 4, global = true, value_parser = at_least_one::<u64>())]
     seconds: u64,
-    /// Where plots go; none are drawn when left out.
+    /// Directory for plots. Default: no plots.
     #[arg(long, global = true)]
     plots: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Ratios against the targets of the design: all of them, or those named, such as P2.
+    /// Ratios against the design's targets: all of them, or those given, such as P2.
     Targets {
         names: Vec<String>,
         #[command(flatten)]
         common: Common,
     },
-    /// Two builds of the service in turns: what a change cost.
+    /// Compare two builds of the service, alternating: the cost of a change.
     Compare {
         /// The binary from before.
         old: PathBuf,
@@ -67,16 +67,16 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// One table of everybody: the ceiling, Redis, PostgreSQL, TigerBeetle if it is on the PATH, Doorbuster.
+    /// One table of all peers: the ceiling, Redis, PostgreSQL, TigerBeetle if it is on the PATH, Doorbuster.
     Peers {
         #[arg(long, default_value_t = 64, value_parser = at_least_one::<usize>())]
         connections: usize,
         #[command(flatten)]
         common: Common,
     },
-    /// Single reserves at one rate, whatever the answers take: how long callers wait, from when each was due.
+    /// Single reserves at a constant rate: how long callers wait, counted from when each request was due.
     Rate {
-        /// Reserves a second.
+        /// Reserves per second.
         #[arg(value_parser = at_least_one::<u32>())]
         per_second: u32,
         #[arg(long, default_value_t = 256, value_parser = at_least_one::<usize>())]
@@ -84,7 +84,7 @@ enum Command {
         /// Answers do not wait for the disk.
         #[arg(long)]
         buffered: bool,
-        /// Read each grant and hold it against its request; it costs as much as the rest of the load.
+        /// Check each grant against its request; costs as much as the rest of the load.
         #[arg(long)]
         check: bool,
         #[command(flatten)]
@@ -95,14 +95,14 @@ enum Command {
         #[arg(default_value = "127.0.0.1:8090")]
         address: SocketAddr,
     },
-    /// Rate and latency at 0.5 to 10 times what can be sustained.
+    /// Rate and latency at 0.5 to 10 times the sustainable rate.
     Overload {
         #[arg(long, default_value_t = 1024, value_parser = at_least_one::<usize>())]
         connections: usize,
         #[command(flatten)]
         common: Common,
     },
-    /// The batch call: reservations a second, and what it does to single requests beside it.
+    /// The batch call: reservations per second, and its effect on concurrent single requests.
     Batch {
         #[arg(long, default_value_t = 10_000, value_parser = at_least_one::<usize>())]
         entries: usize,

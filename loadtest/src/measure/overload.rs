@@ -1,4 +1,4 @@
-//! What comes of more than can be done: rate and latency against offered load.
+//! Overload: rate and latency against offered load.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn run(connections: usize, common: &Common) -> anyhow::Result<()> {
     println!("{}", machine::describe());
     // The rate that a closed loop finds, less what keeping to a schedule needs: a tenth.
     let sustainable = running.measure(&ask(Pace::AsAnswered))?.seen.goodput() * 0.9;
-    println!("{sustainable:.0} grants a second can be sustained over {connections} connections\n");
+    println!("the sustainable rate over {connections} connections is {sustainable:.0} grants per second\n");
     println!(
         "{:>8} {:>11} {:>11} {:>11} {:>11} {:>16} {:>16}",
         "offered", "offered/s", "answers/s", "granted/s", "given up/s", "p99 of grants ms", "p99 from due ms"

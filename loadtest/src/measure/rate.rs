@@ -1,4 +1,4 @@
-//! Reserves at one rate, come what may, and how long their callers wait.
+//! Reserves at a constant rate, and how long their callers wait.
 
 use std::time::Duration;
 
@@ -17,7 +17,10 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub fn run(per_second: u32, connections: usize, setup: Setup, check: bool, common: &Common) -> anyhow::Result<()> {
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}", machine::describe());
-    println!("{per_second} reserves a second are due over {connections} connections, {} s a turn\n", common.seconds);
+    println!(
+        "{per_second} reserves per second are due over {connections} connections, {} s per turn\n",
+        common.seconds
+    );
     let ask = Ask {
         connections,
         pace: Pace::PerSecond(per_second.into()),
@@ -40,7 +43,7 @@ pub fn run(per_second: u32, connections: usize, setup: Setup, check: bool, commo
         println!("    from when it was sent  {}", times(&seen.service));
     }
     if check {
-        println!("\nevery grant was read and held against its request");
+        println!("\nevery grant was checked against its request");
     }
     Ok(())
 }

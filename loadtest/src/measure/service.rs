@@ -1,4 +1,4 @@
-//! How Doorbuster is set up where it is measured: its configuration and its sale.
+//! Doorbuster's setup for measurements: its configuration and its sale.
 
 use std::{fmt::Write as _, path::Path};
 

@@ -1,4 +1,4 @@
-//! Whether hours are like minutes: mixed load at a steady rate, and the memory that it takes.
+//! A soak test: mixed load at a steady rate for a long time, and the service's memory.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -33,14 +33,15 @@ struct Look {
 }
 
 pub fn run(minutes: u64, common: &Common) -> anyhow::Result<()> {
-    ensure!(minutes >= 3, "memory grows until what is over leaves it: 3 minutes or more");
+    ensure!(minutes >= 3, "must be 3 minutes or more: memory grows until ended reservations leave it");
     let binary = crate::service::binary(common.doorbuster.as_deref())?;
     let setup =
         Setup { hold_seconds: HOLD_SECONDS, retention_seconds: Some(RETENTION_SECONDS), items: 1000, ..Setup::DURABLE };
     let running = Contender::Doorbuster(setup).start(&binary)?;
     println!(
-        "{}\n{SINGLES} reserves a second, a batch of {BATCH_ENTRIES} each second, and {SHOPPERS} shoppers a second who confirm, \
-         release, extend, repeat or forget; holds of {HOLD_SECONDS} s, what is over kept for {RETENTION_SECONDS} s",
+        "{}\n{SINGLES} reserves per second, a batch of {BATCH_ENTRIES} each second, and {SHOPPERS} shoppers per \
+         second who confirm, release, extend, repeat or abandon; holds of {HOLD_SECONDS} s, ended reservations kept \
+         for {RETENTION_SECONDS} s",
         machine::describe()
     );
     let (done, shopped) = (AtomicBool::new(false), AtomicU64::new(0));

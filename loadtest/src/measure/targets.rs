@@ -1,4 +1,4 @@
-//! The design's targets that are ratios of two loads, and the table of everybody.
+//! The design's targets that are ratios of two loads, and the table of all peers.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -143,7 +143,7 @@ pub fn run(names: &[String], common: &Common) -> anyhow::Result<()> {
     let all = targets(common);
     let known: Vec<_> = all.iter().map(|target| target.name).collect();
     for name in names {
-        ensure!(known.contains(&name.as_str()), "there is no target {name} here; there are {}", known.join(", "));
+        ensure!(known.contains(&name.as_str()), "there is no target {name}; the targets are {}", known.join(", "));
     }
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}", machine::describe());
@@ -303,5 +303,5 @@ fn tigerbeetle(transfers: u64) -> anyhow::Result<Option<f64>> {
             return Ok(Some(accepted.parse()?));
         }
     }
-    bail!("tigerbeetle's benchmark said no rate: {told}")
+    bail!("tigerbeetle's benchmark printed no rate: {told}")
 }

@@ -1,4 +1,4 @@
-//! What is asked, and how answers are read: the contract's reserve over HTTP, and Redis' protocol for its script.
+//! Requests and answers: the contract's reserve over HTTP, and Redis' protocol for its script.
 
 use anyhow::{Context, bail};
 use memchr::memmem;

@@ -1,5 +1,5 @@
-//! An HTTP server in the layout of Doorbuster's: one current-thread runtime per core, each with a socket of its own. The
-//! ceiling and the fronts of what speaks no HTTP are this, so that what differs is what stands behind it.
+//! An HTTP server with Doorbuster's layout: one current-thread runtime per core, each with a socket of its own. The ceiling and
+//! the fronts use it, so that only the systems behind it differ.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, rc::Rc};
 

@@ -20,14 +20,14 @@ const OVERDUE_MILLIS_MAX: u64 = 100;
 pub(super) fn no_lost_answer(history: &History) -> Finding {
     let broken = history.seen().filter_map(|(grant, shown)| {
         let id = &grant.made.id;
-        let Some(shown) = shown else { return Some(format!("{id} was acknowledged and is not there")) };
+        let Some(shown) = shown else { return Some(format!("{id} was acknowledged but is missing")) };
         let mut expected = grant.last.clone();
         if grant.end == End::Open && shown.expired_at.is_some() {
             expected.state = "expired".to_owned();
             expected.expired_at = shown.expired_at;
         }
         let known = !matches!(grant.end, End::Unknown(_));
-        (known && *shown != expected).then(|| format!("{id} is {}, not as it was answered", shown.state))
+        (known && *shown != expected).then(|| format!("{id} is {}, which is not what the answer said", shown.state))
     });
     let seen = history.audit.seen.len();
     let of = if seen < history.tally.grants.len() {
@@ -35,7 +35,7 @@ pub(super) fn no_lost_answer(history: &History) -> Finding {
     } else {
         String::new()
     };
-    let evidence = format!("{}{of} asked for again, each exactly as answered", counted(seen, "reservation"));
+    let evidence = format!("{}{of} read again, each exactly as answered", counted(seen, "reservation"));
     Finding::new(broken.collect(), seen, evidence)
 }
 
@@ -57,11 +57,11 @@ pub(super) fn once(history: &History) -> Finding {
             repeat.status == 201 && repeat.replayed && repeat.reservation.as_ref() == Some(&click.made)
         });
         if !same {
-            broken.push(format!("key {} sent once more did not give {} again", click.key, click.made.id));
+            broken.push(format!("key {}, repeated, did not give {} again", click.key, click.made.id));
         }
     }
     let evidence = format!(
-        "{} gave one id each; {} sent once more, answered as at first",
+        "{} gave one id each; {} repeated, each with its first answer",
         counted(both, "double click"),
         counted(history.audit.repeats.len(), "key")
     );
@@ -91,7 +91,7 @@ pub(super) fn exact_time(history: &History) -> Finding {
         if let End::Confirmed(span) = grant.end
             && span.sent > moment(expires_at) + SLACK
         {
-            broken.push(format!("{id} took a confirm that was sent after its end"));
+            broken.push(format!("{id} accepted a confirm that was sent after its end"));
         }
     }
     if latest > OVERDUE_MILLIS_MAX {
@@ -105,7 +105,7 @@ pub(super) fn exact_time(history: &History) -> Finding {
     let early_grants = history.tally.grants.iter().filter(|grant| grant.span.got + SLACK < opens_at);
     broken.extend(early_grants.map(|grant| format!("{} was granted before the opening", grant.made.id)));
     let evidence = format!(
-        "{} ran out, none early, none over {latest} ms late; {} refused",
+        "{} expired, none early, none over {latest} ms late; {} refused",
         counted(expired, "hold"),
         counted(history.tally.too_late.len(), "late payment")
     );
@@ -120,7 +120,7 @@ pub(super) fn disk_first(history: &History) -> Finding {
     }
     if tally.unsynced > 0 {
         broken
-            .push(format!("{} came without a commit since their request", counted(tally.unsynced as usize, "answer")));
+            .push(format!("{} came without a commit after their request", counted(tally.unsynced as usize, "answer")));
     }
     if audit.durable_epoch < audit.latest_epoch {
         broken.push(format!("epoch {} is not on disk, only {}", audit.latest_epoch, audit.durable_epoch));
@@ -154,13 +154,13 @@ pub(super) fn store_is_journal(history: &History) -> Finding {
         };
         let row = stored.items.iter().find(|row| row.sku == item.sku);
         if row.is_none_or(|row| row.stored != counts || row.recomputed != counts) {
-            broken.push(format!("{}: the store's counts are not the service's", item.sku));
+            broken.push(format!("{}: the store's counts differ from the service's", item.sku));
         }
     }
     for ((_, shown), row) in audit.seen.iter().zip(&stored.reservations) {
         let Some(shown) = shown else { continue };
         if row.as_ref().is_none_or(|row| !same(shown, row)) {
-            broken.push(format!("{} is not in the store as the service shows it", shown.id));
+            broken.push(format!("the store and the service differ on {}", shown.id));
         }
     }
     let evidence = format!(

@@ -19,7 +19,7 @@ pub fn print(screen: &Screen, history: &History, checks: &[Check]) {
     happened(history).iter().for_each(|line| screen.line(line));
     heading("How long answers took, in milliseconds");
     latencies(history).iter().for_each(|line| screen.line(line));
-    heading("What was promised, checked from outside");
+    heading("The guarantees, checked from outside");
     guarantees(screen, checks).iter().for_each(|line| screen.line(line));
 }
 
@@ -61,7 +61,7 @@ fn happened(history: &History) -> Vec<String> {
         row(
             "shoppers",
             format!(
-                "{} wanted {}, {CUSTOMER_LIMIT} of an item each at most",
+                "{} wanted {}, at most {CUSTOMER_LIMIT} of an item each",
                 number(tally.shoppers),
                 counted(history.offer.stock() as usize, "unit"),
             ),
@@ -69,7 +69,7 @@ fn happened(history: &History) -> Vec<String> {
         row(
             "rush",
             format!(
-                "{} requests in {:.2} s: {} answered a second",
+                "{} requests in {:.2} s: {} answered per second",
                 number(tally.rush.requests),
                 micros as f64 / 1e6,
                 number(rate as u64),
@@ -78,7 +78,7 @@ fn happened(history: &History) -> Vec<String> {
         row(
             "holds",
             format!(
-                "{} granted: {} confirmed, {} released, {} ran out and were offered again",
+                "{} granted: {} confirmed, {} released, {} expired and were offered again",
                 number(tally.grants.len() as u64),
                 number(confirmed),
                 number(released),
@@ -146,7 +146,7 @@ fn conclusion(screen: &Screen, checks: &[Check]) -> String {
         (0, 0) => screen.paint(Paint::Green, format!("  All {} guarantees held.", checks.len())),
         (0, unseen) => {
             let held = checks.len() - unseen;
-            screen.paint(Paint::Yellow, format!("  {held} guarantees held; this run could not tell of {unseen}."))
+            screen.paint(Paint::Yellow, format!("  {held} guarantees held; this run could not check {unseen}."))
         }
         (broken, _) => {
             let broken = counted(broken, "GUARANTEE").replace("GUARANTEEs", "GUARANTEES");

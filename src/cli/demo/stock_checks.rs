@@ -14,7 +14,7 @@ use super::{
 
 pub(super) fn no_oversell(history: &History) -> Finding {
     let Some(last) = &history.audit.sale else {
-        return Finding::missing("the sale was not shown".to_owned());
+        return Finding::missing("the service did not show the sale".to_owned());
     };
     let mut broken = Vec::new();
     for item in history.looks.iter().chain([last]).flat_map(|sale| &sale.items) {
@@ -28,7 +28,7 @@ pub(super) fn no_oversell(history: &History) -> Finding {
     broken.extend(differences(history));
     let units: u64 = (0..history.offer.items.len()).map(|item| history.confirmed(item)).sum();
     let evidence = format!(
-        "stock = available + held + confirmed in {}; {} sold, as counted here",
+        "stock = available + held + confirmed in {}; {} sold, as the demo counted",
         counted(history.looks.len() + 1, "look"),
         number(units)
     );
@@ -41,14 +41,14 @@ fn differences(history: &History) -> Vec<String> {
     let items = history.offer.items.iter().enumerate();
     let differs = items.filter_map(|(index, Item { sku, .. })| {
         let Some(shown) = sale.items.iter().find(|item| item.sku == *sku) else {
-            return Some(format!("{sku} is gone"));
+            return Some(format!("{sku} is missing"));
         };
         let (held, confirmed, unknown) = (history.held(index), history.confirmed(index), history.unknown(index));
         let as_counted = (held..=held + unknown).contains(&shown.held)
             && (confirmed..=confirmed + unknown).contains(&shown.confirmed);
         (!as_counted).then(|| {
             let (shown_held, shown_confirmed) = (shown.held, shown.confirmed);
-            format!("{sku}: held {shown_held}, confirmed {shown_confirmed}; counted here {held} and {confirmed}")
+            format!("{sku}: held {shown_held}, confirmed {shown_confirmed}; the demo counted {held} and {confirmed}")
         })
     });
     differs.collect()
@@ -90,19 +90,22 @@ pub(super) fn true_refusals(history: &History) -> Finding {
     for shortage in shortages {
         let sku = history.offer.items[shortage.item].sku;
         if shortage.available >= shortage.requested || shortage.requested != shortage.asked {
-            broken.push(format!("{sku}: refused {} with {} there", shortage.requested, shortage.available));
+            broken.push(format!("{sku}: refused {} with {} available", shortage.requested, shortage.available));
             continue;
         }
         match timelines[shortage.item].judge(shortage) {
             Match::Exact => exact += 1,
             Match::Possible => {}
             Match::Impossible => {
-                broken.push(format!("{sku}: {} said to be there; by the count here it cannot be", shortage.available));
+                broken.push(format!(
+                    "{sku}: the service said {} available; by the demo's count that is impossible",
+                    shortage.available
+                ));
             }
         }
     }
     let evidence = format!(
-        "{} fit what was in stock by the count here, {} of them to the unit",
+        "{} match the stock by the demo's count, {} of them to the unit",
         counted(shortages.len(), "refused line"),
         number(exact)
     );

@@ -72,11 +72,11 @@ pub async fn tell(running: &Running, config: &Config, options: DemoOptions, scre
 async fn put_sale(client: &Client, offer: &Offer) -> anyhow::Result<()> {
     let path = format!("/v1/sales/{}", offer.sale);
     let ask = Ask { method: Method::PUT, ..Ask::post(&path, offer.document()) };
-    let answer = client.send(ask).await.context("the sale could not be put on")?;
+    let answer = client.send(ask).await.context("could not create the sale")?;
     if answer.status != 201 {
         let problem = serde_json::from_slice::<Problem>(&answer.body);
         let detail = problem.map_or_else(|_| String::new(), |problem| format!(": {}", problem.detail));
-        bail!("the sale could not be put on; the service answered {}{detail}", answer.status);
+        bail!("could not create the sale; the service answered {}{detail}", answer.status);
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ fn introduce(screen: Screen, offer: &Offer, options: DemoOptions, connections: u
         counted(connections, "HTTP connection"),
     ));
     let promise = if *durable { "is on disk before it is answered" } else { "is answered before it is on disk" };
-    screen.line(format!("A hold lasts {hold_seconds} s and {promise}; what is not paid for is offered again.\n"));
+    screen.line(format!("A hold lasts {hold_seconds} s and {promise}; unpaid units are offered again.\n"));
 }
 
 type Tallies = Vec<oneshot::Receiver<Tally>>;
@@ -117,7 +117,7 @@ fn send_out(
         };
         crowd::send_out(share, cancelled.clone())
     });
-    Ok((tallies.collect::<Result<_, _>>().context("a thread could not be started")?, cancel))
+    Ok((tallies.collect::<Result<_, _>>().context("could not start a thread")?, cancel))
 }
 
 /// Looks at the sale, shows it, and keeps what it saw.

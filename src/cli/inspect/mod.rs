@@ -1,6 +1,6 @@
-//! `inspect`: what journal and snapshots of a data directory hold.
+//! `inspect`: the contents of a data directory's journal and snapshots.
 //!
-//! Invariant: nothing is changed, whatever state the directory is in, and a service that runs on it is not disturbed.
+//! Invariant: it changes nothing, whatever state the directory is in, and does not disturb a running service.
 
 mod events;
 mod names;
@@ -81,7 +81,7 @@ fn inspect(data: &Path, options: InspectOptions, style: Style, out: &mut dyn Wri
         return Ok(ExitCode::JournalDamaged);
     }
     if report.tail.last_epoch == 0 && report.snapshots.is_empty() {
-        complain(&format_args!("{}: nothing was checked: the journal has nothing in it", directory.display()));
+        complain(&format_args!("{}: nothing was checked: the journal is empty", directory.display()));
         return Ok(ExitCode::CheckFailed);
     }
     Ok(ExitCode::Clean)
@@ -108,7 +108,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(error) => error.fmt(f),
-            Self::Broken(broken) => write!(f, "the audit trail does not hold: {broken}"),
+            Self::Broken(broken) => write!(f, "the audit trail is broken: {broken}"),
             Self::Output(error) => error.fmt(f),
         }
     }

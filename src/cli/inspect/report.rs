@@ -173,7 +173,7 @@ impl Report {
             )?;
         }
         if self.damage.is_empty() {
-            writeln!(out, "  sound       nothing stands in the way of a start")?;
+            writeln!(out, "  sound       the service can start from it")?;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ import { Refused, call, intention, salePath } from "./api.js";
 import { make, moment, money, say, units } from "./dom.js";
 
 const CONFIRMATIONS = {
-  pause: ["Pause", "Reserves are refused until the sale is resumed. Holds stay: they can be confirmed, released and extended."],
+  pause: ["Pause", "The sale refuses reserves until you resume it. Holds stay: they can be confirmed, released and extended."],
   resume: ["Resume", "The sale takes reserves again while its window is open."],
-  close: ["Close", "Closing is for good: the sale takes no reserve any more. Holds stay, and can be confirmed and released."],
+  close: ["Close", "Closing is final: the sale takes no more reserves. Holds stay, and can be confirmed and released."],
 };
 
 /** A dialog around a form. `send` gives a promise; what it is refused with is shown, and the form stays. */
@@ -46,7 +46,7 @@ function ask(title, parts, verb, { danger = false, wide = false, stays = false, 
 /** What the service said, in its own words. */
 function told(error) {
   if (!(error instanceof Refused)) {
-    return [make("strong", {}, "The service does not answer. "), "It may have been done or not: look, then try again."];
+    return [make("strong", {}, "The service does not answer. "), "The change may or may not have happened: check, then try again."];
   }
   const { title, detail, errors } = error.problem;
   const list = (errors ?? []).map((each) => make("li", {}, `${each.pointer || "request"}: ${each.detail}`));
@@ -104,16 +104,16 @@ export function turn(verb, sale, done) {
 
 export function adjust(sale, item, done) {
   const delta = field("Units", { ...integer, "data-pointer": "/delta", placeholder: "+50 or -5" },
-    "Put in, or taken out with a minus. No more than is available can be taken out.");
+    "Units to add, or to remove with a minus. Only available units can be removed.");
   const reason = field("Reason", { "data-pointer": "/reason", maxlength: 255 }, "Kept for good in the audit trail.");
-  const reference = field("Reference", { "data-pointer": "/reference", maxlength: 255 }, "Of a delivery, for instance.");
+  const reference = field("Reference", { "data-pointer": "/reference", maxlength: 255 }, "For instance, a delivery number.");
   const now = make("p", {}, `Stock ${units(item.stock)}, of which ${units(item.available)} are available.`);
   const preview = make("p", { class: "muted", role: "status" });
   delta.input.addEventListener("input", () => {
     const change = number(delta.input.value);
     const isChange = typeof change === "number" && change !== 0;
     if (!isChange) say(preview, "");
-    else if (item.available + change < 0) say(preview, `Only ${units(item.available)} can be taken out: the others are held or sold.`);
+    else if (item.available + change < 0) say(preview, `Only ${units(item.available)} can be removed: the others are held or sold.`);
     else say(preview, `The stock will be ${units(item.stock + change)}, of which ${units(item.available + change)} available.`);
   });
   const idempotencyKey = intention();
@@ -139,7 +139,7 @@ function fingerprint(body) {
 
 export function create(done) {
   const id = field("Id", { "data-pointer": "/id", spellcheck: "false", autocapitalize: "off" },
-    "In paths, for ever: a-z, 0-9, dot, dash, underscore.");
+    "Part of URLs, and cannot change: a-z, 0-9, dot, dash, underscore.");
   const now = Date.now();
   const { name, ...rules } = rulesOf({ name: "", opens_at: now, closes_at: now + 86_400_000, hold_seconds: 300 });
   const main = { name, id, ...rules };
@@ -181,8 +181,8 @@ function rulesOf(sale) {
     name: field("Name", { "data-pointer": "/name", value: sale.name }, "For people."),
     opens_at: field("Opens", time("opens_at"), zone),
     closes_at: field("Closes", time("closes_at"), zone),
-    hold_seconds: field("A hold lasts", count("hold_seconds"), "In seconds. Holds that are there keep their time."),
-    max_extensions: field("Extensions of a hold", count("max_extensions"), "At most so many; empty: as the service allows."),
+    hold_seconds: field("A hold lasts", count("hold_seconds"), "In seconds. Existing holds keep their time."),
+    max_extensions: field("Extensions of a hold", count("max_extensions"), "At most; empty: the service's limit."),
     customer_limit: field("Limit per customer", count("customer_limit"), "Units of each item; empty: none."),
   };
 }
@@ -215,7 +215,7 @@ export async function edit({ id }, done) {
   };
   const parts = [
     make("div", { class: "fields" }, ...Object.values(rules).map((each) => each.element)),
-    make("h3", {}, "Items"), make("p", { class: "muted" }, "A price holds for reservations to come. Stock is changed by adjusting it."),
+    make("h3", {}, "Items"), make("p", { class: "muted" }, "A new price applies to new reservations. To change stock, adjust it."),
     list, make("div", {}, make("button", { type: "button", onclick: add }, "Add an item")),
   ];
   ask(`Edit “${sale.name}”`, parts, "Save the changes", {
@@ -257,7 +257,7 @@ function editedItem(item) {
 
 /** A reservation by its id: where it stands, and its lines. */
 export function find() {
-  const id = field("Reservation", { "data-pointer": "", spellcheck: "false", autocapitalize: "off" }, "Its id, as the reserve answered it.");
+  const id = field("Reservation", { "data-pointer": "", spellcheck: "false", autocapitalize: "off" }, "The id from the answer to the reserve.");
   const found = make("div", { class: "found", role: "status" });
   const send = async () => {
     found.replaceChildren();
@@ -337,7 +337,7 @@ function problem(status, code, title, pointer, detail) {
 }
 
 function missingId() {
-  return problem(400, "invalid_request", "The sale needs an id", "/id", "must be 1 to 64 of a-z, 0-9, dot, dash, underscore");
+  return problem(400, "invalid_request", "The sale needs an id", "/id", "must be 1 to 64 characters from a-z, 0-9, dot, dash and underscore");
 }
 
 /** PUT would replace it. */
@@ -348,5 +348,5 @@ async function refuseIfThere(id) {
     if (error.status === 404 || error.status === 400) return;
     throw error;
   }
-  throw problem(409, "sale_exists", "There is a sale with this id", "/id", "choose another: ids are for ever");
+  throw problem(409, "sale_exists", "A sale with this id exists", "/id", "choose another: an id cannot be reused");
 }

@@ -95,7 +95,7 @@ async function look(id) {
     state.view = null;
     const back = make("button", { type: "button", onclick: () => choose("") }, "Show another");
     part("sale").replaceChildren(make("div", { class: "empty" }, make("h2", {}, error.problem.title),
-      make("p", {}, "There is no sale ", make("code", {}, id), ", or this key does not reach it."), back));
+      make("p", {}, "No sale has the id ", make("code", {}, id), ", or your key is not for this sale."), back));
     return;
   }
   const now = Date.now() / 1000;
@@ -123,7 +123,7 @@ function showNoSale() {
     ? make("button", { type: "button", class: "main", onclick: createSale }, "Create the first sale")
     : make("p", {}, "An operator creates one here, or with ", make("code", {}, "PUT /v1/sales/{sale}"), ".");
   part("sale").replaceChildren(make("div", { class: "empty" }, make("h2", {}, "No sales yet"),
-    make("p", {}, "A sale has a time window, rules, and items with their stock. It shows here as soon as it is there."), how));
+    make("p", {}, "A sale has a time window, rules, and items with their stock. A new sale appears here at once."), how));
 }
 
 function createSale() {
@@ -201,7 +201,7 @@ function showFailure(error) {
 
 function showKey(error) {
   state.caller = null;
-  say(part("link"), "A key is needed");
+  say(part("link"), "A key is required");
   say(part("caller"), "");
   for (const id of ["content", "banner", "forget"]) part(id).hidden = true;
   part("key").hidden = false;

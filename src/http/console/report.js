@@ -20,7 +20,7 @@ export async function showReport(sale) {
   dialog.showModal();
   try {
     const report = await call("GET", salePath(sale.id, "/report"));
-    chart = new Chart("Units per minute", SERIES, units, "No unit was taken yet.");
+    chart = new Chart("Units per minute", SERIES, units, "No units granted yet.");
     body.replaceChildren(...parts(report, chart));
     chart.show(...perMinute(report.minutes));
   } catch (error) {
@@ -54,10 +54,10 @@ function parts(report, chart) {
   const percent = (rate) => (rate === undefined ? "–" : share(rate * 10_000, 10_000));
   const figures = [
     ["Sold", units(counts.confirmed), `of ${units(report.stock.stock)} units`],
-    ["Sell-through", percent(rates.sell_through), "of all units put in"],
+    ["Sell-through", percent(rates.sell_through), "of all stock"],
     ["Conversion", percent(rates.conversion), "of reservations granted"],
-    ["Ran out", percent(rates.expiry_rate), "of reservations granted"],
-    ["Sold out after", report.seconds_to_sell_out === undefined ? "–" : span(report.seconds_to_sell_out), "from its beginning"],
+    ["Expired", percent(rates.expiry_rate), "of reservations granted"],
+    ["Sold out after", report.seconds_to_sell_out === undefined ? "–" : span(report.seconds_to_sell_out), "after it opened"],
     ["Revenue", revenue(report), "at the prices that customers saw"],
   ];
   const tiles = figures.map(([name, value, note]) => {
@@ -76,12 +76,12 @@ function parts(report, chart) {
     make("div", { class: "tiles" }, ...tiles),
     make("h3", {}, "Units per minute"), chart.element,
     make("div", { class: "head" }, make("h3", {}, "Items"), save(report)),
-    table(["Item", "Granted", "Sold", "Released", "Ran out", "Held"], rows),
+    table(["Item", "Granted", "Sold", "Released", "Expired", "Held"], rows),
     make("h3", {}, "Revenue"), table(["Item", "Price", "Sold", "Revenue"], sold),
     make("h3", {}, "Refused"),
     refusals.length > 0
       ? table(["Reason", "Reserves"], refusals.map(({ reason, count }) => [reason, count]))
-      : make("p", { class: "muted" }, "Nobody was refused since the service started."),
+      : make("p", { class: "muted" }, "No refusals since the service started."),
   ];
 }
 

@@ -103,7 +103,7 @@ export class SaleView {
     if (this.sale.status !== "open") return ["–", `The sale is ${this.sale.status}`];
     const seconds = this.history.sellOut(available, sku);
     if (seconds === null) return ["–", this.history.pace(sku) === null ? "Measuring" : "Nothing is being taken"];
-    return [seconds > 86_400 ? "not today" : `in ${span(seconds)}`, sku ? "" : "If it goes on as in the last minute"];
+    return [seconds > 86_400 ? "not today" : `in ${span(seconds)}`, sku ? "" : "At the pace of the last minute"];
   }
 
   #showItems() {
@@ -153,7 +153,7 @@ export class SaleView {
     if (this.newest === news[0] && this.log.children.length > 0) return;
     this.newest = news[0];
     const entry = ({ at, text }) => make("li", {}, make("time", {}, timeOfDay(at * 1000)), text);
-    const nothing = make("li", { class: "muted" }, "Nothing yet: status, stock and sold-out items are told here.");
+    const nothing = make("li", { class: "muted" }, "Nothing yet. Changes of status and stock, and sold-out items, appear here.");
     this.log.replaceChildren(...(news.length > 0 ? news.map(entry) : [nothing]));
   }
 }

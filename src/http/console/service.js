@@ -40,7 +40,7 @@ export class ServiceView {
     for (const part of [this.body, this.chart.element, this.told]) part.hidden = !figures;
     this.hint.hidden = Boolean(figures);
     if (!figures) {
-      say(this.hint, "Figures of the whole service are for keys of all sales; this key is of some.");
+      say(this.hint, "Figures of the whole service need a key for all sales; this key is limited to certain sales.");
       return;
     }
     this.#read(figures);

@@ -1,12 +1,11 @@
 //! Reserve for many customers with one request.
 //!
-//! Each entry is judged as the single call would judge it, and none knows of the others: as if all were sent one after the
-//! other. The work is done in portions between which the worker's other requests have their turn. First the whole body is
-//! read, so that a broken one is refused before anything was done. Then the answer is made piece by piece: a piece's entries
-//! are checked, decided shard by shard where their order makes no difference, and told in their places, where those that
-//! were left are decided too. A piece is shown once it is durable, while later ones are being decided; whoever takes the
-//! answer too slowly holds them back. A caller that goes away ends the work between two pieces: what was decided until
-//! then stays.
+//! Each entry is decided as the single call would decide it, as if all entries were sent one after the other. The work is done
+//! in portions, between which the worker's other requests run. First the handler reads the whole body, so that it refuses a
+//! broken one before anything is done. Then it makes the answer piece by piece: it checks a piece's entries, decides them shard
+//! by shard where their order makes no difference, and writes their results in order, deciding the remaining entries on the
+//! way. It sends a piece once it is durable, while it decides later ones; a caller that reads slowly slows them down. If a
+//! caller disconnects, the work ends after the current piece, and what was decided stays.
 
 use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc, sync::Arc};
 
@@ -34,32 +33,32 @@ use crate::{
     },
 };
 
-/// What is read at a time: well below a millisecond of work, whatever the entries are.
+/// Work per portion of reading: well below a millisecond, whatever the entries are.
 const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
 
-/// What is checked, decided or told at a time. A request that comes in meanwhile waits for its turn twice: until it is read,
-/// and until it is answered.
+/// Work per portion of checking, deciding or writing. A request that arrives meanwhile waits for a portion twice: before it is
+/// read, and before it is answered.
 const TURN: Portion = Portion { entries: 32, bytes: 8 << 10 };
 
-/// What is shown at a time: one wait for the disk, one piece of the answer. Disks sync fast enough to commit every few dozen
-/// entries by themselves, and each commit costs all workers something.
+/// Entries per piece of the answer, and per wait for the disk. Disks sync fast enough to commit every few dozen entries, but
+/// each commit costs all workers something.
 const PIECE: Portion = Portion { entries: 1024, bytes: 256 << 10 };
 
-/// Pieces that may be decided and not yet durable: what comes in during one sync of the disk, and some more.
+/// Pieces that may be decided but not yet durable: about as many as one sync of the disk takes, and some more.
 const PIECES_UNDURABLE: usize = 2;
 
-/// What is handed to the socket at a time: others have their turn while the kernel passes on less than this.
+/// Bytes sent to the socket at a time, so that other requests run in between.
 const SENT_BYTES: usize = 32 << 10;
 
-/// Parts of a piece that are made before the caller takes them.
+/// Parts of a piece that are ready before the caller takes them.
 const PARTS_AHEAD: usize = 1;
 
-/// About what an entry takes in the answer.
+/// About the bytes of an entry in the answer.
 const RESULT_BYTES: usize = 384;
 
 pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
-        let detail = "a batch has no Idempotency-Key: give each entry its own, as idempotency_key";
+        let detail = "a batch takes no Idempotency-Key header: give each entry its own idempotency_key";
         return Err(problem::invalid(&[Invalid::new("", detail)]));
     }
     let limits = worker.limits();
@@ -70,7 +69,7 @@ pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> 
     begun.await.expect("a batch that somebody waits for begins its answer")
 }
 
-/// Reads the body, begins the answer, and goes on with it. Entries borrow from the body, so all of this is one task.
+/// Reads the body, then streams the answer. Entries borrow from the body, so all of this is one task.
 async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::Sender<Answered>) {
     let entries = match read(&worker, &bytes, &begin).await {
         Ok(entries) => entries,
@@ -86,7 +85,7 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     }
     let room = Arc::new(room);
     let (pieces, to_send) = mpsc::channel(PARTS_AHEAD);
-    // Dropped when this is through.
+    // Dropped when this task ends.
     let (_through, ended) = oneshot::channel();
     let body = Body::Streamed(Stream::new(to_send, ended));
     if begin.send(Ok(body::unbuffered(json_bytes(StatusCode::OK, body)))).is_err() {
@@ -118,19 +117,19 @@ async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answ
 
 struct Batch<'a> {
     worker: &'a Worker,
-    /// As it was when the batch began: its id and its number stay.
+    /// As it was when the batch began: its id and its number never change.
     sale: Arc<Sale>,
     entries: Entries<'a>,
 }
 
-/// A piece of the answer: what became of some entries, and when it may be shown.
+/// A piece of the answer: the results of some entries, and the epoch that they wait for.
 struct Piece {
     places: Range<usize>,
     text: Vec<u8>,
     durable_at: Epoch,
 }
 
-/// What the engine is to be asked.
+/// Reserves for the engine.
 struct Asked<'a> {
     reserve: CheckedReserve<'a>,
     key: Option<Cow<'a, str>>,
@@ -139,11 +138,11 @@ struct Asked<'a> {
 impl Batch<'_> {
     async fn decide(&self, decided: mpsc::Sender<Piece>) {
         let mut next = 0;
-        // Closed when the caller has gone.
+        // Closed when the caller has disconnected.
         while next < self.entries.len() && !decided.is_closed() {
             let piece = self.decide_piece(next).await;
             if piece.durable_at > self.worker.engine().durability().epoch() {
-                // Now, and not when it comes to be shown: later entries are decided while earlier ones are written.
+                // Now, and not when it is sent: later entries are decided while earlier ones are written.
                 self.worker.tell_journal();
             }
             next = piece.places.end;
@@ -226,7 +225,7 @@ impl Batch<'_> {
             }
         };
         let refused = Refusal::Invalid(wrong);
-        // Counted like the others: no status of an answer tells of it.
+        // Counted here, because the answer's status does not show it.
         self.worker.tally.refused(&refused);
         Err(problem::refuse(&refused, self.worker.engine()))
     }
@@ -238,7 +237,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Tells what became of the next entries. Those that were left are decided now.
+    /// Writes the results of the next entries. Decides the remaining ones now.
     fn tell(
         &self,
         asked: &[Option<Asked<'_>>],
@@ -262,7 +261,7 @@ impl Batch<'_> {
                 }
             };
             self.write(piece.places.end, &mut piece.text, |text| match made {
-                // The catalogue in force by now knows all that was made.
+                // The current catalogue has every item of these reservations.
                 Ok(made) => GrantedBody::new(&made, &self.worker.engine().catalogue()).encode(text),
                 Err(refused) => put_refused(text, &refused),
             });
@@ -270,7 +269,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Writes one place of the answer, with what belongs before, between and behind all of them.
+    /// Writes one result, with the brackets and commas around it.
     fn write(&self, place: usize, text: &mut Vec<u8>, each: impl FnOnce(&mut Vec<u8>)) {
         let lead: &[u8] = if place == 0 { b"{\"results\":[" } else { b"," };
         text.extend_from_slice(lead);
@@ -280,7 +279,7 @@ impl Batch<'_> {
         }
     }
 
-    /// In place of what cannot be shown, as nobody knows whether it is durable.
+    /// Replaces a result whose durability is unknown.
     fn refuse_all(&self, places: Range<usize>) -> Vec<u8> {
         let mut refused = Vec::new();
         for place in places {

@@ -13,7 +13,7 @@ use crate::{
     sale::{ids::check_name, settings::Invalid},
 };
 
-/// Erases who the customer is. One who is not known is answered like one of whom nothing is in memory any more.
+/// Erases the customer's identity. An unknown customer gets the same answer as one who is no longer in memory.
 pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged {
     check_name(customer).map_err(|_| problem::invalid(&[Invalid::new("/customer", CUSTOMER)]))?;
     let customer = worker.service.customer_ids.known_as(customer);

@@ -1,4 +1,4 @@
-//! The feed of events: where to start and how to write, and then whatever comes.
+//! The feed of events: parses where to start and in which format, then streams.
 
 use std::sync::Arc;
 
@@ -21,10 +21,11 @@ use crate::{
 };
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// One text for all that is no cursor: a caller must not learn whether another one's is.
-const NO_CURSOR: &str = "must be 0 for the beginning, or the cursor of an event as a key that reaches the same sales was given \
-                         it. Cursors end when the data is replaced by a backup, and when the sales of a key are changed";
-/// Where an answer starts, for those who have not been told an event yet.
+/// One text for every invalid cursor: a caller must not learn whether it is another caller's cursor.
+const NO_CURSOR: &str = "must be 0 for the beginning, or a cursor that this service gave to a key with the same \
+                         sales. Cursors become invalid when the data is restored from a backup, and when the sales of \
+                         a key change";
+/// Where an answer starts, for readers without an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
 pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
@@ -37,7 +38,7 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest
         Format::Lines => "application/x-ndjson",
     };
     if request.method() == Method::HEAD {
-        // Nothing is read, so whether the journal still has the cursor's event is not known; and no reader's place is taken.
+        // HEAD reads nothing, so it cannot tell whether the journal still has the event, and it takes no reader's place.
         let from = match start {
             Start::Now => Cursor::behind(worker.engine().durability().epoch()),
             Start::After(cursor) => cursor,
@@ -68,7 +69,7 @@ fn refuse(refused: Refused) -> BoxedResponse {
     }
 }
 
-/// The first of the two formats that the Accept header names; server-sent events where it names neither and allows any.
+/// The first of the two formats in the Accept header; server-sent events if it names neither but allows any.
 fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
     let mut accepted = headers.get_all(ACCEPT).iter().peekable();
     if accepted.peek().is_none() {
@@ -86,7 +87,7 @@ fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
             _ => None,
         }
     });
-    let none = || problem::NOT_ACCEPTABLE.respond("events are text/event-stream or application/x-ndjson");
+    let none = || problem::NOT_ACCEPTABLE.respond("this call answers text/event-stream or application/x-ndjson");
     formats.next().ok_or_else(none)
 }
 
@@ -95,7 +96,7 @@ fn start(query: Option<&str>, headers: &HeaderMap, cursors: &ViewCursors) -> Res
     for parameter in query.unwrap_or("").split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name != "after" || after.is_some() {
-            return Err(Invalid::new(format!("/{name}"), "the query takes after, once"));
+            return Err(Invalid::new(format!("/{name}"), "the only query parameter is after; send it at most once"));
         }
         after = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     }
@@ -103,8 +104,8 @@ fn start(query: Option<&str>, headers: &HeaderMap, cursors: &ViewCursors) -> Res
     let after = after.map(|text| cursor("/after", &text)).transpose()?;
     let last = headers.get(&LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()));
     let last = last.map(|text| cursor("/Last-Event-ID", &text)).transpose()?;
-    // A browser comes back with the address it began with and the id it has come to; a query that was meant for the
-    // first time would start over. Whoever sets both by hand means the query.
+    // A browser reconnects with its original address and the id of its last event, so a query from the first request would
+    // start over. A caller that sets both by hand means the query.
     Ok(after.or(last).map_or(Start::Now, Start::After))
 }
 

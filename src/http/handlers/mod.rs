@@ -38,7 +38,7 @@ use crate::{
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Calls that need a caller.
+/// Calls that need an authenticated caller.
 pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, request: BoxedRequest) -> BoxedResponse {
     let (subject, caller) = (&matched.subject, &caller);
     let judged = match matched.route {
@@ -72,7 +72,7 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
         Ok(answer) => answer,
         Err(refused) => return worker.rest_on_durable(refused).await,
     };
-    // Here alone an answer waits, when all that its call had read was given back: connections read on into the same memory.
+    // Answers wait only here, after the call has released everything that it read, so that connections can reuse the memory.
     match worker.durable(answer.durable_at).await {
         Ok(()) => answer.value,
         Err(OutcomeUnknown) => problem::outcome_unknown(),
@@ -88,12 +88,12 @@ pub fn handle_public(worker: &Worker, matched: Matched, request: &Request<Inboun
         Route::DocsFile => pages::DOCS.file(&matched.subject, request.headers()),
         Route::Problem => problems::get(&matched.subject, request.headers()),
         Route::OpenApi => Ok(contract(worker)),
-        _ => Err(problem::NOT_FOUND.respond("no call of this service has this path")),
+        _ => Err(problem::NOT_FOUND.respond("the API has no such path")),
     };
     answered.unwrap_or_else(|refused| refused)
 }
 
-/// The document that describes all of this.
+/// The OpenAPI document.
 fn contract(worker: &Worker) -> BoxedResponse {
     let contracts = &worker.service.contracts;
     let asks_for_key = worker.service.keyring.load().asks_for_key();
@@ -101,10 +101,10 @@ fn contract(worker: &Worker) -> BoxedResponse {
     body::revalidated(json_bytes(StatusCode::OK, contract.clone()))
 }
 
-/// A response, or the problem that stands in its place.
+/// A response, or the problem to answer instead.
 type Answered = Result<BoxedResponse, BoxedResponse>;
 
-/// A response that is to be shown once it is durable, or the problem that stands in its place and shows nothing.
+/// A response to send once it is durable, or a problem, which shows no state.
 type Judged = Result<Answer<BoxedResponse>, BoxedResponse>;
 
 fn at_once(answered: Answered) -> Judged {
@@ -124,13 +124,13 @@ fn json(status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     json_bytes(status, bytes)
 }
 
-/// As `json`, for what may be long: it takes room in the buffers until it has left.
+/// As `json`, for long answers: they count towards the buffers until they are sent.
 fn long_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
     service.buffers.hold_answer(bytes).map_or_else(BoxedResponse::from, |bytes| json_bytes(status, bytes))
 }
 
-/// As `long_json`, to a call that has changed something: whatever the buffers hold, it is answered.
+/// As `long_json`, for a call that has changed something: it is answered even if the buffers are full.
 fn owed_json(service: &Service, status: StatusCode, value: &impl Serialize) -> BoxedResponse {
     let bytes = serde_json::to_vec(value).expect("answers are plain JSON");
     json_bytes(status, service.buffers.hold_owed_answer(bytes))
@@ -141,7 +141,7 @@ fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {
 }
 
 impl<T> Answer<T> {
-    /// The same answer with another value, made from this one.
+    /// The same answer with its value mapped.
     fn map<U>(self, map: impl FnOnce(T) -> U) -> Answer<U> {
         Answer { value: map(self.value), durable_at: self.durable_at }
     }
@@ -152,7 +152,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = bare_key(value.to_str().unwrap_or("")).filter(|_| values.next().is_none());
-    let wrong =
-        || Invalid::new("", format!("the header Idempotency-Key {}, and stand there once", Rule::IdempotencyKey));
+    let wrong = || Invalid::new("", format!("the header Idempotency-Key {}; send it only once", Rule::IdempotencyKey));
     key.map(Some).ok_or_else(|| problem::invalid(&[wrong()]))
 }

@@ -1,7 +1,7 @@
-//! Pages for people, the console and the API's documentation, with the files that they are made of. All are built in.
+//! Pages for people: the console and the API's documentation, with their files. All are built in.
 //!
-//! Invariant: a page runs nothing but its own files and asks nobody but this service. It holds no secret: a key is what
-//! its reader types in, and goes into the `Authorization` header of the page's own calls.
+//! Invariant: a page runs only its own files and calls only this service. It holds no secret: its reader types in a key, which
+//! goes only into the `Authorization` header of the page's calls.
 
 use std::sync::LazyLock;
 
@@ -25,7 +25,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// What a page may do, but for its styles.
+/// The content security policy of a page, except for styles.
 macro_rules! policy {
     ($styles:literal) => {
         concat!(
@@ -78,7 +78,7 @@ site! {
     "icon.svg": SVG,
 }
 
-// Swagger UI sets styles on elements; the page has nothing that a stranger wrote.
+// Swagger UI sets styles on elements; the page shows no foreign content.
 site! {
     DOCS, "explorer", policy!("'self' 'unsafe-inline'"),
     "page.html": HTML,

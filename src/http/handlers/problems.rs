@@ -1,4 +1,4 @@
-//! The pages that problems' types lead to.
+//! The pages behind the `type` of each problem.
 
 use hyper::{
     StatusCode,
@@ -13,7 +13,7 @@ use crate::http::{
     problem::{self, PROBLEMS, Problem},
 };
 
-/// A page for a browser, JSON for everybody else. `name`: as the problem's type has it, or its code.
+/// HTML for a browser, JSON for all others. `name`: the last part of the problem's `type`, or its code.
 pub fn get(name: &str, headers: &HeaderMap) -> Answered {
     let known = PROBLEMS.iter().find(|problem| problem.code == name || problem.slug() == name);
     let unknown = || problem::NOT_FOUND.respond("no problem has this name; use a problem's code, such as sold_out");
@@ -27,16 +27,16 @@ pub fn get(name: &str, headers: &HeaderMap) -> Answered {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProblemPage)]
 pub struct Page<'a> {
-    /// This page's path, as problems name it.
+    /// This page's path: the problem's `type`.
     #[serde(rename = "type")]
     kind: String,
-    /// What happened, in a few words.
+    /// The problem's title.
     title: &'a str,
-    /// The status of an answer with this problem.
+    /// The HTTP status of the problem.
     status: u16,
-    /// What programs tell problems apart by.
+    /// The code by which programs tell problems apart.
     code: &'a str,
-    /// What it means, to a person.
+    /// What it means, for people.
     meaning: &'a str,
     /// What to do about it.
     remedy: &'a str,

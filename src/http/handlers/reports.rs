@@ -15,13 +15,13 @@ use crate::{
     reports::Refused,
 };
 
-/// How long it is waited for the store to have a sale that was put just now, and how often it is asked.
+/// How long to wait until the store has a new sale, and how often to check.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 const STORE_LOOK: Duration = Duration::from_millis(50);
 
 pub async fn get(worker: &Worker, caller: &Caller, id: &str, query: Option<&str>) -> Answered {
     if query.is_some_and(|query| !query.is_empty()) {
-        let invalid = crate::sale::settings::Invalid::new("", "this call takes no query");
+        let invalid = crate::sale::settings::Invalid::new("", "this call takes no query parameters");
         return Err(problem::invalid(&[invalid]));
     }
     let number = match worker.engine().catalogue().sale(id) {

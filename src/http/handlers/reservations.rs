@@ -27,7 +27,7 @@ use crate::{
 const PATH: &[u8] = b"/v1/reservations/";
 
 pub async fn reserve(worker: &Worker, sale: Option<SaleNumber>, request: BoxedRequest) -> Judged {
-    // The key outlives the request, whose body is taken apart.
+    // The key outlives the request, whose body is consumed.
     let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
     let bytes = read_small(worker, request, true).await?;
     decide(worker, sale, key.as_deref(), &bytes)
@@ -49,7 +49,7 @@ fn decide(worker: &Worker, sale: Option<SaleNumber>, key: Option<&str>, bytes: &
     Ok(answer.map(|outcome| show_made(worker, outcome)))
 }
 
-/// Has the engine judge a reserve that is well formed, and counts what it says.
+/// Has the engine decide a well-formed reserve, and counts the outcome.
 pub fn ask(
     worker: &Worker,
     now: Timestamp,
@@ -62,7 +62,7 @@ pub fn ask(
     answer
 }
 
-/// Counts what the engine said to a reserve.
+/// Counts the outcome of a reserve.
 pub fn count(worker: &Worker, sale: SaleNumber, outcome: &Result<Made, Refusal>) {
     match outcome {
         Ok(made) if made.replayed_of.is_some() => worker.service.telemetry.reservations.replayed(),
@@ -78,7 +78,7 @@ fn show_made(worker: &Worker, outcome: Result<Made, Refusal>) -> BoxedResponse {
             let catalogue = worker.engine().catalogue();
             let mut buffer = [0; 36];
             let id = made.reservation.id.encode(&mut buffer);
-            // Where it is and what it is share one piece of memory.
+            // Location and body share one allocation.
             let mut bytes = Vec::with_capacity(PATH.len() + id.len() + encode::RESERVATION_BYTES);
             bytes.extend_from_slice(PATH);
             bytes.extend_from_slice(id.as_bytes());
@@ -151,7 +151,7 @@ fn show(worker: &Worker, outcome: Result<Reservation, Refusal>) -> BoxedResponse
     }
 }
 
-/// A reservation of a sale that the caller may not know of does not exist for it.
+/// A reservation of a sale that the caller may not see does not exist for it.
 fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), BoxedResponse> {
     let sees = || worker.engine().sale_of(id).is_none_or(|sale| caller.sees(&sale.settings.id));
     if caller.sees_all() || sees() { Ok(()) } else { Err(problem::no_such_reservation()) }
@@ -159,6 +159,6 @@ fn must_see(worker: &Worker, caller: &Caller, id: ReservationId) -> Result<(), B
 
 /// Not a reservation id: no reservation has it.
 fn parse_id(text: &str) -> Result<ReservationId, BoxedResponse> {
-    let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not the id of a reservation");
+    let unknown = || problem::RESERVATION_NOT_FOUND.respond("this is not a reservation id");
     ReservationId::parse(text).ok_or_else(unknown)
 }

@@ -31,14 +31,14 @@ use crate::{
     },
 };
 
-/// Sales of more items are shown by a thread of its own: making their JSON takes milliseconds.
+/// Sales with more items are encoded on another thread: their JSON takes milliseconds.
 const ITEMS_IN_PASSING: usize = 256;
 
 pub async fn put(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged {
     let expected = conditions::expected(request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let bytes = body::read(&worker.service.buffers, request, document_limit(worker), true).await?;
     let (caller, id) = (caller.clone(), id.to_owned());
-    // Whatever its size: documents are put one after the other, so a small one may have to wait for a large one.
+    // Whatever its size: documents are applied one after the other, so a small one may wait for a large one.
     worker.aside(move |service| judge_put(service, &caller, &id, &expected, &bytes)).await
 }
 
@@ -58,7 +58,7 @@ fn judge_put(service: &Service, caller: &Caller, id: &str, expected: &Expected, 
     Ok(show_put(service, answer))
 }
 
-/// Merges a patch into the settings as they are.
+/// Merges a patch into the current settings.
 pub async fn patch(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged {
     let expected = conditions::expected(request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;
     let bytes = body::read_patch(&worker.service.buffers, request, document_limit(worker)).await?;
@@ -66,8 +66,8 @@ pub async fn patch(worker: &Worker, caller: &Arc<Caller>, id: &str, request: Box
     worker.aside(move |service| judge_patch(service, &caller, &id, &expected, &bytes)).await
 }
 
-/// A caller that changes the settings meanwhile makes it start over, which costs that change's caller nothing and is over once
-/// nobody else changes them.
+/// Starts over if another caller changes the settings meanwhile. That costs the other caller nothing, and ends when nobody else
+/// changes them.
 fn judge_patch(service: &Service, caller: &Caller, id: &str, expected: &Expected, bytes: &[u8]) -> Judged {
     let bounds = service.bounds();
     let patch = Patch::parse(bytes, &bounds).map_err(|wrong| problem::invalid(&wrong))?;
@@ -105,7 +105,7 @@ fn must_be_of_path(given: &str, id: &str) -> Result<(), BoxedResponse> {
 
 fn show_put(service: &Service, answer: Answer<Result<(Put, Arc<Sale>), Refusal>>) -> Answer<BoxedResponse> {
     if answer.value.is_ok() {
-        // Here, as the caller may have gone, and then nobody waits.
+        // Recorded here, because nobody waits if the caller has disconnected.
         service.bell.ring();
     }
     answer.map(|outcome| match outcome {
@@ -171,7 +171,7 @@ pub async fn turn(worker: &Worker, caller: &Caller, route: Route, id: &str, requ
         return Ok(turned.map(|_| refused));
     }
     worker.tell_journal();
-    // Shown as it is after the turn: the view is at least as new, and so is the epoch that it waits for.
+    // Shown as it is after the change: the view is at least as new, and so is the epoch that it waits for.
     Ok(show(worker, id, |service, view| owed_json(service, StatusCode::OK, &SaleBody::new(view))).await)
 }
 
@@ -206,7 +206,7 @@ pub async fn adjust(worker: &Worker, caller: &Caller, matched: &Matched, request
     let answer = worker.engine().adjust(worker.now(), caller.actor(), &asked);
     let answer = answer.map(|outcome| match outcome {
         Ok(adjustment) => show_adjustment(&adjustment),
-        // Nothing was sold out to anybody here: the operator asked back more than is there.
+        // Not a sell-out: the operator asked to remove more than is available.
         Err(Refusal::Short(lines)) => problem::short_as(&problem::INSUFFICIENT_STOCK, &lines),
         Err(refusal) => refuse(worker, &refusal),
     });
@@ -241,7 +241,7 @@ fn refuse(worker: &Worker, refusal: &Refusal) -> BoxedResponse {
     problem::refuse(refusal, worker.engine())
 }
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 struct Page {
     after: String,
     limit: usize,
@@ -256,10 +256,15 @@ impl Page {
             let known = match name {
                 "after" => after.replace(value),
                 "limit" => limit.replace(value),
-                _ => return Err(Invalid::new("", format!("the query takes after and limit, and not {name:?}"))),
+                _ => {
+                    return Err(Invalid::new(
+                        "",
+                        format!("the query parameters are after and limit; {name:?} is neither"),
+                    ));
+                }
             };
             if known.is_some() {
-                return Err(Invalid::new("", format!("the query takes {name} once")));
+                return Err(Invalid::new("", format!("send the query parameter {name} only once")));
             }
         }
         let limit = match limit {

@@ -1,4 +1,4 @@
-//! What the service is doing, and who asks.
+//! The status call: the caller, and figures of the service.
 
 use hyper::StatusCode;
 
@@ -18,6 +18,6 @@ pub async fn get(worker: &Worker, caller: &Caller) -> Answered {
         return Ok(json(StatusCode::OK, &StatusBody { caller: asking, service: None }));
     }
     let figures = worker.service.board.figures().await;
-    let figures = figures.ok_or_else(|| problem::OVERLOADED.respond("figures are not being read just now"))?;
+    let figures = figures.ok_or_else(|| problem::OVERLOADED.respond("the figures are not available right now"))?;
     Ok(json(StatusCode::OK, &StatusBody { caller: asking, service: Some(&figures) }))
 }

@@ -1,6 +1,6 @@
-//! Bounds: what types do not say of their members, and the limits of the running configuration.
+//! Bounds of members that Rust types do not express, and the limits of the running configuration.
 //!
-//! Invariant: each row names a member that exists; a wire type that changes its name takes its row along.
+//! Invariant: each row names a member that exists.
 
 use serde_json::{Value, json};
 
@@ -29,14 +29,14 @@ const RFC_3339: &str = r"^(19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\
 /// A time as answers write it.
 const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
 
-/// Room for cursors of another kind than today's.
+/// Leaves room for other kinds of cursors.
 pub const CURSOR_BYTES_MAX: usize = 64;
 const _: () = assert!(CURSOR_BYTES <= CURSOR_BYTES_MAX);
 
 /// JSON's numbers are exact up to here.
 const EXACT_MAX: u64 = (1 << 53) - 1;
 
-/// Keywords for a member, and a sentence for its description that says the same to people.
+/// Schema keywords for a member, and the same rule as a sentence for its description.
 pub struct Bound(Value, String);
 
 impl Bound {
@@ -60,7 +60,7 @@ fn integer(least: u64, most: u64) -> Bound {
     Bound(json!({ "minimum": least, "maximum": most }), format!("{least} to {most}."))
 }
 
-/// A cursor of the feed of events: opaque, so nothing is said of it but that it is short.
+/// A cursor of the feed: opaque, so only its length is bounded.
 pub fn cursor() -> Bound {
     form(json!({ "minLength": 1, "maxLength": CURSOR_BYTES_MAX }))
 }
@@ -102,7 +102,7 @@ fn sale_id() -> Bound {
 }
 
 fn asked_time() -> Bound {
-    let sentence = "RFC 3339 with an offset, from 1970 to 9999; finer than milliseconds is cut off.";
+    let sentence = "An RFC 3339 time with an offset, from 1970 to 9999. Digits beyond milliseconds are dropped.";
     Bound(json!({ "format": "date-time", "pattern": RFC_3339 }), sentence.to_owned())
 }
 
@@ -185,10 +185,10 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
 fn delta(sale: &settings::Limits) -> Bound {
     let most = sale.stock_max as i64;
     let keywords = json!({ "not": { "const": 0 }, "minimum": -most, "maximum": most });
-    Bound(keywords, format!("Not 0, and the item's stock may be up to {most} units."))
+    Bound(keywords, format!("Not 0. The item's stock may have at most {most} units."))
 }
 
-/// Answers may show what an earlier configuration let in, so limits that are set do not bound them.
+/// Configured limits do not bound answers: these may show values from an earlier configuration.
 fn answers() -> Vec<Row> {
     let units = || form(json!({ "minimum": 0, "maximum": EXACT_MAX }));
     let some_units = || form(json!({ "minimum": 1, "maximum": u32::MAX }));

@@ -96,7 +96,7 @@ const NOT_MODIFIED: Given = Given {
     status: 304,
     schema: NOTHING,
     example: None,
-    description: "Still what `If-None-Match` names",
+    description: "The file is still the one that `If-None-Match` names",
     headers: CONSOLE_HEADERS,
     links: &[],
 };
@@ -109,7 +109,8 @@ pub static CALLS: &[Call] = &[
         id: "listSales",
         tag: SALES,
         summary: "List sales",
-        description: "Sales by id, a page at a time: ask again with `after` set to `next` until there is no `next`.",
+        description: "Lists sales by id, one page at a time. For the next page, ask again with `after` set to `next`; \
+                      the last page has no `next`.",
         parameters: &["After", "Limit"],
         body: None,
         answers: &[ok_then("SalesPage", "A page of sales", links::OF_SALES)],
@@ -122,9 +123,9 @@ pub static CALLS: &[Call] = &[
         id: "getSale",
         tag: SALES,
         summary: "Look at a sale",
-        description: "Settings, status, and where the units of each item are. The `ETag` names the settings alone: it changes \
-                      exactly when they do. What is answered here may be put as it is. To poll what is available, use the \
-                      cheaper availability call.",
+        description: "The sale's settings, its status, and each item's units by state. The `ETag` names only the \
+                      settings: it changes exactly when they do. PUT takes this answer as it is. To poll \
+                      availability, use the cheaper availability call.",
         parameters: &["IfNoneMatch"],
         body: None,
         answers: &[
@@ -140,7 +141,8 @@ pub static CALLS: &[Call] = &[
                 status: 304,
                 schema: NOTHING,
                 example: None,
-                description: "Its settings are still those that `If-None-Match` names. Status and stock may have changed",
+                description: "The settings are still those that `If-None-Match` names. Status and stock may have \
+                              changed",
                 headers: &["ETag"],
                 links: &[],
             },
@@ -154,10 +156,11 @@ pub static CALLS: &[Call] = &[
         id: "putSale",
         tag: SALES,
         summary: "Create a sale or replace its settings",
-        description: "Repeating it changes nothing. Items can be added and not removed, the initial stock of an item \
-                      cannot change, and a sale that its operator closed stays as it is. Members that GET computes are \
-                      ignored, so that its answer can be put. `If-Match` with the `ETag` of a GET refuses to overwrite what \
-                      somebody else changed since; `If-None-Match: *` refuses to replace a sale that exists.",
+        description: "Repeating the call changes nothing. Items can be added but not removed, the initial stock of an \
+                      item cannot change, and a sale that an operator closed cannot change. The service ignores \
+                      members that GET computes, so PUT takes the answer of a GET as it is. `If-Match` with the \
+                      `ETag` of a GET protects changes that somebody else made since then; `If-None-Match: *` creates \
+                      a sale and never replaces one.",
         parameters: &["IfMatch", "IfNoneMatch"],
         body: Some(Asked { schema: "SaleSettings", required: true, limit: BodyLimit::Sale }),
         answers: &[
@@ -192,11 +195,11 @@ pub static CALLS: &[Call] = &[
         id: "patchSale",
         tag: SALES,
         summary: "Change some settings of a sale",
-        description: "A merge patch (RFC 7396): members that it has replace those of the sale, null removes an optional one, and \
-                      what it leaves out stays. Items are merged by their SKUs: each names its `sku` and what changes; an \
-                      SKU that is new adds an item. It is applied to the settings as they are at that moment, in one \
-                      step; `If-Match` refuses it when they are no longer those that the caller saw. Members that GET \
-                      computes are ignored.",
+        description: "A merge patch (RFC 7396): its members replace those of the sale, null removes an optional \
+                      member, and members that it leaves out stay. The service merges items by SKU: each entry has \
+                      its `sku` and the members that change; a new SKU adds an item. It applies the patch to the \
+                      current settings in one step. With `If-Match` it refuses the patch when the settings are no \
+                      longer those that the caller saw. It ignores members that GET computes.",
         parameters: &["IfMatch", "IfNoneMatch"],
         body: Some(Asked { schema: "SalePatch", required: true, limit: BodyLimit::Sale }),
         answers: &[Given {
@@ -221,8 +224,8 @@ pub static CALLS: &[Call] = &[
         id: "pauseSale",
         tag: SALES,
         summary: "Pause a sale",
-        description: "It refuses reserves until it is resumed; confirm, release and extend go on. Repeating it changes \
-                      nothing.",
+        description: "The sale refuses reserves until an operator resumes it; confirm, release and extend still work. \
+                      Repeating the call changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
         answers: &[shows("Sale", "Sale, paused", "The sale, paused", links::OF_PAUSED)],
@@ -235,7 +238,7 @@ pub static CALLS: &[Call] = &[
         id: "resumeSale",
         tag: SALES,
         summary: "Resume a paused sale",
-        description: "It takes reserves again while its window is open. Repeating it changes nothing.",
+        description: "The sale takes reserves again while its window is open. Repeating the call changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
         answers: &[ok_then("Sale", "The sale, resumed", links::OF_RESUMED)],
@@ -248,7 +251,8 @@ pub static CALLS: &[Call] = &[
         id: "closeSale",
         tag: SALES,
         summary: "Close a sale for good",
-        description: "It refuses reserves from now on; confirm, release and extend go on. Repeating it changes nothing.",
+        description: "The sale refuses reserves from now on; confirm, release and extend still work. Repeating the \
+                      call changes nothing.",
         parameters: &[],
         body: may_ask("NoMembers"),
         answers: &[shows("Sale", "Sale, closed", "The sale, closed", links::OF_CLOSED)],
@@ -260,16 +264,16 @@ pub static CALLS: &[Call] = &[
         path: "/v1/sales/{sale}/items/{sku}/adjustments",
         id: "adjustStock",
         tag: SALES,
-        summary: "Put units into an item's stock, or take available ones out",
-        description: "More than is available cannot be taken out. With an idempotency key, repeating it answers as the \
-                      first time.",
+        summary: "Add units to an item's stock, or remove available ones",
+        description: "Only available units can be removed. With an idempotency key, repeating the call gives the \
+                      first answer again.",
         parameters: &["IdempotencyKey"],
         body: asks("AdjustRequest"),
         answers: &[Given {
             status: 201,
             schema: "Adjustment",
             example: None,
-            description: "The change, and what it led to",
+            description: "The change and its result",
             headers: &["Idempotent-Replayed"],
             links: links::OF_ADJUSTMENT,
         }],
@@ -287,7 +291,7 @@ pub static CALLS: &[Call] = &[
         id: "getAvailability",
         tag: SALES,
         summary: "See what can be reserved",
-        description: "Cheap, and made to be polled.",
+        description: "A cheap call, made for polling.",
         parameters: &[],
         body: None,
         answers: &[ok_then("Availability", "What is available now", links::OF_AVAILABILITY)],
@@ -299,11 +303,11 @@ pub static CALLS: &[Call] = &[
         path: "/v1/sales/{sale}/report",
         id: "getReport",
         tag: SALES,
-        summary: "Read how a sale did",
-        description: "Reservations and units by what became of them, conversion, sell-through, time to sell-out, units per \
-                      minute, revenue, of the sale and of each item. Read from the store, which lags behind: `as_of` says how \
-                      far it was. Refusals are counted in memory since the process started. One answer is given again for \
-                      some seconds, so it may be polled.",
+        summary: "Get the report of a sale",
+        description: "Reservations and units by outcome, conversion, sell-through, time to sell-out, units per minute \
+                      and revenue, for the sale and for each item. The service reads the report from the store, which \
+                      may lag: `as_of` says how far the store was. It counts refusals in memory, from the start of \
+                      the process. It gives the same answer again for some seconds, so the call can be polled.",
         parameters: &[],
         body: None,
         answers: &[ok_then("Report", "The report", links::OF_REPORT)],
@@ -316,18 +320,18 @@ pub static CALLS: &[Call] = &[
         id: "reserve",
         tag: RESERVATIONS,
         summary: "Hold units for a customer",
-        description: "Takes all lines or none. Checked in this order, and the first failure answers: the request is well \
-                      formed; the sale exists; its idempotency key (known: answered as the first time, or \
-                      `idempotency_key_reused`); limits of the service; the sale is open; the items exist; stock; the \
-                      customer's limit. A refusal is not remembered: the retry is judged afresh.",
+        description: "Takes all lines or none. The service checks in this order and answers the first failure: the \
+                      request is well formed; the sale exists; the idempotency key (a known key gets the first answer \
+                      again, or `idempotency_key_reused`); limits of the service; the sale is open; the items exist; \
+                      stock; the customer's limit. It does not remember refusals: it decides a retry afresh.",
         parameters: &["IdempotencyKey"],
         body: asks("ReserveRequest"),
         answers: &[Given {
             status: 201,
             schema: "Reservation",
             example: None,
-            description: "The hold, durable. To a repeat of its key: the hold as it was first answered, with \
-                          `Idempotent-Replayed: true`, and in `replayed_of` how it stands now",
+            description: "The durable hold. For a repeated key: the hold as first answered, with \
+                          `Idempotent-Replayed: true` and the current state in `replayed_of`",
             headers: &["Location", "Idempotent-Replayed"],
             links: links::OF_HOLD,
         }],
@@ -352,16 +356,16 @@ pub static CALLS: &[Call] = &[
         id: "reserveBatch",
         tag: RESERVATIONS,
         summary: "Hold units for many customers",
-        description: "Each entry is judged as the call for one reservation would judge it, all of it or nothing, \
-                      independent of the others: what is wrong with one is told in its place of `results`, with \
-                      pointers that begin at the entry. Entries are decided in their order, and are shown as they \
-                      become durable while later ones are being decided. Only a body that is no JSON of this shape is \
-                      refused as a whole, and then nothing was done. Keys belong to entries: an `Idempotency-Key` of \
-                      the batch is refused. When the connection breaks on the way, the entries that were not reached \
-                      are left out and the others stay: give each a key, and the whole batch is safe to repeat.",
+        description: "Each entry succeeds or fails on its own, as if it were sent alone. The service reports an \
+                      entry's errors at its index in `results`, with pointers that begin at the entry. It decides \
+                      entries in order, and sends results as they become durable, while it decides later entries. It \
+                      refuses a whole batch only if the body is not JSON of this shape; nothing is done then. \
+                      Idempotency keys belong to entries: the service refuses an `Idempotency-Key` header. If the \
+                      connection breaks, the entries decided so far stay and the rest are not done. Give each entry a \
+                      key, and the whole batch is safe to repeat.",
         parameters: &[],
         body: Some(Asked { schema: "BatchRequest", required: true, limit: BodyLimit::Batch }),
-        answers: &[ok_then("BatchResults", "What became of each entry, in their order", links::OF_BATCH)],
+        answers: &[ok_then("BatchResults", "The result of each entry, in order", links::OF_BATCH)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -371,7 +375,8 @@ pub static CALLS: &[Call] = &[
         id: "getReservation",
         tag: RESERVATIONS,
         summary: "Look at a reservation",
-        description: "A reservation that is over is known for the retention time, and found in the store after that.",
+        description: "A reservation that has ended stays in memory for the retention time. After that, this call \
+                      answers 404, and only the store has the reservation.",
         parameters: &[],
         body: None,
         answers: &[ok_then("Reservation", "The reservation as it is", links::OF_RESERVATION)],
@@ -384,9 +389,9 @@ pub static CALLS: &[Call] = &[
         id: "confirmReservation",
         tag: RESERVATIONS,
         summary: "Confirm a hold: its units are sold",
-        description: "Only before `expires_at`. Repeating it with the reference that the reservation shows, or with none, answers \
-                      with the same reservation. With another reference it is refused (`already_confirmed`): it would be \
-                      another payment for what is sold.",
+        description: "Works only before `expires_at`. Repeating the call with the reservation's reference, or with \
+                      none, gives the same reservation. The service refuses another reference (`already_confirmed`): \
+                      it would be a second payment for units already sold.",
         parameters: &[],
         body: may_ask("ConfirmRequest"),
         answers: &[shows("Reservation", "Reservation, confirmed", "The reservation, confirmed", links::OF_ENDED)],
@@ -403,9 +408,9 @@ pub static CALLS: &[Call] = &[
         path: "/v1/reservations/{id}/release",
         id: "releaseReservation",
         tag: RESERVATIONS,
-        summary: "Release a hold: its units are back in stock",
-        description: "Only before `expires_at`. Repeating it answers with the same reservation, whatever the reason: the first \
-                      one is kept.",
+        summary: "Release a hold: its units go back into stock",
+        description: "Works only before `expires_at`. Repeating the call gives the same reservation and keeps the \
+                      first reason.",
         parameters: &[],
         body: may_ask("ReleaseRequest"),
         answers: &[shows("Reservation", "Reservation, released", "The reservation, released", links::OF_ENDED)],
@@ -418,8 +423,8 @@ pub static CALLS: &[Call] = &[
         id: "extendReservation",
         tag: RESERVATIONS,
         summary: "Make a hold last longer",
-        description: "The new `expires_at` is so many seconds from now. When the hold lasts that long already, nothing changes: \
-                      the answer shows the hold as it is, and the call does not count as an extension.",
+        description: "The new `expires_at` is `hold_seconds` from now. If the hold already lasts that long, nothing \
+                      changes: the answer shows the hold as it is, and the call does not count as an extension.",
         parameters: &[],
         body: asks("ExtendRequest"),
         answers: &[shows("Reservation", "Reservation, extended", "The reservation with its new end", links::OF_HOLD)],
@@ -438,14 +443,15 @@ pub static CALLS: &[Call] = &[
         id: "eraseCustomer",
         tag: CUSTOMERS,
         summary: "Erase a customer",
-        description: "Takes the customer's id out of every reservation, and with it references, reasons and idempotency keys: \
-                      from now on each is shown with a customer of its own that begins with `erased-`. Holds stay held \
-                      and stock stays as it is; nothing counts towards the customer's limits any more. The store follows \
-                      as it follows everything else, and the journal within `privacy.journal_erase_seconds`. Repeating it \
-                      is safe, and a customer who is not known is no error. Needs a key of all sales.",
+        description: "Removes the customer's id from every reservation, together with references, reasons and \
+                      idempotency keys. From then on each reservation shows a customer id of its own that begins with \
+                      `erased-`. Holds stay held and stock does not change; the units no longer count towards the \
+                      customer's limits. The store follows as for every other change, and the journal within \
+                      `privacy.journal_erase_seconds`. Repeating the call is safe, and an unknown customer is not an \
+                      error. The call needs a key for all sales.",
         parameters: &[],
         body: None,
-        answers: &[ok("Erasure", "Erased, durably")],
+        answers: &[ok("Erasure", "The erasure is durable")],
         problems: &[],
     },
     Call {
@@ -455,11 +461,12 @@ pub static CALLS: &[Call] = &[
         id: "followEvents",
         tag: EVENTS,
         summary: "Follow every durable change, in order",
-        description: "Server-sent events, or one JSON object a line: CloudEvents 1.0 whose `id` is the cursor to continue from. \
-                      Cursors are opaque texts. They stay valid over restarts, and for every key that reaches the same sales; \
-                      when the sales of a key are changed, or its data is put back from a backup, a reader begins anew. \
-                      The answer goes on until the reader leaves, is too slow, or the service stops; its last word is \
-                      an event `stream.ended` with the cursor. Without `after` it is told what happens from now on.",
+        description: "Server-sent events, or one JSON object per line. Each event is a CloudEvents 1.0 document, and \
+                      its `id` is the cursor to continue from. Cursors are opaque text. They stay valid across \
+                      restarts, and for every key with the same sales. When the sales of a key change, or the data is \
+                      restored from a backup, readers must start again. The answer continues until the reader \
+                      disconnects or is too slow, or the service stops; its last event is `stream.ended`, with the \
+                      cursor. Without `after` it has the events from now on.",
         parameters: &["AfterEvent", "LastEventId"],
         body: None,
         answers: &[Given {
@@ -479,12 +486,12 @@ pub static CALLS: &[Call] = &[
         id: "getStatus",
         tag: CONSOLE,
         summary: "See what the service is doing",
-        description: "Who asks, and figures of the whole service: counts, durations, holds, and where the store stands. Made to \
-                      be polled about once a second: figures are read that often, and every request in between is told \
-                      the same ones. The metrics tell more, to Prometheus.",
+        description: "The caller, and figures of the whole service: counts, durations, holds, and how far the store \
+                      is. Made for polling about once a second: the service reads the figures that often, and answers \
+                      requests in between with the same ones. Prometheus gets more from the metrics.",
         parameters: &[],
         body: None,
-        answers: &[ok("Status", "What it is doing")],
+        answers: &[ok("Status", "The caller and the figures")],
         problems: &[],
     },
     Call {
@@ -494,8 +501,8 @@ pub static CALLS: &[Call] = &[
         id: "getConsole",
         tag: CONSOLE,
         summary: "Open the console",
-        description: "A page for people: sales as they run, and what an operator does to them. The page itself needs no key; the \
-                      calls that it makes need the key that its reader gives it.",
+        description: "A page that shows sales as they run and lets operators change them. The page itself needs no \
+                      key; its calls use the key that its reader enters.",
         parameters: &[],
         body: None,
         answers: &[built_in(PAGE, "The page"), NOT_MODIFIED],
@@ -508,7 +515,7 @@ pub static CALLS: &[Call] = &[
         id: "getConsoleFile",
         tag: CONSOLE,
         summary: "Get a file of the console",
-        description: "What the page is made of.",
+        description: "A file that the page loads.",
         parameters: &[],
         body: None,
         answers: &[built_in(CONSOLE_FILE, "The file"), NOT_MODIFIED],
@@ -521,7 +528,7 @@ pub static CALLS: &[Call] = &[
         id: "getDocs",
         tag: CONTRACT,
         summary: "Read this document in a browser",
-        description: "Swagger UI, built in: it shows this document and sends requests to this service only.",
+        description: "Swagger UI, built in: it shows this document and sends requests only to this service.",
         parameters: &[],
         body: None,
         answers: &[built_in(PAGE, "The page"), NOT_MODIFIED],
@@ -534,7 +541,7 @@ pub static CALLS: &[Call] = &[
         id: "getDocsFile",
         tag: CONTRACT,
         summary: "Get a file of that page",
-        description: "What the page is made of.",
+        description: "A file that the page loads.",
         parameters: &[],
         body: None,
         answers: &[built_in(DOCS_FILE, "The file"), NOT_MODIFIED],
@@ -547,7 +554,7 @@ pub static CALLS: &[Call] = &[
         id: "getProblem",
         tag: CONTRACT,
         summary: "Read what a problem means and what to do",
-        description: "A page for a browser that accepts `text/html`, JSON for everybody else.",
+        description: "HTML for a client that accepts `text/html`, JSON for all others.",
         parameters: &[],
         body: None,
         answers: &[ok("ProblemPage", "What it means and what to do")],
@@ -560,7 +567,7 @@ pub static CALLS: &[Call] = &[
         id: "getContract",
         tag: CONTRACT,
         summary: "Read this document",
-        description: "The contract of this service, with the limits of its configuration.",
+        description: "The OpenAPI document of this service, with the limits of its configuration.",
         parameters: &[],
         body: None,
         answers: &[ok("Contract", "This document")],

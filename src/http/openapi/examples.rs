@@ -89,7 +89,10 @@ pub fn of_problem(problem: &Problem) -> Value {
         Kind::OpensAt => {
             ("the sale opens at 2025-11-27T08:00:00.000Z", json!({ "opens_at": "2025-11-27T08:00:00.000Z" }))
         }
-        Kind::Oldest => ("events up to 41.3 are no longer in the journal", json!({ "oldest": "41.3" })),
+        Kind::Oldest => (
+            "the journal no longer has the events after this cursor; the oldest resumable cursor is 41.3",
+            json!({ "oldest": "41.3" }),
+        ),
         Kind::Reservation => (problem.title, json!({ "reservation": reservation_of(problem) })),
     };
     let mut document = json!({

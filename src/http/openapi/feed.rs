@@ -1,7 +1,6 @@
 //! The feed of events: a schema for each type of event, and for the frame that server-sent events have.
 //!
-//! OpenAPI 3.1 has no word for a body that is one document after another; as is usual, the schema of such a body is that of
-//! one of them.
+//! OpenAPI 3.1 cannot describe a body that is a sequence of documents. By convention, its schema is that of one document.
 
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::events::Envelope;
 
-/// Types of events, with the schema of their data. The last one is no change but the end of a stream.
+/// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
 const KINDS: [(&str, &str); 14] = [
     ("reservation.held", "ToldReservation"),
     ("reservation.extended", "ToldReservation"),
@@ -30,11 +29,11 @@ const KINDS: [(&str, &str); 14] = [
     ("sale.put", "SaleSettings"),
     OF_CUSTOMER,
 ];
-/// The only change that is of no sale.
+/// The only change that belongs to no sale.
 const OF_CUSTOMER: (&str, &str) = ("customer.erased", "ToldErasure");
 const ENDING: (&str, &str) = ("stream.ended", "ToldEnding");
 
-/// What only a durable change has.
+/// Members that only a durable change has.
 const OF_CHANGES: [&str; 3] = ["subject", "time", "cursor"];
 
 fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -95,10 +94,12 @@ fn schema(kind: &str, data: &str) -> Value {
 fn frame() -> Value {
     json!({
         "type": "object",
-        "description": "A server-sent event. The first one of a stream has no data, and only tells where it starts.",
+        "description": "A server-sent event. The first event of a stream has no data: it only gives the cursor where \
+                        the stream starts.",
         "properties": {
             "id": {
-                "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX, "description": "The event's cursor: opaque.",
+                "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX, "description": "The event's cursor, \
+                                                                                                 opaque.",
             },
             "event": {
                 "type": "string", "enum": kinds().map(|(kind, _)| kind).collect::<Vec<_>>(),
@@ -110,7 +111,7 @@ fn frame() -> Value {
             },
             "retry": {
                 "type": "integer", "format": "int32", "minimum": 0,
-                "description": "Milliseconds after which to connect again when the stream breaks.",
+                "description": "Milliseconds to wait before reconnecting when the stream breaks.",
             },
         },
     })

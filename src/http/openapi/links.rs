@@ -1,6 +1,6 @@
-//! Links: the calls that go on from an answer, for programs that follow the document (tests that walk it among them).
+//! Links: the calls that follow from an answer, for programs that walk the document, such as tests.
 
-/// A call that goes on from an answer, with runtime expressions for what it takes over.
+/// A call that follows from an answer, with runtime expressions for the values that it takes from there.
 pub struct Link {
     pub operation: &'static str,
     pub parameters: &'static [(&'static str, &'static str)],
@@ -73,5 +73,5 @@ pub const OF_BATCH: &[Link] = &[
     Link { operation: "extendReservation", parameters: OF_ENTRY, body: Some(LONGER) },
 ];
 
-/// What comes next, for whoever was told nothing yet.
+/// The next call of a reader without a cursor.
 pub const OF_FEED: &[Link] = &[link("followEvents", &[("after", "$response.header.Event-Cursor")])];

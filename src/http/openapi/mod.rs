@@ -1,11 +1,11 @@
-//! The OpenAPI 3.1 document of the API: made once at start from the types that parse requests and write answers, with
-//! the limits of the running configuration in it.
+//! The OpenAPI 3.1 document of the API. The service builds it once at start, from the types that parse requests and write
+//! answers and from the limits of its configuration.
 //!
-//! Invariant: every call of the router is in it and no other, and so is every problem. Tests compare it with the router,
-//! with the table of problems, and with every answer that any test of the contract sees.
+//! Invariant: the document has exactly the router's calls and every problem. Tests compare it with the router, with the table
+//! of problems, and with every answer that a contract test sees.
 //!
-//! `calls` says what each call takes and answers, and `paths` writes that down; `schemas` collects what `ToSchema` knows
-//! of the wire types, and `bounds` adds what types do not say; `links`, `problems`, `feed` and `examples` are what their names say.
+//! `calls` lists what each call takes and answers, and `paths` renders it. `schemas` collects the wire types' `ToSchema`, and
+//! `bounds` adds limits that types do not express. `links`, `problems`, `feed` and `examples` hold those parts.
 
 mod bounds;
 mod calls;
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use super::{Limits, router::Route};
 use crate::sale::settings;
 
-/// The document, its parts in the order that people read them in. Shown with `{:#}` it is laid out for them.
+/// The document, its parts in reading order. `{:#}` prints it indented.
 #[derive(Debug, Clone, Serialize)]
 pub struct Document {
     openapi: &'static str,
@@ -46,20 +46,20 @@ impl fmt::Display for Document {
 }
 
 const DESCRIPTION: &str = "\
-Holds stock for customers while a flash sale is on: it answers from memory, never oversells, and never loses what it \
-acknowledged.\n\n\
-JSON in UTF-8 over HTTP/1.1 keep-alive and HTTP/2 with prior knowledge. Times are RFC 3339; answers give them in UTC with \
-milliseconds. Unknown members in requests are refused; answers may gain members, so ignore those that you do not know. \
-Lengths of text are limited in bytes of UTF-8, where JSON Schema counts characters. Integers are written without fraction \
-and exponent: `1` and not `1.0`, which JSON Schema takes for the same.\n\n\
-Refusals are `application/problem+json` (RFC 9457): tell them apart by `code`; the page at `type` says what each means \
-and what to do. A path with a method that it does not have is answered 405 with `Allow`.\n\n\
+Holds stock for customers while a flash sale is on. The service answers from memory, never oversells, and never loses \
+what it acknowledged.\n\n\
+The API speaks JSON in UTF-8 over HTTP/1.1 keep-alive and HTTP/2 with prior knowledge. Times are RFC 3339; answers give \
+them in UTC with milliseconds. The service refuses unknown members in requests. Answers may gain members, so ignore those \
+that you do not know. Lengths of text are limited in UTF-8 bytes; JSON Schema counts characters. Write integers without \
+fraction or exponent: `1`, not `1.0`, although JSON Schema treats the two alike.\n\n\
+Refusals are `application/problem+json` (RFC 9457). Tell them apart by `code`; the page at `type` says what each one \
+means and what to do. The service answers a method that the path does not support with 405 and `Allow`.\n\n\
 Send an `Idempotency-Key` with every reserve and adjustment: then every timeout is safe to retry.\n\n\
-Limits in this document are those of the configuration that it was made with.\n\n\
-Operators: probes and metrics (`/livez`, `/readyz`, `/metrics`) are on a listener of their own, `server.ops_listen`, and \
-no part of this document.";
+The limits in this document are those of the service's configuration.\n\n\
+For operators: probes and metrics (`/livez`, `/readyz`, `/metrics`) have a listener of their own, `server.ops_listen`, \
+and are not part of this document.";
 
-/// Makes the document for a service with these limits. `asks_for_key`: whether calls need one.
+/// Makes the document for a service with these limits. `asks_for_key`: whether calls need a key.
 pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> Document {
     Document {
         openapi: "3.1.0",
@@ -72,11 +72,11 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
         }),
         servers: json!([{ "url": "/", "description": "Where this document is served" }]),
         tags: json!([
-            { "name": SALES, "description": "What operators do: sales and their stock" },
-            { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
-            { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
-            { "name": EVENTS, "description": "What happened, for whoever follows" },
-            { "name": CONSOLE, "description": "What people look at while a sale is on" },
+            { "name": SALES, "description": "For operators: sales and their stock" },
+            { "name": RESERVATIONS, "description": "For checkout services: hold, confirm, release, extend" },
+            { "name": CUSTOMERS, "description": "Erasing a customer's data" },
+            { "name": EVENTS, "description": "The feed of durable changes" },
+            { "name": CONSOLE, "description": "Pages to watch and run a sale" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
         paths: paths::paths(edge, asks_for_key),
@@ -89,8 +89,9 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             "securitySchemes": { "key": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "A key that `doorbuster keys new` made. Its role says which calls it may make, and it may be \
-                                limited to some sales: others do not exist for it. A service without any keys asks for none.",
+                "description": "A key that `doorbuster keys new` made. Its role says which calls it may make. A key \
+                                may be limited to certain sales; other sales do not exist for it. A service without \
+                                configured keys asks for none.",
             } },
         }),
     }

@@ -1,4 +1,4 @@
-//! Paths, parameters and headers: the calls as OpenAPI writes them.
+//! Paths, parameters and headers of the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::{
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
-/// ETags as a condition names them.
+/// ETags in a condition.
 const ETAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(\s*,\s*(W/)?"[!#-~]*")*)$"#;
 
-/// Every path with its calls. `asks_for_key`: whether they need one.
+/// Every path with its calls. `asks_for_key`: whether calls need a key.
 pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for call in CALLS {
@@ -67,7 +67,7 @@ fn operation(call: &Call, limits: &Limits, asks_for_key: bool) -> Value {
     operation
 }
 
-/// A key, where the call needs one; a service that asks for none takes callers with one too.
+/// A key, if the call needs one. A service without keys also takes callers that send one.
 fn security(call: &Call, asks_for_key: bool) -> Value {
     match auth::needed(call.route) {
         Some(_) if asks_for_key => json!([{ "key": [] }]),
@@ -76,12 +76,12 @@ fn security(call: &Call, asks_for_key: bool) -> Value {
     }
 }
 
-/// As the GET, and no bodies.
+/// The GET without bodies.
 fn head(get: &Value, call: &Call) -> Value {
     let mut head = get.clone();
     head["operationId"] = json!(format!("{}Head", call.id));
-    head["summary"] = json!(format!("{}: the head alone", call.summary));
-    head["description"] = json!("Answers as GET does, with the length of the body in place of the body.");
+    head["summary"] = json!(format!("{}: headers only", call.summary));
+    head["description"] = json!("Answers as GET does, with the length of the body but without the body.");
     for response in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         // What is referred to is written out, so that its body can be left out.
         if let Some(code) = response["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
@@ -105,7 +105,7 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
     if asked.schema == schemas::PATCH {
         content[MERGE_PATCH] = media;
     }
-    let optional = if asked.required { "" } else { " All of it is optional, and so is the body." };
+    let optional = if asked.required { "" } else { " All members are optional, and so is the body." };
     json!({
         "description": format!("Up to {bytes_max} bytes.{optional}"),
         "required": asked.required,
@@ -211,24 +211,26 @@ pub fn parameters(limits: &Limits) -> Value {
         },
         "AfterEvent": {
             "name": "after", "in": "query",
-            "description": "The cursor of the last event that is known; `0` is the beginning of the journal. Cursors are \
-                            opaque: they cannot be compared or counted, and only a key that reaches the same sales can use \
-                            them. Any other text is answered 400.",
+            "description": "The cursor of the last event that the reader has; `0` starts at the beginning of the \
+                            journal. Cursors are opaque: they cannot be compared or counted, and only a key with the \
+                            same sales can use them. The service answers any other text with 400.",
             "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
             "example": "0",
         },
         "LastEventId": {
-            "name": "Last-Event-ID", "in": "header", "description": "As `after`, which wins; browsers send it by themselves.",
+            "name": "Last-Event-ID", "in": "header", "description": "As `after`, which takes precedence; browsers \
+                                                                     send this header automatically.",
             "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
             "example": "0",
         },
         "After": {
-            "name": "after", "in": "query", "description": "Sales whose ids sort behind this: the last page's `next`.",
+            "name": "after", "in": "query", "description": "Only sales whose ids sort after this one: the `next` of \
+                                                            the last page.",
             "schema": { "type": "string" },
             "example": "doorbuster-tv",
         },
         "Limit": {
-            "name": "limit", "in": "query", "description": "Sales on a page.",
+            "name": "limit", "in": "query", "description": "Most sales on a page.",
             "schema": {
                 "type": "integer", "minimum": 1, "maximum": limits.sales_page_max, "default": limits.sales_page_max,
             },
@@ -236,24 +238,24 @@ pub fn parameters(limits: &Limits) -> Value {
         },
         "IfMatch": {
             "name": "If-Match", "in": "header",
-            "description": "ETags that GET gave, or `*` for a sale that exists in any state: where the sale's is another, the \
-                            request is refused with `precondition_failed` and nothing is done.",
+            "description": "ETags from GET, or `*` for any sale that exists. If the sale's ETag is another one, the \
+                            service refuses the request with `precondition_failed` and does nothing.",
             "schema": { "type": "string", "pattern": ETAGS },
             "example": "\"0a1b2c3d4e5f6071\"",
         },
         "IfNoneMatch": {
             "name": "If-None-Match", "in": "header",
-            "description": "ETags that are known. GET answers 304 where the sale's is among them; a change is refused then. `*` \
-                            with PUT creates a sale and never replaces one.",
+            "description": "ETags that the caller has. If the sale's ETag is among them, GET answers 304 and the \
+                            service refuses a change. `*` with PUT creates a sale and never replaces one.",
             "schema": { "type": "string", "pattern": ETAGS },
             "example": "\"0a1b2c3d4e5f6071\"",
         },
         "IdempotencyKey": {
             "name": "Idempotency-Key", "in": "header",
             "description": format!(
-                "Makes the call safe to repeat: the same key with the same request is answered as the first time, with \
-                 another request it is refused. 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in double \
-                 quotes. Its scope is the sale and customer of a reserve, or the item of an adjustment."
+                "Makes the call safe to repeat: the same key with the same request gets the first answer again; with \
+                 another request the service refuses it. 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in \
+                 double quotes. Its scope is the sale and customer of a reserve, or the item of an adjustment."
             ),
             "schema": { "type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX + 2, "pattern": key_pattern() },
             "example": "6b7f1a52-8a0e-4f63-9d3c-1f2a3b4c5d6e",
@@ -270,7 +272,7 @@ pub fn headers() -> Value {
             "example": format!("/v1/reservations/{}", examples::ID),
         },
         "Idempotent-Replayed": {
-            "description": "Only on the answer to a repeated key.",
+            "description": "Present only when the request repeats a key.",
             "schema": { "type": "string", "const": "true" },
         },
         "Retry-After": {
@@ -280,61 +282,64 @@ pub fn headers() -> Value {
         },
         "X-Request-Id": {
             "description": format!(
-                "The `X-Request-Id` that the request had, 1 to {REQUEST_ID_BYTES_MAX} visible ASCII characters; any other is \
-                 ignored. Also without one where the log has a line about the request."
+                "The request's `X-Request-Id`, 1 to {REQUEST_ID_BYTES_MAX} visible ASCII characters; the service \
+                 ignores any other. If the log has a line about the request, the answer has an id even if the request \
+                 had none."
             ),
             "schema": { "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!-~]+$" },
             "example": examples::ID,
         },
         "X-Request-Id-Of-Failure": {
-            "description": "The request's own `X-Request-Id`, or one that was made for it: the log's line about it has the same.",
+            "description": "The request's own `X-Request-Id`, or one that the service made. The log line about the \
+                            request has the same id.",
             "required": true,
             "schema": { "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!-~]+$" },
             "example": examples::ID,
         },
         "Event-Cursor": {
-            "description": "The cursor that the answer starts behind.", "required": true,
+            "description": "The cursor after which the answer starts.", "required": true,
             "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
             "example": examples::CURSOR,
         },
         "RateLimit": {
-            "description": "The quota that is used up, what is left of it, and the seconds after which the next request \
-                            is let in (draft-ietf-httpapi-ratelimit-headers-10).",
+            "description": "The quota that is used up, what is left of it, and the seconds until the service admits \
+                            the next request (draft-ietf-httpapi-ratelimit-headers-10).",
             "required": true,
             "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";r=0;t=[0-9]+$" },
             "example": "\"customer\";r=0;t=3",
         },
         "RateLimit-Policy": {
-            "description": "That quota: requests, and the window in seconds in which that many come back.",
+            "description": "That quota: the number of requests, and the seconds in which that many become available \
+                            again.",
             "required": true,
             "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
             "example": "\"customer\";q=20;w=10",
         },
         "ETag": {
-            "description": "What `If-Match` and `If-None-Match` may name.", "required": true,
+            "description": "The version of the settings, for `If-Match` and `If-None-Match`.", "required": true,
             "schema": { "type": "string", "pattern": "^\"[0-9a-f]{16}\"$" },
             "example": "\"0a1b2c3d4e5f6071\"",
         },
         "Accept-Patch": {
-            "description": "With a PATCH alone: the media type of its body.",
+            "description": "Only for PATCH: the media type of its body.",
             "schema": { "type": "string", "const": MERGE_PATCH },
         },
         "Cache-Control": {
-            "description": "It may be kept, and asked about each time.", "required": true,
+            "description": "Caches may keep the answer but must revalidate it before each use.", "required": true,
             "schema": { "type": "string", "const": "no-cache" },
         },
         "Content-Security-Policy": {
-            "description": "The page runs its own files and asks its own service, and nothing else.", "required": true,
+            "description": "The page runs only its own files and calls only its own service.", "required": true,
             "schema": { "type": "string", "pattern": "^default-src 'none'; " },
             "example": "default-src 'none'; script-src 'self'",
         },
         "WWW-Authenticate": {
-            "description": "How to say who calls.", "required": true,
+            "description": "How to authenticate.", "required": true,
             "schema": { "type": "string", "pattern": "^Bearer " },
             "example": "Bearer realm=\"doorbuster\"",
         },
         "Allow": {
-            "description": "The methods that the path has.", "required": true,
+            "description": "The methods that the path supports.", "required": true,
             "schema": { "type": "string" },
             "example": "GET, HEAD, PATCH, PUT",
         },

@@ -1,4 +1,4 @@
-//! Schemas: what the wire types say of themselves, and a schema for each problem.
+//! Schemas: from the wire types' `ToSchema`, and one for each problem.
 
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -85,14 +85,15 @@ const PATCHED: [(&str, &str); 5] = [
     ("Price", "PricePatch"),
 ];
 
-/// A patch has the members of what it changes, none of them required but an item's SKU.
+/// A patch has the same members as what it changes. Only an item's SKU is required.
 fn add_patch(schemas: &mut Value) {
     for (whole, patch) in PATCHED {
         let mut schema = schemas[whole].clone();
         let names_item = schema["properties"].get("sku").is_some();
         schema["required"] = if names_item { json!(["sku"]) } else { json!([]) };
         let described = schema["description"].as_str().unwrap_or_default();
-        schema["description"] = json!(format!("{described} In a patch: what changes of it; what is left out stays."));
+        schema["description"] =
+            json!(format!("{described} In a patch: only the members that change; the others stay."));
         for member in members_of(&mut schema) {
             refer_to_patch(member);
             // Answers leave out what is not there; a patch removes it by null.
@@ -128,7 +129,7 @@ fn batch_request() -> Value {
         "description": "Reserves for many customers.",
         "required": ["reservations"],
         "properties": { "reservations": {
-            "type": "array", "description": "One entry for each.", "items": reference("schemas", "BatchEntry"),
+            "type": "array", "description": "One entry per reserve.", "items": reference("schemas", "BatchEntry"),
         } },
         "additionalProperties": false,
     })
@@ -138,10 +139,10 @@ fn batch_results() -> Value {
     let result = json!({ "oneOf": [reference("schemas", "BatchGranted"), reference("schemas", "BatchRefused")] });
     json!({
         "type": "object",
-        "description": "What became of the entries of a batch.",
+        "description": "The results of a batch.",
         "required": ["results"],
         "properties": { "results": {
-            "type": "array", "description": "One result for each entry, in their order.", "items": result,
+            "type": "array", "description": "One result per entry, in order.", "items": result,
         } },
     })
 }
@@ -150,12 +151,14 @@ fn batch_refused() -> Value {
     let problems = problems_of_entry().into_iter().map(|problem| reference("schemas", &problems::name(problem)));
     json!({
         "type": "object",
-        "description": "What became of an entry that was refused.",
+        "description": "The result of a refused entry.",
         "required": ["status", "problem"],
         "properties": {
-            "status": { "type": "integer", "format": "int32", "description": "The status that the single call has for it." },
+            "status": { "type": "integer", "format": "int32", "description": "The status that the call for one \
+                                                                              reservation answers." },
             "problem": {
-                "description": "The document of the single call's answer; its pointers begin at the entry.",
+                "description": "The document that the call for one reservation answers. Its pointers begin at the \
+                                entry.",
                 "oneOf": problems.collect::<Vec<_>>(),
             },
         },
@@ -173,7 +176,7 @@ fn add_inner<T: ToSchema>(schemas: &mut Map<String, Value>) {
     schemas.extend(inner.into_iter().map(|(name, schema)| (name, json!(schema))));
 }
 
-/// What is told of a member that may be null stands with the member, and not with one of its choices.
+/// Moves the description of a nullable member from one of its choices to the member.
 fn describe_choices(schema: &mut Value) {
     for member in members_of(schema) {
         let choices = member.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();

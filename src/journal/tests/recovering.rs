@@ -164,7 +164,7 @@ fn a_torn_place_before_a_segment_that_was_written_to_is_damage() {
     storage.overwrite(SECOND_SEGMENT, 0, &[0; SEGMENT_BYTES as usize]);
     storage.overwrite(SECOND_SEGMENT, 500, b"garbage");
     let error = recover(&storage).unwrap_err();
-    assert!(error.to_string().contains("journal-00000000000000000002.seg has been written to after it"), "{error}");
+    assert!(error.to_string().contains("journal-00000000000000000002.seg was written after it"), "{error}");
 }
 
 #[test]

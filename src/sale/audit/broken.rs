@@ -1,4 +1,4 @@
-//! What is wrong with a trail.
+//! Errors in an audit trail.
 
 /// The first place at which a trail is not the one that was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum Broken {
     #[error("audit record {number} was never written by this service")]
     Foreign { number: String },
     /// The chain holds in itself and ends in another hash.
-    #[error("the audit trail up to record {sequence} is not the one that this service wrote: it was made anew")]
+    #[error("the audit trail up to record {sequence} is not the one that this service wrote: somebody rewrote it")]
     Rewritten { sequence: u64 },
 }
 

@@ -1,7 +1,7 @@
-//! What was asked, in a record's detail: a JSON object of bounded size that a person can read.
+//! The detail of an audit record: what the operator asked, as a JSON object of bounded size for people.
 //!
-//! Invariant: no key and no hash of one stands in it, and it stays within `DETAIL_BYTES_MAX` whatever was asked. Long
-//! lists are counted in full and shown in part.
+//! Invariant: it contains no key and no key's hash, and stays within `DETAIL_BYTES_MAX` whatever the operator asked. It counts
+//! long lists in full and shows a part.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const SHOWN_MAX: usize = 20;
 /// Patterns of sales that are shown of a key.
 const PATTERNS_MAX: usize = 10;
 
-/// A key as the trail tells of it.
+/// A key as the trail records it.
 #[derive(Debug, Clone)]
 pub struct KeyFacts<'a> {
     pub name: &'a str,
@@ -74,7 +74,7 @@ struct ItemChange<'a> {
 /// By member of the document.
 type Changes = BTreeMap<String, Change>;
 
-/// What a member was and is; absent where the document did not or does not have it.
+/// A member's old and new value; absent if the document had or has none.
 #[derive(Serialize)]
 struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +148,7 @@ pub fn of_turn() -> String {
     "{}".to_owned()
 }
 
-/// Of an erasure, and not of whom: the trail stays for ever.
+/// The detail of an erasure, without the customer: the trail stays for ever.
 pub fn of_erasure(reservations: u64) -> String {
     format!("{{\"reservations\":{reservations}}}")
 }

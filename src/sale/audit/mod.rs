@@ -1,8 +1,8 @@
 //! The audit trail: every operator action as a record, each chained to the one before it.
 //!
-//! Invariant: records are numbered from 1 on without gaps, and the hash of each covers its own bytes and the hash
-//! before it. So whoever holds the last number and hash finds every record that was changed, removed or slipped in.
-//! What the chain cannot tell is that all of it, that last hash included, was written anew: keep the head elsewhere.
+//! Invariant: records are numbered from 1 without gaps, and the hash of each covers its own bytes and the previous hash. So the
+//! last number and hash reveal every record that was changed, removed or inserted. The chain cannot reveal that somebody
+//! rewrote all of it, including the last hash: keep a copy of the head elsewhere.
 
 mod broken;
 mod detail;
@@ -22,10 +22,10 @@ use super::{
     time::Timestamp,
 };
 
-/// Most bytes of a record's detail. Those who make one stay below by what they leave out.
+/// Most bytes of a record's detail. Its makers stay below by shortening lists.
 pub const DETAIL_BYTES_MAX: usize = 64 << 10;
 
-/// Keeps these hashes from being those of anything else.
+/// Keeps these hashes apart from all others.
 const CONTEXT: &str = "doorbuster 2026-11 audit trail, record format 1";
 
 /// Who did it.
@@ -33,13 +33,13 @@ const CONTEXT: &str = "doorbuster 2026-11 audit trail, record format 1";
 pub enum Actor<'a> {
     /// The holder of the key of this name.
     Key(&'a str),
-    /// Whoever reaches a service that asks for no key.
+    /// A caller of a service without keys.
     Anybody,
-    /// The process by itself, on what it read from its configuration.
+    /// The process itself, after it read its configuration.
     Process,
 }
 
-/// What was done. A number once given keeps its meaning for ever: it is in journals.
+/// The action. A number never changes its meaning, because journals contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     SalePut = 1,
@@ -88,10 +88,10 @@ pub struct Head {
     pub hash: Hash,
 }
 
-/// What tells a key from every other, and gives nothing of it away: a hash of its role, its sales and its kept hash.
+/// Identifies a key without revealing it: a hash of its role, its sales and its stored hash.
 pub type KeyPrint = [u8; 16];
 
-/// A trail as it goes on: its head, and the keys that it was last told of.
+/// The state of a trail: its head, and the keys that it recorded last.
 #[derive(Debug, Clone, Default)]
 pub struct Trail {
     head: Head,
@@ -153,7 +153,7 @@ impl Action {
 }
 
 impl<'a> Record<'a> {
-    /// The bytes that stand in the journal and that the hash covers.
+    /// The bytes in the journal, which the hash covers.
     fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.u64(self.sequence);
         bytes.u64(self.at.millis());
@@ -210,7 +210,7 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Goes one record further, if it is the next one and as it was written.
+    /// Appends the record, if it is the next one and its hash is right.
     pub fn follow(&mut self, audited: &Audited<'_>) -> Result<(), Broken> {
         let Audited { record, hash } = audited;
         self.expect(record.sequence)?;
@@ -260,7 +260,7 @@ impl Trail {
         Event::Audited(Audited { hash: record.hash_behind(&self.head.hash), record })
     }
 
-    /// Takes a fact over. Events of others change nothing here.
+    /// Applies an event. Other events change nothing here.
     pub fn apply(&mut self, event: &Event<'_>) -> Result<(), Broken> {
         match event {
             Event::Audited(audited) => self.head.follow(audited)?,
@@ -273,7 +273,7 @@ impl Trail {
         Ok(())
     }
 
-    /// The events that make this trail out of nothing, as far as it needs its past to go on.
+    /// The events that rebuild this trail's state from nothing.
     pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
         if self.head != Head::default() {
             each(&Event::AuditReached(self.head));

@@ -1,6 +1,6 @@
-//! Events on disk: `length u32, tag u8, fields`, little-endian, as ARCHITECTURE.md lays out byte by byte.
+//! Events on disk: `length u32, tag u8, fields`, little-endian. ARCHITECTURE.md documents every byte.
 //!
-//! Invariant: `decode(encode(event)) == event`, and a tag once given keeps its meaning for ever.
+//! Invariant: `decode(encode(event)) == event`, and a tag never changes its meaning.
 
 use super::{Adjusted, Ended, Event, Held, PricedLine, PricedLines, Quantities, Quantity};
 use crate::sale::{

@@ -1,4 +1,4 @@
-//! What a shard keeps of a reservation and of a customer: there are millions of both, so each is as small as it can be.
+//! A shard's entries for reservations and customers. There are millions of both, so each is as small as possible.
 
 use std::mem;
 
@@ -91,7 +91,7 @@ const RESERVATION_BYTES: usize = size_of::<Option<Entry>>() + CELL_BYTES + 12;
 /// A cell of an index, with its share of the cells that are empty.
 const CELL_BYTES: usize = 16;
 
-/// A place among deadlines, with its share of the room that is left over. An extended hold leaves its earlier ones behind.
+/// An entry among deadlines, with its share of unused space. An extended hold leaves its earlier entries there.
 const DEADLINE_BYTES: usize = 8;
 
 /// What a customer takes in memory beside a long name and several holdings.

@@ -1,7 +1,7 @@
-//! Erasing a customer: what the shard knows of who somebody is goes, and what it knows of stock stays.
+//! Erasing a customer: the shard forgets the identity and keeps the stock.
 //!
-//! Invariant: no unit moves. What the customer held is held on, by nobody, and can be confirmed, released and extended and
-//! expires as before; what counted towards the customer's limits counts towards no limit.
+//! Invariant: no unit moves. The customer's holds stay, without an owner: they can be confirmed, released and extended, and
+//! expire as before. Their units count towards no limit.
 
 use super::{Bucket, Customer, NOBODY, Shard};
 
@@ -11,8 +11,8 @@ impl Shard {
         self.find_customer(Bucket::of(customer), customer).map_or(0, |slot| self.customers[slot].reservations.into())
     }
 
-    /// Takes the customer from its reservations, and with it what callers said of them: idempotency keys and references
-    /// may name a person as well.
+    /// Removes the customer from its reservations, and with it the texts from callers: idempotency keys and references may also
+    /// name a person.
     pub(super) fn erase(&mut self, customer: &str) {
         let Some(slot) = self.find_customer(Bucket::of(customer), customer) else { return };
         let bucket = Bucket::of(customer).index() / self.shards;

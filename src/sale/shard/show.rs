@@ -1,4 +1,4 @@
-//! What a shard tells of its reservations: to whoever asks, and to snapshots.
+//! Reads a shard's reservations, for answers and snapshots.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::sale::{
 };
 
 impl Shard {
-    /// The events that make one bucket's state out of nothing.
+    /// The events that rebuild one bucket's state from nothing.
     pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
         let tables = &self.buckets[bucket.index() / self.shards];
         for slot in tables.by_id.iter() {
@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    /// The name of the entry's customer, or what stands in its place.
+    /// The entry's customer id, or its replacement after an erasure.
     fn customer_of(&self, entry: &Entry) -> Cow<'_, str> {
         match entry.customer {
             NOBODY => Cow::Owned(erased_customer(entry.id).into_string()),

@@ -1,4 +1,4 @@
-//! Takes erased customers out of the rows from before the window.
+//! Removes erased customers from rows older than the window.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +55,7 @@ async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, S
     let (mut rows, mut part) = (0, Some(Uuid::nil()));
     while let Some(from) = part {
         let asked: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::UUID), (&ROWS_MAX, Type::INT8)];
-        let next = link.query("looking for who was erased", &next_part, &asked).await?;
+        let next = link.query("finding the reservations of erased customers", &next_part, &asked).await?;
         part = next.first().map(|row| get(row, 0)).transpose()?;
         let to = part.unwrap_or(Uuid::max());
         let asked: [(&(dyn ToSql + Sync), Type); 3] =
@@ -71,7 +71,8 @@ async fn told_before(link: &Link, window: &Window) -> Result<BTreeSet<Reservatio
     if doubtful.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let rows = link.query("asking whose texts these are", CUSTOMERS_OF, &[(&doubtful, Type::UUID_ARRAY)]).await?;
+    let rows =
+        link.query("finding the customers of these texts", CUSTOMERS_OF, &[(&doubtful, Type::UUID_ARRAY)]).await?;
     let customers: BTreeMap<Uuid, &str> =
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, StoreError>>()?;
     let told_before = window

@@ -1,4 +1,4 @@
-//! What PostgreSQL or the way to it said, and whether it may pass by itself.
+//! Errors of PostgreSQL and of the connection, and whether they may pass without action.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub enum PostgresError {
     /// There is no server, or no connection to it any more.
     #[error("{0}")]
     Connection(String),
-    #[error("{what} took longer than {} s and was given up", limit.as_secs_f64())]
+    #[error("{what} took longer than {} s and was cancelled", limit.as_secs_f64())]
     TimedOut { what: &'static str, limit: Duration },
-    #[error("{what} was given up: the service is stopping")]
+    #[error("{what} was cancelled: the service is stopping")]
     Stopping { what: &'static str },
     /// A file that is needed to connect.
     #[error("{0}")]

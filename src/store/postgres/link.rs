@@ -1,7 +1,7 @@
-//! The connection: how it is made, and the time limit on everything that goes over it.
+//! The connection: how it is made, and the time limit on every use of it.
 //!
-//! Invariant: nothing waits for the server longer than its limit, nor past the time to stop. Whatever happened to a link
-//! that failed, it is dropped and the server rolls back; no link is used after an error.
+//! Invariant: nothing waits for the server longer than its limit, or past the time to stop. A failed link is dropped, and the
+//! server rolls back; no link is used after an error.
 //!
 //! Statements are unnamed, or named and closed within one transaction, and settings are those of one transaction: so a
 //! pooler may give each transaction another session (PgBouncer, `pool_mode = transaction`).
@@ -233,7 +233,8 @@ fn tls(settings: &PostgresSettings) -> Result<ClientConfig, PostgresError> {
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                let told = "this system trusts no authorities: install ca-certificates, or set store.ca_file";
+                let told =
+                    "this system trusts no certificate authorities: install ca-certificates, or set store.ca_file";
                 return Err(PostgresError::Setup(told.to_owned()));
             }
         }

@@ -1,4 +1,4 @@
-//! Mending a database.
+//! Repairs a PostgreSQL store.
 
 use std::sync::{Arc, atomic::AtomicBool};
 

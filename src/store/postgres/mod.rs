@@ -1,11 +1,11 @@
 //! The store in PostgreSQL: tables of the schema that the role's `search_path` names.
 //!
-//! What is new is copied to where it belongs (binary COPY), what changed goes through a temporary table and one UPDATE,
-//! and the cursor moves first in the same transaction: whoever does not hold the token finds out before any work is done,
-//! and waits for whoever does.
+//! New rows go straight into their tables (binary COPY), changed rows through a temporary table and one UPDATE. The cursor
+//! moves first in the same transaction, so a process without the token finds out before it does any work, and waits for the one
+//! that has it.
 //!
-//! Times and texts come from the rules, which let no control character in: the NUL that PostgreSQL's text cannot hold is
-//! refused at the door. Should a journal hold one all the same, PostgreSQL refuses the row, and nothing is written past it.
+//! Times and texts come from the rules, which refuse control characters, including the NUL that PostgreSQL's text cannot hold.
+//! If a journal has one anyway, PostgreSQL refuses the row, and nothing is written past it.
 
 mod erase;
 mod error;
@@ -53,7 +53,7 @@ pub use self::{
 /// Between two looks whether the tables are still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The writer of a database. Connects when it is first asked something: a database that is away stops nobody from starting.
+/// The writer of a database. Connects on first use, so a database that is away does not stop a start.
 pub struct PostgresStore {
     settings: PostgresSettings,
     patience: Arc<Patience>,
@@ -98,7 +98,8 @@ impl PostgresStore {
     /// while it waits for a client's rows. What such a transaction would have written is in the journal.
     fn end_who_is_in_the_way(&mut self) -> Result<(), StoreError> {
         self.connect()?;
-        let ended = self.runtime.block_on(self.connected().query("ending who is in the way", END_OTHERS, &[]));
+        let ended =
+            self.runtime.block_on(self.connected().query("ending sessions that hold the cursor", END_OTHERS, &[]));
         for row in self.keep_if_well(ended.map_err(StoreError::from))? {
             tracing::warn!(pid = get::<i32>(&row, 0)?, "a session that held the store's cursor was ended");
         }
@@ -191,7 +192,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // A name that is still being looked up keeps nobody from ending.
+            // A pending name look-up does not delay the end.
             runtime.shutdown_background();
         }
     }

@@ -1,4 +1,4 @@
-//! Reading the database, for checks and tools.
+//! Reads a PostgreSQL store, for checks and tools.
 
 use std::{
     cell::{Cell, RefCell},
@@ -54,7 +54,7 @@ impl PostgresReader {
                 Ok(schema::FORMAT) | Err(StoreError::NoCursor) => Ok(link),
                 Err(error) => Err(error),
                 Ok(older) => {
-                    Err(StoreError::Content(format!("format {older}; the service brings it to {}", schema::FORMAT)))
+                    Err(StoreError::Content(format!("format {older}; the service upgrades it to {}", schema::FORMAT)))
                 }
             }
         })?;

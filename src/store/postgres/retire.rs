@@ -1,4 +1,4 @@
-//! Moves or deletes some of what was kept long enough.
+//! Archives or deletes some rows past `store.keep_days`.
 
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::store::{
     rows::integer,
 };
 
-/// The first thing in it: whoever lost the store finds out here.
+/// First in the transaction: a process that lost the store finds out here.
 const HOLD: &str = "
     UPDATE write_behind SET cursor = cursor WHERE cursor = $1 AND owner = $2 AND owner_epoch = $3 AND session = $4";
 
@@ -58,7 +58,7 @@ async fn candidates(link: &Link, step: &RetentionStep) -> Result<(Option<Uuid>, 
     let (end, before, most) = (first_id(step.before), Moment(step.before), i64::from(step.rows_max));
     let asked: [Parameter<'_>; 4] =
         [(&step.place.behind, Type::UUID), (&end, Type::UUID), (&before, Type::TIMESTAMPTZ), (&most, Type::INT8)];
-    let rows = link.query("looking for what was kept long enough", &select, &asked).await?;
+    let rows = link.query("finding rows past store.keep_days", &select, &asked).await?;
     let last = rows.last().filter(|_| rows.len() == step.rows_max as usize);
     let reached = last.map(|row| get(row, 0)).transpose()?;
     let mut gone = Vec::new();
@@ -90,9 +90,9 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
                           WHERE id = ANY ($1) AND state = 'confirmed' GROUP BY sale, sku) AS gone
                   WHERE items.sale = gone.sale AND items.sku = gone.sku"
             );
-            link.execute("remembering sums", &remember, &these).await?;
+            link.execute("saving sums", &remember, &these).await?;
             let before = Moment(step.before);
-            link.execute("telling what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
+            link.execute("recording what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
         }
     }
     for (from, id) in [(lines, "reservation_id"), (table, "id")] {
@@ -132,7 +132,7 @@ async fn audit(link: &Link, step: &RetentionStep, permit: &mut TrailPermit<'_>) 
             let within = "DELETE FROM audit_gaps WHERE through_sequence <= $1";
             link.execute("joining gaps of the trail", within, &[(&sequence, Type::INT8)]).await?;
             let begins: [Parameter<'_>; 2] = [(&sequence, Type::INT8), (&hash, Type::TEXT)];
-            link.execute("telling where the trail begins", BEGINS_BEHIND, &begins).await?;
+            link.execute("recording where the trail begins", BEGINS_BEHIND, &begins).await?;
         }
     }
     link.execute("deleting of the trail", &format!("DELETE FROM {table} WHERE sequence <= $1"), &up_to).await?;

@@ -1,7 +1,7 @@
-//! The schema's formats, and how a database comes to the newest one.
+//! The schema's formats, and the migration to the newest one.
 //!
-//! Invariant: a database has one of the formats below, whole, or is not touched. Whoever migrates holds an advisory lock,
-//! so that of two services that start at once one waits and finds it done.
+//! Invariant: a database has one of the formats below, whole, or is not touched. A migration holds an advisory lock, so if two
+//! services start at once, one waits and finds the work done.
 
 use super::{error::PostgresError, get, link::Link, write};
 use crate::store::{error::StoreError, rows::natural};
@@ -64,31 +64,31 @@ async fn check_server(link: &Link) -> Result<bool, StoreError> {
     let unsuitable = |what: String| Err(StoreError::Unsuitable(what));
     if version / 10_000 < VERSION_MIN {
         return unsuitable(format!(
-            "the server is PostgreSQL {}, and {VERSION_MIN} is the oldest that will do",
+            "the server is PostgreSQL {}, but the store needs {VERSION_MIN} or newer",
             version / 10_000
         ));
     }
     if encoding != "UTF8" {
         return unsuitable(format!(
-            "{database} has the encoding {encoding}, which cannot hold all that customers and references may be: make another \
-             with CREATE DATABASE {database}_utf8 ENCODING 'UTF8' TEMPLATE template0, and name it in store.url"
+            "{database} has the encoding {encoding}, which cannot hold every customer id and reference: make another \
+             with CREATE DATABASE {database}_utf8 ENCODING 'UTF8' TEMPLATE template0, and put it into store.url"
         ));
     }
     if get(row, 2)? {
         // Passes by itself when it is promoted, or when another host of the URL answers.
         return Err(PostgresError::Setup(
-            "the server is a standby, which takes no writes: name the primary in store.url".to_owned(),
+            "the server is a standby, which takes no writes: put the primary into store.url".to_owned(),
         )
         .into());
     }
     if schema.is_none() {
         return unsuitable(format!(
-            "none of the schemas in search_path is there for {role}: create one, or GRANT USAGE on it"
+            "{role} can use none of the schemas in search_path: create one, or GRANT USAGE on it"
         ));
     }
     if !get::<bool>(row, 6)? {
         return unsuitable(format!(
-            "{role} may not make temporary tables: GRANT TEMPORARY ON DATABASE {database} TO {role}"
+            "{role} may not create temporary tables: GRANT TEMPORARY ON DATABASE {database} TO {role}"
         ));
     }
     get(row, 7)
@@ -113,8 +113,8 @@ fn lacking(tables: &[&str]) -> StoreError {
         return StoreError::Lost { what: "the store's tables were dropped".to_owned() };
     }
     StoreError::Unsuitable(format!(
-        "some of the store's tables were dropped, and these are left: {}. Put back a backup; or drop these too (CASCADE), and \
-         the store is made anew from the journal",
+        "some of the store's tables were dropped, and these are left: {}. Put back a backup; or drop these too \
+         (CASCADE), and the service rebuilds the store from the journal",
         tables.join(", ")
     ))
 }
@@ -163,7 +163,9 @@ pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> 
     }
     if !may_create {
         return Err(StoreError::Unsuitable(
-            "the role may not make tables in its schema: GRANT CREATE ON SCHEMA … TO the role, or let it own the schema".to_owned(),
+            "the role may not create tables in its schema: GRANT CREATE ON SCHEMA … TO the role, or let it own the \
+             schema"
+                .to_owned(),
         ));
     }
     link.batch("beginning a migration", &write::begin(link)).await?;
@@ -173,7 +175,7 @@ pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> 
     let format = check(link, place).await?;
     for (number, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(format).unwrap_or(0)) {
         link.batch("migrating", migration).await?;
-        tracing::info!(format = number, "the store's schema was brought to a new format");
+        tracing::info!(format = number, "upgraded the store's schema to a new format");
     }
     let set = format!("UPDATE write_behind SET format = {FORMAT}; COMMIT");
     Ok(link.batch("ending a migration", &set).await?)

@@ -1,4 +1,4 @@
-//! Where the database is, as people write it: `postgres://user@host:port/database?sslmode=require`.
+//! Parses the database's URL: `postgres://user@host:port/database?sslmode=require`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -25,7 +25,7 @@ impl PostgresUrl {
                 Some(("sslmode", "require" | "verify-full")) => tls = Some(true),
                 Some(("sslmode", mode)) => return Err(format!("sslmode={mode} is not supported: {MODES}")),
                 Some(("sslrootcert", _)) => {
-                    return Err("name the authority in store.ca_file, not in sslrootcert".into());
+                    return Err("put the certificate authority into store.ca_file, not into sslrootcert".into());
                 }
                 _ => kept.push(option),
             }

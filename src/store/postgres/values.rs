@@ -1,4 +1,4 @@
-//! How a moment crosses to PostgreSQL: microseconds since 2000, as `timestamptz` has it in binary.
+//! Moments for PostgreSQL: microseconds since 2000, the binary form of `timestamptz`.
 
 use std::error::Error;
 

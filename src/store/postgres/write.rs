@@ -1,7 +1,7 @@
 //! Writes a window's rows, in one transaction.
 //!
-//! Invariant: a statement that should touch so many rows touches as many, or the window fails. The store never papers over
-//! a difference between what it holds and what the journal says.
+//! Invariant: a statement changes exactly the expected number of rows, or the window fails. The store never hides a difference
+//! from the journal.
 
 use std::collections::BTreeSet;
 
@@ -165,7 +165,7 @@ const UNCHANGED_RESERVATION: &str = "
 pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &Token) -> Result<u64, StoreError> {
     let mut writer = Writer { link, names, rows: 0 };
     link.batch("beginning a transaction", &begin(link)).await?;
-    // First: whoever writes already holds this row, and whoever lost the store finds out here.
+    // First, because a writer holds this row, and a process that lost the store finds out here.
     writer.move_cursor(window, token).await?;
     writer.sales(window).await?;
     writer.movements(window.movements()).await?;
@@ -485,7 +485,7 @@ impl Writer<'_> {
             let rows = self.link.query("looking for the reservation", UNCHANGED_RESERVATION, &[]).await?;
             let id: Option<Uuid> = rows.first().map(|row| get(row, 0)).transpose()?;
             let id = id.map_or_else(|| "of some id".to_owned(), |id| id.to_string());
-            let told = format!("reservation {id} changed, and it is not there or not held");
+            let told = format!("reservation {id} changed, but it is missing or not held");
             return Err(StoreError::Contradiction(told));
         }
         self.rows += touched;

@@ -1,4 +1,4 @@
-//! A copy of a store file as it was at one moment, also while it is being written.
+//! Copies a store file as of one moment, also while it is being written.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Mending a store file.
+//! Repairs a SQLite store.
 
 use std::path::Path;
 

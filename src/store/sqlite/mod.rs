@@ -1,9 +1,9 @@
 //! The embedded store: one SQLite file in the data directory.
 //!
-//! WAL, so that people may read while windows are written. `synchronous = FULL`, although `NORMAL` would keep rows and
-//! cursor just as consistent: with `NORMAL` a power loss may take the last transactions back, and the journal deletes
-//! its segments once the cursor has passed them, so what was taken back could be gone there as well. One sync per window
-//! of thousands of rows costs little, and a cursor that was reported stays.
+//! WAL, so that people can read while windows are written. `synchronous = FULL`, although `NORMAL` would keep rows and cursor
+//! just as consistent: with `NORMAL` a power loss may undo the last transactions, and the journal deletes segments once the
+//! cursor has passed them, so the undone changes could be lost. One sync per window of thousands of rows costs little, and
+//! makes a reported cursor durable.
 
 mod copy;
 mod mend;
@@ -65,8 +65,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A database file has at least one page, and this is the least that a page may have.
 const PAGE_BYTES_MIN: u64 = 512;
 
-/// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file when it is first
-/// asked something: a file that cannot be opened stops nobody from starting.
+/// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file on first use, so a
+/// file that cannot be opened does not stop a start.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
@@ -146,7 +146,7 @@ impl SqliteStore {
                 LOST_WAL
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => "was deleted or moved",
-            Err(error) => return Err(self.lost(&format!("cannot be found any more ({error})"))),
+            Err(error) => return Err(self.lost(&format!("can no longer be found ({error})"))),
         };
         // Closing writes what the log holds into the file that is open, wherever that is now, and removes the log by its name. Not
         // so where the file was emptied: it would get some of its pages. Nor where the log is that of another file.

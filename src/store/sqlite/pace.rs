@@ -1,12 +1,12 @@
 //! Short rests in the store's work, for the sake of requests.
 //!
-//! The store's thread runs where nobody else wants a core. But a core that runs anything, be it that thread, is not one that
-//! has run out of work, and only to such a one does Linux at once move what waits for another core. So a store that never
-//! rests takes more of the machine from a spike than the spike leaves. While the thread sleeps its core is free for what waits
-//! elsewhere, and it wakes up late exactly where there was some.
+//! The store's thread runs only when nothing else wants a core. But a core that runs any thread, even this one, is not idle,
+//! and Linux moves waiting threads at once only to an idle core. So a store that never rests takes more processor time from a
+//! spike than the spike leaves. While the thread sleeps, its core is free for threads that wait elsewhere; a late wake-up shows
+//! that there were some.
 //!
-//! The further behind the store is, the longer it works between two rests: where a load goes on that leaves it little, it
-//! takes more, and settles at some distance where the load allows that.
+//! The further behind the store is, the longer it works between two rests. Under a lasting load that leaves it little, it takes
+//! more, and its lag settles where the load allows it.
 
 use std::{
     thread,

@@ -1,4 +1,4 @@
-//! Reading a store file.
+//! Reads a SQLite store, for checks and tools.
 
 use std::{path::Path, time::Instant};
 
@@ -38,7 +38,7 @@ impl SqliteReader {
         connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS_MAX))?;
         match schema::check(&connection, path)? {
             schema::FORMAT => Ok(Self { connection }),
-            older => Err(StoreError::Content(format!("format {older}; the service brings it to {}", schema::FORMAT))),
+            older => Err(StoreError::Content(format!("format {older}; the service upgrades it to {}", schema::FORMAT))),
         }
     }
 }

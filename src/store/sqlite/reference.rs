@@ -1,8 +1,8 @@
-//! What a store should hold, made of the journal by the same code that writes stores.
+//! The expected contents of a store, built from the journal by the code that writes stores.
 //!
-//! A reference is a SQLite database of its own, in memory as far as that is small and else in a temporary file that has no name.
-//! Made of a whole journal it is a store to the letter. Made of the journal's end, on top of what the service's memory knows, it
-//! holds what is known: rows from before are missing, and an item's `sold_out_at` and `confirmed_before` mean nothing.
+//! A reference is a SQLite database of its own, in memory while it is small and then in an unnamed temporary file. Built from a
+//! whole journal, it equals a store exactly. Built from the journal's end, on top of the service's memory, it lacks older rows,
+//! and an item's `sold_out_at` and `confirmed_before` mean nothing.
 
 use rusqlite::{Connection, Row, params};
 

@@ -1,4 +1,4 @@
-//! Moves or deletes some of what was kept long enough.
+//! Archives or deletes some rows past `store.keep_days`.
 
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::store::{
     rows::integer,
 };
 
-/// The first thing in it: whoever lost the store finds out here.
+/// First in the transaction: a process that lost the store finds out here.
 const HOLD: &str = "
     UPDATE write_behind SET cursor = cursor WHERE cursor = ?1 AND owner = ?2 AND owner_epoch = ?3 AND session = ?4";
 

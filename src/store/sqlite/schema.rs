@@ -1,4 +1,4 @@
-//! The schema's formats, and how a file comes to the newest one.
+//! The schema's formats, and the migration to the newest one.
 //!
 //! Invariant: a file has one of the formats below, whole, or is not touched.
 
@@ -47,8 +47,8 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
     const TABLES_COUNT: i64 = 11;
     if connection.prepare_cached(TABLES)?.query_row([], |row| row.get::<_, i64>(0))? < TABLES_COUNT {
         return Err(StoreError::Unsuitable(
-            "somebody dropped tables of the store: put back a copy, or move the file away, and a new store is made from the \
-             journal"
+            "somebody dropped tables of the store: put back a copy, or move the file away, and the service makes a \
+             new store from the journal"
                 .to_owned(),
         ));
     }

@@ -1,7 +1,7 @@
-//! A window as rows, inside a transaction that somebody else commits.
+//! Writes a window's rows, inside a transaction that the caller commits.
 //!
-//! Invariant: a statement that should touch one row touches one row, or the window fails. The store never papers over
-//! a difference between what it holds and what the journal says.
+//! Invariant: a statement for one row changes exactly one row, or the window fails. The store never hides a difference from the
+//! journal.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -338,7 +338,7 @@ impl Writer<'_> {
             let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
             let touched = update(&mut change_one, id, &row)
                 .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
-            self.touched(touched, || format!("reservation {id} changed, and it is not there or not held"))?;
+            self.touched(touched, || format!("reservation {id} changed, but it is missing or not held"))?;
             self.pace.rest_if_due();
         }
         Ok(())

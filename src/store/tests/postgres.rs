@@ -266,7 +266,10 @@ fn a_server_is_known_by_its_certificate_and_knows_us_by_the_password() {
     assert!(other_name.contains("certificate"), "{other_name}");
     let untrusted = PostgresSettings { ca_file: None, ..secured.settings("localhost", given("right")) };
     let untrusted = told(untrusted);
-    assert!(untrusted.contains("certificate") || untrusted.contains("trusts no authorities"), "{untrusted}");
+    assert!(
+        untrusted.contains("certificate") || untrusted.contains("trusts no certificate authorities"),
+        "{untrusted}"
+    );
 
     // The file is read at each connection.
     let file = secured.files.path().join("password");

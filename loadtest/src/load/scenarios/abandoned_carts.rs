@@ -1,4 +1,4 @@
-//! Holds that are left alone: they run out, not before their time, and come back for others.
+//! Abandoned holds: they expire, not before their time, and their units come back for others.
 
 use super::any_sku;
 use crate::visitor::{Verb, Visitor};

@@ -1,4 +1,4 @@
-//! Baskets that overlap: many lines at once, some of them of the same item.
+//! Overlapping baskets: many lines at once, some of them of the same item.
 
 use super::any_sku;
 use crate::visitor::{Verb, Visitor};

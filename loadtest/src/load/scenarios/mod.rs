@@ -1,4 +1,4 @@
-//! What users do, by the name of the day that they have.
+//! The scenarios.
 
 mod abandoned_carts;
 mod baskets;
@@ -15,21 +15,21 @@ use crate::visitor::Visitor;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Everybody comes in the second in which the sale opens, many times the stock.
+    /// All users come in the second in which the sale opens, and ask for many times the stock.
     OpeningBell,
     /// Customers look, reserve, extend, confirm and release, with time to think; limits of customers are met.
     SteadyDay,
-    /// Most holds are left to run out, and come back; some pay too late.
+    /// Most holds expire and their units come back; some customers pay too late.
     AbandonedCarts,
-    /// Many lines at once, of items that run short: all of a basket or none of it.
+    /// Many lines per basket, of scarce items: all of a basket or none of it.
     Baskets,
-    /// Everything is sent twice at once with the same key, and once more later.
+    /// Every request is sent twice at once with the same key, and once more later.
     DoubleClickers,
-    /// Shoppers, while an operator restocks, takes stock away, pauses and resumes.
+    /// Shoppers, while an operator adds and removes stock, pauses and resumes.
     Operator,
 }
 
-/// How a scenario's sale is made, and what may come in it.
+/// The sale of a scenario, and the refusals allowed in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub items: usize,

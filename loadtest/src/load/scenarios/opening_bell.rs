@@ -1,9 +1,9 @@
-//! The rush: nobody thinks, nobody lets go.
+//! The rush: users reserve without pauses and release nothing.
 
 use super::any_sku;
 use crate::visitor::{Verb, Visitor};
 
-/// One user in so many cannot wait for the bell.
+/// One user in this many comes before the opening.
 const EARLY: usize = 8;
 
 pub async fn visit(visitor: &mut Visitor<'_>) {

@@ -1,4 +1,4 @@
-//! Shoppers, and one who runs the sale: restocks, takes back, pauses and resumes.
+//! Shoppers, and an operator who adds and removes stock, pauses and resumes.
 
 use std::time::Duration;
 

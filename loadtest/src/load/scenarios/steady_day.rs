@@ -1,4 +1,4 @@
-//! The day after the rush: more looking than buying, and customers who come again.
+//! The day after the rush: more looking than buying, and returning customers.
 
 use super::any_sku;
 use crate::visitor::{Verb, Visitor};
