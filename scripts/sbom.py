@@ -30,7 +30,18 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parents[1]
-VENDORED = ROOT / "src/http/console"
+# Third-party files of the console and of the API explorer: package, licence, the file, how it shows its version, its licence's text.
+PAGES = ROOT / "src/http"
+VENDORED = [
+    ("uplot", "MIT", PAGES / "console/uplot.js", r"uPlot \(v([\d.]+)\)", PAGES / "console/uplot.LICENSE"),
+    (
+        "swagger-ui-dist",
+        "Apache-2.0",
+        PAGES / "explorer/swagger-ui.js",
+        r'PACKAGE_VERSION:"([\d.]+)"',
+        PAGES / "explorer/swagger-ui.LICENSE",
+    ),
+]
 TARGET = "x86_64-unknown-linux-gnu"
 
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|UNLICENSE)([._-].*)?", re.IGNORECASE)
@@ -165,25 +176,25 @@ def bundled_component(package: Package, bundled: Bundled) -> Component:
     )
 
 
-def vendored_version() -> str:
-    """The version of uPlot, the vendored library that draws the console's charts."""
-    found = re.search(r"uPlot \(v([\d.]+)\)", (VENDORED / "uplot.js").read_text())
-    assert found, "uplot.js tells no version"
+def vendored_version(script: Path, pattern: str) -> str:
+    """The version that a third-party script names."""
+    found = re.search(pattern, script.read_text())
+    assert found, f"{script} names no version"
     return found[1]
 
 
-def vendored_component() -> Component:
-    version = vendored_version()
-    content = hashlib.sha256((VENDORED / "uplot.js").read_bytes()).hexdigest()
-    return Component(
-        name="uplot",
-        version=version,
-        type=ComponentType.LIBRARY,
-        bom_ref=f"uplot@{version}",
-        licenses=[LicenseFactory().make_from_string("MIT")],
-        purl=PackageURL("npm", None, "uplot", version),
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=content)],
-    )
+def vendored_components() -> Iterable[Component]:
+    for name, licence, script, pattern, _ in VENDORED:
+        version = vendored_version(script, pattern)
+        yield Component(
+            name=name,
+            version=version,
+            type=ComponentType.LIBRARY,
+            bom_ref=f"{name}@{version}",
+            licenses=[LicenseFactory().make_from_string(licence)],
+            purl=PackageURL("npm", None, name, version),
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(script.read_bytes()).hexdigest())],
+        )
 
 
 def split_number(version: str) -> list[str]:
@@ -209,7 +220,7 @@ def document(program: str, packages: dict[str, Package]) -> str:
     bom.metadata.timestamp = made_at()
     components = {id: component(package, id == program) for id, package in packages.items()}
     bom.metadata.component = components[program]
-    bom.metadata.component.components.add(vendored_component())
+    bom.metadata.component.components.update(vendored_components())
     bom.components.update(each for id, each in components.items() if id != program)
     for id, package in packages.items():
         bom.register_dependency(components[id], [components[need] for need in sorted(package.needs)])
@@ -222,9 +233,11 @@ def document(program: str, packages: dict[str, Package]) -> str:
 def licences(packages: Iterable[Package]) -> str:
     ordered = sorted(packages, key=lambda package: (package.name, package.version))
     lines = [f"{package.name} {package.version}: {package.licence}" for package in ordered]
-    uplot = f"uplot {vendored_version()}"
-    lines.append(f"{uplot}: MIT")
-    texts: dict[str, list[str]] = {(VENDORED / "uplot.LICENSE").read_text().strip(): [uplot]}
+    texts: dict[str, list[str]] = {}
+    for name, licence, script, pattern, text in VENDORED:
+        vendored = f"{name} {vendored_version(script, pattern)}"
+        lines.append(f"{vendored}: {licence}")
+        texts.setdefault(text.read_text().strip(), []).append(vendored)
     silent = []
     for package in ordered:
         found = package.texts()

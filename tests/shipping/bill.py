@@ -62,8 +62,10 @@ def check_bill(deploy: Path) -> None:
         text = licence.get("expression") or licence["license"]["id"]
         assert any(each in text for each in allowed), component
         assert f"\n{component['name']} {component['version']}: " in licences
-    [uplot] = document["metadata"]["component"]["components"]
-    assert uplot["purl"] == f"pkg:npm/uplot@{uplot['version']}" and f"\nuplot {uplot['version']}: MIT" in licences
+    vendored = {each["name"]: each["version"] for each in document["metadata"]["component"]["components"]}
+    assert set(vendored) == {"uplot", "swagger-ui-dist"}, vendored
+    for name, licence in (("uplot", "MIT"), ("swagger-ui-dist", "Apache-2.0")):
+        assert f"\n{name} {vendored[name]}: {licence}" in licences, name
     assert "Leon Sorokin" in licences, "the charts' licence"
     graph = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     root = document["metadata"]["component"]["bom-ref"]
