@@ -30,8 +30,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parents[1]
-# Third-party scripts of the console and of the API explorer: package, licence, script, where it names its version, text of
-# the licence.
+# Third-party scripts of the console and of the API explorer: package, licence, script, where it names its version, and
+# the text of its licence.
 PAGES = ROOT / "src/http"
 VENDORED = [
     ("uplot", "MIT", PAGES / "console/uplot.js", r"uPlot \(v([\d.]+)\)", PAGES / "console/uplot.LICENSE"),
