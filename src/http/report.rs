@@ -11,7 +11,7 @@ use crate::{
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{ItemReport, MinuteReport, Reserved, RevenueReport, Stock},
+    store::{ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock},
 };
 
 /// How a sale did, as the store tells it.
@@ -65,10 +65,10 @@ pub struct ReportBody<'a> {
     refusals: RefusalsBody,
 }
 
-/// The state of the store that a report counts.
+/// The state of the store that an answer was read from.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportAsOf)]
-struct AsOf<'a> {
+pub struct AsOf<'a> {
     /// The last batch of the journal that is counted; only to a key of all sales, as batches of other sales could be counted by
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,19 +229,19 @@ struct RefusalBody {
 
 impl<'a> ReportBody<'a> {
     /// `sees_all`: whether the caller may know of all sales.
-    pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals, sees_all: bool) -> Self {
-        let report = &read.report;
+    pub fn new(
+        sale: &'a str,
+        number: SaleNumber,
+        read: &'a Read<SaleReport>,
+        refusals: &Refusals,
+        sees_all: bool,
+    ) -> Self {
+        let report = &read.found;
         let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();
         let of_currency = report.revenue_total.iter().filter(|(currency, _)| !currency.is_empty());
         Self {
             sale,
-            as_of: AsOf {
-                epoch: sees_all.then_some(report.cursor),
-                changed_at: report.changed_at.as_deref().filter(|_| sees_all),
-                read_at: read.read_at,
-                lag_epochs: sees_all.then_some(read.lag_epochs),
-                lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
-            },
+            as_of: AsOf::new(read, report.cursor, report.changed_at.as_deref(), sees_all),
             counts_from: report.counts_from.as_deref(),
             reservations: CountsBody::of(&report.reservations),
             units: CountsBody::of(&report.units),
@@ -262,6 +262,19 @@ impl<'a> ReportBody<'a> {
                 .map(|(currency, &(units, revenue))| CurrencyBody { currency, units, revenue })
                 .collect(),
             refusals: RefusalsBody::of(number, refusals),
+        }
+    }
+}
+
+impl<'a> AsOf<'a> {
+    /// `sees_all`: whether the caller may know of all sales.
+    pub fn new<T>(read: &Read<T>, cursor: u64, changed_at: Option<&'a str>, sees_all: bool) -> Self {
+        Self {
+            epoch: sees_all.then_some(cursor),
+            changed_at: changed_at.filter(|_| sees_all),
+            read_at: read.read_at,
+            lag_epochs: sees_all.then_some(read.lag_epochs),
+            lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
         }
     }
 }

@@ -94,6 +94,10 @@ pub enum StoreError {
     #[error("{path}, which says what the store may lack: {source}")]
     Absences { path: String, source: std::io::Error },
 
+    /// Of what is read for callers, who have waited long enough.
+    #[error("{what} took too long to read")]
+    TooSlow { what: &'static str },
+
     #[error("the store holds what this program never writes: {0}")]
     Content(String),
 }

@@ -76,6 +76,7 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             { "name": RESERVATIONS, "description": "What checkout services do: hold, confirm, release, extend" },
             { "name": CUSTOMERS, "description": "What customers may ask for: to be erased" },
             { "name": EVENTS, "description": "What happened, for whoever follows" },
+            { "name": AUDIT, "description": "Who changed what, for operators and auditors" },
             { "name": CONSOLE, "description": "What people look at while a sale is on" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
@@ -105,5 +106,6 @@ const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
 const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
+const AUDIT: &str = "audit";
 const CONSOLE: &str = "console";
 const CONTRACT: &str = "contract";
