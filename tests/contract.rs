@@ -13,6 +13,7 @@ mod contract {
     mod changes;
     mod closings;
     mod console;
+    mod customer_reservations;
     mod customers;
     mod events;
     mod events_limits;
@@ -38,5 +39,6 @@ mod contract {
     mod stopping;
     mod tls;
     mod traces;
+    mod trail;
     mod words;
 }

@@ -372,7 +372,7 @@ pub struct CustomerBody<'a> {
     reservations: Vec<ReservationBody<'a>>,
     /// How many there are; left out when all are shown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reservations_total: Option<usize>,
+    reservations_total: Option<u64>,
     /// The items of the sale that have a limit, in the order they were put.
     limits: Vec<CustomerLimitBody<'a>>,
 }
@@ -400,7 +400,7 @@ impl<'a> CustomerBody<'a> {
             let limit = sale.customer_limit(item)?;
             Some(CustomerLimitBody { sku: &item.settings.sku, limit, already: units(item) })
         });
-        let reservations_total = Some(found.total).filter(|&total| total > found.reservations.len());
+        let reservations_total = Some(found.total as u64).filter(|_| found.total > found.reservations.len());
         Self { reservations, reservations_total, limits: limits.collect() }
     }
 }
