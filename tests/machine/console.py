@@ -363,7 +363,7 @@ def trail_of(page: Browser) -> list[list[str]]:
 
 def warns() -> None:
     """The journal's disk is nearly full, by what the configuration takes for that."""
-    reserve = {"journal.disk_reserve_bytes": 1 << 55}
+    reserve = {"journal.disk_reserve_bytes": 1 << 50}
     with Browser() as page, Service((), reserve) as service:
         page.chrome.get(f"{service.url}/console")
         page.says("#notices", "The journal's disk is nearly full: new reservations are refused")
