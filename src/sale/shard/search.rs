@@ -135,8 +135,9 @@ mod tests {
         let (bucket, lines) = (Bucket::of(customer), [line].into_iter().collect());
         let (hold_seconds, closes_at, reference, key) = (60, Timestamp::MAX, None, None);
         let plan = Plan { sale, customer, bucket, lines, hold_seconds, closes_at, reference, key };
-        // Hashes that fall all over the table, and ids whose order is that of their numbers.
-        let entropy = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Hashes that fall all over the table and often beside each other, and ids whose order is that of their numbers.
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let entropy = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         match shard.reserve(NOW.plus_millis(number), &plan, entropy, &mut Nowhere) {
             Reserved::Held(reservation) => reservation.id,
             other => panic!("{other:?}"),
@@ -182,20 +183,23 @@ mod tests {
             number += 1;
             hold(shard, customer, DROP, number)
         };
-        for round in 0..40_usize {
+        for round in 0..200_usize {
             let (mut shard, bob) = (shard(), neighbour("ann"));
+            // Those that come last are often moved when others go.
+            let mut others: Vec<_> = (0..70).map(|_| next(&mut shard, &bob)).collect();
             let kept: BTreeSet<_> = (0..20).map(|_| next(&mut shard, "ann")).collect();
-            let mut others: Vec<_> = (0..60).map(|_| next(&mut shard, &bob)).collect();
             let mut search = Search::new("ann", DROP, 1000);
             let mut step = 0;
             while !shard.search(&mut search) {
                 step += 1;
                 // In between somebody else's come and go, and at times so many come that the table grows.
-                let gone = others.swap_remove((step * 7 + round) % others.len());
-                let at = NOW.plus_seconds(1);
-                shard.release(at, gone, None, &mut Nowhere).unwrap();
-                shard.apply(&Event::Retired { id: gone, counted: false });
-                let more = if step == 5 + round % 7 { 200 } else { 1 };
+                for part in 0..4 {
+                    let gone = others.swap_remove((step * 7 + part * 31 + round) % others.len());
+                    shard.release(NOW, gone, None, &mut Nowhere).unwrap();
+                    shard.apply(&Event::Retired { id: gone, counted: false });
+                    others.push(next(&mut shard, &bob));
+                }
+                let more = if round % 4 == 0 && step == 5 { 200 } else { 0 };
                 others.extend((0..more).map(|_| next(&mut shard, &bob)));
                 assert!(step < 10_000);
             }
