@@ -14,6 +14,7 @@ mod contract {
     mod clock;
     mod closings;
     mod console;
+    mod customer_reservations;
     mod customers;
     mod events;
     mod events_limits;
@@ -39,5 +40,6 @@ mod contract {
     mod stopping;
     mod tls;
     mod traces;
+    mod trail;
     mod words;
 }

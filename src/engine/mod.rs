@@ -11,6 +11,7 @@
 
 pub mod batch;
 mod clockwork;
+mod customer;
 mod durability;
 mod erase;
 mod operate;

@@ -24,6 +24,9 @@ use crate::engine::Epoch;
 /// What a view's key is derived for.
 const CONTEXT: &str = "doorbuster 2026-11 cursors of the feed of events, as a view has them";
 
+/// And for pages of the audit trail, whose cursors name a record: no text is a cursor of both.
+const TRAIL_CONTEXT: &str = "doorbuster 2026-11 cursors of the audit trail, as a view has them";
+
 /// Of a text: 16 bytes in lower-case letters and digits.
 pub const TEXT_BYTES: usize = 26;
 
@@ -63,10 +66,19 @@ impl CursorKey {
 
     /// Reads and writes the cursors of a view. `sales`: the patterns of sales that it sees; none: it sees everything.
     pub fn of_view<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
+        self.derive(CONTEXT, sales)
+    }
+
+    /// As `of_view`, for pages of the audit trail.
+    pub fn of_trail<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
+        self.derive(TRAIL_CONTEXT, sales)
+    }
+
+    fn derive<'a>(&self, context: &str, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
         let mut sales: Vec<&str> = sales.into_iter().collect();
         sales.sort_unstable();
         sales.dedup();
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.0);
         // A pattern has no zeros in it: neighbours cannot run into each other.
         for sale in sales {
@@ -175,6 +187,12 @@ mod tests {
         let [same, order] =
             [&["two", "one", "one"][..], &["one", "two"]].map(|sales| key().of_view(sales.iter().copied()));
         assert_eq!(same.write(Cursor::at(1, 0)), order.write(Cursor::at(1, 0)), "neither order nor repetition matters");
+        let (feed, trail) = (key().of_view([]), key().of_trail([]));
+        assert_eq!(
+            feed.read(&trail.write(Cursor::at(1, 0))),
+            None,
+            "pages of the audit trail have cursors of their own"
+        );
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl Events {
         self.cursor_key.of_view(sales)
     }
 
+    /// As `cursors_of`, for pages of the audit trail.
+    pub fn trail_cursors_of<'a>(&self, sales: impl IntoIterator<Item = &'a str>) -> ViewCursors {
+        self.cursor_key.of_trail(sales)
+    }
+
     pub async fn follow(
         &self,
         start: Start,

@@ -18,9 +18,10 @@ pub fn needed(route: Route) -> Option<Role> {
         Route::ListSales | Route::GetSale | Route::Availability | Route::Report => Some(Role::Viewer),
         Route::GetReservation | Route::Events | Route::Status => Some(Role::Viewer),
         Route::Reserve | Route::ReserveBatch | Route::Confirm | Route::Release | Route::Extend => Some(Role::Checkout),
+        Route::CustomerReservations => Some(Role::Checkout),
         Route::PutSale | Route::PatchSale | Route::Adjust => Some(Role::Operator),
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => Some(Role::Operator),
-        Route::EraseCustomer => Some(Role::Operator),
+        Route::EraseCustomer | Route::Audit => Some(Role::Operator),
     }
 }
 
@@ -30,9 +31,10 @@ pub fn is_of_sale(route: Route) -> bool {
         Route::PutSale | Route::PatchSale | Route::GetSale => true,
         Route::PauseSale | Route::ResumeSale | Route::CloseSale => true,
         Route::Availability | Route::Report | Route::Adjust | Route::Reserve | Route::ReserveBatch => true,
+        Route::CustomerReservations => true,
         Route::Unknown | Route::ListSales | Route::Events | Route::Problem | Route::OpenApi => false,
         Route::GetReservation | Route::Confirm | Route::Release | Route::Extend => false,
-        Route::EraseCustomer | Route::Status => false,
+        Route::EraseCustomer | Route::Audit | Route::Status => false,
         Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{ItemReport, MinuteReport, Reserved, RevenueReport, Stock},
+    store::{ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock},
 };
 
 /// The report of a sale, from the store.
@@ -65,11 +65,11 @@ pub struct ReportBody<'a> {
     refusals: RefusalsBody,
 }
 
-/// The state of the store that a report counts.
+/// The state of the store that an answer was read from.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportAsOf)]
-struct AsOf<'a> {
-    /// The last batch of the journal that the report counts. Only for a key for all sales, because it would reveal how many
+pub struct AsOf<'a> {
+    /// The last batch of the journal that the answer counts. Only for a key for all sales, because it would reveal how many
     /// batches other sales have.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
@@ -229,20 +229,20 @@ struct RefusalBody {
 }
 
 impl<'a> ReportBody<'a> {
-    /// `sees_all`: whether the caller may see all sales.
-    pub fn new(sale: &'a str, number: SaleNumber, read: &'a Read, refusals: &Refusals, sees_all: bool) -> Self {
-        let report = &read.report;
+    /// `sees_all`: whether the caller may know of all sales.
+    pub fn new(
+        sale: &'a str,
+        number: SaleNumber,
+        read: &'a Read<SaleReport>,
+        refusals: &Refusals,
+        sees_all: bool,
+    ) -> Self {
+        let report = &read.found;
         let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();
         let of_currency = report.revenue_total.iter().filter(|(currency, _)| !currency.is_empty());
         Self {
             sale,
-            as_of: AsOf {
-                epoch: sees_all.then_some(report.cursor),
-                changed_at: report.changed_at.as_deref().filter(|_| sees_all),
-                read_at: read.read_at,
-                lag_epochs: sees_all.then_some(read.lag_epochs),
-                lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
-            },
+            as_of: AsOf::new(read, report.cursor, report.changed_at.as_deref(), sees_all),
             counts_from: report.counts_from.as_deref(),
             reservations: CountsBody::of(&report.reservations),
             units: CountsBody::of(&report.units),
@@ -263,6 +263,19 @@ impl<'a> ReportBody<'a> {
                 .map(|(currency, &(units, revenue))| CurrencyBody { currency, units, revenue })
                 .collect(),
             refusals: RefusalsBody::of(number, refusals),
+        }
+    }
+}
+
+impl<'a> AsOf<'a> {
+    /// `sees_all`: whether the caller may know of all sales.
+    pub fn new<T>(read: &Read<T>, cursor: u64, changed_at: Option<&'a str>, sees_all: bool) -> Self {
+        Self {
+            epoch: sees_all.then_some(cursor),
+            changed_at: changed_at.filter(|_| sees_all),
+            read_at: read.read_at,
+            lag_epochs: sees_all.then_some(read.lag_epochs),
+            lag_seconds: (read.lag_seconds * 1000.0).round() / 1000.0,
         }
     }
 }

@@ -22,11 +22,13 @@ pub enum Route {
     Adjust,
     Reserve,
     ReserveBatch,
+    CustomerReservations,
     GetReservation,
     Confirm,
     Release,
     Extend,
     EraseCustomer,
+    Audit,
     Events,
     Status,
     Console,
@@ -39,7 +41,7 @@ pub enum Route {
 
 impl Route {
     /// Label values of metrics, by `Route as usize`.
-    pub const NAMES: [&'static str; 26] = [
+    pub const NAMES: [&'static str; 28] = [
         "unknown",
         "list_sales",
         "put_sale",
@@ -53,11 +55,13 @@ impl Route {
         "adjust",
         "reserve",
         "reserve_batch",
+        "customer_reservations",
         "get_reservation",
         "confirm",
         "release",
         "extend",
         "erase_customer",
+        "audit",
         "events",
         "status",
         "console",
@@ -87,6 +91,8 @@ pub struct Unrouted {
 
 /// The methods of a sale's document.
 const OF_SALE: &str = "GET, HEAD, PATCH, PUT";
+/// And of a sale's reservations.
+const OF_RESERVATIONS: &str = "GET, HEAD, POST";
 
 /// Finds the call. Paths are few and fixed, so a match on their segments is enough.
 pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
@@ -117,7 +123,8 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "sales", _, "close"] => (Route::CloseSale, post, "POST"),
         ["v1", "sales", _, "availability"] => (Route::Availability, get, "GET, HEAD"),
         ["v1", "sales", _, "report"] => (Route::Report, get, "GET, HEAD"),
-        ["v1", "sales", _, "reservations"] => (Route::Reserve, post, "POST"),
+        ["v1", "sales", _, "reservations"] if get => (Route::CustomerReservations, true, OF_RESERVATIONS),
+        ["v1", "sales", _, "reservations"] => (Route::Reserve, post, OF_RESERVATIONS),
         ["v1", "sales", _, "reservations", "batch"] => (Route::ReserveBatch, post, "POST"),
         ["v1", "sales", _, "items", _, "adjustments"] => (Route::Adjust, post, "POST"),
         ["v1", "reservations", _] => (Route::GetReservation, get, "GET, HEAD"),
@@ -125,6 +132,7 @@ pub fn route(method: &Method, path: &str) -> Result<Matched, Unrouted> {
         ["v1", "reservations", _, "release"] => (Route::Release, post, "POST"),
         ["v1", "reservations", _, "extend"] => (Route::Extend, post, "POST"),
         ["v1", "customers", _] => (Route::EraseCustomer, *method == Method::DELETE, "DELETE"),
+        ["v1", "audit"] => (Route::Audit, get, "GET, HEAD"),
         ["v1", "events"] => (Route::Events, get, "GET, HEAD"),
         ["v1", "status"] => (Route::Status, get, "GET, HEAD"),
         ["console"] => (Route::Console, get, "GET, HEAD"),
@@ -171,6 +179,8 @@ mod tests {
         assert_eq!((matched.route, &*matched.subject), (Route::ReserveBatch, "drop"));
         assert_eq!(route(&Method::HEAD, "/v1/sales").unwrap().route, Route::ListSales);
         assert_eq!(route(&Method::GET, "/openapi.json").unwrap().route, Route::OpenApi);
+        let matched = route(&Method::GET, "/v1/sales/drop/reservations").unwrap();
+        assert_eq!((matched.route, &*matched.subject), (Route::CustomerReservations, "drop"));
         let matched = route(&Method::GET, "/console/page.js").unwrap();
         assert_eq!((matched.route, &*matched.subject), (Route::ConsoleFile, "page.js"));
     }

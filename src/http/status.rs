@@ -111,6 +111,13 @@ pub struct Figures {
     pub holds: Holds,
     /// How far the store is behind the journal.
     pub store: StoreFigures,
+    /// Whether new reservations are refused because the journal's disk has too little room.
+    pub disk_low: bool,
+    /// Times that the machine's clock was set, since the start.
+    pub clock_jumps: u64,
+    /// Seconds that the machine's clock is ahead of the service's time while it is not settled which of them is right; 0 when they
+    /// agree.
+    pub clock_ahead_seconds: f64,
 }
 
 /// Operations on reservations, by kind.
@@ -204,6 +211,9 @@ mod tests {
                 backlog_bytes: 0,
                 backlog_full: false,
             },
+            disk_low: false,
+            clock_jumps: 0,
+            clock_ahead_seconds: 0.0,
         }
     }
 

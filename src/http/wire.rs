@@ -19,12 +19,12 @@ use crate::{
     privacy::CustomerIds,
     sale::{
         adjustments::Remembered,
-        catalogue::Catalogue,
+        catalogue::{Catalogue, Item, Sale},
         command::{AskedLine, Reserve},
         event::PricedLine,
         ids::{ReservationId, check_name, check_text},
         object::Object,
-        outcome::{Reservation, Standing, State, Status},
+        outcome::{OfCustomer, Reservation, Standing, State, Status},
         rule::Rule,
         settings::{self, Invalid, Price, RateLimits, SKU, SaleSettings},
         time::Timestamp,
@@ -365,6 +365,47 @@ impl<'a> ReservationBody<'a> {
         let stands =
             |standing: Standing| StandingBody { state: standing.state.as_str(), expires_at: standing.expires_at };
         Self { replayed_of: made.replayed_of.map(stands), ..Self::new(&made.reservation, catalogue) }
+    }
+}
+
+/// What memory has of one customer in one sale.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CustomerReservations)]
+pub struct CustomerBody<'a> {
+    /// The customer's reservations in the sale, the newest first.
+    reservations: Vec<ReservationBody<'a>>,
+    /// How many there are; left out when all are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservations_total: Option<u64>,
+    /// The items of the sale that have a limit, in the order they were put.
+    limits: Vec<CustomerLimitBody<'a>>,
+}
+
+/// A customer's units of one item against the limit.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CustomerLimit)]
+pub struct CustomerLimitBody<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Units that the customer may hold or have confirmed: the item's limit, or else the sale's.
+    limit: u32,
+    /// Units that the customer holds or has confirmed, as far as the limit counts them.
+    already: u64,
+}
+
+impl<'a> CustomerBody<'a> {
+    pub fn new(found: &'a OfCustomer, sale: &'a Sale, catalogue: &'a Catalogue) -> Self {
+        let reservations = found.reservations.iter().map(|each| ReservationBody::new(each, catalogue)).collect();
+        let units = |item: &Item| {
+            let place = found.units.binary_search_by_key(&item.number, |(item, _)| *item);
+            place.map_or(0, |place| found.units[place].1)
+        };
+        let limits = sale.items.iter().filter_map(|item| {
+            let limit = sale.customer_limit(item)?;
+            Some(CustomerLimitBody { sku: &item.settings.sku, limit, already: units(item) })
+        });
+        let reservations_total = Some(found.total as u64).filter(|_| found.total > found.reservations.len());
+        Self { reservations, reservations_total, limits: limits.collect() }
     }
 }
 

@@ -116,6 +116,7 @@ pub struct Limits {
     pub body_read_time: Duration,
     pub drain_time: Duration,
     pub sales_page_max: usize,
+    pub customer_reservations_max: usize,
     pub h2_streams_max: u32,
     /// Streams of one connection that its peer may reset before they were begun.
     pub h2_resets_max: usize,

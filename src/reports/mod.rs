@@ -1,4 +1,4 @@
-//! Reports on sales, read from the store.
+//! Reports on sales and pages of the audit trail, read from the store.
 //!
 //! One low-priority thread reads them one after the other, each over a read-only connection and within a time limit.
 //! Invariants: workers wait for the database only by an await; the number of waiting requests is bounded; and a recent report
@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, monotonic},
     engine::Epoch,
     sale::time::Timestamp,
-    store::{SaleReport, StoreError, StoreReader},
+    store::{SaleReport, StoreError, StoreReader, TrailAsk, TrailPage},
 };
 
 /// Reports that are kept to be answered again.
@@ -52,10 +52,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A report as it was read.
+/// A report or a page as it was read.
 #[derive(Debug)]
-pub struct Read {
-    pub report: SaleReport,
+pub struct Read<T> {
+    pub found: T,
     pub read_at: Timestamp,
     pub lag_epochs: u64,
     pub lag_seconds: f64,
@@ -73,11 +73,17 @@ pub enum Refused {
     Stopping,
 }
 
-type Answer = Result<Option<Arc<Read>>, Refused>;
+type Answer<T> = Result<T, Refused>;
+type Report = Option<Arc<Read<SaleReport>>>;
+type Trail = Read<TrailPage>;
+
+enum Question {
+    Report { sale: String, answer: oneshot::Sender<Answer<Report>> },
+    Trail { ask: TrailAsk, answer: oneshot::Sender<Answer<Trail>> },
+}
 
 struct Ask {
-    sale: String,
-    answer: oneshot::Sender<Answer>,
+    question: Question,
     /// Held until it is answered.
     _place: OwnedSemaphorePermit,
 }
@@ -91,10 +97,19 @@ pub struct Reports {
 
 impl Reports {
     /// The report on a sale; None when the store does not have the sale.
-    pub async fn of(&self, sale: &str) -> Answer {
+    pub async fn of(&self, sale: &str) -> Answer<Report> {
+        self.ask(|answer| Question::Report { sale: sale.to_owned(), answer }).await
+    }
+
+    /// A page of the audit trail.
+    pub async fn trail(&self, ask: TrailAsk) -> Answer<Trail> {
+        self.ask(|answer| Question::Trail { ask, answer }).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Answer<T>>) -> Question) -> Answer<T> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { sale: sale.to_owned(), answer, _place: place };
+        let ask = Ask { question: question(answer), _place: place };
         // There is room for as many as there are places.
         self.asks.try_send(ask).map_err(|_| Refused::Stopping)?;
         let answered = tokio::time::timeout(self.time, answered).await;
@@ -112,7 +127,7 @@ pub struct Reading {
 
 struct Kept {
     until: Instant,
-    read: Arc<Read>,
+    read: Arc<Read<SaleReport>>,
 }
 
 impl Reading {
@@ -124,35 +139,30 @@ impl Reading {
     }
 
     pub fn run(mut self) {
-        while let Some(ask) = self.asks.blocking_recv() {
+        while let Some(Ask { question, _place }) = self.asks.blocking_recv() {
             // Whoever went away needs nothing any more.
-            if !ask.answer.is_closed() {
-                let answer = self.answer(&ask.sale);
-                let _ = ask.answer.send(answer);
+            match question {
+                Question::Report { sale, answer } if !answer.is_closed() => {
+                    let _ = answer.send(self.report(&sale));
+                }
+                Question::Trail { ask, answer } if !answer.is_closed() => {
+                    let _ = answer.send(self.trail(&ask));
+                }
+                _ => {}
             }
         }
     }
 
-    fn answer(&mut self, sale: &str) -> Answer {
+    fn report(&mut self, sale: &str) -> Answer<Report> {
         let begun = monotonic();
         self.kept.retain(|_, kept| kept.until > begun);
         if let Some(kept) = self.kept.get(sale) {
             return Ok(Some(kept.read.clone()));
         }
-        let deadline = begun + self.settings.time;
-        let (read_at, found) = (self.parts.clock.now(), self.read(sale, deadline));
+        let (read_at, found) = self.read("a report", |reader, deadline| reader.report(sale, deadline))?;
         let ended = monotonic();
-        let report = match found {
-            Ok(Some(report)) => report,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                let late = ended >= deadline;
-                tracing::warn!(%error, sale, late, "could not read a report from the store");
-                return Err(if late { Refused::TooSlow } else { Refused::Unreadable });
-            }
-        };
-        let (lag_epochs, lag_seconds) = (self.parts.lag)(report.cursor);
-        let read = Arc::new(Read { report, read_at, lag_epochs, lag_seconds });
+        let Some(found) = found else { return Ok(None) };
+        let read = Arc::new(self.date(read_at, found.cursor, found));
         let until = ended + self.settings.kept.max((ended - begun) * KEPT_TIMES);
         if self.settings.kept > Duration::ZERO && self.kept.len() < KEPT_MAX {
             self.kept.insert(sale.to_owned(), Kept { until, read: read.clone() });
@@ -160,7 +170,28 @@ impl Reading {
         Ok(Some(read))
     }
 
-    fn read(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
-        (self.parts.open)(self.settings.time)?.report(sale, deadline)
+    fn trail(&mut self, ask: &TrailAsk) -> Answer<Trail> {
+        let (read_at, page) = self.read("the audit trail", |reader, deadline| reader.trail(ask, deadline))?;
+        Ok(self.date(read_at, page.cursor, page))
+    }
+
+    /// What is read from the store, and when that began.
+    fn read<T>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&mut dyn StoreReader, Instant) -> Result<T, StoreError>,
+    ) -> Answer<(Timestamp, T)> {
+        let (deadline, read_at) = (monotonic() + self.settings.time, self.parts.clock.now());
+        let found = (self.parts.open)(self.settings.time).and_then(|mut reader| read(&mut *reader, deadline));
+        found.map(|found| (read_at, found)).map_err(|error| {
+            let late = monotonic() >= deadline;
+            tracing::warn!(%error, what, late, "the store could not be read");
+            if late { Refused::TooSlow } else { Refused::Unreadable }
+        })
+    }
+
+    fn date<T>(&self, read_at: Timestamp, cursor: Epoch, found: T) -> Read<T> {
+        let (lag_epochs, lag_seconds) = (self.parts.lag)(cursor);
+        Read { found, read_at, lag_epochs, lag_seconds }
     }
 }

@@ -231,7 +231,8 @@ impl Sale {
         self.settings.max_extensions.unwrap_or(limits.extensions_max)
     }
 
-    fn customer_limit(&self, item: &Item) -> Option<u32> {
+    /// Units of the item that one customer may hold or have confirmed.
+    pub fn customer_limit(&self, item: &Item) -> Option<u32> {
         item.settings.customer_limit.or(self.settings.customer_limit)
     }
 

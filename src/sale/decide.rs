@@ -7,8 +7,8 @@ use super::{
     catalogue::Plan,
     event::{Ended, Event, Held},
     ids::{ItemNumber, ReservationId, SaleNumber},
-    outcome::{Extension, Refusal, Replay, Reservation, Standing, State},
-    shard::Shard,
+    outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, Standing, State},
+    shard::{Search, Shard},
     time::Timestamp,
 };
 
@@ -140,6 +140,23 @@ impl Shard {
     ) -> Result<Reservation, Refusal> {
         let (slot, _) = self.current(now, id, record)?;
         Ok(self.show(slot))
+    }
+
+    /// What a search found, as it is at this moment, and the units that count towards the customer's limits. Holds whose time is
+    /// over are expired first; what left memory meanwhile, or is nobody's any more, is left out.
+    pub fn of_customer(&mut self, now: Timestamp, search: &Search, record: &mut impl Record) -> OfCustomer {
+        let (newest, found) = search.newest();
+        let wanted = newest.len();
+        let mut reservations = Vec::with_capacity(wanted);
+        for id in newest {
+            if self.is_of(id, search)
+                && let Ok((slot, _)) = self.current(now, id, record)
+            {
+                reservations.push(self.show(slot));
+            }
+        }
+        let total = reservations.len() + found - wanted;
+        OfCustomer { reservations, total, units: self.units_by_item(&search.customer) }
     }
 
     /// A confirmed reservation is answered again to the reference that it shows, or to none. Another reference is most

@@ -21,6 +21,26 @@ struct Cell {
     slot: u32,
 }
 
+/// How far a walk over a table came that is changed meanwhile.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Walk {
+    /// Cells of the table when the walk began; 0: it has not.
+    cells: usize,
+    /// The cell that it began behind, which was empty.
+    start: usize,
+    /// Cells behind it that were looked at.
+    passed: usize,
+}
+
+/// What a portion of a walk came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walked {
+    /// The table has grown, or the walk had not begun: what was met before counts for nothing. There is more to look at.
+    Anew,
+    More,
+    Over,
+}
+
 #[derive(Debug, Default)]
 pub struct Index {
     /// A power of two of them, or none. At least a quarter is empty.
@@ -71,6 +91,29 @@ impl Index {
     /// All slots, in no order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.cells.iter().map(|cell| cell.slot).filter(|&slot| slot != EMPTY)
+    }
+
+    /// The next portion of a walk, of `most` cells or a few more. A slot that is in the table from the walk's beginning to its end
+    /// is met once, whatever is put in and taken out between two portions: a portion ends at an empty cell, and no cell ever
+    /// moves over one that was empty, because it never moves past the place of its hash.
+    pub fn walk(&self, walk: &mut Walk, most: usize, mut each: impl FnMut(u32)) -> Walked {
+        let Some(last) = self.cells.len().checked_sub(1) else { return Walked::Over };
+        if walk.cells != self.cells.len() {
+            let start = self.cells.iter().position(|cell| cell.slot == EMPTY).expect("a quarter is empty");
+            *walk = Walk { cells: self.cells.len(), start, passed: 0 };
+            return Walked::Anew;
+        }
+        let mut looked_at = 0;
+        while walk.passed < last {
+            walk.passed += 1;
+            looked_at += 1;
+            match self.cells[(walk.start + walk.passed) & last].slot {
+                EMPTY if looked_at >= most => return Walked::More,
+                EMPTY => {}
+                slot => each(slot),
+            }
+        }
+        Walked::Over
     }
 
     /// Has the processor fetch what a look-up of this hash will need, while it goes on with something else.

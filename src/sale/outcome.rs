@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{
     event::PricedLine,
     expected::Tag,
-    ids::{ReservationId, SaleNumber},
+    ids::{ItemNumber, ReservationId, SaleNumber},
     settings::Invalid,
     time::Timestamp,
 };
@@ -71,6 +71,17 @@ pub struct Reservation {
     /// When it was confirmed, released or expired; None while it is held.
     pub ended_at: Option<Timestamp>,
     pub extensions: u16,
+}
+
+/// What memory has of one customer in one sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfCustomer {
+    /// The newest first, as many as were wanted.
+    pub reservations: Vec<Reservation>,
+    /// How many there are, those that are not shown included.
+    pub total: usize,
+    /// Units that the customer holds or has confirmed, by item in ascending order. Items of other sales are among them.
+    pub units: Vec<(ItemNumber, u64)>,
 }
 
 /// A reservation as first answered, and its current state when the request is repeated.

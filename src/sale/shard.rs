@@ -11,10 +11,12 @@
 
 mod entry;
 mod erase;
+mod search;
 mod show;
 
 pub(super) use entry::Entry;
 use entry::{Customer, Line, Lines, NOBODY, Texts};
+pub use search::Search;
 
 use std::{
     collections::{BTreeMap, HashMap},

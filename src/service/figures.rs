@@ -52,5 +52,8 @@ pub fn read(telemetry: &Telemetry, health: &ServiceHealth, now: Timestamp) -> Op
             backlog_bytes: lag.bytes,
             backlog_full: lag.backlog_full,
         },
+        disk_low: health.disk_low()?,
+        clock_jumps: reading.sum(&families::CLOCK_JUMPS),
+        clock_ahead_seconds: health.clock_doubt()? as f64 / 1000.0,
     })
 }

@@ -67,6 +67,16 @@ impl ServiceHealth {
         self.parts.get().map(|parts| parts.store_kind)
     }
 
+    /// Whether the journal's disk has too little room for new reservations.
+    pub fn disk_low(&self) -> Option<bool> {
+        self.parts.get().map(|parts| parts.engine.disk_low())
+    }
+
+    /// By how many milliseconds the machine's clock is ahead of the service's time while that is not settled.
+    pub fn clock_doubt(&self) -> Option<i64> {
+        self.parts.get().map(|parts| parts.engine.clock_doubt())
+    }
+
     /// Where the store stands now.
     pub fn store_lag(&self) -> Option<StoreLag> {
         let Parts { engine, store, backlog, commit_times, .. } = self.parts.get()?;

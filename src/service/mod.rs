@@ -562,6 +562,7 @@ pub fn edge_limits(config: &Config) -> http::Limits {
         body_read_time: Duration::from_secs(limits.body_read_seconds),
         drain_time: Duration::from_secs(limits.drain_seconds),
         sales_page_max: limits.sales_page_max,
+        customer_reservations_max: limits.customer_reservations_max,
         h2_streams_max: limits.h2_streams_max,
         h2_resets_max: limits.h2_resets_max,
     }

@@ -99,6 +99,10 @@ pub enum StoreError {
     #[error("{path}, which lists what the store may lack: {source}")]
     Absences { path: String, source: std::io::Error },
 
+    /// A read on behalf of a caller took longer than the caller may wait.
+    #[error("{what} took too long to read")]
+    TooSlow { what: &'static str },
+
     #[error("the store holds a value that this program never writes: {0}")]
     Content(String),
 }

@@ -29,6 +29,7 @@ mod rows;
 mod sqlite;
 mod status;
 mod tables;
+mod trail;
 mod write_behind;
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Sour
 pub use sqlite::{Reference, SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use tables::Table;
+pub use trail::{RECORDS_MAX, TrailAsk, TrailPage};
 pub use write_behind::{Progress, Rebuild, WriteBehind, WriteBehindSettings};
 
 /// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.

@@ -10,6 +10,7 @@ use super::{
     owner::Standing,
     report::SaleReport,
     tables::Table,
+    trail::{TrailAsk, TrailPage},
 };
 
 /// What is done with each row of a table.
@@ -50,6 +51,9 @@ pub trait StoreReader {
 
     /// How a sale did; None when the store does not have the sale. Reads all reservations, and gives up at the deadline.
     fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError>;
+
+    /// A page of the audit trail. Gives up at the deadline.
+    fn trail(&mut self, ask: &TrailAsk, deadline: Instant) -> Result<TrailPage, StoreError>;
 
     /// Walks the whole audit trail in order, as of one moment, over what may be absent of it, and says how far it holds, or what
     /// is wrong first. Whether it ends where it should is for whoever knows the service's own head.

@@ -158,6 +158,8 @@ fn the_status_counts_what_was_done() {
     assert!(reserve["seconds_sum"].as_f64().is_some_and(|seconds| seconds > 0.0));
     assert!(after["connections"].as_u64().is_some_and(|open| open >= 1), "{after:#}");
     assert_eq!(after["store"]["kind"], "sqlite");
+    let well = ["disk_low", "clock_jumps", "clock_ahead_seconds"].map(|member| &after[member]);
+    assert_eq!(well, [&json!(false), &json!(0), &json!(0.0)]);
 }
 
 #[test]

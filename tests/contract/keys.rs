@@ -111,6 +111,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (0, Ask::new("GET", &reservation(""))),
         (0, Ask::new("GET", "/v1/status")),
         (1, reserve("drop")),
+        (1, Ask::new("GET", "/v1/sales/drop/reservations?customer=ann")),
         (1, batch("drop", [reserve_body("bob", [("tv", 1)])])),
         (1, post(&reservation("/extend")).json(&json!({ "hold_seconds": 60 }))),
         (1, post(&reservation("/confirm"))),
@@ -119,6 +120,7 @@ fn each_role_may_do_its_calls_and_no_others() {
         (2, post("/v1/sales/drop/pause")),
         (2, post("/v1/sales/drop/resume")),
         (2, Ask::new("DELETE", "/v1/customers/nobody")),
+        (2, Ask::new("GET", "/v1/audit")),
     ];
     for (least, ask) in calls {
         for (rank, role) in ["viewer", "checkout", "operator"].into_iter().enumerate() {

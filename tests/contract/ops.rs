@@ -124,6 +124,8 @@ fn requests_are_counted_by_call_and_status() {
     }
     client.get("/v1/sales").success(200);
     client.get("/v1/sales/drop/availability").success(200);
+    client.get("/v1/sales/drop/reservations?customer=ann").success(200);
+    client.get("/v1/audit").success(200);
     client.get("/problems/sold-out").success(200);
     client.get("/nothing").refused("not_found");
     client.send(&Ask::new("DELETE", "/v1/sales/drop")).refused("method_not_allowed");
@@ -137,6 +139,8 @@ fn requests_are_counted_by_call_and_status() {
         ("reserve", "409", 1),
         ("reserve", "400", 1),
         ("get_reservation", "200", 1),
+        ("customer_reservations", "200", 1),
+        ("audit", "200", 1),
         ("extend", "200", 1),
         ("confirm", "200", 1),
         ("release", "409", 1),
@@ -155,7 +159,7 @@ fn requests_are_counted_by_call_and_status() {
         assert_eq!(counted, f64::from(count), "{route} {status}");
     }
     let requests = scrape.families().find(|(name, _)| *name == "doorbuster_http_requests_total").unwrap().1;
-    assert_eq!(requests.samples.iter().map(|sample| sample.value).sum::<f64>(), 20.0, "and nothing else");
+    assert_eq!(requests.samples.iter().map(|sample| sample.value).sum::<f64>(), 22.0, "and nothing else");
     assert_eq!(scrape.value("doorbuster_http_request_duration_seconds_count", [("route", "reserve")]), 4.0);
     assert!(scrape.value("doorbuster_http_request_duration_seconds_sum", [("route", "reserve")]) > 0.0);
     assert_eq!(scrape.value("doorbuster_http_connections", []), 1.0);

@@ -124,6 +124,11 @@ fn drive(driven: &Driven) {
     wait_until("the last hold has expired", || {
         driven.send(Ask::new("GET", &address(&held[5]))).json()["state"] == "expired"
     });
+    let of_customer =
+        |sale: &str, number| Ask::new("GET", &format!("/v1/sales/{sale}/reservations?customer={}", person(number)));
+    let told = driven.send(of_customer("drop", 1)).success(200);
+    assert_eq!(told["reservations"][0]["state"], "confirmed");
+    driven.send(of_customer("none", 1)).refused("sale_not_found");
     driven.send(batch("drop", (10..20).map(one).chain([json!({ "customer": [person(1)] })]))).success(200);
     drive_malformed(driven);
     drive_limits_and_keys(driven);

@@ -103,6 +103,7 @@ fn a_disk_that_fills_refuses_reserves_alone_and_goes_on_when_it_has_room() {
     // Somebody fills the disk, and leaves a part of the reserve.
     disk.fill(8 * MIB);
     wait_until("it is noticed", || journal(&process)["disk_low"] == true);
+    wait_until("the status says so", || client.get("/v1/status").json()["service"]["disk_low"] == true);
     client.reserve("drop", "zoe", [("tv", 1)]).refused("disk_low");
     assert_eq!(outcomes(&client.batch("drop", &[reserve_body("zoe", [("tv", 1)])])), ["disk_low"]);
     assert!(client.send(&ask).is_replayed(), "a repeat is no new reservation");

@@ -267,6 +267,7 @@ def reports(page: Browser, service: Service) -> None:
     page.says("dialog .found", "order-7")
     assert "confirmed" in page.text("dialog .found") and f"2 × {ITEMS[2]}" in page.text("dialog .found")
     page.check_accessibility("a reservation")
+    finds_by_customer(page, service)
     page.button("Close").click()
     # The report is read from the store, and kept for some seconds.
     page.until(lambda: service.get(f"/v1/sales/{SALE}/report", "viewer")["units"]["confirmed"] > 0, "the store", 30)
@@ -279,6 +280,96 @@ def reports(page: Browser, service: Service) -> None:
     lines = unquote(saved.removeprefix("data:text/csv;charset=utf-8,")).splitlines()
     assert lines[0] == "item,granted,confirmed,released,expired,held" and len(lines) > len(ITEMS) + 3, saved
     page.button("Close").click()
+
+
+def finds_by_customer(page: Browser, service: Service) -> None:
+    """In the dialog that finds reservations: all of a customer, as the API tells it."""
+    service.send("PATCH", f"/v1/sales/{SALE}", {"customer_limit": 3}, "operator")
+    path = f"/v1/sales/{SALE}/reservations"
+    line = {"sku": ITEMS[2], "quantity": 1}
+    held = service.send("POST", path, {"customer": "a & b/c+d", "lines": [line], "reference": "cart-9"}, "checkout")
+    page.button("By customer").click()
+    page.fill({"Customer": "a & b/c+d"})
+    page.button("Find").click()
+    page.says("dialog .found", held["id"])
+    told = page.text("dialog .found")
+    assert "1 reservation, the newest first" in told and f"1 × {ITEMS[2]}" in told and "cart-9" in told, told
+    assert "held until" in told and "Of 2 other items" in told, told
+    cells = page.run("return [...document.querySelectorAll('.found tbody tr > *')].map((it) => it.innerText)")
+    assert cells == [ITEMS[2], "1", "3", "2"], cells
+    page.check_accessibility("a customer's reservations")
+    page.fill({"Customer": "nobody"})
+    page.button("Find").click()
+    page.says("dialog .found", "No reservations")
+    page.fill({"Customer": "x" * 65})
+    page.button("Find").click()
+    page.says("dialog .wrong", "/customer: must be text of 1 to 64 bytes")
+    fits_on_a_phone(page, "a customer's reservations")
+    page.button("By its id").click()
+    service.send("PATCH", f"/v1/sales/{SALE}", {"customer_limit": None}, "operator")
+
+
+def fits_on_a_phone(page: Browser, what: str) -> None:
+    for theme in ("light", "dark"):
+        page.show(theme, 360)
+        page.until(lambda: page.run("return innerWidth") == 360, "the width")
+        wide = page.run(
+            "const it = document.querySelector('dialog[open]'); return [it.scrollWidth, it.clientWidth, it.offsetWidth]"
+        )
+        assert wide[0] <= wide[1] and wide[2] <= 360, f"{what} is {wide}"
+        page.check_accessibility(f"{what} on a phone, {theme}")
+    page.show("light", 1280)
+
+
+def audits(page: Browser, service: Service) -> None:
+    other = {"name": "Other", "opens_at": "2024-01-01T00:00:00Z", "closes_at": "2090-01-01T00:00:00Z"}
+    other |= {"hold_seconds": 60, "items": [{"sku": "x", "initial_stock": 1}]}
+    service.send("PUT", "/v1/sales/other", other, "operator")
+    for number in range(60):
+        service.send("PATCH", "/v1/sales/other", {"hold_seconds": 61 + number}, "operator")
+    page.until(lambda: len(service.get("/v1/audit?limit=200", "operator")["records"]) > 60, "the store")
+    page.button("Audit trail").click()
+    page.until(lambda: len(trail_of(page)) == 50, "a page")
+    page.says("dialog", "As of")
+    page.button("Load more").click()
+    records = service.get("/v1/audit?limit=200", "operator")["records"]
+    page.until(lambda: len(trail_of(page)) == len(records), "the rest")
+    page.until(lambda: not [it for it in page.shown("dialog button") if it.text == "Load more"], "nothing more to load")
+    assert [row[3] for row in trail_of(page)] == [it.get("sale", "–") for it in records]
+    assert trail_of(page)[0][1:] == ["operator", "Sale saved", "other", "–", "seconds of a hold 119 → 120"]
+    page.check_accessibility("the audit trail")
+    page.fill({"Sale": SALE})
+    page.button("Show").click()
+    page.until(lambda: {row[3] for row in trail_of(page)} == {SALE}, "the sale's records alone")
+    rows = trail_of(page)
+    adjusted = next(row for row in rows if row[2] == "Stock adjusted")
+    assert adjusted[1] == "operator" and adjusted[4] == ITEMS[0], adjusted
+    assert adjusted[5].startswith("+25: stock 65,") and adjusted[5].endswith("reason: second delivery"), adjusted
+    assert rows[-1][5] == "created, with 3 items" and [row[2] for row in rows].count("Paused") == 1, rows
+    assert any("limit per customer none → 7" in row[5] and "price €199.50 → €209.00" in row[5] for row in rows), rows
+    fits_on_a_phone(page, "the audit trail")
+    page.fill({"Sale": "No sale"})
+    page.button("Show").click()
+    page.says("dialog .wrong", "must match")
+    page.button("Close").click()
+
+
+def trail_of(page: Browser) -> list[list[str]]:
+    return page.run(
+        "return [...document.querySelectorAll('dialog.page tbody tr')].map((row) =>"
+        " [...row.children].map((cell) => cell.innerText))"
+    )
+
+
+def warns() -> None:
+    """The journal's disk is nearly full, by what the configuration takes for that."""
+    reserve = {"journal.disk_reserve_bytes": 1 << 50}
+    with Browser() as page, Service((), reserve) as service:
+        page.chrome.get(f"{service.url}/console")
+        page.says("#notices", "The journal's disk is nearly full: new reservations are refused")
+        page.check_accessibility("a notice")
+        assert service.get("/v1/status", None)["service"]["disk_low"] is True
+        service.stop()
 
 
 def explains_the_api(page: Browser, service: Service) -> None:
@@ -352,7 +443,7 @@ def views(page: Browser, service: Service) -> None:
     page.says("#sale-title", "Night drop")
     shows_what_the_api_says(page, service)
     buttons = {each.text for each in page.shown("button")}
-    offered = buttons & {"Pause", "Resume", "Close for good", "Adjust", "New sale"}
+    offered = buttons & {"Pause", "Resume", "Close for good", "Adjust", "New sale", "Audit trail"}
     assert not offered, f"a viewer is offered {offered}"
     page.check_accessibility("a viewer's page")
 
@@ -413,6 +504,7 @@ def check() -> None:
         operates(page, service)
         edits(page, service)
         reports(page, service)
+        audits(page, service)
         looks_well(page)
         is_done_by_keyboard(page)
         sent += page.requests()
@@ -426,6 +518,7 @@ def check() -> None:
         service.check_stock("viewer")
         service.stop()
     waits_as_told()
+    warns()
     seconds = time.monotonic() - began
     print(f"the console: {len(sent)} requests, {seconds:.0f} s")
 

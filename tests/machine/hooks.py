@@ -43,12 +43,14 @@ REFUSALS_BY_STATE = {
     # A cursor is opaque: only one that was told is valid.
     "followEvents": [(r"/(after|Last-Event-ID)", r"must be 0 for the beginning, or a cursor that .*")],
     "followEventsHead": [],
+    "listAuditRecords": [(r"/before", r"must be the next of a page, .*")],
+    "listAuditRecordsHead": [],
 }
 
 # Schemathesis begins walks with a POST, or a GET of a list. Here everything begins with a PUT.
 assert callable(stateful.is_likely_root_transition)
 stateful.is_likely_root_transition = lambda operation, *_: operation_id(operation) in ROOTS
-ROOTS = ("putSale", "listSales", "followEvents")
+ROOTS = ("putSale", "listSales", "listAuditRecords", "followEvents")
 
 
 @schemathesis.hook
@@ -86,6 +88,11 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         # Most changes are on no condition, as most conditions do not hold.
         for name in ("If-Match", "If-None-Match"):
             case.headers.pop(name, None)
+    if isinstance(case.query.get("customer"), str):
+        case.query["customer"] = cut(case.query["customer"], NAME_BYTES_MAX)
+    if operation_id(case.operation) == "listAuditRecords" and case.meta.phase.name == TestPhase.STATEFUL:
+        # Pages that have a next one.
+        case.query["limit"] = 1
     if operation_id(case.operation) == "followEvents" and case.meta.phase.name == TestPhase.STATEFUL:
         # From the beginning there is something to read at once.
         case.query.setdefault("after", "0")

@@ -10,8 +10,10 @@ use doorbuster::{
         codec::Malformed,
         command::Reserve,
         event::Event,
-        outcome::{Refusal, Status},
+        ids::SaleNumber,
+        outcome::{Refusal, State, Status},
         settings::SaleSettings,
+        shard::Search,
         time::Timestamp,
     },
 };
@@ -356,4 +358,26 @@ fn a_reserve_is_judged_by_the_window_at_its_decision() {
     house.look(made.id).unwrap();
     house.now = just_before;
     assert_eq!(reserve_of(&mut house, "ann", 9).0, "Err(SaleEnded)");
+}
+
+/// Also a hold that expires by being looked at.
+#[test]
+fn what_a_customer_has_is_shown_once_it_is_durable() {
+    let mut house = House::with_shards(3);
+    house.put(&document());
+    house.reserve(&ask::reserve("drop", "ann", &[("tv", 2)])).expect("there is stock");
+    let look = |house: &House| {
+        let mut search = Search::new("ann", SaleNumber(0), 9);
+        while !house.engine.search(&mut search) {}
+        let Answer { value, durable_at } = house.engine.of_customer(house.now, &search);
+        let units = value.units.iter().map(|(_, units)| *units).collect::<Vec<_>>();
+        (value.reservations[0].state, units, house.engine.durability().of(durable_at) == Durable::Yes)
+    };
+    assert_eq!(look(&house), (State::Held, vec![2], false));
+    house.commit();
+    assert_eq!(look(&house), (State::Held, vec![2], true));
+    house.now = house.now.plus_seconds(100_000);
+    assert_eq!(look(&house), (State::Expired, vec![], false));
+    house.commit();
+    assert_eq!(look(&house), (State::Expired, vec![], true));
 }

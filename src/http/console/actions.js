@@ -1,7 +1,7 @@
 // What an operator does: dialogs that say what will happen, do it once, and show the service's own words when it refuses.
 
 import { Refused, call, intention, salePath } from "./api.js";
-import { make, moment, money, say, units } from "./dom.js";
+import { make, moment, money, say, units, withSeconds } from "./dom.js";
 
 const CONFIRMATIONS = {
   pause: ["Pause", "The sale refuses reserves until you resume it. Holds stay: they can be confirmed, released and extended."],
@@ -255,17 +255,74 @@ function editedItem(item) {
   return { element, change };
 }
 
-/** A reservation by its id: where it stands, and its lines. */
-export function find() {
-  const id = field("Reservation", { "data-pointer": "", spellcheck: "false", autocapitalize: "off" }, "The id from the answer to the reserve.");
+/** A reservation by its id, or all that a customer has in a sale. `sale`: the one that is looked at. */
+export function find(sale, mayAskForCustomers) {
+  const plain = { spellcheck: "false", autocapitalize: "off" };
+  const id = field("Reservation", { "data-pointer": "", ...plain }, "The id from the answer to the reserve.");
+  const customer = field("Customer", { "data-pointer": "/customer", ...plain }, "The customer id that the checkout sends.");
+  const of = field("Sale", { ...plain, value: sale }, "The sale's id.");
+  const ofCustomer = make("div", { class: "fields", hidden: true }, customer.element, of.element);
   const found = make("div", { class: "found", role: "status" });
+  const typed = ({ input }) => input.value.trim();
+  let byCustomer = false;
+  const choose = (wanted) => {
+    byCustomer = wanted;
+    [id.element.hidden, ofCustomer.hidden] = [byCustomer, !byCustomer];
+    ways.forEach((way, place) => way.setAttribute("aria-pressed", `${Boolean(place) === byCustomer}`));
+    found.replaceChildren();
+    (byCustomer ? customer : id).input.focus();
+    // Another field decides whether there is something to look for.
+    ofCustomer.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const ways = ["By its id", "By customer"].map((name, place) =>
+    make("button", { type: "button", class: "small", "aria-pressed": `${place === 0}`, onclick: () => choose(place === 1) }, name));
+  const way = make("div", { class: "row", role: "group", "aria-label": "How to find it", hidden: !mayAskForCustomers }, ...ways);
   const send = async () => {
     found.replaceChildren();
-    return call("GET", `v1/reservations/${encodeURIComponent(id.input.value.trim())}`);
+    if (!byCustomer) return call("GET", `v1/reservations/${encodeURIComponent(typed(id))}`);
+    return call("GET", salePath(typed(of), `/reservations?customer=${encodeURIComponent(typed(customer))}`));
   };
-  ask("Find a reservation", [id.element, found], "Find", {
-    ready: () => id.input.value.trim() !== "", send, stays: true, done: (reservation) => found.replaceChildren(...facts(reservation)),
+  ask("Find a reservation", [way, id.element, ofCustomer, found], "Find", {
+    wide: true,
+    stays: true,
+    ready: () => (byCustomer ? typed(customer) !== "" && typed(of) !== "" : typed(id) !== ""),
+    send,
+    done: (answer) => found.replaceChildren(...(byCustomer ? has(answer) : facts(answer))),
   });
+}
+
+/** What a customer has in a sale: units against limits, and reservations. */
+function has({ reservations, reservations_total: total, limits }) {
+  const some = limits.filter(({ already }) => already > 0);
+  const rows = some.map(({ sku, limit, already }) => make("tr", {}, make("th", { scope: "row" }, sku),
+    ...[["Has", already], ["Limit", limit], ["Left", Math.max(0, limit - already)]].map(([name, count]) => make("td", { "data-name": name }, units(count)))));
+  const head = ["Item", "Has", "Limit", "Left"].map((name) => make("th", { scope: "col" }, name));
+  const table = make("table", { "aria-label": "Units against limits" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+  const others = limits.length - some.length;
+  const rest = others > 0 ? `Of ${units(others)} ${some.length > 0 ? "other " : ""}items with a limit the customer has none.` : "";
+  const told = limits.length === 0 ? "No item of this sale has a limit per customer." : rest;
+  const shown = reservations.map((reservation) => make("li", {}, ...entry(reservation)));
+  const counted = total ? `The newest ${units(shown.length)} of ${units(total)} reservations` : `${units(shown.length)} ${shown.length === 1 ? "reservation" : "reservations"}, the newest first`;
+  return [
+    make("h3", {}, "Units against limits"), some.length > 0 ? table : null, told ? make("p", { class: "muted" }, told) : null,
+    make("h3", {}, shown.length > 0 ? counted : "No reservations"),
+    shown.length > 0
+      ? make("ul", { class: "entries", role: "list" }, ...shown)
+      : make("p", { class: "muted" }, "Memory has none of this customer in this sale. What was over long ago is in the store alone."),
+  ].filter(Boolean);
+}
+
+/** A reservation in short: its state, lines and times. */
+function entry(reservation) {
+  const { id, state, lines, reference, created_at: made, expires_at: until, [`${state}_at`]: ended } = reservation;
+  const at = (time) => withSeconds(Date.parse(time));
+  const when = state === "held" ? `held until ${at(until)}` : `${state} ${at(ended)}`;
+  const what = lines.map(({ sku, quantity }) => `${units(quantity)} × ${sku}`).join(", ");
+  return [
+    make("div", { class: "row" }, make("span", { class: `chip ${state}` }, state), make("strong", {}, what)),
+    make("p", {}, `Made ${at(made)}, ${when}${reference ? ` · ${reference}` : ""}`),
+    make("p", { class: "muted" }, id),
+  ];
 }
 
 function facts(reservation) {

@@ -76,5 +76,8 @@ export function latency(seconds) {
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export const withSeconds = (millis) => exact.format(millis);
 export const timeOfDay = (millis) => clock.format(millis);
 export const moment = (millis) => date.format(millis);

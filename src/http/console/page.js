@@ -6,7 +6,8 @@ import { make, say, span, units } from "./dom.js";
 import { forgetHistories, historyOf, sumOf } from "./history.js";
 import { showReport } from "./report.js";
 import { SaleView } from "./sale.js";
-import { ServiceView } from "./service.js";
+import { ServiceView, noticesOf } from "./service.js";
+import { showTrail } from "./trail.js";
 
 const POLL_MILLIS = 1000;
 const LIST_EVERY_MILLIS = 5000;
@@ -19,7 +20,7 @@ const part = (id) => document.getElementById(id);
 const service = new ServiceView(part("service"));
 const state = {
   caller: null, sales: [], pages: 1, listedAt: -Infinity, failures: 0, timer: null, asking: false, again: false,
-  view: null, sale: null,
+  view: null, sale: null, clockJumps: null,
 };
 
 const chosen = () => decodeURIComponent(new URLSearchParams(location.hash.slice(1)).get("sale") ?? "");
@@ -64,6 +65,16 @@ async function ask() {
   else showNoSale();
   showList();
   service.show(figures);
+  showNotices(figures);
+}
+
+/** What somebody must know whatever sale is looked at. */
+function showNotices(figures) {
+  state.clockJumps ??= figures?.clock_jumps;
+  const told = figures ? noticesOf(figures, figures.clock_jumps - state.clockJumps) : [];
+  const shown = [...part("notices").children].map((each) => each.textContent);
+  part("notices").hidden = told.length === 0;
+  if (told.join() !== shown.join()) part("notices").replaceChildren(...told.map((text) => make("p", {}, text)));
 }
 
 async function list() {
@@ -167,6 +178,7 @@ function showCaller() {
   say(part("caller"), name ? `${name}, ${role}${all ? "" : " of some sales"}` : "No keys configured: everybody is an operator");
   part("forget").hidden = !key.get();
   part("create").hidden = !mayOperate();
+  part("trail").hidden = !mayOperate();
   part("content").hidden = false;
   part("key").hidden = true;
 }
@@ -203,7 +215,7 @@ function showKey(error) {
   state.caller = null;
   say(part("link"), "A key is required");
   say(part("caller"), "");
-  for (const id of ["content", "banner", "forget"]) part(id).hidden = true;
+  for (const id of ["content", "banner", "forget", "notices"]) part(id).hidden = true;
   part("key").hidden = false;
   part("key-wrong").hidden = !key.get();
   say(part("key-wrong"), `${error.problem.title}: ${error.message}`);
@@ -212,7 +224,7 @@ function showKey(error) {
 
 function startAnew() {
   state.view?.remove();
-  Object.assign(state, { view: null, sales: [], pages: 1, listedAt: -Infinity, failures: 0, caller: null });
+  Object.assign(state, { view: null, sales: [], pages: 1, listedAt: -Infinity, failures: 0, caller: null, clockJumps: null });
   forgetHistories();
   poll();
 }
@@ -234,7 +246,8 @@ part("forget").addEventListener("click", () => {
   startAnew();
 });
 part("create").addEventListener("click", createSale);
-part("find").addEventListener("click", find);
+part("find").addEventListener("click", () => find(state.view?.id ?? "", state.caller?.role !== "viewer"));
+part("trail").addEventListener("click", () => showTrail(state.sales.map(({ id }) => id)));
 part("more").addEventListener("click", () => {
   state.pages += 1;
   state.listedAt = -Infinity;

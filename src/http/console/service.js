@@ -114,6 +114,28 @@ export class ServiceView {
   }
 }
 
+const STORES = {
+  away: "The store does not answer. Reservations go on; reports and the audit trail are from before, or wait.",
+  stuck: "The store cannot go on without help: the service's log says what to do. Reservations go on; reports are from before.",
+  fenced: "Another process writes the store, and this one does not any more: the service's log says what to do.",
+  ended: "The store is not written any more: the service's log says why. Reservations go on.",
+};
+
+/** What is not as it should be, in sentences. `jumps`: how often the machine's clock was set since the page was opened. */
+export function noticesOf({ store, disk_low, clock_ahead_seconds }, jumps) {
+  const told = [];
+  if (disk_low) told.push("The journal's disk is nearly full: new reservations are refused until there is room. Confirms and releases go on.");
+  if (store.backlog_full) told.push("The store is too far behind: new reservations are refused until it has caught up. Confirms and releases go on.");
+  if (STORES[store.state]) told.push(STORES[store.state]);
+  if (clock_ahead_seconds !== 0) {
+    const how = `${span(Math.abs(clock_ahead_seconds))} ${clock_ahead_seconds > 0 ? "ahead of" : "behind"}`;
+    told.push(`The machine's clock was set: it is ${how} the service's time. Holds last as long as they were promised.`);
+  } else if (jumps > 0) {
+    told.push("The machine's clock was set while this page was open. Holds last as long as they were promised.");
+  }
+  return told;
+}
+
 const granted = (figures) => figures.reservations.held;
 const refused = (figures) => figures.refusals.reduce((sum, { count }) => sum + count, 0) + figures.rate_limited;
 

@@ -9,6 +9,7 @@ mod reports;
 mod reservations;
 mod sales;
 mod status;
+pub mod trail;
 
 use std::rc::Rc;
 
@@ -54,11 +55,13 @@ pub async fn handle(worker: &Rc<Worker>, Call { matched, sale, caller }: Call, r
         Route::Adjust => sales::adjust(worker, caller, &matched, request).await,
         Route::Reserve => reservations::reserve(worker, sale, request).await,
         Route::ReserveBatch => at_once(batch::reserve(worker, subject, request).await),
+        Route::CustomerReservations => Box::pin(reservations::of_customer(worker, sale, request.uri().query())).await,
         Route::GetReservation => reservations::get(worker, caller, subject),
         Route::Confirm => reservations::confirm(worker, caller, subject, request).await,
         Route::Release => reservations::release(worker, caller, subject, request).await,
         Route::Extend => reservations::extend(worker, caller, subject, request).await,
         Route::EraseCustomer => customers::erase(worker, caller, subject),
+        Route::Audit => at_once(Box::pin(trail::get(worker, caller, request.uri().query())).await),
         Route::Events => at_once(events::follow(worker, caller, request).await),
         Route::Status => at_once(status::get(worker, caller).await),
         Route::Console | Route::ConsoleFile | Route::Docs | Route::DocsFile => {

@@ -67,6 +67,7 @@ site! {
     "page.js": JAVASCRIPT,
     "api.js": JAVASCRIPT,
     "report.js": JAVASCRIPT,
+    "trail.js": JAVASCRIPT,
     "sale.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "service.js": JAVASCRIPT,

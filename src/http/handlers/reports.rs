@@ -45,10 +45,10 @@ pub async fn get(worker: &Worker, caller: &Caller, id: &str, query: Option<&str>
     Err(problem::STORE_UNAVAILABLE.respond("the store does not have the sale yet: it is behind the journal"))
 }
 
-fn refuse(refused: &Refused) -> BoxedResponse {
+pub fn refuse(refused: &Refused) -> BoxedResponse {
     match refused {
         Refused::Full => problem::OVERLOADED.respond("limits.reports_max is reached"),
-        Refused::TooSlow => problem::OVERLOADED.respond("reading the report took longer than limits.report_seconds"),
+        Refused::TooSlow => problem::OVERLOADED.respond("reading the store took longer than limits.report_seconds"),
         Refused::Unreadable => problem::STORE_UNAVAILABLE.respond("the store cannot be read; the log says why"),
         Refused::Stopping => problem::DRAINING.respond("the service is shutting down"),
     }

@@ -6,19 +6,21 @@ use hyper::{
     header::{HeaderValue, LOCATION},
 };
 
-use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json_bytes, read_small};
+use super::{IDEMPOTENT_REPLAYED, Judged, idempotency_key, json_bytes, long_json, read_small, sales::ITEMS_IN_PASSING};
 use crate::{
     auth::Caller,
     engine::{Answer, Made},
     http::{
-        BoxedRequest, BoxedResponse, encode, problem,
-        wire::{self, CheckedReserve, ConfirmBody, ExtendBody, ReleaseBody, ReservationBody},
-        worker::Worker,
+        BoxedRequest, BoxedResponse, encode, problem, query,
+        wire::{self, CUSTOMER, CheckedReserve, ConfirmBody, CustomerBody, ExtendBody, ReleaseBody, ReservationBody},
+        worker::{Service, Worker},
     },
     sale::{
         catalogue::Sale,
-        ids::{ReservationId, SaleNumber},
+        ids::{ReservationId, SaleNumber, check_name},
         outcome::{Refusal, Reservation},
+        settings::Invalid,
+        shard::Search,
         time::Timestamp,
     },
 };
@@ -100,6 +102,32 @@ pub fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged {
     must_see(worker, caller, id)?;
     let answer = worker.engine().look(worker.now(), id);
     Ok(answer.map(|outcome| show(worker, outcome)))
+}
+
+/// What memory has of one customer in the sale.
+pub async fn of_customer(worker: &Worker, sale: Option<SaleNumber>, query: Option<&str>) -> Judged {
+    let customer = parse_customer(query).map_err(|invalid| problem::invalid(&[invalid]))?;
+    let Some(sale) = sale else { return Err(problem::no_such_sale()) };
+    let customer = worker.service.customer_ids.known_as(customer);
+    let mut search = Search::new(&customer, sale, worker.limits().customer_reservations_max);
+    while !worker.in_turn(|| worker.engine().search(&mut search)).await {}
+    let many_items = worker.engine().catalogue().sale_numbered(sale).items.len() > ITEMS_IN_PASSING;
+    let show = move |service: &Service| {
+        let answer = service.engine.of_customer(service.clock.now(), &search);
+        answer.map(|found| {
+            let catalogue = service.engine.catalogue();
+            let body = CustomerBody::new(&found, catalogue.sale_numbered(sale), &catalogue);
+            long_json(service, StatusCode::OK, &body)
+        })
+    };
+    Ok(if many_items { worker.aside(show).await } else { show(&worker.service) })
+}
+
+fn parse_customer(query: Option<&str>) -> Result<String, Invalid> {
+    let [customer] = query::members(query, ["customer"])?;
+    let customer = customer.ok_or_else(|| Invalid::new("/customer", format!("is required and {CUSTOMER}")))?;
+    check_name(&customer).map_err(|_| Invalid::new("/customer", CUSTOMER))?;
+    Ok(customer)
 }
 
 pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged {

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Sales with more items are encoded on another thread: their JSON takes milliseconds.
-const ITEMS_IN_PASSING: usize = 256;
+pub const ITEMS_IN_PASSING: usize = 256;
 
 pub async fn put(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged {
     let expected = conditions::expected(request.headers()).map_err(|invalid| problem::invalid(&[invalid]))?;

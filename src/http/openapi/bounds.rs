@@ -9,11 +9,12 @@ use crate::{
     events::CURSOR_BYTES,
     http::{Limits, ROUTE_NAMES, refusals},
     sale::{
+        audit::Action,
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
         settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
-    store::{ROWS_MAX, StoreState},
+    store::{RECORDS_MAX, ROWS_MAX, StoreState},
     telemetry::REASONS,
 };
 
@@ -244,6 +245,19 @@ fn answers() -> Vec<Row> {
         ("Adjustment", "stock", units()),
         ("Adjustment", "available", units()),
         ("Erasure", "reservations", units()),
+        ("CustomerReservations", "reservations_total", units()),
+        ("CustomerLimit", "sku", name()),
+        ("CustomerLimit", "limit", some_units()),
+        ("CustomerLimit", "already", units()),
+        ("AuditTrail", "records", form(json!({ "maxItems": RECORDS_MAX }))),
+        ("AuditTrail", "next", cursor()),
+        ("AuditRecord", "sequence", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
+        ("AuditRecord", "at", time()),
+        ("AuditRecord", "actor", form(json!({ "pattern": "^(key:[a-z0-9_-]{1,64}|anybody|process)$" }))),
+        ("AuditRecord", "action", form(json!({ "enum": Action::ALL.map(Action::as_str) }))),
+        ("AuditRecord", "sale", sale_id()),
+        ("AuditRecord", "sku", name()),
+        ("AuditRecord", "hash", form(json!({ "pattern": "^[0-9a-f]{64}$" }))),
     ]
 }
 
@@ -277,6 +291,7 @@ fn figures() -> Vec<Row> {
         ("StatusStore", "state", form(json!({ "enum": StoreState::ALL.map(StoreState::as_str) }))),
         ("StatusStore", "lag_seconds", form(json!({ "minimum": 0 }))),
         ("StatusStore", "backlog_bytes", units()),
+        ("StatusService", "clock_jumps", units()),
     ]
 }
 

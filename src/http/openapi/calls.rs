@@ -1,7 +1,7 @@
 //! The calls: what each one takes, answers and may refuse.
 
 use super::{
-    CONSOLE, CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
+    AUDIT, CONSOLE, CONTRACT, CUSTOMERS, EVENTS, RESERVATIONS, SALES,
     links::{self, Link},
 };
 use crate::http::{
@@ -369,6 +369,22 @@ pub static CALLS: &[Call] = &[
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
+        route: Route::CustomerReservations,
+        method: "get",
+        path: "/v1/sales/{sale}/reservations",
+        id: "listCustomerReservations",
+        tag: RESERVATIONS,
+        summary: "See what a customer has in a sale",
+        description: "The customer's reservations that memory has, the newest first, and the customer's units against the limit of \
+                      each item that has one. A reservation that is over is known for the retention time. A customer who is not \
+                      known has none. Of very many, the newest `limits.customer_reservations_max` are shown, and \
+                      `reservations_total` says how many there are.",
+        parameters: &["OfCustomer"],
+        body: None,
+        answers: &[ok_then("CustomerReservations", "What the customer has", links::OF_CUSTOMER)],
+        problems: &[&problem::SALE_NOT_FOUND],
+    },
+    Call {
         route: Route::GetReservation,
         method: "get",
         path: "/v1/reservations/{id}",
@@ -453,6 +469,21 @@ pub static CALLS: &[Call] = &[
         body: None,
         answers: &[ok("Erasure", "The erasure is durable")],
         problems: &[],
+    },
+    Call {
+        route: Route::Audit,
+        method: "get",
+        path: "/v1/audit",
+        id: "listAuditRecords",
+        tag: AUDIT,
+        summary: "Read what operators did",
+        description: "The audit trail, the newest record first, a page at a time: ask again with `before` set to `next` until there \
+                      is no `next`. Read from the store, which lags behind: `as_of` says how far it was. A key of some sales \
+                      sees the records of these sales alone. Records that were deleted from the store are not there.",
+        parameters: &["Before", "RecordsLimit", "OfSale"],
+        body: None,
+        answers: &[ok_then("AuditTrail", "A page of the trail", links::OF_TRAIL)],
+        problems: &[&problem::STORE_UNAVAILABLE],
     },
     Call {
         route: Route::Events,

@@ -57,6 +57,10 @@ pub fn of(schema: &str) -> Value {
         "Reservation, extended" => extended(1),
         "Status" => status(),
         "Report" => report(),
+        "CustomerReservations" => json!({
+            "reservations": [reservation("held")], "limits": [{ "sku": "tv-55", "limit": 2, "already": 1 }],
+        }),
+        "AuditTrail" => trail(),
         "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
         "Contract" => json!({
@@ -207,8 +211,25 @@ fn status() -> Value {
             "store": {
                 "kind": "sqlite", "state": "following", "lag_seconds": 0.01, "backlog_bytes": 5120, "backlog_full": false,
             },
+            "disk_low": false,
+            "clock_jumps": 0,
+            "clock_ahead_seconds": 0.0,
         },
     })
+}
+
+/// The adjustment of the other examples, in the trail.
+fn trail() -> Value {
+    let adjustment = json!({
+        "sequence": 7, "at": "2025-11-27T08:05:30.000Z", "actor": "key:stock", "action": "stock.adjust",
+        "sale": "doorbuster-tv", "sku": "tv-55", "detail": of("Adjustment"),
+        "hash": "5e0a3b1c9d7f42688b1e6a0c4d2f9357a1b3c5d7e9f0123456789abcdef01234",
+    });
+    let as_of = json!({
+        "epoch": 41, "changed_at": "2025-11-27T08:05:30.000Z", "read_at": "2025-11-27T08:06:00.000Z",
+        "lag_epochs": 0, "lag_seconds": 0.0,
+    });
+    json!({ "as_of": as_of, "records": [adjustment], "next": CURSOR })
 }
 
 /// The example by hand of `docs/kpi.md`.

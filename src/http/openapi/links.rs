@@ -27,6 +27,8 @@ const LONGER: &str = r#"{"hold_seconds":300}"#;
 const RESERVE: Link = Link { operation: "reserve", parameters: SALE, body: Some(ONE) };
 
 const ERASE: Link = link("eraseCustomer", &[("customer", "$response.body#/customer")]);
+const OF_ITS_CUSTOMER: Link =
+    link("listCustomerReservations", &[("sale", "$response.body#/sale"), ("customer", "$response.body#/customer")]);
 const CONFIRM: Link = link("confirmReservation", RESERVATION);
 const RELEASE: Link = link("releaseReservation", RESERVATION);
 const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
@@ -63,8 +65,12 @@ pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$reques
 
 /// What can be done with a hold.
 pub const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
-pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, ERASE];
+pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
 pub const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
+
+pub const OF_CUSTOMER: &[Link] = &[link("getReservation", &[("id", "$response.body#/reservations/0/id")])];
+
+pub const OF_TRAIL: &[Link] = &[link("listAuditRecords", &[("before", "$response.body#/next")])];
 
 pub const OF_BATCH: &[Link] = &[
     link("getReservation", OF_ENTRY),

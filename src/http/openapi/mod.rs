@@ -76,6 +76,7 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             { "name": RESERVATIONS, "description": "For checkout services: hold, confirm, release, extend" },
             { "name": CUSTOMERS, "description": "Erasing a customer's data" },
             { "name": EVENTS, "description": "The feed of durable changes" },
+            { "name": AUDIT, "description": "Operators' changes, for operators and auditors" },
             { "name": CONSOLE, "description": "Pages to watch and run a sale" },
             { "name": CONTRACT, "description": "This contract, for programs and people" },
         ]),
@@ -106,5 +107,6 @@ const SALES: &str = "sales";
 const RESERVATIONS: &str = "reservations";
 const CUSTOMERS: &str = "customers";
 const EVENTS: &str = "events";
+const AUDIT: &str = "audit";
 const CONSOLE: &str = "console";
 const CONTRACT: &str = "contract";

@@ -12,8 +12,15 @@ use super::{
     problems, schemas,
 };
 use crate::{
-    http::{Limits, auth, body::MERGE_PATCH, handlers::pages, problem::PROBLEMS, requests::REQUEST_ID_BYTES_MAX},
+    http::{
+        Limits, auth,
+        body::MERGE_PATCH,
+        handlers::{pages, trail::RECORDS},
+        problem::PROBLEMS,
+        requests::REQUEST_ID_BYTES_MAX,
+    },
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
+    store::RECORDS_MAX,
 };
 
 /// ETags in a condition.
@@ -235,6 +242,32 @@ pub fn parameters(limits: &Limits) -> Value {
                 "type": "integer", "minimum": 1, "maximum": limits.sales_page_max, "default": limits.sales_page_max,
             },
             "example": 1,
+        },
+        "OfCustomer": {
+            "name": "customer", "in": "query", "required": true,
+            "description": format!(
+                "A customer's id as it is reserved with, 1 to {NAME_BYTES_MAX} bytes of UTF-8 without control characters. Encoded \
+                 as forms are: `+` is a space, and `%2B` is a plus."
+            ),
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
+            "example": "ann",
+        },
+        "Before": {
+            "name": "before", "in": "query",
+            "description": "Records before this: the last page's `next`. It is opaque, and only a key that reaches the same sales can \
+                            use it. Any other text is answered 400.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
+            "example": examples::CURSOR,
+        },
+        "RecordsLimit": {
+            "name": "limit", "in": "query", "description": "Records on a page.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": RECORDS_MAX, "default": RECORDS },
+            "example": RECORDS,
+        },
+        "OfSale": {
+            "name": "sale", "in": "query", "description": "Only records of the sale with this id.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },
+            "example": "doorbuster-tv",
         },
         "IfMatch": {
             "name": "If-Match", "in": "header",

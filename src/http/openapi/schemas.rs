@@ -14,9 +14,10 @@ use crate::{
         report::ReportBody,
         settings_body::SettingsBody,
         status::StatusBody,
+        trail::TrailBody,
         wire::{
-            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, ErasureBody, ExtendBody, NoBody, ReleaseBody,
-            ReservationBody, ReserveBody, SaleBody, SalesBody,
+            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, CustomerBody, ErasureBody, ExtendBody, NoBody,
+            ReleaseBody, ReservationBody, ReserveBody, SaleBody, SalesBody,
         },
     },
     sale::settings,
@@ -43,7 +44,9 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
+    add::<CustomerBody<'_>>(&mut answers);
     add::<ReportBody<'_>>(&mut answers);
+    add::<TrailBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);
     add::<ToldReservation<'_>>(&mut answers);

@@ -120,7 +120,7 @@ impl fmt::Display for Actor<'_> {
 }
 
 impl Action {
-    const ALL: [Self; 7] = [
+    pub const ALL: [Self; 7] = [
         Self::SalePut,
         Self::SalePause,
         Self::SaleResume,

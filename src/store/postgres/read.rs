@@ -31,7 +31,9 @@ use crate::{
             StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
+        rows::natural,
         tables::{Dialect, Table},
+        trail::{self, TrailAsk, TrailPage},
     },
 };
 
@@ -220,6 +222,31 @@ impl StoreReader for PostgresReader {
             rows.iter().try_for_each(|row| found.revenue(row))?;
             Ok(Some(found.finish()))
         })
+    }
+
+    fn trail(&mut self, ask: &TrailAsk, deadline: Instant) -> Result<TrailPage, StoreError> {
+        let was_still = self.still.get();
+        if !was_still {
+            self.hold_still()?;
+        }
+        let head = self.with(async |link| {
+            let rows = link.query("beginning a page of the audit trail", trail::HEAD, &[]).await?;
+            let head = rows.first().ok_or(StoreError::NoCursor)?;
+            Ok((natural("a cursor", get(head, 0)?)?, head.time(1)?))
+        })?;
+        let page = trail::read(ask, head, deadline, |statement, before, sale| {
+            self.with(async |link| {
+                let both: [(&(dyn ToSql + Sync), Type); 2] = [(&before, Type::INT8), (&sale, Type::TEXT)];
+                let parameters = &both[..if sale.is_some() { 2 } else { 1 }];
+                let rows = link.query("reading the audit trail", statement, parameters).await?;
+                rows.iter().map(audit_row).collect()
+            })
+        })?;
+        if !was_still {
+            self.with(async |link| Ok(link.batch("ending to read", "ROLLBACK").await?))?;
+            self.still.set(false);
+        }
+        Ok(page)
     }
 
     fn check_audit(&self, gaps: &[AuditGap]) -> Result<Result<AuditCheck, Broken>, StoreError> {

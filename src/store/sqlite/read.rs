@@ -16,7 +16,9 @@ use crate::{
             StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
         },
         report::{self, Cells, SaleReport},
+        rows::natural,
         tables::{Dialect, Table},
+        trail::{self, TrailAsk, TrailPage},
     },
 };
 
@@ -182,6 +184,23 @@ impl StoreReader for SqliteReader {
         self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
         self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
         Ok(Some(found.finish()))
+    }
+
+    fn trail(&mut self, ask: &TrailAsk, deadline: Instant) -> Result<TrailPage, StoreError> {
+        self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || monotonic() >= deadline))?;
+        // One moment.
+        let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
+        let head: Option<(i64, Option<String>)> =
+            self.connection.query_row(trail::HEAD, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let (cursor, changed_at) = head.ok_or(StoreError::NoCursor)?;
+        trail::read(ask, (natural("a cursor", cursor)?, changed_at), deadline, |statement, before, sale| {
+            let mut statement = self.connection.prepare_cached(statement)?;
+            let rows: rusqlite::Result<Vec<AuditRow>> = match sale {
+                None => statement.query_map([before], audit_row)?.collect(),
+                Some(sale) => statement.query_map(rusqlite::params![before, sale], audit_row)?.collect(),
+            };
+            Ok(rows?)
+        })
     }
 
     fn check_audit(&self, gaps: &[AuditGap]) -> Result<Result<AuditCheck, Broken>, StoreError> {

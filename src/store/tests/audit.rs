@@ -41,6 +41,7 @@ fn journal_with_trail() -> (MemoryJournal, Head) {
 }
 
 on_both! {
+    a_page_is_what_the_rows_say,
     records_are_rows_that_can_be_read_and_checked,
     each_tampering_is_found,
     a_trail_that_lags_is_gone_on_with_from_the_journal,
@@ -49,6 +50,45 @@ on_both! {
 
 fn check(database: &Database, own: &Head) -> Result<(), Broken> {
     database.reader().check_audit(&[]).unwrap().and_then(|mut check| check.end(own))
+}
+
+/// Of the table and of the archive, in which the older ones are.
+fn a_page_is_what_the_rows_say(new: New) {
+    let (database, (journal, _)) = (new(), journal_with_trail());
+    catch_up(&mut write_behind(&journal, &database));
+    let far = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let ask = |before, sale: Option<&str>, limit| TrailAsk {
+        before,
+        sale: sale.map(str::to_owned),
+        wanted: Box::new(|sale| sale != Some("none")),
+        limit,
+    };
+    let read = |ask: &TrailAsk| {
+        let page = database.reader().trail(ask, far).unwrap();
+        let sequences = page.records.iter().map(|row| row.sequence).collect::<Vec<_>>();
+        (sequences, page.next, page.cursor)
+    };
+    let look = || {
+        assert_eq!(read(&ask(None, None, 9)), (vec![6, 5, 4, 3, 2, 1], None, 4));
+        assert_eq!(read(&ask(None, None, 2)), (vec![6, 5], Some(5), 4));
+        assert_eq!(read(&ask(Some(5), None, 2)), (vec![4, 3], Some(3), 4));
+        assert_eq!(read(&ask(Some(3), None, 2)), (vec![2, 1], None, 4));
+        assert_eq!(read(&ask(None, Some("drop"), 3)), (vec![6, 4, 3], Some(3), 4));
+        assert_eq!(read(&ask(Some(3), Some("drop"), 3)), (vec![2, 1], None, 4));
+        assert_eq!(read(&ask(Some(u64::MAX), Some("other"), 3)), (vec![], None, 4));
+    };
+    look();
+    let archive =
+        "INSERT INTO audit_archive SELECT * FROM audit WHERE sequence <= 3; DELETE FROM audit WHERE sequence <= 3";
+    database.execute(archive, archive);
+    look();
+    let page = database.reader().trail(&ask(Some(3), None, 1), far).unwrap();
+    let (row, changed_at) = (&page.records[0], page.changed_at.as_deref());
+    assert_eq!((&*row.actor, &*row.action, row.sku.as_deref()), ("key:eu", "stock.adjust", Some("tv")));
+    assert_eq!(
+        (&*row.detail, changed_at),
+        (r#"{"delta":2,"reason":"it's \"found\" 🛒"}"#, Some("2026-11-27T08:00:00.005Z"))
+    );
 }
 
 fn records_are_rows_that_can_be_read_and_checked(new: New) {
