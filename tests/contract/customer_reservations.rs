@@ -1,5 +1,7 @@
 //! What memory has of one customer in one sale.
 
+use std::{thread, time::Duration};
+
 use doorbuster::auth::Role;
 use serde_json::{Value, json};
 
@@ -33,7 +35,10 @@ fn all_of_the_customer_in_the_sale_is_told_the_newest_first_with_units_against_l
         ] })
     );
     let first = client.hold("drop", "ann", [("tv", 2)]);
+    // Those of one millisecond have no order.
+    thread::sleep(Duration::from_millis(2));
     let second = client.hold("drop", "ann", [("tv", 1), ("mug", 3)]);
+    thread::sleep(Duration::from_millis(2));
     let third = client.hold("drop", "ann", [("mug", 4)]);
     let elsewhere = client.hold("other", "ann", [("tv", 7)]);
     client.hold("drop", "bob", [("tv", 5)]);
