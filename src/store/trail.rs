@@ -20,14 +20,17 @@ const DETAIL_BYTES_MAX: usize = 1 << 20;
 /// Rows of one statement; its `LIMIT`.
 const PORTION: usize = 100;
 
+/// Whether records of a sale are wanted; None stands for records of no sale.
+type OfSales = Box<dyn Fn(Option<&str>) -> bool + Send>;
+
 /// Which records are wanted.
 pub struct TrailAsk {
     /// Only records before this one.
     pub before: Option<u64>,
     /// Only records of this sale.
     pub sale: Option<String>,
-    /// Only records of sales for which this is true; None stands for records of no sale.
-    pub wanted: Box<dyn Fn(Option<&str>) -> bool + Send>,
+    /// Only records of sales for which this is true.
+    pub wanted: OfSales,
     /// From 1 to `RECORDS_MAX`.
     pub limit: usize,
 }
