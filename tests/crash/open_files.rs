@@ -125,7 +125,7 @@ fn too_few_files_to_serve_at_all_are_refused_with_the_number_that_is_needed() {
     let data = directory.path().join("data");
     let Err(ended) = start_with(24, &data) else { panic!("it serves") };
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let needed = ended.stderr.split("needs at least ").nth(1).and_then(|rest| rest.split(' ').next());
+    let needed = ended.stderr.split("needs at least ").nth(1).and_then(|rest| rest.split([' ', ',']).next());
     let needed: u64 = needed.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{}", ended.stderr));
     assert!(!data.exists(), "nothing was made");
     let mut process = start_with(needed, &data).expect("that many are enough");
