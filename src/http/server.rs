@@ -295,9 +295,9 @@ where
     let in_flight = activity.begin();
     let number = in_flight.number();
     let request = Box::new(request.map(|incoming| Inbound::new(incoming, activity.clone(), number)));
-    let answering = handle(request);
     async move {
-        let (mut answer, answered) = answering.await;
+        // Made here: a future that is captured has room twice, where it was captured and where it is awaited.
+        let (mut answer, answered) = handle(request).await;
         if let Some(rest) = activity.take_rest(number)
             && !Box::pin(rest.discard()).await
         {

@@ -410,10 +410,14 @@ impl Worker {
         }
         // Calls with other formats than JSON check Accept themselves.
         let path = target.path();
-        let more_than_json = path.starts_with("/problems/")
-            || path == "/v1/events"
-            || ["/console", "/docs"].contains(&path)
-            || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder));
+        let more_than_json = match path.strip_prefix("/v1/") {
+            Some(call) => call == "events",
+            None => {
+                path.starts_with("/problems/")
+                    || ["/console", "/docs"].contains(&path)
+                    || ["/console/", "/docs/"].iter().any(|folder| path.starts_with(folder))
+            }
+        };
         if !more_than_json && !body::accepts_json(headers) {
             return Err(
                 problem::NOT_ACCEPTABLE.respond("this call answers application/json or application/problem+json")
@@ -426,6 +430,16 @@ impl Worker {
 /// Whether it is a host with or without a port (RFC 3986, 3.2.2).
 fn names_a_host(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
+    // Nearly every request has a plain name or an IPv4 address: one pass, and nothing is searched.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let end = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
+    if end > 0 && (end == bytes.len() || (bytes[end] == b':' && bytes[end + 1..].iter().all(u8::is_ascii_digit))) {
+        return true;
+    }
+    names_an_unusual_host(bytes)
+}
+
+fn names_an_unusual_host(bytes: &[u8]) -> bool {
     let (host, port) = match bytes.iter().rposition(|byte| *byte == b':') {
         // The colons of an IPv6 address are in brackets.
         Some(colon) if !bytes[colon..].contains(&b']') => (&bytes[..colon], &bytes[colon + 1..]),
