@@ -49,8 +49,6 @@ pub enum BackupError {
     Short { copied: Epoch, original: Epoch },
     #[error("cannot {action} {path}: {source}", path = .path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("the store: {0}")]
-    Store(#[from] StoreError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
@@ -67,8 +65,11 @@ pub struct Backup {
     /// The last epoch of its snapshot, if it has one.
     pub snapshot_epoch: Option<Epoch>,
     pub journal_bytes: u64,
-    /// None: the store is not a file, or does not exist yet.
+    /// None: the store is not a file, does not exist yet, or cannot be read.
     pub store: Option<StoreCopy>,
+    /// Why the store's file could not be copied. The journal has everything that it had, so it can be rebuilt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_error: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,12 +121,9 @@ fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupEr
     for name in BESIDE {
         copy_small(&data.join(name), &to.join(name))?;
     }
-    let store = match moment {
-        Some(moment) => {
-            let bytes = moment.copy_to(&to.join("store.db"))?;
-            Some(StoreCopy { epoch: moment.cursor(), bytes })
-        }
-        None => None,
+    let (store, store_error) = match copy_store(moment, &to.join("store.db")) {
+        Ok(store) => (store, None),
+        Err(error) => (None, Some(error.to_string())),
     };
     sync(&journal)?;
     sync(to)?;
@@ -134,23 +132,35 @@ fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupEr
     if epoch != original {
         return Err(BackupError::Short { copied: epoch, original });
     }
-    Ok(Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store })
+    Ok(Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store, store_error })
 }
 
-/// A consistent store and journal: the journal continues where the store is, and the snapshot is not ahead of it.
-fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<SqliteMoment>, View), BackupError> {
+fn copy_store(moment: Option<Result<SqliteMoment, StoreError>>, to: &Path) -> Result<Option<StoreCopy>, StoreError> {
+    let Some(moment) = moment.transpose()? else { return Ok(None) };
+    let copied = moment.copy_to(to);
+    if copied.is_err() {
+        // A part of a store is none.
+        let _ = fs::remove_file(to);
+    }
+    Ok(Some(StoreCopy { epoch: moment.cursor(), bytes: copied? }))
+}
+
+/// A consistent store and journal: the journal continues where the store is, and the snapshot is not ahead of it. A store that
+/// cannot be read keeps nobody from copying the journal.
+fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<Result<SqliteMoment, StoreError>>, View), BackupError> {
     let journal = data.join("journal");
     let open = || View::open(&journal).map_err(on("read", &journal));
     let Some(store) = store else { return Ok((None, open()?)) };
     let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
     loop {
-        let moment = SqliteMoment::of(store)?;
+        let moment = SqliteMoment::of(store);
         let view = open()?;
+        let Ok(moment) = moment else { return Ok((Some(moment), view)) };
         let snapshot = journal::latest(&view)?.map_or(0, |snapshot| snapshot.summary().last_epoch);
         let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(1);
         // A store that stays behind, because it was lost or cannot be written, is copied as it is.
         if (snapshot <= moment.cursor() && oldest <= moment.cursor() + 1) || tries == 0 {
-            return Ok((Some(moment), view));
+            return Ok((Some(Ok(moment)), view));
         }
         tries -= 1;
         drop(moment);

@@ -36,7 +36,7 @@ pub fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
                 write(&backup, &target, to, &mut out)?;
             }
             out.flush()?;
-            Ok(ExitCode::Clean)
+            Ok(if backup.store_error.is_none() { ExitCode::Clean } else { ExitCode::CheckFailed })
         }
         Err(error) => {
             complain(&error);
@@ -46,11 +46,15 @@ pub fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn write(backup: &Backup, target: &StoreTarget, to: &Path, out: &mut dyn Write) -> io::Result<()> {
-    let Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store } = backup;
+    let Backup { epoch, first_epoch, snapshot_epoch, journal_bytes, store, store_error } = backup;
     let snapshot = snapshot_epoch.map_or_else(|| "none".to_owned(), |epoch| format!("up to epoch {epoch}"));
     writeln!(out, "{}: everything up to epoch {epoch}, read back without an error", to.display())?;
     writeln!(out, "journal   epochs {first_epoch} to {epoch}, {} bytes with the snapshot", grouped(*journal_bytes))?;
     writeln!(out, "snapshot  {snapshot}")?;
+    if let Some(error) = store_error {
+        writeln!(out, "store     not included, because it cannot be read: {error}")?;
+        return writeln!(out, "to make the copy's store from its journal: doorbuster rebuild --data {}", to.display());
+    }
     match (store, target) {
         (Some(store), _) => {
             writeln!(out, "store     store.db, up to epoch {}, {} bytes", store.epoch, grouped(store.bytes))?;
@@ -69,7 +73,6 @@ fn exit_code(error: &BackupError) -> ExitCode {
         BackupError::Empty(_) => ExitCode::CheckFailed,
         BackupError::File { .. }
         | BackupError::Short { .. }
-        | BackupError::Store(_)
         | BackupError::Snapshot(SnapshotError::Storage(_))
         | BackupError::Journal(RecoveryError::Storage(_)) => ExitCode::StorageFailed,
         BackupError::Snapshot(_) | BackupError::Journal(_) => ExitCode::JournalDamaged,

@@ -129,7 +129,7 @@ enum Command {
         json: bool,
     },
     /// Copy the data directory, with the store if it is a file, into a new directory that can be served like the original. The
-    /// service may be running.
+    /// service may be running. Exit code 1: the copy has no store, because the store's file cannot be read.
     Backup {
         /// Configuration file that names data directory and store.
         #[arg(long, value_name = "FILE")]

@@ -9,7 +9,7 @@ use crate::run::Run;
 
 /// Apache ECharts 5.6.0, which draws the charts of goose's report. goose links to it on the Internet; here the report contains it,
 /// so that it can be read without a connection.
-const ECHARTS: &str = include_str!("../../vendor/echarts.common.min.js");
+const ECHARTS: &str = include_str!("../../vendor/echarts.min.js");
 
 /// The summary, as text. `unchecked`: what was not looked at, and why.
 pub fn summary(run: &Run, users: usize, unchecked: &[String]) -> String {

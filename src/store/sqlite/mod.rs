@@ -16,7 +16,7 @@ mod write;
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -94,6 +94,10 @@ struct FileId {
 
 const LOST_WAL: &str = "lost its -wal file";
 const EMPTIED: &str = "was emptied";
+const OVERWRITTEN: &str = "was overwritten with something that is not a database";
+
+/// How each SQLite file begins (https://www.sqlite.org/fileformat.html).
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 impl FileId {
     fn at(path: &Path) -> Option<Self> {
@@ -103,6 +107,13 @@ impl FileId {
     fn of(metadata: &fs::Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
+}
+
+/// Whether the file begins as a database does. A file that cannot be read is not judged.
+fn is_database(path: &Path) -> bool {
+    let mut begin = [0; HEADER.len()];
+    let read = fs::File::open(path).and_then(|file| file.read_exact_at(&mut begin, 0));
+    read.is_err() || begin == *HEADER
 }
 
 impl SqliteStore {
@@ -137,6 +148,7 @@ impl SqliteStore {
         let what = match fs::metadata(&self.path) {
             Ok(found) if FileId::of(&found) != *file => "was replaced",
             Ok(found) if found.len() < PAGE_BYTES_MIN => EMPTIED,
+            Ok(_) if !is_database(&self.path) => OVERWRITTEN,
             Ok(_) => {
                 let found = FileId::at(&wal_path);
                 if wal.is_none() || *wal == found {
@@ -149,9 +161,9 @@ impl SqliteStore {
             Err(error) => return Err(self.lost(&format!("can no longer be found ({error})"))),
         };
         // Closing writes what the log holds into the file that is open, wherever that is now, and removes the log by its name. Not
-        // so where the file was emptied: it would get some of its pages. Nor where the log is that of another file.
+        // so where the file was emptied or overwritten: it would get some of its pages. Nor where the log is that of another file.
         let (ours, found) = (*wal, FileId::at(&wal_path));
-        let leave = what == EMPTIED || (found.is_some() && found != ours);
+        let leave = [EMPTIED, OVERWRITTEN].contains(&what) || (found.is_some() && found != ours);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)?;
         self.open = None;
         // What is left of ours belongs to no file: SQLite would take it for that of the next one of this name.

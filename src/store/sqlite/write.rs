@@ -393,8 +393,9 @@ impl Writer<'_> {
         let mut row = Row { statement: &mut *statement, next: 1 };
         rows.iter().try_for_each(|it| put(&mut row, self.names, it))?;
         let added = statement.raw_execute().map_err(|error| {
-            // Those before the one that failed were added, and counted.
-            let failed = &rows[self.transaction.changes() as usize];
+            // After a broken constraint: the rows before the one that failed were added, and counted. After any other error,
+            // such as a table that is gone, nothing ran, and the count is that of another statement.
+            let failed = rows.get(self.transaction.changes() as usize).unwrap_or(&rows[0]);
             contradicted(&name(failed), error)
         })?;
         self.rows += added as u64;
