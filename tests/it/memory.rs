@@ -1,6 +1,6 @@
 //! The bytes that the engine counts are the bytes that the process takes. Other tests in this process would take memory, too.
 
-use std::fs;
+use std::{env, fs};
 
 use doorbuster::{
     engine::{Engine, Settings},
@@ -18,6 +18,7 @@ fn resident_bytes() -> u64 {
 
 #[test]
 fn bytes_that_are_counted_are_those_that_are_taken() {
+    assert!(env::var_os("NEXTEST").is_some(), "run this by cargo-nextest, which gives each test a process of its own");
     let skus: Vec<String> = (0..20).map(|number| format!("sku-{number}")).collect();
     let stock: Vec<(&str, u64)> = skus.iter().map(|sku| (sku.as_str(), 1_000_000_000)).collect();
     let sale = ask::sale("drop", &stock);

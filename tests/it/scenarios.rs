@@ -1,7 +1,7 @@
 //! Stories of sales, told in scripts that people can read: `tests/scripts/*.script`, run by goldenscript.
 //!
-//! A script is commands, `---`, and what they answer. `UPDATE_GOLDENFILES=1 cargo test --test scenarios` writes what the
-//! service answers now into the scripts: read the difference before keeping it.
+//! A script is commands, `---`, and what they answer. `UPDATE_GOLDENFILES=1 cargo nextest run --test it scenarios::`
+//! writes what the service answers now into the scripts: read the difference before keeping it.
 //!
 //! | command | what it does |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Reports: who may read them, and what they are refused for. Their figures are in `tests/reports.rs`.
+//! Reports: who may read them, and what they are refused for. Their figures are in `tests/it/reports.rs`.
 
 use std::fs;
 

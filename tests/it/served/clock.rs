@@ -1,6 +1,12 @@
 //! A machine's clock that a test sets, for the real binary alone: a small library between it and the kernel adds an offset.
 
-use std::{fs, path::PathBuf, process::Command, sync::OnceLock, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use super::now_millis;
 
@@ -41,16 +47,21 @@ impl MachineClock {
     }
 }
 
-/// The library, built once by each test binary.
+/// The library, built by the first process that needs it.
 fn library() -> &'static PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let library = target.join(format!("clock-{}.so", std::process::id()));
+        let library = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clock.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/served/clock.c");
-        let mut build = Command::new("cc");
-        build.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
-        assert!(build.status().expect("a C compiler").success(), "the library of the clock is built");
+        let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+        if changed(&library) < changed(source.as_ref()) {
+            // Another process may build it at the same time.
+            let built = library.with_extension(std::process::id().to_string());
+            let mut build = Command::new("cc");
+            build.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&built).arg(source);
+            assert!(build.status().expect("a C compiler").success(), "the library of the clock is built");
+            fs::rename(&built, &library).expect("the directory is ours");
+        }
         library
     })
 }
