@@ -82,7 +82,7 @@ impl Running {
     }
 
     fn counts(&self, sku: &str) -> (u64, u64, u64) {
-        support::counts(&self.engine, "drop", sku)
+        crate::support::counts(&self.engine, "drop", sku)
     }
 
     /// Ends the service; what comes back from its journal must be what it was.

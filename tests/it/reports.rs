@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     served::{
-        Client, Feed, Told,
+        Client, Feed, PATIENCE, Told,
         clock::MachineClock,
         metrics::Scrape,
         open_sale,
@@ -443,7 +443,7 @@ fn what_is_old_goes_and_nothing_is_lost(place: &mut Place, after: &str) {
 
 fn stop(mut service: Process) {
     service.terminate();
-    assert!(service.wait(served::PATIENCE).success());
+    assert!(service.wait(PATIENCE).success());
 }
 
 #[test]

@@ -11,13 +11,16 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use jsonschema::Validator;
+use jsonschema::{Registry, Validator};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Ask};
 
 /// Headers that only stand where the document has them.
 const TOLD_HEADERS: [&str; 5] = ["allow", "idempotent-replayed", "location", "retry-after", "x-request-id"];
+
+/// By what name the validators refer to the document.
+const DOCUMENT: &str = "urn:doorbuster:openapi";
 
 static BY_ADDRESS: LazyLock<Mutex<HashMap<SocketAddr, Arc<Described>>>> = LazyLock::new(Mutex::default);
 /// One for all services of one configuration: validators take a while to make.
@@ -26,6 +29,8 @@ static BY_TEXT: LazyLock<Mutex<HashMap<String, Arc<Described>>>> = LazyLock::new
 /// A document and what was made of it so far.
 pub struct Described {
     document: Value,
+    /// The document as it is referred to, indexed once for all validators.
+    registry: Registry<'static>,
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
@@ -58,7 +63,10 @@ impl Described {
         for schema in schemas.filter(|schema| schema.get("properties").is_some()) {
             schema["additionalProperties"] = json!(false);
         }
-        Self { document, validators: Mutex::default() }
+        let resource = json!({ "components": document["components"], "paths": document["paths"] });
+        let registry = Registry::new().add(DOCUMENT, resource).and_then(|registry| registry.prepare());
+        let registry = registry.expect("references lead somewhere");
+        Self { document, registry, validators: Mutex::default() }
     }
 
     /// Fails unless the answer is one that the document has for the request.
@@ -214,12 +222,9 @@ impl Described {
             return known.clone();
         }
         let escaped = pointer.replace('{', "%7B").replace('}', "%7D");
-        let schema = json!({
-            "$ref": format!("#{escaped}"),
-            "components": self.document["components"],
-            "paths": self.document["paths"],
-        });
-        let made = jsonschema::options().should_validate_formats(true).build(&schema);
+        let schema = json!({ "$ref": format!("{DOCUMENT}#{escaped}") });
+        let options = jsonschema::options().with_registry(&self.registry).should_validate_formats(true);
+        let made = options.build(&schema);
         let made = Arc::new(made.unwrap_or_else(|error| panic!("no schema at {pointer}: {error}")));
         self.validators.lock().expect("no test panics in here").insert(pointer.to_owned(), made.clone());
         made

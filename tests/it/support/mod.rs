@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod dice;
 pub mod house;
+#[allow(dead_code, reason = "the tests of `src/store` and a bench use the rest")]
 pub mod postgres;
 
 use doorbuster::{
