@@ -340,7 +340,7 @@ INTERNALS: list[Panel] = [
         "Age of the last backup",
         "s",
         "Seconds since the last backup was finished.",
-        [(f"time() - doorbuster_backup_last_timestamp_seconds{{{HERE}}}", "age")],
+        [(f"time() - (doorbuster_backup_last_timestamp_seconds{{{HERE}}} > 0)", "age")],
         None,
     ),
 ]

@@ -25,7 +25,13 @@ from service import PATIENCE, ROOT, Service
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 LOAD_SECONDS = 12
 # A sell-out is seen against a minute before, and the run is shorter.
-MAY_BE_EMPTY = {"Sell-outs"}
+# Nothing sells out here, nobody makes a backup, and there is no certificate: tests/machine/runbook.py has one.
+MAY_BE_EMPTY = {
+    "Sell-outs",
+    "Age of the last backup",
+    "DoorbusterCertificateExpiring",
+    "DoorbusterCertificateExpiresSoon",
+}
 VARIABLES = {"$job": ".*", "$instance": ".*", "$sale": ".*", "$__rate_interval": "5s"}
 
 
@@ -97,6 +103,8 @@ def what_alarms_has_an_alert() -> None:
 
 def without_comparisons(expr: str) -> str:
     """An alert that rightly does not fire has data all the same: its sides, before they are compared."""
+    # What an alert leaves out (`unless`) has data as well.
+    expr = re.sub(r"\bunless\b", "or", expr)
     return re.sub(r"(?<![<>=!~])(?:[<>]=?|==)(?!=)\s*(?=[\d(])[\d.]+", "", expr)
 
 

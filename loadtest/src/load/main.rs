@@ -183,6 +183,7 @@ async fn run_scenario(scenario: Scenario, arguments: &Arguments, target: &Target
     let summary = report::summary(&run, users, &unchecked);
     println!("\n{summary}");
     report::write(&run, &directory, &summary)?;
+    report::complete(&directory)?;
     println!("report: {}", shown(&directory.join("report.html")));
     let undecided = run.ledger.books().undecided.len();
     Ok(run.findings.count() == 0 && undecided == 0)

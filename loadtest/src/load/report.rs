@@ -2,9 +2,14 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
+use anyhow::Context;
 use doorbuster_loadtest::{machine, plot};
 
 use crate::run::Run;
+
+/// Apache ECharts 5.6.0, which draws the charts of goose's report. goose links to it on the Internet; here the report contains it,
+/// so that it can be read without a connection.
+const ECHARTS: &str = include_str!("../../vendor/echarts.common.min.js");
 
 /// The summary, as text. `unchecked`: what was not looked at, and why.
 pub fn summary(run: &Run, users: usize, unchecked: &[String]) -> String {
@@ -33,6 +38,22 @@ pub fn summary(run: &Run, users: usize, unchecked: &[String]) -> String {
         let _ = writeln!(text, "NOT CHECKED  {line}");
     }
     text
+}
+
+/// Puts the charts' library into goose's report.
+pub fn complete(directory: &Path) -> anyhow::Result<()> {
+    let path = directory.join("report.html");
+    let page = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(fs::write(&path, with_charts(&page)?)?)
+}
+
+fn with_charts(page: &str) -> anyhow::Result<String> {
+    const BEGIN: &str = "<script src=\"https://";
+    const END: &str = "</script>";
+    let (before, rest) = page.split_once(BEGIN).context("goose's report no longer links to the charts' library")?;
+    let (_, after) = rest.split_once(END).context("goose's report ends within a script")?;
+    anyhow::ensure!(!after.contains("src=\"http"), "goose's report links to something else as well");
+    Ok(format!("{before}<script>{ECHARTS}{END}{after}"))
 }
 
 pub fn write(run: &Run, directory: &Path, summary: &str) -> anyhow::Result<()> {
@@ -70,4 +91,22 @@ pub fn write(run: &Run, directory: &Path, summary: &str) -> anyhow::Result<()> {
             ("confirmed", look(|look| look.confirmed)),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_needs_no_connection() {
+        let page =
+            r#"<head><script src="https://elsewhere.example/echarts.min.js"></script></head><body>charts</body>"#;
+        let complete = with_charts(page).unwrap();
+        assert!(complete.starts_with("<head><script>") && complete.ends_with("</script></head><body>charts</body>"));
+        assert!(complete.contains("Apache Software Foundation") && !complete.contains("elsewhere.example"));
+        // What ends a script would end it in the middle.
+        assert!(!ECHARTS.contains("</script"));
+        assert!(with_charts("<head></head>").is_err());
+        assert!(with_charts(&format!("{page}<img src=\"http://elsewhere.example\">")).is_err());
+    }
 }

@@ -19,7 +19,7 @@ mod targets;
 mod traffic;
 mod workers;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 use doorbuster_loadtest::{children, machine, plot};
@@ -148,8 +148,17 @@ impl Common {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let command = Arguments::parse().command;
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     // A part is stopped by whoever started it.
     if !matches!(command, Command::Ceiling { .. } | Command::ServeRedis { .. } | Command::ServePostgres { .. }) {
         children::end_with_us()?;

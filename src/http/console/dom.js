@@ -42,6 +42,18 @@ export function money(amount, currency) {
   }
 }
 
+/** Where there is little room: without cents from ten thousand on. */
+export function roundMoney(amount, currency) {
+  try {
+    const format = new Intl.NumberFormat("en", { style: "currency", currency });
+    const value = amount / 10 ** format.resolvedOptions().maximumFractionDigits;
+    if (value < 10_000) return format.format(value);
+    return new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: 0 }).format(value);
+  } catch {
+    return `${whole.format(amount)} ${currency}`;
+  }
+}
+
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
@@ -51,8 +63,11 @@ export const rate = (perSecond) =>
   perSecond > 0 && perSecond < 9.95 ? perSecond.toFixed(1) : compact(Math.round(perSecond));
 export const share = (part, all) => (all > 0 ? `${Math.floor((100 * part) / all)} %` : "–");
 
+const YEAR_SECONDS = 31_557_600;
+
 /** Seconds as people say them, in two parts at most. */
 export function span(seconds) {
+  if (seconds >= 2 * YEAR_SECONDS) return `${Math.floor(seconds / YEAR_SECONDS)} years`;
   const parts = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]];
   let rest = Math.max(0, Math.round(seconds));
   const said = [];

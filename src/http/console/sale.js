@@ -1,7 +1,7 @@
 // One sale: what it is, where its units are, and what an operator may do to it.
 
 import { Chart } from "./chart.js";
-import { compact, make, moment, money, rate, say, share, span, tile, timeOfDay, units } from "./dom.js";
+import { compact, make, moment, money, rate, roundMoney, say, share, span, tile, timeOfDay, units } from "./dom.js";
 import { historyOf, sumOf } from "./history.js";
 
 /** More rows are found by typing. */
@@ -165,7 +165,7 @@ function worth(items) {
     if (price) sums.set(price.currency, (sums.get(price.currency) ?? 0) + confirmed * price.amount);
   }
   if (sums.size === 0) return ["–", "Items have no prices"];
-  return [[...sums].map(([currency, amount]) => money(amount, currency)).join(" + "), "Confirmed units at today's prices"];
+  return [[...sums].map(([currency, amount]) => roundMoney(amount, currency)).join(" + "), "Confirmed units at today's prices"];
 }
 
 function windowOf(sale, now) {

@@ -43,6 +43,7 @@ pub const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
     link("getReport", SALE),
+    link("patchSale", SALE),
     link("pauseSale", SALE),
     link("resumeSale", SALE),
     link("closeSale", SALE),
