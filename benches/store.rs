@@ -21,7 +21,7 @@ use server::Server;
 
 #[path = "support/client.rs"]
 mod client;
-#[path = "../tests/support/postgres.rs"]
+#[path = "../tests/it/support/postgres.rs"]
 #[allow(dead_code)]
 mod server;
 

@@ -368,7 +368,7 @@ def clock_jumped() -> None:
         service.process.terminate()
         service.process.wait(PATIENCE)
         library, offset = service.root / "clock.so", service.root / "offset"
-        build = ["cc", "-shared", "-fPIC", "-o", str(library), str(ROOT / "tests" / "support" / "clock.c")]
+        build = ["cc", "-shared", "-fPIC", "-o", str(library), str(ROOT / "tests" / "it" / "served" / "clock.c")]
         subprocess.run(build, check=True, timeout=PATIENCE)
 
         def set_by(seconds: int) -> None:

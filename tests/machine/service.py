@@ -27,7 +27,7 @@ SMALL_LIMITS = {
 
 
 def binary() -> Path:
-    """The binary that `cargo build` and `cargo test` leave behind."""
+    """The binary that `cargo build` and the build of the tests leave behind."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "debug" / "doorbuster"
 

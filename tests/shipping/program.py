@@ -32,7 +32,7 @@ STORE_ELSEWHERE = ("DOORBUSTER_STORE__URL", "DOORBUSTER_STORE__PASSWORD_FILE")
 
 
 def binary() -> Path:
-    """The binary that `cargo build` and `cargo test` leave behind."""
+    """The binary that `cargo build` and the build of the tests leave behind."""
     found = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "debug", "doorbuster")
     assert found.exists(), f"{found} is not there: cargo build"
     return found

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-/// `target/debug/doorbuster`, as `cargo test --workspace` leaves it there; built when it is not there or older than a file that
+/// `target/debug/doorbuster`, as the build of all tests leaves it there; built when it is not there or older than a file that
 /// went into it.
 pub fn doorbuster() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -54,8 +54,17 @@ fn root() -> &'static Path {
 
 fn build(profile: &Path) {
     let mut command = Command::new(env!("CARGO"));
-    // As the tests are built: of one package alone, what it stands on would be built again with other features.
-    command.current_dir(root()).args(["build", "--locked", "--quiet", "--workspace", "--bin", "doorbuster"]);
+    // As the tests are built: of one package alone, or without the features that tests ask for (which `--examples` adds), the
+    // dependencies would be built once more.
+    command.current_dir(root()).args([
+        "build",
+        "--locked",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "doorbuster",
+        "--examples",
+    ]);
     command.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
     if profile.ends_with("release") {
         command.arg("--release");

@@ -8,7 +8,7 @@ mod model;
 mod ownership;
 mod pace;
 mod postgres;
-#[path = "../../../tests/support/postgres.rs"]
+#[path = "../../../tests/it/support/postgres.rs"]
 #[allow(dead_code, reason = "integration tests use the rest")]
 mod postgres_server;
 mod refusals;

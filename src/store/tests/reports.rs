@@ -274,6 +274,6 @@ fn a_report_is_given_up_at_its_deadline(new: New) {
     let begun = Instant::now();
     let refused = database.reader().report("drop", begun + Duration::from_millis(2));
     assert!(refused.is_err(), "{refused:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(database.reader().report("drop", far()).unwrap().unwrap().units.granted, 20_000);
 }

@@ -1,0 +1,26 @@
+//! The service from outside: one module for each subject, in one program.
+//!
+//! Run them by cargo-nextest (`cargo nextest run --test it SUBJECT`), which gives each test a process of its own.
+//! `memory` measures its process, and the tests of the contract read counters of it.
+
+mod served;
+mod support;
+
+mod audit;
+mod batches_as_singles;
+mod concurrency;
+mod contract;
+mod crash;
+mod golden;
+mod memory;
+mod model;
+mod postgres;
+mod reconcile;
+mod recovery;
+mod reported_problems;
+mod reports;
+mod scenarios;
+
+/// The binary's own allocator, whose size classes the engine counts by.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
