@@ -131,6 +131,35 @@ fn a_store_file_that_goes_away_is_noticed_and_made_anew() {
 }
 
 #[test]
+fn a_store_file_that_is_overwritten_is_noticed_and_a_window_of_one_row_without_its_table_is_survived() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let process = Process::start(&data, &settings());
+    let mut client = process.client();
+    client.put_open_sale("drop", [("tv", 100)]);
+    client.hold("drop", "ann", [("tv", 1)]);
+    let stuck = |what: &str| wait_until(what, || store(&process)["state"] == "stuck");
+    wait_for_store(&process);
+    let file = File::options().write(true).open(data.join("store.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[b'x'; 8192], 0).unwrap();
+    // Nobody writes anything: it is noticed all the same.
+    stuck("the garbage is noticed");
+    assert!(process.log().contains("was overwritten"), "{}", process.log());
+    remove_store(&data);
+    for (number, table) in ["reservation_lines", "reservations"].into_iter().enumerate() {
+        wait_for_store(&process);
+        let connection = rusqlite::Connection::open(data.join("store.db")).unwrap();
+        connection.execute_batch(&format!("PRAGMA foreign_keys = off; DROP TABLE {table}")).unwrap();
+        drop(connection);
+        client.hold("drop", &format!("bob-{number}"), [("tv", 1)]);
+        stuck(table);
+        remove_store(&data);
+    }
+    wait_for_store(&process);
+    assert_held(&data, 3);
+}
+
+#[test]
 fn tables_that_somebody_drops_are_noticed_and_said() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");

@@ -146,6 +146,29 @@ fn a_copy_of_a_stopped_service_is_the_same() {
 }
 
 #[test]
+fn the_journal_is_copied_when_the_store_is_damaged() {
+    let place = Place::sqlite();
+    let mut process = Process::start(&place.data(), &place.settings());
+    let mut client = process.client();
+    client.put("/v1/sales/drop", &open_sale(json!([{ "sku": "tv", "initial_stock": 10 }]))).success(201);
+    let held = client.hold("drop", "ann", [("tv", 3)]);
+    stop(&mut process);
+    fs::write(place.data().join("store.db"), "no database, and longer than the header of one ".repeat(200)).unwrap();
+    let copy = place.directory.path().join("copy");
+    let said = place.backup(&copy);
+    assert_eq!((said.code, &said.report["store"]), (Some(1), &Value::Null), "{}", said.stderr);
+    assert!(said.report["store_error"].as_str().is_some_and(|error| error.contains("database")), "{}", said.report);
+    assert!(!copy.join("store.db").exists());
+    let restored = place.of_copy(&copy);
+    let said = restored.say(&["rebuild", "--json"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    restored.reconcile().is_equal();
+    let mut process = Process::start(&restored.data(), &restored.settings());
+    has_all(&process, &[held]);
+    stop(&mut process);
+}
+
+#[test]
 fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     let place = Place::sqlite();
     let copy = place.directory.path().join("copy");
