@@ -96,7 +96,7 @@ const LOST_WAL: &str = "lost its -wal file";
 const EMPTIED: &str = "was emptied";
 const OVERWRITTEN: &str = "was overwritten with something that is not a database";
 
-/// How each SQLite file begins (https://www.sqlite.org/fileformat.html).
+/// How each SQLite file begins (<https://www.sqlite.org/fileformat.html>).
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 impl FileId {
