@@ -61,6 +61,9 @@ def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None
             for response in operation.get("responses", {}).values() if isinstance(operation, dict) else ():
                 for link in response.get("links", {}).values():
                     link["x-schemathesis"] = {"merge_body": False}
+                    if link["operationId"] == "patchSale":
+                        # Of a body with two media types Schemathesis cannot follow a link; `before_call` gives it its body.
+                        del link["requestBody"]
 
 
 sale_numbers = itertools.count()

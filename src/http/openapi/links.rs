@@ -43,7 +43,7 @@ pub const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
     link("getReport", SALE),
-    link("patchSale", SALE),
+    Link { operation: "patchSale", parameters: SALE, body: Some(r#"{"hold_seconds":300}"#) },
     link("pauseSale", SALE),
     link("resumeSale", SALE),
     link("closeSale", SALE),

@@ -185,7 +185,7 @@ const KINDS: &[Kind] = &[
     kind("a line is added", "INSERT INTO reservation_lines (reservation_id, sku, quantity) VALUES ('{released}', 'tv', 1)", "reservations", "lines"),
     kind("a line of nothing", "INSERT INTO reservation_lines (reservation_id, sku, quantity) VALUES ('{ghost}', 'tv', 1)", "reservation_lines", ""),
     kind("whose archived reservation it is", "{ARCHIVED} UPDATE reservations_archive SET customer = 'mallory'", "reservations", "customer"),
-    kind("when an archived one was confirmed", "{ARCHIVED} UPDATE reservations_archive SET confirmed_at = created_at", "reservations", "confirmed_at"),
+    kind("when an archived one was confirmed", "{ARCHIVED} UPDATE reservations_archive SET confirmed_at = expires_at", "reservations", "confirmed_at"),
     kind("an archived line's units", "{ARCHIVED} UPDATE reservation_lines_archive SET quantity = 99", "reservations", "lines"),
     kind("an archived one is deleted", "{ARCHIVED} DELETE FROM reservation_lines_archive; DELETE FROM reservations_archive", "reservations", ""),
     kind("archived lines stay behind", "{ARCHIVED} DELETE FROM reservations_archive", "reservation_lines", ""),
