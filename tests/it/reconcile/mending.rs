@@ -22,7 +22,7 @@ pub fn mends(place: &Place, found: &Said) {
 
 pub fn stop(process: &mut Process) {
     process.terminate();
-    assert_eq!(process.wait(Duration::from_secs(30)).code(), Some(0), "{}", process.log());
+    assert_eq!(process.wait(Duration::from_secs(150)).code(), Some(0), "{}", process.log());
 }
 
 pub fn everything_is_in_the_store(process: &Process) {
