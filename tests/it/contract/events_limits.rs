@@ -111,8 +111,9 @@ fn a_reader_that_falls_behind_what_is_kept_is_told_so() {
         put_large(&mut client, &format!("more {number}"));
     }
     let mut oldest_put = || {
-        let mut feed = Feed::lines(service.address(), &format!("?after={}", oldest(&mut client)));
-        // What was the oldest may be gone before it is read.
+        // What was the oldest may be gone before it is asked for, and before it is read.
+        let ask = Ask::new("GET", &format!("/v1/events?after={}", oldest(&mut client)));
+        let mut feed = Feed::send(service.address(), &ask.header("Accept", "application/x-ndjson")).ok()?;
         let told = feed.until(|told| ["sale.put", "stream.ended"].contains(&told.kind.as_str())).pop().unwrap();
         told.data()["name"].as_str().map(str::to_owned)
     };

@@ -62,6 +62,9 @@ impl Feed {
         let mut connection = Connection::open(address)?;
         connection.send(&ask.encode())?;
         let head = connection.head()?;
+        if head.status == 410 {
+            return Err(io::Error::other("the cursor is too old"));
+        }
         assert_eq!(head.status, 200, "{head:?}");
         assert_eq!(head.header("transfer-encoding"), Some("chunked"));
         assert_eq!(head.header("cache-control"), Some("no-store"));
