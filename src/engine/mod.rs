@@ -267,7 +267,23 @@ impl Record for Recorder<'_> {
             Event::Released(ended) | Event::Expired(ended) => {
                 ended.lines.iter().for_each(|line| self.bounds[line.item.index()].give(line.units.into()));
             }
-            _ => {}
+            Event::Extended { .. }
+            | Event::Confirmed(_)
+            | Event::Retired { .. }
+            | Event::Carried { .. }
+            | Event::Forgotten { .. }
+            | Event::CustomerErased { .. }
+            | Event::SaleDefined { .. }
+            | Event::SalePaused { .. }
+            | Event::SaleResumed { .. }
+            | Event::SaleClosed { .. }
+            | Event::StatusReached { .. }
+            | Event::Adjusted(_)
+            | Event::Stocked { .. }
+            | Event::Audited(_)
+            | Event::KeysNoted { .. }
+            | Event::AuditReached(_)
+            | Event::ClockSet(_) => {}
         }
     }
 }

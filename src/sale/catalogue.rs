@@ -440,7 +440,18 @@ impl Catalogue {
             Event::Stocked { item, stock } => self.set_stock(*item, *stock),
             // Plans by the previous time must be planned again.
             Event::ClockSet(_) => self.outdate(),
-            _ => {}
+            // The trail's.
+            Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => {}
+            // The shards'.
+            Event::Held(_)
+            | Event::Extended { .. }
+            | Event::Confirmed(_)
+            | Event::Released(_)
+            | Event::Expired(_)
+            | Event::Retired { .. }
+            | Event::Carried { .. }
+            | Event::Forgotten { .. }
+            | Event::CustomerErased { .. } => {}
         }
     }
 

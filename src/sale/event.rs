@@ -162,7 +162,17 @@ impl Event<'_> {
             Self::Extended { id, .. } | Self::Retired { id, .. } => Some(id.bucket()),
             Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Some(Bucket::of(customer)),
             Self::Forgotten { bucket, .. } => Some(*bucket),
-            _ => None,
+            Self::SaleDefined { .. }
+            | Self::SalePaused { .. }
+            | Self::SaleResumed { .. }
+            | Self::SaleClosed { .. }
+            | Self::StatusReached { .. }
+            | Self::Adjusted(_)
+            | Self::Stocked { .. }
+            | Self::Audited(_)
+            | Self::KeysNoted { .. }
+            | Self::AuditReached(_)
+            | Self::ClockSet(_) => None,
         }
     }
 
@@ -195,7 +205,22 @@ impl Event<'_> {
                 ended.lines.iter().for_each(|line| each(line.item, i64::from(line.units)));
             }
             Self::Adjusted(adjusted) => each(adjusted.item, adjusted.delta),
-            _ => {}
+            Self::Extended { .. }
+            | Self::Confirmed(_)
+            | Self::Retired { .. }
+            | Self::Carried { .. }
+            | Self::Forgotten { .. }
+            | Self::CustomerErased { .. }
+            | Self::SaleDefined { .. }
+            | Self::SalePaused { .. }
+            | Self::SaleResumed { .. }
+            | Self::SaleClosed { .. }
+            | Self::StatusReached { .. }
+            | Self::Stocked { .. }
+            | Self::Audited(_)
+            | Self::KeysNoted { .. }
+            | Self::AuditReached(_)
+            | Self::ClockSet(_) => {}
         }
     }
 }

@@ -257,7 +257,18 @@ impl Shard {
                 self.confirmed_in_the_past(*item, *units);
             }
             Event::CustomerErased { customer, .. } => self.erase(customer),
-            _ => {}
+            // The catalogue's.
+            Event::SaleDefined { .. }
+            | Event::SalePaused { .. }
+            | Event::SaleResumed { .. }
+            | Event::SaleClosed { .. }
+            | Event::StatusReached { .. }
+            | Event::Adjusted(_)
+            | Event::Stocked { .. }
+            | Event::Audited(_)
+            | Event::KeysNoted { .. }
+            | Event::AuditReached(_)
+            | Event::ClockSet(_) => {}
         }
     }
 

@@ -268,7 +268,23 @@ impl Trail {
             Event::KeysNoted { keys } => {
                 self.keys = keys.iter().map(|&(name, print)| (name.into(), print)).collect();
             }
-            _ => {}
+            Event::Held(_)
+            | Event::Extended { .. }
+            | Event::Confirmed(_)
+            | Event::Released(_)
+            | Event::Expired(_)
+            | Event::Retired { .. }
+            | Event::Carried { .. }
+            | Event::Forgotten { .. }
+            | Event::CustomerErased { .. }
+            | Event::SaleDefined { .. }
+            | Event::SalePaused { .. }
+            | Event::SaleResumed { .. }
+            | Event::SaleClosed { .. }
+            | Event::StatusReached { .. }
+            | Event::Adjusted(_)
+            | Event::Stocked { .. }
+            | Event::ClockSet(_) => {}
         }
         Ok(())
     }
