@@ -93,7 +93,7 @@ pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
         out.extend_from_slice(line.sku.as_bytes());
         out.extend_from_slice(b"\\\": ");
         number(&mut out, line.requested);
-        out.extend_from_slice(b" asked, ");
+        out.extend_from_slice(b" requested, ");
         number(&mut out, line.available);
         out.extend_from_slice(b" available");
     }

@@ -426,7 +426,11 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
         Refusal::AlreadyConfirmed(reservation) => ended(&ALREADY_CONFIRMED, "was confirmed", reservation, engine),
         Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, engine),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
-            format!("the hold has already been extended {} times", reservation.extensions),
+            match reservation.extensions {
+                0 => "holds of this sale cannot be extended".to_owned(),
+                1 => "the hold has already been extended once, which is the most for this sale".to_owned(),
+                times => format!("the hold has already been extended {times} times, which is the most for this sale"),
+            },
             Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, &engine.catalogue()) }),
         ),
         Refusal::InitialStockImmutable { sku, initial_stock } => INITIAL_STOCK_IMMUTABLE.respond(format!(
@@ -458,7 +462,7 @@ pub fn short_as(problem: &Problem, lines: &[Shortage]) -> BoxedResponse {
 /// The same document through serde, for names that need escapes.
 pub(super) fn spell_short(problem: &Problem, lines: &[Shortage]) -> Vec<u8> {
     let told =
-        lines.iter().map(|line| format!("{:?}: {} asked, {} available", line.sku, line.requested, line.available));
+        lines.iter().map(|line| format!("{:?}: {} requested, {} available", line.sku, line.requested, line.available));
     let detail = told.collect::<Vec<_>>().join("; ");
     let lines = lines.iter().map(|line| Line { sku: &line.sku, requested: line.requested, available: line.available });
     problem.encode(detail, Members::Lines(Lines { lines: lines.collect() }))

@@ -79,11 +79,11 @@ pub fn of_problem(problem: &Problem) -> Value {
             json!({ "errors": [{ "pointer": "/lines/0/quantity", "detail": "must be a whole number from 1 to 1000000, such as 1" }] }),
         ),
         Kind::Lines if problem.code == problem::SOLD_OUT.code => (
-            "\"tv-55\": 1 asked, 0 available",
+            "\"tv-55\": 1 requested, 0 available",
             json!({ "lines": [{ "sku": "tv-55", "requested": 1, "available": 0 }] }),
         ),
         Kind::Lines => (
-            "\"tv-55\": 3 asked, 2 available",
+            "\"tv-55\": 3 requested, 2 available",
             json!({ "lines": [{ "sku": "tv-55", "requested": 3, "available": 2 }] }),
         ),
         Kind::Limit => (
