@@ -427,9 +427,9 @@ pub fn refuse(refusal: &Refusal, engine: &Engine) -> BoxedResponse {
         Refusal::AlreadyReleased(reservation) => ended(&ALREADY_RELEASED, "was released", reservation, engine),
         Refusal::ExtensionLimitReached(reservation) => EXTENSION_LIMIT_REACHED.respond_with(
             match reservation.extensions {
-                0 => "holds of this sale cannot be extended".to_owned(),
-                1 => "the hold has already been extended once, which is the most for this sale".to_owned(),
-                times => format!("the hold has already been extended {times} times, which is the most for this sale"),
+                0 => "the sale allows no extensions".to_owned(),
+                1 => "the hold has already been extended once; the sale allows no more".to_owned(),
+                times => format!("the hold has already been extended {times} times; the sale allows no more"),
             },
             Members::Reservation(Of { reservation: wire::ReservationBody::new(reservation, &engine.catalogue()) }),
         ),
