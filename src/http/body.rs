@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     buffers::{self, Buffers, Full, Room, Share, WAITING_BYTES},
-    closing::Inbound,
+    closing::{BrokenOff, Inbound},
     problem,
 };
 use crate::sale::settings::Invalid;
@@ -270,7 +270,7 @@ const TURN_BYTES: usize = 64 << 10;
 /// than memory for a body that never comes.
 const ANNOUNCED_BYTES: usize = 1 << 20;
 
-type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
+type Piece = Option<Result<Frame<Bytes>, BrokenOff>>;
 
 /// The next frame, if it has arrived.
 async fn poll_once(body: &mut Inbound) -> Option<Piece> {

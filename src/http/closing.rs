@@ -133,17 +133,30 @@ async fn discard(mut rest: Incoming, bytes_max: u64) -> bool {
     true
 }
 
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    #[error(transparent)]
+    Connection(hyper::Error),
+    #[error("the client closed its side of the connection")]
+    HalfClosed,
+}
+
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.held_back.set(false);
         let incoming = self.incoming.as_mut().expect("it is there until it is dropped");
-        let frame = Pin::new(incoming).poll_frame(context);
+        let frame = match Pin::new(incoming).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Connection))),
+            Poll::Pending if self.activity.may_go_on(self.number, context) => Poll::Pending,
+            Poll::Pending => Poll::Ready(Some(Err(BrokenOff::HalfClosed))),
+        };
         match &frame {
             Poll::Ready(None) => self.ended = true,
             Poll::Ready(Some(Err(_))) => {
@@ -166,6 +179,7 @@ impl Body for Inbound {
 
 impl Drop for Inbound {
     fn drop(&mut self) {
+        self.activity.forget_body(self.number);
         if !self.is_end_stream()
             && let Some(rest) = self.incoming.take()
         {

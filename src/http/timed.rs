@@ -9,12 +9,13 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::BTreeMap,
     future::Future,
     io,
     mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -76,6 +77,8 @@ pub struct Activity {
     multiplexed: Cell<bool>,
     /// HTTP/2: since when the client sends nothing more.
     half_closed_since: Cell<Option<Instant>>,
+    /// HTTP/2: tasks that wait for more of a body, by the numbers of their requests.
+    awaiting_bodies: RefCell<BTreeMap<u64, Waker>>,
     /// The client may be sending what nobody reads, so that where the next request would begin is not known.
     unread: Cell<bool>,
     /// Rests of bodies, by the numbers of their requests, until these are answered.
@@ -93,6 +96,7 @@ impl Activity {
             requests: Cell::new(0),
             multiplexed: Cell::new(false),
             half_closed_since: Cell::new(None),
+            awaiting_bodies: RefCell::default(),
             unread: Cell::new(false),
             rests: RefCell::new(Vec::new()),
             begun: Cell::new(0),
@@ -110,6 +114,32 @@ impl Activity {
 
     pub fn is_multiplexed(&self) -> bool {
         self.multiplexed.get()
+    }
+
+    /// Whether more of a body can come that has not come yet. If so, the task is woken should that change.
+    pub fn may_go_on(&self, request: u64, context: &Context<'_>) -> bool {
+        if !self.multiplexed.get() {
+            // hyper sees the end by itself.
+            return true;
+        }
+        if self.half_closed_since.get().is_some() {
+            return false;
+        }
+        self.awaiting_bodies.borrow_mut().insert(request, context.waker().clone());
+        true
+    }
+
+    /// Nobody reads the request's body any more.
+    pub fn forget_body(&self, request: u64) {
+        if self.multiplexed.get() {
+            self.awaiting_bodies.borrow_mut().remove(&request);
+        }
+    }
+
+    /// The client of an HTTP/2 connection sends nothing more: bodies that are not complete never will be.
+    fn half_close(&self) {
+        self.half_closed_since.set(Some(Instant::now()));
+        self.awaiting_bodies.take().into_values().for_each(Waker::wake);
     }
 
     pub fn allowance(&self) -> Allowance {
@@ -356,7 +386,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
                     this.activity.bytes_came_in();
                     return Poll::Ready(outcome);
                 }
-                this.activity.half_closed_since.set(Some(Instant::now()));
+                this.activity.half_close();
                 // The timer may be set for much later than the connection's new end.
                 this.timer.as_mut().reset(Instant::now());
                 this.armed = false;

@@ -113,11 +113,9 @@ impl Body for Sent {
     }
 }
 
-/// An HTTP/2 connection whose every stream takes so many bytes of an answer that nobody reads. It ends with a reset: after an
-/// orderly end the service would wait for bodies until `limits.body_read_seconds`.
+/// An HTTP/2 connection whose every stream takes so many bytes of an answer that nobody reads.
 async fn connect(service: &Service, window: u32) -> http2::SendRequest<Sent> {
     let stream = tokio::net::TcpStream::connect(service.address()).await.unwrap();
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
