@@ -46,6 +46,16 @@ fn batch(client: &mut Client, round: usize) -> Vec<Value> {
     answer["results"].as_array().unwrap().iter().map(|result| result["reservation"].clone()).collect()
 }
 
+/// A service that held something and was stopped. Gives the hold.
+fn stopped_with_a_hold(place: &Place) -> Value {
+    let mut process = Process::start(&place.data(), &place.settings());
+    let mut client = process.client();
+    client.put("/v1/sales/drop", &open_sale(json!([{ "sku": "tv", "initial_stock": 10 }]))).success(201);
+    let held = client.hold("drop", "ann", [("tv", 3)]);
+    stop(&mut process);
+    held
+}
+
 fn has_all(process: &Process, acknowledged: &[Value]) {
     let mut client = process.client();
     for reservation in acknowledged {
@@ -126,11 +136,7 @@ fn with_another_store_the_copy_is_rebuilt_into_an_empty_one() {
 #[test]
 fn a_copy_of_a_stopped_service_is_the_same() {
     let place = Place::sqlite();
-    let mut process = Process::start(&place.data(), &place.settings());
-    let mut client = process.client();
-    client.put("/v1/sales/drop", &open_sale(json!([{ "sku": "tv", "initial_stock": 10 }]))).success(201);
-    let held = client.hold("drop", "ann", [("tv", 3)]);
-    stop(&mut process);
+    let held = stopped_with_a_hold(&place);
     let copy = place.directory.path().join("copy");
     let said = place.backup(&copy);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -148,11 +154,7 @@ fn a_copy_of_a_stopped_service_is_the_same() {
 #[test]
 fn the_journal_is_copied_when_the_store_is_damaged() {
     let place = Place::sqlite();
-    let mut process = Process::start(&place.data(), &place.settings());
-    let mut client = process.client();
-    client.put("/v1/sales/drop", &open_sale(json!([{ "sku": "tv", "initial_stock": 10 }]))).success(201);
-    let held = client.hold("drop", "ann", [("tv", 3)]);
-    stop(&mut process);
+    let held = stopped_with_a_hold(&place);
     fs::write(place.data().join("store.db"), "no database, and longer than the header of one ".repeat(200)).unwrap();
     let copy = place.directory.path().join("copy");
     let said = place.backup(&copy);
