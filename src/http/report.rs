@@ -229,7 +229,7 @@ struct RefusalBody {
 }
 
 impl<'a> ReportBody<'a> {
-    /// `sees_all`: whether the caller may know of all sales.
+    /// `sees_all`: whether the caller may see all sales.
     pub fn new(
         sale: &'a str,
         number: SaleNumber,
@@ -268,7 +268,7 @@ impl<'a> ReportBody<'a> {
 }
 
 impl<'a> AsOf<'a> {
-    /// `sees_all`: whether the caller may know of all sales.
+    /// `sees_all`: whether the caller may see all sales.
     pub fn new<T>(read: &Read<T>, cursor: u64, changed_at: Option<&'a str>, sees_all: bool) -> Self {
         Self {
             epoch: sees_all.then_some(cursor),

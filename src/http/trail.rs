@@ -1,4 +1,4 @@
-//! The JSON of a page of the audit trail. What its records say is told in `docs/audit.md`.
+//! The JSON of a page of the audit trail. `docs/audit.md` describes its records.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -11,13 +11,13 @@ use crate::{
     store::{AuditRow, TrailPage},
 };
 
-/// What operators did, the newest first.
+/// A page of the audit trail, newest record first.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditTrail)]
 pub struct TrailBody<'a> {
-    /// How far the store was that the page was read from: it lags behind the service.
+    /// How far the store was when the page was read: it lags behind the service.
     as_of: AsOf<'a>,
-    /// The page. It may have fewer records than were asked for, or none, and still have a `next`.
+    /// The records. There may be fewer than `limit`, or none, although there is a `next`.
     records: Vec<RecordBody<'a>>,
     /// The `before` of the next page; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,33 +28,33 @@ pub struct TrailBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditRecord)]
 pub struct RecordBody<'a> {
-    /// Its number in the trail: 1, 2, 3 and so on, without gaps; only to a key of all sales, as records of other sales could be
-    /// counted by it.
+    /// Its number in the trail, from 1 and without gaps. Only for a key for all sales, because it would reveal how many records
+    /// other sales have.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<i64>,
-    /// When it was done.
+    /// When the action was carried out.
     at: &'a str,
-    /// Who did it: `key:` and the key's name; `anybody` where no keys are configured; `process` for what the service read from
-    /// its configuration.
+    /// `key:` and the key's name; `anybody` if no keys are configured; `process` for changes that the service read from its
+    /// configuration.
     actor: &'a str,
-    /// What was done.
+    /// The action.
     action: &'a str,
-    /// The sale; left out where it was done to none.
+    /// The sale that it changed, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     sale: Option<&'a str>,
-    /// The item's SKU; left out where it was done to none.
+    /// The SKU of the item that it changed, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     sku: Option<&'a str>,
-    /// What was asked; its members depend on `action`.
+    /// The values of the action; its members depend on `action`.
     #[schema(value_type = Object)]
     detail: Map<String, Value>,
-    /// BLAKE3 over the record and the hash before it, 64 hexadecimal digits; only to a key of all sales.
+    /// BLAKE3 over the record and the hash before it, 64 hexadecimal digits. Only for a key for all sales.
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<&'a str>,
 }
 
 impl<'a> TrailBody<'a> {
-    /// `sees_all`: whether the caller may know of all sales.
+    /// `sees_all`: whether the caller may see all sales.
     pub fn new(read: &'a Read<TrailPage>, cursors: &ViewCursors, sees_all: bool) -> Self {
         let page = &read.found;
         Self {
@@ -67,7 +67,7 @@ impl<'a> TrailBody<'a> {
 
 impl<'a> RecordBody<'a> {
     fn new(row: &'a AuditRow, sees_all: bool) -> Self {
-        // What somebody else wrote there is shown as it is.
+        // Somebody else may have written there: shown as it is.
         let detail = serde_json::from_str(&row.detail);
         let detail = detail.unwrap_or_else(|_| Map::from_iter([("unreadable".to_owned(), json!(row.detail))]));
         Self {
@@ -83,7 +83,7 @@ impl<'a> RecordBody<'a> {
     }
 }
 
-/// The text that stands for a record's number: it says nothing of how many there are.
+/// A record's number as an opaque text, which does not reveal how many records there are.
 fn write_cursor(cursors: &ViewCursors, before: u64) -> String {
     cursors.write(Cursor::at(before, 0))
 }

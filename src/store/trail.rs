@@ -1,4 +1,4 @@
-//! Pages of the audit trail, the newest record first, for whoever asks.
+//! Pages of the audit trail, newest record first.
 //!
 //! Invariant: a page is of one moment, which its cursor names, and bounded: in its records, in their bytes, and in the rows
 //! that are looked at for it. A page that ends early says where to go on, also where it has no records.

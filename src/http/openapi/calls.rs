@@ -374,14 +374,14 @@ pub static CALLS: &[Call] = &[
         path: "/v1/sales/{sale}/reservations",
         id: "listCustomerReservations",
         tag: RESERVATIONS,
-        summary: "See what a customer has in a sale",
-        description: "The customer's reservations that memory has, the newest first, and the customer's units against the limit of \
-                      each item that has one. A reservation that is over is known for the retention time. A customer who is not \
-                      known has none. Of very many, the newest `limits.customer_reservations_max` are shown, and \
-                      `reservations_total` says how many there are.",
+        summary: "List a customer's reservations in a sale",
+        description: "The customer's reservations in memory, newest first, and the customer's units against each item's limit. A \
+                      reservation that has ended stays in memory for the retention time. An unknown customer has none. The \
+                      answer has at most `limits.customer_reservations_max` reservations; if there are more, \
+                      `reservations_total` says how many.",
         parameters: &["OfCustomer"],
         body: None,
-        answers: &[ok_then("CustomerReservations", "What the customer has", links::OF_CUSTOMER)],
+        answers: &[ok_then("CustomerReservations", "The customer's reservations and limits", links::OF_CUSTOMER)],
         problems: &[&problem::SALE_NOT_FOUND],
     },
     Call {
@@ -476,10 +476,10 @@ pub static CALLS: &[Call] = &[
         path: "/v1/audit",
         id: "listAuditRecords",
         tag: AUDIT,
-        summary: "Read what operators did",
-        description: "The audit trail, the newest record first, a page at a time: ask again with `before` set to `next` until there \
-                      is no `next`. Read from the store, which lags behind: `as_of` says how far it was. A key of some sales \
-                      sees the records of these sales alone. Records that were deleted from the store are not there.",
+        summary: "Read the audit trail",
+        description: "Operators' actions, newest first, a page at a time: repeat the call with `before` set to `next` until there is \
+                      no `next`. The records come from the store, which lags: `as_of` says how far it was. A key limited to \
+                      certain sales sees only their records. Records that the store has deleted are missing.",
         parameters: &["Before", "RecordsLimit", "OfSale"],
         body: None,
         answers: &[ok_then("AuditTrail", "A page of the trail", links::OF_TRAIL)],

@@ -102,13 +102,13 @@ impl<'a> ReservationBody<'a> {
     }
 }
 
-/// What memory has of one customer in one sale.
+/// One customer's reservations in one sale, as far as memory has them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CustomerReservations)]
 pub struct CustomerBody<'a> {
-    /// The customer's reservations in the sale, the newest first.
+    /// The reservations, newest first.
     reservations: Vec<ReservationBody<'a>>,
-    /// How many there are; left out when all are shown.
+    /// How many there are; left out if the answer has all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     reservations_total: Option<u64>,
     /// The items of the sale that have a limit, in the order they were put.

@@ -1,8 +1,8 @@
-//! Looking for the reservations of one customer in one sale.
+//! Finding the reservations of one customer in one sale.
 //!
-//! Nothing lists them, because a list would cost every reserve something: all of the bucket's reservations are looked at, a portion
-//! at a time, so that the shard's lock is let go in between. What was found is only where to look: `Shard::of_customer` shows
-//! how it stands, at one moment.
+//! No index lists them, because it would make every reserve slower. A search looks at all reservations of the customer's bucket, in
+//! portions, and releases the shard's lock between them. It finds ids only: `Shard::of_customer` then reads their state at one
+//! moment.
 
 use compact_str::CompactString;
 
@@ -20,7 +20,7 @@ const CELLS_AT_ONCE: usize = if cfg!(test) { 4 } else { 128 };
 pub struct Search {
     pub(in crate::sale) customer: CompactString,
     pub(in crate::sale) sale: SaleNumber,
-    /// The newest of those found are kept, so many of them.
+    /// How many are kept: the newest of those found.
     most: usize,
     walk: Walk,
     found: Vec<ReservationId>,
