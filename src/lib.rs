@@ -23,6 +23,8 @@
 // They panic if the stream is broken, and block if nobody reads it.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub use ::sale;
+
 pub mod auth;
 pub mod backup;
 pub mod cli;
@@ -36,7 +38,6 @@ pub mod privacy;
 pub mod reconcile;
 pub mod reports;
 pub mod runbook;
-pub mod sale;
 pub mod service;
 pub mod store;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::mem;
 
 use compact_str::CompactString;
 
-use crate::sale::{
+use crate::{
     ids::{ItemNumber, ReservationId, SaleNumber},
     outcome::State,
     time::Timestamp,
@@ -12,7 +12,7 @@ use crate::sale::{
 
 /// A reservation in memory. Its creation time and bucket are in its id.
 #[derive(Debug)]
-pub(in crate::sale) struct Entry {
+pub(crate) struct Entry {
     pub id: ReservationId,
     pub expires_at: Timestamp,
     /// When it was confirmed, released or expired; meaningless while it is held.

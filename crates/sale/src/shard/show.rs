@@ -8,7 +8,7 @@ use super::{
     Shard,
     entry::{Entry, Line, NOBODY},
 };
-use crate::sale::{
+use crate::{
     event::{Ended, Event, Held, PricedLine},
     ids::{Bucket, erased_customer},
     outcome::{self, State},
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// The reservation as it is now.
-    pub(in crate::sale) fn show(&self, slot: u32) -> outcome::Reservation {
+    pub(crate) fn show(&self, slot: u32) -> outcome::Reservation {
         let entry = &self.reservations[slot];
         let texts = entry.texts.as_deref();
         let of_order = texts.and_then(|texts| texts.end_text.as_ref()).filter(|_| entry.state == State::Confirmed);
@@ -79,7 +79,7 @@ impl Shard {
     }
 
     /// The reservation as it was answered when it was made.
-    pub(in crate::sale) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
+    pub(crate) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
         let entry = &self.reservations[slot];
         outcome::Reservation {
             state: State::Held,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::KeyPrint;
-use crate::sale::{
+use crate::{
     event::Adjusted,
     settings::{ItemSettings, SaleSettings},
 };

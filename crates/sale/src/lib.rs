@@ -1,6 +1,6 @@
 //! The rules of a flash sale, pure: they take state, time and a command, and return an outcome and events.
 //!
-//! Nothing here reads a clock, does I/O, awaits, logs or draws random numbers, or imports other modules of this crate. The
+//! Nothing here reads a clock, does I/O, awaits, logs or draws random numbers, or imports other crates of the workspace. The
 //! outcome is the same on every machine and on every replay.
 
 pub mod adjustments;

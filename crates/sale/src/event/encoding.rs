@@ -3,7 +3,7 @@
 //! Invariant: `decode(encode(event)) == event`, and a tag never changes its meaning.
 
 use super::{Adjusted, Ended, Event, Held, PricedLine, PricedLines, Quantities, Quantity};
-use crate::sale::{
+use crate::{
     audit::{self, Audited, Head},
     codec::{Malformed, Reader, Write},
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
@@ -344,7 +344,7 @@ impl<'a> Adjusted<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::event::tests::samples;
+    use crate::event::tests::samples;
 
     #[test]
     fn what_is_decoded_is_what_was_encoded() {

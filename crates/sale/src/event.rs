@@ -225,10 +225,10 @@ impl Event<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "samples"))]
 pub mod tests {
     use super::*;
-    use crate::sale::{
+    use crate::{
         audit::{Action, Actor, Record},
         settings::Currency,
         timeline::Uptime,

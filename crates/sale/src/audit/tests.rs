@@ -1,5 +1,5 @@
 use super::*;
-use crate::sale::{
+use crate::{
     event::Adjusted,
     ids::{ItemNumber, NAME_BYTES_MAX, TEXT_BYTES_MAX},
     settings::{Currency, ItemSettings, Price, Quota, RateLimits, SaleSettings},

@@ -7,7 +7,7 @@
 use compact_str::CompactString;
 
 use super::Shard;
-use crate::sale::{
+use crate::{
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     index::{Walk, Walked},
 };
@@ -18,8 +18,8 @@ const CELLS_AT_ONCE: usize = if cfg!(test) { 4 } else { 128 };
 /// A search, and what it has found so far.
 #[derive(Debug)]
 pub struct Search {
-    pub(in crate::sale) customer: CompactString,
-    pub(in crate::sale) sale: SaleNumber,
+    pub(crate) customer: CompactString,
+    pub(crate) sale: SaleNumber,
     /// How many are kept: the newest of those found.
     most: usize,
     walk: Walk,
@@ -39,7 +39,7 @@ impl Search {
     }
 
     /// The newest of those found, in their order, and how many were found in all.
-    pub(in crate::sale) fn newest(&self) -> (Vec<ReservationId>, usize) {
+    pub(crate) fn newest(&self) -> (Vec<ReservationId>, usize) {
         let mut newest = self.found.clone();
         newest.sort_unstable_by(|one, other| other.cmp(one));
         newest.truncate(self.most);
@@ -86,13 +86,13 @@ impl Shard {
     }
 
     /// The slot of a reservation that was found, if it is still the customer's.
-    pub(in crate::sale) fn is_of(&self, id: ReservationId, search: &Search) -> bool {
+    pub(crate) fn is_of(&self, id: ReservationId, search: &Search) -> bool {
         let customer = self.find_customer(search.bucket(), &search.customer);
         self.find(id).is_some_and(|slot| Some(self.reservations[slot].customer) == customer)
     }
 
     /// Units of each item that the customer holds or has confirmed, as limits count them.
-    pub(in crate::sale) fn units_by_item(&self, customer: &str) -> Vec<(ItemNumber, u64)> {
+    pub(crate) fn units_by_item(&self, customer: &str) -> Vec<(ItemNumber, u64)> {
         let customer = self.find_customer(Bucket::of(customer), customer).map(|slot| &self.customers[slot]);
         let holdings = customer.into_iter().flat_map(|customer| customer.holdings.iter());
         holdings.map(|holding| (holding.item, holding.units)).collect()
@@ -104,7 +104,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::sale::{
+    use crate::{
         catalogue::{Plan, PlanLine},
         decide::{Record, Reserved},
         event::{Event, PricedLine},

@@ -37,7 +37,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{
+    use crate::{
         catalogue::{Plan, PlanLine},
         decide::{Record, Reserved},
         event::{Event, PricedLine},
