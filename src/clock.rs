@@ -74,10 +74,15 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        // A clock before 1970 is not set at all. No decision can rest on it, and 1970 fits every rule.
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        timestamp(SystemTime::now())
     }
+}
+
+/// What the machine's clock said, to the millisecond. A clock before 1970 is not set at all: no decision can rest on it, and 1970
+/// fits every rule.
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The time of day to the nanosecond, for spans. No decision rests on it.

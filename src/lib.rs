@@ -23,7 +23,7 @@
 // They panic if the stream is broken, and block if nobody reads it.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub use ::sale;
+pub use ::{journal, sale};
 
 pub mod auth;
 pub mod backup;
@@ -33,7 +33,6 @@ pub mod config;
 pub mod engine;
 pub mod events;
 pub mod http;
-pub mod journal;
 pub mod privacy;
 pub mod reconcile;
 pub mod reports;

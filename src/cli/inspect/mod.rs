@@ -26,6 +26,7 @@ use self::{
 };
 use super::{InspectOptions, complain, exit::ExitCode};
 use crate::{
+    clock,
     config::Config,
     engine::batch,
     journal::{
@@ -157,7 +158,7 @@ impl Inspection {
                 last_epoch: summary.map(|summary| summary.last_epoch),
                 chunks: summary.map(|summary| summary.chunks),
                 bytes: facts.bytes,
-                written_at: facts.modified,
+                written_at: clock::timestamp(facts.modified),
             });
         }
         Ok(())

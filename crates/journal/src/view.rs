@@ -14,11 +14,10 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
-    time::UNIX_EPOCH,
+    time::SystemTime,
 };
 
 use super::storage::{Storage, StorageFile};
-use crate::sale::time::Timestamp;
 
 /// Tries to list and open all files while others are removed.
 const ATTEMPTS_MAX: usize = 10;
@@ -32,7 +31,7 @@ pub struct View {
 pub struct ViewedFile {
     file: File,
     pub bytes: u64,
-    pub modified: Timestamp,
+    pub modified: SystemTime,
     /// What stands at this offset and behind it is shown as zeros.
     visible_bytes: u64,
 }
@@ -79,9 +78,8 @@ fn open_all(directory: &Path) -> io::Result<BTreeMap<String, ViewedFile>> {
         }
         let file = File::open(entry.path())?;
         let metadata = file.metadata()?;
-        let since_epoch = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified = Timestamp::from_millis(since_epoch.as_millis().try_into().unwrap_or(u64::MAX));
-        files.insert(name, ViewedFile { file, bytes: metadata.len(), modified, visible_bytes: u64::MAX });
+        let (bytes, modified) = (metadata.len(), metadata.modified()?);
+        files.insert(name, ViewedFile { file, bytes, modified, visible_bytes: u64::MAX });
     }
     Ok(files)
 }
