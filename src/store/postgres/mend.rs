@@ -33,12 +33,12 @@ impl PostgresMender {
             let patience = Arc::new(Patience::new(Arc::new(AtomicBool::new(false)), settings.drain_time));
             let link = Link::open(settings, patience).await?;
             let place = settings.url.to_string();
-            match schema::migrate(&link, &place).await {
+            match schema::create(&link, &place).await {
                 Err(StoreError::NoCursor) => {
                     link.execute("making the cursor's row", MAKE_ROW, &[(&schema::FORMAT, Type::INT8)]).await?;
-                    schema::migrate(&link, &place).await?;
+                    schema::create(&link, &place).await?;
                 }
-                migrated => migrated?,
+                created => created?,
             }
             Ok::<_, StoreError>(link)
         })?;

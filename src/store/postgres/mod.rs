@@ -200,7 +200,7 @@ impl Drop for Driver {
 
 async fn connect(settings: &PostgresSettings, patience: &Arc<Patience>) -> Result<(Link, Names), StoreError> {
     let link = Link::open(settings, patience.clone()).await?;
-    schema::migrate(&link, &settings.url.to_string()).await?;
+    schema::create(&link, &settings.url.to_string()).await?;
     let mut names = Names::default();
     for row in link.query("reading the sales", "SELECT number, id FROM sales", &[]).await? {
         let (number, id): (i64, &str) = (get(&row, 0)?, get(&row, 1)?);

@@ -53,11 +53,9 @@ impl PostgresReader {
             let link = Link::open(settings, patience).await?;
             match schema::check(&link, &settings.url.to_string()).await {
                 // A repair makes the cursor's row again, should somebody have deleted it.
-                Ok(schema::FORMAT) | Err(StoreError::NoCursor) => Ok(link),
+                Ok(true) | Err(StoreError::NoCursor) => Ok(link),
+                Ok(false) => Err(StoreError::Lost { what: "the store has no tables".to_owned() }),
                 Err(error) => Err(error),
-                Ok(older) => {
-                    Err(StoreError::Content(format!("format {older}; the service upgrades it to {}", schema::FORMAT)))
-                }
             }
         })?;
         Ok(Self { runtime, link: RefCell::new(Some(link)), still: Cell::new(false) })

@@ -1,26 +1,19 @@
-//! The schema's formats, and the migration to the newest one.
+//! The schema: made in an empty database, and looked at in every other.
 //!
-//! Invariant: a database has one of the formats below, whole, or is not touched. A migration holds an advisory lock, so if two
-//! services start at once, one waits and finds the work done.
+//! Invariant: a database has the schema below, whole, or is not changed. Making it holds an advisory lock, so if two services
+//! start at once, one waits and finds the work done.
 
 use super::{error::PostgresError, get, link::Link, write};
 use crate::store::{error::StoreError, rows::natural};
 
-/// `MIGRATIONS[n]` leads from format n to n + 1, as SQLite's of the same number does. Once released, one is never changed:
-/// a new one follows it.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("../schema/1.postgres.sql"),
-    include_str!("../schema/2.postgres.sql"),
-    include_str!("../schema/3.postgres.sql"),
-    include_str!("../schema/4.postgres.sql"),
-    include_str!("../schema/5.postgres.sql"),
-];
+/// The same tables and columns as SQLite's.
+const SCHEMA: &str = include_str!("../schema/postgres.sql");
 
-/// The format that this program writes.
-pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+/// The schema's number, in `write_behind.format`.
+pub(super) const FORMAT: i64 = 1;
 
 /// "DOORBUST": of this database alone, as PostgreSQL's advisory locks are.
-const MIGRATION_LOCK: i64 = 0x444F_4F52_4255_5354;
+const CREATION_LOCK: i64 = 0x444F_4F52_4255_5354;
 
 /// Our tables that are there already. From the catalogue itself, as of one moment: `to_regclass` remembers what it did not
 /// find, and would not see what another session committed while this one waited for its lock.
@@ -119,13 +112,13 @@ fn lacking(tables: &[&str]) -> StoreError {
     ))
 }
 
-/// Refuses a database of a newer format, or with tables of something else. Says the format; 0 when there is none yet.
-pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
+/// Refuses a database of a newer format, or with tables of something else. Returns whether the schema is there.
+pub(super) async fn check(link: &Link, place: &str) -> Result<bool, StoreError> {
     let foreign = || StoreError::Foreign { path: place.to_owned() };
     let rows = link.query("looking at the schema", TABLES, &[]).await?;
     let mut tables = rows.iter().map(|row| row.try_get::<_, &str>(0).map_err(PostgresError::from)).peekable();
     if tables.peek().is_none() {
-        return Ok(0);
+        return Ok(false);
     }
     let tables = tables.collect::<Result<Vec<_>, _>>()?;
     if !tables.contains(&"write_behind") {
@@ -142,18 +135,18 @@ pub(super) async fn check(link: &Link, place: &str) -> Result<i64, StoreError> {
     if format > FORMAT {
         return Err(StoreError::Newer { found: format, known: FORMAT });
     }
-    if format == FORMAT && tables.len() < TABLES_COUNT {
+    if tables.len() < TABLES_COUNT {
         return Err(lacking(&tables));
     }
-    Ok(format)
+    Ok(true)
 }
 
-/// Brings a database to the newest format, in one transaction. Takes no lock when it has that already.
-pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> {
+/// Makes the schema in an empty database, in one transaction. Takes no lock where it is there already.
+pub(super) async fn create(link: &Link, place: &str) -> Result<(), StoreError> {
     let may_create = check_server(link).await?;
     let found = check(link, place).await;
     let is_denied = matches!(&found, Err(StoreError::Postgres(error)) if error.is_denied());
-    if is_denied || matches!(found, Ok(FORMAT)) {
+    if is_denied || matches!(found, Ok(true)) {
         let missing = link.query("looking at rights", RIGHTS_MISSING, &[]).await?;
         let missing = missing.iter().map(|row| get::<&str>(row, 0)).collect::<Result<Vec<_>, _>>()?;
         if !missing.is_empty() {
@@ -168,15 +161,13 @@ pub(super) async fn migrate(link: &Link, place: &str) -> Result<(), StoreError> 
                 .to_owned(),
         ));
     }
-    link.batch("beginning a migration", &write::begin(link)).await?;
-    let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-    link.batch("waiting for another migration", &lock).await?;
+    link.batch("beginning to make tables", &write::begin(link)).await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({CREATION_LOCK})");
+    link.batch("waiting for another service that makes tables", &lock).await?;
     // Asked again under the lock.
-    let format = check(link, place).await?;
-    for (number, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(format).unwrap_or(0)) {
-        link.batch("migrating", migration).await?;
-        tracing::info!(format = number, "upgraded the store's schema to a new format");
+    if !check(link, place).await? {
+        link.batch("making tables", SCHEMA).await?;
+        tracing::info!(format = FORMAT, "created the store's tables");
     }
-    let set = format!("UPDATE write_behind SET format = {FORMAT}; COMMIT");
-    Ok(link.batch("ending a migration", &set).await?)
+    Ok(link.batch("ending to make tables", "COMMIT").await?)
 }

@@ -27,7 +27,6 @@ impl SqliteMoment {
         connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
         schema::check(&connection, path)?;
         connection.execute_batch("BEGIN")?;
-        // Of any format: a copy is also made before a newer program brings the file on.
         let cursor = connection.query_row("SELECT cursor FROM write_behind", [], |row| row.get(0))?;
         let cursor = natural("a cursor", cursor)?;
         Ok(Self { connection, cursor })

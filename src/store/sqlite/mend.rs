@@ -20,7 +20,7 @@ pub struct SqliteMender {
 }
 
 impl SqliteMender {
-    /// Opens the file, making it or bringing it to this program's format where needed.
+    /// Opens the file, making it where needed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = match connect(path) {
             Err(StoreError::NoCursor) => {

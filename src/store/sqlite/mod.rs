@@ -121,7 +121,7 @@ impl SqliteStore {
         Self { path: path.into(), open: None }
     }
 
-    /// Opens the file, making it or bringing it to this program's format where needed.
+    /// Opens the file, making it where needed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let mut store = Self::new(path);
         store.connect()?;
@@ -295,7 +295,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT_MAX)?;
     // References are for readers of the schema: the journal's order guarantees them, and a check costs a look-up a row.
     connection.pragma_update(None, "foreign_keys", false)?;
-    schema::migrate(&mut connection, path)?;
+    schema::create(&mut connection, path)?;
     Ok(connection)
 }
 

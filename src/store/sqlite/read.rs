@@ -38,9 +38,10 @@ impl SqliteReader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS_MAX))?;
-        match schema::check(&connection, path)? {
-            schema::FORMAT => Ok(Self { connection }),
-            older => Err(StoreError::Content(format!("format {older}; the service upgrades it to {}", schema::FORMAT))),
+        if schema::check(&connection, path)? {
+            Ok(Self { connection })
+        } else {
+            Err(StoreError::Lost { what: "the store has no tables".to_owned() })
         }
     }
 }

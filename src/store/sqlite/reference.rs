@@ -42,7 +42,7 @@ impl Reference {
         connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.set_prepared_statement_cache_capacity(64);
-        schema::create(&mut connection)?;
+        schema::create(&mut connection, std::path::Path::new("a temporary database"))?;
         connection.execute(
             "UPDATE write_behind SET cursor = ?1, owner = ?2, owner_epoch = 1, session = ?2",
             params![integer(epoch)?, TOKEN.owner.to_string()],

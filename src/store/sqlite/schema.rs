@@ -1,6 +1,6 @@
-//! The schema's formats, and the migration to the newest one.
+//! The schema: made in an empty file, and looked at in every other.
 //!
-//! Invariant: a file has one of the formats below, whole, or is not touched.
+//! Invariant: a file has the schema below, whole, or is not changed.
 
 use std::path::Path;
 
@@ -8,23 +8,16 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::error::StoreError;
 
-/// `MIGRATIONS[n]` leads from format n to n + 1. Once released, one is never changed: a new one follows it.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("../schema/1.sqlite.sql"),
-    include_str!("../schema/2.sqlite.sql"),
-    include_str!("../schema/3.sqlite.sql"),
-    include_str!("../schema/4.sqlite.sql"),
-    include_str!("../schema/5.sqlite.sql"),
-];
+const SCHEMA: &str = include_str!("../schema/sqlite.sql");
 
-/// The format that this program writes.
-pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
+/// The schema's number, in the file's `user_version` and in `write_behind.format`.
+pub(super) const FORMAT: i64 = 1;
 
 /// "DOOR": tells our files from other SQLite databases, also to `file`.
 const APPLICATION_ID: i64 = 0x444F_4F52;
 
-/// Refuses a file of a newer format, or of something else. Says the format; 0 for a file with nothing in it.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+/// Refuses a file of a newer format, or of something else. Returns whether the schema is there; an empty file has none.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (format, application_id) = (pragma("user_version")?, pragma("application_id")?);
     let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -34,7 +27,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StoreEr
     if format > FORMAT {
         return Err(StoreError::Newer { found: format, known: FORMAT });
     }
-    Ok(format)
+    Ok(format == FORMAT)
 }
 
 /// Whether all tables and the row of the cursor are still there.
@@ -56,25 +49,17 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
     if rows == 1 { Ok(()) } else { Err(StoreError::NoCursor) }
 }
 
-/// The newest format in a database of which nothing is to be kept.
-pub(super) fn create(connection: &mut Connection) -> Result<(), StoreError> {
-    migrate(connection, Path::new("a temporary database"))
-}
-
-/// Brings a file to the newest format, in one transaction. Takes no write lock when it has that already.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    if check(connection, path)? == FORMAT {
+/// Makes the schema in an empty file, in one transaction. Takes no write lock where it is there already.
+pub(super) fn create(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    if check(connection, path)? {
         return look(connection);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Asked again under the lock.
-    let format = check(&transaction, path)?;
-    for migration in &MIGRATIONS[usize::try_from(format).unwrap_or(0)..] {
-        transaction.execute_batch(migration)?;
+    if !check(&transaction, path)? {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", FORMAT)?;
-    transaction.execute("UPDATE write_behind SET format = ?1", [FORMAT])?;
-    transaction.commit()?;
-    Ok(())
+    Ok(transaction.commit()?)
 }

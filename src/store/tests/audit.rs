@@ -1,7 +1,5 @@
 //! The audit trail in the database: as it was journaled, and every tampering with it found.
 
-use rusqlite::Connection;
-
 use super::*;
 use crate::sale::audit::{Action, Actor, Broken, Deed, Head, Trail};
 
@@ -228,53 +226,4 @@ fn a_row_that_somebody_put_in_the_way_is_told_and_not_written_over(new: New) {
     assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(named)), "{error}");
     assert!(error.is_final());
     assert_eq!(database.query("SELECT sequence, at FROM audit"), [["2", "x"]]);
-}
-
-/// A file as the formats before left it: its rows stay, and what is recorded from then on comes behind.
-#[test]
-fn a_store_of_a_format_before_is_brought_on() {
-    let formats = [
-        include_str!("../schema/1.sqlite.sql"),
-        include_str!("../schema/2.sqlite.sql"),
-        include_str!("../schema/3.sqlite.sql"),
-        include_str!("../schema/4.sqlite.sql"),
-    ];
-    let back = [
-        "DROP VIEW report_revenue; DROP VIEW report_minutes; DROP VIEW report_sales; DROP VIEW report_items;
-         DROP VIEW report_lines; DROP VIEW report_reservations; DROP TABLE reservations_archive;
-         DROP TABLE reservation_lines_archive; DROP TABLE audit_archive; ALTER TABLE items DROP COLUMN sold_out_at;
-         ALTER TABLE write_behind DROP COLUMN kept_from; UPDATE write_behind SET format = 4; PRAGMA user_version = 4",
-        "DROP TABLE audit_gaps; ALTER TABLE items DROP COLUMN confirmed_before;
-         UPDATE write_behind SET format = 3; PRAGMA user_version = 3",
-        "ALTER TABLE write_behind DROP COLUMN session; ALTER TABLE write_behind DROP COLUMN owner_epoch;
-         ALTER TABLE write_behind DROP COLUMN owner; UPDATE write_behind SET format = 2; PRAGMA user_version = 2",
-        "DROP TABLE audit; UPDATE write_behind SET format = 1; PRAGMA user_version = 1",
-    ];
-    let (journal, head) = journal_with_trail();
-    journal.batches.lock().insert(1, batch(&[(0, &[held(reservation_id(OPENS, "ann", 4), "ann", 2)])]));
-    let calm = Database::sqlite();
-    catch_up(&mut write_behind(&journal, &calm));
-    for format in [1, 2, 3, 4] {
-        let database = Database::sqlite();
-        let mut first = write_behind_with(&journal, &database, single_batches());
-        first.step().and_then(|_| first.step()).unwrap();
-        drop(first);
-        back[..5 - format].iter().for_each(|sql| database.execute(sql, ""));
-        let as_released = Database::sqlite();
-        let released = Connection::open(as_released.path()).unwrap();
-        formats[..format].iter().for_each(|sql| released.execute_batch(sql).unwrap());
-        let columns = "SELECT m.type, m.name, c.name FROM sqlite_schema m LEFT JOIN pragma_table_xinfo(m.name) c
-                        ORDER BY m.type, m.name, c.cid";
-        assert_eq!(database.query(columns), as_released.query(columns), "this is what format {format} was");
-        assert!(matches!(database.try_reader(), Err(StoreError::Content(_))));
-
-        let mut later = write_behind(&journal, &database);
-        later.settle().unwrap();
-        assert_eq!(later.status().applied_epoch(), 2, "it goes on where it was");
-        assert_eq!(database.query("PRAGMA user_version"), [["5"]]);
-        catch_up(&mut later);
-        assert_eq!(database.content(), calm.content());
-        assert_eq!(database.query(columns), calm.query(columns));
-        assert_eq!(check(&database, &head), Ok(()));
-    }
 }

@@ -1,4 +1,4 @@
-//! What only PostgreSQL has: a network with TLS and passwords, migrations that meet, a pooler in between, and texts that
+//! What only PostgreSQL has: a network with TLS and passwords, services that start at once, a pooler in between, and texts that
 //! it cannot hold.
 
 use std::{fs, thread, time::Duration};
@@ -18,34 +18,13 @@ fn store(settings: PostgresSettings) -> Result<Box<dyn Sink>, StoreError> {
 }
 
 #[test]
-fn services_that_start_at_once_migrate_once() {
+fn services_that_start_at_once_make_one_schema() {
     let database = Database::postgres();
     thread::scope(|scope| {
         let starts: Vec<_> = (0..6).map(|_| scope.spawn(|| database.store().standing().unwrap().cursor)).collect();
         starts.into_iter().for_each(|start| assert_eq!(start.join().unwrap(), 0));
     });
-    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "5"]]);
-}
-
-#[test]
-fn formats_lead_from_one_to_the_next() {
-    let formats = [
-        include_str!("../schema/1.postgres.sql"),
-        include_str!("../schema/2.postgres.sql"),
-        include_str!("../schema/3.postgres.sql"),
-        include_str!("../schema/4.postgres.sql"),
-    ];
-    for format in [1, 2, 3, 4] {
-        let database = Database::postgres();
-        formats[..format].iter().for_each(|sql| database.execute("", sql));
-        database.execute("", &format!("UPDATE write_behind SET format = {format}"));
-        assert!(matches!(database.try_reader(), Err(StoreError::Content(_))));
-        let (journal, mut store) = (journal_with_sale(OPENS), database.store());
-        assert_eq!(store.standing().unwrap(), Standing { cursor: 0, held_by: None });
-        drop(store);
-        catch_up(&mut write_behind(&journal, &database));
-        assert_eq!(database.query("SELECT format, cursor FROM write_behind"), [["5", "1"]]);
-    }
+    assert_eq!(database.query("SELECT one, cursor, format FROM write_behind"), [["1", "0", "1"]]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod backups;
 mod directories;
 mod edits;
 mod mending;
-mod upgrades;
 
 use std::{
     fs,

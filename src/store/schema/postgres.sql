@@ -1,0 +1,356 @@
+-- The store, format 1, in PostgreSQL: the same tables, columns and views as in SQLite (sqlite.sql), with ids as uuid and
+-- times as timestamptz. Names sort by their bytes (COLLATE "C"). Prices are in minor units (cents). Every state shown is
+-- one that the service was in; it may lag.
+
+CREATE TABLE sales (
+  -- A campaign: its settings as last put, and where it stands.
+  id             text        COLLATE "C" NOT NULL PRIMARY KEY,
+  number         bigint      NOT NULL UNIQUE,
+  name           text        NOT NULL,
+  opens_at       timestamptz NOT NULL,
+  closes_at      timestamptz NOT NULL,
+  hold_seconds   bigint      NOT NULL,
+  max_extensions bigint,
+  customer_limit bigint,
+  paused_at      timestamptz,  -- by the operator, and not resumed since
+  closed_at      timestamptz,  -- by the operator
+  created_at     timestamptz NOT NULL,
+  updated_at     timestamptz NOT NULL,
+  -- At updated_at: close wins over the clock, the clock's end over a pause. The clock's turns are changes too.
+  status text NOT NULL GENERATED ALWAYS AS (
+    CASE WHEN closed_at IS NOT NULL OR updated_at >= closes_at THEN 'closed'
+         WHEN paused_at IS NOT NULL THEN 'paused'
+         WHEN updated_at < opens_at THEN 'scheduled'
+         ELSE 'open' END
+  ) STORED
+);
+
+CREATE TABLE items (
+  -- One SKU inside a sale, and where its units are.
+  sale           text   COLLATE "C" NOT NULL REFERENCES sales (id),
+  sku            text   COLLATE "C" NOT NULL,
+  number         bigint NOT NULL UNIQUE,
+  initial_stock  bigint NOT NULL,
+  stock          bigint NOT NULL,
+  available      bigint NOT NULL CHECK (available >= 0),
+  held           bigint NOT NULL CHECK (held >= 0),
+  confirmed      bigint NOT NULL CHECK (confirmed >= 0),
+  price_amount   bigint,
+  price_currency text,
+  customer_limit bigint,
+  -- Units that were confirmed in reservations that have no rows here: repaired or rebuilt from a state that had forgotten them.
+  confirmed_before bigint NOT NULL DEFAULT 0 CHECK (confirmed_before >= 0),
+  -- When the item was first sold out: at the end of the first batch that left nothing of it, when there had been some.
+  -- The feed's first item.sold_out says the same.
+  sold_out_at    timestamptz,
+  PRIMARY KEY (sale, sku),
+  CONSTRAINT conservation CHECK (stock = available + held + confirmed)
+)
+-- Counts change with every transaction and no index has them: with room on its page a row changes where it is.
+WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+CREATE TABLE reservations (
+  -- Units held for one customer, and what became of them. Neither sale nor id are REFERENCES, here and in the lines: the
+  -- journal's order guarantees them, and PostgreSQL would look each of them up.
+  id             uuid        NOT NULL PRIMARY KEY,
+  sale           text        COLLATE "C" NOT NULL,
+  customer       text        NOT NULL,  -- 'erased-' and the id once the customer was erased
+  state          text        COLLATE "C" NOT NULL,  -- held, confirmed, released or expired
+  reference      text,  -- of the cart while it is held, of the order once it is confirmed with one
+  created_at     timestamptz NOT NULL,
+  expires_at     timestamptz NOT NULL,
+  extensions     bigint      NOT NULL,
+  confirmed_at   timestamptz,
+  released_at    timestamptz,
+  expired_at     timestamptz,
+  release_reason text,
+  CONSTRAINT one_end CHECK (
+    CASE state
+      WHEN 'held'      THEN confirmed_at IS NULL     AND released_at IS NULL     AND expired_at IS NULL
+      WHEN 'confirmed' THEN confirmed_at IS NOT NULL AND released_at IS NULL     AND expired_at IS NULL
+      WHEN 'released'  THEN confirmed_at IS NULL     AND released_at IS NOT NULL AND expired_at IS NULL
+      WHEN 'expired'   THEN confirmed_at IS NULL     AND released_at IS NULL     AND expired_at IS NOT NULL
+      ELSE FALSE
+    END)
+);
+
+-- Which holds run out next is asked often and its index is small: holds only, added to at its end.
+-- There is none on customer: its entries would fall all over a tree that grows with every customer. Who asks often may
+-- add one; the service does not mind: CREATE INDEX CONCURRENTLY reservations_by_customer ON reservations (customer);
+CREATE INDEX reservations_held_by_expiry ON reservations (expires_at) WHERE state = 'held';
+
+CREATE TABLE reservation_lines (
+  -- What a reservation holds, at the price locked when the hold was made.
+  reservation_id uuid   NOT NULL,
+  sku            text   COLLATE "C" NOT NULL,
+  quantity       bigint NOT NULL CHECK (quantity > 0),
+  price_amount   bigint,
+  price_currency text,
+  PRIMARY KEY (reservation_id, sku)
+);
+
+CREATE TABLE stock_movements (
+  -- Everything ever put into or taken out of stock, for each item in order; the deltas of an item add up to its stock.
+  -- The first movement of an item has the reason 'initial'.
+  id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  sale            text        COLLATE "C" NOT NULL,
+  sku             text        COLLATE "C" NOT NULL,
+  delta           bigint      NOT NULL,
+  reason          text,
+  reference       text,
+  at              timestamptz NOT NULL,
+  stock_after     bigint      NOT NULL,
+  available_after bigint      NOT NULL,
+  FOREIGN KEY (sale, sku) REFERENCES items (sale, sku)
+);
+
+CREATE INDEX stock_movements_by_item ON stock_movements (sale, sku);
+
+CREATE TABLE audit (
+  -- Every operator action that changed something, in order. Never changed: each row's hash covers its
+  -- own columns and the hash of the row before, so a row that was is found. All is text, to the letter as it was hashed:
+  -- ask with at::timestamptz and detail::jsonb.
+  sequence bigint NOT NULL PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
+  at       text   COLLATE "C" NOT NULL,
+  actor    text   NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
+  action   text   COLLATE "C" NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
+  sale     text   COLLATE "C",
+  sku      text   COLLATE "C",
+  detail   text   NOT NULL,  -- what was asked: a JSON object
+  hash     text   COLLATE "C" NOT NULL  -- BLAKE3, 64 hexadecimal digits
+);
+
+CREATE INDEX audit_by_sale ON audit (sale, sequence);
+
+CREATE TABLE audit_gaps (
+  -- Records of the audit trail that are not here, from after_sequence + 1 on: the chain goes on behind them from `hash`.
+  after_sequence   bigint NOT NULL PRIMARY KEY CHECK (after_sequence >= 0),
+  through_sequence bigint NOT NULL CHECK (through_sequence > after_sequence),
+  hash             text   NOT NULL  -- of the record `through_sequence`
+);
+
+CREATE TABLE reservations_archive (
+  -- Reservations that were over for store.keep_days, as they were.
+  id             uuid NOT NULL PRIMARY KEY,
+  sale           text COLLATE "C" NOT NULL,
+  customer       text NOT NULL,
+  state          text COLLATE "C" NOT NULL CHECK (state <> 'held'),
+  reference      text,
+  created_at     timestamptz NOT NULL,
+  expires_at     timestamptz NOT NULL,
+  extensions     bigint NOT NULL,
+  confirmed_at   timestamptz,
+  released_at    timestamptz,
+  expired_at     timestamptz,
+  release_reason text
+);
+
+CREATE TABLE reservation_lines_archive (
+  reservation_id uuid NOT NULL,
+  sku            text COLLATE "C" NOT NULL,
+  quantity       bigint NOT NULL CHECK (quantity > 0),
+  price_amount   bigint,
+  price_currency text,
+  PRIMARY KEY (reservation_id, sku)
+);
+
+CREATE TABLE audit_archive (
+  -- The beginning of the audit trail: its hashes lead into those of the table audit.
+  sequence bigint NOT NULL PRIMARY KEY CHECK (sequence > 0),
+  at       text COLLATE "C" NOT NULL,
+  actor    text NOT NULL,
+  action   text COLLATE "C" NOT NULL,
+  sale     text COLLATE "C",
+  sku      text COLLATE "C",
+  detail   text NOT NULL,
+  hash     text COLLATE "C" NOT NULL
+);
+
+CREATE TABLE write_behind (
+  -- How far the journal is in this database: one row, changed in the same transaction as all others.
+  one        bigint      NOT NULL PRIMARY KEY CHECK (one = 1),
+  cursor     bigint      NOT NULL CHECK (cursor >= 0),  -- the last batch applied
+  updated_at timestamptz,  -- the latest time in any change applied: what the database knows of
+  format     bigint      NOT NULL,
+  -- Every transaction looks whether the store is still its own.
+  owner       uuid,  -- the data directory that writes here: the id in its file `identity`
+  owner_epoch bigint     NOT NULL DEFAULT 0,  -- how often a process took the store over
+  session     uuid,  -- the process that took it last: no other may write
+  -- Reservations that ended earlier were deleted, or will be: reports do not count them. Empty: all are here.
+  kept_from   timestamptz
+);
+
+INSERT INTO write_behind (one, cursor, updated_at, format) VALUES (1, 0, NULL, 1);
+
+CREATE VIEW stock_per_item AS
+  -- How is each item selling? sold_percent is the sell-through: confirmed units of all units put in.
+  SELECT sale, sku, stock, available, held, confirmed,
+         round(100.0 * confirmed / nullif(stock, 0), 1)::double precision AS sold_percent,
+         price_amount, price_currency
+    FROM items;
+
+CREATE VIEW holds_about_to_expire AS
+  -- Whose holds run out within a minute, soonest first? Negative seconds_left: due, and the expiry not yet applied here.
+  SELECT id, sale, customer,
+         (SELECT sum(quantity)::bigint FROM reservation_lines WHERE reservation_id = id) AS units,
+         expires_at,
+         round(extract(epoch FROM expires_at - now()), 3)::double precision AS seconds_left
+    FROM reservations
+   WHERE state = 'held' AND expires_at < now() + interval '1 minute'
+   ORDER BY expires_at;
+
+CREATE VIEW customer_reservations AS
+  -- What does a customer have, and what became of it? Ask with WHERE customer = '...'; ordered by id is by time.
+  SELECT customer, id, sale, state,
+         (SELECT string_agg(quantity || ' x ' || sku, ', ' ORDER BY sku) FROM reservation_lines
+           WHERE reservation_id = id) AS lines,
+         (SELECT sum(quantity * price_amount)::bigint FROM reservation_lines WHERE reservation_id = id) AS amount,
+         reference, created_at, expires_at, extensions,
+         coalesce(confirmed_at, released_at, expired_at) AS ended_at,
+         release_reason
+    FROM reservations;
+
+CREATE VIEW sale_summary AS
+  -- How does each sale stand as a whole?
+  SELECT sales.id AS sale, name, status, opens_at, closes_at,
+         count(sku) AS items,
+         count(sku) FILTER (WHERE available = 0) AS items_sold_out,
+         coalesce(sum(stock), 0)::bigint AS stock,
+         coalesce(sum(available), 0)::bigint AS available,
+         coalesce(sum(held), 0)::bigint AS held,
+         coalesce(sum(confirmed), 0)::bigint AS confirmed,
+         round(100.0 * sum(confirmed) / nullif(sum(stock), 0), 1)::double precision AS sold_percent
+    FROM sales LEFT JOIN items ON items.sale = sales.id
+   GROUP BY sales.id;
+
+-- Reports: every figure is defined in docs/kpi.md.
+
+CREATE VIEW report_reservations AS
+  -- Every reservation that reports count, archived ones too.
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at
+    FROM reservations
+   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+         >= coalesce((SELECT kept_from FROM write_behind), '-infinity')
+  UNION ALL
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at)
+    FROM reservations_archive
+   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+         >= coalesce((SELECT kept_from FROM write_behind), '-infinity');
+
+CREATE VIEW report_lines AS
+  -- The same, line by line.
+  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at) AS ended_at
+    FROM reservations JOIN reservation_lines ON reservation_id = id
+   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+         >= coalesce((SELECT kept_from FROM write_behind), '-infinity')
+  UNION ALL
+  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at)
+    FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
+   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+         >= coalesce((SELECT kept_from FROM write_behind), '-infinity');
+
+CREATE VIEW report_items AS
+  -- How did each item sell? A row for each, with or without reservations. The first *_units are of reservations that
+  -- reports count; stock, available, held and confirmed are the item's own, of all time.
+  WITH counted AS (
+         SELECT sale, sku,
+                count(quantity) AS granted,
+                count(CASE state WHEN 'held' THEN 1 END) AS still_held,
+                count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
+                count(CASE state WHEN 'released' THEN 1 END) AS were_released,
+                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired,
+                CAST(coalesce(sum(quantity), 0) AS bigint) AS granted_units,
+                CAST(coalesce(sum(CASE state WHEN 'held' THEN quantity END), 0) AS bigint) AS held_units,
+                CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN quantity END), 0) AS bigint) AS confirmed_units,
+                CAST(coalesce(sum(CASE state WHEN 'released' THEN quantity END), 0) AS bigint) AS released_units,
+                CAST(coalesce(sum(CASE state WHEN 'expired' THEN quantity END), 0) AS bigint) AS expired_units
+           FROM (SELECT sale, sku, '' AS state, NULL::bigint AS quantity FROM items
+                 UNION ALL
+                 SELECT sale, sku, state, quantity FROM report_lines) AS line
+          GROUP BY sale, sku)
+  SELECT items.sale, items.sku, stock, available, held, confirmed,
+         granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,
+         were_released AS released_reservations, were_expired AS expired_reservations,
+         granted_units, held_units, confirmed_units, released_units, expired_units,
+         round(1.0 * were_confirmed / nullif(granted, 0), 4)::double precision AS conversion,
+         round(1.0 * confirmed_units / nullif(granted_units, 0), 4)::double precision AS unit_conversion,
+         round(1.0 * were_expired / nullif(granted, 0), 4)::double precision AS expiry_rate,
+         round(1.0 * were_released / nullif(granted, 0), 4)::double precision AS release_rate,
+         round(1.0 * confirmed / nullif(stock, 0), 4)::double precision AS sell_through,
+         sold_out_at,
+         CASE WHEN sold_out_at >= greatest(opens_at, created_at)
+              THEN round(extract(epoch FROM sold_out_at - greatest(opens_at, created_at))::numeric, 3)::double precision END AS seconds_to_sell_out
+    FROM items
+    JOIN counted ON counted.sale = items.sale AND counted.sku = items.sku
+    JOIN sales ON sales.id = items.sale;
+
+CREATE VIEW report_sales AS
+  -- How did each sale do as a whole? items_sold_out is now, as in sale_summary; items_ever_sold_out counts those that came back.
+  WITH counted AS (
+         SELECT sale,
+                count(state) AS granted,
+                count(CASE state WHEN 'held' THEN 1 END) AS still_held,
+                count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
+                count(CASE state WHEN 'released' THEN 1 END) AS were_released,
+                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired
+           FROM (SELECT id AS sale, NULL::text AS state FROM sales
+                 UNION ALL
+                 SELECT sale, state FROM report_reservations) AS reservation
+          GROUP BY sale),
+       summed AS (
+         SELECT sale, count(sku) AS items,
+                count(CASE available WHEN 0 THEN 1 END) AS items_sold_out,
+                count(sold_out_at) AS items_ever_sold_out,
+                CAST(sum(stock) AS bigint) AS stock,
+                CAST(sum(available) AS bigint) AS available,
+                CAST(sum(held) AS bigint) AS held,
+                CAST(sum(confirmed) AS bigint) AS confirmed,
+                CAST(sum(granted_units) AS bigint) AS granted_units,
+                CAST(sum(held_units) AS bigint) AS held_units,
+                CAST(sum(confirmed_units) AS bigint) AS confirmed_units,
+                CAST(sum(released_units) AS bigint) AS released_units,
+                CAST(sum(expired_units) AS bigint) AS expired_units,
+                CASE WHEN count(sold_out_at) = count(sku) THEN max(sold_out_at) END AS sold_out_at
+           FROM report_items
+          GROUP BY sale)
+  SELECT sales.id AS sale, name, status, opens_at, closes_at, items, items_sold_out, items_ever_sold_out,
+         stock, available, held, confirmed,
+         granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,
+         were_released AS released_reservations, were_expired AS expired_reservations,
+         granted_units, held_units, confirmed_units, released_units, expired_units,
+         round(1.0 * were_confirmed / nullif(granted, 0), 4)::double precision AS conversion,
+         round(1.0 * confirmed_units / nullif(granted_units, 0), 4)::double precision AS unit_conversion,
+         round(1.0 * were_expired / nullif(granted, 0), 4)::double precision AS expiry_rate,
+         round(1.0 * were_released / nullif(granted, 0), 4)::double precision AS release_rate,
+         round(1.0 * confirmed / nullif(stock, 0), 4)::double precision AS sell_through,
+         sold_out_at,
+         CASE WHEN sold_out_at >= greatest(opens_at, created_at)
+              THEN round(extract(epoch FROM sold_out_at - greatest(opens_at, created_at))::numeric, 3)::double precision END AS seconds_to_sell_out,
+         CASE WHEN created_at < (SELECT kept_from FROM write_behind) THEN (SELECT kept_from FROM write_behind) END
+           AS counts_from
+    FROM sales
+    JOIN counted ON counted.sale = sales.id
+    JOIN summed ON summed.sale = sales.id;
+
+CREATE VIEW report_minutes AS
+  -- Units per minute, in UTC, of minutes in which anything happened to an item: held, and how it ended.
+  SELECT sale, sku, minute,
+         CAST(coalesce(sum(granted), 0) AS bigint) AS granted_units,
+         CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN ended END), 0) AS bigint) AS confirmed_units,
+         CAST(coalesce(sum(CASE state WHEN 'released' THEN ended END), 0) AS bigint) AS released_units,
+         CAST(coalesce(sum(CASE state WHEN 'expired' THEN ended END), 0) AS bigint) AS expired_units
+    FROM (SELECT sale, sku, date_trunc('minute', created_at, 'UTC') AS minute, state, quantity AS granted, 0 AS ended FROM report_lines
+          UNION ALL
+          SELECT sale, sku, date_trunc('minute', ended_at, 'UTC'), state, 0, quantity FROM report_lines
+           WHERE ended_at IS NOT NULL) AS moved
+   GROUP BY sale, sku, minute;
+
+CREATE VIEW report_revenue AS
+  -- What confirmed units come to, by the price that was locked with their hold. Minor units (cents); empty without a price.
+  SELECT sale, sku, price_currency, price_amount, units,
+         CASE WHEN price_amount IS NOT NULL THEN least(units::numeric * price_amount, 9223372036854775807)::bigint END AS revenue
+    FROM (SELECT sale, sku, price_currency, price_amount, CAST(sum(quantity) AS bigint) AS units
+            FROM report_lines WHERE state = 'confirmed'
+           GROUP BY sale, sku, price_currency, price_amount) AS sold;
