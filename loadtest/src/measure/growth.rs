@@ -25,16 +25,16 @@ const STRIDE: u64 = 500_000;
 const SCRAPES: usize = 20;
 
 /// A service that was given so many holds.
-struct Grown {
+pub struct Grown {
     holds: u64,
-    running: Running,
+    pub running: Running,
     /// Resident bytes before there was any hold, and with all of them.
     resident: [f64; 2],
     figures: Vec<Figures>,
 }
 
 impl Grown {
-    fn start(binary: &Path, holds: u64, items: u64) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, holds: u64, items: u64) -> anyhow::Result<Self> {
         let running = Contender::Doorbuster(Setup { items, ..Setup::DURABLE }).start(binary)?;
         let empty = resident(&running)?;
         let mut made = 0;
@@ -48,15 +48,19 @@ impl Grown {
         Ok(Self { holds, running, resident, figures: Vec::new() })
     }
 
-    fn measure(&mut self, common: &Common) -> anyhow::Result<()> {
+    pub fn measure(&mut self, common: &Common) -> anyhow::Result<()> {
         let figures = self.running.measure(&ask(common))?;
         println!("    {}", bout::line(&format!("with {} holds", self.holds), &figures));
         self.figures.push(figures);
         Ok(())
     }
 
-    fn median(&self, of: fn(&Figures) -> f64) -> f64 {
+    pub fn median(&self, of: fn(&Figures) -> f64) -> f64 {
         median(&self.figures.iter().map(of).collect::<Vec<_>>())
+    }
+
+    pub fn bytes_a_hold(&self) -> f64 {
+        (self.resident[1] - self.resident[0]) / self.holds as f64
     }
 }
 
@@ -65,11 +69,11 @@ fn ask(common: &Common) -> Ask {
     Ask { connections: CONNECTIONS, pace: Pace::AsAnswered, warm_up, time: common.time(), check: false }
 }
 
-fn rate(figures: &Figures) -> f64 {
+pub fn rate(figures: &Figures) -> f64 {
     figures.seen.rate()
 }
 
-fn p99(figures: &Figures) -> f64 {
+pub fn p99(figures: &Figures) -> f64 {
     figures.seen.service.value_at_quantile(0.99) as f64 / 1000.0
 }
 
@@ -149,7 +153,7 @@ fn tell_load(grown: &[Grown]) {
             service.median(cpu),
             of_pairs(service, rate),
             of_pairs(service, p99),
-            (service.resident[1] - service.resident[0]) / service.holds as f64
+            service.bytes_a_hold()
         );
     }
     println!(

@@ -64,6 +64,15 @@ enum Command {
         old: PathBuf,
         /// The binary with the change.
         new: PathBuf,
+        /// What to measure, such as P2 P10. Default: everything.
+        #[arg(long, num_args = 1..)]
+        only: Vec<String>,
+        /// The executables of benches/core of both builds, for P7: `cargo bench --bench core --no-run` prints their paths.
+        #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+        benches: Vec<PathBuf>,
+        /// Live holds of the large service, for P8, P9 and P10.
+        #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one::<u64>())]
+        holds: u64,
         #[command(flatten)]
         common: Common,
     },
@@ -168,7 +177,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::ServeRedis { address, redis } => front::serve_redis(address, redis),
         Command::ServePostgres { address, url } => front::serve_postgres(address, &url),
         Command::Targets { names, common } => targets::run(&names, &common),
-        Command::Compare { old, new, common } => compare::run(&old, &new, &common),
+        Command::Compare { old, new, only, benches, holds, common } => {
+            let mut benches = benches.into_iter();
+            let builds = [old, new].map(|binary| compare::Build { binary, benches: benches.next() });
+            compare::run(&builds, &only, holds, &common)
+        }
         Command::Peers { connections, common } => targets::peers(connections, &common),
         Command::Rate { per_second, connections, buffered, check, common } => {
             let setup = service::Setup { durable: !buffered, ..service::Setup::DURABLE };
@@ -199,6 +212,7 @@ mod tests {
             "overload --connections 0",
             "batch --entries 0",
             "growth --items 0",
+            "compare old new --holds 0",
             "soak --minutes 0",
         ] {
             let told = Arguments::try_parse_from(["measure"].into_iter().chain(wrong.split(' ')));

@@ -88,13 +88,20 @@ fn put_sale(service: &Service, setup: &Setup) -> anyhow::Result<()> {
 
 /// `stock = available + held + confirmed` for each item, and nothing sold twice: the service's own word on it.
 pub fn check_conservation(service: &Service) -> anyhow::Result<()> {
+    held(service).map(drop)
+}
+
+/// How many units are held, where stock is conserved.
+pub fn held(service: &Service) -> anyhow::Result<u64> {
     let (status, text) = call(service.address, "GET", &format!("/v1/sales/{SALE}"), "")?;
     ensure!(status == 200, "GET of the sale: {status}");
     let sale: serde_json::Value = serde_json::from_str(&text)?;
+    let mut held = 0;
     for item in sale["items"].as_array().context("a sale has items")? {
         let units = |name: &str| item[name].as_u64().with_context(|| format!("{name} of an item"));
         let whole = units("available")? + units("held")? + units("confirmed")?;
         ensure!(units("stock")? == whole, "stock is not conserved: {item}");
+        held += units("held")?;
     }
-    Ok(())
+    Ok(held)
 }
