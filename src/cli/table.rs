@@ -2,47 +2,32 @@
 
 use std::io::{self, Write};
 
+use comfy_table::{CellAlignment, presets};
+
 /// Rows under headings, each column as wide as its widest cell.
-pub struct Table<const COLUMNS: usize> {
-    headings: [&'static str; COLUMNS],
-    /// So many columns from the left hold numbers, which end in one line.
-    numbers: usize,
-    rows: Vec<[String; COLUMNS]>,
-}
+pub struct Table<const COLUMNS: usize>(comfy_table::Table);
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// `numbers`: so many columns from the left hold numbers, and are aligned to the right.
     pub fn new(headings: [&'static str; COLUMNS], numbers: usize) -> Self {
-        Self { headings, numbers, rows: Vec::new() }
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::NOTHING).set_header(headings);
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((2, 0));
+            column.set_cell_alignment(if index < numbers { CellAlignment::Right } else { CellAlignment::Left });
+        }
+        Self(table)
     }
 
     pub fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
+        self.0.add_row(cells);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.0.is_empty()
     }
 
     pub fn write(&self, out: &mut dyn Write, when_empty: &str) -> io::Result<()> {
-        if self.rows.is_empty() {
-            return writeln!(out, "  {when_empty}");
-        }
-        let headings = self.headings.map(str::to_owned);
-        let mut widths = [0; COLUMNS];
-        for row in self.rows.iter().chain([&headings]) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.len().max(*width);
-            }
-        }
-        for row in [&headings].into_iter().chain(&self.rows) {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-                let padded =
-                    if column < self.numbers { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
-                line.push_str(&padded);
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
+        if self.is_empty() { writeln!(out, "  {when_empty}") } else { writeln!(out, "{}", self.0.trim_fmt()) }
     }
 }
