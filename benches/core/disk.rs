@@ -6,21 +6,21 @@ use criterion::{Criterion, Throughput};
 use doorbuster::{
     journal::{self, DirectoryStorage, Storage, Writer, WriterSettings, frame},
     sale::{
-        event::{Event, Held, PricedLine},
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+        event::{CustomerEvent, Held, PricedPortion},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::Price,
     },
 };
 
 use crate::support::{NOW, entropy, settings};
 
-pub fn held<'a>(customer: &'a str, price: Option<Price>) -> Event<'a> {
-    Event::Held(Held {
+pub fn held<'a>(customer: &'a str, price: Option<Price>) -> CustomerEvent<'a> {
+    CustomerEvent::Held(Held {
         id: ReservationId::new(NOW, Bucket::of(customer), entropy(1)),
         sale: SaleNumber(0),
         customer,
         hold_seconds: 300,
-        lines: [PricedLine { item: ItemNumber(0), units: 1, price }].into_iter().collect(),
+        portions: [PricedPortion { item: ItemNumber(0), pool: PoolNumber(0), units: 1, price }].into_iter().collect(),
         reference: None,
         key: Some(("8e03978e-40d5-43dd-bc93-6894a57f9324", 7)),
     })

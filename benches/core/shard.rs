@@ -4,10 +4,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use doorbuster::sale::{
-    catalogue::{Plan, PlanLine},
-    decide::{Record, Reserved},
-    event::{Event, PricedLine},
-    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    decide::Record,
+    event::CustomerEvent,
+    ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    judge::{Judgement, Plan, PlanLine, Request, Source, allocate},
     shard::Shard,
     time::Timestamp,
 };
@@ -17,6 +17,7 @@ use crate::support::{NOW, customers, entropy};
 /// Decisions between two cuts.
 const BATCH: u64 = 256;
 const ITEM: ItemNumber = ItemNumber(0);
+const POOL: PoolNumber = PoolNumber(0);
 const SALE: SaleNumber = SaleNumber(0);
 
 /// A lane as the engine has one.
@@ -24,7 +25,7 @@ const SALE: SaleNumber = SaleNumber(0);
 struct Lane(Vec<u8>);
 
 impl Record for Lane {
-    fn record(&mut self, event: &Event<'_>) {
+    fn record(&mut self, event: &CustomerEvent<'_>) {
         event.encode(&mut self.0);
     }
 }
@@ -40,7 +41,7 @@ impl Stage {
     fn new(available: u64) -> Self {
         let mut shard = Shard::new(1, 1000, 7);
         shard.resize(1);
-        shard.set_available(ITEM, available);
+        shard.set_available(POOL, available);
         Self { shard, lane: Lane::default(), now: NOW, number: 0 }
     }
 
@@ -55,19 +56,20 @@ impl Stage {
         customers(self.number, BATCH)
     }
 
-    fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Reserved {
-        let line = PlanLine { line: PricedLine { item: ITEM, units: 1, price: None }, customer_limit: Some(2) };
-        let (bucket, lines) = (Bucket::of(customer), [line].into_iter().collect());
-        let (hold_seconds, closes_at, reference) = (30, Timestamp::MAX, None);
-        let plan = Plan { sale: SALE, customer, bucket, lines, hold_seconds, closes_at, reference, key };
-        self.shard.reserve(self.now, &plan, entropy(number), &mut self.lane)
+    fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Result<ReservationId, Judgement> {
+        let sources = [Source { pool: POOL, price: None }].into_iter().collect();
+        let line = PlanLine { item: ITEM, units: 1, customer_limit: Some(2), sources };
+        let request = Request { sale: SALE, customer, bucket: Bucket::of(customer), key, reference: None };
+        let (lines, hold_seconds, closes_at) = ([line].into_iter().collect(), 30, Timestamp::MAX);
+        let plan = Plan { request, lines, hold_seconds, closes_at };
+        match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(&plan.lines, shard)) {
+            Judgement::Grant(portions) => Ok(self.shard.hold(&plan, portions, entropy(number), &mut self.lane).id),
+            other => Err(other),
+        }
     }
 
     fn hold(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> ReservationId {
-        match self.reserve(customer, number, key) {
-            Reserved::Held(reservation) => reservation.id,
-            other => panic!("{other:?}"),
-        }
+        self.reserve(customer, number, key).expect("there is stock")
     }
 }
 
@@ -114,7 +116,8 @@ pub fn decisions(criterion: &mut Criterion) {
 
     let mut sold_out = Stage::new(0);
     group.bench_function("refusal: nothing in the slice, 256 of them", |bencher| {
-        bencher.iter(|| (0..BATCH).all(|number| matches!(sold_out.reserve("ann", number, None), Reserved::SliceShort)));
+        bencher
+            .iter(|| (0..BATCH).all(|number| matches!(sold_out.reserve("ann", number, None), Err(Judgement::Unsure))));
     });
 
     let mut limited = Stage::new(10);
@@ -122,14 +125,17 @@ pub fn decisions(criterion: &mut Criterion) {
     limited.hold("ann", 2, None);
     group.bench_function("refusal: the customer's limit, 256 of them", |bencher| {
         let refused =
-            |stage: &mut Stage, number| matches!(stage.reserve("ann", number, None), Reserved::LimitExceeded(_));
+            |stage: &mut Stage, number| matches!(stage.reserve("ann", number, None), Err(Judgement::LimitExceeded(_)));
         bencher.iter_batched(|| (), |()| (0..BATCH).all(|number| refused(&mut limited, number)), BatchSize::SmallInput);
     });
 
     let mut repeated = Stage::new(10);
     repeated.hold("ann", 1, Some(("key", 7)));
     group.bench_function("duplicate: a known key, 256 of them", |bencher| {
-        bencher.iter(|| (0..BATCH).all(|_| repeated.shard.known(SALE, black_box("ann"), ("key", 7)).is_some()));
+        bencher.iter(|| {
+            let known = |number| repeated.reserve(black_box("ann"), number, Some(("key", 7)));
+            (0..BATCH).map(known).all(|judged| matches!(judged, Err(Judgement::Known(_))))
+        });
     });
     group.finish();
 }

@@ -79,7 +79,8 @@ pub fn put_lanes<'a>(payload: &mut Vec<u8>, lanes: impl Iterator<Item = (u16, &'
 pub fn put_section(payload: &mut Vec<u8>, lane: u16, events: &[u8]) {
     if !events.is_empty() {
         payload.u16(lane);
-        payload.block(events);
+        payload.u32(u32::try_from(events.len()).expect("a section is below 4 GiB"));
+        payload.put(events);
     }
 }
 
@@ -129,7 +130,8 @@ impl<'a> Events<'a> {
                 return Ok(None);
             }
             let lane = self.sections.u16()?;
-            self.events = Reader::new(self.sections.block()?);
+            let length = self.sections.u32()? as usize;
+            self.events = Reader::new(self.sections.take(length)?);
             if lane != self.lane {
                 self.left_at.insert(self.lane, self.place);
                 self.place = self.left_at.get(&lane).copied().unwrap_or(0);
@@ -142,11 +144,11 @@ impl<'a> Events<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::event::tests::samples;
+    use crate::sale::event::samples::events;
 
     #[test]
     fn a_lane_in_several_sections_counts_its_places_on() {
-        let [put, held, paused] = [&samples()[11], &samples()[0], &samples()[12]];
+        let [put, held, paused] = [&events()[10], &events()[0], &events()[11]];
         let (mut catalogue, mut first, mut second) = (LaneBytes::default(), LaneBytes::default(), LaneBytes::default());
         put.encode(catalogue.of(1));
         held.encode(second.of(1));
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn sections_come_back_in_order_with_places() {
         let mut lane = Vec::new();
-        samples().iter().for_each(|event| event.encode(&mut lane));
+        events().iter().for_each(|event| event.encode(&mut lane));
         let mut payload = Vec::new();
         put_section(&mut payload, CATALOGUE_LANE, &lane);
         put_section(&mut payload, 0, &[]);
@@ -186,7 +188,7 @@ mod tests {
         .unwrap();
         let expected: Vec<_> = [CATALOGUE_LANE, 3]
             .into_iter()
-            .flat_map(|lane| samples().into_iter().enumerate().map(move |(place, event)| (lane, place as u32, event)))
+            .flat_map(|lane| events().into_iter().enumerate().map(move |(place, event)| (lane, place as u32, event)))
             .collect();
         assert_eq!(seen, expected);
         assert!(for_each::<Malformed>(&payload[..payload.len() - 1], |_, _, _| Ok(())).is_err());
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn places_go_on_in_a_lanes_next_section() {
         let mut event = Vec::new();
-        samples()[0].encode(&mut event);
+        events()[0].encode(&mut event);
         let mut payload = Vec::new();
         for lane in [CATALOGUE_LANE, 2, CATALOGUE_LANE, 2, 2, 5] {
             put_section(&mut payload, lane, &event);

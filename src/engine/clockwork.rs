@@ -1,4 +1,6 @@
-//! Changes that happen by time alone: due holds expire, ended reservations leave memory, sales open and close.
+//! Changes by the clock alone: due holds expire, ended reservations leave memory, sales open and close.
+
+use std::sync::atomic::Ordering;
 
 use super::Engine;
 use crate::sale::{outcome::Status, time::Timestamp};
@@ -15,7 +17,7 @@ pub struct Tick {
     pub expired_meanwhile: usize,
     pub retired: usize,
     /// Sales that opened or ended.
-    pub turned: usize,
+    pub status_changes: usize,
     /// The longest time that a hold expired by this tick was overdue, in milliseconds.
     pub lag_millis: u64,
 }
@@ -23,7 +25,7 @@ pub struct Tick {
 impl Engine {
     /// Brings everything up to `now`. To be called every few milliseconds.
     pub fn tick(&self, now: Timestamp) -> Tick {
-        let mut tick = Tick { turned: self.turn_sales(now), ..Tick::default() };
+        let mut tick = Tick { status_changes: self.change_due_statuses(now), ..Tick::default() };
         for index in 0..self.cells.len() {
             loop {
                 let mut cell = self.cells[index].cell.lock();
@@ -47,21 +49,21 @@ impl Engine {
         tick
     }
 
-    fn turn_sales(&self, now: Timestamp) -> usize {
-        {
-            let published = self.published.load();
-            if published.catalogue.turns(published.dial.now(now).time).is_empty() {
-                return 0;
-            }
+    fn change_due_statuses(&self, now: Timestamp) -> usize {
+        if self.time(now).millis() < self.next_status_change.load(Ordering::Relaxed) {
+            return 0;
         }
         let _superseded;
         let mut control = self.control.lock();
         let now = control.advance(now);
-        let turns = control.catalogue.turns(now);
-        if !turns.is_empty() {
-            _superseded = self.publish(&mut control, &turns);
+        let due = control.schedule.take_due(now);
+        self.next_status_change.store(control.schedule.next_millis(), Ordering::Relaxed);
+        let changes = due.into_iter().filter_map(|sale| control.catalogue.sale_numbered(sale).status_change(now));
+        let changes: Vec<_> = changes.collect();
+        if !changes.is_empty() {
+            _superseded = self.publish(&mut control, &changes);
         }
-        turns.len()
+        changes.len()
     }
 
     /// Sales by status at `now`, for metrics.

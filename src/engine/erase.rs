@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Answer, Engine, Epoch, Written};
 use crate::sale::{
-    audit::{self, Action, Actor, Deed},
+    audit::{self, Action, Actor, Entry},
     ids::Bucket,
     time::Timestamp,
 };
@@ -31,8 +31,8 @@ impl Engine {
             shard.erase_customer(now, customer, record)
         });
         let detail = audit::of_erasure(reservations);
-        let deed = Deed { by, action: Action::CustomerErase, sale: None, sku: None, detail };
-        let record = control.trail.record(at, &deed);
+        let entry = Entry { by, action: Action::CustomerErase, sale: None, sku: None, detail };
+        let record = control.trail.record(at, &entry);
         let mut written = Written::default();
         control.write(&record, &mut written);
         self.append(&mut control, &mut guards, written);

@@ -17,6 +17,7 @@ mod erase;
 mod operate;
 mod recover;
 mod reserve;
+mod schedule;
 mod snapshot;
 mod stock;
 mod time;
@@ -35,6 +36,7 @@ use smallvec::SmallVec;
 
 use self::{
     batch::{CATALOGUE_LANE, LaneBytes, put_lanes},
+    schedule::Schedule,
     stock::{Bound, Bounds},
     time::{Dial, Watch},
 };
@@ -58,10 +60,11 @@ use crate::{
         audit::Trail,
         catalogue::Catalogue,
         decide::Record,
-        event::Event,
-        ids::{ItemNumber, ReservationId},
+        event::{CatalogueEvent, CustomerEvent},
+        ids::{PoolNumber, ReservationId},
         settings::Limits,
         shard::Shard,
+        stock::StockBook,
         timeline::Timeline,
     },
 };
@@ -135,6 +138,8 @@ pub struct Engine {
     /// The epoch with which the latest change of the catalogue or of stock becomes durable. Stored before the change is
     /// visible, so a decision that rests on the change and reads this afterwards finds its epoch or a later one.
     operator_epoch: AtomicU64,
+    /// The time before which no sale changes its status by the clock, in milliseconds. Written under the control lock.
+    next_status_change: AtomicU64,
     durability: Durability,
     commits: Mutex<Option<CommitObserver>>,
     /// Why no new reservations are taken: one bit for each reason; 0 while they are.
@@ -185,16 +190,20 @@ struct Lane {
     last_epoch: Epoch,
 }
 
-/// State that operators change: the catalogue to publish, its lane, the memory of adjustments, the audit trail.
+/// State that operators change: the catalogue to publish, its lane, the stock, the memory of adjustments, the audit trail.
 struct Control {
     timeline: Timeline,
     dial: Dial,
     watch: Watch,
     catalogue: Catalogue,
+    schedule: Schedule,
+    stock: StockBook,
     adjustments: Adjustments,
     trail: Trail,
     bounds: Bounds,
     lane: Lane,
+    /// The version of the program that wrote the journal last.
+    written_by: String,
 }
 
 /// What every request reads without a lock.
@@ -209,7 +218,7 @@ type CommitObserver = Box<dyn Fn(Epoch, &CommitStats) + Send>;
 type Guards<'a> = SmallVec<[MutexGuard<'a, Cell>; 16]>;
 
 impl Lane {
-    fn push(&mut self, event: &Event<'_>, open_epoch: Epoch, generation: u64) {
+    fn push(&mut self, event: &CustomerEvent<'_>, open_epoch: Epoch, generation: u64) {
         event.encode(self.encoded.of(generation));
         self.events += 1;
         self.last_epoch = open_epoch;
@@ -237,17 +246,18 @@ struct Written {
 }
 
 impl Control {
-    /// Applies an event to the adjustments and the trail, and encodes it. The caller applies it to the catalogue.
-    fn write(&mut self, event: &Event<'_>, written: &mut Written) {
+    /// Encodes an event, and applies it to everything but the catalogue, which is the caller's.
+    fn write(&mut self, event: &CatalogueEvent<'_>, written: &mut Written) {
         event.encode(&mut written.bytes);
         written.events += 1;
+        self.stock.apply(event);
         self.adjustments.apply(event);
         self.trail.apply(event).expect("a record is made to follow the one before");
-        self.timeline.see(event);
+        self.timeline.see_catalogue(event);
     }
 }
 
-/// Writes facts into a lane, and moves the bounds as stock moves.
+/// Writes events into a lane, and moves the bounds as stock moves.
 struct Recorder<'a> {
     lane: &'a mut Lane,
     bounds: &'a Bounds,
@@ -257,34 +267,10 @@ struct Recorder<'a> {
 }
 
 impl Record for Recorder<'_> {
-    fn record(&mut self, event: &Event<'_>) {
+    fn record(&mut self, event: &CustomerEvent<'_>) {
         self.lane.push(event, self.open_epoch, self.generation);
-        *self.expired += usize::from(matches!(event, Event::Expired(_)));
-        match event {
-            Event::Held(held) => {
-                held.lines.iter().for_each(|line| self.bounds[line.item.index()].take(line.units.into()));
-            }
-            Event::Released(ended) | Event::Expired(ended) => {
-                ended.lines.iter().for_each(|line| self.bounds[line.item.index()].give(line.units.into()));
-            }
-            Event::Extended { .. }
-            | Event::Confirmed(_)
-            | Event::Retired { .. }
-            | Event::Carried { .. }
-            | Event::Forgotten { .. }
-            | Event::CustomerErased { .. }
-            | Event::SaleDefined { .. }
-            | Event::SalePaused { .. }
-            | Event::SaleResumed { .. }
-            | Event::SaleClosed { .. }
-            | Event::StatusReached { .. }
-            | Event::Adjusted(_)
-            | Event::Stocked { .. }
-            | Event::Audited(_)
-            | Event::KeysNoted { .. }
-            | Event::AuditReached(_)
-            | Event::ClockSet(_) => {}
-        }
+        *self.expired += usize::from(matches!(event, CustomerEvent::Expired(_)));
+        event.moves(|moved| self.bounds[moved.pool.index()].follow(&moved));
     }
 }
 
@@ -387,10 +373,11 @@ impl Engine {
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn set_available(&self, guards: &mut Guards<'_>, item: ItemNumber, total: u64, first: usize, reserved: u64) {
+    /// Spreads the units of a pool over all shards, after `reserved` of them went to shard `first`.
+    fn set_available(&self, guards: &mut Guards<'_>, pool: PoolNumber, total: u64, first: usize, reserved: u64) {
         self.begin_generation();
         for (index, units) in stock::spread(total, guards.len(), first, reserved) {
-            guards[index].shard.set_available(item, units);
+            guards[index].shard.set_available(pool, units);
         }
     }
 }

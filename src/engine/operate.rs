@@ -14,12 +14,15 @@ use crossbeam::utils::CachePadded;
 use super::{Answer, Bound, Control, Engine, Guards, Published, Written, stock};
 use crate::sale::{
     adjustments::Remembered,
-    audit::{self, Action, Actor, Deed, Head, KeyFacts},
-    catalogue::{Catalogue, Definition, Put, Sale, encode_settings},
+    audit::{self, Action, Actor, Entry, Head, KeyFacts},
+    catalogue::{Catalogue, Put, Sale},
     command::Adjust,
-    event::{Adjusted, Event},
+    event::{
+        Adjusted, CatalogueEvent, OpenedPool, SaleDefined,
+        record::{self, Numbers},
+    },
     expected::{Expected, Tag},
-    ids::ItemNumber,
+    ids::{ItemNumber, PoolNumber, SaleNumber},
     outcome::{Refusal, Shortage},
     settings::{Invalid, SaleSettings},
     time::Timestamp,
@@ -60,24 +63,25 @@ impl Engine {
         if !expected.is_met(present) {
             return self.judged(Err(Refusal::PreconditionFailed { present }));
         }
-        let (put, number, items) = match published.catalogue.judge_put(settings, &self.settings.limits) {
+        let (put, number, numbers) = match published.catalogue.judge_put(settings, &self.settings.limits) {
             Ok(judged) => judged,
             Err(refusal) => return self.judged(Err(refusal)),
         };
         if published.catalogue.sales().len() <= number.index() && number.index() >= self.settings.sales_max {
             return self.judged(Err(Refusal::Full("limits.sales_max")));
         }
-        if items.iter().any(|item| item.index() >= self.settings.items_max) {
+        if numbers.iter().any(|numbers: &Numbers| numbers.item.index() >= self.settings.items_max) {
             return self.judged(Err(Refusal::Full("limits.items_max")));
         }
         let at = published.dial.now(now).time;
         let settings = &published.catalogue.with_counts(at, settings, self.settings.retention_millis);
-        let encoded = encode_settings(settings);
+        let record = record::encode(settings, &numbers);
         let before = published.catalogue.sale(&settings.id).ok().map(|sale| &*sale.settings);
-        let detail = audit::of_put(before, settings, &encoded);
-        let deed = Deed { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
-        let definition = published.catalogue.prepare(number, &items, settings.clone(), Tag::of(&encoded));
-        self.stock_up(&definition);
+        let detail = audit::of_put(before, settings);
+        let entry = Entry { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
+        let definition = published.catalogue.prepare(number, &numbers, settings.clone(), Tag::of(&record));
+        let opened = published.catalogue.opened_by(&definition);
+        self.stock_up(&opened);
         drop(published);
 
         // Freed last, when no lock is held: it has as many items.
@@ -88,13 +92,15 @@ impl Engine {
             return self.judged(Err(Refusal::SaleEnded));
         }
         let mut written = Written::default();
-        control.write(&Event::SaleDefined { sale: number, at: now, items, settings: &encoded }, &mut written);
+        let defined = SaleDefined { sale: number, at: now, opened, record: &record };
+        control.write(&CatalogueEvent::SaleDefined(defined), &mut written);
         control.catalogue.define(definition, now);
         // Its times may say that it is open already: in the same batch, as the control lock is held.
-        let turn = control.catalogue.sale_numbered(number).turn(now);
-        let record = control.trail.record(now, &deed);
-        let events: Vec<_> = turn.into_iter().chain([record]).collect();
+        let opens = control.catalogue.sale_numbered(number).status_change(now);
+        let audited = control.trail.record(now, &entry);
+        let events: Vec<_> = opens.into_iter().chain([audited]).collect();
         _superseded = self.publish_behind(written, &mut control, &events);
+        self.reschedule(&mut control, number);
         let sale = control.catalogue.sale_numbered(number).clone();
         self.answer(Ok((put, sale)), &control.lane)
     }
@@ -105,27 +111,29 @@ impl Engine {
     }
 
     pub fn pause(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, by, Action::SalePause, sale)
+        self.change_status(now, by, Action::SalePause, sale)
     }
 
     pub fn resume(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, by, Action::SaleResume, sale)
+        self.change_status(now, by, Action::SaleResume, sale)
     }
 
     /// Closes the sale for good.
     pub fn close(&self, now: Timestamp, by: Actor<'_>, sale: &str) -> Answer<Result<(), Refusal>> {
-        self.turn(now, by, Action::SaleClose, sale)
+        self.change_status(now, by, Action::SaleClose, sale)
     }
 
-    fn turn(&self, now: Timestamp, by: Actor<'_>, action: Action, sale: &str) -> Answer<Result<(), Refusal>> {
+    fn change_status(&self, now: Timestamp, by: Actor<'_>, action: Action, sale: &str) -> Answer<Result<(), Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
         let found = control.catalogue.sale(sale).cloned();
-        match found.and_then(|sale| judge_turn(&control.catalogue, now, action, &sale)) {
+        match found.and_then(|sale| judge_status_change(&control.catalogue, now, action, &sale)) {
             Ok(Some(event)) => {
-                let deed = Deed { by, action, sale: Some(sale), sku: None, detail: audit::of_turn() };
-                let record = control.trail.record(now, &deed);
+                let entry = Entry { by, action, sale: Some(sale), sku: None, detail: audit::of_turn() };
+                let record = control.trail.record(now, &entry);
                 self.publish(&mut control, &[event, record]);
+                let number = control.catalogue.sale(sale).expect("it was just changed").number;
+                self.reschedule(&mut control, number);
                 self.answer(Ok(()), &control.lane)
             }
             Ok(None) => self.answer(Ok(()), &control.lane),
@@ -137,7 +145,7 @@ impl Engine {
     pub fn adjust(&self, now: Timestamp, by: Actor<'_>, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
         let mut control = self.control.lock();
         let now = control.advance(now);
-        let item = match find_item(&control.catalogue, asked) {
+        let (item, pool) = match find_pool(&control.catalogue, asked) {
             Ok(found) => found,
             Err(refusal) => return self.judged(Err(refusal)),
         };
@@ -149,42 +157,32 @@ impl Engine {
             let made = same.then(|| Adjustment { made: known.clone(), replayed: true });
             return self.answer(made.ok_or(Refusal::IdempotencyKeyReused), &control.lane);
         }
-
-        let stock = control.catalogue.stock(item).checked_add_signed(asked.delta);
-        let stock = stock.filter(|&stock| stock <= self.settings.limits.stock_max);
-        let next = stock.map(|stock| {
-            let mut catalogue = control.catalogue.clone();
-            catalogue.set_stock(item, stock);
-            (stock, control.publishing(catalogue))
-        });
-        let _superseded;
         let mut guards = self.lock_all();
-        let available = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
+        let available = stock::total_available(guards.iter().map(|cell| &cell.shard), pool);
         let Some(available) = available.checked_add_signed(asked.delta) else {
             let requested = asked.delta.unsigned_abs();
             let shortage = Shortage { sku: asked.sku.into(), requested, available };
             return self.judged(Err(Refusal::Short(vec![shortage])));
         };
-        let Some((stock, published)) = next else {
-            let stock_max = self.settings.limits.stock_max;
+        let stock_max = self.settings.limits.stock_max;
+        let stock = control.stock.of(pool).checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
+        let Some(stock) = stock else {
             let too_much = Invalid::new("/delta", format!("must not raise the item's stock above {stock_max} units"));
             return self.judged(Err(Refusal::Invalid(vec![too_much])));
         };
         let Adjust { sale, sku, delta, reason, reference, .. } = *asked;
-        let adjusted = Adjusted { item, at: now, delta, reason, reference, key, stock, available };
+        let adjusted = Adjusted { item, pool, at: now, delta, reason, reference, key, stock, available };
         let made = Remembered::of(&adjusted);
         let detail = audit::of_adjustment(&adjusted);
-        let deed = Deed { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
-        let record = control.trail.record(now, &deed);
+        let entry = Entry { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
+        let record = control.trail.record(now, &entry);
         let mut written = Written::default();
-        control.write(&Event::Adjusted(adjusted), &mut written);
+        control.write(&CatalogueEvent::Adjusted(adjusted), &mut written);
         control.write(&record, &mut written);
-        control.catalogue = published.catalogue.clone();
         self.append(&mut control, &mut guards, written);
-        _superseded = self.replace_published(published, &mut guards);
-        self.set_available(&mut guards, item, available, 0, 0);
+        self.set_available(&mut guards, pool, available, 0, 0);
         // A restock may be large: the bound says nothing until somebody is refused again.
-        control.bounds[item.index()].loosen();
+        control.bounds[pool.index()].loosen();
         drop(guards);
         self.answer(Ok(Adjustment { made, replayed: false }), &control.lane)
     }
@@ -200,9 +198,9 @@ impl Engine {
             return self.answer(false, &control.lane);
         }
         let detail = audit::of_keys(when, known, keys);
-        let deed = Deed { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
-        let noted = Event::KeysNoted { keys: keys.iter().map(|key| (key.name, key.print)).collect() };
-        let record = control.trail.record(now, &deed);
+        let entry = Entry { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
+        let noted = CatalogueEvent::KeysNoted { keys: keys.iter().map(|key| (key.name, key.print)).collect() };
+        let record = control.trail.record(now, &entry);
         let mut written = Written::default();
         control.write(&noted, &mut written);
         control.write(&record, &mut written);
@@ -218,19 +216,24 @@ impl Engine {
 
     /// Makes facts of the catalogue true: recorded, taken over, seen by every shard. What they supersede is given back, to be
     /// freed when no lock is held.
-    pub(super) fn publish(&self, control: &mut Control, events: &[Event<'_>]) -> Arc<Published> {
+    pub(super) fn publish(&self, control: &mut Control, events: &[CatalogueEvent<'_>]) -> Arc<Published> {
         self.publish_behind(Written::default(), control, events)
     }
 
     /// As `publish`, behind what the catalogue has taken over already.
-    fn publish_behind(&self, mut written: Written, control: &mut Control, events: &[Event<'_>]) -> Arc<Published> {
+    fn publish_behind(
+        &self,
+        mut written: Written,
+        control: &mut Control,
+        events: &[CatalogueEvent<'_>],
+    ) -> Arc<Published> {
         for event in events {
             control.catalogue.apply(event);
             control.write(event, &mut written);
         }
-        let items = control.catalogue.items();
-        if control.bounds.len() < items {
-            Arc::make_mut(&mut control.bounds).resize_with(items, || Arc::new(CachePadded::new(Bound::loose())));
+        let pools = control.catalogue.pools();
+        if control.bounds.len() < pools {
+            Arc::make_mut(&mut control.bounds).resize_with(pools, || Arc::new(CachePadded::new(Bound::loose())));
         }
         let published = control.publishing(control.catalogue.clone());
         let mut guards = self.lock_all();
@@ -255,18 +258,24 @@ impl Engine {
         self.published.swap(published)
     }
 
-    /// Gives the shards their slices of new items, one shard after the other: no request can use an unpublished item.
-    fn stock_up(&self, definition: &Definition) {
-        let new: Vec<_> = definition.new_items().collect();
-        let Some(items) = new.iter().map(|(item, _)| item.index() + 1).max() else { return };
+    /// Gives the shards their slices of new pools, one shard after the other: no request can use an unpublished pool.
+    fn stock_up(&self, opened: &[OpenedPool]) {
+        let Some(pools) = opened.iter().map(|opened| opened.pool.index() + 1).max() else { return };
         for (index, slot) in self.cells.iter().enumerate() {
             let mut cell = slot.cell.lock();
-            cell.shard.resize(items);
-            for &(item, stock) in &new {
-                let share = stock::share(stock, self.cells.len(), item.index() % self.cells.len(), index);
-                cell.shard.set_available(item, share);
+            cell.shard.resize(pools);
+            for opened in opened {
+                let first = opened.pool.index() % self.cells.len();
+                let share = stock::share(opened.units, self.cells.len(), first, index);
+                cell.shard.set_available(opened.pool, share);
             }
         }
+    }
+
+    /// Looks at the sale again when the clock reaches its times.
+    fn reschedule(&self, control: &mut Control, sale: SaleNumber) {
+        control.schedule.add(control.catalogue.sale_numbered(sale));
+        self.next_status_change.store(control.schedule.next_millis(), Ordering::Relaxed);
     }
 
     /// Under all locks: from here on every request is judged by what the catalogue is now.
@@ -287,24 +296,25 @@ impl Control {
     }
 }
 
-/// The event that a turn makes; None when the sale stands so already.
-fn judge_turn(
+/// The event of a change of status; None when the sale has it already.
+fn judge_status_change(
     catalogue: &Catalogue,
     now: Timestamp,
     action: Action,
     sale: &Sale,
-) -> Result<Option<Event<'static>>, Refusal> {
+) -> Result<Option<CatalogueEvent<'static>>, Refusal> {
     match action {
         Action::SalePause => catalogue.pause(now, sale),
         Action::SaleResume => catalogue.resume(now, sale),
         Action::SaleClose => Ok(catalogue.close(now, sale)),
         Action::SalePut | Action::StockAdjust | Action::KeysChange | Action::CustomerErase => {
-            unreachable!("no turn of a sale")
+            unreachable!("changes no status")
         }
     }
 }
 
-fn find_item(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<ItemNumber, Refusal> {
+fn find_pool(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<(ItemNumber, PoolNumber), Refusal> {
     let item = catalogue.sale(asked.sale)?.item(asked.sku);
-    item.map(|item| item.number).ok_or_else(|| Refusal::ItemNotFound { sku: asked.sku.to_owned() })
+    let item = item.ok_or_else(|| Refusal::ItemNotFound { sku: asked.sku.to_owned() })?;
+    Ok((item.number, *item.pools.first().expect("every item has a pool")))
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Bound, Bounds, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch,
+    schedule::Schedule,
     snapshot::CATALOGUE_PART,
     stock,
     time::{Dial, Watch},
@@ -22,16 +23,24 @@ use crate::sale::{
     audit::{Broken, Trail},
     catalogue::Catalogue,
     codec::{Malformed, Reader},
-    event::Event,
-    ids::{BUCKETS, Bucket, ItemNumber},
+    event::{CatalogueEvent, Event},
+    ids::{BUCKETS, PoolNumber},
     shard::Shard,
+    stock::StockBook,
     timeline::Timeline,
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
+    #[error(
+        "the journal has an event of kind {kind}, which version {} of doorbuster does not know: start version {}, which wrote it, or \
+         a later one",
+        env!("CARGO_PKG_VERSION"),
+        if written_by.is_empty() { "(not named)" } else { written_by }
+    )]
+    NewerJournal { kind: u8, written_by: String },
     #[error("item {item:?} would have {stock} units of stock, but {gone} are held or confirmed")]
     Conservation { item: String, stock: u64, gone: u64 },
     #[error("a snapshot names part {0}, which does not exist")]
@@ -46,11 +55,14 @@ pub struct Recovered {
     settings: Settings,
     shards: Vec<Shard>,
     catalogue: Catalogue,
+    stock: StockBook,
     adjustments: Adjustments,
     trail: Trail,
     /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
     from: Vec<(Epoch, u32)>,
     timeline: Timeline,
+    /// The version of the program that wrote the journal last.
+    written_by: String,
     events: u64,
 }
 
@@ -62,10 +74,12 @@ impl Recovered {
         Self {
             shards: (0..shards).map(shard).collect(),
             catalogue: Catalogue::default(),
+            stock: StockBook::default(),
             adjustments: Adjustments::new(settings.retention_millis),
             trail: Trail::default(),
             from: vec![(0, 0); BUCKETS + 1],
             timeline: Timeline::new(settings.retention_millis),
+            written_by: String::new(),
             events: 0,
             settings,
         }
@@ -78,18 +92,24 @@ impl Recovered {
 
     /// Takes over one chunk of a snapshot. All chunks come before the first batch.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), RecoverError> {
+        let taken = self.take_chunk(chunk);
+        taken.map_err(|error| self.name_version(error))
+    }
+
+    fn take_chunk(&mut self, chunk: &[u8]) -> Result<(), RecoverError> {
         let mut parts = Reader::new(chunk);
         while !parts.is_empty() {
             let (part, epoch, place) = (parts.u16()?, parts.u64()?, parts.u32()?);
-            let mut events = Reader::new(parts.block()?);
+            let length = parts.u32()? as usize;
+            let mut events = Reader::new(parts.take(length)?);
             let index = if part == CATALOGUE_PART { BUCKETS } else { usize::from(part) };
             *self.from.get_mut(index).ok_or(RecoverError::UnknownPart(part))? = (epoch, place);
             while let Some(event) = Event::decode(&mut events)? {
                 self.timeline.see_in_snapshot(&event);
-                match event {
+                match &event {
                     // Only remembers the adjustment: another event has the resulting stock.
-                    Event::Adjusted(_) => self.adjustments.apply(&event),
-                    _ => self.apply(&event)?,
+                    Event::Catalogue(adjusted @ CatalogueEvent::Adjusted(_)) => self.adjustments.apply(adjusted),
+                    event => self.apply(event)?,
                 }
             }
         }
@@ -98,57 +118,78 @@ impl Recovered {
 
     /// Takes over one batch of the journal, in order.
     pub fn batch(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), RecoverError> {
-        batch::for_each(payload, |_, place, event| {
+        let taken = batch::for_each(payload, |_, place, event| {
             self.timeline.see(&event);
-            let part = event.bucket().map_or(BUCKETS, Bucket::index);
+            let part = match &event {
+                Event::Customer(event) => event.bucket().index(),
+                Event::Catalogue(_) => BUCKETS,
+            };
             if (epoch, place) >= self.from[part] {
                 self.apply(&event)?;
             }
             Ok(())
-        })
+        });
+        taken.map_err(|error| self.name_version(error))
     }
 
     fn apply(&mut self, event: &Event<'_>) -> Result<(), RecoverError> {
         self.events += 1;
-        match event.bucket() {
-            Some(bucket) => self.shards[bucket.shard(self.settings.shards)].apply(event),
-            None => {
+        match event {
+            Event::Customer(event) => self.shards[event.bucket().shard(self.settings.shards)].apply(event),
+            Event::Catalogue(event) => {
                 self.catalogue.apply(event);
+                self.stock.apply(event);
                 self.adjustments.apply(event);
                 self.trail.apply(event)?;
+                if let CatalogueEvent::WrittenBy { version } = event {
+                    (*version).clone_into(&mut self.written_by);
+                }
             }
         }
         Ok(())
     }
 
+    /// Says which version can read what this one cannot.
+    fn name_version(&self, error: RecoverError) -> RecoverError {
+        match error {
+            RecoverError::Malformed(Malformed::UnknownEvent(kind)) => {
+                RecoverError::NewerJournal { kind, written_by: self.written_by.clone() }
+            }
+            error => error,
+        }
+    }
+
     /// The engine that continues after `last_epoch`, with stock spread over the shards again.
     pub fn finish(mut self, last_epoch: Epoch) -> Result<Engine, RecoverError> {
-        let items = self.catalogue.items();
+        let pools = self.catalogue.pools();
         for shard in &mut self.shards {
-            shard.resize(items);
-            shard.go_on_at(self.timeline.latest(), self.timeline.forward());
+            shard.resize(pools);
+            shard.continue_at(self.timeline.latest(), self.timeline.forward());
         }
-        for number in 0..items {
-            let item = ItemNumber(number as u32);
-            let gone = |shard: &Shard| shard.slice(item).held + shard.slice(item).confirmed;
+        for number in 0..pools {
+            let pool = PoolNumber(number as u32);
+            let gone = |shard: &Shard| shard.slice(pool).held + shard.slice(pool).confirmed;
             let gone: u64 = self.shards.iter().map(gone).sum();
-            let stock = self.catalogue.stock(item);
+            let stock = self.stock.of(pool);
             let Some(available) = stock.checked_sub(gone) else {
-                return Err(RecoverError::Conservation { item: self.catalogue.sku(item).to_owned(), stock, gone });
+                let item = self.catalogue.sku(self.catalogue.item_of(pool)).to_owned();
+                return Err(RecoverError::Conservation { item, stock, gone });
             };
             for (index, units) in stock::spread(available, self.shards.len(), number % self.shards.len(), 0) {
-                self.shards[index].set_available(item, units);
+                self.shards[index].set_available(pool, units);
             }
         }
         Ok(self.assemble(last_epoch))
     }
 
     fn assemble(self, last_epoch: Epoch) -> Engine {
-        let loose = (0..self.catalogue.items()).map(|_| Arc::new(CachePadded::new(Bound::loose())));
+        let loose = (0..self.catalogue.pools()).map(|_| Arc::new(CachePadded::new(Bound::loose())));
         let bounds: Bounds = Arc::new(loose.collect());
         let version = self.catalogue.version();
         let lane = || Lane { last_epoch, ..Lane::default() };
         let lanes = self.shards.len() + 1;
+        let schedule = Schedule::of(&self.catalogue);
+        let next_status_change = AtomicU64::new(schedule.next_millis());
         let cells = self.shards.into_iter().map(|shard| {
             CachePadded::new(Slot {
                 reservations: AtomicU64::new(shard.reservations() as u64),
@@ -168,14 +209,18 @@ impl Recovered {
             documents: Mutex::new(()),
             control: Mutex::new(Control {
                 timeline: self.timeline,
+                schedule,
                 dial: Dial::default(),
                 watch: Watch::default(),
                 catalogue: self.catalogue,
+                stock: self.stock,
+                written_by: self.written_by,
                 adjustments: self.adjustments,
                 trail: self.trail,
                 bounds,
                 lane: lane(),
             }),
+            next_status_change,
             open_epoch: AtomicU64::new(last_epoch + 1),
             operator_epoch: AtomicU64::new(0),
             durability: Durability::at(last_epoch),
@@ -196,5 +241,11 @@ impl Engine {
     /// An engine that nothing ever happened to.
     pub fn new(settings: Settings) -> Self {
         Recovered::new(settings).finish(0).expect("nothing is conserved")
+    }
+}
+
+impl From<Malformed> for RecoverError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
     }
 }

@@ -2,12 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Bounds, Cell, DISK_LOW, Engine, Published, Recorder, Settings, stock};
+use super::{
+    Answer, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
+    stock::{AllShards, BoundsAlone, OneShard, total_available},
+};
 use crate::sale::{
-    catalogue::{Catalogue, Plan},
+    catalogue::{Catalogue, Sale},
     command::Reserve,
-    decide::{LimitExceeded, Reserved},
-    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    event::PricedPortions,
+    ids::{Bucket, PoolNumber, ReservationId},
+    judge::{Allocation, Judgement, LimitExceeded, Plan, Request, Shortages, allocate},
     outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
     settings::Limits,
     shard::Shard,
@@ -32,10 +36,12 @@ impl Engine {
     /// sale exists; key known (answered as the first time, or refused when the request differs); service limits;
     /// sale open; items exist; stock; customer limits. `entropy`: random bits for the id.
     pub fn reserve(&self, now: Timestamp, asked: &Reserve<'_>, entropy: u64) -> Answer<Result<Made, Refusal>> {
-        let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
         loop {
             let published = self.published.load();
-            if let Some(answer) = self.try_reserve(now, asked, fingerprint, entropy, &published) {
+            let Ok(sale) = published.catalogue.sale(asked.sale) else {
+                return self.judged(Err(Refusal::SaleNotFound));
+            };
+            if let Some(answer) = self.try_reserve(now, asked, sale, &published, entropy) {
                 return answer;
             }
         }
@@ -46,137 +52,145 @@ impl Engine {
         &self,
         now: Timestamp,
         asked: &Reserve<'_>,
-        fingerprint: u64,
-        entropy: u64,
+        sale: &Sale,
         published: &Published,
+        entropy: u64,
     ) -> Option<Answer<Result<Made, Refusal>>> {
-        let Published { catalogue, bounds, dial } = published;
-        let sale = match catalogue.sale(asked.sale) {
-            Ok(sale) => sale,
-            Err(refusal) => return Some(self.judged(Err(refusal))),
-        };
-        let index = Bucket::of(asked.customer).shard(self.cells.len());
-        let judge = |knows: &dyn Fn() -> bool| -> Result<Plan<'_>, Refusal> {
-            self.refuse_if_full(index, knows)?;
-            let plan = catalogue.plan(dial.now(now), sale, asked, fingerprint)?;
-            self.refuse_by_bounds(&plan, published)?;
-            Ok(plan)
-        };
-        let mut judged = None;
-        if asked.key.is_none() {
-            match judge(&|| self.cells[index].cell.lock().shard.knows(asked.customer)) {
-                Ok(plan) => judged = Some(plan),
-                Err(refusal) => return Some(self.judged(Err(refusal))),
-            }
+        let request = request_of(sale, asked);
+        let index = request.bucket.shard(self.cells.len());
+        let planned = self.plan(now, asked, sale, request, published, index);
+        // Only a known key could bring another answer.
+        if let Err(refusal) = &planned
+            && request.key.is_none()
+        {
+            return Some(self.judged(Err(refusal.clone())));
         }
-
         let mut cell = self.cells[index].cell.lock();
-        if cell.catalogue_version != catalogue.version() {
+        if cell.catalogue_version != published.catalogue.version() {
             return None;
         }
-        if let Some(key) = asked.key
-            && let Some(made) =
-                self.replay(now, index, bounds, &mut cell, (sale.number, asked.customer, (key, fingerprint)))
-        {
-            return Some(self.answer(made, &cell.lane));
+        if let Ok(plan) = &planned {
+            cell.shard.prefetch(&request, plan, entropy);
         }
-        let plan = match judged.map_or_else(|| judge(&|| cell.shard.knows(asked.customer)), Ok) {
-            Ok(plan) => plan,
-            Err(refusal) => return Some(self.judged(Err(refusal))),
-        };
-        cell.shard.expect_next(&plan, entropy);
-        let reserved =
-            self.decide(index, bounds, &mut cell, |shard, record| shard.reserve(now, &plan, entropy, record));
-        if let Reserved::SliceShort = reserved {
+        let judgement = cell.shard.judge(now, &request, planned.as_ref(), |shard, plan| {
+            allocate(&plan.lines, &OneShard { shard, bounds: &published.bounds })
+        });
+        if let Judgement::Unsure = judgement {
             drop(cell);
-            return self.reserve_from_all(now, &plan, entropy, published, index);
+            let plan = planned.as_ref().expect("only a plan is judged by stock");
+            return self.reserve_from_all(now, plan, published, index, entropy);
         }
-        Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+        Some(self.conclude(now, judgement, planned.as_ref().ok(), published, index, &mut cell, entropy))
     }
 
-    /// The first answer again, where the key is known. `key`: with the fingerprint of its request.
-    pub(super) fn replay(
+    /// The checks that need no shard: service limits, the sale is open, items exist, and stock as far as the bounds know it.
+    fn plan<'a>(
         &self,
         now: Timestamp,
+        asked: &Reserve<'a>,
+        sale: &Sale,
+        request: Request<'a>,
+        published: &Published,
         index: usize,
-        bounds: &Bounds,
-        cell: &mut Cell,
-        (sale, customer, key): (SaleNumber, &str, (&str, u64)),
-    ) -> Option<Result<Made, Refusal>> {
-        let id = match cell.shard.known(sale, customer, key)? {
-            Ok(id) => id,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        let Replay { first, stands } = self.decide(index, bounds, cell, |shard, record| shard.replay(now, id, record));
-        Some(Ok(Made { reservation: first, replayed_of: Some(stands) }))
+    ) -> Result<Plan<'a>, Refusal> {
+        let Published { catalogue, bounds, dial } = published;
+        self.refuse_if_full(index, asked.customer)?;
+        let plan = catalogue.plan(dial.now(now), sale, request, asked)?;
+        match allocate(&plan.lines, &BoundsAlone(bounds)) {
+            Allocation::Short(short) => Err(Refusal::Short(shortages(&short, catalogue))),
+            Allocation::All(_) | Allocation::Unsure => Ok(plan),
+        }
     }
 
-    /// The slow path, when the shard's slices cannot serve: under all locks, units are gathered into them or the
-    /// refusal is exact.
+    /// The slow path, when one shard's slices do not decide it: under all locks, units are gathered into them or the refusal is
+    /// exact.
     fn reserve_from_all(
         &self,
         now: Timestamp,
         plan: &Plan<'_>,
-        entropy: u64,
         published: &Published,
         index: usize,
+        entropy: u64,
     ) -> Option<Answer<Result<Made, Refusal>>> {
-        let Published { catalogue, bounds, .. } = published;
         self.gathers.fetch_add(1, Ordering::Relaxed);
         let mut guards = self.lock_all();
-        if guards[index].catalogue_version != catalogue.version() {
+        if guards[index].catalogue_version != published.catalogue.version() {
             return None;
         }
-        // The lock was released in between, so the same key may have arrived.
-        if let Some(key) = plan.key
-            && let Some(made) = self.replay(now, index, bounds, &mut guards[index], (plan.sale, plan.customer, key))
-        {
-            return Some(self.answer(made, &guards[index].lane));
-        }
-        let available = |item| stock::total_available(guards.iter().map(|cell| &cell.shard), item);
-        let short = shortages(plan, catalogue, available);
-        if !short.is_empty() {
-            for line in &plan.lines {
-                bounds[line.line.item.index()].tighten(available(line.line.item));
+        let pools = plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool);
+        let totals: smallvec::SmallVec<[(PoolNumber, u64); 4]> =
+            pools.map(|pool| (pool, total_available(guards.iter().map(|cell| &cell.shard), pool))).collect();
+        let total = |pool| totals.iter().find(|known| known.0 == pool).map_or(0, |known| known.1);
+        // The lock was released in between, so the same key may have arrived: everything is judged again.
+        let judgement =
+            guards[index].shard.judge(now, &plan.request, Ok(plan), |_, plan| allocate(&plan.lines, &AllShards(total)));
+        match &judgement {
+            Judgement::Short(_) => {
+                totals.iter().for_each(|&(pool, total)| published.bounds[pool.index()].tighten(total));
             }
-            return Some(self.judged(Err(Refusal::Short(short))));
+            Judgement::Grant(portions) => self.gather(&mut guards, portions, total, index),
+            _ => {}
         }
-        if let Err(exceeded) = guards[index].shard.check_limits(plan) {
-            return Some(self.answer(conclude(Reserved::LimitExceeded(exceeded), catalogue), &guards[index].lane));
-        }
-        for line in &plan.lines {
-            let (item, units) = (line.line.item, u64::from(line.line.units));
-            if guards[index].shard.slice(item).available < i64::from(line.line.units) {
-                let total = stock::total_available(guards.iter().map(|cell| &cell.shard), item);
-                self.set_available(&mut guards, item, total, index, units);
-            }
-        }
-        let cell = &mut *guards[index];
-        let reserved = self.decide(index, bounds, cell, |shard, record| shard.reserve(now, plan, entropy, record));
-        assert!(!matches!(reserved, Reserved::SliceShort), "stock that was gathered serves its request");
-        Some(self.answer(conclude(reserved, catalogue), &cell.lane))
+        let cell = &mut guards[index];
+        Some(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))
     }
 
-    /// Refuses without a lock if every line's availability is known exactly and only one line is short. Two bounds are not read
-    /// at one instant, so two short lines are decided under all locks.
-    fn refuse_by_bounds(&self, plan: &Plan<'_>, published: &Published) -> Result<(), Refusal> {
-        let bound = |item: ItemNumber| published.bounds[item.index()].get();
-        let mut any_short = false;
-        for line in &plan.lines {
-            let Some(available) = bound(line.line.item) else { return Ok(()) };
-            any_short |= available < u64::from(line.line.units);
+    /// Moves units to a shard that is about to give them away.
+    fn gather(
+        &self,
+        guards: &mut Guards<'_>,
+        portions: &PricedPortions,
+        total: impl Fn(PoolNumber) -> u64,
+        index: usize,
+    ) {
+        for portion in portions {
+            let (pool, units) = (portion.pool, portion.units);
+            if guards[index].shard.slice(pool).available < i64::from(units) {
+                self.set_available(guards, pool, total(pool), index, units.into());
+            }
         }
-        if !any_short {
-            return Ok(());
-        }
-        // Read again: a short line's units may have come back, and the refusal shows only lines that are short now.
-        let short = shortages(plan, &published.catalogue, |item| bound(item).unwrap_or(u64::MAX));
-        if short.len() == 1 { Err(Refusal::Short(short)) } else { Ok(()) }
+    }
+
+    /// Carries out a judgement, under the lock that it was made under.
+    #[expect(clippy::too_many_arguments, reason = "everything that the judgement rests on")]
+    pub(super) fn conclude(
+        &self,
+        now: Timestamp,
+        judgement: Judgement,
+        plan: Option<&Plan<'_>>,
+        published: &Published,
+        index: usize,
+        cell: &mut Cell,
+        entropy: u64,
+    ) -> Answer<Result<Made, Refusal>> {
+        let Published { catalogue, bounds, .. } = published;
+        let value = match judgement {
+            Judgement::Grant(portions) => {
+                let plan = plan.expect("only a plan is granted");
+                let reservation =
+                    self.decide(index, bounds, cell, |shard, record| shard.hold(plan, portions, entropy, record));
+                Ok(Made { reservation, replayed_of: None })
+            }
+            Judgement::Known(id) => {
+                let Replay { first, stands } =
+                    self.decide(index, bounds, cell, |shard, record| shard.replay(now, id, record));
+                Ok(Made { reservation: first, replayed_of: Some(stands) })
+            }
+            Judgement::LimitExceeded(LimitExceeded { item, limit, already }) => {
+                Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
+            }
+            Judgement::Refused(Refusal::IdempotencyKeyReused) => Err(Refusal::IdempotencyKeyReused),
+            Judgement::SaleEnded => Err(Refusal::SaleEnded),
+            // These show no customer's state.
+            Judgement::Refused(refusal) => return self.judged(Err(refusal)),
+            Judgement::Short(short) => return self.judged(Err(Refusal::Short(shortages(&short, catalogue)))),
+            Judgement::Unsure => unreachable!("all shards together know everything"),
+        };
+        self.answer(value, &cell.lane)
     }
 
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
-    /// `knows`: whether the customer is in memory; it may take the shard's lock where that is not held.
-    fn refuse_if_full(&self, index: usize, knows: &dyn Fn() -> bool) -> Result<(), Refusal> {
+    fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
         match self.refusing.load(Ordering::Relaxed) {
             0 => {}
             reasons if reasons & DISK_LOW != 0 => return Err(Refusal::DiskLow),
@@ -196,7 +210,7 @@ impl Engine {
         if self.memory_bytes() >= memory_bytes_max {
             return Err(Refusal::Full("limits.memory_bytes_max"));
         }
-        if self.customers() >= customers_max && !knows() {
+        if self.customers() >= customers_max && !self.cells[index].cell.lock().shard.knows(customer) {
             return Err(Refusal::Full("limits.customers_max"));
         }
         Ok(())
@@ -279,25 +293,22 @@ impl Engine {
     }
 }
 
-pub(super) fn conclude(reserved: Reserved, catalogue: &Catalogue) -> Result<Made, Refusal> {
-    match reserved {
-        Reserved::Held(reservation) => Ok(Made { reservation, replayed_of: None }),
-        Reserved::LimitExceeded(LimitExceeded { item, limit, already }) => {
-            Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
-        }
-        Reserved::SaleEnded => Err(Refusal::SaleEnded),
-        Reserved::SliceShort => unreachable!("a short slice goes the slow path"),
+/// Who asks, with the key's fingerprint.
+pub(super) fn request_of<'a>(sale: &Sale, asked: &Reserve<'a>) -> Request<'a> {
+    Request {
+        sale: sale.number,
+        customer: asked.customer,
+        bucket: Bucket::of(asked.customer),
+        key: asked.key.map(|key| (key, asked.fingerprint())),
+        reference: asked.reference,
     }
 }
 
-fn shortages(plan: &Plan<'_>, catalogue: &Catalogue, available: impl Fn(ItemNumber) -> u64) -> Vec<Shortage> {
-    let lines = plan.lines.iter().map(|line| (line.line, available(line.line.item)));
-    let short = lines.filter(|&(line, available)| available < u64::from(line.units));
-    short
-        .map(|(line, available)| Shortage {
-            sku: catalogue.sku(line.item).into(),
-            requested: line.units.into(),
-            available,
-        })
-        .collect()
+fn shortages(short: &Shortages, catalogue: &Catalogue) -> Vec<Shortage> {
+    let named = short.iter().map(|short| Shortage {
+        sku: catalogue.sku(short.item).into(),
+        requested: short.requested.into(),
+        available: short.available,
+    });
+    named.collect()
 }

@@ -14,6 +14,7 @@ use crate::{
     journal::{self, Epoch, SnapshotWriter, Storage},
     sale::{
         codec::Write,
+        event::CatalogueEvent,
         ids::{BUCKETS, Bucket},
         time::Timestamp,
     },
@@ -64,25 +65,30 @@ impl Engine {
     }
 
     pub fn begin_snapshot(&self, storage: &Arc<dyn Storage>) -> Result<Snapshotter<'_>, SnapshotError> {
-        let (mut timeline, mut remembered) = (Vec::new(), Vec::new());
+        let (mut first, mut last) = (Vec::new(), Vec::new());
         let control = self.control.lock();
         let seen = self.cells.iter().map(|slot| slot.cell.lock().shard.now());
         let now = seen.fold(control.timeline.latest(), Timestamp::max);
         let first_epoch = self.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
         let (catalogue, events) = (control.catalogue.clone(), control.lane.events);
-        control.timeline.retell(now, |event| event.encode(&mut timeline));
-        control.adjustments.retell(|event| event.encode(&mut remembered));
-        control.trail.retell(|event| event.encode(&mut remembered));
+        let stock = control.stock.clone();
+        control.timeline.export(now, |event| event.encode(&mut first));
+        if !control.written_by.is_empty() {
+            CatalogueEvent::WrittenBy { version: &control.written_by }.encode(&mut first);
+        }
+        control.adjustments.export(|event| event.encode(&mut last));
+        control.trail.export(|event| event.encode(&mut last));
         // At least as far as what comes before: the last batch may be one of nothing, which is in no lane.
         let reaches = control.lane.last_epoch.max(first_epoch - 1);
         drop(control);
         let mut chunk = Vec::new();
         // Of many items it takes long, and commits wait for the lock.
         put_part(&mut chunk, CATALOGUE_PART, first_epoch, events, |chunk| {
-            // First: it says what time it is, and no event behind it does.
-            chunk.extend_from_slice(&timeline);
-            catalogue.retell(|event| event.encode(chunk));
-            chunk.extend_from_slice(&remembered);
+            // The time comes first, because no event behind it says what time it is.
+            chunk.extend_from_slice(&first);
+            catalogue.export(|event| event.encode(chunk));
+            stock.export(|pool| catalogue.item_of(pool), |event| event.encode(chunk));
+            chunk.extend_from_slice(&last);
         });
         let writer = SnapshotWriter::begin(storage.clone(), first_epoch)?;
         Ok(Snapshotter { engine: self, writer, chunk, first_epoch, reaches, next_bucket: 0 })
@@ -98,7 +104,7 @@ impl Snapshotter<'_> {
         let cell = engine.cells[bucket.shard(engine.cells.len())].cell.lock();
         let epoch = engine.open_epoch.load(std::sync::atomic::Ordering::Relaxed);
         put_part(&mut self.chunk, bucket.index() as u16, epoch, cell.lane.events, |chunk| {
-            cell.shard.retell(bucket, |event| event.encode(chunk));
+            cell.shard.export(bucket, |event| event.encode(chunk));
         });
         self.reaches = self.reaches.max(cell.lane.last_epoch);
         drop(cell);
@@ -125,13 +131,13 @@ impl Snapshotter<'_> {
 }
 
 /// `place`: events of the open epoch that are in the part already.
-fn put_part(chunk: &mut Vec<u8>, part: u16, open_epoch: Epoch, place: u32, retell: impl FnOnce(&mut Vec<u8>)) {
+fn put_part(chunk: &mut Vec<u8>, part: u16, open_epoch: Epoch, place: u32, export: impl FnOnce(&mut Vec<u8>)) {
     chunk.u16(part);
     chunk.u64(open_epoch);
     chunk.u32(place);
     let start = chunk.len();
     chunk.u32(0);
-    retell(chunk);
+    export(chunk);
     let length = u32::try_from(chunk.len() - start - 4).expect("a part is below 4 GiB");
     chunk[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }

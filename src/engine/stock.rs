@@ -1,6 +1,6 @@
 //! Stock over all shards: the bound that answers without a lock, and units moved between slices.
 //!
-//! Invariant: a bound is either loose and says nothing, or tight and is exactly the sum of its item's slices. It turns
+//! Invariant: a bound is either loose and says nothing, or tight and is exactly the sum of its pool's slices. It turns
 //! tight only under all shard locks, by a refusal; while it is tight each grant and each return moves it under the lock
 //! of its shard. So what it refuses is true at the instant it is read.
 
@@ -11,15 +11,20 @@ use std::sync::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::sale::{ids::ItemNumber, shard::Shard};
+use crate::sale::{
+    ids::PoolNumber,
+    judge::Stock,
+    shard::Shard,
+    stock::{Account, Move},
+};
 
 const LOOSE: u64 = u64::MAX;
 
-/// What is known of an item's availability without a lock.
+/// What is known of a pool's availability without a lock.
 #[derive(Debug)]
 pub struct Bound(AtomicU64);
 
-/// By item. Shared by all versions of the catalogue, until there are more items.
+/// By pool. Shared by all versions of the catalogue, until there are more pools.
 pub type Bounds = Arc<Vec<Arc<CachePadded<Bound>>>>;
 
 impl Bound {
@@ -42,16 +47,24 @@ impl Bound {
         self.0.store(LOOSE, Ordering::Release);
     }
 
-    /// Under the lock of the shard whose slice gave the units. Whether a bound is tight changes only under all locks.
-    pub fn take(&self, units: u64) {
+    /// Under the lock of the shard whose slice the units moved from or to. Whether a bound is tight changes only under all locks.
+    pub fn follow(&self, moved: &Move) {
+        if moved.from == Account::Available {
+            self.take(moved.units);
+        }
+        if moved.to == Account::Available {
+            self.give(moved.units);
+        }
+    }
+
+    fn take(&self, units: u64) {
         if self.0.load(Ordering::Relaxed) != LOOSE {
             let before = self.0.fetch_sub(units, Ordering::AcqRel);
             assert!(before >= units, "a tight bound covers every grant");
         }
     }
 
-    /// Under the lock of the shard whose slice got the units back.
-    pub fn give(&self, units: u64) {
+    fn give(&self, units: u64) {
         if self.0.load(Ordering::Relaxed) != LOOSE {
             self.0.fetch_add(units, Ordering::AcqRel);
         }
@@ -59,9 +72,57 @@ impl Bound {
 }
 
 /// Units available over all shards.
-pub fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, item: ItemNumber) -> u64 {
-    let available = shards.map(|shard| shard.slice(item).available).sum::<i64>();
+pub fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
+    let available = shards.map(|shard| shard.slice(pool).available).sum::<i64>();
     u64::try_from(available).expect("available is never negative")
+}
+
+/// What is known without a lock: the bounds alone.
+pub struct BoundsAlone<'a>(pub &'a Bounds);
+
+impl Stock for BoundsAlone<'_> {
+    const ONE_INSTANT: bool = false;
+
+    fn here(&self, _: PoolNumber) -> u64 {
+        0
+    }
+
+    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
+        self.0[pool.index()].get()
+    }
+}
+
+/// What is known under one shard's lock: its slices, and bounds.
+pub struct OneShard<'a> {
+    pub shard: &'a Shard,
+    pub bounds: &'a Bounds,
+}
+
+impl Stock for OneShard<'_> {
+    const ONE_INSTANT: bool = false;
+
+    fn here(&self, pool: PoolNumber) -> u64 {
+        self.shard.here(pool)
+    }
+
+    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
+        self.bounds[pool.index()].get()
+    }
+}
+
+/// What is known under all locks: everything.
+pub struct AllShards<F>(pub F);
+
+impl<F: Fn(PoolNumber) -> u64> Stock for AllShards<F> {
+    const ONE_INSTANT: bool = true;
+
+    fn here(&self, pool: PoolNumber) -> u64 {
+        (self.0)(pool)
+    }
+
+    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
+        Some(self.here(pool))
+    }
 }
 
 /// How `total` units are spread over `shards` slices: evenly, after `reserved` went to shard `first`; what does not

@@ -9,7 +9,7 @@
 
 use super::{Engine, Guards, Written};
 use crate::sale::{
-    event::Event,
+    event::CatalogueEvent,
     time::{Now, Timestamp},
     timeline::{ClockSet, Uptime},
 };
@@ -60,11 +60,17 @@ impl Engine {
         self.control.lock().timeline.at_start(wall, uptime)
     }
 
-    /// Records the time in the journal, so that a later start can derive it from the machine's uptime.
-    pub fn note_time(&self, now: Timestamp, uptime: Option<Uptime>) {
+    /// Records a start in the journal: the time, so that a later start can derive it from the machine's uptime, and the
+    /// version of the program where it is another one.
+    pub fn note_start(&self, now: Timestamp, uptime: Option<Uptime>, version: &str) {
         let mut control = self.control.lock();
         let at = control.advance(now);
-        self.publish(&mut control, &[Event::ClockSet(ClockSet { at, by: 0, uptime })]);
+        let mut events = vec![CatalogueEvent::ClockSet(ClockSet { at, by: 0, uptime })];
+        if control.written_by != version {
+            version.clone_into(&mut control.written_by);
+            events.push(CatalogueEvent::WrittenBy { version });
+        }
+        self.publish(&mut control, &events);
     }
 
     /// By how many milliseconds the machine's clock is ahead of the service's time while that is not settled.
@@ -111,7 +117,7 @@ impl Engine {
         let mut guards: Guards<'_> = self.lock_all();
         control.dial = Dial { offset: control.dial.offset + by, doubt: 0 };
         let at = control.dial.now(now).time;
-        let event = Event::ClockSet(ClockSet { at, by, uptime });
+        let event = CatalogueEvent::ClockSet(ClockSet { at, by, uptime });
         let mut written = Written::default();
         control.catalogue.apply(&event);
         control.write(&event, &mut written);

@@ -12,12 +12,13 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use super::{Answer, Engine, Made, Published, reserve::conclude};
+use super::{Answer, Engine, Made, Published, reserve::request_of};
 use crate::sale::{
-    catalogue::Plan,
     command::Reserve,
-    ids::{Bucket, ItemNumber},
+    ids::{Bucket, PoolNumber},
+    judge::{Judgement, Plan, Stock, allocate},
     outcome::Refusal,
+    shard::Shard,
     time::Timestamp,
 };
 
@@ -26,8 +27,8 @@ pub struct Together<'e, 'a> {
     engine: &'e Engine,
     published: Arc<Published>,
     reserves: Vec<Foreseen<'a>>,
-    /// Units that all of them ask.
-    asked: HashMap<ItemNumber, u64, RandomState>,
+    /// Units that all of them may take, by pool.
+    asked: HashMap<PoolNumber, u64, RandomState>,
     /// Shards and places in `reserves`; in order once visits have begun.
     visits: Vec<(u32, u32)>,
     visited: usize,
@@ -60,13 +61,15 @@ impl<'a> Together<'_, 'a> {
     /// Adds the next. `entropy`: random bits for the id.
     pub fn push(&mut self, now: Timestamp, asked: &Reserve<'a>, entropy: u64) {
         let (catalogue, now) = (&self.published.catalogue, self.published.dial.now(now));
-        let fingerprint = if asked.key.is_some() { asked.fingerprint() } else { 0 };
-        let plan = catalogue.sale(asked.sale).and_then(|sale| catalogue.plan(now, sale, asked, fingerprint));
-        let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.bucket);
+        let sale = catalogue.sale(asked.sale);
+        let plan = sale.and_then(|sale| catalogue.plan(now, sale, request_of(sale, asked), asked));
+        let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.request.bucket);
         self.visits.push((bucket.shard(self.engine.cells.len()) as u32, self.reserves.len() as u32));
         let Ok(plan) = plan else { return self.reserves.push(Foreseen::Left) };
         for line in &plan.lines {
-            *self.asked.entry(line.line.item).or_default() += u64::from(line.line.units);
+            for source in &line.sources {
+                *self.asked.entry(source.pool).or_default() += u64::from(line.units);
+            }
         }
         self.reserves.push(Foreseen::Planned(plan, entropy));
     }
@@ -112,31 +115,40 @@ impl<'a> Together<'_, 'a> {
         }
         for &(_, place) in visits {
             if let Foreseen::Planned(plan, entropy) = &reserves[place as usize] {
-                cell.shard.expect_soon(plan, *entropy);
+                cell.shard.prefetch_lookups(&plan.request, *entropy);
             }
         }
         for &(_, place) in visits {
             let reserve = &mut reserves[place as usize];
             let Foreseen::Planned(plan, entropy) = reserve else { return false };
-            let replayed = plan.key.and_then(|key| {
-                engine.replay(now, shard, &published.bounds, &mut cell, (plan.sale, plan.customer, key))
-            });
-            let outcome = match replayed {
-                Some(made) => made,
-                None => {
-                    let plenty =
-                        |item| u64::try_from(cell.shard.slice(item).available).is_ok_and(|it| it >= asked[&item]);
-                    if !plan.lines.iter().all(|line| plenty(line.line.item)) {
-                        return false;
-                    }
-                    let reserved = engine.decide(shard, &published.bounds, &mut cell, |shard, record| {
-                        shard.reserve(now, plan, *entropy, record)
-                    });
-                    conclude(reserved, &published.catalogue)
-                }
-            };
-            *reserve = Foreseen::Decided(engine.answer(outcome, &cell.lane));
+            let judgement = cell
+                .shard
+                .judge(now, &plan.request, Ok(plan), |shard, plan| allocate(&plan.lines, &Plenty { shard, asked }));
+            if matches!(judgement, Judgement::Unsure | Judgement::Short(_)) {
+                return false;
+            }
+            let answer = engine.conclude(now, judgement, Some(plan), published, shard, &mut cell, *entropy);
+            *reserve = Foreseen::Decided(answer);
         }
         true
+    }
+}
+
+/// What one shard has of pools from which it can serve all reserves of the list.
+struct Plenty<'a> {
+    shard: &'a Shard,
+    asked: &'a HashMap<PoolNumber, u64, RandomState>,
+}
+
+impl Stock for Plenty<'_> {
+    const ONE_INSTANT: bool = false;
+
+    fn here(&self, pool: PoolNumber) -> u64 {
+        let here = self.shard.here(pool);
+        if here >= self.asked[&pool] { here } else { 0 }
+    }
+
+    fn everywhere(&self, _: PoolNumber) -> Option<u64> {
+        None
     }
 }

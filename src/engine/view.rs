@@ -2,17 +2,16 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use parking_lot::MutexGuard;
-
-use super::{Answer, Cell, Engine, Guards};
+use super::{Answer, Engine, Guards};
 use crate::{
     journal::Epoch,
     sale::{
         catalogue::{Item, Sale},
         codec::Reader,
-        event::Event,
-        ids::{BUCKETS, Bucket, ItemNumber, ReservationId},
+        event::{CatalogueEvent, CustomerEvent, Event},
+        ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId},
         outcome::{Refusal, Status},
+        stock::{Account, StockBook},
         time::{Now, Timestamp},
     },
 };
@@ -34,6 +33,14 @@ pub struct Counts {
 impl Counts {
     pub fn stock(&self) -> u64 {
         self.available + self.held + self.confirmed
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.available += other.available;
+        self.held += other.held;
+        self.confirmed += other.confirmed;
     }
 }
 
@@ -66,7 +73,7 @@ impl Engine {
             let durable_at = guards.iter().map(|cell| cell.lane.last_epoch).fold(control.lane.last_epoch, Epoch::max);
             match control.catalogue.sale(id) {
                 Err(refusal) => return Answer { value: Err(refusal), durable_at },
-                Ok(sale) if counting.go_on(sale, &guards) => {
+                Ok(sale) if counting.proceed(sale, &guards, Some(&control.stock)) => {
                     let now = control.dial.now(now);
                     return Answer { value: Ok(counting.view(sale, now)), durable_at };
                 }
@@ -84,7 +91,7 @@ impl Engine {
             let published = self.published.load();
             match published.catalogue.sale(id) {
                 Err(refusal) => return self.judged(Err(refusal)),
-                Ok(sale) if counting.go_on(sale, &guards) => {
+                Ok(sale) if counting.proceed(sale, &guards, None) => {
                     return self.judged(Ok(counting.view(sale, published.dial.now(now))));
                 }
                 Ok(_) => {}
@@ -126,17 +133,21 @@ impl Engine {
 
     /// The counts of every item by number, each exact at an instant of its own, with its stock at that instant.
     pub fn stock(&self) -> Vec<(u64, Counts)> {
-        let mut all = Vec::new();
+        let mut all: Vec<(u64, Counts)> = Vec::new();
+        let mut counted = 0;
         loop {
+            let control = self.control.lock();
             let guards = self.lock_all();
-            let published = self.published.load();
-            let items = published.catalogue.items();
-            let until = items.min(all.len() + STEP);
-            for number in all.len()..until {
-                let item = ItemNumber(number as u32);
-                all.push((published.catalogue.stock(item), counts(item, &guards)));
+            all.resize(control.catalogue.items(), Default::default());
+            let step = counted..control.catalogue.pools().min(counted + STEP);
+            for number in step.clone() {
+                let pool = PoolNumber(number as u32);
+                let (stock, counts) = &mut all[control.catalogue.item_of(pool).index()];
+                *stock += control.stock.of(pool);
+                *counts += counts_of(pool, &guards);
             }
-            if until == items {
+            counted = step.end;
+            if counted == control.catalogue.pools() {
                 return all;
             }
         }
@@ -145,7 +156,7 @@ impl Engine {
     /// What was available of each item, by number, at the end of the last cut before it was looked at: that cut's epoch
     /// and the units. An item that is newer than its cut counts as having been there with its initial stock.
     pub fn available_at_cuts(&self) -> Vec<(Epoch, i64)> {
-        let mut all = Vec::new();
+        let mut all: Vec<(Epoch, i64)> = Vec::new();
         loop {
             let control = self.control.lock();
             let guards = self.lock_all();
@@ -153,8 +164,9 @@ impl Engine {
             let items = control.catalogue.items();
             let step = all.len()..items.min(all.len() + STEP_OF_AVAILABLE);
             for number in step.clone() {
-                let slice = |cell: &MutexGuard<'_, Cell>| cell.shard.slice(ItemNumber(number as u32)).available;
-                all.push((cut, guards.iter().map(slice).sum()));
+                let item = control.catalogue.item_numbered(ItemNumber(number as u32));
+                let slice = |pool: PoolNumber| guards.iter().map(move |cell| cell.shard.slice(pool).available);
+                all.push((cut, item.pools.iter().copied().flat_map(slice).sum()));
             }
             let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
             let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.encoded.bytes().to_vec()).collect();
@@ -164,9 +176,12 @@ impl Engine {
             for lane in &lanes {
                 let mut events = Reader::new(lane);
                 while let Some(event) = Event::decode(&mut events).expect("a lane holds what was encoded") {
-                    event.for_each_available(|item, units| {
-                        if step.contains(&item.index()) {
-                            all[item.index()].1 -= units;
+                    if let Event::Catalogue(CatalogueEvent::SaleDefined(_)) = event {
+                        continue;
+                    }
+                    event.moves(|moved| {
+                        if step.contains(&moved.item.index()) {
+                            all[moved.item.index()].1 -= moved.change_of(Account::Available);
                         }
                     });
                 }
@@ -220,9 +235,9 @@ impl Engine {
         holds
     }
 
-    /// What is in memory of the bucket's customers, as the events that make it out of nothing.
-    pub fn retell(&self, bucket: Bucket, each: impl FnMut(&Event<'_>)) {
-        self.cells[bucket.shard(self.cells.len())].cell.lock().shard.retell(bucket, each);
+    /// What is in memory of the bucket's customers, as the events that rebuild it from nothing.
+    pub fn export(&self, bucket: Bucket, each: impl FnMut(&CustomerEvent<'_>)) {
+        self.cells[bucket.shard(self.cells.len())].cell.lock().shard.export(bucket, each);
     }
 
     /// A fingerprint of everything that survives a restart, whatever the number of shards.
@@ -231,16 +246,18 @@ impl Engine {
         let guards = self.lock_all();
         let mut digest = 0_u64;
         let mut bytes = Vec::new();
-        let mut add = |event: &Event<'_>| {
+        let mut add = |encode: &dyn Fn(&mut Vec<u8>)| {
             bytes.clear();
-            event.encode(&mut bytes);
+            encode(&mut bytes);
             digest = digest.wrapping_add(xxhash_rust::xxh3::xxh3_64(&bytes));
         };
-        control.catalogue.retell(&mut add);
-        control.adjustments.retell(&mut add);
-        control.trail.retell(&mut add);
+        control.catalogue.export(|event| add(&|bytes| event.encode(bytes)));
+        control.stock.export(|pool| control.catalogue.item_of(pool), |event| add(&|bytes| event.encode(bytes)));
+        control.adjustments.export(|event| add(&|bytes| event.encode(bytes)));
+        control.trail.export(|event| add(&|bytes| event.encode(bytes)));
         for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
-            guards[bucket.shard(guards.len())].shard.retell(bucket, &mut add);
+            let shard = &guards[bucket.shard(guards.len())].shard;
+            shard.export(bucket, |event| add(&|bytes| event.encode(bytes)));
         }
         digest
     }
@@ -256,14 +273,20 @@ struct Counting {
 impl Counting {
     /// Counts the next portion, under all locks; whether that was the last. A sale whose document was replaced meanwhile is
     /// counted from the beginning.
-    fn go_on(&mut self, sale: &Sale, guards: &Guards<'_>) -> bool {
+    fn proceed(&mut self, sale: &Sale, guards: &Guards<'_>, stock: Option<&StockBook>) -> bool {
         if !self.items.as_ref().is_some_and(|items| Arc::ptr_eq(items, &sale.items)) {
             (self.items, self.counts) = (Some(sale.items.clone()), Vec::with_capacity(sale.items.len()));
         }
-        for (index, item) in sale.items.iter().enumerate().skip(self.counts.len()).take(STEP) {
-            let counts = counts(item.number, guards);
-            assert_eq!(sale.stock(index), counts.stock(), "stock is conserved");
-            self.counts.push(counts);
+        for item in sale.items.iter().skip(self.counts.len()).take(STEP) {
+            let mut sum = Counts::default();
+            for &pool in &item.pools {
+                let counts = counts_of(pool, guards);
+                if let Some(stock) = stock {
+                    assert_eq!(stock.of(pool), counts.stock(), "stock is conserved");
+                }
+                sum += counts;
+            }
+            self.counts.push(sum);
         }
         self.counts.len() == sale.items.len()
     }
@@ -273,11 +296,11 @@ impl Counting {
     }
 }
 
-fn counts(item: ItemNumber, guards: &Guards<'_>) -> Counts {
+fn counts_of(pool: PoolNumber, guards: &Guards<'_>) -> Counts {
     let mut available = 0;
     let mut counts = Counts::default();
     for cell in guards {
-        let slice = cell.shard.slice(item);
+        let slice = cell.shard.slice(pool);
         available += slice.available;
         counts.held += slice.held;
         counts.confirmed += slice.confirmed;

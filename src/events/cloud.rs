@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::{Format, levels::Turn};
 use crate::sale::{
     catalogue::Catalogue,
-    event::{Adjusted, Ended, Event, Held},
-    ids::{ItemNumber, ReservationId},
+    event::{Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Settled, record},
+    ids::{ItemNumber, ReservationId, SaleNumber},
     outcome::{State, Status},
     settings::Price,
     time::Timestamp,
@@ -158,48 +158,64 @@ pub struct ToldEnding {
 impl<'a> Told<'a> {
     /// None for changes that are not visible outside: a reservation that leaves memory, and a change of status that the
     /// document event right before it already shows. Also none for audit records: readers of the feed need not know the
-    /// operators. An extension from before extensions had their sale cannot be placed.
+    /// operators.
     pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
-        let sale_of = |number| catalogue.sale_numbered(number).settings.id.as_str();
-        let turn = |kind, number, time, by| {
-            let sale = sale_of(number);
+        match event {
+            Event::Customer(event) => Self::of_customer(event, catalogue),
+            Event::Catalogue(event) => Self::of_catalogue(event, catalogue),
+        }
+    }
+
+    fn of_customer(event: &CustomerEvent<'a>, catalogue: &'a Catalogue) -> Option<Self> {
+        let settled = |kind, state, settled| Some(Self::settled(kind, state, settled, catalogue));
+        match event {
+            CustomerEvent::Held(held) => Some(Self::held(held, catalogue)),
+            CustomerEvent::Extended(extended) => {
+                let sale = sale_id(catalogue, extended.sale);
+                let mut reservation = ToldReservation::new(extended.id, sale, State::Held);
+                reservation.expires_at = Some(extended.expires_at);
+                reservation.extensions = Some(extended.extensions);
+                Some(Self::reservation("reservation.extended", extended.at, reservation))
+            }
+            CustomerEvent::Confirmed(event) => settled("reservation.confirmed", State::Confirmed, event),
+            CustomerEvent::Released(event) => settled("reservation.released", State::Released, event),
+            CustomerEvent::Expired(event) => settled("reservation.expired", State::Expired, event),
+            CustomerEvent::CustomerErased { at, customer } => {
+                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ToldErasure { customer }));
+                Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
+            }
+            CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => None,
+        }
+    }
+
+    fn of_catalogue(event: &CatalogueEvent<'a>, catalogue: &'a Catalogue) -> Option<Self> {
+        let status = |kind, number, time, by| {
+            let sale = sale_id(catalogue, number);
             let data = Data::Turn(ToldTurn { sale, by });
             Some(Self { kind, sale: Some(sale), subject: sale.to_owned(), time, data })
         };
         match event {
-            Event::Held(held) => Some(Self::held(held, catalogue)),
-            Event::Extended { id, at, expires_at, extensions, sale } => {
-                let mut reservation = ToldReservation::new(*id, sale_of((*sale)?), State::Held);
-                (reservation.expires_at, reservation.extensions) = (Some(*expires_at), Some(*extensions));
-                Some(Self::reservation("reservation.extended", *at, reservation))
+            CatalogueEvent::SaleDefined(defined) => {
+                let sale = sale_id(catalogue, defined.sale);
+                let (settings, _) = record::decode(defined.record).ok()?;
+                let data = Data::Settings(serde_json::to_value(settings).expect("settings are plain data"));
+                Some(Self { kind: "sale.put", sale: Some(sale), subject: sale.to_owned(), time: defined.at, data })
             }
-            Event::Confirmed(ended) => Self::ended("reservation.confirmed", State::Confirmed, ended, catalogue),
-            Event::Released(ended) => Self::ended("reservation.released", State::Released, ended, catalogue),
-            Event::Expired(ended) => Self::ended("reservation.expired", State::Expired, ended, catalogue),
-            Event::Adjusted(adjusted) => Some(Self::adjusted(adjusted, catalogue)),
-            Event::SaleDefined { sale, at, settings, .. } => {
-                let (sale, document) = (sale_of(*sale), serde_json::from_slice(settings).unwrap_or_default());
-                let data = Data::Settings(document);
-                Some(Self { kind: "sale.put", sale: Some(sale), subject: sale.to_owned(), time: *at, data })
-            }
-            Event::SalePaused { sale, at } => turn("sale.paused", *sale, *at, "operator"),
-            Event::SaleResumed { sale, at } => turn("sale.resumed", *sale, *at, "operator"),
-            Event::SaleClosed { sale, at } => turn("sale.closed", *sale, *at, "operator"),
-            Event::StatusReached { sale, at, status } => match status {
-                Status::Open => turn("sale.opened", *sale, *at, "clock"),
-                Status::Paused => turn("sale.paused", *sale, *at, "clock"),
-                Status::Closed => turn("sale.closed", *sale, *at, "clock"),
+            CatalogueEvent::SalePaused { sale, at } => status("sale.paused", *sale, *at, "operator"),
+            CatalogueEvent::SaleResumed { sale, at } => status("sale.resumed", *sale, *at, "operator"),
+            CatalogueEvent::SaleClosed { sale, at } => status("sale.closed", *sale, *at, "operator"),
+            CatalogueEvent::StatusReached { sale, at, status: reached } => match reached {
+                Status::Open => status("sale.opened", *sale, *at, "clock"),
+                Status::Paused => status("sale.paused", *sale, *at, "clock"),
+                Status::Closed => status("sale.closed", *sale, *at, "clock"),
                 Status::Scheduled => None,
             },
-            Event::CustomerErased { at, customer } => {
-                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ToldErasure { customer }));
-                Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
-            }
-            Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => None,
+            CatalogueEvent::Adjusted(adjusted) => Some(Self::adjusted(adjusted, catalogue)),
+            CatalogueEvent::Stocked { .. } | CatalogueEvent::WrittenBy { .. } => None,
             // Only the auditor needs the operator; the event before shows the change.
-            Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => None,
+            CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => None,
             // Each moved hold has its own event.
-            Event::ClockSet(_) => None,
+            CatalogueEvent::ClockSet(_) => None,
         }
     }
 
@@ -217,10 +233,10 @@ impl<'a> Told<'a> {
     }
 
     fn held(held: &Held<'a>, catalogue: &'a Catalogue) -> Self {
-        let sale = &catalogue.sale_numbered(held.sale).settings.id;
+        let sale = sale_id(catalogue, held.sale);
         let (created_at, mut reservation) = (held.id.created_at(), ToldReservation::new(held.id, sale, State::Held));
         reservation.customer = Some(held.customer);
-        let lines = held.lines.iter().map(|line| ToldLine::new(line.item, line.units, line.price, catalogue));
+        let lines = held.portions.iter().map(|line| ToldLine::new(line.item, line.units, line.price, catalogue));
         reservation.lines = lines.collect();
         reservation.reference = held.reference;
         reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
@@ -228,24 +244,23 @@ impl<'a> Told<'a> {
         Self::reservation("reservation.held", created_at, reservation)
     }
 
-    fn ended(kind: &'static str, state: State, ended: &Ended<'a>, catalogue: &'a Catalogue) -> Option<Self> {
-        let (sale, _) = catalogue.names(ended.lines.first()?.item);
-        let mut reservation = ToldReservation::new(ended.id, sale, state);
-        let lines = ended.lines.iter().map(|line| ToldLine::new(line.item, line.units, None, catalogue));
+    fn settled(kind: &'static str, state: State, settled: &Settled<'a>, catalogue: &'a Catalogue) -> Self {
+        let mut reservation = ToldReservation::new(settled.id, sale_id(catalogue, settled.sale), state);
+        let lines = settled.portions.iter().map(|line| ToldLine::new(line.item, line.units, None, catalogue));
         reservation.lines = lines.collect();
         let at = match state {
-            State::Confirmed => {
-                reservation.reference = ended.text;
+            State::Held | State::Confirmed => {
+                reservation.reference = settled.text;
                 &mut reservation.confirmed_at
             }
             State::Released => {
-                reservation.reason = ended.text;
+                reservation.reason = settled.text;
                 &mut reservation.released_at
             }
-            _ => &mut reservation.expired_at,
+            State::Expired => &mut reservation.expired_at,
         };
-        *at = Some(ended.at);
-        Some(Self::reservation(kind, ended.at, reservation))
+        *at = Some(settled.at);
+        Self::reservation(kind, settled.at, reservation)
     }
 
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
@@ -265,6 +280,10 @@ impl<'a> Told<'a> {
         let (cursor, subject, time) = (Some(id), Some(subject.as_str()), Some(*time));
         Envelope { source: &source, kind, id, subject, time, cursor, data, ..ENVELOPE }.write(format, out);
     }
+}
+
+fn sale_id(catalogue: &Catalogue, sale: SaleNumber) -> &str {
+    &catalogue.sale_numbered(sale).settings.id
 }
 
 /// Appends the last event of a stream: the reason, and the cursor to continue from. Not a durable event, so it has no cursor of
@@ -358,7 +377,7 @@ impl<'a> ToldLine<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{event::tests::samples, ids::SaleNumber};
+    use crate::sale::{event::samples, settings::SaleSettings};
 
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::default();
@@ -369,12 +388,9 @@ mod tests {
                     "items":[{{"sku":"a \"b\"\n","initial_stock":100}}]}}"#
             );
             let item = ItemNumber(if number == 3 { 70_000 } else { number });
-            catalogue.apply(&Event::SaleDefined {
-                sale: SaleNumber(number),
-                at: Timestamp::default(),
-                items: vec![item],
-                settings: settings.as_bytes(),
-            });
+            let settings: SaleSettings = serde_json::from_str(&settings).unwrap();
+            let record = samples::record_of(&settings, &[item]);
+            catalogue.apply(&samples::defined(SaleNumber(number), Timestamp::default(), &record));
         }
         catalogue
     }
@@ -389,7 +405,7 @@ mod tests {
     #[test]
     fn every_event_is_one_line_and_the_same_in_both_formats() {
         let mut kinds = Vec::new();
-        for event in samples() {
+        for event in samples::events() {
             let Some(line) = told(&event, Format::Lines) else { continue };
             assert_eq!(line.matches('\n').count(), 1, "{line}");
             let cloud: Value = serde_json::from_str(&line).unwrap();
@@ -422,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_hold_is_told_whole() {
-        let line = told(&samples()[0], Format::Lines).unwrap();
+        let line = told(&samples::events()[0], Format::Lines).unwrap();
         let held = "{\"specversion\":\"1.0\",\"id\":\"c7\",\"source\":\"/v1/sales/sale-3\",\
             \"type\":\"reservation.held\",\"subject\":\"01a2212b-107b-72c8-8048-d159e26af37b\",\
             \"time\":\"2026-11-28T08:00:00.123Z\",\"datacontenttype\":\"application/json\",\"cursor\":\"c7\",\

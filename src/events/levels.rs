@@ -2,21 +2,28 @@
 //!
 //! A batch is a consistent cut, so sums at its end are exact. Within it they are never negative, but lanes of one generation
 //! follow one another, so they do not show whether an item was sold out for a moment in between. An item's initial stock counts
-//! as if it had always been there, because no event alone shows whether the item is new.
+//! as if it had always been there, so that a new item is no item that is back in stock.
 //!
 //! Invariant: the levels after a batch depend only on the journal, not on where or when a reader started.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use crate::{
     engine::{Engine, Epoch, batch::Events},
-    sale::{codec::Malformed, event::Event, ids::ItemNumber, time::Timestamp},
+    sale::{
+        codec::Malformed,
+        event::{CatalogueEvent, Event},
+        ids::ItemNumber,
+        stock::{Account, Move},
+        time::Timestamp,
+    },
 };
 
 pub struct Levels {
+    /// By item.
     available: Vec<i64>,
+    /// Items that the reader knew when it began.
+    known: usize,
     /// What the present batch moved.
     moved: BTreeMap<ItemNumber, Moved>,
 }
@@ -52,11 +59,14 @@ impl Unwinding {
     pub fn undo(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), Malformed> {
         let mut events = Events::new(payload);
         while let Some((_, _, event)) = events.next()? {
-            event.for_each_available(|item, units| {
-                if let Some((cut, available)) = self.0.get_mut(item.index())
+            if is_initial_stock(&event) {
+                continue;
+            }
+            event.moves(|moved| {
+                if let Some((cut, available)) = self.0.get_mut(moved.item.index())
                     && epoch <= *cut
                 {
-                    *available -= units;
+                    *available -= moved.change_of(Account::Available);
                 }
             });
         }
@@ -65,21 +75,23 @@ impl Unwinding {
 
     /// To be called when every batch behind the one wanted was undone.
     pub fn finish(self) -> Levels {
-        Levels { available: self.0.into_iter().map(|(_, available)| available).collect(), moved: BTreeMap::new() }
+        let available: Vec<_> = self.0.into_iter().map(|(_, available)| available).collect();
+        Levels { known: available.len(), available, moved: BTreeMap::new() }
     }
 }
 
 impl Levels {
     pub fn take(&mut self, event: &Event<'_>) {
-        if let Event::SaleDefined { items, settings, .. } = event {
-            self.list(items, settings);
+        if is_initial_stock(event) {
+            return event.moves(|moved| self.open(&moved));
         }
         let at = event.at().unwrap_or_default();
-        event.for_each_available(|item, units| {
-            let Some(available) = self.available.get_mut(item.index()) else { return };
-            let moved = self.moved.entry(item).or_insert(Moved { before: *available, at });
+        event.moves(|moved| {
+            let change = moved.change_of(Account::Available);
+            let Some(available) = self.available.get_mut(moved.item.index()).filter(|_| change != 0) else { return };
+            let moved = self.moved.entry(moved.item).or_insert(Moved { before: *available, at });
             moved.at = moved.at.max(at);
-            *available += units;
+            *available += change;
         });
     }
 
@@ -92,28 +104,22 @@ impl Levels {
         })
     }
 
-    /// Items beyond those known are new: numbers are given densely, and never twice.
-    fn list(&mut self, items: &[ItemNumber], settings: &[u8]) {
-        #[derive(Deserialize)]
-        struct Settings {
-            items: Vec<Item>,
-        }
-        #[derive(Deserialize)]
-        struct Item {
-            initial_stock: i64,
-        }
-        let known = self.available.len();
-        if items.iter().all(|item| item.index() < known) {
+    /// A pool of an item that is new to the reader. Of an item that was known at the cut, the initial stock is counted already.
+    fn open(&mut self, moved: &Move) {
+        let index = moved.item.index();
+        if index < self.known {
             return;
         }
-        let Ok(settings) = serde_json::from_slice::<Settings>(settings) else { return };
-        for (number, item) in items.iter().zip(settings.items) {
-            if number.index() >= known {
-                self.available.resize(self.available.len().max(number.index() + 1), 0);
-                self.available[number.index()] = item.initial_stock;
-            }
+        if self.available.len() <= index {
+            self.available.resize(index + 1, 0);
         }
+        self.available[index] += moved.change_of(Account::Available);
     }
+}
+
+/// Whether what the event moves was never elsewhere, and so is no change that a reader is told.
+fn is_initial_stock(event: &Event<'_>) -> bool {
+    matches!(event, Event::Catalogue(CatalogueEvent::SaleDefined(_)))
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ fn places_max(payload: &[u8]) -> u32 {
     let mut events = Events::new(payload);
     while let Ok(Some((_, _, event))) = events.next() {
         count += 1;
-        event.for_each_available(|item, _| {
-            items.insert(item);
+        event.moves(|moved| {
+            items.insert(moved.item);
         });
     }
     count + items.len() as u32

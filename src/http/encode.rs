@@ -31,7 +31,7 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
         out.extend_from_slice(if index == 0 { b"{\"sku\":".as_slice() } else { b",{\"sku\":" });
         text(out, catalogue.sku(line.item));
         out.extend_from_slice(b",\"quantity\":");
-        number(out, line.units.into());
+        number(out, line.amounts.sum().into());
         if let Some(Price { amount, currency }) = line.price {
             out.extend_from_slice(b",\"price\":{\"amount\":");
             number(out, amount);
@@ -132,11 +132,12 @@ fn number(out: &mut Vec<u8>, number: u64) {
 mod tests {
     use super::*;
     use crate::sale::{
-        catalogue::{Catalogue, encode_settings},
-        event::{Event, PricedLine},
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
-        outcome::{Reservation, Standing, State},
+        catalogue::Catalogue,
+        event::samples,
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+        outcome::{Reservation, ReservedLine, Standing, State},
         settings::{Currency, SaleSettings},
+        stock::Amounts,
         time::Timestamp,
     };
     use crate::{engine::Made, http::problem};
@@ -153,9 +154,9 @@ mod tests {
             settings.items.push(serde_json::from_str(&item).unwrap());
         }
         let mut catalogue = Catalogue::default();
-        let items = (0..NAMES.len() as u32).map(ItemNumber).collect();
-        let (sale, at) = (SaleNumber(0), Timestamp::default());
-        catalogue.apply(&Event::SaleDefined { sale, at, items, settings: &encode_settings(&settings) });
+        let items: Vec<_> = (0..NAMES.len() as u32).map(ItemNumber).collect();
+        let record = samples::record_of(&settings, &items);
+        catalogue.apply(&samples::defined(SaleNumber(0), Timestamp::default(), &record));
         catalogue
     }
 
@@ -184,7 +185,10 @@ mod tests {
     fn the_bytes_are_those_of_the_wire_type() {
         let catalogue = catalogue();
         let price = Some(Price { amount: u64::MAX, currency: Currency::parse("EUR").unwrap() });
-        let line = |item, price| PricedLine { item: ItemNumber(item), units: 1 << (item * 6), price };
+        let line = |item, price| {
+            let amounts = Amounts::held(1_u32 << (item * 6));
+            ReservedLine { item: ItemNumber(item), pool: PoolNumber(item), price, amounts }
+        };
         let now = Timestamp::from_millis(1_795_766_400_000);
         let mut shown = 0;
         for (index, name) in NAMES.into_iter().enumerate() {

@@ -249,9 +249,7 @@ mod tests {
     use governor::clock::FakeRelativeClock;
 
     use super::*;
-    use crate::sale::{
-        catalogue::encode_settings, event::Event, ids::ItemNumber, settings::SaleSettings, time::Timestamp,
-    };
+    use crate::sale::{event::samples, ids::ItemNumber, settings::SaleSettings, time::Timestamp};
 
     fn quota(requests: u32, window_seconds: u32) -> Option<Quota> {
         Some(Quota { requests, window_seconds })
@@ -263,10 +261,9 @@ mod tests {
         let settings: SaleSettings = serde_json::from_str(document).unwrap();
         let mut catalogue = Catalogue::default();
         for number in 0..=number {
-            let settings =
-                encode_settings(&SaleSettings { id: format!("drop-{number}"), rate_limits, ..settings.clone() });
-            let (at, items) = (Timestamp::default(), vec![ItemNumber(number)]);
-            catalogue.apply(&Event::SaleDefined { sale: SaleNumber(number), at, items, settings: &settings });
+            let settings = SaleSettings { id: format!("drop-{number}"), rate_limits, ..settings.clone() };
+            let record = samples::record_of(&settings, &[ItemNumber(number)]);
+            catalogue.apply(&samples::defined(SaleNumber(number), Timestamp::default(), &record));
         }
         catalogue.sale_numbered(SaleNumber(number)).clone()
     }

@@ -170,7 +170,7 @@ fn of_the_end(
     epoch: Epoch,
 ) -> Result<(Reference, Option<AuditRow>), TruthError> {
     let catalogue = engine.catalogue();
-    reference.know_catalogue(&folded(|each| catalogue.retell(each))?)?;
+    reference.know_catalogue(&folded(|each| catalogue.export(|event| each(Event::Catalogue(event.clone()))))?)?;
     let (mut reference, (first_record, _)) = follow(view, reference, from, epoch)?;
     let counts = engine.stock();
     for sale in catalogue.sales() {
@@ -180,7 +180,7 @@ fn of_the_end(
         }
     }
     for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
-        let window = folded(|each| engine.retell(bucket, each))?;
+        let window = folded(|each| engine.export(bucket, |event| each(Event::Customer(event.clone()))))?;
         if !window.reservations().is_empty() {
             reference.know_reservations(window)?;
         }
@@ -189,12 +189,12 @@ fn of_the_end(
 }
 
 /// Events that make a state out of nothing, through the same fold as everything that a store ever took.
-fn folded(retell: impl FnOnce(&mut dyn FnMut(&Event<'_>))) -> Result<Window, TruthError> {
+fn folded(export: impl FnOnce(&mut dyn FnMut(Event<'_>))) -> Result<Window, TruthError> {
     let mut window = Window::starting_after(0);
     let mut folded = Ok(());
-    retell(&mut |event| {
+    export(&mut |event| {
         if folded.is_ok() {
-            folded = window.event(event.clone());
+            folded = window.event(event);
         }
     });
     folded.map_err(|source| StoreError::Batch { epoch: 0, source })?;

@@ -198,7 +198,7 @@ impl Running {
         let steady = SteadyClock::begin(|wall| engine.time_at_start(wall, uptime()));
         let clock: Arc<dyn Clock> = Arc::new(steady);
         // The uptime is read after the time: what a later start makes of the two is rather late than early.
-        engine.note_time(steady.now(), uptime());
+        engine.note_start(steady.now(), uptime(), env!("CARGO_PKG_VERSION"));
         // Keys that changed while nothing ran: before anybody can use one.
         note_keys(&engine, &*clock, "start", &config.auth.keys);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.

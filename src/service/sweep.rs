@@ -16,7 +16,10 @@ use crate::{
     clock,
     engine::{Durable, Epoch, Erasures, batch::Events},
     journal::{ReadError, Reader},
-    sale::{event::Event, time::Timestamp},
+    sale::{
+        event::{CustomerEvent, Event},
+        time::Timestamp,
+    },
 };
 
 /// Between two tries, when one failed.
@@ -49,7 +52,7 @@ impl Sweep {
         {
             let mut events = Events::new(batch.payload);
             while let Ok(Some((_, _, event))) = events.next() {
-                if let Event::CustomerErased { at, .. } = event {
+                if let Event::Customer(CustomerEvent::CustomerErased { at, .. }) = event {
                     parts.engine.note_erasures(Erasures { oldest_at: at, newest_epoch: durable });
                     return Ok(());
                 }

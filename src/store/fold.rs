@@ -16,10 +16,14 @@ use crate::{
     engine::batch,
     sale::{
         codec::Malformed,
-        event::{Adjusted, Ended, Event, Held, PricedLines},
+        event::{
+            Adjusted, CatalogueEvent, CustomerEvent, Event, Held, PricedPortions, SaleDefined, Settled,
+            record::{self, BadRecord},
+        },
         ids::{Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer},
         outcome::State,
         settings::SaleSettings,
+        stock::{Account, Move},
         time::Timestamp,
     },
 };
@@ -29,10 +33,8 @@ use crate::{
 pub enum FoldError {
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("the settings of sale number {} cannot be read: {source}", sale.0)]
-    Settings { sale: SaleNumber, source: serde_json::Error },
-    #[error("sale number {} has {numbers} item numbers for {items} items", sale.0)]
-    ItemNumbers { sale: SaleNumber, numbers: usize, items: usize },
+    #[error("sale number {}: {source}", sale.0)]
+    Record { sale: SaleNumber, source: BadRecord },
     #[error("reservation {id} was {event} after it had already {before}")]
     OutOfOrder { id: ReservationId, event: &'static str, before: &'static str },
 }
@@ -108,7 +110,7 @@ pub struct Begun {
     pub customer: CompactString,
     pub hold_seconds: u32,
     pub reference: Option<Box<str>>,
-    pub lines: PricedLines,
+    pub portions: PricedPortions,
 }
 
 /// The last extension; `count` is how many there were since the hold began.
@@ -249,44 +251,72 @@ impl Window {
     /// Folds one event in. Of a batch, all or none are to be folded.
     pub fn event(&mut self, event: Event<'_>) -> Result<(), FoldError> {
         self.events += 1;
-        let at = event.at().unwrap_or_default();
-        event.for_each_available(|item, _| {
-            let last = self.moved.entry(item).or_insert(at);
-            *last = at.max(*last);
-        });
         match event {
-            Event::Held(held) => self.begin(held),
-            Event::Extended { id, at, expires_at, extensions, .. } => {
-                self.extend(id, at, Extension { expires_at, count: extensions })
+            Event::Customer(event) => self.customer_event(event),
+            Event::Catalogue(event) => self.catalogue_event(event),
+        }
+    }
+
+    fn customer_event(&mut self, event: CustomerEvent<'_>) -> Result<(), FoldError> {
+        let at = event.at().unwrap_or_default();
+        match &event {
+            // Snapshots say again what rows already show.
+            CustomerEvent::Sold { .. } => {}
+            event => event.moves(|moved| self.count(&moved, at)),
+        }
+        match event {
+            CustomerEvent::Held(held) => self.begin(held),
+            CustomerEvent::Extended(extended) => {
+                let extension = Extension { expires_at: extended.expires_at, count: extended.extensions };
+                self.extend(extended.id, at, extension)
             }
-            Event::Confirmed(ended) => self.end(ended, State::Confirmed),
-            Event::Released(ended) => self.end(ended, State::Released),
-            Event::Expired(ended) => self.end(ended, State::Expired),
-            Event::SaleDefined { sale, at, items, settings } => self.define(sale, at, items, settings),
-            Event::SalePaused { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(Some(at))),
-            Event::SaleResumed { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(None)),
-            Event::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
-            Event::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
-            Event::Adjusted(adjusted) => self.adjust(adjusted),
-            Event::CustomerErased { at, customer } => self.erase(at, customer),
-            Event::Audited(audited) => {
+            CustomerEvent::Confirmed(settled) => self.end(settled, State::Confirmed),
+            CustomerEvent::Released(settled) => self.end(settled, State::Released),
+            CustomerEvent::Expired(settled) => self.end(settled, State::Expired),
+            CustomerEvent::CustomerErased { customer, .. } => self.erase(at, customer),
+            // What memory keeps: the rows already show it.
+            CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => Ok(()),
+        }
+    }
+
+    fn catalogue_event(&mut self, event: CatalogueEvent<'_>) -> Result<(), FoldError> {
+        match event {
+            CatalogueEvent::SaleDefined(defined) => self.define(&defined),
+            CatalogueEvent::SalePaused { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(Some(at))),
+            CatalogueEvent::SaleResumed { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(None)),
+            CatalogueEvent::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
+            CatalogueEvent::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
+            CatalogueEvent::Adjusted(adjusted) => self.adjust(adjusted),
+            CatalogueEvent::Audited(audited) => {
                 self.pass(audited.record.at);
                 self.audit.push(AuditRow::of(&audited));
                 Ok(())
             }
-            // What memory keeps and what snapshots say again: the rows already show it.
-            Event::Retired { .. } | Event::Carried { .. } | Event::Forgotten { .. } | Event::Stocked { .. } => Ok(()),
-            Event::KeysNoted { .. } | Event::AuditReached(_) | Event::ClockSet(_) => Ok(()),
+            // Snapshots say again what rows already show.
+            CatalogueEvent::Stocked { .. } => Ok(()),
+            CatalogueEvent::KeysNoted { .. }
+            | CatalogueEvent::AuditReached(_)
+            | CatalogueEvent::ClockSet(_)
+            | CatalogueEvent::WrittenBy { .. } => Ok(()),
+        }
+    }
+
+    /// Counts units that moved. The initial stock of an item is not among them: its new row has it.
+    fn count(&mut self, moved: &Move, at: Timestamp) {
+        let item = self.items.entry(moved.item).or_default();
+        let available = moved.change_of(Account::Available);
+        item.stock = item.stock.saturating_add(moved.change_of_stock());
+        item.available = item.available.saturating_add(available);
+        item.held += moved.change_of(Account::Held);
+        item.confirmed += moved.change_of(Account::Confirmed);
+        if available != 0 {
+            let last = self.moved.entry(moved.item).or_insert(at);
+            *last = at.max(*last);
         }
     }
 
     fn begin(&mut self, held: Held<'_>) -> Result<(), FoldError> {
         self.pass(held.id.created_at());
-        for line in &held.lines {
-            let item = self.items.entry(line.item).or_default();
-            item.available -= i64::from(line.units);
-            item.held += i64::from(line.units);
-        }
         let change = self.reservations.entry(held.id).or_default();
         if change.begun.is_some() || change.extension.is_some() || change.end.is_some() {
             return Err(FoldError::OutOfOrder { id: held.id, event: "held", before: "begun" });
@@ -296,7 +326,7 @@ impl Window {
             customer: held.customer.into(),
             hold_seconds: held.hold_seconds,
             reference: held.reference.map(Into::into),
-            lines: held.lines,
+            portions: held.portions,
         });
         Ok(())
     }
@@ -311,36 +341,21 @@ impl Window {
         Ok(())
     }
 
-    fn end(&mut self, ended: Ended<'_>, state: State) -> Result<(), FoldError> {
-        self.pass(ended.at);
-        for line in &ended.lines {
-            let item = self.items.entry(line.item).or_default();
-            item.held -= i64::from(line.units);
-            match state {
-                State::Confirmed => item.confirmed += i64::from(line.units),
-                _ => item.available += i64::from(line.units),
-            }
-        }
-        let change = self.reservations.entry(ended.id).or_default();
+    fn end(&mut self, settled: Settled<'_>, state: State) -> Result<(), FoldError> {
+        self.pass(settled.at);
+        let change = self.reservations.entry(settled.id).or_default();
         if change.end.is_some() {
-            return Err(FoldError::OutOfOrder { id: ended.id, event: state.as_str(), before: "ended" });
+            return Err(FoldError::OutOfOrder { id: settled.id, event: state.as_str(), before: "ended" });
         }
-        change.end = Some(End { state, at: ended.at, text: ended.text.map(Into::into), place: self.events });
+        change.end = Some(End { state, at: settled.at, text: settled.text.map(Into::into), place: self.events });
         Ok(())
     }
 
-    fn define(
-        &mut self,
-        sale: SaleNumber,
-        at: Timestamp,
-        items: Vec<ItemNumber>,
-        settings: &[u8],
-    ) -> Result<(), FoldError> {
-        let settings: SaleSettings =
-            serde_json::from_slice(settings).map_err(|source| FoldError::Settings { sale, source })?;
-        if items.len() != settings.items.len() {
-            return Err(FoldError::ItemNumbers { sale, numbers: items.len(), items: settings.items.len() });
-        }
+    fn define(&mut self, defined: &SaleDefined<'_>) -> Result<(), FoldError> {
+        let (sale, at) = (defined.sale, defined.at);
+        let decoded = record::decode(defined.record);
+        let (settings, numbers) = decoded.map_err(|source| FoldError::Record { sale, source })?;
+        let items: Vec<ItemNumber> = numbers.iter().map(|numbers| numbers.item).collect();
         for &item in &items {
             self.items.entry(item).or_default().listed_at.get_or_insert(at);
         }
@@ -361,9 +376,8 @@ impl Window {
 
     fn adjust(&mut self, adjusted: Adjusted<'_>) -> Result<(), FoldError> {
         self.pass(adjusted.at);
-        let item = self.items.entry(adjusted.item).or_default();
-        item.stock = item.stock.saturating_add(adjusted.delta);
-        item.available = item.available.saturating_add(adjusted.delta);
+        let at = adjusted.at;
+        CatalogueEvent::Adjusted(adjusted.clone()).moves(|moved| self.count(&moved, at));
         self.movements.push(Movement {
             item: adjusted.item,
             at: adjusted.at,

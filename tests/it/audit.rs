@@ -12,7 +12,7 @@ use doorbuster::{
         audit::{Action, Actor, Broken, Head, KeyFacts},
         codec::{Malformed, Write},
         command::Adjust,
-        event::Event,
+        event::{CatalogueEvent, CustomerEvent, Event},
         outcome::Refusal,
         settings::SaleSettings,
     },
@@ -35,14 +35,14 @@ fn take_records(payload: &[u8], records: &mut Vec<Told>) {
     let (mut open, mut erased, mut erasures) = (Vec::new(), 0, 0);
     batch::for_each(payload, |_, _, event| {
         match event {
-            Event::SaleDefined { .. } => open.push(Action::SalePut),
-            Event::SalePaused { .. } => open.push(Action::SalePause),
-            Event::SaleResumed { .. } => open.push(Action::SaleResume),
-            Event::SaleClosed { .. } => open.push(Action::SaleClose),
-            Event::Adjusted(_) => open.push(Action::StockAdjust),
-            Event::KeysNoted { .. } => open.push(Action::KeysChange),
-            Event::CustomerErased { .. } => erased += 1,
-            Event::Audited(audited) => {
+            Event::Catalogue(CatalogueEvent::SaleDefined(_)) => open.push(Action::SalePut),
+            Event::Catalogue(CatalogueEvent::SalePaused { .. }) => open.push(Action::SalePause),
+            Event::Catalogue(CatalogueEvent::SaleResumed { .. }) => open.push(Action::SaleResume),
+            Event::Catalogue(CatalogueEvent::SaleClosed { .. }) => open.push(Action::SaleClose),
+            Event::Catalogue(CatalogueEvent::Adjusted(_)) => open.push(Action::StockAdjust),
+            Event::Catalogue(CatalogueEvent::KeysNoted { .. }) => open.push(Action::KeysChange),
+            Event::Customer(CustomerEvent::CustomerErased { .. }) => erased += 1,
+            Event::Catalogue(CatalogueEvent::Audited(audited)) => {
                 let record = audited.record;
                 if record.action == Action::CustomerErase {
                     // The event itself is in the lane of the customer's shard, which comes later.
@@ -150,7 +150,7 @@ fn what_is_refused_or_repeated_leaves_no_record() {
         .value
         .unwrap();
     let before = engine.audit_head().value;
-    assert!(engine.tick(now.plus_seconds(6)).turned > 0);
+    assert!(engine.tick(now.plus_seconds(6)).status_changes > 0);
     assert_eq!(engine.audit_head().value, before);
     house.commit();
     records(&house);
@@ -294,7 +294,7 @@ fn walk(house: &House) -> Result<Head, Broken> {
     let (mut head, mut broken) = (Head::default(), None);
     journal::scan(&house.storage, 1, 0, |_, payload: &[u8]| {
         batch::for_each(payload, |_, _, event| {
-            if let Event::Audited(audited) = event
+            if let Event::Catalogue(CatalogueEvent::Audited(audited)) = event
                 && broken.is_none()
             {
                 broken = head.follow(&audited).err();
@@ -358,7 +358,7 @@ fn a_start_is_refused_where_the_chain_does_not_hold() {
 #[test]
 fn a_record_of_a_newer_version_is_no_record_of_ours() {
     let mut lane = Vec::new();
-    let mut fields = vec![39];
+    let mut fields = vec![71];
     fields.u64(1);
     fields.u64(OPENING.millis());
     fields.text("anybody");

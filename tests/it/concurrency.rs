@@ -22,7 +22,7 @@ use doorbuster::{
         audit::Actor,
         codec::Malformed,
         command::Reserve,
-        event::Event,
+        event::{CustomerEvent, Event},
         ids::ReservationId,
         outcome::{Refusal, State},
         settings::SaleSettings,
@@ -492,12 +492,12 @@ fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs()
     journal::scan(&house.storage, 1, 0, |epoch, payload| {
         batch::for_each::<Malformed>(payload, |_, _, event| {
             match event {
-                Event::Held(new) => {
+                Event::Customer(CustomerEvent::Held(new)) => {
                     held += 1;
                     seen += 1;
                     assert!(epoch <= waited_for[&new.id], "an answer did not wait for epoch {epoch}");
                 }
-                Event::Released(_) => held -= 1,
+                Event::Customer(CustomerEvent::Released(_)) => held -= 1,
                 _ => {}
             }
             // At each event, and not at the batch's end alone: lanes stand in an order in which it happened.

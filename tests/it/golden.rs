@@ -10,10 +10,11 @@ use std::{
 };
 
 use doorbuster::{
-    engine::{Engine, Recovered, Settings},
+    engine::{Engine, RecoverError, Recovered, Settings},
     journal::{self, CROWD_INTERVAL, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
     sale::{
         audit::{Actor, KeyFacts},
+        codec::{Reader, Write, put_block},
         command::{Adjust, AskedLine, Reserve},
         ids::ReservationId,
         settings::SaleSettings,
@@ -66,7 +67,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
             {"sku":"tv","initial_stock":100,"price":{"amount":19900,"currency":"EUR"}},{"sku":"pad","initial_stock":50}]}"#,
     )
     .unwrap();
-    engine.note_time(at(0), Some(Uptime { boot: [5; 16], millis: 123_450 }));
+    engine.note_start(at(0), Some(Uptime { boot: [5; 16], millis: 123_450 }), "0.1.0");
     engine.put_sale(at(0), Actor::Anybody, &settings).value.unwrap();
     let key = |name, role| KeyFacts { name, role, sales: vec!["gold*"], print: [7; 16] };
     engine.note_keys(at(1), "start", &[key("ops", "operator"), key("stock", "operator")]);
@@ -165,4 +166,68 @@ fn the_golden_bytes_are_read_as_the_history() {
     let asked = Adjust { sale: "golden", sku: "tv", delta: 1, reason: None, reference: None, key: None };
     read.adjust(at(100_003), Actor::Anybody, &asked).value.unwrap();
     assert_eq!(read.audit_head().value.sequence, head.sequence + 1);
+}
+
+/// The golden journal from its first batch on, each payload changed as `change` says, through a recovery of its own.
+fn recovered(change: impl Fn(&[u8]) -> Vec<u8>) -> Result<Engine, RecoverError> {
+    let directory = tempfile::tempdir().unwrap();
+    files(&golden()).iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
+    let storage = DirectoryStorage::open(directory.path()).unwrap();
+    let mut batches = Vec::new();
+    journal::scan(&storage, 1, 0, |epoch, payload| {
+        batches.push((epoch, payload.to_vec()));
+        Ok::<_, RecoverError>(())
+    })
+    .unwrap();
+    let mut recovered = Recovered::new(Settings { shards: 4, ..Settings::default() });
+    batches.iter().try_for_each(|(epoch, payload)| recovered.batch(*epoch, &change(payload)))?;
+    recovered.finish(batches.len() as u64)
+}
+
+/// A payload whose events `change` changes.
+fn with_events(payload: &[u8], change: impl Fn(&[u8], &mut Vec<u8>)) -> Vec<u8> {
+    let (mut sections, mut changed) = (Reader::new(payload), Vec::new());
+    while !sections.is_empty() {
+        changed.u16(sections.u16().unwrap());
+        let length = sections.u32().unwrap() as usize;
+        let (mut events, mut section) = (Reader::new(sections.take(length).unwrap()), Vec::new());
+        while !events.is_empty() {
+            let fields = events.block().unwrap();
+            put_block(&mut section, |event| change(fields, event));
+        }
+        changed.u32(section.len() as u32);
+        changed.put(&section);
+    }
+    changed
+}
+
+#[test]
+fn optional_fields_that_a_later_version_adds_are_skipped() {
+    let as_it_is = recovered(<[u8]>::to_vec).unwrap();
+    let grown = |payload: &[u8]| {
+        with_events(payload, |fields, event| {
+            event.put(fields);
+            event.text_field(201, Some("what a later version has to say"));
+        })
+    };
+    assert_eq!(recovered(grown).unwrap().digest(), as_it_is.digest());
+}
+
+#[test]
+fn an_event_that_a_later_version_adds_refuses_the_start_and_names_that_version() {
+    let written_by_later = |payload: &[u8]| {
+        with_events(payload, |fields, event| {
+            let mut text = fields.to_vec();
+            if let Some(at) = text.windows(5).position(|bytes| bytes == b"0.1.0") {
+                text[at..at + 5].copy_from_slice(b"9.8.7");
+            }
+            // A release becomes an event that nobody here knows.
+            if text[0] == 4 {
+                text[0] = 60;
+            }
+            event.put(&text);
+        })
+    };
+    let error = recovered(written_by_later).err().expect("it is refused").to_string();
+    assert!(error.contains("kind 60") && error.contains("version 9.8.7") && error.contains("0.1.0"), "{error}");
 }

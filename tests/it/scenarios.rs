@@ -276,7 +276,7 @@ impl Stage {
         let catalogue = self.house.engine.catalogue();
         let mut text = format!("{}: {}", self.state(reservation), reservation.customer);
         for line in &reservation.lines {
-            text += &format!(", {}={}", catalogue.sku(line.item), line.units);
+            text += &format!(", {}={}", catalogue.sku(line.item), line.amounts.sum());
         }
         if let Some(reference) = &reservation.reference {
             text += &format!(", ref={reference}");

@@ -109,7 +109,7 @@ impl<S: Source> Committer<S> {
             let _closed_at_end = Closing(&spare);
             let named = thread::Builder::new().name("journal-spare".to_owned());
             if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
-                tracing::warn!(%error, "could not start the thread that prepares journal segments; commits will wait \
+                tracing::warn!(target: "doorbuster::journal", %error, "could not start the thread that prepares journal segments; commits will wait \
                                         for them");
             }
             prepare();

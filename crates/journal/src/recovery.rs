@@ -78,7 +78,7 @@ pub fn replay<E: std::fmt::Display>(
 ) -> Result<Tail, RecoveryError<E>> {
     let scan = scan(storage, from, reaches, each)?;
     if let Some(Torn { file, offset, bytes, found }) = &scan.torn {
-        tracing::warn!(file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
+        tracing::warn!(target: "doorbuster::journal", file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
     }
     repair(storage, &scan)?;
     Ok(scan.tail)

@@ -95,7 +95,7 @@ impl Spare {
             Ok(file) => Order::Ready { segment, file },
             Err(error) => {
                 // Not final yet: there may be room again by the time the segment is needed, and it is tried once more then.
-                tracing::warn!(file = name, bytes, %error, "cannot prepare the next journal segment");
+                tracing::warn!(target: "doorbuster::journal", file = name, bytes, %error, "cannot prepare the next journal segment");
                 Order::Nothing
             }
         }

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::{
-    event::{Adjusted, Event},
-    ids::ItemNumber,
+    event::{Adjusted, CatalogueEvent},
+    ids::{ItemNumber, PoolNumber},
     time::Timestamp,
 };
 
@@ -21,6 +21,7 @@ pub struct Adjustments {
 /// The data of an adjustment's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
+    pub pool: PoolNumber,
     pub fingerprint: u64,
     pub at: Timestamp,
     pub delta: i64,
@@ -39,12 +40,12 @@ impl Adjustments {
         self.by_key.get(&(item, Box::from(key)))
     }
 
-    pub fn apply(&mut self, event: &Event<'_>) {
-        if let Event::ClockSet(set) = event {
+    pub fn apply(&mut self, event: &CatalogueEvent<'_>) {
+        if let CatalogueEvent::ClockSet(set) = event {
             // They are remembered for as long as before.
             self.order.iter_mut().for_each(|(at, ..)| *at = at.shifted(set.by));
         }
-        let Event::Adjusted(adjusted) = event else { return };
+        let CatalogueEvent::Adjusted(adjusted) = event else { return };
         let Some((key, _)) = adjusted.key else { return };
         while let Some((at, ..)) = self.order.front() {
             if adjusted.at.millis_since(*at) <= self.retention_millis {
@@ -58,11 +59,12 @@ impl Adjustments {
     }
 
     /// The events that rebuild this memory from nothing.
-    pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
+    pub fn export(&self, mut each: impl FnMut(&CatalogueEvent<'_>)) {
         for (at, item, key) in &self.order {
             let kept = &self.by_key[&(*item, key.clone())];
-            each(&Event::Adjusted(Adjusted {
+            each(&CatalogueEvent::Adjusted(Adjusted {
                 item: *item,
+                pool: kept.pool,
                 at: *at,
                 delta: kept.delta,
                 reason: kept.reason.as_deref(),
@@ -78,6 +80,7 @@ impl Adjustments {
 impl Remembered {
     pub fn of(adjusted: &Adjusted<'_>) -> Self {
         Self {
+            pool: adjusted.pool,
             fingerprint: adjusted.key.map_or(0, |(_, fingerprint)| fingerprint),
             at: adjusted.at,
             delta: adjusted.delta,
@@ -93,9 +96,10 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    fn adjusted(key: &'static str, at: u64) -> Event<'static> {
-        Event::Adjusted(Adjusted {
+    fn adjusted(key: &'static str, at: u64) -> CatalogueEvent<'static> {
+        CatalogueEvent::Adjusted(Adjusted {
             item: ItemNumber(0),
+            pool: PoolNumber(0),
             at: Timestamp::from_millis(at),
             delta: 5,
             reason: None,
@@ -117,7 +121,7 @@ mod tests {
         assert!(adjustments.find(ItemNumber(0), "b").is_some());
 
         let mut again = Adjustments::new(1000);
-        adjustments.retell(|event| again.apply(event));
+        adjustments.export(|event| again.apply(event));
         assert_eq!(again.find(ItemNumber(0), "c"), adjustments.find(ItemNumber(0), "c"));
     }
 }

@@ -1,6 +1,6 @@
-//! The catalogue: sales, their items and their stock. Every request reads it; operators and the clock change it.
+//! The catalogue: sales, their items and the pools of these. Every request reads it; operators and the clock change it.
 //!
-//! Invariants: sales and items are numbered densely and never leave; an item never changes its sale; `initial_stock` never
+//! Invariants: sales, items and pools are numbered densely and never leave; an item never changes its sale; `initial_stock` never
 //! changes; a sale closed by its operator stays closed; a sale that the clock opened or closed stays so, even if the clock is
 //! set, until its operator sets other times. A catalogue is a value: the engine publishes a changed copy.
 
@@ -12,9 +12,13 @@ use smallvec::SmallVec;
 
 use super::{
     command::Reserve,
-    event::{Event, PricedLine},
+    event::{
+        CatalogueEvent, OpenedPool, SaleDefined,
+        record::{self, Numbers},
+    },
     expected::Tag,
-    ids::{Bucket, ItemNumber, SaleNumber},
+    ids::{ItemNumber, PoolNumber, SaleNumber},
+    judge::{Plan, PlanLine, Request, Source},
     outcome::{Refusal, Status},
     settings::{Invalid, ItemSettings, Limits, SaleSettings},
     time::{Now, Timestamp},
@@ -27,6 +31,8 @@ pub struct Catalogue {
     sales: Vec<Arc<Sale>>,
     by_id: Arc<Names<SaleNumber>>,
     items: Arc<Vec<Place>>,
+    /// The item of each pool.
+    pools: Arc<Vec<ItemNumber>>,
     /// Whether any sale has had rate limits of its own.
     rate_limited: bool,
 }
@@ -51,8 +57,6 @@ pub struct Sale {
     /// In the order of the document; shared until the next document is put, so that other changes copy no item.
     pub items: Arc<Vec<Item>>,
     by_sku: Arc<Names<u32>>,
-    /// Stock of each item: initial stock plus adjustments.
-    stock: Arc<Vec<u64>>,
     /// By the operator, and not resumed since.
     paused_at: Option<Timestamp>,
     /// By the operator.
@@ -99,6 +103,8 @@ impl Reached {
 pub struct Item {
     pub number: ItemNumber,
     pub settings: ItemSettings,
+    /// The counters of its units, in the order of the document. An item that declares none has one.
+    pub pools: SmallVec<[PoolNumber; 2]>,
 }
 
 /// A sale document prepared for [`Catalogue::define`]: all work that grows with the number of items is done.
@@ -110,37 +116,7 @@ pub struct Definition {
     by_sku: Arc<Names<u32>>,
     /// The items of the sale that this document replaces; None for a new sale.
     replaces: Option<Arc<Vec<Item>>>,
-    /// Each item's index among those; None for a new item.
-    known_at: Vec<Option<u32>>,
     tag: Tag,
-}
-
-impl Definition {
-    /// Items that the sale did not have, with their initial stock.
-    pub fn new_items(&self) -> impl Iterator<Item = (ItemNumber, u64)> {
-        let items = self.items.iter().zip(&self.known_at);
-        items.filter(|(_, known)| known.is_none()).map(|(item, _)| (item.number, item.settings.initial_stock))
-    }
-}
-
-/// A reserve that has passed all checks without a shard: what to hold, and the limits.
-#[derive(Debug, Clone)]
-pub struct Plan<'a> {
-    pub sale: SaleNumber,
-    pub customer: &'a str,
-    pub bucket: Bucket,
-    pub lines: SmallVec<[PlanLine; 2]>,
-    pub hold_seconds: u32,
-    /// No more holds from here on.
-    pub closes_at: Timestamp,
-    pub reference: Option<&'a str>,
-    pub key: Option<(&'a str, u64)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct PlanLine {
-    pub line: PricedLine,
-    pub customer_limit: Option<u32>,
 }
 
 /// The result of putting a sale document.
@@ -173,7 +149,7 @@ impl Sale {
     }
 
     /// Records that an operator changed the sale at this moment.
-    fn turned(&mut self, at: Timestamp) {
+    fn changed_by_operator(&mut self, at: Timestamp) {
         self.reached = self.reached.max(Reached::at(at, &self.settings));
         if self.is_closed() {
             self.reached = Reached::End;
@@ -193,9 +169,9 @@ impl Sale {
     }
 
     /// The event of a change by the clock that has none yet.
-    pub fn turn(&self, now: Timestamp) -> Option<Event<'static>> {
+    pub fn status_change(&self, now: Timestamp) -> Option<CatalogueEvent<'static>> {
         let status = self.status(now);
-        (status != self.announced).then_some(Event::StatusReached { sale: self.number, at: now, status })
+        (status != self.announced).then_some(CatalogueEvent::StatusReached { sale: self.number, at: now, status })
     }
 
     /// The status last put into an event.
@@ -218,13 +194,19 @@ impl Sale {
         self.closed_at.is_some()
     }
 
-    pub fn item(&self, sku: &str) -> Option<&Item> {
-        self.by_sku.get(sku).map(|&index| &self.items[index as usize])
+    /// The document as events keep it.
+    pub fn record(&self) -> Vec<u8> {
+        let numbers = self.items.iter().map(|item| Numbers { item: item.number, pools: item.pools.clone() });
+        record::encode(&self.settings, &numbers.collect::<Vec<_>>())
     }
 
-    /// Units put into the sale of the item at this index: initial stock plus adjustments.
-    pub fn stock(&self, index: usize) -> u64 {
-        self.stock[index]
+    /// When its status may change next by the clock, at these times or later.
+    pub fn due_at(&self) -> [Timestamp; 2] {
+        [self.settings.opens_at, self.settings.closes_at]
+    }
+
+    pub fn item(&self, sku: &str) -> Option<&Item> {
+        self.by_sku.get(sku).map(|&index| &self.items[index as usize])
     }
 
     pub fn max_extensions(&self, limits: &Limits) -> u32 {
@@ -264,6 +246,15 @@ impl Catalogue {
         self.items.len()
     }
 
+    pub fn pools(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// The item that the pool belongs to.
+    pub fn item_of(&self, pool: PoolNumber) -> ItemNumber {
+        self.pools[pool.index()]
+    }
+
     pub fn sale(&self, id: &str) -> Result<&Arc<Sale>, Refusal> {
         self.by_id.get(id).map(|number| &self.sales[number.index()]).ok_or(Refusal::SaleNotFound)
     }
@@ -280,12 +271,6 @@ impl Catalogue {
     pub fn item_numbered(&self, number: ItemNumber) -> &Item {
         let place = self.items[number.index()];
         &self.sales[place.sale.index()].items[place.index as usize]
-    }
-
-    /// Units put into the item's sale: initial stock plus adjustments.
-    pub fn stock(&self, number: ItemNumber) -> u64 {
-        let place = self.items[number.index()];
-        self.sales[place.sale.index()].stock(place.index as usize)
     }
 
     pub fn sku(&self, number: ItemNumber) -> &str {
@@ -308,38 +293,42 @@ impl Catalogue {
     ///
     /// # Panics
     /// When an item is asked for by two lines: they are summed where requests are parsed.
-    pub fn plan<'a>(&self, now: Now, sale: &Sale, asked: &Reserve<'a>, fingerprint: u64) -> Result<Plan<'a>, Refusal> {
+    pub fn plan<'a>(
+        &self,
+        now: Now,
+        sale: &Sale,
+        request: Request<'a>,
+        asked: &Reserve<'a>,
+    ) -> Result<Plan<'a>, Refusal> {
         sale.refuse_unless_open(now)?;
         let mut lines = SmallVec::new();
         for line in &asked.lines {
             let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
             let price = item.settings.price;
-            let once = lines.iter().all(|known: &PlanLine| known.line.item != item.number);
+            let once = lines.iter().all(|known: &PlanLine| known.item != item.number);
             assert!(once, "a reserve names each SKU once");
             lines.push(PlanLine {
-                line: PricedLine { item: item.number, units: line.units, price },
+                item: item.number,
+                units: line.units,
                 customer_limit: sale.customer_limit(item),
+                sources: item.pools.iter().map(|&pool| Source { pool, price }).collect(),
             });
         }
         let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
         Ok(Plan {
-            sale: sale.number,
-            customer: asked.customer,
-            bucket: Bucket::of(asked.customer),
+            request,
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
             closes_at: sale.settings.closes_at.shifted(-now.doubt.max(0)),
-            reference: asked.reference,
-            key: asked.key.map(|key| (key, fingerprint)),
         })
     }
 
-    /// Judges a sale document against what is there; on success the numbers of its items, new ones at the end.
+    /// Judges a sale document against what is there; on success the numbers of its items and pools, new ones at the end.
     pub fn judge_put(
         &self,
         settings: &SaleSettings,
         limits: &Limits,
-    ) -> Result<(Put, SaleNumber, Vec<ItemNumber>), Refusal> {
+    ) -> Result<(Put, SaleNumber, Vec<Numbers>), Refusal> {
         let wrong = settings.check(limits);
         if !wrong.is_empty() {
             return Err(Refusal::Invalid(wrong));
@@ -348,12 +337,13 @@ impl Catalogue {
         if let Some(sale) = present {
             judge_replacement(sale, settings)?;
         }
-        let mut next = self.items.len() as u32;
-        let numbers = settings.items.iter().map(|item| {
-            present.and_then(|sale| sale.item(&item.sku)).map(|known| known.number).unwrap_or_else(|| {
-                next += 1;
-                ItemNumber(next - 1)
-            })
+        let (mut items, mut pools) = (self.items.len() as u32.., self.pools.len() as u32..);
+        let numbers = settings.items.iter().map(|item| match present.and_then(|sale| sale.item(&item.sku)) {
+            Some(known) => Numbers { item: known.number, pools: known.pools.clone() },
+            None => Numbers {
+                item: ItemNumber(items.next().expect("items are limited")),
+                pools: pools.next().map(PoolNumber).into_iter().collect(),
+            },
         });
         let numbers = numbers.collect();
         match present {
@@ -382,122 +372,109 @@ impl Catalogue {
     }
 
     /// The event that pausing makes; None when the sale is paused already.
-    pub fn pause(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
+    pub fn pause(&self, now: Timestamp, sale: &Sale) -> Result<Option<CatalogueEvent<'static>>, Refusal> {
         match sale.status(now) {
             Status::Closed => Err(Refusal::SaleEnded),
             _ if sale.is_paused() => Ok(None),
-            _ => Ok(Some(Event::SalePaused { sale: sale.number, at: now })),
+            _ => Ok(Some(CatalogueEvent::SalePaused { sale: sale.number, at: now })),
         }
     }
 
     /// The event that resuming makes; None when the sale is not paused.
-    pub fn resume(&self, now: Timestamp, sale: &Sale) -> Result<Option<Event<'static>>, Refusal> {
+    pub fn resume(&self, now: Timestamp, sale: &Sale) -> Result<Option<CatalogueEvent<'static>>, Refusal> {
         match sale.status(now) {
             Status::Closed => Err(Refusal::SaleEnded),
             _ if !sale.is_paused() => Ok(None),
-            _ => Ok(Some(Event::SaleResumed { sale: sale.number, at: now })),
+            _ => Ok(Some(CatalogueEvent::SaleResumed { sale: sale.number, at: now })),
         }
     }
 
     /// The event that closing makes; None when the operator closed the sale before.
-    pub fn close(&self, now: Timestamp, sale: &Sale) -> Option<Event<'static>> {
-        (!sale.is_closed()).then_some(Event::SaleClosed { sale: sale.number, at: now })
+    pub fn close(&self, now: Timestamp, sale: &Sale) -> Option<CatalogueEvent<'static>> {
+        (!sale.is_closed()).then_some(CatalogueEvent::SaleClosed { sale: sale.number, at: now })
     }
 
-    /// Events for sales whose window opened or ended since their last event.
-    pub fn turns(&self, now: Timestamp) -> Vec<Event<'static>> {
-        self.sales.iter().filter_map(|sale| sale.turn(now)).collect()
-    }
-
-    /// Applies an event. Events of other lanes change nothing here.
+    /// Applies an event. What it does to stock is the stock book's.
     ///
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
-    pub fn apply(&mut self, event: &Event<'_>) {
+    pub fn apply(&mut self, event: &CatalogueEvent<'_>) {
         match event {
-            Event::SaleDefined { sale, at, items, settings } => {
-                let tag = Tag::of(settings);
-                let settings = serde_json::from_slice(settings).expect("an event holds the settings it was made from");
-                self.define(self.prepare(*sale, items, settings, tag), *at);
+            CatalogueEvent::SaleDefined(SaleDefined { sale, at, record, .. }) => {
+                let (settings, numbers) =
+                    record::decode(record).expect("an event has the record that it was made with");
+                self.define(self.prepare(*sale, &numbers, settings, Tag::of(record)), *at);
             }
-            Event::SalePaused { sale, at } => self.change(*sale, |sale| {
+            CatalogueEvent::SalePaused { sale, at } => self.change(*sale, |sale| {
                 sale.paused_at = Some(*at);
-                sale.turned(*at);
+                sale.changed_by_operator(*at);
             }),
-            Event::SaleResumed { sale, at } => self.change(*sale, |sale| {
+            CatalogueEvent::SaleResumed { sale, at } => self.change(*sale, |sale| {
                 sale.paused_at = None;
-                sale.turned(*at);
+                sale.changed_by_operator(*at);
             }),
-            Event::SaleClosed { sale, at } => self.change(*sale, |sale| {
+            CatalogueEvent::SaleClosed { sale, at } => self.change(*sale, |sale| {
                 sale.closed_at.get_or_insert(*at);
-                sale.turned(*at);
+                sale.changed_by_operator(*at);
             }),
-            Event::StatusReached { sale, at, status } => self.change(*sale, |sale| sale.announce(*status, *at)),
-            Event::Adjusted(adjusted) => {
-                let stock = self.stock(adjusted.item).checked_add_signed(adjusted.delta);
-                self.set_stock(adjusted.item, stock.expect("stock is never negative"));
+            CatalogueEvent::StatusReached { sale, at, status } => {
+                self.change(*sale, |sale| sale.announce(*status, *at));
             }
-            Event::Stocked { item, stock } => self.set_stock(*item, *stock),
             // Plans by the previous time must be planned again.
-            Event::ClockSet(_) => self.outdate(),
+            CatalogueEvent::ClockSet(_) => self.outdate(),
+            // The stock book's.
+            CatalogueEvent::Adjusted(_) | CatalogueEvent::Stocked { .. } => {}
             // The trail's.
-            Event::Audited(_) | Event::KeysNoted { .. } | Event::AuditReached(_) => {}
-            // The shards'.
-            Event::Held(_)
-            | Event::Extended { .. }
-            | Event::Confirmed(_)
-            | Event::Released(_)
-            | Event::Expired(_)
-            | Event::Retired { .. }
-            | Event::Carried { .. }
-            | Event::Forgotten { .. }
-            | Event::CustomerErased { .. } => {}
+            CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => {}
+            // The engine's.
+            CatalogueEvent::WrittenBy { .. } => {}
         }
     }
 
-    /// The events that rebuild this catalogue from nothing.
-    pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
+    /// The events that rebuild this catalogue from nothing, without its stock.
+    pub fn export(&self, mut each: impl FnMut(&CatalogueEvent<'_>)) {
         for sale in &self.sales {
-            let settings = encode_settings(&sale.settings);
-            let items = sale.items.iter().map(|item| item.number).collect();
-            each(&Event::SaleDefined { sale: sale.number, at: sale.created_at, items, settings: &settings });
+            let (record, number, at) = (sale.record(), sale.number, sale.created_at);
+            each(&CatalogueEvent::SaleDefined(SaleDefined { sale: number, at, opened: Vec::new(), record: &record }));
             if let Some(at) = sale.paused_at {
-                each(&Event::SalePaused { sale: sale.number, at });
+                each(&CatalogueEvent::SalePaused { sale: number, at });
             }
             if let Some(at) = sale.closed_at {
-                each(&Event::SaleClosed { sale: sale.number, at });
+                each(&CatalogueEvent::SaleClosed { sale: number, at });
             }
             // A paused sale's status does not say how far the clock came.
             for status in [sale.reached.status(), sale.announced] {
-                each(&Event::StatusReached { sale: sale.number, at: sale.changed_at, status });
-            }
-            for (item, &stock) in sale.items.iter().zip(&*sale.stock) {
-                each(&Event::Stocked { item: item.number, stock });
+                each(&CatalogueEvent::StatusReached { sale: number, at: sale.changed_at, status });
             }
         }
     }
 
-    /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet. `tag`: of the settings.
-    pub fn prepare(&self, number: SaleNumber, numbers: &[ItemNumber], settings: SaleSettings, tag: Tag) -> Definition {
-        assert_eq!(numbers.len(), settings.items.len(), "an item number for each item");
-        let present = self.sales.get(number.index());
+    /// Prepares a sale document that was judged, with the numbers of its items. Nothing changes yet. `tag`: of the record.
+    pub fn prepare(&self, number: SaleNumber, numbers: &[Numbers], settings: SaleSettings, tag: Tag) -> Definition {
+        assert_eq!(numbers.len(), settings.items.len(), "each item has its numbers");
         let mut items = Vec::with_capacity(numbers.len());
-        let mut known_at = Vec::with_capacity(numbers.len());
         let mut by_sku = Names::with_capacity_and_hasher(numbers.len(), RandomState::default());
-        for (index, (&number, settings)) in numbers.iter().zip(&settings.items).enumerate() {
-            known_at.push(present.and_then(|sale| sale.by_sku.get(settings.sku.as_str()).copied()));
+        for (index, (numbers, settings)) in numbers.iter().zip(&settings.items).enumerate() {
             by_sku.insert(CompactString::from(&settings.sku), index as u32);
-            items.push(Item { number, settings: settings.clone() });
+            items.push(Item { number: numbers.item, settings: settings.clone(), pools: numbers.pools.clone() });
         }
         Definition {
             number,
             settings: Arc::new(settings),
             items: Arc::new(items),
             by_sku: Arc::new(by_sku),
-            replaces: present.map(|sale| sale.items.clone()),
-            known_at,
+            replaces: self.sales.get(number.index()).map(|sale| sale.items.clone()),
             tag,
         }
+    }
+
+    /// The pools that a prepared document opens, with their initial stock.
+    pub fn opened_by(&self, definition: &Definition) -> Vec<OpenedPool> {
+        let pools = definition.items.iter().flat_map(|item| {
+            let units = item.settings.initial_stock;
+            item.pools.iter().map(move |&pool| OpenedPool { item: item.number, pool, units })
+        });
+        pools.filter(|opened| opened.pool.index() >= self.pools.len()).collect()
     }
 
     /// Puts a prepared document in force.
@@ -505,7 +482,7 @@ impl Catalogue {
     /// # Panics
     /// When another document of the sale was put since it was prepared.
     pub fn define(&mut self, definition: Definition, at: Timestamp) {
-        let Definition { number, settings, items, by_sku, replaces, known_at, tag } = definition;
+        let Definition { number, settings, items, by_sku, replaces, tag } = definition;
         let present = self.sales.get(number.index());
         let unchanged = match (present, &replaces) {
             (Some(sale), Some(items)) => Arc::ptr_eq(&sale.items, items),
@@ -513,11 +490,6 @@ impl Catalogue {
             _ => false,
         };
         assert!(unchanged, "documents of a sale are put one after the other");
-        let stock = items.iter().zip(known_at).map(|(item, known)| match (present, known) {
-            (Some(sale), Some(index)) => sale.stock(index as usize),
-            _ => item.settings.initial_stock,
-        });
-        let stock = Arc::new(stock.collect());
         self.rate_limited |= settings.rate_limits.is_some();
         let mut reached = Reached::at(at, &settings);
         if let Some(before) = &present
@@ -531,12 +503,11 @@ impl Catalogue {
             created_at: present.map_or(at, |sale| sale.created_at),
             items: items.clone(),
             by_sku,
-            stock,
             paused_at: present.and_then(|sale| sale.paused_at),
             closed_at: present.and_then(|sale| sale.closed_at),
             changed_at: at,
             reached,
-            // A sale that is open from the beginning, or by new times, is announced by a turn like every other.
+            // A sale that is open from the beginning, or by new times, is announced by an event of the clock like every other.
             announced: present.map_or(Status::Scheduled, |sale| sale.announced),
             tag,
             settings,
@@ -548,32 +519,40 @@ impl Catalogue {
             Arc::make_mut(&mut self.by_id).insert(sale.settings.id.as_str().into(), number);
             self.sales.push(Arc::new(sale));
         }
-        let places = Arc::make_mut(&mut self.items);
-        for (index, item) in items.iter().enumerate() {
-            let place = Place { sale: number, index: index as u32 };
+        self.index_items(number, &items, replaces.as_deref());
+        self.version += 1;
+    }
+
+    /// Keeps where the sale's items and pools are. `before`: its items by the document that was replaced.
+    fn index_items(&mut self, sale: SaleNumber, items: &[Item], before: Option<&Vec<Item>>) {
+        let is_in_place = |index: usize, item: &Item| {
+            let known = before.and_then(|before| before.get(index));
+            known.is_some_and(|known| known.number == item.number && known.pools.len() == item.pools.len())
+        };
+        let moved: Vec<_> = items.iter().enumerate().filter(|&(index, item)| !is_in_place(index, item)).collect();
+        if moved.is_empty() {
+            return;
+        }
+        let (places, pools) = (Arc::make_mut(&mut self.items), Arc::make_mut(&mut self.pools));
+        for (index, item) in moved {
+            let place = Place { sale, index: index as u32 };
             if places.len() <= item.number.index() {
                 places.resize(item.number.index() + 1, place);
             }
             places[item.number.index()] = place;
+            for pool in &item.pools {
+                if pools.len() <= pool.index() {
+                    pools.resize(pool.index() + 1, item.number);
+                }
+                pools[pool.index()] = item.number;
+            }
         }
-        self.version += 1;
     }
 
     fn change(&mut self, number: SaleNumber, change: impl FnOnce(&mut Sale)) {
         change(Arc::make_mut(&mut self.sales[number.index()]));
         self.version += 1;
     }
-
-    /// Sets the units put into the item's sale.
-    pub fn set_stock(&mut self, number: ItemNumber, stock: u64) {
-        let place = self.items[number.index()];
-        self.change(place.sale, |sale| Arc::make_mut(&mut sale.stock)[place.index as usize] = stock);
-    }
-}
-
-/// A sale document as events keep it.
-pub fn encode_settings(settings: &SaleSettings) -> Vec<u8> {
-    serde_json::to_vec(settings).expect("settings are plain data")
 }
 
 fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal> {

@@ -4,37 +4,19 @@
 //! answer is what was recorded.
 
 use super::{
-    catalogue::Plan,
-    event::{Ended, Event, Held},
+    event::{CustomerEvent, Extended, Held, Portions, PricedPortion, PricedPortions, Settled},
     ids::{ItemNumber, ReservationId, SaleNumber},
-    outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, Standing, State},
+    judge::Plan,
+    outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, ReservedLine, Standing, State},
     shard::{Search, Shard},
+    stock::Amounts,
     time::Timestamp,
+    transition::{Command, Reason, Transition, transition},
 };
 
-/// Where decided facts go, in order.
+/// Where decided events go, in order.
 pub trait Record {
-    fn record(&mut self, event: &Event<'_>);
-}
-
-/// A shard's outcome of a reserve.
-#[derive(Debug)]
-pub enum Reserved {
-    Held(Reservation),
-    /// This shard's slices cannot serve it; others may.
-    SliceShort,
-    /// The sale's window was over when it came to be decided.
-    SaleEnded,
-    LimitExceeded(LimitExceeded),
-}
-
-/// A customer's limit that a plan would break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitExceeded {
-    pub item: ItemNumber,
-    pub limit: u32,
-    /// Units that the customer holds or has confirmed.
-    pub already: u64,
+    fn record(&mut self, event: &CustomerEvent<'_>);
 }
 
 /// The result of handling passed deadlines.
@@ -56,17 +38,6 @@ pub struct Retirement {
 }
 
 impl Shard {
-    /// The reservation that the key stands for, or a refusal when it was made by another request. None: the key is new.
-    pub fn known(
-        &self,
-        sale: SaleNumber,
-        customer: &str,
-        (key, fingerprint): (&str, u64),
-    ) -> Option<Result<ReservationId, Refusal>> {
-        let (slot, first) = self.find_key(sale, customer, key)?;
-        Some(if first == fingerprint { Ok(self.reservations[slot].id) } else { Err(Refusal::IdempotencyKeyReused) })
-    }
-
     /// The answer to a request that is repeated: as the first time, and how the reservation stands now. A hold whose time
     /// is over is expired first.
     ///
@@ -79,56 +50,41 @@ impl Shard {
         Replay { first: self.show_as_made(slot), stands }
     }
 
-    /// Holds all lines of the plan or none. Checks the end of the sale's window first, as time has passed since the plan was
-    /// made, then stock, then the customer's limits. `entropy`: random bits for the id.
-    pub fn reserve(&mut self, now: Timestamp, plan: &Plan<'_>, entropy: u64, record: &mut impl Record) -> Reserved {
-        let now = self.advance(now);
-        if now >= plan.closes_at {
-            return Reserved::SaleEnded;
-        }
-        let served = plan.lines.iter().all(|line| self.slice(line.line.item).available >= i64::from(line.line.units));
-        if !served {
-            return Reserved::SliceShort;
-        }
-        let id = ReservationId::new(now, plan.bucket, entropy);
-        if let Err(exceeded) = self.check_limits(plan) {
-            return Reserved::LimitExceeded(exceeded);
-        }
-        let event = Event::Held(Held {
-            id,
-            sale: plan.sale,
-            customer: plan.customer,
+    /// Holds the units that a judgement granted, under the same lock. `entropy`: random bits for the id.
+    pub fn hold(
+        &mut self,
+        plan: &Plan<'_>,
+        portions: PricedPortions,
+        entropy: u64,
+        record: &mut impl Record,
+    ) -> Reservation {
+        let (request, now) = (&plan.request, self.now());
+        let event = CustomerEvent::Held(Held {
+            id: ReservationId::new(now, request.bucket, entropy),
+            sale: request.sale,
+            customer: request.customer,
             hold_seconds: plan.hold_seconds,
-            lines: plan.lines.iter().map(|line| line.line).collect(),
-            reference: plan.reference,
-            key: plan.key,
+            portions,
+            reference: request.reference,
+            key: request.key,
         });
         self.take(&event, record);
-        let Event::Held(Held { lines, .. }) = event else { unreachable!("it was made above") };
-        Reserved::Held(Reservation {
-            id,
-            sale: plan.sale,
-            customer: plan.customer.into(),
+        let CustomerEvent::Held(held) = event else { unreachable!("it was made above") };
+        let line = |portion: &PricedPortion| {
+            let (item, pool, price) = (portion.item, portion.pool, portion.price);
+            ReservedLine { item, pool, price, amounts: Amounts::held(portion.units) }
+        };
+        Reservation {
+            id: held.id,
+            sale: held.sale,
+            customer: held.customer.into(),
             state: State::Held,
-            lines,
-            reference: plan.reference.map(Box::from),
-            expires_at: now.plus_seconds(plan.hold_seconds.into()),
+            lines: held.portions.iter().map(line).collect(),
+            reference: held.reference.map(Box::from),
+            expires_at: now.plus_seconds(held.hold_seconds.into()),
             ended_at: None,
             extensions: 0,
-        })
-    }
-
-    /// Whether the customer's limits allow the plan.
-    pub fn check_limits(&self, plan: &Plan<'_>) -> Result<(), LimitExceeded> {
-        for line in &plan.lines {
-            let Some(limit) = line.customer_limit else { continue };
-            let item = line.line.item;
-            let already = self.units_of(plan.bucket, plan.customer, item);
-            if already + u64::from(line.line.units) > u64::from(limit) {
-                return Err(LimitExceeded { item, limit, already });
-            }
         }
-        Ok(())
     }
 
     /// The reservation as it is at this moment; a hold whose time is over is expired first.
@@ -168,20 +124,9 @@ impl Shard {
         reference: Option<&str>,
         record: &mut impl Record,
     ) -> Result<Reservation, Refusal> {
-        let (slot, now) = self.current(now, id, record)?;
-        match self.reservations[slot].state {
-            State::Held => {
-                let lines = self.quantities(&self.reservations[slot]);
-                self.take(&Event::Confirmed(Ended { id, at: now, text: reference, lines }), record);
-                Ok(self.show(slot))
-            }
-            State::Confirmed => {
-                let shown = self.show(slot);
-                let same = reference.is_none() || reference == shown.reference.as_deref();
-                if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
-            }
-            State::Released | State::Expired => Err(self.refuse_ended(slot)),
-        }
+        let shown = self.settle_by(Command::Confirm, now, id, reference, record)?;
+        let same = reference.is_none() || reference == shown.reference.as_deref();
+        if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
     }
 
     pub fn release(
@@ -191,15 +136,29 @@ impl Shard {
         reason: Option<&str>,
         record: &mut impl Record,
     ) -> Result<Reservation, Refusal> {
-        let (slot, now) = self.current(now, id, record)?;
-        match self.reservations[slot].state {
-            State::Held => {
-                let lines = self.quantities(&self.reservations[slot]);
-                self.take(&Event::Released(Ended { id, at: now, text: reason, lines }), record);
+        self.settle_by(Command::Release, now, id, reason, record)
+    }
+
+    /// Follows the table of transitions for a command that moves all held units. `text`: the reference or the reason.
+    fn settle_by(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        id: ReservationId,
+        text: Option<&str>,
+        record: &mut impl Record,
+    ) -> Result<Reservation, Refusal> {
+        let (slot, at) = self.current(now, id, record)?;
+        let entry = &self.reservations[slot];
+        match transition(entry.state, command) {
+            Transition::Become(next) => {
+                let settled = Settled { id, sale: entry.sale, at, text, portions: self.held_portions(slot) };
+                self.take(&settled_as(next, settled), record);
                 Ok(self.show(slot))
             }
-            State::Released => Ok(self.show(slot)),
-            State::Confirmed | State::Expired => Err(self.refuse_ended(slot)),
+            Transition::Repeat => Ok(self.show(slot)),
+            Transition::Refuse(reason) => Err(self.refuse(slot, reason)),
+            Transition::Lengthen | Transition::Nothing => unreachable!("{command:?} moves units or is refused"),
         }
     }
 
@@ -213,20 +172,21 @@ impl Shard {
         extensions_max: impl FnOnce(SaleNumber) -> u32,
         record: &mut impl Record,
     ) -> Result<Extension, Refusal> {
-        let (slot, now) = self.current(now, id, record)?;
+        let (slot, at) = self.current(now, id, record)?;
         let entry = &self.reservations[slot];
-        if entry.state != State::Held {
-            return Err(self.refuse_ended(slot));
+        if let Transition::Refuse(reason) = transition(entry.state, Command::Extend) {
+            return Err(self.refuse(slot, reason));
         }
-        let expires_at = now.plus_seconds(hold_seconds.into());
+        let expires_at = at.plus_seconds(hold_seconds.into());
         if expires_at <= entry.expires_at {
             return Ok(Extension { reservation: self.show(slot), longer: false });
         }
-        if u32::from(entry.extensions) >= extensions_max(entry.sale) {
+        let sale = entry.sale;
+        if u32::from(entry.extensions) >= extensions_max(sale) {
             return Err(Refusal::ExtensionLimitReached(Box::new(self.show(slot))));
         }
-        let (extensions, sale) = (entry.extensions + 1, Some(entry.sale));
-        self.take(&Event::Extended { id, at: now, expires_at, extensions, sale }, record);
+        let extensions = entry.extensions + 1;
+        self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions }), record);
         Ok(Extension { reservation: self.show(slot), longer: true })
     }
 
@@ -269,10 +229,9 @@ impl Shard {
                 entry.state != State::Held && self.retirements.bucket(self.retires_at(entry)) == bucket
             });
             if let Some(entry) = due {
-                let counted = entry.state == State::Confirmed
-                    && entry.is_somebodys()
-                    && self.quantities(entry).iter().any(|line| counts_customers(line.item));
-                self.take(&Event::Retired { id: entry.id, counted }, record);
+                let confirmed = self.portions(entry, |amounts| amounts.confirmed);
+                let counted = entry.is_somebodys() && confirmed.iter().any(|portion| counts_customers(portion.item));
+                self.take(&CustomerEvent::Retired { id: entry.id, counted }, record);
                 retirement.retired += 1;
             }
         }
@@ -285,9 +244,9 @@ impl Shard {
         let at = self.now;
         for &slot in &slots {
             let entry = &self.reservations[slot];
-            let (id, extensions, sale) = (entry.id, entry.extensions, Some(entry.sale));
+            let (id, extensions, sale) = (entry.id, entry.extensions, entry.sale);
             let expires_at = entry.expires_at.shifted(by);
-            self.take(&Event::Extended { id, at, expires_at, extensions, sale }, record);
+            self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions }), record);
         }
         slots.len()
     }
@@ -297,7 +256,7 @@ impl Shard {
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
         let at = self.advance(now);
         let reservations = self.reservations_of(customer);
-        self.take(&Event::CustomerErased { at, customer }, record);
+        self.take(&CustomerEvent::CustomerErased { at, customer }, record);
         reservations
     }
 
@@ -320,22 +279,37 @@ impl Shard {
     fn expire(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) {
         let entry = &self.reservations[slot];
         assert!(now >= entry.expires_at, "no hold expires early");
-        let ended = Ended { id: entry.id, at: now, text: None, lines: self.quantities(entry) };
-        self.take(&Event::Expired(ended), record);
+        let Transition::Become(next) = transition(entry.state, Command::Expire) else { return };
+        let settled =
+            Settled { id: entry.id, sale: entry.sale, at: now, text: None, portions: self.held_portions(slot) };
+        self.take(&settled_as(next, settled), record);
     }
 
-    fn refuse_ended(&self, slot: u32) -> Refusal {
+    fn held_portions(&self, slot: u32) -> Portions {
+        self.portions(&self.reservations[slot], |amounts| amounts.held)
+    }
+
+    fn refuse(&self, slot: u32, reason: Reason) -> Refusal {
         let reservation = Box::new(self.show(slot));
-        match reservation.state {
-            State::Confirmed => Refusal::AlreadyConfirmed(reservation),
-            State::Released => Refusal::AlreadyReleased(reservation),
-            State::Expired => Refusal::ReservationExpired(reservation),
-            State::Held => unreachable!("a hold is not over"),
+        match reason {
+            Reason::AlreadyConfirmed => Refusal::AlreadyConfirmed(reservation),
+            Reason::AlreadyReleased => Refusal::AlreadyReleased(reservation),
+            Reason::ReservationExpired => Refusal::ReservationExpired(reservation),
         }
     }
 
-    fn take(&mut self, event: &Event<'_>, record: &mut impl Record) {
+    fn take(&mut self, event: &CustomerEvent<'_>, record: &mut impl Record) {
         self.apply(event);
         record.record(event);
+    }
+}
+
+/// The event by which a hold comes to this state.
+fn settled_as(next: State, settled: Settled<'_>) -> CustomerEvent<'_> {
+    match next {
+        State::Confirmed => CustomerEvent::Confirmed(settled),
+        State::Released => CustomerEvent::Released(settled),
+        State::Expired => CustomerEvent::Expired(settled),
+        State::Held => unreachable!("a hold becomes something else"),
     }
 }

@@ -1,36 +1,45 @@
 //! Events: decided facts, with everything that replay, the store and the feed need. Replay never re-decides.
-//! `event/encoding.rs` defines their bytes on disk.
+//!
+//! There are two closed families: what happened to customers' reservations, which shards apply, and what happened to sales, which
+//! the catalogue applies. Both are matched without wildcards, so no reader can lose a new event. `moves` says what an event does
+//! to which pool. `event/encoding.rs` defines the bytes on disk.
 
 mod encoding;
+pub mod record;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 
 use smallvec::SmallVec;
 
 use super::{
     audit::{Audited, Head, KeyPrint},
-    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+    ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Status,
     settings::Price,
+    stock::{Account, Move},
     time::Timestamp,
     timeline::ClockSet,
 };
 
-/// Units of one item in a reservation.
+/// Units of one item from one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quantity {
+pub struct Portion {
     pub item: ItemNumber,
+    pub pool: PoolNumber,
     pub units: u32,
 }
 
-/// Units of one item in a new hold, at the price that the hold locks.
+/// A portion of a new hold, at the price that the hold locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PricedLine {
+pub struct PricedPortion {
     pub item: ItemNumber,
+    pub pool: PoolNumber,
     pub units: u32,
     pub price: Option<Price>,
 }
 
-pub type Quantities = SmallVec<[Quantity; 2]>;
-pub type PricedLines = SmallVec<[PricedLine; 1]>;
+pub type Portions = SmallVec<[Portion; 2]>;
+pub type PricedPortions = SmallVec<[PricedPortion; 1]>;
 
 /// A hold as it began. Its creation time is in its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,26 +48,73 @@ pub struct Held<'a> {
     pub sale: SaleNumber,
     pub customer: &'a str,
     pub hold_seconds: u32,
-    pub lines: PricedLines,
+    pub portions: PricedPortions,
     pub reference: Option<&'a str>,
     /// The idempotency key and the fingerprint of its request.
     pub key: Option<(&'a str, u64)>,
 }
 
-/// How a reservation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended<'a> {
+/// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extended {
     pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub expires_at: Timestamp,
+    pub extensions: u16,
+}
+
+/// Held units were confirmed, or went back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled<'a> {
+    pub id: ReservationId,
+    pub sale: SaleNumber,
     pub at: Timestamp,
     /// Confirmed: the order's reference. Released: the reason.
     pub text: Option<&'a str>,
-    pub lines: Quantities,
+    /// The units that moved.
+    pub portions: Portions,
+}
+
+/// What happened to a customer's reservations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CustomerEvent<'a> {
+    Held(Held<'a>),
+    Extended(Extended),
+    Confirmed(Settled<'a>),
+    Released(Settled<'a>),
+    Expired(Settled<'a>),
+    /// The reservation leaves memory. `counted`: its confirmed units go on counting towards the customer's limit.
+    Retired {
+        id: ReservationId,
+        counted: bool,
+    },
+    /// Snapshots only: confirmed units of a customer's retired reservations that still count towards the limit.
+    Carried {
+        customer: &'a str,
+        item: ItemNumber,
+        units: u64,
+    },
+    /// Snapshots only: confirmed units of a bucket's retired reservations.
+    Sold {
+        bucket: Bucket,
+        item: ItemNumber,
+        pool: PoolNumber,
+        units: u64,
+    },
+    /// The customer's identity is erased from its reservations, together with the texts that callers gave. From here on they
+    /// belong to `erased_customer` and count towards no limit; no unit moves.
+    CustomerErased {
+        at: Timestamp,
+        customer: &'a str,
+    },
 }
 
 /// Stock put into or taken out of a sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjusted<'a> {
     pub item: ItemNumber,
+    pub pool: PoolNumber,
     pub at: Timestamp,
     pub delta: i64,
     pub reason: Option<&'a str>,
@@ -69,53 +125,29 @@ pub struct Adjusted<'a> {
     pub available: u64,
 }
 
+/// A sale was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event<'a> {
-    // Of a customer's bucket.
-    Held(Held<'a>),
-    /// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not. `sale`: None
-    /// in events from before extensions had their sale.
-    Extended {
-        id: ReservationId,
-        at: Timestamp,
-        expires_at: Timestamp,
-        extensions: u16,
-        sale: Option<SaleNumber>,
-    },
-    Confirmed(Ended<'a>),
-    Released(Ended<'a>),
-    Expired(Ended<'a>),
-    /// The reservation leaves memory. `counted`: its confirmed units go on counting towards the customer's limit.
-    Retired {
-        id: ReservationId,
-        counted: bool,
-    },
-    /// Snapshots only: confirmed units of a customer's retired reservations that still count.
-    Carried {
-        customer: &'a str,
-        item: ItemNumber,
-        units: u64,
-    },
-    /// Snapshots only: confirmed units of a bucket's retired reservations that no longer count towards any limit.
-    Forgotten {
-        bucket: Bucket,
-        item: ItemNumber,
-        units: u64,
-    },
-    /// The customer's identity is erased from its reservations, together with the texts that callers gave. From here on they
-    /// belong to `erased_customer` and count towards no limit; no unit moves.
-    CustomerErased {
-        at: Timestamp,
-        customer: &'a str,
-    },
-    // Of the catalogue.
-    /// A sale was put. `items` are the numbers of its items in the document's order; `settings` is that document.
-    SaleDefined {
-        sale: SaleNumber,
-        at: Timestamp,
-        items: Vec<ItemNumber>,
-        settings: &'a [u8],
-    },
+pub struct SaleDefined<'a> {
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    /// Pools that the sale did not have before, and their initial stock.
+    pub opened: Vec<OpenedPool>,
+    /// The whole document with the numbers of its items and pools; see [`record`].
+    pub record: &'a [u8],
+}
+
+/// A new pool with its initial stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenedPool {
+    pub item: ItemNumber,
+    pub pool: PoolNumber,
+    pub units: u64,
+}
+
+/// What happened to sales, their stock and the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogueEvent<'a> {
+    SaleDefined(SaleDefined<'a>),
     SalePaused {
         sale: SaleNumber,
         at: Timestamp,
@@ -135,9 +167,10 @@ pub enum Event<'a> {
         status: Status,
     },
     Adjusted(Adjusted<'a>),
-    /// Snapshots only: an item's stock, all adjustments included.
+    /// Snapshots only: a pool's stock, all adjustments included.
     Stocked {
         item: ItemNumber,
+        pool: PoolNumber,
         stock: u64,
     },
     /// The audit record of an operator's action, which comes right before it in the same batch.
@@ -149,30 +182,31 @@ pub enum Event<'a> {
     /// Snapshots only: how far the audit trail had come.
     AuditReached(Head),
     /// The service's time was set: at a start, or because the machine's clock was. Holds that were live then were moved with
-    /// it, as their own events behind this one tell.
+    /// it, each by an event of its own that comes after this one.
     ClockSet(ClockSet),
+    /// From here on this version of the program writes the journal.
+    WrittenBy {
+        version: &'a str,
+    },
 }
 
-impl Event<'_> {
-    /// The bucket whose state this event changes; None for events of the catalogue.
-    pub fn bucket(&self) -> Option<Bucket> {
+/// An event of either family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
+    Customer(CustomerEvent<'a>),
+    Catalogue(CatalogueEvent<'a>),
+}
+
+impl CustomerEvent<'_> {
+    /// The bucket whose state this event changes.
+    pub fn bucket(&self) -> Bucket {
         match self {
-            Self::Held(held) => Some(held.id.bucket()),
-            Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.id.bucket()),
-            Self::Extended { id, .. } | Self::Retired { id, .. } => Some(id.bucket()),
-            Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Some(Bucket::of(customer)),
-            Self::Forgotten { bucket, .. } => Some(*bucket),
-            Self::SaleDefined { .. }
-            | Self::SalePaused { .. }
-            | Self::SaleResumed { .. }
-            | Self::SaleClosed { .. }
-            | Self::StatusReached { .. }
-            | Self::Adjusted(_)
-            | Self::Stocked { .. }
-            | Self::Audited(_)
-            | Self::KeysNoted { .. }
-            | Self::AuditReached(_)
-            | Self::ClockSet(_) => None,
+            Self::Held(held) => held.id.bucket(),
+            Self::Extended(extended) => extended.id.bucket(),
+            Self::Confirmed(settled) | Self::Released(settled) | Self::Expired(settled) => settled.id.bucket(),
+            Self::Retired { id, .. } => id.bucket(),
+            Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Bucket::of(customer),
+            Self::Sold { bucket, .. } => *bucket,
         }
     }
 
@@ -180,127 +214,109 @@ impl Event<'_> {
     pub fn at(&self) -> Option<Timestamp> {
         match self {
             Self::Held(held) => Some(held.id.created_at()),
-            Self::Confirmed(ended) | Self::Released(ended) | Self::Expired(ended) => Some(ended.at),
-            Self::Adjusted(adjusted) => Some(adjusted.at),
-            Self::Audited(audited) => Some(audited.record.at),
-            Self::Extended { at, .. }
-            | Self::CustomerErased { at, .. }
-            | Self::SaleDefined { at, .. }
-            | Self::SalePaused { at, .. }
-            | Self::SaleResumed { at, .. }
-            | Self::SaleClosed { at, .. }
-            | Self::StatusReached { at, .. }
-            | Self::ClockSet(ClockSet { at, .. }) => Some(*at),
-            Self::Retired { .. } | Self::Carried { .. } | Self::Forgotten { .. } | Self::Stocked { .. } => None,
-            Self::KeysNoted { .. } | Self::AuditReached(_) => None,
+            Self::Extended(extended) => Some(extended.at),
+            Self::Confirmed(settled) | Self::Released(settled) | Self::Expired(settled) => Some(settled.at),
+            Self::CustomerErased { at, .. } => Some(*at),
+            Self::Retired { .. } | Self::Carried { .. } | Self::Sold { .. } => None,
         }
     }
 
-    /// Calls `each` with what the event adds to the available units of an item. The stock that an item begins with is
-    /// left out: no event alone tells whether a put sale's item is new.
-    pub fn for_each_available(&self, mut each: impl FnMut(ItemNumber, i64)) {
-        match self {
-            Self::Held(held) => held.lines.iter().for_each(|line| each(line.item, -i64::from(line.units))),
-            Self::Released(ended) | Self::Expired(ended) => {
-                ended.lines.iter().for_each(|line| each(line.item, i64::from(line.units)));
+    /// What it does to which pool.
+    #[inline]
+    pub fn moves(&self, mut each: impl FnMut(Move)) {
+        let mut settle = |settled: &Settled<'_>, to| {
+            for &Portion { item, pool, units } in &settled.portions {
+                each(Move { item, pool, from: Account::Held, to, units: units.into() });
             }
-            Self::Adjusted(adjusted) => each(adjusted.item, adjusted.delta),
-            Self::Extended { .. }
-            | Self::Confirmed(_)
-            | Self::Retired { .. }
-            | Self::Carried { .. }
-            | Self::Forgotten { .. }
-            | Self::CustomerErased { .. }
-            | Self::SaleDefined { .. }
-            | Self::SalePaused { .. }
-            | Self::SaleResumed { .. }
-            | Self::SaleClosed { .. }
-            | Self::StatusReached { .. }
-            | Self::Stocked { .. }
-            | Self::Audited(_)
-            | Self::KeysNoted { .. }
-            | Self::AuditReached(_)
-            | Self::ClockSet(_) => {}
+        };
+        match self {
+            Self::Held(held) => {
+                for &PricedPortion { item, pool, units, .. } in &held.portions {
+                    let units = units.into();
+                    each(Move { item, pool, from: Account::Available, to: Account::Held, units });
+                }
+            }
+            Self::Confirmed(settled) => settle(settled, Account::Confirmed),
+            Self::Released(settled) | Self::Expired(settled) => settle(settled, Account::Available),
+            &Self::Sold { item, pool, units, .. } => {
+                each(Move { item, pool, from: Account::Available, to: Account::Confirmed, units });
+            }
+            Self::Extended(_) | Self::Retired { .. } | Self::Carried { .. } | Self::CustomerErased { .. } => {}
         }
     }
 }
 
-#[cfg(any(test, feature = "samples"))]
-pub mod tests {
-    use super::*;
-    use crate::{
-        audit::{Action, Actor, Record},
-        settings::Currency,
-        timeline::Uptime,
-    };
+impl CatalogueEvent<'_> {
+    /// When it was decided; None where it does not say.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::SaleDefined(defined) => Some(defined.at),
+            Self::SalePaused { at, .. }
+            | Self::SaleResumed { at, .. }
+            | Self::SaleClosed { at, .. }
+            | Self::StatusReached { at, .. } => Some(*at),
+            Self::Adjusted(adjusted) => Some(adjusted.at),
+            Self::Audited(audited) => Some(audited.record.at),
+            Self::ClockSet(set) => Some(set.at),
+            Self::Stocked { .. } | Self::KeysNoted { .. } | Self::AuditReached(_) | Self::WrittenBy { .. } => None,
+        }
+    }
 
-    /// One of each event, with every optional field once present and once absent.
-    pub fn samples() -> Vec<Event<'static>> {
-        let at = Timestamp::from_millis(1_795_852_800_123);
-        let id = ReservationId::new(at, Bucket::of("ann"), 0x0123_4567_89ab_cdef);
-        let (sale, item) = (SaleNumber(3), ItemNumber(70_000));
-        let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
-        let held = Held {
-            id,
-            sale,
-            customer: "ann",
-            hold_seconds: 300,
-            lines: [PricedLine { item, units: 2, price }, PricedLine { item: ItemNumber(1), units: 1, price: None }]
-                .into_iter()
-                .collect(),
-            reference: Some("cart-7"),
-            key: Some(("key-1", u64::MAX)),
-        };
-        let bare = Held { lines: PricedLines::new(), reference: None, key: None, ..held.clone() };
-        let ended = Ended { id, at, text: Some("order-9"), lines: [Quantity { item, units: 2 }].into_iter().collect() };
-        let adjusted = Adjusted {
-            item,
-            at,
-            delta: -5,
-            reason: Some("damaged"),
-            reference: Some("wh-1"),
-            key: Some(("k", 7)),
-            stock: 95,
-            available: 90,
-        };
-        let record = Record {
-            sequence: 1,
-            at,
-            actor: Actor::Key("eu"),
-            action: Action::StockAdjust,
-            sale: Some("drop"),
-            sku: Some("tv"),
-            detail: r#"{"delta":-5}"#,
-        };
-        let bare_record = Record { actor: Actor::Process, action: Action::KeysChange, sale: None, sku: None, ..record };
-        let audited = Event::Audited(Audited { record, hash: blake3::hash(b"1") });
-        let bare_audited = Event::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") });
-        vec![
-            Event::Held(held),
-            Event::Held(bare),
-            Event::Extended { id, at, expires_at: at.plus_seconds(60), extensions: 2, sale: Some(sale) },
-            Event::Extended { id, at, expires_at: at.plus_seconds(60), extensions: 2, sale: None },
-            Event::Confirmed(ended.clone()),
-            Event::Released(Ended { text: None, ..ended.clone() }),
-            Event::Expired(Ended { text: None, ..ended }),
-            Event::Retired { id, counted: true },
-            Event::Carried { customer: "ann", item, units: 4 },
-            Event::Forgotten { bucket: Bucket::of("ann"), item, units: 9 },
-            Event::CustomerErased { at, customer: "ann" },
-            Event::SaleDefined { sale, at, items: vec![item, ItemNumber(1)], settings: b"{}" },
-            Event::SalePaused { sale, at },
-            Event::SaleResumed { sale, at },
-            Event::SaleClosed { sale, at },
-            Event::StatusReached { sale, at, status: Status::Open },
-            Event::Adjusted(adjusted.clone()),
-            Event::Adjusted(Adjusted { reason: None, reference: None, key: None, ..adjusted }),
-            Event::Stocked { item, stock: 100 },
-            audited,
-            bare_audited,
-            Event::KeysNoted { keys: vec![("eu", [7; 16]), ("us", [8; 16])] },
-            Event::AuditReached(Head { sequence: 41, hash: blake3::hash(b"41") }),
-            Event::ClockSet(ClockSet { at, by: -3_600_000, uptime: Some(Uptime { boot: [9; 16], millis: 1234 }) }),
-            Event::ClockSet(ClockSet { at, by: 0, uptime: None }),
-        ]
+    /// What it does to which pool.
+    pub fn moves(&self, mut each: impl FnMut(Move)) {
+        let (outside, available) = (Account::Outside, Account::Available);
+        match self {
+            Self::SaleDefined(defined) => {
+                for &OpenedPool { item, pool, units } in &defined.opened {
+                    each(Move { item, pool, from: outside, to: available, units });
+                }
+            }
+            &Self::Adjusted(Adjusted { item, pool, delta, .. }) => {
+                let (from, to) = if delta < 0 { (available, outside) } else { (outside, available) };
+                each(Move { item, pool, from, to, units: delta.unsigned_abs() });
+            }
+            &Self::Stocked { item, pool, stock: units } => {
+                each(Move { item, pool, from: outside, to: available, units })
+            }
+            Self::SalePaused { .. }
+            | Self::SaleResumed { .. }
+            | Self::SaleClosed { .. }
+            | Self::StatusReached { .. }
+            | Self::Audited(_)
+            | Self::KeysNoted { .. }
+            | Self::AuditReached(_)
+            | Self::ClockSet(_)
+            | Self::WrittenBy { .. } => {}
+        }
+    }
+}
+
+impl Event<'_> {
+    /// When it was decided; None where it does not say.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Customer(event) => event.at(),
+            Self::Catalogue(event) => event.at(),
+        }
+    }
+
+    /// What it does to which pool.
+    pub fn moves(&self, each: impl FnMut(Move)) {
+        match self {
+            Self::Customer(event) => event.moves(each),
+            Self::Catalogue(event) => event.moves(each),
+        }
+    }
+}
+
+impl<'a> From<CustomerEvent<'a>> for Event<'a> {
+    fn from(event: CustomerEvent<'a>) -> Self {
+        Self::Customer(event)
+    }
+}
+
+impl<'a> From<CatalogueEvent<'a>> for Event<'a> {
+    fn from(event: CatalogueEvent<'a>) -> Self {
+        Self::Catalogue(event)
     }
 }

@@ -103,11 +103,21 @@ fn check_printable(text: &str) -> Result<(), NameError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SaleNumber(pub u32);
 
-/// An item's place in the catalogue and in every shard's slices: dense, given at creation, never reused.
+/// An item's place in the catalogue: dense, given at creation, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemNumber(pub u32);
 
+/// A pool's place in every shard's slices: dense over all items, given at creation, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolNumber(pub u32);
+
 impl SaleNumber {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl PoolNumber {
     pub fn index(self) -> usize {
         self.0 as usize
     }

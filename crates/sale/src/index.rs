@@ -36,7 +36,7 @@ pub struct Walk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walked {
     /// The table has grown, or the walk had not begun: what was met before counts for nothing. There is more to look at.
-    Anew,
+    Restarted,
     More,
     Over,
 }
@@ -101,7 +101,7 @@ impl Index {
         if walk.cells != self.cells.len() {
             let start = self.cells.iter().position(|cell| cell.slot == EMPTY).expect("a quarter is empty");
             *walk = Walk { cells: self.cells.len(), start, passed: 0 };
-            return Walked::Anew;
+            return Walked::Restarted;
         }
         let mut looked_at = 0;
         while walk.passed < last {

@@ -4,10 +4,10 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::{
-    event::PricedLine,
     expected::Tag,
-    ids::{ItemNumber, ReservationId, SaleNumber},
-    settings::Invalid,
+    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    settings::{Invalid, Price},
+    stock::{Account, Amounts},
     time::Timestamp,
 };
 
@@ -21,6 +21,28 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 4] = [Self::Held, Self::Confirmed, Self::Released, Self::Expired];
+
+    /// Where the units of a reservation are that are all in one place.
+    pub fn account(self) -> Account {
+        match self {
+            Self::Held => Account::Held,
+            Self::Confirmed => Account::Confirmed,
+            Self::Released | Self::Expired => Account::Available,
+        }
+    }
+
+    /// The amounts of a line whose units are all there.
+    pub fn amounts(self, units: u32) -> Amounts {
+        let mut amounts = Amounts::default();
+        match self {
+            Self::Held => amounts.held = units,
+            Self::Confirmed => amounts.confirmed = units,
+            Self::Released | Self::Expired => amounts.returned = units,
+        }
+        amounts
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -58,6 +80,16 @@ impl Status {
     }
 }
 
+/// A reservation's units from one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReservedLine {
+    pub item: ItemNumber,
+    pub pool: PoolNumber,
+    /// The price that the hold locked.
+    pub price: Option<Price>,
+    pub amounts: Amounts,
+}
+
 /// A reservation as an answer shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
@@ -65,7 +97,7 @@ pub struct Reservation {
     pub sale: SaleNumber,
     pub customer: CompactString,
     pub state: State,
-    pub lines: SmallVec<[PricedLine; 1]>,
+    pub lines: SmallVec<[ReservedLine; 1]>,
     pub reference: Option<Box<str>>,
     pub expires_at: Timestamp,
     /// When it was confirmed, released or expired; None while it is held.

@@ -1,9 +1,8 @@
-//! A shard: a share of the customers' buckets, with a slice of every item's stock.
+//! A shard: a share of the customers' buckets, with a slice of every pool's stock.
 //!
-//! Invariants, for every item and at every instant:
-//! - the slice's `held` is the sum over the shard's live holds, its `confirmed` the sum over its confirmed reservations,
-//!   those that left memory included;
-//! - over all shards `available + held + confirmed` is the item's stock, and while the shard serves none is negative;
+//! Invariants, for every pool and at every instant:
+//! - the slice's `held` is the sum over the shard's reservations, and so is its `confirmed`, those that left memory included;
+//! - over all shards `available + held + confirmed` is the pool's stock, and while the shard serves none is negative;
 //! - a customer's units are what the customer holds or has confirmed, as far as a limit may ask for them.
 //!
 //! This file has the state and `apply`, the only way to change it; `decide.rs` has the decisions. Replay uses only `apply`, and
@@ -13,9 +12,11 @@ mod entry;
 mod erase;
 mod search;
 mod show;
+#[cfg(test)]
+mod testing;
 
 pub(super) use entry::Entry;
-use entry::{Customer, Line, Lines, NOBODY, Texts};
+use entry::{Customer, Line, Lines, NOBODY, SOLD_BYTES, Texts};
 pub use search::Search;
 
 use std::{
@@ -25,14 +26,15 @@ use std::{
 };
 
 use super::{
-    catalogue::Plan,
     deadlines::Deadlines,
-    event::{Ended, Event, Held, Quantities, Quantity},
-    ids::{BUCKETS, Bucket, ItemNumber, ReservationId, SaleNumber, is_erased},
+    event::{CustomerEvent, Extended, Held, Portion, Portions, Settled},
+    ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, is_erased},
     index::Index,
+    judge::{Plan, Request},
     outcome::State,
     settings::Price,
     slab::Slab,
+    stock::{Account, Amounts, Move},
     time::Timestamp,
 };
 use foldhash::quality::FixedState;
@@ -57,7 +59,7 @@ pub struct Shard {
     retention_millis: u64,
     pub(super) hasher: FixedState,
     buckets: Vec<Customers>,
-    slices: Vec<Slice>,
+    pools: Vec<Pool>,
     pub(super) reservations: Slab<Entry>,
     customers: Slab<Customer>,
     prices: Prices,
@@ -68,12 +70,43 @@ pub struct Shard {
     bytes: u64,
 }
 
-/// A slice of an item's stock, in units.
+/// A slice of a pool's stock, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slice {
     pub available: i64,
     pub held: u64,
     pub confirmed: u64,
+}
+
+impl Slice {
+    fn shift(&mut self, moved: &Move) {
+        match moved.from {
+            Account::Outside => {}
+            Account::Available => self.available -= signed(moved.units),
+            Account::Held => self.held = self.held.checked_sub(moved.units).expect("a hold's units are held"),
+            Account::Confirmed => {
+                self.confirmed = self.confirmed.checked_sub(moved.units).expect("confirmed units are confirmed");
+            }
+        }
+        match moved.to {
+            Account::Outside => {}
+            Account::Available => self.available += signed(moved.units),
+            Account::Held => self.held += moved.units,
+            Account::Confirmed => self.confirmed += moved.units,
+        }
+    }
+}
+
+fn signed(units: u64) -> i64 {
+    i64::try_from(units).expect("stock is limited to 2^63")
+}
+
+/// What a shard has of a pool.
+#[derive(Debug, Clone, Copy)]
+struct Pool {
+    /// The item that it is a pool of; known from the first event on.
+    item: ItemNumber,
+    slice: Slice,
 }
 
 /// The index tables of one bucket of customers. They hold slots only; small tables also grow in small steps.
@@ -82,8 +115,8 @@ struct Customers {
     by_id: Index,
     by_key: Index,
     by_name: Index,
-    /// Confirmed units of reservations that have left memory and count towards no limit.
-    forgotten: BTreeMap<ItemNumber, u64>,
+    /// Confirmed units of reservations that have left memory.
+    sold: BTreeMap<PoolNumber, u64>,
 }
 
 /// Prices that holds were made at, each kept once. Index 0 is "no price".
@@ -119,7 +152,7 @@ impl Shard {
             retention_millis,
             hasher: FixedState::with_seed(seed),
             buckets: std::iter::repeat_with(Customers::default).take(BUCKETS.div_ceil(shards)).collect(),
-            slices: Vec::new(),
+            pools: Vec::new(),
             reservations: Slab::default(),
             customers: Slab::default(),
             prices: Prices::default(),
@@ -130,8 +163,8 @@ impl Shard {
         }
     }
 
-    /// Goes on at this time, which is the steady time from here on. `forward`: when it was set forward, and by how much.
-    pub fn go_on_at(&mut self, now: Timestamp, forward: Vec<(Timestamp, u64)>) {
+    /// Continues at this time, which is the steady time from here on. `forward`: when it was set forward, and by how much.
+    pub fn continue_at(&mut self, now: Timestamp, forward: Vec<(Timestamp, u64)>) {
         (self.now, self.forward) = (now, forward);
     }
 
@@ -208,68 +241,52 @@ impl Shard {
         (holds, None)
     }
 
-    pub fn slice(&self, item: ItemNumber) -> Slice {
-        self.slices.get(item.index()).copied().unwrap_or_default()
+    pub fn slice(&self, pool: PoolNumber) -> Slice {
+        self.pools.get(pool.index()).map(|pool| pool.slice).unwrap_or_default()
     }
 
-    /// Makes room for items up to `count`.
+    /// Makes room for so many pools.
     pub fn resize(&mut self, count: usize) {
-        if self.slices.len() < count {
-            self.slices.resize(count, Slice::default());
+        if self.pools.len() < count {
+            self.pools.resize(count, Pool { item: ItemNumber(0), slice: Slice::default() });
         }
     }
 
-    /// Sets the units of an item that this shard may give away. Only for callers that hold all shards and keep the sum.
-    pub fn set_available(&mut self, item: ItemNumber, available: u64) {
-        self.slices[item.index()].available = i64::try_from(available).expect("stock is limited to 2^63");
+    /// Sets the units of a pool that this shard may give away. Only for callers that hold all shards and keep the sum.
+    pub fn set_available(&mut self, pool: PoolNumber, available: u64) {
+        self.pools[pool.index()].slice.available = signed(available);
     }
 
-    /// Applies an event. Events of the catalogue change nothing here.
+    /// Applies an event.
     ///
     /// # Panics
     /// On a fact that cannot follow what is there: the journal is not ours or a rule is broken.
-    pub fn apply(&mut self, event: &Event<'_>) {
+    pub fn apply(&mut self, event: &CustomerEvent<'_>) {
         self.now = self.now.max(event.at().unwrap_or_default());
+        event.moves(|moved| self.shift(&moved));
         match event {
-            Event::Held(held) => self.hold(held),
-            Event::Extended { id, expires_at, extensions, .. } => {
-                let slot = self.expect(*id);
-                let entry = &mut self.reservations[slot];
-                assert_eq!(entry.state, State::Held, "only a hold is extended: {id}");
-                let bytes_before = entry.bytes();
-                (entry.expires_at, entry.extensions) = (*expires_at, *extensions);
-                self.bytes = self.bytes + entry.bytes() - bytes_before;
-                self.expiries.file(*expires_at, slot);
-            }
-            Event::Confirmed(ended) => self.end(ended, State::Confirmed),
-            Event::Released(ended) => self.end(ended, State::Released),
-            Event::Expired(ended) => self.end(ended, State::Expired),
-            Event::Retired { id, counted } => self.retire(*id, *counted),
-            Event::Carried { customer, item, units } => {
+            CustomerEvent::Held(held) => self.insert(held),
+            CustomerEvent::Extended(extended) => self.lengthen(extended),
+            CustomerEvent::Confirmed(settled) => self.settle(settled, State::Confirmed),
+            CustomerEvent::Released(settled) => self.settle(settled, State::Released),
+            CustomerEvent::Expired(settled) => self.settle(settled, State::Expired),
+            CustomerEvent::Retired { id, counted } => self.retire(*id, *counted),
+            CustomerEvent::Carried { customer, item, units } => {
                 let customer = self.customer(Bucket::of(customer), customer);
                 let customer = &mut self.customers[customer];
                 let grown = customer.take(*item, *units) + customer.carry(*item, *units);
                 self.bytes = self.bytes.strict_add_signed(grown);
-                self.confirmed_in_the_past(*item, *units);
             }
-            Event::Forgotten { bucket, item, units } => {
-                *self.bucket(*bucket).forgotten.entry(*item).or_default() += units;
-                self.confirmed_in_the_past(*item, *units);
-            }
-            Event::CustomerErased { customer, .. } => self.erase(customer),
-            // The catalogue's.
-            Event::SaleDefined { .. }
-            | Event::SalePaused { .. }
-            | Event::SaleResumed { .. }
-            | Event::SaleClosed { .. }
-            | Event::StatusReached { .. }
-            | Event::Adjusted(_)
-            | Event::Stocked { .. }
-            | Event::Audited(_)
-            | Event::KeysNoted { .. }
-            | Event::AuditReached(_)
-            | Event::ClockSet(_) => {}
+            CustomerEvent::Sold { bucket, pool, units, .. } => self.add_sold(*bucket, *pool, *units),
+            CustomerEvent::CustomerErased { customer, .. } => self.erase(customer),
         }
+    }
+
+    fn shift(&mut self, moved: &Move) {
+        self.resize(moved.pool.index() + 1);
+        let pool = &mut self.pools[moved.pool.index()];
+        pool.item = moved.item;
+        pool.slice.shift(moved);
     }
 
     pub(super) fn find(&self, id: ReservationId) -> Option<u32> {
@@ -277,22 +294,22 @@ impl Shard {
         bucket.by_id.find(id.entropy(), |slot| self.reservations[slot].id == id)
     }
 
-    /// Has the processor fetch what the reserve that comes next looks at and writes to, all of it at once: another core
-    /// has written most of it last.
-    pub fn expect_next(&self, plan: &Plan<'_>, entropy: u64) {
-        prefetch_index(&self.buckets, plan.bucket.index() / self.shards);
-        for line in &plan.lines {
-            prefetch_index(&self.slices, line.line.item.index());
+    /// Has the processor fetch what this request reads and writes, all of it at once: another core has written most of it
+    /// last.
+    pub fn prefetch(&self, request: &Request<'_>, plan: &Plan<'_>, entropy: u64) {
+        prefetch_index(&self.buckets, request.bucket.index() / self.shards);
+        for source in plan.lines.iter().filter_map(|line| line.sources.first()) {
+            prefetch_index(&self.pools, source.pool.index());
         }
-        self.reservations.expect_insert();
-        self.customers.expect_insert();
-        self.expect_soon(plan, entropy);
+        self.reservations.prefetch_insert();
+        self.customers.prefetch_insert();
+        self.prefetch_lookups(request, entropy);
     }
 
-    /// Has the processor fetch the places where a plan's customer and reservation are about to be looked for and filed.
-    pub fn expect_soon(&self, plan: &Plan<'_>, entropy: u64) {
-        let bucket = &self.buckets[plan.bucket.index() / self.shards];
-        bucket.by_name.prefetch(self.hasher.hash_one(plan.customer));
+    /// Has the processor fetch the cells where a request's customer and reservation are looked up and inserted.
+    pub fn prefetch_lookups(&self, request: &Request<'_>, entropy: u64) {
+        let bucket = &self.buckets[request.bucket.index() / self.shards];
+        bucket.by_name.prefetch(self.hasher.hash_one(request.customer));
         bucket.by_id.prefetch(entropy);
     }
 
@@ -329,16 +346,24 @@ impl Shard {
         bucket.by_name.find(self.hasher.hash_one(name), |slot| self.customers[slot].name == name)
     }
 
-    pub(super) fn quantities(&self, entry: &Entry) -> Quantities {
-        entry.lines.as_slice().iter().map(|line| Quantity { item: line.item, units: line.units }).collect()
+    /// The entry's lines, with the items of their pools.
+    fn lines_of(&self, entry: &Entry) -> impl ExactSizeIterator<Item = (ItemNumber, Line)> {
+        entry.lines.iter(entry.state).map(|line| (self.pools[line.pool.index()].item, line))
+    }
+
+    /// The portions of an entry whose units are there.
+    pub(super) fn portions(&self, entry: &Entry, units: impl Fn(Amounts) -> u32) -> Portions {
+        let portions =
+            self.lines_of(entry).map(|(item, line)| Portion { item, pool: line.pool, units: units(line.amounts) });
+        portions.filter(|portion| portion.units > 0).collect()
     }
 
     fn bucket(&mut self, bucket: Bucket) -> &mut Customers {
         &mut self.buckets[bucket.index() / self.shards]
     }
 
-    fn expect(&self, id: ReservationId) -> u32 {
-        self.find(id).unwrap_or_else(|| panic!("a fact speaks of reservation {id}, which is not known"))
+    fn slot_of(&self, id: ReservationId) -> u32 {
+        self.find(id).unwrap_or_else(|| panic!("an event is about reservation {id}, which is unknown"))
     }
 
     /// The customer's slot; made when there is none.
@@ -373,27 +398,23 @@ impl Shard {
         customer
     }
 
-    fn hold(&mut self, held: &Held<'_>) {
+    fn insert(&mut self, held: &Held<'_>) {
         // In a snapshot, the replaced customer id marks a reservation of an erased customer.
         let customer =
             if is_erased(held.customer, held.id) { NOBODY } else { self.customer(held.id.bucket(), held.customer) };
-        for line in &held.lines {
-            self.resize(line.item.index() + 1);
-            let slice = &mut self.slices[line.item.index()];
-            slice.available -= i64::from(line.units);
-            slice.held += u64::from(line.units);
-            if customer != NOBODY {
-                let grown = self.customers[customer].take(line.item, line.units.into());
-                self.bytes = self.bytes.strict_add_signed(grown);
-            }
+        for portion in held.portions.iter().filter(|_| customer != NOBODY) {
+            let grown = self.customers[customer].take(portion.item, portion.units.into());
+            self.bytes = self.bytes.strict_add_signed(grown);
         }
         if customer != NOBODY {
             self.customers[customer].reservations += 1;
         }
-        let priced = held.lines.iter();
-        let lines: Lines = priced
-            .map(|line| Line { item: line.item, units: line.units, price: self.prices.intern(line.price) })
-            .collect();
+        let prices = &mut self.prices;
+        let lines = Lines::held(held.portions.iter().map(|portion| Line {
+            pool: portion.pool,
+            price: prices.intern(portion.price),
+            amounts: Amounts::held(portion.units),
+        }));
         let key = held.key.filter(|_| customer != NOBODY).map(|(key, fingerprint)| (Box::from(key), fingerprint));
         let reference = held.reference.map(Box::from);
         let has_texts = key.is_some() || reference.is_some();
@@ -430,64 +451,68 @@ impl Shard {
         }
     }
 
-    fn end(&mut self, ended: &Ended<'_>, state: State) {
-        let slot = self.expect(ended.id);
-        let Self { reservations, customers, slices, bytes, .. } = self;
+    fn lengthen(&mut self, extended: &Extended) {
+        let slot = self.slot_of(extended.id);
+        let entry = &mut self.reservations[slot];
+        assert_eq!(entry.state, State::Held, "only a hold is extended: {}", extended.id);
+        let bytes_before = entry.bytes();
+        (entry.expires_at, entry.extensions) = (extended.expires_at, extended.extensions);
+        self.bytes = self.bytes + entry.bytes() - bytes_before;
+        self.expiries.file(extended.expires_at, slot);
+    }
+
+    /// Held units were confirmed, or went back. `cause`: the state of a reservation of which nothing is left.
+    fn settle(&mut self, settled: &Settled<'_>, cause: State) {
+        let slot = self.slot_of(settled.id);
+        let Self { reservations, customers, bytes, .. } = self;
         let entry = &mut reservations[slot];
-        assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", state.as_str(), ended.id);
-        (entry.state, entry.ended_at) = (state, ended.at);
-        for line in entry.lines.as_slice() {
-            let slice = &mut slices[line.item.index()];
-            let units = u64::from(line.units);
-            slice.held = slice.held.checked_sub(units).expect("a hold's units are held");
-            if state == State::Confirmed {
-                slice.confirmed += units;
-            } else {
-                slice.available += i64::from(line.units);
-                if entry.customer != NOBODY {
-                    *bytes = bytes.strict_add_signed(customers[entry.customer].give_up(line.item, units));
-                }
+        assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", cause.as_str(), settled.id);
+        let bytes_before = entry.bytes();
+        for portion in &settled.portions {
+            let moved = (Account::Held, cause.account());
+            entry.lines.shift(entry.state, portion.pool, moved, portion.units);
+            if cause != State::Confirmed && entry.customer != NOBODY {
+                let grown = customers[entry.customer].give_up(portion.item, portion.units.into());
+                *bytes = bytes.strict_add_signed(grown);
             }
         }
-        if let Some(text) = ended.text {
-            let bytes_before = entry.bytes();
-            entry.texts.get_or_insert_default().end_text = Some(text.into());
-            *bytes = *bytes + entry.bytes() - bytes_before;
+        entry.settle(cause, settled);
+        let is_over = entry.state != State::Held;
+        *bytes = *bytes + entry.bytes() - bytes_before;
+        if is_over {
+            self.retirements.file(settled.at.plus_millis(self.retention_millis), slot);
+            self.live_holds -= 1;
         }
-        self.retirements.file(ended.at.plus_millis(self.retention_millis), slot);
-        self.live_holds -= 1;
     }
 
     fn retire(&mut self, id: ReservationId, counted: bool) {
-        let slot = self.expect(id);
+        let slot = self.slot_of(id);
         self.unindex(slot);
         let entry = self.reservations.remove(slot);
         self.bytes -= entry.bytes();
         assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
-        let mut customer = (entry.customer != NOBODY).then(|| &mut self.customers[entry.customer]);
-        if let Some(customer) = &mut customer {
-            customer.reservations -= 1;
+        if entry.customer != NOBODY {
+            self.customers[entry.customer].reservations -= 1;
         }
-        if entry.state == State::Confirmed {
-            for line in entry.lines.as_slice() {
-                let units = u64::from(line.units);
-                match &mut customer {
-                    Some(customer) if counted => {
-                        self.bytes = self.bytes.strict_add_signed(customer.carry(line.item, units));
-                        continue;
-                    }
-                    Some(customer) => {
-                        self.bytes = self.bytes.strict_add_signed(customer.give_up(line.item, units));
-                    }
-                    None => {}
-                }
-                let bucket = &mut self.buckets[id.bucket().index() / self.shards];
-                *bucket.forgotten.entry(line.item).or_default() += units;
+        for line in entry.lines.iter(entry.state).filter(|line| line.amounts.confirmed > 0) {
+            let (item, units) = (self.pools[line.pool.index()].item, line.amounts.confirmed.into());
+            if entry.customer != NOBODY {
+                let customer = &mut self.customers[entry.customer];
+                let grown = if counted { customer.carry(item, units) } else { customer.give_up(item, units) };
+                self.bytes = self.bytes.strict_add_signed(grown);
             }
+            self.add_sold(id.bucket(), line.pool, units);
         }
-        if customer.is_some() {
+        if entry.customer != NOBODY {
             self.drop_customer_if_unknown(entry.customer);
         }
+    }
+
+    fn add_sold(&mut self, bucket: Bucket, pool: PoolNumber, units: u64) {
+        let sold = &mut self.buckets[bucket.index() / self.shards].sold;
+        let pools = sold.len();
+        *sold.entry(pool).or_default() += units;
+        self.bytes += (sold.len() - pools) as u64 * SOLD_BYTES;
     }
 
     fn unindex(&mut self, slot: u32) {
@@ -506,13 +531,6 @@ impl Shard {
             let hash = key_hash(hasher, entry.sale, &customers[entry.customer].name, key);
             bucket.by_key.remove(hash, slot);
         }
-    }
-
-    fn confirmed_in_the_past(&mut self, item: ItemNumber, units: u64) {
-        self.resize(item.index() + 1);
-        let slice = &mut self.slices[item.index()];
-        slice.confirmed += units;
-        slice.available -= i64::try_from(units).expect("stock is limited to 2^63");
     }
 
     /// When the entry's reservation is due to leave memory.

@@ -41,7 +41,7 @@ impl<T> Slab<T> {
     }
 
     /// Has the processor fetch the place of the next value.
-    pub fn expect_insert(&self) {
+    pub fn prefetch_insert(&self) {
         match (self.free.last(), self.chunks.last()) {
             (Some(&slot), _) => prefetch_index(&self.chunks[slot as usize / Self::CHUNK], slot as usize % Self::CHUNK),
             (None, Some(chunk)) => prefetch_index(chunk, chunk.len()),

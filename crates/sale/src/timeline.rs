@@ -4,7 +4,10 @@
 //! start, or a change of the machine's clock, sets it, an event records that. Invariant: the latest time is that of the newest
 //! event since it was last set, whatever earlier events say.
 
-use super::{event::Event, time::Timestamp};
+use super::{
+    event::{CatalogueEvent, Event},
+    time::Timestamp,
+};
 
 /// How long the machine has been up, in milliseconds, and which of its runs that is: a clock that nobody sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +41,29 @@ impl Timeline {
         Self { retention_millis, ..Self::default() }
     }
 
-    /// Takes over an event of the journal, of whichever lane, in the journal's order.
+    /// Takes over an event of the journal, in the journal's order.
     pub fn see(&mut self, event: &Event<'_>) {
         match event {
-            Event::ClockSet(set) => {
-                self.set.retain(|before| before.by > 0 && set.at < before.at.plus_millis(self.retention_millis));
-                self.set.push(*set);
-                self.latest = set.at;
-            }
-            event => self.latest = self.latest.max(event.at().unwrap_or_default()),
+            Event::Customer(event) => self.see_time(event.at()),
+            Event::Catalogue(event) => self.see_catalogue(event),
         }
+    }
+
+    /// As `see`, for an event of the catalogue.
+    pub fn see_catalogue(&mut self, event: &CatalogueEvent<'_>) {
+        let CatalogueEvent::ClockSet(set) = event else { return self.see_time(event.at()) };
+        self.set.retain(|before| before.by > 0 && set.at < before.at.plus_millis(self.retention_millis));
+        self.set.push(*set);
+        self.latest = set.at;
+    }
+
+    fn see_time(&mut self, at: Option<Timestamp>) {
+        self.latest = self.latest.max(at.unwrap_or_default());
     }
 
     /// Takes over an event of a snapshot: these tell the time by themselves, and old ones by their events alone.
     pub fn see_in_snapshot(&mut self, event: &Event<'_>) {
-        if self.set.is_empty() || matches!(event, Event::ClockSet(_)) {
+        if self.set.is_empty() || matches!(event, Event::Catalogue(CatalogueEvent::ClockSet(_))) {
             self.see(event);
         }
     }
@@ -89,12 +100,12 @@ impl Timeline {
     }
 
     /// The events that record the time, when it is `now`.
-    pub fn retell(&self, now: Timestamp, mut each: impl FnMut(&Event<'_>)) {
-        self.set.iter().for_each(|set| each(&Event::ClockSet(*set)));
+    pub fn export(&self, now: Timestamp, mut each: impl FnMut(&CatalogueEvent<'_>)) {
+        self.set.iter().for_each(|set| each(&CatalogueEvent::ClockSet(*set)));
         if let Some(last) = self.set.last() {
             let since = now.millis_since(last.at);
             let uptime = last.uptime.map(|uptime| Uptime { millis: uptime.millis + since, ..uptime });
-            each(&Event::ClockSet(ClockSet { at: last.at.plus_millis(since), by: 0, uptime }));
+            each(&CatalogueEvent::ClockSet(ClockSet { at: last.at.plus_millis(since), by: 0, uptime }));
         }
     }
 }

@@ -12,13 +12,13 @@ use crate::{
     journal::Epoch,
     sale::{
         audit::{Audited, Record},
-        event::{Adjusted, Ended, Event, Held, Quantity},
+        event::{Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, SaleDefined, Settled, record},
         time::Timestamp,
     },
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 21] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -30,6 +30,7 @@ pub const KINDS: [&str; 20] = [
     "keys_noted",
     "audit_reached",
     "clock_set",
+    "written_by",
     "held",
     "extended",
     "confirmed",
@@ -37,32 +38,37 @@ pub const KINDS: [&str; 20] = [
     "expired",
     "retired",
     "carried",
-    "forgotten",
+    "sold",
     "customer_erased",
 ];
 
 pub fn kind(event: &Event<'_>) -> &'static str {
     match event {
-        Event::Held(_) => "held",
-        Event::Extended { .. } => "extended",
-        Event::Confirmed(_) => "confirmed",
-        Event::Released(_) => "released",
-        Event::Expired(_) => "expired",
-        Event::Retired { .. } => "retired",
-        Event::Carried { .. } => "carried",
-        Event::Forgotten { .. } => "forgotten",
-        Event::CustomerErased { .. } => "customer_erased",
-        Event::SaleDefined { .. } => "sale_defined",
-        Event::SalePaused { .. } => "sale_paused",
-        Event::SaleResumed { .. } => "sale_resumed",
-        Event::SaleClosed { .. } => "sale_closed",
-        Event::StatusReached { .. } => "status_reached",
-        Event::Adjusted(_) => "adjusted",
-        Event::Stocked { .. } => "stocked",
-        Event::Audited(_) => "audited",
-        Event::KeysNoted { .. } => "keys_noted",
-        Event::AuditReached(_) => "audit_reached",
-        Event::ClockSet(_) => "clock_set",
+        Event::Customer(event) => match event {
+            CustomerEvent::Held(_) => "held",
+            CustomerEvent::Extended(_) => "extended",
+            CustomerEvent::Confirmed(_) => "confirmed",
+            CustomerEvent::Released(_) => "released",
+            CustomerEvent::Expired(_) => "expired",
+            CustomerEvent::Retired { .. } => "retired",
+            CustomerEvent::Carried { .. } => "carried",
+            CustomerEvent::Sold { .. } => "sold",
+            CustomerEvent::CustomerErased { .. } => "customer_erased",
+        },
+        Event::Catalogue(event) => match event {
+            CatalogueEvent::SaleDefined(_) => "sale_defined",
+            CatalogueEvent::SalePaused { .. } => "sale_paused",
+            CatalogueEvent::SaleResumed { .. } => "sale_resumed",
+            CatalogueEvent::SaleClosed { .. } => "sale_closed",
+            CatalogueEvent::StatusReached { .. } => "status_reached",
+            CatalogueEvent::Adjusted(_) => "adjusted",
+            CatalogueEvent::Stocked { .. } => "stocked",
+            CatalogueEvent::Audited(_) => "audited",
+            CatalogueEvent::KeysNoted { .. } => "keys_noted",
+            CatalogueEvent::AuditReached(_) => "audit_reached",
+            CatalogueEvent::ClockSet(_) => "clock_set",
+            CatalogueEvent::WrittenBy { .. } => "written_by",
+        },
     }
 }
 
@@ -142,71 +148,89 @@ impl Serialize for EventLine {
     }
 }
 
-type Described = (Option<Timestamp>, Vec<(&'static str, Value)>);
+type Described = (Option<Timestamp>, Fields);
 
 fn describe(event: &Event<'_>, names: &Names) -> Described {
     match event {
-        Event::Held(held) => describe_held(held, names),
-        Event::Extended { id, at, expires_at, extensions, sale } => {
-            let fields = vec![
-                ("reservation", json!(id.to_string())),
-                ("sale", json!(sale.map(|sale| names.sale(sale)))),
-                ("expires_at", json!(expires_at)),
-                ("extensions", json!(extensions)),
-            ];
-            (Some(*at), fields)
-        }
-        Event::Confirmed(ended) => describe_ended(ended, "reference", names),
-        Event::Released(ended) | Event::Expired(ended) => describe_ended(ended, "reason", names),
-        Event::Retired { id, counted } => {
-            (None, vec![("reservation", json!(id.to_string())), ("counted", json!(counted))])
-        }
-        Event::Carried { customer, item, units } => {
-            let fields = vec![("customer", json!(customer)), ("sku", json!(names.sku(*item))), ("units", json!(units))];
-            (None, fields)
-        }
-        Event::Forgotten { bucket, item, units } => {
-            let fields =
-                vec![("bucket", json!(bucket.index())), ("sku", json!(names.sku(*item))), ("units", json!(units))];
-            (None, fields)
-        }
-        Event::CustomerErased { at, customer } => (Some(*at), vec![("customer", json!(customer))]),
-        Event::SaleDefined { sale, at, items, settings } => {
-            let document = serde_json::from_slice::<Value>(settings).unwrap_or_default();
-            let member = |name: &str| document.get(name).cloned().unwrap_or_default();
-            let fields = vec![
-                ("sale", json!(names.sale(*sale))),
-                ("name", member("name")),
-                ("opens_at", member("opens_at")),
-                ("closes_at", member("closes_at")),
-                ("items", json!(items.len())),
-            ];
-            (Some(*at), fields)
-        }
-        Event::SalePaused { sale, at } | Event::SaleResumed { sale, at } | Event::SaleClosed { sale, at } => {
-            (Some(*at), vec![("sale", json!(names.sale(*sale)))])
-        }
-        Event::StatusReached { sale, at, status } => {
-            (Some(*at), vec![("sale", json!(names.sale(*sale))), ("status", json!(status.as_str()))])
-        }
-        Event::Adjusted(adjusted) => describe_adjusted(adjusted, names),
-        Event::Stocked { item, stock } => {
-            let fields =
-                vec![("sale", json!(names.sale_of(*item))), ("sku", json!(names.sku(*item))), ("stock", json!(stock))];
-            (None, fields)
-        }
-        Event::Audited(audited) => describe_audited(audited),
-        Event::KeysNoted { keys } => (None, vec![("keys", json!(keys.len()))]),
-        Event::AuditReached(head) => {
-            (None, vec![("sequence", json!(head.sequence)), ("hash", json!(head.hash.to_hex().as_str()))])
-        }
-        Event::ClockSet(set) => (Some(set.at), vec![("by_millis", json!(set.by))]),
+        Event::Customer(event) => (event.at(), describe_customer_event(event, names)),
+        Event::Catalogue(event) => (event.at(), describe_catalogue_event(event, names)),
     }
 }
 
-fn describe_audited(audited: &Audited<'_>) -> Described {
-    let Audited { record: Record { sequence, at, actor, action, sale, sku, detail }, hash } = *audited;
-    let fields = vec![
+type Fields = Vec<(&'static str, Value)>;
+
+fn describe_customer_event(event: &CustomerEvent<'_>, names: &Names) -> Fields {
+    match event {
+        CustomerEvent::Held(held) => describe_held(held, names),
+        CustomerEvent::Extended(extended) => vec![
+            ("reservation", json!(extended.id.to_string())),
+            ("sale", json!(names.sale(extended.sale))),
+            ("expires_at", json!(extended.expires_at)),
+            ("extensions", json!(extended.extensions)),
+        ],
+        CustomerEvent::Confirmed(settled) => describe_settled(settled, "reference", names),
+        CustomerEvent::Released(settled) | CustomerEvent::Expired(settled) => {
+            describe_settled(settled, "reason", names)
+        }
+        CustomerEvent::Retired { id, counted } => {
+            vec![("reservation", json!(id.to_string())), ("counted", json!(counted))]
+        }
+        CustomerEvent::Carried { customer, item, units } => {
+            vec![("customer", json!(customer)), ("sku", json!(names.sku(*item))), ("units", json!(units))]
+        }
+        CustomerEvent::Sold { bucket, item, pool, units } => vec![
+            ("bucket", json!(bucket.index())),
+            ("sku", json!(names.sku(*item))),
+            ("pool", json!(pool.0)),
+            ("units", json!(units)),
+        ],
+        CustomerEvent::CustomerErased { customer, .. } => vec![("customer", json!(customer))],
+    }
+}
+
+fn describe_catalogue_event(event: &CatalogueEvent<'_>, names: &Names) -> Fields {
+    match event {
+        CatalogueEvent::SaleDefined(defined) => describe_sale(defined, names),
+        CatalogueEvent::SalePaused { sale, .. }
+        | CatalogueEvent::SaleResumed { sale, .. }
+        | CatalogueEvent::SaleClosed { sale, .. } => vec![("sale", json!(names.sale(*sale)))],
+        CatalogueEvent::StatusReached { sale, status, .. } => {
+            vec![("sale", json!(names.sale(*sale))), ("status", json!(status.as_str()))]
+        }
+        CatalogueEvent::Adjusted(adjusted) => describe_adjusted(adjusted, names),
+        CatalogueEvent::Stocked { item, pool, stock } => vec![
+            ("sale", json!(names.sale_of(*item))),
+            ("sku", json!(names.sku(*item))),
+            ("pool", json!(pool.0)),
+            ("stock", json!(stock)),
+        ],
+        CatalogueEvent::Audited(audited) => describe_audited(audited),
+        CatalogueEvent::KeysNoted { keys } => vec![("keys", json!(keys.len()))],
+        CatalogueEvent::AuditReached(head) => {
+            vec![("sequence", json!(head.sequence)), ("hash", json!(head.hash.to_hex().as_str()))]
+        }
+        CatalogueEvent::ClockSet(set) => vec![("by_millis", json!(set.by))],
+        CatalogueEvent::WrittenBy { version } => vec![("version", json!(version))],
+    }
+}
+
+fn describe_sale(defined: &SaleDefined<'_>, names: &Names) -> Fields {
+    let mut fields = vec![("sale", json!(names.sale(defined.sale)))];
+    // A record that cannot be read was not written by this program, and a start refuses it.
+    if let Ok((settings, numbers)) = record::decode(defined.record) {
+        fields.extend([
+            ("name", json!(settings.name)),
+            ("opens_at", json!(settings.opens_at)),
+            ("closes_at", json!(settings.closes_at)),
+            ("items", json!(numbers.len())),
+        ]);
+    }
+    fields
+}
+
+fn describe_audited(audited: &Audited<'_>) -> Fields {
+    let Audited { record: Record { sequence, at: _, actor, action, sale, sku, detail }, hash } = *audited;
+    vec![
         ("sequence", json!(sequence)),
         ("actor", json!(actor.to_string())),
         ("action", json!(action.as_str())),
@@ -215,18 +239,17 @@ fn describe_audited(audited: &Audited<'_>) -> Described {
         // What is no JSON was not written by this program, and is shown as it is.
         ("detail", serde_json::from_str(detail).unwrap_or_else(|_| json!(detail))),
         ("hash", json!(hash.to_hex().as_str())),
-    ];
-    (Some(at), fields)
+    ]
 }
 
-fn describe_held(held: &Held<'_>, names: &Names) -> Described {
+fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
     let at = held.id.created_at();
-    let lines = held.lines.iter().map(|line| Line {
+    let lines = held.portions.iter().map(|line| Line {
         sku: names.sku(line.item),
         quantity: line.units,
         price: line.price.map(|price| json!(price)),
     });
-    let fields = vec![
+    vec![
         ("reservation", json!(held.id.to_string())),
         ("sale", json!(names.sale(held.sale))),
         ("customer", json!(held.customer)),
@@ -234,24 +257,21 @@ fn describe_held(held: &Held<'_>, names: &Names) -> Described {
         ("expires_at", json!(at.plus_seconds(held.hold_seconds.into()))),
         ("reference", json!(held.reference)),
         ("idempotency_key", json!(held.key.map(|(key, _)| key))),
-    ];
-    (Some(at), fields)
+    ]
 }
 
-fn describe_ended(ended: &Ended<'_>, text: &'static str, names: &Names) -> Described {
-    let line = |line: &Quantity| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
-    let sale = ended.lines.first().and_then(|line| names.sale_of(line.item));
-    let fields = vec![
-        ("reservation", json!(ended.id.to_string())),
-        ("sale", json!(sale)),
-        ("lines", ended.lines.iter().map(line).collect()),
-        (text, json!(ended.text)),
-    ];
-    (Some(ended.at), fields)
+fn describe_settled(settled: &Settled<'_>, text: &'static str, names: &Names) -> Fields {
+    let line = |line: &Portion| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
+    vec![
+        ("reservation", json!(settled.id.to_string())),
+        ("sale", json!(names.sale(settled.sale))),
+        ("lines", settled.portions.iter().map(line).collect()),
+        (text, json!(settled.text)),
+    ]
 }
 
-fn describe_adjusted(adjusted: &Adjusted<'_>, names: &Names) -> Described {
-    let fields = vec![
+fn describe_adjusted(adjusted: &Adjusted<'_>, names: &Names) -> Fields {
+    vec![
         ("sale", json!(names.sale_of(adjusted.item))),
         ("sku", json!(names.sku(adjusted.item))),
         ("delta", json!(adjusted.delta)),
@@ -260,8 +280,7 @@ fn describe_adjusted(adjusted: &Adjusted<'_>, names: &Names) -> Described {
         ("idempotency_key", json!(adjusted.key.map(|(key, _)| key))),
         ("stock", json!(adjusted.stock)),
         ("available", json!(adjusted.available)),
-    ];
-    (Some(adjusted.at), fields)
+    ]
 }
 
 /// A line of a reservation, as the API shows it.

@@ -271,7 +271,8 @@ fn for_each_of_chunk(chunk: &[u8], mut each: impl FnMut(Event<'_>)) -> Result<()
     let mut parts = Reader::new(chunk);
     while !parts.is_empty() {
         let (_part, _epoch, _place) = (parts.u16()?, parts.u64()?, parts.u32()?);
-        let mut events = Reader::new(parts.block()?);
+        let length = parts.u32()? as usize;
+        let mut events = Reader::new(parts.take(length)?);
         while let Some(event) = Event::decode(&mut events)? {
             each(event);
         }

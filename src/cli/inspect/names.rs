@@ -6,10 +6,8 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-
 use crate::sale::{
-    event::Event,
+    event::{CatalogueEvent, Event, record},
     ids::{ItemNumber, SaleNumber},
 };
 
@@ -19,26 +17,14 @@ pub struct Names {
     items: HashMap<ItemNumber, (SaleNumber, String)>,
 }
 
-/// What is needed of a sale's document.
-#[derive(Deserialize)]
-struct Document {
-    id: String,
-    items: Vec<DocumentItem>,
-}
-
-#[derive(Deserialize)]
-struct DocumentItem {
-    sku: String,
-}
-
 impl Names {
     pub fn learn(&mut self, event: &Event<'_>) {
-        let Event::SaleDefined { sale, items, settings, .. } = event else { return };
-        let Ok(document) = serde_json::from_slice::<Document>(settings) else { return };
-        for (&number, item) in items.iter().zip(document.items) {
-            self.items.insert(number, (*sale, item.sku));
+        let Event::Catalogue(CatalogueEvent::SaleDefined(defined)) = event else { return };
+        let Ok((settings, numbers)) = record::decode(defined.record) else { return };
+        for (numbers, item) in numbers.iter().zip(settings.items) {
+            self.items.insert(numbers.item, (defined.sale, item.sku));
         }
-        self.sales.insert(*sale, document.id);
+        self.sales.insert(defined.sale, settings.id);
     }
 
     /// The sale's id, or `#number` where it was never told.

@@ -26,8 +26,8 @@ use crate::{
         audit::Actor,
         codec::Write as _,
         command::{AskedLine, Reserve},
-        event::{Ended, Held, PricedLine, Quantity},
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+        event::{CatalogueEvent, CustomerEvent, Held, Portion, PricedPortion, Settled, samples},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::SaleSettings,
         time::Timestamp,
     },
@@ -66,15 +66,16 @@ impl Place {
     fn with_holds(holds: u64) -> (Place, Writer) {
         let place = Place::new();
         let mut writer = place.writer();
-        let items = vec![ItemNumber(0), ItemNumber(1)];
-        let defined = Event::SaleDefined { sale: SaleNumber(0), at: OPEN, items, settings: DOCUMENT.as_bytes() };
+        let record = record();
+        let defined = samples::defined(SaleNumber(0), OPEN, &record).into();
         writer.append(1, &payload(batch::CATALOGUE_LANE, &[defined])).unwrap();
         for number in 0..holds {
             writer.append(2 + number, &payload(3, &[held(number)])).unwrap();
         }
-        let lines = [Quantity { item: ItemNumber(0), units: 2 }].into_iter().collect();
-        let ended = Ended { id: id(0), at: OPEN.plus_seconds(5), text: Some("order 9"), lines };
-        writer.append(2 + holds, &payload(3, &[Event::Confirmed(ended)])).unwrap();
+        let portions = [Portion { item: ItemNumber(0), pool: PoolNumber(0), units: 2 }].into_iter().collect();
+        let (id, sale, at) = (id(0), SaleNumber(0), OPEN.plus_seconds(5));
+        let ended = Settled { id, sale, at, text: Some("order 9"), portions };
+        writer.append(2 + holds, &payload(3, &[Event::Customer(CustomerEvent::Confirmed(ended))])).unwrap();
         (place, writer)
     }
 
@@ -118,16 +119,23 @@ fn id(number: u64) -> ReservationId {
     ReservationId::new(OPEN.plus_millis(number), Bucket::of("ann"), number << 2)
 }
 
+/// What the journal keeps of the sale.
+fn record() -> Vec<u8> {
+    samples::record_of(&serde_json::from_str(DOCUMENT).unwrap(), &[ItemNumber(0), ItemNumber(1)])
+}
+
 fn held(number: u64) -> Event<'static> {
-    Event::Held(Held {
+    Event::Customer(CustomerEvent::Held(Held {
         id: id(number),
         sale: SaleNumber(0),
         customer: "ann",
         hold_seconds: 300,
-        lines: [PricedLine { item: ItemNumber(0), units: 2, price: None }].into_iter().collect(),
-        reference: None,
+        portions: [PricedPortion { item: ItemNumber(0), pool: PoolNumber(0), units: 2, price: None }]
+            .into_iter()
+            .collect(),
+        reference: Some("a text that makes the event as long as one with a key"),
         key: None,
-    })
+    }))
 }
 
 fn payload(lane: u16, events: &[Event<'_>]) -> Vec<u8> {
@@ -221,16 +229,7 @@ fn damage_is_told_with_file_and_offset_and_what_stands_before_it() {
     let (place, _writer) = Place::with_holds(2);
     let (report, _) = place.json();
     let first_frame = journal::frame::frame_bytes(
-        payload(
-            batch::CATALOGUE_LANE,
-            &[Event::SaleDefined {
-                sale: SaleNumber(0),
-                at: OPEN,
-                items: vec![ItemNumber(0), ItemNumber(1)],
-                settings: DOCUMENT.as_bytes(),
-            }],
-        )
-        .len(),
+        payload(batch::CATALOGUE_LANE, &[samples::defined(SaleNumber(0), OPEN, &record()).into()]).len(),
     ) as u64;
     assert_eq!(report["damage"], serde_json::json!([]));
     place.overwrite(1, first_frame + 40, &[0xff]);
@@ -311,23 +310,23 @@ fn the_audit_trail_is_shown_with_where_it_ends() {
     let (bare, _writer) = Place::with_holds(1);
     assert!(bare.json().0["audit"].is_null());
     let mut trail = Trail::default();
-    trail.learn_of_snapshot(&Event::AuditReached(head));
+    trail.learn_of_snapshot(&Event::Catalogue(CatalogueEvent::AuditReached(head)));
     assert_eq!(trail.facts().unwrap().hash, hash);
 }
 
 #[test]
 fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
-    use crate::sale::audit::{Action, Deed, Trail};
-    let deed = |action| Deed { by: Actor::Anybody, action, sale: Some("drop"), sku: None, detail: "{}".into() };
-    let (pause, resume) = (deed(Action::SalePause), deed(Action::SaleResume));
+    use crate::sale::audit::{Action, Entry, Trail};
+    let entry = |action| Entry { by: Actor::Anybody, action, sale: Some("drop"), sku: None, detail: "{}".into() };
+    let (pause, resume) = (entry(Action::SalePause), entry(Action::SaleResume));
     for first in [1, 2] {
         let (place, mut trail) = (Place::new(), Trail::default());
         let mut writer = place.writer();
         let mut events: Vec<Event<'_>> = Vec::new();
-        for deed in [&pause, &resume, &pause, &resume] {
-            let event = trail.record(OPEN, deed);
+        for entry in [&pause, &resume, &pause, &resume] {
+            let event = trail.record(OPEN, entry);
             trail.apply(&event).unwrap();
-            events.push(event);
+            events.push(event.into());
         }
         // A journal whose first segments were removed begins in the middle; a gap after that is none of its doing.
         for (epoch, event) in [&events[first - 1], &events[3]].into_iter().enumerate() {
@@ -344,14 +343,14 @@ fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
 fn names_are_known_from_the_snapshot_alone() {
     let (place, mut writer) = Place::with_holds(100);
     let mut snapshot = journal::SnapshotWriter::begin(place.storage.clone(), 60).unwrap();
-    let items = vec![ItemNumber(0), ItemNumber(1)];
     let mut events = Vec::new();
-    Event::SaleDefined { sale: SaleNumber(0), at: OPEN, items, settings: DOCUMENT.as_bytes() }.encode(&mut events);
+    samples::defined(SaleNumber(0), OPEN, &record()).encode(&mut events);
     let mut chunk = Vec::new();
     chunk.u16(batch::CATALOGUE_LANE);
     chunk.u64(60);
     chunk.u32(0);
-    chunk.block(&events);
+    chunk.u32(events.len() as u32);
+    chunk.put(&events);
     snapshot.chunk(&chunk).unwrap();
     snapshot.finish(61).unwrap();
     journal::prune(place.storage.as_ref(), 60).unwrap();

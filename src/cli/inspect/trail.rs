@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::sale::{
     audit::{Broken, Head},
-    event::Event,
+    event::{CatalogueEvent, Event},
 };
 
 /// Where the trail ends. Kept elsewhere, it shows later whether the trail up to it was written anew.
@@ -25,13 +25,13 @@ pub struct Trail {
 
 impl Trail {
     pub fn learn_of_snapshot(&mut self, event: &Event<'_>) {
-        if let Event::AuditReached(head) = event {
+        if let Event::Catalogue(CatalogueEvent::AuditReached(head)) = event {
             self.of_snapshot = Some(*head);
         }
     }
 
     pub fn follow(&mut self, event: &Event<'_>) -> Result<(), Broken> {
-        let Event::Audited(audited) = event else { return Ok(()) };
+        let Event::Catalogue(CatalogueEvent::Audited(audited)) = event else { return Ok(()) };
         match &mut self.of_journal {
             Some(head) => head.follow(audited),
             None if audited.record.sequence == 1 => self.of_journal.insert(Head::default()).follow(audited),

@@ -8,9 +8,8 @@ use crate::{
     sale::{
         adjustments::Remembered,
         catalogue::{Catalogue, Item, Sale},
-        event::PricedLine,
         ids::ReservationId,
-        outcome::{OfCustomer, Reservation, Standing, State, Status},
+        outcome::{self, OfCustomer, Reservation, Standing, State, Status},
         settings::{Price, RateLimits, SaleSettings},
         time::Timestamp,
     },
@@ -33,7 +32,7 @@ pub struct ReservationBody<'a> {
     /// One line per SKU, with the price at the time of the hold.
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
-    pub(in crate::http) lines: (&'a [PricedLine], &'a Catalogue),
+    pub(in crate::http) lines: (&'a [outcome::ReservedLine], &'a Catalogue),
     /// The caller's name for the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) reference: Option<&'a str>,
@@ -159,11 +158,14 @@ pub struct ReservedLine<'a> {
     price: Option<Price>,
 }
 
-fn write_lines<S: Serializer>(lines: &(&[PricedLine], &Catalogue), serializer: S) -> Result<S::Ok, S::Error> {
+fn write_lines<S: Serializer>(
+    lines: &(&[outcome::ReservedLine], &Catalogue),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let (lines, catalogue) = lines;
     let mut list = serializer.serialize_seq(Some(lines.len()))?;
     for line in *lines {
-        let (sku, quantity, price) = (catalogue.sku(line.item), line.units, line.price);
+        let (sku, quantity, price) = (catalogue.sku(line.item), line.amounts.sum(), line.price);
         list.serialize_element(&ReservedLine { sku, quantity, price })?;
     }
     list.end()

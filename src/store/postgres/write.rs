@@ -430,7 +430,7 @@ impl Writer<'_> {
         let written = self.link.copy("copying lines", ADD_LINES, &TYPES, async |mut copying| {
             for (id, change) in begun(window) {
                 let id = Uuid::from_bytes(*id.bytes());
-                for line in change.begun.iter().flat_map(|begun| &begun.lines) {
+                for line in change.begun.iter().flat_map(|begun| &begun.portions) {
                     let (amount, currency) = price_columns(&line.price)?;
                     let (sku, units) = (&*self.names.item(line.item)?.sku, i64::from(line.units));
                     let row: [&(dyn ToSql + Sync); 5] = [&id, &sku, &units, &amount, &currency];

@@ -13,7 +13,7 @@ use rusqlite::{
 use super::pace::Pace;
 use crate::{
     sale::{
-        event::PricedLine,
+        event::PricedPortion,
         ids::{ItemNumber, ReservationId, SaleNumber},
         settings::ItemSettings,
         time::Timestamp,
@@ -347,7 +347,7 @@ impl Writer<'_> {
     /// After all reservations, so that each tree grows in one go.
     fn lines(&mut self, window: &Window) -> Result<(), StoreError> {
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?)));
-        let lines = begun.flat_map(|(id, begun)| begun.lines.iter().map(move |line| (id, line)));
+        let lines = begun.flat_map(|(id, begun)| begun.portions.iter().map(move |line| (id, line)));
         self.add(
             ADD_LINE,
             lines,
@@ -460,7 +460,7 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
 fn put_line(
     row: &mut Row<'_, '_>,
     names: &Names,
-    (id, line): &(&ReservationId, &PricedLine),
+    (id, line): &(&ReservationId, &PricedPortion),
 ) -> Result<(), StoreError> {
     let (amount, currency) = price_columns(&line.price)?;
     row.put(id.encode(&mut [0; 36]))?;

@@ -1,14 +1,14 @@
 //! The audit trail in the database: as it was journaled, and every tampering with it found.
 
 use super::*;
-use crate::sale::audit::{Action, Actor, Broken, Deed, Head, Trail};
+use crate::sale::audit::{Action, Actor, Broken, Entry, Head, Trail};
 
 /// A journal of a sale and six records in three batches, and where its trail ends.
 fn journal_with_trail() -> (MemoryJournal, Head) {
     let journal = journal_with_sale(OPENS);
     let mut trail = Trail::default();
     let mut batch = Vec::new();
-    let deeds = [
+    let entries = [
         (Actor::Key("eu"), Action::SalePut, Some("drop"), None, r#"{"created":true}"#),
         (
             Actor::Key("eu"),
@@ -22,9 +22,9 @@ fn journal_with_trail() -> (MemoryJournal, Head) {
         (Actor::Process, Action::KeysChange, None, None, r#"{"keys":1}"#),
         (Actor::Key("eu"), Action::SaleClose, Some("drop"), None, "{}"),
     ];
-    for (index, (by, action, sale, sku, detail)) in deeds.into_iter().enumerate() {
-        let deed = Deed { by, action, sale, sku, detail: detail.to_owned() };
-        let event = trail.record(OPENS.plus_millis(index as u64), &deed);
+    for (index, (by, action, sale, sku, detail)) in entries.into_iter().enumerate() {
+        let entry = Entry { by, action, sale, sku, detail: detail.to_owned() };
+        let event = trail.record(OPENS.plus_millis(index as u64), &entry);
         trail.apply(&event).unwrap();
         let mut bytes = Vec::new();
         event.encode(&mut bytes);
@@ -204,7 +204,7 @@ fn a_trail_that_lags_is_gone_on_with_from_the_journal(new: New) {
     let mut check = reader.check_audit(&[]).unwrap().unwrap();
     for payload in &journal.batches.lock()[reader.cursor().unwrap() as usize..] {
         crate::engine::batch::for_each(payload, |_, _, event| {
-            if let Event::Audited(audited) = event {
+            if let Event::Catalogue(CatalogueEvent::Audited(audited)) = event {
                 check.record(&audited).unwrap();
             }
             Ok::<_, crate::sale::codec::Malformed>(())

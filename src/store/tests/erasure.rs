@@ -14,20 +14,20 @@ on_both! {
 }
 
 fn erased(customer: &str) -> Event<'_> {
-    Event::CustomerErased { at: OPENS, customer }
+    Event::Customer(CustomerEvent::CustomerErased { at: OPENS, customer })
 }
 
 fn held_with_reference<'a>(id: ReservationId, customer: &'a str) -> Event<'a> {
-    let Event::Held(held) = held(id, customer, 1) else { unreachable!() };
-    Event::Held(Held { reference: Some("cart"), ..held })
+    let Event::Customer(CustomerEvent::Held(held)) = held(id, customer, 1) else { unreachable!() };
+    Event::Customer(CustomerEvent::Held(Held { reference: Some("cart"), ..held }))
 }
 
 fn confirmed(id: ReservationId, text: &str) -> Event<'_> {
-    Event::Confirmed(ended(id, OPENS, 1, Some(text)))
+    Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, Some(text))))
 }
 
 fn released(id: ReservationId, text: &str) -> Event<'_> {
-    Event::Released(ended(id, OPENS, 1, Some(text)))
+    Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, Some(text))))
 }
 
 /// Customer, reference and reason of each reservation.
@@ -114,6 +114,7 @@ fn lived(journal: &MemoryJournal) {
         .map(|number| if number % 7 == 0 { RECOGNISABLE.to_owned() } else { format!("customer-{number}") })
         .collect();
     let adjusted = crate::sale::event::Adjusted {
+        pool: PoolNumber(TV.0),
         item: TV,
         at: OPENS,
         delta: 5000,
@@ -123,7 +124,7 @@ fn lived(journal: &MemoryJournal) {
         stock: 5010,
         available: 5010,
     };
-    journal.push(&[(CATALOGUE_LANE, &[Event::Adjusted(adjusted)])]);
+    journal.push(&[(CATALOGUE_LANE, &[Event::Catalogue(CatalogueEvent::Adjusted(adjusted))])]);
     let id = |number: usize| {
         reservation_id(OPENS.plus_millis((number as u64 * 7919) % 5000), &names[number], (number as u64 + 1) << 20)
     };

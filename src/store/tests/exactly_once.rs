@@ -228,7 +228,8 @@ fn what_is_too_much_at_once_is_written_in_smaller_windows() {
     let database = Database::sqlite();
     let journal = journal_with_sale(OPENS);
     for entropy in 1..200_u64 {
-        let event = Event::Retired { id: reservation_id(OPENS, "ann", entropy << 8), counted: true };
+        let event =
+            Event::Customer(CustomerEvent::Retired { id: reservation_id(OPENS, "ann", entropy << 8), counted: true });
         journal.push(&[(0, &[event])]);
     }
     let sink = Slow(database.store(), 10);

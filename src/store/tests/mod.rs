@@ -27,8 +27,8 @@ use super::*;
 use crate::{
     engine::batch::{CATALOGUE_LANE, put_section},
     sale::{
-        event::{Ended, Event, Held, PricedLine, Quantity},
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
+        event::{CatalogueEvent, CustomerEvent, Event, Extended, Held, Portion, PricedPortion, Settled, samples},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::{Currency, ItemSettings, Price, SaleSettings},
         time::Timestamp,
     },
@@ -147,9 +147,8 @@ fn settings() -> SaleSettings {
 }
 
 fn journal_with_sale(at: Timestamp) -> MemoryJournal {
-    let (journal, document) = (MemoryJournal::default(), serde_json::to_vec(&settings()).unwrap());
-    let defined = Event::SaleDefined { sale: SALE, at, items: vec![TV, PHONE], settings: &document };
-    journal.push(&[(CATALOGUE_LANE, &[defined])]);
+    let (journal, record) = (MemoryJournal::default(), samples::record_of(&settings(), &[TV, PHONE]));
+    journal.push(&[(CATALOGUE_LANE, &[samples::defined(SALE, at, &record).into()])]);
     journal
 }
 
@@ -159,10 +158,12 @@ fn reservation_id(at: Timestamp, customer: &str, entropy: u64) -> ReservationId 
 
 fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
-    let lines = [PricedLine { item: TV, units, price }].into_iter().collect();
-    Event::Held(Held { id, sale: SALE, customer, hold_seconds: 300, lines, reference: None, key: None })
+    let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
+    let (sale, hold_seconds) = (SALE, 300);
+    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference: None, key: None }).into()
 }
 
-fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Ended<'_> {
-    Ended { id, at, text, lines: [Quantity { item: TV, units }].into_iter().collect() }
+fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {
+    let portions = [Portion { item: TV, pool: PoolNumber(TV.0), units }].into_iter().collect();
+    Settled { id, sale: SALE, at, text, portions }
 }

@@ -8,11 +8,13 @@ use super::*;
 use crate::{
     engine::batch::for_each,
     sale::{
-        audit::{Action, Actor, Deed, Trail},
-        catalogue::{Catalogue, encode_settings},
+        audit::{Action, Actor, Entry, Trail},
+        catalogue::Catalogue,
         codec::Malformed,
-        event::Adjusted,
+        event::{Adjusted, SaleDefined, record},
+        expected::Tag,
         outcome::State,
+        stock::{Account, StockBook},
     },
 };
 
@@ -86,6 +88,7 @@ struct World {
     entropy: u64,
     catalogue: Catalogue,
     trail: Trail,
+    stock: StockBook,
     available: Vec<u64>,
     /// What is held: lines as item and units, and how often it was extended.
     holds: Vec<(ReservationId, HeldLines, u16)>,
@@ -99,6 +102,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         entropy: 0,
         catalogue: Catalogue::default(),
         trail: Trail::default(),
+        stock: StockBook::default(),
         available: Vec::new(),
         holds: Vec::new(),
         lanes: BTreeMap::new(),
@@ -115,7 +119,10 @@ impl World {
         match *step {
             Step::Wait { millis } => {
                 self.now = self.now.plus_millis(millis);
-                self.catalogue.turns(self.now).iter().for_each(|event| self.tell(event));
+                let sales = self.catalogue.sales().to_vec();
+                let now = self.now;
+                let changes = sales.iter().filter_map(|sale| sale.status_change(now));
+                changes.for_each(|event| self.tell_catalogue(event));
             }
             Step::Define { sale, items } => self.define(sale, items),
             Step::Reserve { customer, item, units, second, reference } => {
@@ -126,16 +133,22 @@ impl World {
             Step::Adjust { item, delta } => self.adjust(item, delta),
             Step::Turn { sale, turn } => self.turn(sale, turn),
             Step::Erase { customer } => {
-                self.tell(&Event::CustomerErased { at: self.now, customer: &format!("customer-{customer}") });
+                self.tell(&Event::Customer(CustomerEvent::CustomerErased {
+                    at: self.now,
+                    customer: &format!("customer-{customer}"),
+                }));
             }
             Step::Noise => {
                 let bucket = Bucket::of("ann");
-                self.tell(&Event::Retired { id: reservation_id(self.now, "ann", 1), counted: true });
-                self.tell(&Event::Carried { customer: "ann", item: TV, units: 3 });
-                self.tell(&Event::Forgotten { bucket, item: TV, units: 3 });
-                self.tell(&Event::Stocked { item: TV, stock: 999 });
-                self.tell(&Event::KeysNoted { keys: vec![("eu", [1; 16])] });
-                self.tell(&Event::AuditReached(self.trail.head()));
+                self.tell(&Event::Customer(CustomerEvent::Retired {
+                    id: reservation_id(self.now, "ann", 1),
+                    counted: true,
+                }));
+                self.tell(&Event::Customer(CustomerEvent::Carried { customer: "ann", item: TV, units: 3 }));
+                self.tell(&Event::Customer(CustomerEvent::Sold { bucket, item: TV, pool: PoolNumber(0), units: 3 }));
+                self.tell(&Event::Catalogue(CatalogueEvent::Stocked { item: TV, pool: PoolNumber(0), stock: 999 }));
+                self.tell(&Event::Catalogue(CatalogueEvent::KeysNoted { keys: vec![("eu", [1; 16])] }));
+                self.tell(&Event::Catalogue(CatalogueEvent::AuditReached(self.trail.head())));
             }
             Step::Cut => self.cut(),
         }
@@ -143,17 +156,27 @@ impl World {
 
     /// Writes an event into its lane: the catalogue's, or one of three shards'.
     fn tell(&mut self, event: &Event<'_>) {
-        self.catalogue.apply(event);
-        let lane = event.bucket().map_or(CATALOGUE_LANE, |bucket| bucket.shard(3) as u16);
+        let lane = match event {
+            Event::Customer(event) => event.bucket().shard(3) as u16,
+            Event::Catalogue(event) => {
+                self.catalogue.apply(event);
+                CATALOGUE_LANE
+            }
+        };
         event.encode(self.lanes.entry(lane).or_default());
+    }
+
+    fn tell_catalogue(&mut self, event: CatalogueEvent<'_>) {
+        self.stock.apply(&event);
+        self.tell(&event.into());
     }
 
     /// Records an operator's action.
     fn record(&mut self, action: Action, detail: &str) {
-        let deed = Deed { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
-        let event = self.trail.record(self.now, &deed);
-        self.tell(&event);
+        let entry = Entry { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
+        let event = self.trail.record(self.now, &entry);
         self.trail.apply(&event).unwrap();
+        self.tell(&event.into());
     }
 
     fn cut(&mut self) {
@@ -183,13 +206,17 @@ impl World {
         let (opens_at, closes_at) = (self.now.plus_seconds(60), self.now.plus_seconds(600));
         let name = format!("as of {}", self.now);
         let document = SaleSettings { id: format!("sale-{number}"), name, opens_at, closes_at, items, ..settings() };
-        let Ok((_, sale, items)) = self.catalogue.judge_put(&document, &Default::default()) else { return };
-        for (item, settings) in items.iter().zip(&document.items) {
-            if item.index() == self.available.len() {
+        let Ok((_, sale, numbers)) = self.catalogue.judge_put(&document, &Default::default()) else { return };
+        for (numbers, settings) in numbers.iter().zip(&document.items) {
+            if numbers.item.index() == self.available.len() {
                 self.available.push(settings.initial_stock);
             }
         }
-        self.tell(&Event::SaleDefined { sale, at: self.now, items, settings: &encode_settings(&document) });
+        let record = record::encode(&document, &numbers);
+        let definition = self.catalogue.prepare(sale, &numbers, document.clone(), Tag::of(&record));
+        let opened = self.catalogue.opened_by(&definition);
+        let defined = SaleDefined { sale, at: self.now, opened, record: &record };
+        self.tell_catalogue(CatalogueEvent::SaleDefined(defined));
         self.record(Action::SalePut, &format!("{{\"items\":{}}}", document.items.len()));
     }
 
@@ -209,27 +236,33 @@ impl World {
         let id = reservation_id(self.now, customer, self.entropy);
         let priced = lines.iter().map(|&(item, units)| {
             let item = ItemNumber(item as u32);
-            PricedLine { item, units, price: self.catalogue.item_numbered(item).settings.price }
+            PricedPortion {
+                item,
+                pool: PoolNumber(item.0),
+                units,
+                price: self.catalogue.item_numbered(item).settings.price,
+            }
         });
-        let lines_of_event = priced.collect();
-        self.tell(&Event::Held(Held {
+        let portions = priced.collect();
+        self.tell(&Event::Customer(CustomerEvent::Held(Held {
             id,
             sale,
             customer,
             hold_seconds: 120,
-            lines: lines_of_event,
+            portions,
             reference,
             key: Some(("key", 9)),
-        }));
+        })));
         self.holds.push((id, lines, 0));
     }
 
     fn extend(&mut self, pick: usize) {
         let (count, expires_at) = (self.holds.len(), self.now.plus_seconds(500));
-        let Some((id, _, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
+        let Some((id, lines, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
         *extensions += 1;
-        let event = Event::Extended { id: *id, at: self.now, expires_at, extensions: *extensions, sale: None };
-        self.tell(&event);
+        let (id, item, extensions) = (*id, lines[0].0, *extensions);
+        let extended = Extended { id, sale: self.sale_of(item), at: self.now, expires_at, extensions };
+        self.tell(&CustomerEvent::Extended(extended).into());
     }
 
     fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>) {
@@ -240,12 +273,16 @@ impl World {
         if state != 0 {
             lines.iter().for_each(|&(item, units)| self.available[item] += u64::from(units));
         }
-        let lines = lines.iter().map(|&(item, units)| Quantity { item: ItemNumber(item as u32), units }).collect();
-        let ended = Ended { id, at: self.now, text, lines };
+        let sale = self.sale_of(lines[0].0);
+        let portion = |&(item, units)| {
+            let item = item as u32;
+            Portion { item: ItemNumber(item), pool: PoolNumber(item), units }
+        };
+        let ended = Settled { id, sale, at: self.now, text, portions: lines.iter().map(portion).collect() };
         self.tell(&match state {
-            0 => Event::Confirmed(ended),
-            1 => Event::Released(ended),
-            _ => Event::Expired(Ended { text: None, ..ended }),
+            0 => Event::Customer(CustomerEvent::Confirmed(ended)),
+            1 => Event::Customer(CustomerEvent::Released(ended)),
+            _ => Event::Customer(CustomerEvent::Expired(Settled { text: None, ..ended })),
         });
     }
 
@@ -254,10 +291,12 @@ impl World {
         let Some(available) = self.available[item].checked_add_signed(delta) else { return };
         self.available[item] = available;
         let number = ItemNumber(item as u32);
-        let stock = self.catalogue.stock(number).checked_add_signed(delta).unwrap();
+        let pool = PoolNumber(number.0);
+        let stock = self.stock.of(pool).checked_add_signed(delta).unwrap();
         let (reason, reference) = (Some("counted again"), (delta > 0).then_some("wh-1"));
-        self.tell(&Event::Adjusted(Adjusted {
+        self.tell_catalogue(CatalogueEvent::Adjusted(Adjusted {
             item: number,
+            pool,
             at: self.now,
             delta,
             reason,
@@ -279,7 +318,7 @@ impl World {
             _ => None,
         };
         if let Some(event) = event {
-            self.tell(&event);
+            self.tell_catalogue(event);
             self.record(Action::SalePause, "{}");
         }
     }
@@ -315,10 +354,17 @@ impl Naive {
         for batch in batches {
             for_each::<Malformed>(batch, |_, _, event| {
                 naive.apply(&event);
-                event.for_each_available(|item, _| {
-                    let at = event.at().unwrap();
-                    let last = naive.touched.entry(item).or_insert(at);
-                    *last = at.max(*last);
+                let is_news = !matches!(
+                    event,
+                    Event::Catalogue(CatalogueEvent::SaleDefined(_) | CatalogueEvent::Stocked { .. })
+                        | Event::Customer(CustomerEvent::Sold { .. })
+                );
+                event.moves(|moved| {
+                    if is_news && moved.change_of(Account::Available) != 0 {
+                        let at = event.at().unwrap();
+                        let last = naive.touched.entry(moved.item).or_insert(at);
+                        *last = at.max(*last);
+                    }
                 });
                 Ok(())
             })
@@ -340,35 +386,37 @@ impl Naive {
     }
 
     fn apply(&mut self, event: &Event<'_>) {
-        if !matches!(event, Event::Stocked { .. }) {
+        if let Event::Catalogue(event) = event {
             self.catalogue.apply(event);
         }
         match event {
-            Event::Held(held) => self.hold(held),
-            Event::Extended { id, expires_at, extensions, .. } => {
+            Event::Customer(CustomerEvent::Held(held)) => self.hold(held),
+            Event::Customer(CustomerEvent::Extended(Extended { id, expires_at, extensions, .. })) => {
                 let row = self.reservations.get_mut(id).unwrap();
                 (row.expires_at, row.extensions) = (expires_at.to_string(), u32::from(*extensions));
             }
-            Event::Confirmed(ended) => {
+            Event::Customer(CustomerEvent::Confirmed(ended)) => {
                 let row = self.end(ended, State::Confirmed);
                 row.confirmed_at = Some(ended.at.to_string());
                 row.reference = ended.text.map(str::to_owned).or(row.reference.take());
             }
-            Event::Released(ended) => {
+            Event::Customer(CustomerEvent::Released(ended)) => {
                 let row = self.end(ended, State::Released);
                 row.released_at = Some(ended.at.to_string());
                 row.release_reason = ended.text.map(str::to_owned);
             }
-            Event::Expired(ended) => self.end(ended, State::Expired).expired_at = Some(ended.at.to_string()),
-            Event::CustomerErased { customer, .. } => {
+            Event::Customer(CustomerEvent::Expired(ended)) => {
+                self.end(ended, State::Expired).expired_at = Some(ended.at.to_string())
+            }
+            Event::Customer(CustomerEvent::CustomerErased { customer, .. }) => {
                 for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
                     row.customer = format!("erased-{id}");
                     (row.reference, row.release_reason) = (None, None);
                 }
             }
-            Event::SaleDefined { sale, at, items, .. } => {
+            Event::Catalogue(CatalogueEvent::SaleDefined(SaleDefined { sale, at, record, .. })) => {
                 self.changed_at.insert(*sale, *at);
-                for item in items {
+                for item in record::decode(record).unwrap().1.iter().map(|numbers| &numbers.item) {
                     let stock = self.catalogue.item_numbered(*item).settings.initial_stock as i64;
                     let movements = self.movements.entry(*item).or_default();
                     if movements.is_empty() {
@@ -377,11 +425,13 @@ impl Naive {
                     }
                 }
             }
-            Event::SalePaused { sale, at }
-            | Event::SaleResumed { sale, at }
-            | Event::SaleClosed { sale, at }
-            | Event::StatusReached { sale, at, .. } => drop(self.changed_at.insert(*sale, *at)),
-            Event::Adjusted(adjusted) => {
+            Event::Catalogue(CatalogueEvent::SalePaused { sale, at })
+            | Event::Catalogue(CatalogueEvent::SaleResumed { sale, at })
+            | Event::Catalogue(CatalogueEvent::SaleClosed { sale, at })
+            | Event::Catalogue(CatalogueEvent::StatusReached { sale, at, .. }) => {
+                self.changed_at.insert(*sale, *at);
+            }
+            Event::Catalogue(CatalogueEvent::Adjusted(adjusted)) => {
                 let counts = self.counts.get_mut(&adjusted.item).unwrap();
                 counts.stock += adjusted.delta;
                 counts.available += adjusted.delta;
@@ -389,8 +439,8 @@ impl Naive {
                 let row = [delta, reason, adjusted.at.to_string(), adjusted.stock.to_string()];
                 self.movements.get_mut(&adjusted.item).unwrap().push(row);
             }
-            Event::Audited(audited) => {
-                self.trail.apply(event).unwrap();
+            Event::Catalogue(CatalogueEvent::Audited(audited)) => {
+                self.trail.apply(&CatalogueEvent::Audited(*audited)).unwrap();
                 let record = audited.record;
                 self.records.push([record.sequence.to_string(), record.at.to_string(), record.detail.to_owned()]);
             }
@@ -400,7 +450,7 @@ impl Naive {
 
     fn hold(&mut self, held: &Held<'_>) {
         let mut lines = Vec::new();
-        for line in &held.lines {
+        for line in &held.portions {
             let counts = self.counts.get_mut(&line.item).unwrap();
             counts.available -= i64::from(line.units);
             counts.held += i64::from(line.units);
@@ -427,8 +477,8 @@ impl Naive {
         assert!(self.reservations.insert(held.id, row).is_none());
     }
 
-    fn end(&mut self, ended: &Ended<'_>, state: State) -> &mut StoredReservation {
-        for line in &ended.lines {
+    fn end(&mut self, ended: &Settled<'_>, state: State) -> &mut StoredReservation {
+        for line in &ended.portions {
             let counts = self.counts.get_mut(&line.item).unwrap();
             counts.held -= i64::from(line.units);
             match state {

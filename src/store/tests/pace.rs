@@ -18,8 +18,8 @@ fn sleeps(at: Timestamp) -> u64 {
     let (database, journal) = (Database::sqlite(), MemoryJournal::default());
     let mut settings = settings();
     settings.items[0].initial_stock = HOLDS;
-    let document = serde_json::to_vec(&settings).unwrap();
-    let defined = Event::SaleDefined { sale: SALE, at, items: vec![TV, PHONE], settings: &document };
+    let record = samples::record_of(&settings, &[TV, PHONE]);
+    let defined = samples::defined(SALE, at, &record).into();
     journal.push(&[(CATALOGUE_LANE, &[defined])]);
     let mut write_behind = write_behind(&journal, &database);
     catch_up(&mut write_behind);

@@ -96,8 +96,11 @@ fn no_error_names_a_customer_or_says_what_callers_wrote() {
         database.execute("", in_the_way);
         for entropy in [1, 2] {
             let id = reservation_id(OPENS, "recognisable", entropy << 8);
-            let Event::Held(hold) = held(id, "recognisable", 1) else { unreachable!() };
-            journal.push(&[(0, &[Event::Held(Held { reference: Some("what callers wrote"), ..hold })])]);
+            let Event::Customer(CustomerEvent::Held(hold)) = held(id, "recognisable", 1) else { unreachable!() };
+            journal.push(&[(
+                0,
+                &[Event::Customer(CustomerEvent::Held(Held { reference: Some("what callers wrote"), ..hold }))],
+            )]);
         }
         let error = write_behind(&journal, &database).step().unwrap_err();
         let told = format!("{error} {error:?}");
@@ -123,7 +126,7 @@ fn each_transaction_may_be_of_another_session() {
     let ids: Vec<_> = (1..8_u64).map(|entropy| reservation_id(OPENS, "ann", entropy << 8)).collect();
     ids.iter().for_each(|&id| journal.push(&[(0, &[held(id, "ann", 1)])]));
     for &id in &ids {
-        journal.push(&[(0, &[Event::Released(ended(id, OPENS, 1, Some("no")))])]);
+        journal.push(&[(0, &[Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, Some("no"))))])]);
     }
     let mut write_behind = WriteBehind::new(journal.feed(), store(settings(&pooled)).unwrap(), OWNER, single_batches());
     catch_up(&mut write_behind);
@@ -168,7 +171,7 @@ fn a_window_is_looked_up_by_key_whatever_the_planner_knows() {
     let flushed = || database.execute("", "SELECT pg_stat_force_next_flush()");
     flushed();
     let before = database.query(scans);
-    journal.push(&[(0, &[Event::Confirmed(ended(id, OPENS, 1, None))])]);
+    journal.push(&[(0, &[Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None)))])]);
     catch_up(&mut write_behind(&journal, &database));
     thread::sleep(Duration::from_millis(1500));
     flushed();

@@ -112,7 +112,8 @@ fn a_row_changed_by_hand_is_an_error_and_no_panic(new: New) {
     let [first, second, third] = [1, 2, 3].map(|entropy| reservation_id(OPENS, "ann", entropy << 8));
     let delete = format!("DELETE FROM reservations WHERE id = '{second}'");
     database.execute(&format!("PRAGMA foreign_keys = OFF; {delete}"), &delete);
-    let confirmed = [first, second, third].map(|id| Event::Confirmed(ended(id, OPENS, 1, None)));
+    let confirmed =
+        [first, second, third].map(|id| Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None))));
     journal.push(&[(0, &confirmed)]);
     let error = write_behind(&journal, &database).step().unwrap_err();
     assert!(matches!(&error, StoreError::Contradiction(what) if what.contains(&second.to_string())), "{error}");
@@ -137,8 +138,8 @@ fn a_row_added_by_hand_is_an_error_until_it_is_gone(new: New) {
     // What is held is let go of again: there are not so many units.
     let events: Vec<_> = (9..59)
         .map(numbered)
-        .flat_map(|id| [held(id, "ann", 1), Event::Released(ended(id, OPENS, 1, None))])
-        .filter(|event| !matches!(event, Event::Released(ended) if ended.id == id))
+        .flat_map(|id| [held(id, "ann", 1), Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, None)))])
+        .filter(|event| !matches!(event, Event::Customer(CustomerEvent::Released(ended)) if ended.id == id))
         .collect();
     journal.push(&[(0, &events)]);
     let mut write_behind = write_behind(&journal, &database);
@@ -158,12 +159,21 @@ fn a_row_added_by_hand_is_an_error_until_it_is_gone(new: New) {
 #[test]
 fn events_that_contradict_each_other() {
     let id = reservation_id(OPENS, "ann", 4);
-    let confirmed = Event::Confirmed(ended(id, OPENS, 1, None));
+    let confirmed = Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None)));
     for events in [
         vec![held(id, "ann", 1), held(id, "ann", 1)],
         vec![confirmed.clone(), held(id, "ann", 1)],
         vec![held(id, "ann", 1), confirmed.clone(), confirmed.clone()],
-        vec![confirmed, Event::Extended { id, at: OPENS, expires_at: OPENS, extensions: 1, sale: None }],
+        vec![
+            confirmed,
+            Event::Customer(CustomerEvent::Extended(Extended {
+                id,
+                at: OPENS,
+                expires_at: OPENS,
+                extensions: 1,
+                sale: SALE,
+            })),
+        ],
     ] {
         let mut window = Window::starting_after(0);
         let error = window.fold(1, &batch(&[(0, &events)])).unwrap_err();

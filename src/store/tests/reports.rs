@@ -214,7 +214,7 @@ fn sold_out_is_told_as_of_the_first_batch_that_left_nothing(new: New) {
     let at = |seconds| OPENS.plus_seconds(seconds);
     let [all, some, rest, again] =
         [(0, 1), (10, 2), (20, 3), (30, 4)].map(|(seconds, entropy)| reservation_id(at(seconds), "ann", entropy << 8));
-    let back = |id, seconds, units| Event::Released(ended(id, at(seconds), units, None));
+    let back = |id, seconds, units| Event::Customer(CustomerEvent::Released(ended(id, at(seconds), units, None)));
     let lanes: Vec<Vec<Event<'_>>> = vec![
         // Within one batch nobody saw it.
         vec![held(all, "ann", 10), back(all, 5, 10)],
@@ -245,7 +245,7 @@ fn what_cannot_be_told_is_left_out(new: New) {
     // More money than a column holds.
     let most = "UPDATE reservation_lines SET price_amount = 9007199254740991, quantity = 4000000000";
     let id = reservation_id(OPENS, "ann", 1 << 8);
-    journal.push(&[(0, &[held(id, "ann", 1), Event::Confirmed(ended(id, OPENS, 1, None))])]);
+    journal.push(&[(0, &[held(id, "ann", 1), Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None)))])]);
     catch_up(&mut write_behind(&journal, &database));
     database.execute(most, most);
     let report = database.reader().report("drop", far()).unwrap().unwrap();
@@ -255,6 +255,7 @@ fn what_cannot_be_told_is_left_out(new: New) {
 fn a_report_is_given_up_at_its_deadline(new: New) {
     let (database, journal) = (new(), journal_with_sale(OPENS));
     let adjusted = crate::sale::event::Adjusted {
+        pool: PoolNumber(TV.0),
         item: TV,
         at: OPENS,
         delta: 50_000,
@@ -264,7 +265,7 @@ fn a_report_is_given_up_at_its_deadline(new: New) {
         stock: 50_010,
         available: 50_010,
     };
-    journal.push(&[(CATALOGUE_LANE, &[Event::Adjusted(adjusted)])]);
+    journal.push(&[(CATALOGUE_LANE, &[Event::Catalogue(CatalogueEvent::Adjusted(adjusted))])]);
     for part in 0..10_u64 {
         let id = |number: u64| reservation_id(OPENS.plus_millis(part), "ann", (part * 2000 + number + 1) << 20);
         let events: Vec<_> = (0..2000).map(|number| held(id(number), "ann", 1)).collect();

@@ -7,7 +7,7 @@ use super::{
     reports::compare,
     *,
 };
-use crate::sale::audit::{Action, Actor, Broken, Deed, Head, Trail};
+use crate::sale::audit::{Action, Actor, Broken, Entry, Head, Trail};
 
 on_both! {
     what_was_over_goes_to_the_archive_and_every_figure_stays,
@@ -195,8 +195,11 @@ fn story(journal: &MemoryJournal) -> [ReservationId; 3] {
     let [sold, back, open] = ids;
     let hold = |id| held(id, "ann", 2);
     journal.push(&[(0, &[hold(sold), hold(back), hold(open)])]);
-    let sold = Event::Confirmed(ended(sold, OPENS.plus_seconds(1), 2, Some("order of ann")));
-    journal.push(&[(0, &[sold, Event::Released(ended(back, OPENS.plus_seconds(2), 2, Some("ann's reason")))])]);
+    let sold = Event::Customer(CustomerEvent::Confirmed(ended(sold, OPENS.plus_seconds(1), 2, Some("order of ann"))));
+    journal.push(&[(
+        0,
+        &[sold, Event::Customer(CustomerEvent::Released(ended(back, OPENS.plus_seconds(2), 2, Some("ann's reason"))))],
+    )]);
     ids
 }
 
@@ -224,7 +227,7 @@ fn what_was_archived_is_deleted_once_it_is_not_to_be_kept(new: New) {
     sums_hold(&database);
     // What ends later is counted on top.
     let open = reservation_id(OPENS, "ann", 3 << 8);
-    journal.push(&[(0, &[Event::Confirmed(ended(open, later, 2, None))])]);
+    journal.push(&[(0, &[Event::Customer(CustomerEvent::Confirmed(ended(open, later, 2, None)))])]);
     follow(&mut following);
     assert_eq!(database.query(counts), [["4", "2"]]);
     sums_hold(&database);
@@ -234,11 +237,11 @@ fn who_is_erased_is_erased_in_the_archive(new: New) {
     let (database, journal) = (new(), journal_with_sale(OPENS));
     story(&journal);
     let bob = reservation_id(OPENS, "bob", 9 << 8);
-    journal.push(&[(0, &[held(bob, "bob", 1), Event::Expired(ended(bob, OPENS, 1, None))])]);
+    journal.push(&[(0, &[held(bob, "bob", 1), Event::Customer(CustomerEvent::Expired(ended(bob, OPENS, 1, None)))])]);
     let mut following = write_behind(&journal, &database);
     following.keep(retention(&database, AfterKeeping::Archive, 10, OPENS.plus_seconds(100)));
     assert_eq!(follow(&mut following), 3);
-    journal.push(&[(0, &[Event::CustomerErased { at: OPENS, customer: "ann" }])]);
+    journal.push(&[(0, &[Event::Customer(CustomerEvent::CustomerErased { at: OPENS, customer: "ann" })])]);
     follow(&mut following);
     let named = "customer = 'ann' OR reference LIKE '%ann%' OR release_reason LIKE '%ann%'";
     for table in ["reservations", "reservations_archive"] {
@@ -274,10 +277,10 @@ fn journal_with_four_records() -> (MemoryJournal, Head) {
     let (journal, mut trail) = (journal_with_sale(OPENS), Trail::default());
     for number in 0..4 {
         let detail = format!("{{\"number\":{number}}}");
-        let deed = Deed { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
-        let event = trail.record(OPENS, &deed);
-        journal.push(&[(CATALOGUE_LANE, std::slice::from_ref(&event))]);
+        let entry = Entry { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
+        let event = trail.record(OPENS, &entry);
         trail.apply(&event).unwrap();
+        journal.push(&[(CATALOGUE_LANE, &[event.into()])]);
     }
     (journal, trail.head())
 }

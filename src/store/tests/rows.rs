@@ -9,9 +9,9 @@ fn a_window_holds_one_change_per_key_and_only_for_whom_something_changed() {
     let (later, expires_at) = (OPENS.plus_seconds(30), OPENS.plus_seconds(400));
     let lane = [
         held(id, "ann", 2),
-        Event::Extended { id, at: later, expires_at, extensions: 1, sale: None },
-        Event::Confirmed(ended(id, later, 2, Some("order-9"))),
-        Event::Retired { id, counted: true },
+        Event::Customer(CustomerEvent::Extended(Extended { id, at: later, expires_at, extensions: 1, sale: SALE })),
+        Event::Customer(CustomerEvent::Confirmed(ended(id, later, 2, Some("order-9")))),
+        Event::Customer(CustomerEvent::Retired { id, counted: true }),
     ];
     let mut window = Window::starting_after(6);
     window.fold(7, &batch(&[(0, &lane[..1])])).unwrap();
@@ -38,9 +38,9 @@ fn texts_of_users_come_back_as_they_were(new: New) {
     let texts = ["'; DROP TABLE sales; --", "\"quoted\" `and` [more]", "é 漢字 🛒‍👩", "100% _\\", "NULL", "1"];
     for (index, text) in texts.into_iter().enumerate() {
         let id = reservation_id(OPENS, text, (index as u64) << 8);
-        let Event::Held(held) = held(id, text, 1) else { unreachable!() };
-        journal.push(&[(0, &[Event::Held(Held { reference: Some(text), ..held })])]);
-        journal.push(&[(0, &[Event::Released(ended(id, OPENS, 1, Some(text)))])]);
+        let Event::Customer(CustomerEvent::Held(held)) = held(id, text, 1) else { unreachable!() };
+        journal.push(&[(0, &[Event::Customer(CustomerEvent::Held(Held { reference: Some(text), ..held }))])]);
+        journal.push(&[(0, &[Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, Some(text))))])]);
     }
     catch_up(&mut write_behind(&journal, &database));
     let reader = database.reader();
@@ -59,12 +59,21 @@ fn the_views_answer_their_questions(new: New) {
     let journal = journal_with_sale(then);
     let far = Timestamp::parse("9000-01-01T00:00:00Z").unwrap();
     let [due, kept, sold] = [4, 8, 12].map(|entropy| reservation_id(then, "ann", entropy));
-    let open = Event::StatusReached { sale: SALE, at: OPENS, status: Status::Open };
+    let open = Event::Catalogue(CatalogueEvent::StatusReached { sale: SALE, at: OPENS, status: Status::Open });
     journal.push(&[
         (CATALOGUE_LANE, &[open]),
         (0, &[held(due, "ann", 1), held(kept, "ann", 2), held(sold, "bob", 3)]),
-        (1, &[Event::Extended { id: kept, at: then, expires_at: far, extensions: 1, sale: None }]),
-        (2, &[Event::Confirmed(ended(sold, then, 3, Some("order-9")))]),
+        (
+            1,
+            &[Event::Customer(CustomerEvent::Extended(Extended {
+                id: kept,
+                at: then,
+                expires_at: far,
+                extensions: 1,
+                sale: SALE,
+            }))],
+        ),
+        (2, &[Event::Customer(CustomerEvent::Confirmed(ended(sold, then, 3, Some("order-9"))))]),
     ]);
     catch_up(&mut write_behind(&journal, &database));
 

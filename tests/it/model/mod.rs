@@ -394,7 +394,10 @@ impl World {
     fn tick(&mut self) {
         let expected = self.model.tick(self.house.now);
         let tick = self.house.tick();
-        assert_eq!(Ticked { expired: tick.expired, turned: tick.turned, lag_millis: tick.lag_millis }, expected);
+        assert_eq!(
+            Ticked { expired: tick.expired, turned: tick.status_changes, lag_millis: tick.lag_millis },
+            expected
+        );
     }
 
     /// An answer that shows what is not on disk yet must wait for it.
@@ -483,10 +486,9 @@ impl World {
                 "sale {id}"
             );
             assert_eq!(view.counts.len(), sale.stock.len());
-            for (index, (item, counts)) in view.sale.items.iter().zip(&view.counts).enumerate() {
+            for (item, counts) in view.sale.items.iter().zip(&view.counts) {
                 let sku = item.settings.sku.as_str();
                 assert_eq!(*counts, self.model.counts(id, sku), "counts of {id}/{sku}");
-                assert_eq!(view.sale.stock(index), counts.stock(), "conservation of {id}/{sku}");
                 assert_eq!(counts.stock(), sale.stock[sku], "stock of {id}/{sku}");
             }
             let availability = engine.availability(now, id).value.expect("the model has it");

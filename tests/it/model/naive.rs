@@ -8,9 +8,8 @@ use doorbuster::{
     sale::{
         catalogue::Put,
         command::{Adjust, AskedLine, Reserve},
-        event::PricedLine,
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
-        outcome::{self, Refusal, Shortage, Standing, State, Status},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+        outcome::{self, Refusal, ReservedLine, Shortage, Standing, State, Status},
         settings::{Invalid, Price, SaleSettings},
         time::Timestamp,
     },
@@ -500,10 +499,10 @@ impl Model {
     fn show(&self, position: usize) -> outcome::Reservation {
         let known = &self.reservations[&position];
         let Request { sale, customer, ref lines, reference, .. } = known.request;
-        let lines = lines.iter().zip(&known.prices).map(|(&(sku, units), &price)| PricedLine {
-            item: self.item(sale, sku),
-            units,
-            price,
+        let lines = lines.iter().zip(&known.prices).map(|(&(sku, units), &price)| {
+            // An item that declares no pools has one, and both are numbered in the order of their creation.
+            let item = self.item(sale, sku);
+            ReservedLine { item, pool: PoolNumber(item.0), price, amounts: known.state.amounts(units) }
         });
         let reference = reference.filter(|_| !known.erased);
         outcome::Reservation {
@@ -521,14 +520,16 @@ impl Model {
 
     fn show_as_made(&self, position: usize) -> outcome::Reservation {
         let known = &self.reservations[&position];
-        outcome::Reservation {
+        let mut made = outcome::Reservation {
             state: State::Held,
             reference: known.request.reference.map(Box::from),
             expires_at: known.first_expires_at,
             ended_at: None,
             extensions: 0,
             ..self.show(position)
-        }
+        };
+        made.lines.iter_mut().for_each(|line| line.amounts = State::Held.amounts(line.amounts.sum()));
+        made
     }
 
     /// How many reservations were the customer's.

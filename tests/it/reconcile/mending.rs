@@ -40,7 +40,8 @@ pub fn work_until_pruned(process: &Process, data: &Path) {
     let mut round = 0;
     wait_until("the first segment is gone", || {
         round += 1;
-        let entry = |number| reserve_body(&format!("more-{round}-{number}"), [("tv", 1)]);
+        // Long names fill a segment soon.
+        let entry = |number| reserve_body(&format!("more-{round}-{number:050}"), [("tv", 1)]);
         let many: Vec<Value> = (0..1000).map(entry).collect();
         let answer = client.post("/v1/sales/drop/reservations/batch", &json!({ "reservations": many })).success(200);
         for (number, result) in answer["results"].as_array().unwrap().iter().enumerate().take(20) {

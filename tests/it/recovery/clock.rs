@@ -68,7 +68,7 @@ impl Machine {
         let at = self.house.engine.time_at_start(self.wall(), self.uptime());
         self.began = (self.up, at);
         self.house.now = at;
-        self.house.engine.note_time(at, self.uptime());
+        self.house.engine.note_start(at, self.uptime(), "0.1.0");
         self.tick();
     }
 

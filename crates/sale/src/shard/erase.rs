@@ -3,7 +3,7 @@
 //! Invariant: no unit moves. The customer's holds stay, without an owner: they can be confirmed, released and extended, and
 //! expire as before. Their units count towards no limit.
 
-use super::{Bucket, Customer, NOBODY, Shard};
+use super::{Bucket, NOBODY, Shard};
 
 impl Shard {
     /// Reservations in memory that are the customer's.
@@ -27,60 +27,34 @@ impl Shard {
             (entry.customer, entry.texts) = (NOBODY, None);
             self.bytes = self.bytes + entry.bytes() - bytes_before;
         }
-        let Customer { holdings, .. } = self.drop_customer(slot);
-        for holding in holdings.iter().filter(|holding| holding.carried > 0) {
-            *self.buckets[bucket].forgotten.entry(holding.item).or_default() += holding.carried;
-        }
+        self.drop_customer(slot);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::testing::{self, DROP, ITEM, NOW, Nowhere, POOL, request},
+        *,
+    };
     use crate::{
-        catalogue::{Plan, PlanLine},
-        decide::{Record, Reserved},
-        event::{Event, PricedLine},
-        ids::{ItemNumber, ReservationId, SaleNumber, erased_customer},
+        event::{CustomerEvent, Portion, Settled},
+        ids::{ReservationId, erased_customer},
+        judge::Judgement,
         outcome::State,
-        time::Timestamp,
+        stock::Amounts,
     };
 
-    const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
-    const TV: ItemNumber = ItemNumber(0);
     const RETENTION_MILLIS: u64 = 1000;
-
-    struct Nowhere;
-
-    impl Record for Nowhere {
-        fn record(&mut self, _: &Event<'_>) {}
-    }
-
-    fn shard() -> Shard {
-        let mut shard = Shard::new(1, RETENTION_MILLIS, 0);
-        shard.resize(1);
-        shard.set_available(TV, 100);
-        shard
-    }
-
-    fn plan<'a>(customer: &'a str, key: Option<&'a str>) -> Plan<'a> {
-        let line = PlanLine { line: PricedLine { item: TV, units: 2, price: None }, customer_limit: Some(6) };
-        let (sale, lines, key) = (SaleNumber(0), [line].into_iter().collect(), key.map(|key| (key, 7)));
-        let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
-        let (bucket, hold_seconds, closes_at) = (Bucket::of(customer), 60, Timestamp::MAX);
-        Plan { sale, customer, bucket, lines, hold_seconds, closes_at, reference, key }
-    }
+    const LIMIT: Option<u32> = Some(6);
 
     fn hold(shard: &mut Shard, customer: &str, key: Option<&str>, entropy: u64) -> ReservationId {
-        match shard.reserve(NOW, &plan(customer, key), entropy << 8, &mut Nowhere) {
-            Reserved::Held(reservation) => reservation.id,
-            other => panic!("{other:?}"),
-        }
+        testing::reserve(shard, NOW, request(DROP, customer, key), LIMIT, entropy << 8).unwrap()
     }
 
     /// A shard in which `ann` has one of everything: held, confirmed, released, and confirmed so long ago that it is gone.
     fn lived() -> (Shard, [ReservationId; 4]) {
-        let mut shard = shard();
+        let mut shard = testing::shard(RETENTION_MILLIS, 100);
         let gone = hold(&mut shard, "ann", None, 1);
         shard.confirm(NOW, gone, Some("order of ann"), &mut Nowhere).unwrap();
         shard.retire_due(NOW.plus_seconds(3), 9, |_| true, &mut Nowhere);
@@ -94,24 +68,24 @@ mod tests {
         (shard, [gone, held, released, confirmed])
     }
 
-    fn told(shard: &Shard) -> Vec<String> {
-        let mut told = Vec::new();
+    fn exported(shard: &Shard) -> Vec<String> {
+        let mut exported = Vec::new();
         for bucket in ["ann", "bob"].map(Bucket::of) {
-            shard.retell(bucket, |event| told.push(format!("{event:?}")));
+            shard.export(bucket, |event| exported.push(format!("{event:?}")));
         }
-        told.sort();
-        told
+        exported.sort();
+        exported
     }
 
     #[test]
     fn nothing_of_the_customer_is_left_and_no_unit_moves() {
         let (mut shard, [_, held, released, confirmed]) = lived();
-        let slice = shard.slice(TV);
-        assert!(told(&shard).concat().matches("ann").count() > 5);
+        let slice = shard.slice(POOL);
+        assert!(exported(&shard).concat().matches("ann").count() > 5);
         assert_eq!(shard.erase_customer(NOW, "ann", &mut Nowhere), 3);
-        assert_eq!((shard.slice(TV), shard.reservations(), shard.customers()), (slice, 4, 1));
-        assert!(!told(&shard).concat().contains("ann"), "{:#?}", told(&shard));
-        assert!(told(&shard).concat().contains("key of bob"));
+        assert_eq!((shard.slice(POOL), shard.reservations(), shard.customers()), (slice, 4, 1));
+        assert!(!exported(&shard).concat().contains("ann"), "{:#?}", exported(&shard));
+        assert!(exported(&shard).concat().contains("key of bob"));
         for (id, state) in [(held, State::Held), (released, State::Released), (confirmed, State::Confirmed)] {
             let shown = shard.look(NOW, id, &mut Nowhere).unwrap();
             assert_eq!((shown.state, shown.customer, shown.reference), (state, erased_customer(id), None));
@@ -127,10 +101,10 @@ mod tests {
         let mut again = super::super::Shard::new(1, RETENTION_MILLIS, 1);
         again.resize(1);
         for bucket in ["ann", "bob"].map(Bucket::of) {
-            shard.retell(bucket, |event| again.apply(event));
+            shard.export(bucket, |event| again.apply(event));
         }
-        assert_eq!(told(&again), told(&shard));
-        assert_eq!((again.customers(), again.slice(TV).held, again.slice(TV).confirmed), (1, 4, 4));
+        assert_eq!(exported(&again), exported(&shard));
+        assert_eq!((again.customers(), again.slice(POOL).held, again.slice(POOL).confirmed), (1, 4, 4));
     }
 
     #[test]
@@ -138,26 +112,52 @@ mod tests {
         for state in [State::Confirmed, State::Released, State::Expired] {
             let (mut shard, [_, held, ..]) = lived();
             shard.erase_customer(NOW, "ann", &mut Nowhere);
-            // Who comes back begins anew: the whole limit, and a key that is not known.
-            assert!(shard.known(SaleNumber(0), "ann", ("key of ann", 7)).is_none());
+            // A customer that comes back has the whole limit, and no key is known.
             for entropy in 10..13 {
                 hold(&mut shard, "ann", (entropy == 10).then_some("key of ann"), entropy);
             }
-            let more = shard.reserve(NOW, &plan("ann", None), 99 << 8, &mut Nowhere);
-            assert!(matches!(more, Reserved::LimitExceeded(exceeded) if exceeded.already == 6));
+            let more = testing::reserve(&mut shard, NOW, request(DROP, "ann", None), LIMIT, 99 << 8);
+            assert!(matches!(more, Err(Judgement::LimitExceeded(exceeded)) if exceeded.already == 6));
             let ended = match state {
                 State::Confirmed => shard.confirm(NOW, held, Some("later"), &mut Nowhere).unwrap(),
                 State::Released => shard.release(NOW, held, None, &mut Nowhere).unwrap(),
                 _ => shard.look(NOW.plus_seconds(70), held, &mut Nowhere).unwrap(),
             };
             assert_eq!((ended.state, ended.customer), (state, erased_customer(held)));
-            let units = shard.slice(TV);
+            let units = shard.slice(POOL);
             assert_eq!(units.available + (units.held + units.confirmed) as i64, 100);
             // All that is over leaves memory; what was confirmed stays confirmed, for nobody.
             let confirmed = units.confirmed;
             shard.retire_due(NOW.plus_seconds(90), 99, |_| true, &mut Nowhere);
-            assert_eq!((shard.slice(TV).confirmed, shard.find(held)), (confirmed, None));
-            assert!(!told(&shard).concat().contains("Carried"), "{:#?}", told(&shard));
+            assert_eq!((shard.slice(POOL).confirmed, shard.find(held)), (confirmed, None));
+            assert!(!exported(&shard).concat().contains("Carried"), "{:#?}", exported(&shard));
         }
+    }
+
+    /// No command settles a part of a hold yet; the events can.
+    #[test]
+    fn units_that_are_settled_in_parts_are_where_their_events_say() {
+        let mut shard = testing::shard(RETENTION_MILLIS, 100);
+        let id = hold(&mut shard, "ann", None, 1);
+        let part = |units| [Portion { item: ITEM, pool: POOL, units }].into_iter().collect();
+        let settled = |units, text| Settled { id, sale: DROP, at: NOW, text, portions: part(units) };
+        shard.apply(&CustomerEvent::Released(settled(1, None)));
+        assert_eq!(shard.look(NOW, id, &mut Nowhere).unwrap().state, State::Held);
+        shard.apply(&CustomerEvent::Confirmed(settled(1, Some("order"))));
+        let shown = shard.look(NOW, id, &mut Nowhere).unwrap();
+        assert_eq!(
+            (shown.state, shown.lines[0].amounts),
+            (State::Confirmed, Amounts { held: 0, confirmed: 1, returned: 1 })
+        );
+        let slice = shard.slice(POOL);
+        assert_eq!((slice.available, slice.held, slice.confirmed, shard.live_holds()), (99, 0, 1, 0));
+        // A snapshot brings back the same.
+        let mut again = testing::shard(RETENTION_MILLIS, 100);
+        shard.export(Bucket::of("ann"), |event| again.apply(event));
+        assert_eq!(again.look(NOW, id, &mut Nowhere).unwrap(), shown);
+        assert_eq!((again.slice(POOL), again.bytes()), (slice, shard.bytes()));
+        // What was confirmed of it stays sold when it leaves memory.
+        shard.retire_due(NOW.plus_seconds(90), 99, |_| false, &mut Nowhere);
+        assert_eq!((shard.slice(POOL), shard.reservations(), shard.customers()), (slice, 0, 0));
     }
 }

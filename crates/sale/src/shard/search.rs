@@ -46,7 +46,7 @@ impl Search {
         (newest, self.found_total)
     }
 
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         self.found.clear();
         self.found_total = 0;
     }
@@ -67,7 +67,7 @@ impl Shard {
     pub fn search(&self, search: &mut Search) -> bool {
         let bucket = search.bucket();
         let Some(customer) = self.find_customer(bucket, &search.customer) else {
-            search.begin_anew();
+            search.restart();
             return true;
         };
         let table = &self.buckets[bucket.index() / self.shards].by_id;
@@ -79,8 +79,8 @@ impl Shard {
             }
         });
         search.walk = walk;
-        if walked == Walked::Anew {
-            search.begin_anew();
+        if walked == Walked::Restarted {
+            search.restart();
         }
         walked == Walked::Over
     }
@@ -103,45 +103,23 @@ impl Shard {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
-    use crate::{
-        catalogue::{Plan, PlanLine},
-        decide::{Record, Reserved},
-        event::{Event, PricedLine},
-        outcome::State,
-        time::Timestamp,
+    use super::{
+        super::testing::{self, DROP, ITEM, NOW, Nowhere, request},
+        *,
     };
+    use crate::{event::CustomerEvent, outcome::State};
 
-    const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
-    const TV: ItemNumber = ItemNumber(0);
-    const DROP: SaleNumber = SaleNumber(0);
     const OTHER: SaleNumber = SaleNumber(1);
 
-    struct Nowhere;
-
-    impl Record for Nowhere {
-        fn record(&mut self, _: &Event<'_>) {}
-    }
-
     fn shard() -> Shard {
-        let mut shard = Shard::new(1, 1000, 0);
-        shard.resize(1);
-        shard.set_available(TV, 1_000_000);
-        shard
+        testing::shard(1000, 1_000_000)
     }
 
     fn hold(shard: &mut Shard, customer: &str, sale: SaleNumber, number: u64) -> ReservationId {
-        let line = PlanLine { line: PricedLine { item: TV, units: 2, price: None }, customer_limit: None };
-        let (bucket, lines) = (Bucket::of(customer), [line].into_iter().collect());
-        let (hold_seconds, closes_at, reference, key) = (60, Timestamp::MAX, None, None);
-        let plan = Plan { sale, customer, bucket, lines, hold_seconds, closes_at, reference, key };
         // Hashes that fall all over the table and often beside each other, and ids whose order is that of their numbers.
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let entropy = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        match shard.reserve(NOW.plus_millis(number), &plan, entropy, &mut Nowhere) {
-            Reserved::Held(reservation) => reservation.id,
-            other => panic!("{other:?}"),
-        }
+        testing::reserve(shard, NOW.plus_millis(number), request(sale, customer, None), None, entropy).unwrap()
     }
 
     fn found(shard: &Shard, search: &mut Search) -> (Vec<ReservationId>, usize) {
@@ -196,7 +174,7 @@ mod tests {
                 for part in 0..4 {
                     let gone = others.swap_remove((step * 7 + part * 31 + round) % others.len());
                     shard.release(NOW, gone, None, &mut Nowhere).unwrap();
-                    shard.apply(&Event::Retired { id: gone, counted: false });
+                    shard.apply(&CustomerEvent::Retired { id: gone, counted: false });
                     others.push(next(&mut shard, &bob));
                 }
                 let more = if round % 4 == 0 && step == 5 { 200 } else { 0 };
@@ -221,11 +199,11 @@ mod tests {
         let shown = shard.of_customer(later, &search, &mut Nowhere);
         let states: Vec<_> = shown.reservations.iter().map(|shown| (shown.id, shown.state)).collect();
         assert_eq!(states, [(due, State::Expired), (held, State::Held), (confirmed, State::Confirmed)]);
-        assert_eq!((shown.units, shown.total), (vec![(TV, 4)], 3), "what expired counts no longer");
+        assert_eq!((shown.units, shown.total), (vec![(ITEM, 4)], 3), "what expired counts no longer");
         // Found before, and somebody else's by now.
         shard.erase_customer(later, "ann", &mut Nowhere);
         hold(&mut shard, "ann", OTHER, 200_000);
         let shown = shard.of_customer(later, &search, &mut Nowhere);
-        assert_eq!((shown.reservations.len(), shown.units, shown.total), (0, vec![(TV, 2)], 0));
+        assert_eq!((shown.reservations.len(), shown.units, shown.total), (0, vec![(ITEM, 2)], 0));
     }
 }

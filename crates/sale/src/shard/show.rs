@@ -6,56 +6,65 @@ use smallvec::SmallVec;
 
 use super::{
     Shard,
-    entry::{Entry, Line, NOBODY},
+    entry::{Entry, NOBODY},
 };
 use crate::{
-    event::{Ended, Event, Held, PricedLine},
+    event::{CustomerEvent, Extended, Held, PricedPortion, Settled},
     ids::{Bucket, erased_customer},
-    outcome::{self, State},
+    outcome::{self, ReservedLine, State},
 };
 
 impl Shard {
     /// The events that rebuild one bucket's state from nothing.
-    pub fn retell(&self, bucket: Bucket, mut each: impl FnMut(&Event<'_>)) {
+    pub fn export(&self, bucket: Bucket, mut each: impl FnMut(&CustomerEvent<'_>)) {
         let tables = &self.buckets[bucket.index() / self.shards];
         for slot in tables.by_id.iter() {
-            self.retell_reservation(&self.reservations[slot], &mut each);
+            self.export_reservation(&self.reservations[slot], &mut each);
         }
         for slot in tables.by_name.iter() {
             let customer = &self.customers[slot];
             for holding in customer.holdings.iter().filter(|holding| holding.carried > 0) {
-                each(&Event::Carried { customer: &customer.name, item: holding.item, units: holding.carried });
+                each(&CustomerEvent::Carried { customer: &customer.name, item: holding.item, units: holding.carried });
             }
         }
-        for (&item, &units) in &tables.forgotten {
-            each(&Event::Forgotten { bucket, item, units });
+        for (&pool, &units) in &tables.sold {
+            each(&CustomerEvent::Sold { bucket, item: self.pools[pool.index()].item, pool, units });
         }
     }
 
-    fn retell_reservation(&self, entry: &Entry, each: &mut impl FnMut(&Event<'_>)) {
-        let texts = entry.texts.as_deref();
-        each(&Event::Held(Held {
-            id: entry.id,
-            sale: entry.sale,
+    fn export_reservation(&self, entry: &Entry, each: &mut impl FnMut(&CustomerEvent<'_>)) {
+        let (id, sale, texts) = (entry.id, entry.sale, entry.texts.as_deref());
+        let portion = |line: &ReservedLine| {
+            let &ReservedLine { item, pool, price, amounts } = line;
+            PricedPortion { item, pool, units: amounts.sum(), price }
+        };
+        each(&CustomerEvent::Held(Held {
+            id,
+            sale,
             customer: &self.customer_of(entry),
             hold_seconds: entry.hold_seconds,
-            lines: self.priced_lines(entry),
+            portions: self.reserved_lines(entry).iter().map(portion).collect(),
             reference: texts.and_then(|texts| texts.reference.as_deref()),
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
         }));
-        let (id, extensions) = (entry.id, entry.extensions);
         let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
-        if extensions > 0 || moved {
-            let (expires_at, sale) = (entry.expires_at, Some(entry.sale));
-            each(&Event::Extended { id, at: id.created_at(), expires_at, extensions, sale });
+        if entry.extensions > 0 || moved {
+            let (expires_at, extensions) = (entry.expires_at, entry.extensions);
+            each(&CustomerEvent::Extended(Extended { id, sale, at: id.created_at(), expires_at, extensions }));
         }
+        let returned = self.portions(entry, |amounts| amounts.returned);
+        let confirmed = self.portions(entry, |amounts| amounts.confirmed);
         let text = texts.and_then(|texts| texts.end_text.as_deref());
-        let ended = Ended { id, at: entry.ended_at, text, lines: self.quantities(entry) };
-        match entry.state {
-            State::Held => {}
-            State::Confirmed => each(&Event::Confirmed(ended)),
-            State::Released => each(&Event::Released(ended)),
-            State::Expired => each(&Event::Expired(ended)),
+        let settled = |portions, text| Settled { id, sale, at: entry.ended_at, text, portions };
+        if entry.state == State::Expired {
+            return each(&CustomerEvent::Expired(settled(returned, text)));
+        }
+        if !returned.is_empty() {
+            let text = text.filter(|_| entry.state == State::Released);
+            each(&CustomerEvent::Released(settled(returned, text)));
+        }
+        if !confirmed.is_empty() {
+            each(&CustomerEvent::Confirmed(settled(confirmed, text)));
         }
     }
 
@@ -70,7 +79,7 @@ impl Shard {
             sale: entry.sale,
             customer: self.customer_of(entry).as_ref().into(),
             state: entry.state,
-            lines: self.priced_lines(entry),
+            lines: self.reserved_lines(entry),
             reference: reference.cloned(),
             expires_at: entry.expires_at,
             ended_at: (entry.state != State::Held).then_some(entry.ended_at),
@@ -81,14 +90,16 @@ impl Shard {
     /// The reservation as it was answered when it was made.
     pub(crate) fn show_as_made(&self, slot: u32) -> outcome::Reservation {
         let entry = &self.reservations[slot];
-        outcome::Reservation {
+        let mut shown = outcome::Reservation {
             state: State::Held,
             reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
             expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
             ended_at: None,
             extensions: 0,
             ..self.show(slot)
-        }
+        };
+        shown.lines.iter_mut().for_each(|line| line.amounts = State::Held.amounts(line.amounts.sum()));
+        shown
     }
 
     /// The entry's customer id, or its replacement after an erasure.
@@ -99,9 +110,12 @@ impl Shard {
         }
     }
 
-    fn priced_lines(&self, entry: &Entry) -> SmallVec<[PricedLine; 1]> {
-        let priced =
-            |line: &Line| PricedLine { item: line.item, units: line.units, price: self.prices.get(line.price) };
-        entry.lines.as_slice().iter().map(priced).collect()
+    fn reserved_lines(&self, entry: &Entry) -> SmallVec<[ReservedLine; 1]> {
+        let lines = self.lines_of(entry);
+        let shown = lines.map(|(item, line)| {
+            let price = self.prices.get(line.price);
+            ReservedLine { item, pool: line.pool, price, amounts: line.amounts }
+        });
+        shown.collect()
     }
 }

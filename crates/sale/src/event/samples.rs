@@ -1,0 +1,120 @@
+//! One of each event, with every optional field once present and once absent.
+
+use super::{
+    record::{self, Numbers},
+    *,
+};
+use crate::{
+    audit::{Action, Actor, Record},
+    settings::{Currency, SaleSettings},
+    timeline::Uptime,
+};
+
+const AT: Timestamp = Timestamp::from_millis(1_795_852_800_123);
+const SALE: SaleNumber = SaleNumber(3);
+const ITEM: ItemNumber = ItemNumber(70_000);
+const POOL: PoolNumber = PoolNumber(80_000);
+
+const RECORD: &[u8] = br#"{"id":"drop","name":"Drop","opens_at":0,"closes_at":1,"hold_seconds":60,"items":[]}"#;
+
+fn id() -> ReservationId {
+    ReservationId::new(AT, Bucket::of("ann"), 0x0123_4567_89ab_cdef)
+}
+
+pub fn customer_events() -> Vec<CustomerEvent<'static>> {
+    let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
+    let portions = [
+        PricedPortion { item: ITEM, pool: POOL, units: 2, price },
+        PricedPortion { item: ItemNumber(1), pool: PoolNumber(1), units: 1, price: None },
+    ];
+    let held = Held {
+        id: id(),
+        sale: SALE,
+        customer: "ann",
+        hold_seconds: 300,
+        portions: portions.into_iter().collect(),
+        reference: Some("cart-7"),
+        key: Some(("key-1", u64::MAX)),
+    };
+    let bare = Held { portions: PricedPortions::new(), reference: None, key: None, ..held.clone() };
+    let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
+    let settled = Settled { id: id(), sale: SALE, at: AT, text: Some("order-9"), portions };
+    let expires_at = AT.plus_seconds(60);
+    vec![
+        CustomerEvent::Held(held),
+        CustomerEvent::Held(bare),
+        CustomerEvent::Extended(Extended { id: id(), sale: SALE, at: AT, expires_at, extensions: 2 }),
+        CustomerEvent::Confirmed(settled.clone()),
+        CustomerEvent::Released(Settled { text: None, at: AT.shifted(-90_000), ..settled.clone() }),
+        CustomerEvent::Expired(Settled { text: None, at: AT.plus_seconds(300), ..settled }),
+        CustomerEvent::Retired { id: id(), counted: true },
+        CustomerEvent::Carried { customer: "ann", item: ITEM, units: 4 },
+        CustomerEvent::Sold { bucket: Bucket::of("ann"), item: ITEM, pool: POOL, units: 9 },
+        CustomerEvent::CustomerErased { at: AT, customer: "ann" },
+    ]
+}
+
+pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
+    let adjusted = Adjusted {
+        item: ITEM,
+        pool: POOL,
+        at: AT,
+        delta: -5,
+        reason: Some("damaged"),
+        reference: Some("wh-1"),
+        key: Some(("k", 7)),
+        stock: 95,
+        available: 90,
+    };
+    let record = Record {
+        sequence: 1,
+        at: AT,
+        actor: Actor::Key("eu"),
+        action: Action::StockAdjust,
+        sale: Some("drop"),
+        sku: Some("tv"),
+        detail: r#"{"delta":-5}"#,
+    };
+    let bare_record = Record { actor: Actor::Process, action: Action::KeysChange, sale: None, sku: None, ..record };
+    let opened = vec![OpenedPool { item: ITEM, pool: POOL, units: 100 }];
+    let uptime = Some(Uptime { boot: [9; 16], millis: 1234 });
+    vec![
+        CatalogueEvent::SaleDefined(SaleDefined { sale: SALE, at: AT, opened, record: RECORD }),
+        CatalogueEvent::SalePaused { sale: SALE, at: AT },
+        CatalogueEvent::SaleResumed { sale: SALE, at: AT },
+        CatalogueEvent::SaleClosed { sale: SALE, at: AT },
+        CatalogueEvent::StatusReached { sale: SALE, at: AT, status: Status::Open },
+        CatalogueEvent::Adjusted(adjusted.clone()),
+        CatalogueEvent::Adjusted(Adjusted { reason: None, reference: None, key: None, ..adjusted }),
+        CatalogueEvent::Stocked { item: ITEM, pool: POOL, stock: 100 },
+        CatalogueEvent::Audited(Audited { record, hash: blake3::hash(b"1") }),
+        CatalogueEvent::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") }),
+        CatalogueEvent::KeysNoted { keys: vec![("eu", [7; 16]), ("us", [8; 16])] },
+        CatalogueEvent::AuditReached(Head { sequence: 41, hash: blake3::hash(b"41") }),
+        CatalogueEvent::ClockSet(ClockSet { at: AT, by: -3_600_000, uptime }),
+        CatalogueEvent::ClockSet(ClockSet { at: AT, by: 0, uptime: None }),
+        CatalogueEvent::WrittenBy { version: "0.1.0" },
+    ]
+}
+
+pub fn events() -> Vec<Event<'static>> {
+    let customers = customer_events().into_iter().map(Event::Customer);
+    customers.chain(catalogue_events().into_iter().map(Event::Catalogue)).collect()
+}
+
+/// The record of a document whose items have these numbers, each with one pool of the same number.
+pub fn record_of(settings: &SaleSettings, items: &[ItemNumber]) -> Vec<u8> {
+    let numbers = |&item: &ItemNumber| Numbers { item, pools: [PoolNumber(item.0)].into_iter().collect() };
+    record::encode(settings, &items.iter().map(numbers).collect::<Vec<_>>())
+}
+
+/// A sale with this record is put for the first time.
+pub fn defined(sale: SaleNumber, at: Timestamp, record: &[u8]) -> CatalogueEvent<'_> {
+    let (settings, numbers) = record::decode(record).expect("a record of this version");
+    let opened = numbers.iter().zip(&settings.items).map(|(numbers, item)| OpenedPool {
+        item: numbers.item,
+        pool: numbers.pools[0],
+        units: item.initial_stock,
+    });
+    CatalogueEvent::SaleDefined(SaleDefined { sale, at, opened: opened.collect(), record })
+}

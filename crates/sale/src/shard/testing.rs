@@ -1,0 +1,50 @@
+//! What the tests of a shard share: one pool, and reserves of two of its units.
+
+use super::Shard;
+use crate::{
+    decide::Record,
+    event::CustomerEvent,
+    ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    judge::{Judgement, Plan, PlanLine, Request, Source, allocate},
+    time::Timestamp,
+};
+
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
+pub(super) const DROP: SaleNumber = SaleNumber(0);
+pub(super) const ITEM: ItemNumber = ItemNumber(7);
+pub(super) const POOL: PoolNumber = PoolNumber(0);
+
+pub(super) struct Nowhere;
+
+impl Record for Nowhere {
+    fn record(&mut self, _: &CustomerEvent<'_>) {}
+}
+
+pub(super) fn shard(retention_millis: u64, available: u64) -> Shard {
+    let mut shard = Shard::new(1, retention_millis, 0);
+    shard.resize(1);
+    shard.set_available(POOL, available);
+    shard
+}
+
+pub(super) fn request<'a>(sale: SaleNumber, customer: &'a str, key: Option<&'a str>) -> Request<'a> {
+    let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
+    Request { sale, customer, bucket: Bucket::of(customer), key: key.map(|key| (key, 7)), reference }
+}
+
+pub(super) fn reserve(
+    shard: &mut Shard,
+    now: Timestamp,
+    request: Request<'_>,
+    customer_limit: Option<u32>,
+    entropy: u64,
+) -> Result<ReservationId, Judgement> {
+    let sources = [Source { pool: POOL, price: None }].into_iter().collect();
+    let line = PlanLine { item: ITEM, units: 2, customer_limit, sources };
+    let lines = [line].into_iter().collect();
+    let plan = Plan { request, lines, hold_seconds: 60, closes_at: Timestamp::MAX };
+    match shard.judge(now, &request, Ok(&plan), |shard, plan| allocate(&plan.lines, shard)) {
+        Judgement::Grant(portions) => Ok(shard.hold(&plan, portions, entropy, &mut Nowhere).id),
+        other => Err(other),
+    }
+}
