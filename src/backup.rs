@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     journal::{
-        self, Epoch, RecoveryError, SnapshotError,
-        view::{View, segment_id, snapshot_epoch},
+        Epoch, RecoveryError, SnapshotError, SnapshotStore,
+        files::{self, View, segment_id, snapshot_epoch},
     },
     sale::time::Timestamp,
     store::{ABSENCES_FILE, SqliteMoment, StoreError},
@@ -156,8 +156,8 @@ fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<Result<SqliteMome
         let moment = SqliteMoment::of(store);
         let view = open()?;
         let Ok(moment) = moment else { return Ok((Some(moment), view)) };
-        let snapshot = journal::latest(&view)?.map_or(0, |snapshot| snapshot.summary().last_epoch);
-        let oldest = journal::oldest_epoch(&view).map_err(RecoveryError::Storage)?.unwrap_or(1);
+        let snapshot = view.snapshots().newest()?.map_or(0, |snapshot| snapshot.summary().last_epoch);
+        let oldest = files::oldest_epoch(&view).map_err(RecoveryError::from)?.unwrap_or(1);
         // A store that stays behind, because it was lost or cannot be written, is copied as it is.
         if (snapshot <= moment.cursor() && oldest <= moment.cursor() + 1) || tries == 0 {
             return Ok((Some(Ok(moment)), view));
@@ -199,18 +199,18 @@ fn copy_small(from: &Path, to: &Path) -> Result<(), BackupError> {
 /// Checks every checksum, and that the journal covers what the snapshot needs. Returns the first epoch, the last, and the
 /// snapshot's last.
 fn read(view: &View) -> Result<(Epoch, Epoch, Option<Epoch>), BackupError> {
-    let snapshot = match journal::latest(view)? {
+    let snapshot = match view.snapshots().newest()? {
         Some(mut snapshot) => {
             while snapshot.next_chunk()?.is_some() {}
             Some(snapshot.summary())
         }
         None => None,
     };
-    let oldest = journal::oldest_epoch(view).map_err(RecoveryError::Storage)?.unwrap_or(0);
+    let oldest = files::oldest_epoch(view).map_err(RecoveryError::from)?.unwrap_or(0);
     let needed = snapshot.map_or(1, |snapshot| snapshot.first_epoch);
     let reaches = snapshot.map_or(0, |snapshot| snapshot.last_epoch);
     let from = if oldest == 0 { needed } else { needed.min(oldest) };
-    let scan = journal::scan(view, from, reaches, |_, _| Ok(()))?;
+    let scan = files::scan(view, from, reaches, |_, _| Ok(()))?;
     Ok((oldest, scan.tail.last_epoch, snapshot.map(|snapshot| snapshot.last_epoch)))
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -95,9 +98,16 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// The same, as rate limits read it.
+/// The same, as rate limits and the journal read it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Monotonic;
+
+impl crate::journal::MonotonicClock for Monotonic {
+    fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(monotonic);
+        START.elapsed()
+    }
+}
 
 impl governor::clock::Clock for Monotonic {
     type Instant = Instant;

@@ -1,10 +1,15 @@
 //! What is written: the event, the frame, and the commit on a real file, with its sync.
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
+use std::{convert::Infallible, hint::black_box, path::Path, sync::Arc};
 
 use criterion::{Criterion, Throughput};
 use doorbuster::{
-    journal::{self, DirectoryStorage, Storage, Writer, WriterSettings, frame},
+    clock::Monotonic,
+    journal::{
+        Log,
+        files::{self, FileSettings, FileSnapshots},
+        frame,
+    },
     sale::{
         event::{CustomerEvent, Held, PricedPortion},
         ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
@@ -62,19 +67,23 @@ pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(target).expect("a directory")
 }
 
+pub fn open(directory: &Path) -> (Arc<dyn Log>, FileSnapshots) {
+    let settings = FileSettings { segment_bytes: 64 << 20, clock: Arc::new(Monotonic) };
+    let (log, snapshots) = files::open(directory, settings).expect("a directory");
+    (Arc::new(log), snapshots)
+}
+
 pub fn commits(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");
     group.sample_size(50);
     for payload_bytes in [1 << 10, 16 << 10, 256 << 10] {
         let directory = directory();
-        let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::open(directory.path()).expect("a directory"));
-        let tail = journal::replay(&*storage, 1, 0, |_, _| Ok::<_, std::convert::Infallible>(())).expect("nothing");
-        let settings = WriterSettings { segment_bytes: 64 << 20, now: Instant::now };
-        let mut writer = Writer::open(storage, &tail, settings).expect("a writer");
+        let (log, _) = open(directory.path());
+        log.recover(1, 0, |_, _| Ok::<_, Infallible>(())).expect("nothing");
         let payload = vec![7; payload_bytes];
         group.throughput(Throughput::Bytes(payload_bytes as u64));
         group.bench_function(format!("write and sync {} KiB", payload_bytes >> 10), |bencher| {
-            bencher.iter(|| writer.append(writer.last_epoch() + 1, &payload).expect("it is written"));
+            bencher.iter(|| log.append(log.tail(), &payload).expect("it is written"));
         });
     }
     group.finish();

@@ -1,15 +1,15 @@
 //! How fast a journal and a snapshot come back into memory.
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
+use std::{convert::Infallible, hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput};
 use doorbuster::{
     engine::{Engine, Recovered, Settings},
-    journal::{self, DirectoryStorage, Source, Storage, Writer, WriterSettings},
+    journal::{SnapshotStore, Source},
 };
 
 use crate::{
-    disk::directory,
+    disk::{directory, open},
     support::{NOW, asked, customers, engine, entropy},
 };
 
@@ -18,16 +18,14 @@ const PER_BATCH: u64 = 1000;
 
 /// A journal of holds, half of them confirmed; and, if it is asked for, a snapshot of them in its place.
 fn write(directory: &Path, as_snapshot: bool) -> u64 {
-    let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::open(directory).expect("a directory"));
-    let tail = journal::replay(&*storage, 1, 0, |_, _| Ok::<_, std::convert::Infallible>(())).expect("nothing");
-    let settings = WriterSettings { segment_bytes: 64 << 20, now: Instant::now };
-    let mut writer = Writer::open(storage.clone(), &tail, settings).expect("a writer");
+    let (log, snapshots) = open(directory);
+    log.recover(1, 0, |_, _| Ok::<_, Infallible>(())).expect("nothing");
     let engine = engine(1, 1_000_000_000);
     let mut payload = Vec::new();
     let mut commit = || {
         payload.clear();
         if let Some(epoch) = engine.cut(&mut payload) {
-            let stats = writer.append(epoch, &payload).expect("it is written");
+            let stats = log.append(epoch - 1, &payload).expect("it is written");
             engine.committed(epoch, &stats);
         }
     };
@@ -41,26 +39,25 @@ fn write(directory: &Path, as_snapshot: bool) -> u64 {
         commit();
     }
     if as_snapshot {
-        engine.snapshot(&storage, |_| ()).expect("a snapshot");
+        engine.snapshot(&snapshots, |_| ()).expect("a snapshot");
     }
     HOLDS + HOLDS / 2
 }
 
 /// As a start does it; says how many events were taken over.
 fn read(directory: &Path) -> (Engine, u64) {
-    let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::open(directory).expect("a directory"));
+    let (log, snapshots) = open(directory);
     let mut recovered = Recovered::new(Settings::default());
     let (mut from, mut reaches) = (1, 0);
-    if let Some(mut snapshot) = journal::latest(&*storage).expect("a snapshot") {
+    if let Some(mut snapshot) = snapshots.newest().expect("a snapshot") {
         (from, reaches) = (snapshot.summary().first_epoch, snapshot.summary().last_epoch);
         while let Some(chunk) = snapshot.next_chunk().expect("a chunk") {
             recovered.chunk(chunk).expect("events");
         }
     }
-    let tail =
-        journal::replay(&*storage, from, reaches, |epoch, payload| recovered.batch(epoch, payload)).expect("a journal");
+    let last_epoch = log.recover(from, reaches, |epoch, payload| recovered.batch(epoch, payload)).expect("a journal");
     let events = recovered.events();
-    (recovered.finish(tail.last_epoch).expect("a state"), events)
+    (recovered.finish(last_epoch).expect("a state"), events)
 }
 
 pub fn from_disk(criterion: &mut Criterion) {

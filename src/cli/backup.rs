@@ -10,7 +10,7 @@ use crate::{
     backup::{self, Backup, BackupError},
     clock::{Clock, SystemClock},
     config::{Config, StoreTarget},
-    journal::{RecoveryError, SnapshotError},
+    journal::{ReadError, RecoveryError, SnapshotError},
     service::yield_to_requests,
 };
 
@@ -73,8 +73,8 @@ fn exit_code(error: &BackupError) -> ExitCode {
         BackupError::Empty(_) => ExitCode::CheckFailed,
         BackupError::File { .. }
         | BackupError::Short { .. }
-        | BackupError::Snapshot(SnapshotError::Storage(_))
-        | BackupError::Journal(RecoveryError::Storage(_)) => ExitCode::StorageFailed,
+        | BackupError::Snapshot(SnapshotError::Failed(_))
+        | BackupError::Journal(RecoveryError::Read(ReadError::Unreadable(_))) => ExitCode::StorageFailed,
         BackupError::Snapshot(_) | BackupError::Journal(_) => ExitCode::JournalDamaged,
     }
 }

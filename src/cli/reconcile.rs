@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{complain, exit::ExitCode, inspect::report::grouped, serve::refuse_start, table::Table};
 use crate::{
     config::{Config, StoreTarget},
-    journal::{RecoveryError, SnapshotError},
+    journal::{ReadError, RecoveryError, SnapshotError},
     reconcile::{self, JournalFacts, Place, ReconcileError, Repaired, Report, TruthError},
     service::{identity, lock::DirectoryLock},
     store::{Mender, PostgresMender, PostgresReader, SqliteMender, SqliteStore, StoreError, StoreReader},
@@ -176,9 +176,9 @@ fn exit_code(error: &ReconcileError) -> ExitCode {
         ReconcileError::Directory { .. } | ReconcileError::Store(_) => ExitCode::StorageFailed,
         ReconcileError::StoreLags { .. } => ExitCode::CheckFailed,
         ReconcileError::Truth(TruthError::Reference(_))
-        | ReconcileError::Truth(TruthError::Batches(RecoveryError::Storage(_)))
-        | ReconcileError::Truth(TruthError::Journal(RecoveryError::Storage(_)))
-        | ReconcileError::Truth(TruthError::Snapshot(SnapshotError::Storage(_))) => ExitCode::StorageFailed,
+        | ReconcileError::Truth(TruthError::Batches(RecoveryError::Read(ReadError::Unreadable(_))))
+        | ReconcileError::Truth(TruthError::Journal(RecoveryError::Read(ReadError::Unreadable(_))))
+        | ReconcileError::Truth(TruthError::Snapshot(SnapshotError::Failed(_))) => ExitCode::StorageFailed,
         ReconcileError::Truth(_) | ReconcileError::StoreIsAhead { .. } => ExitCode::JournalDamaged,
     }
 }

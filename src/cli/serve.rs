@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Config, Sources},
-    journal::{RecoveryError, SnapshotError},
+    journal::{ReadError, RecoveryError, SnapshotError},
     service::{Running, StartError, descriptors, pages},
     store::StoreError,
     telemetry::output,
@@ -89,9 +89,8 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::Traces(Unusable::Endpoint(_)) => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
         // The disk could not be read; its contents may be intact.
-        StartError::Journal(RecoveryError::Storage(_)) | StartError::Snapshot(SnapshotError::Storage(_)) => {
-            ExitCode::StorageFailed
-        }
+        StartError::Journal(RecoveryError::Read(ReadError::Unreadable(_)))
+        | StartError::Snapshot(SnapshotError::Failed(_)) => ExitCode::StorageFailed,
         StartError::Store(StoreError::OtherOwner { .. }) => ExitCode::BadConfig,
         StartError::Journal(_) | StartError::Snapshot(_) | StartError::State(_) => ExitCode::JournalDamaged,
         // The journal is older than its store, or contradicts it.
@@ -99,7 +98,7 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
             ExitCode::JournalDamaged
         }
         StartError::Store(_) => ExitCode::StorageFailed,
-        StartError::Write(_) | StartError::Thread(_) | StartError::Traces(_) => ExitCode::StorageFailed,
+        StartError::Thread(_) | StartError::Traces(_) => ExitCode::StorageFailed,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Converts checked values to the types with which the layers below start.
 
-use std::{num::NonZero, path::PathBuf, thread, time::Duration};
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use super::{Ack, Config, CustomerIds, Journal, Limits, Log, Privacy, RateLimits, Tls, Tracing};
 use crate::{
     clock,
     engine::{self, SHARDS_MAX},
     http::{RequestLog, TlsFiles},
-    journal::{CROWD_INTERVAL, CommitterSettings, WriterSettings, frame::PAYLOAD_BYTES_MAX},
+    journal::{CommitterSettings, GATHER_INTERVAL, PAYLOAD_BYTES_MAX, files::FileSettings},
     privacy::{self, CustomerKey, KeyError},
     sale::{self, settings::Quota},
     traces,
@@ -77,8 +77,8 @@ impl Privacy {
 }
 
 impl Journal {
-    pub fn writer_settings(&self) -> WriterSettings {
-        WriterSettings { segment_bytes: self.segment_bytes, now: clock::monotonic }
+    pub fn file_settings(&self) -> FileSettings {
+        FileSettings { segment_bytes: self.segment_bytes, clock: Arc::new(clock::Monotonic) }
     }
 
     pub fn committer_settings(&self) -> CommitterSettings {
@@ -87,7 +87,7 @@ impl Journal {
             Ack::Buffered => Some(Duration::from_millis(self.flush_ms)),
         };
         let seal_after = Duration::from_millis(self.seal_after_ms);
-        CommitterSettings { flush_interval, crowd_interval: CROWD_INTERVAL, seal_after, now: clock::monotonic }
+        CommitterSettings { flush_interval, gather_interval: GATHER_INTERVAL, seal_after }
     }
 }
 

@@ -60,7 +60,7 @@ impl Engine {
     }
 
     /// Makes the next cut produce a batch even without changes, and returns its epoch. A caller that waits for it should ring
-    /// the journal's bell.
+    /// the committing thread.
     pub fn want_batch(&self) -> Epoch {
         // A cut counts under this lock.
         let _control = self.control.lock();

@@ -54,7 +54,7 @@ pub use self::{
 };
 pub use crate::journal::Epoch;
 use crate::{
-    journal::{CommitStats, Source, WriteError},
+    journal::{AppendError, CommitStats, Source},
     sale::{
         adjustments::Adjustments,
         audit::Trail,
@@ -423,7 +423,7 @@ impl Source for Engine {
         }
     }
 
-    fn failed(&self, error: &WriteError) {
+    fn failed(&self, error: &AppendError) {
         tracing::error!(%error, "the journal failed: nothing more is acknowledged");
         self.durability.fail();
     }

@@ -7,11 +7,9 @@
 //!
 //! Invariant: a snapshot is finished only when the journal is durable as far as any of its parts reaches.
 
-use std::sync::Arc;
-
 use super::{Engine, batch::CATALOGUE_LANE, durability::Durable};
 use crate::{
-    journal::{self, Epoch, SnapshotWriter, Storage},
+    journal::{self, Epoch, SnapshotStore, SnapshotWriter},
     sale::{
         codec::Write,
         event::CatalogueEvent,
@@ -44,7 +42,7 @@ pub enum SnapshotError {
 /// A snapshot under way: its steps may be taken one by one, with the service at work in between.
 pub struct Snapshotter<'a> {
     engine: &'a Engine,
-    writer: SnapshotWriter,
+    writer: Box<dyn SnapshotWriter>,
     chunk: Vec<u8>,
     first_epoch: Epoch,
     /// The latest epoch that any part has events of.
@@ -54,17 +52,13 @@ pub struct Snapshotter<'a> {
 
 impl Engine {
     /// Takes a snapshot from beginning to end. `wait`: lets the journal get on until the epoch is durable or failed.
-    pub fn snapshot(
-        &self,
-        storage: &Arc<dyn Storage>,
-        wait: impl FnMut(Epoch),
-    ) -> Result<SnapshotTaken, SnapshotError> {
-        let mut snapshot = self.begin_snapshot(storage)?;
+    pub fn snapshot(&self, store: &dyn SnapshotStore, wait: impl FnMut(Epoch)) -> Result<SnapshotTaken, SnapshotError> {
+        let mut snapshot = self.begin_snapshot(store)?;
         while snapshot.step()? {}
         snapshot.finish(wait)
     }
 
-    pub fn begin_snapshot(&self, storage: &Arc<dyn Storage>) -> Result<Snapshotter<'_>, SnapshotError> {
+    pub fn begin_snapshot(&self, store: &dyn SnapshotStore) -> Result<Snapshotter<'_>, SnapshotError> {
         let (mut first, mut last) = (Vec::new(), Vec::new());
         let control = self.control.lock();
         let seen = self.cells.iter().map(|slot| slot.cell.lock().shard.now());
@@ -90,7 +84,7 @@ impl Engine {
             stock.export(|pool| catalogue.item_of(pool), |event| event.encode(chunk));
             chunk.extend_from_slice(&last);
         });
-        let writer = SnapshotWriter::begin(storage.clone(), first_epoch)?;
+        let writer = store.begin(first_epoch)?;
         Ok(Snapshotter { engine: self, writer, chunk, first_epoch, reaches, next_bucket: 0 })
     }
 }

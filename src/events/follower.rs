@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::{Durable, Epoch, batch::Events},
-    journal::{ReadError, Reader},
+    journal::ReadError,
     sale::codec::Malformed,
 };
 
@@ -40,7 +40,7 @@ impl Follower {
 
     async fn follow(&mut self, opening: Opening) -> Result<Infallible, End> {
         let mut levels = self.levels_behind(opening.base).await?;
-        let mut journal = Reader::new(self.parts.storage.clone(), opening.base);
+        let mut journal = self.parts.log.read(opening.base);
         let mut skip_to = opening.skip_to;
         loop {
             let durable = self.durable(journal.last_epoch() + 1).await?;
@@ -90,7 +90,7 @@ impl Follower {
     /// Reads forward once, from the start to a cut with known levels, to compute the levels at the start.
     async fn levels_behind(&mut self, epoch: Epoch) -> Result<Levels, End> {
         let mut unwinding = Unwinding::begin(&self.parts.engine);
-        let mut journal = Reader::new(self.parts.storage.clone(), epoch);
+        let mut journal = self.parts.log.read(epoch);
         while journal.last_epoch() < unwinding.reach() {
             let durable = self.durable(journal.last_epoch() + 1).await?;
             let batch = journal.next(durable)?.expect("it is durable");

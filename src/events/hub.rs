@@ -13,12 +13,12 @@ use super::{
     opening::{self, Opening},
     outbox::Outbox,
 };
-use crate::{engine::Engine, journal::Storage, telemetry::Telemetry};
+use crate::{engine::Engine, journal::Log, telemetry::Telemetry};
 
 /// What the feed reads, and where it counts.
 pub struct Parts {
     pub engine: Arc<Engine>,
-    pub storage: Arc<dyn Storage>,
+    pub log: Arc<dyn Log>,
     pub telemetry: Arc<Telemetry>,
 }
 
@@ -101,7 +101,7 @@ fn admit(
     followers: &mut JoinSet<()>,
 ) {
     let Ask { start, format, filter, cursors, place, answer } = ask;
-    let opening: Opening = match opening::open(&parts.storage, parts.engine.durability().epoch(), start, &cursors) {
+    let opening: Opening = match opening::open(&*parts.log, parts.engine.durability().epoch(), start, &cursors) {
         Ok(opening) => opening,
         Err(refused) => {
             // Before the answer, so that a caller that retries at once finds the place free.

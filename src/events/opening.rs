@@ -1,11 +1,9 @@
 //! Where in the journal a reader starts, and whether it can.
 
-use std::sync::Arc;
-
 use super::{Cursor, Refused, Start, ViewCursors};
 use crate::{
     engine::{Epoch, batch::Events},
-    journal::{ReadError, Reader, Storage},
+    journal::{Log, ReadError},
 };
 
 /// A start that was found.
@@ -24,12 +22,7 @@ impl Opening {
     }
 }
 
-pub fn open(
-    storage: &Arc<dyn Storage>,
-    durable: Epoch,
-    start: Start,
-    cursors: &ViewCursors,
-) -> Result<Opening, Refused> {
+pub fn open(log: &dyn Log, durable: Epoch, start: Start, cursors: &ViewCursors) -> Result<Opening, Refused> {
     let cursor = match start {
         Start::Now => return Ok(Opening::behind(durable)),
         Start::After(cursor) => cursor,
@@ -38,7 +31,7 @@ pub fn open(
         return Err(Refused::Unknown);
     }
     let base = if cursor.place.is_some() { cursor.epoch - 1 } else { cursor.epoch };
-    let mut journal = Reader::new(storage.clone(), base);
+    let mut journal = log.read(base);
     let batch = match journal.next(durable) {
         Ok(batch) => batch,
         Err(ReadError::TooOld { oldest, .. }) => {

@@ -4,8 +4,9 @@ use std::{sync::Arc, thread, time::Duration};
 
 use super::*;
 use crate::{
+    clock::Monotonic,
     engine::Engine,
-    journal::{CROWD_INTERVAL, Committer, CommitterSettings, MemoryStorage, Storage, Writer, WriterSettings, replay},
+    journal::{Committer, CommitterSettings, GATHER_INTERVAL, Log, memory::MemoryLog},
     sale::{
         audit::Actor,
         command::{AskedLine, Reserve},
@@ -18,15 +19,13 @@ use crate::{
 const NOON: Timestamp = Timestamp::from_millis(1_795_852_800_000);
 
 /// Two sales; the holds of both in one batch, which sells both out.
-fn lived() -> (Arc<Engine>, Arc<dyn Storage>) {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let tail = replay(&*storage, 1, 0, |_, _| Ok::<_, std::convert::Infallible>(())).unwrap();
-    let now = std::time::Instant::now;
-    let writer = Writer::open(storage.clone(), &tail, WriterSettings { segment_bytes: 1 << 16, now }).unwrap();
+fn lived() -> (Arc<Engine>, Arc<dyn Log>) {
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+    log.recover(1, 0, |_, _| Ok::<_, std::convert::Infallible>(())).unwrap();
     let engine = Arc::new(Engine::new(Default::default()));
     let settings =
-        CommitterSettings { flush_interval: None, crowd_interval: CROWD_INTERVAL, seal_after: Duration::MAX, now };
-    let mut committer = Committer::new(engine.clone(), writer, settings);
+        CommitterSettings { flush_interval: None, gather_interval: GATHER_INTERVAL, seal_after: Duration::MAX };
+    let mut committer = Committer::new(engine.clone(), log.clone(), Arc::new(Monotonic), settings);
     for sale in ["one", "two"] {
         let text = format!(
             r#"{{"id":"{sale}","name":"S","opens_at":"2026-01-01T00:00:00Z","closes_at":"2027-01-01T00:00:00Z",
@@ -43,7 +42,7 @@ fn lived() -> (Arc<Engine>, Arc<dyn Storage>) {
         engine.reserve(NOON, &asked, number as u64).value.unwrap();
     }
     committer.step().unwrap();
-    (engine, storage)
+    (engine, log)
 }
 
 /// Lines up to where all that is there was told.
@@ -59,11 +58,11 @@ async fn read(events: &Events, start: Start, filter: Filter, sees: &str, lines: 
 
 #[test]
 fn each_view_is_told_its_sales_under_cursors_of_its_own() {
-    let (engine, storage) = lived();
+    let (engine, log) = lived();
     let telemetry = Arc::new(Telemetry::new(&["unknown"], crate::telemetry::Bounds { items_max: 10, sales_max: 10 }));
     let cursor_key = CursorKey::of_bytes([3; 32]);
     let settings = Settings { readers_max: 4, stall_time: Duration::from_secs(9), cursor_key };
-    let (hub, events, stop) = Hub::new(Parts { engine, storage, telemetry }, settings);
+    let (hub, events, stop) = Hub::new(Parts { engine, log, telemetry }, settings);
     let thread = thread::spawn(|| hub.run());
     let position = |cursors: &ViewCursors, line: &str| {
         let cloud: serde_json::Value = serde_json::from_str(line).unwrap();

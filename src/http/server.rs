@@ -135,8 +135,8 @@ pub fn start(
         let refused_max = service.limits.refused_connections_max;
         let hall = Hall { number, service: service.clone(), connections, doors, refused_max };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
-        let (asleep, awake) = (service.bell.clone(), service.bell.clone());
-        service.bell.joins();
+        let (idle, busy) = (service.signal.clone(), service.signal.clone());
+        service.signal.thread_started();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // Each worker has one thread for long work.
@@ -147,8 +147,8 @@ pub fn start(
                 let _ = sched_setaffinity(None, &any_core);
                 goes_aside();
             })
-            .on_thread_park(move || asleep.falls_asleep())
-            .on_thread_unpark(move || awake.wakes_up())
+            .on_thread_park(move || idle.thread_idle())
+            .on_thread_unpark(move || busy.thread_busy())
             .build()?;
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
             if let Some(core) = core {

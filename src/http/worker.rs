@@ -41,7 +41,7 @@ use crate::{
     clock::{Clock, Monotonic},
     engine::{Engine, Epoch},
     events::Events,
-    journal::Bell,
+    journal::CommitSignal,
     privacy::CustomerIds,
     reports::Reports,
     sale::{catalogue::Sale, ids::SaleNumber, outcome::Refusal, settings::Invalid, time::Timestamp},
@@ -53,7 +53,7 @@ use crate::{
 pub struct Service {
     pub engine: Arc<Engine>,
     /// Wakes the journal's writer for a commit.
-    pub bell: Bell,
+    pub signal: CommitSignal,
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub limits: Limits,
@@ -163,12 +163,12 @@ impl Worker {
     pub fn start(service: Arc<Service>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
         let left_waiting = Rc::new(Cell::new(0));
-        let (notified, waiting, bell) = (changed.clone(), left_waiting.clone(), service.bell.clone());
+        let (notified, waiting, signal) = (changed.clone(), left_waiting.clone(), service.signal.clone());
         tokio::task::spawn_local(async move {
             loop {
                 // Wakes to the end of the ready queue, so that all ready tasks run first.
                 notified.notified().await;
-                bell.ring_for(waiting.take());
+                signal.notify_for(waiting.take());
             }
         });
         let (tally, waiters) = (service.telemetry.tally(), Waiters::start(service.engine.clone()));

@@ -17,6 +17,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::Path,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -35,7 +36,10 @@ pub use self::{
 };
 use crate::{
     engine,
-    journal::{self, DirectoryStorage, Epoch, RecoveryError, View},
+    journal::{
+        Epoch, RecoveryError, SnapshotStore,
+        files::{self, DirectoryStorage, FileSnapshots, View},
+    },
     store::{
         Absences, AbsencesFile, AuditCheck, AuditGap, AuditRow, Link, Mender, Standing, StoreError, StoreReader, Table,
         Token,
@@ -223,10 +227,11 @@ fn never_had(
 fn make_durable(data: &Path) -> Result<(), ReconcileError> {
     let path = data.join("journal");
     let unreadable = |source| ReconcileError::Directory { path: path.display().to_string(), source };
-    let storage = DirectoryStorage::open(&path).map_err(unreadable)?;
-    let snapshot = journal::latest(&storage).map_err(TruthError::from)?.map(|snapshot| snapshot.summary());
+    let storage = Arc::new(DirectoryStorage::open(&path).map_err(unreadable)?);
+    let snapshots = FileSnapshots::new(storage.clone());
+    let snapshot = snapshots.newest().map_err(TruthError::from)?.map(|snapshot| snapshot.summary());
     let (from, reaches) = snapshot.map_or((1, 0), |snapshot| (snapshot.first_epoch, snapshot.last_epoch));
-    let replayed = journal::replay(&storage, from, reaches, |_, _| Ok::<_, StoreError>(()));
+    let replayed = files::replay(&*storage, from, reaches, |_, _| Ok::<_, StoreError>(()));
     replayed.map(drop).map_err(|error: RecoveryError<StoreError>| TruthError::from(error).into())
 }
 

@@ -6,7 +6,10 @@
 
 use crate::{
     engine::{Engine, RecoverError, Recovered, Settings, batch},
-    journal::{self, Epoch, RecoveryError, SnapshotError, View},
+    journal::{
+        Epoch, RecoveryError, SnapshotError, SnapshotStore,
+        files::{self, View},
+    },
     sale::{
         audit::Head,
         codec::Malformed,
@@ -81,15 +84,15 @@ impl Truth {
 
 /// What the store should hold. Changes nothing. `cursor`: the store's.
 pub fn read(view: &View, settings: Settings, cursor: Epoch, up_to: UpTo) -> Result<Truth, TruthError> {
-    let snapshot = journal::latest(view)?.map(|snapshot| snapshot.summary());
-    let oldest = journal::oldest_epoch(view).map_err(RecoveryError::<StoreError>::Storage)?;
+    let snapshot = view.snapshots().newest()?.map(|snapshot| snapshot.summary());
+    let oldest = files::oldest_epoch(view).map_err(RecoveryError::<StoreError>::from)?;
     let is_whole = oldest.is_none_or(|oldest| oldest == 1);
     // A journal whose beginning is gone and that no snapshot stands for is damaged.
     let from = if snapshot.is_some() { oldest.unwrap_or(1) } else { 1 };
     let mut facts = JournalFacts::default();
     let mut first_at = None;
     let scanned: Result<_, RecoveryError<StoreError>> =
-        journal::scan(view, from, snapshot.map_or(0, |snapshot| snapshot.last_epoch), |epoch, payload| {
+        files::scan(view, from, snapshot.map_or(0, |snapshot| snapshot.last_epoch), |epoch, payload| {
             if first_at.is_none() {
                 batch::for_each(payload, |_, _, event| {
                     first_at = first_at.max(event.at());
@@ -143,7 +146,7 @@ fn follow(
         head = window.audit().last().and_then(AuditRow::head).or(head);
         reference.apply(window)
     };
-    let scanned: Result<_, RecoveryError<StoreError>> = journal::scan(view, from, 0, |epoch, payload| {
+    let scanned: Result<_, RecoveryError<StoreError>> = files::scan(view, from, 0, |epoch, payload| {
         if epoch > through {
             return Ok(());
         }
@@ -205,7 +208,7 @@ fn folded(export: impl FnOnce(&mut dyn FnMut(Event<'_>))) -> Result<Window, Trut
 fn state(view: &View, settings: Settings, epoch: Epoch) -> Result<Engine, TruthError> {
     let mut recovered = Recovered::new(settings);
     let mut from = 1;
-    if let Some(mut snapshot) = journal::latest(view)? {
+    if let Some(mut snapshot) = view.snapshots().newest()? {
         let summary = snapshot.summary();
         if summary.last_epoch > epoch {
             return Err(TruthError::SnapshotIsLater { reaches: summary.last_epoch, cursor: epoch });
@@ -215,7 +218,7 @@ fn state(view: &View, settings: Settings, epoch: Epoch) -> Result<Engine, TruthE
             recovered.chunk(chunk)?;
         }
     }
-    journal::scan(view, from, 0, |number, payload| {
+    files::scan(view, from, 0, |number, payload| {
         // What is later than the store is still to come there.
         if number <= epoch { recovered.batch(number, payload) } else { Ok(()) }
     })?;

@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 
 use crate::{
     engine::{Engine, Epoch},
-    journal::{CommitStats, Position},
+    journal::CommitStats,
 };
 
-/// Bytes of journal between the store and the writer, in frames.
+/// Bytes of journal between the store and the tail.
 pub struct Backlog {
     engine: Arc<Engine>,
     bytes_max: u64,
-    /// Appended by the writer less applied by the store. After a seek of the store too much by the unused ends of segments
-    /// between, until it has everything.
+    /// Appended to the journal less applied by the store. After a seek of the store it is too much by what the journal leaves
+    /// unused, and by what was appended during the measurement, until the store has everything.
     bytes: AtomicI64,
     end: Mutex<End>,
 }
@@ -25,15 +25,13 @@ pub struct Backlog {
 /// Where the journal ends, and how much was appended in this run until there.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
-    pub position: Position,
     epoch: Epoch,
     appended_total: u64,
 }
 
 impl Backlog {
-    /// `position`: where the journal ended at the start.
-    pub fn new(engine: Arc<Engine>, position: Position, bytes_max: u64) -> Self {
-        let end = Mutex::new(End { position, epoch: engine.durability().epoch(), appended_total: 0 });
+    pub fn new(engine: Arc<Engine>, bytes_max: u64) -> Self {
+        let end = Mutex::new(End { epoch: engine.durability().epoch(), appended_total: 0 });
         Self { engine, bytes_max, bytes: AtomicI64::new(0), end }
     }
 
@@ -52,8 +50,8 @@ impl Backlog {
 
     pub fn appended(&self, epoch: Epoch, stats: &CommitStats) {
         let mut end = self.end.lock();
-        *end = End { position: stats.position, epoch, appended_total: end.appended_total + stats.frame_bytes };
-        self.bytes.fetch_add(signed(stats.frame_bytes), Ordering::Relaxed);
+        *end = End { epoch, appended_total: end.appended_total + stats.stored_bytes };
+        self.bytes.fetch_add(signed(stats.stored_bytes), Ordering::Relaxed);
         drop(end);
         self.judge();
     }

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     engine::Engine,
     events::{Events, Hub, Parts, Settings},
-    journal::Storage,
+    journal::Log,
     telemetry::Telemetry,
 };
 
@@ -25,10 +25,10 @@ pub struct Following {
 pub fn start(
     config: &Config,
     engine: &Arc<Engine>,
-    storage: &Arc<dyn Storage>,
+    log: &Arc<dyn Log>,
     telemetry: &Arc<Telemetry>,
 ) -> Result<(Following, Events), StartError> {
-    let parts = Parts { engine: engine.clone(), storage: storage.clone(), telemetry: telemetry.clone() };
+    let parts = Parts { engine: engine.clone(), log: log.clone(), telemetry: telemetry.clone() };
     let settings = Settings {
         readers_max: config.limits.event_readers_max,
         stall_time: Duration::from_secs(config.limits.event_stall_seconds),

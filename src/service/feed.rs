@@ -1,28 +1,28 @@
-//! The journal as the store's feed, always read from the segment files. While the store keeps up, it reads what was just
-//! written, from the page cache, so one code path serves both keeping up and catching up.
+//! The journal as the store's feed, always read from the log. While the store keeps up, it reads what was just written, so one
+//! code path serves both keeping up and catching up.
 
 use std::sync::Arc;
 
 use super::backlog::Backlog;
 use crate::{
     engine::Engine,
-    journal::{ReadError, Reader, Storage, frame::frame_bytes},
+    journal::{Log, LogReader, ReadError},
     store::{Feed, FeedError, Span},
 };
 
 pub struct JournalFeed {
-    storage: Arc<dyn Storage>,
+    log: Arc<dyn Log>,
     engine: Arc<Engine>,
     backlog: Arc<Backlog>,
-    reader: Reader,
+    reader: Box<dyn LogReader>,
     /// Bytes given out and not yet in the store.
     given_bytes: u64,
 }
 
 impl JournalFeed {
-    pub fn new(storage: Arc<dyn Storage>, engine: Arc<Engine>, backlog: Arc<Backlog>) -> Self {
-        let reader = Reader::new(storage.clone(), 0);
-        Self { storage, engine, backlog, reader, given_bytes: 0 }
+    pub fn new(log: Arc<dyn Log>, engine: Arc<Engine>, backlog: Arc<Backlog>) -> Self {
+        let reader = log.read(0);
+        Self { log, engine, backlog, reader, given_bytes: 0 }
     }
 }
 
@@ -31,9 +31,11 @@ impl Feed for JournalFeed {
         let durable = self.engine.durability().epoch();
         // Before the measure: what comes after it is added.
         let end = self.backlog.end();
-        self.reader = Reader::new(self.storage.clone(), epoch);
+        self.reader = self.log.read(epoch);
         self.given_bytes = 0;
-        match self.reader.behind_bytes(durable, end.position) {
+        // A batch that is appended and not yet durable for others is added when it is.
+        let behind = if epoch < durable { self.log.bytes_after(epoch) } else { Ok(0) };
+        match behind {
             Ok(behind) => self.backlog.measured(behind, &end),
             Err(ReadError::TooOld { oldest, .. }) => return Ok(Span { oldest, durable }),
             Err(error) => return Err(describe(error)),
@@ -46,7 +48,7 @@ impl Feed for JournalFeed {
         let Some(batch) = self.reader.next(durable).map_err(describe)? else { return Ok(None) };
         payload.clear();
         payload.extend_from_slice(batch.payload);
-        self.given_bytes += frame_bytes(payload.len()) as u64;
+        self.given_bytes += batch.stored_bytes;
         Ok(Some(batch.epoch))
     }
 
@@ -57,7 +59,7 @@ impl Feed for JournalFeed {
 
 fn describe(error: ReadError) -> FeedError {
     match error {
-        ReadError::Storage(failure) => FeedError::Unreadable(failure.to_string()),
+        ReadError::Unreadable(cause) => FeedError::Unreadable(cause.to_string()),
         _ => FeedError::Damaged(error.to_string()),
     }
 }

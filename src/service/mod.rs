@@ -61,7 +61,7 @@ use crate::{
     config::{self, Ack, Config},
     engine::{Engine, Noticed, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
-    journal::{self, Bell, Committer, Storage, WriteError},
+    journal::{self, AppendError, CommitSignal, Committer, SnapshotStore},
     privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
     store::StoreError,
@@ -91,8 +91,6 @@ pub enum StartError {
     Snapshot(#[from] journal::SnapshotError),
     #[error("the journal and its snapshot contradict each other: {0}")]
     State(#[from] RecoverError),
-    #[error("the journal cannot be written: {0}")]
-    Write(#[from] WriteError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("TLS cannot be served: {0}")]
@@ -126,10 +124,10 @@ pub struct Running {
     health: Arc<ServiceHealth>,
     edge: Arc<http::Service>,
     server: Option<ServerHandle>,
-    storage: Arc<dyn Storage>,
+    journal_snapshots: Arc<dyn SnapshotStore>,
     telemetry: Arc<Telemetry>,
-    bell: Bell,
-    journal: Option<JoinHandle<Result<(), WriteError>>>,
+    signal: CommitSignal,
+    journal: Option<JoinHandle<Result<(), AppendError>>>,
     journal_failed: Arc<Notify>,
     clock: Stoppable,
     store: Stoppable,
@@ -193,8 +191,8 @@ impl Running {
         let health = Arc::new(ServiceHealth::new(telemetry.clone()));
         serve_ops(ops_listener, health.clone(), ops_limits(config))?;
 
-        let open::Opened { engine, writer, storage } = open::open(config)?;
-        let (engine, journal_end) = (Arc::new(engine), writer.position());
+        let open::Opened { engine, log, snapshots: journal_snapshots } = open::open(config)?;
+        let engine = Arc::new(engine);
         let steady = SteadyClock::begin(|wall| engine.time_at_start(wall, uptime()));
         let clock: Arc<dyn Clock> = Arc::new(steady);
         // The uptime is read after the time: what a later start makes of the two is rather late than early.
@@ -204,24 +202,25 @@ impl Running {
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
         thread::sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
-        let committer = Committer::new(engine.clone(), writer, config.journal.committer_settings());
-        let bell = committer.bell();
-        let backlog = Arc::new(Backlog::new(engine.clone(), journal_end, config.journal.max_backlog_bytes));
+        let committer_settings = config.journal.committer_settings();
+        let committer = Committer::new(engine.clone(), log.clone(), Arc::new(Monotonic), committer_settings);
+        let signal = committer.signal();
+        let backlog = Arc::new(Backlog::new(engine.clone(), config.journal.max_backlog_bytes));
         let commit_times = Arc::new(CommitTimes::new(monotonic()));
         observe_commits(&engine, &telemetry, &backlog, &commit_times);
         let disk = Arc::new(DiskSpace::new(engine.clone(), config));
         disk.measure(&telemetry);
-        let (store, store_status) = store::start(config, &engine, &clock, &storage, &backlog)?;
+        let (store, store_status) = store::start(config, &engine, &clock, &log, &backlog)?;
 
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
-        let (following, events) = events::start(config, &engine, &storage, &telemetry)?;
+        let (following, events) = events::start(config, &engine, &log, &telemetry)?;
         let edge = Arc::new(http::Service {
             events,
             reports: reports::start(config, &engine, &commit_times)?,
             refusals: http::Refusals::new(clock.now()),
             engine: engine.clone(),
-            bell: bell.clone(),
+            signal: signal.clone(),
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             limits: edge_limits(config),
@@ -245,13 +244,14 @@ impl Running {
         let running = Self {
             api,
             ops,
-            clock: start_clock(config.tick(), &engine, &bell, steady, &telemetry)?,
+            clock: start_clock(config.tick(), &engine, &signal, steady, &telemetry)?,
             snapshots: snapshots::start(
                 config,
                 snapshots::Parts {
                     engine: engine.clone(),
-                    storage: storage.clone(),
-                    bell: bell.clone(),
+                    log,
+                    snapshots: journal_snapshots.clone(),
+                    signal: signal.clone(),
                     clock: clock.clone(),
                     telemetry: telemetry.clone(),
                     backlog,
@@ -268,9 +268,9 @@ impl Running {
             health,
             edge,
             engine,
-            storage,
+            journal_snapshots,
             telemetry,
-            bell,
+            signal,
             journal_failed,
             store,
             _lock: lock,
@@ -283,7 +283,7 @@ impl Running {
     /// key. The keys are in force at once, because a removed key must not wait for the disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
         if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
-            self.bell.ring();
+            self.signal.notify();
         }
         let keyring = self.edge.keyring.load().replaced_by(keys);
         self.edge.keyring.store(Arc::new(keyring));
@@ -338,12 +338,12 @@ impl Running {
         self.disk.stop();
         self.clock.stop();
         self.snapshots.stop();
-        self.bell.stop();
+        self.signal.stop();
         let journal = self.journal.take().expect("stopped once").join().expect("the journal's thread does not panic");
         if journal.is_err() {
             return Err(JournalFailed);
         }
-        if let Err(error) = snapshots::take(&self.engine, &self.storage, &self.bell, &self.telemetry) {
+        if let Err(error) = snapshots::take(&self.engine, &*self.journal_snapshots, &self.signal, &self.telemetry) {
             tracing::warn!(%error, "could not write a snapshot when stopping; the next start replays more of the \
                                     journal");
         }
@@ -429,9 +429,12 @@ fn observe_commits(
 fn start_journal(
     committer: Committer<Engine>,
     failed: &Arc<Notify>,
-) -> Result<JoinHandle<Result<(), WriteError>>, StartError> {
+) -> Result<JoinHandle<Result<(), AppendError>>, StartError> {
     let failed = failed.clone();
-    let run = move || committer.run_prepared(go_before_requests).inspect_err(|_| failed.notify_one());
+    let run = move || {
+        go_before_requests();
+        committer.run().inspect_err(|_| failed.notify_one())
+    };
     thread::Builder::new().name("journal".to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
@@ -457,11 +460,11 @@ fn start_rates(edge: &Arc<http::Service>) -> Result<Stoppable, StartError> {
 fn start_clock(
     interval: Duration,
     engine: &Arc<Engine>,
-    bell: &Bell,
+    signal: &CommitSignal,
     clock: SteadyClock,
     telemetry: &Arc<Telemetry>,
 ) -> Result<Stoppable, StartError> {
-    let (engine, bell, telemetry) = (engine.clone(), bell.clone(), telemetry.clone());
+    let (engine, signal, telemetry) = (engine.clone(), signal.clone(), telemetry.clone());
     Stoppable::start("clock", move |stop| {
         while !stop.load(Ordering::Acquire) {
             watch_clock(&engine, &clock, &telemetry);
@@ -469,7 +472,7 @@ fn start_clock(
             telemetry.reservations.ticked(&tick);
             // Also wakes the journal for changes whose callers disconnected before they could.
             if engine.has_changes() {
-                bell.ring();
+                signal.notify();
             }
             thread::park_timeout(interval);
         }

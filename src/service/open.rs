@@ -1,4 +1,4 @@
-//! Reads snapshot and journal at start-up, and builds the engine and the writer that continue from there.
+//! Opens the log and the snapshots, recovers the state from them, and builds the engine that continues from there.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,25 +6,28 @@ use super::StartError;
 use crate::{
     config::Config,
     engine::{Engine, Recovered},
-    journal::{self, DirectoryStorage, Storage, Writer},
+    journal::{Log, SnapshotStore, files},
 };
 
 pub struct Opened {
     pub engine: Engine,
-    pub writer: Writer,
-    pub storage: Arc<dyn Storage>,
+    /// Recovered up to its tail.
+    pub log: Arc<dyn Log>,
+    pub snapshots: Arc<dyn SnapshotStore>,
 }
 
 pub fn open(config: &Config) -> Result<Opened, StartError> {
+    // The one place of the service that knows what stores the journal.
     let path = config.journal_dir();
-    let storage = DirectoryStorage::open(&path).map_err(|source| StartError::Directory { path, source })?;
-    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let (log, snapshots) =
+        files::open(&path, config.journal.file_settings()).map_err(|source| StartError::Directory { path, source })?;
+    let log: Arc<dyn Log> = Arc::new(log.with_preparing_thread());
     let started = Instant::now();
 
-    journal::discard_unfinished(&*storage).map_err(journal::SnapshotError::from)?;
+    snapshots.discard_unfinished()?;
     let mut recovered = Recovered::new(config.engine_settings(rand::random()));
     let (mut from, mut reaches) = (1, 0);
-    if let Some(mut snapshot) = journal::latest(&*storage)? {
+    if let Some(mut snapshot) = snapshots.newest()? {
         let summary = snapshot.summary();
         (from, reaches) = (summary.first_epoch, summary.last_epoch);
         while let Some(chunk) = snapshot.next_chunk()? {
@@ -32,17 +35,16 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
         }
     }
     let of_snapshot = recovered.events();
-    let tail = journal::replay(&*storage, from, reaches, |epoch, payload| recovered.batch(epoch, payload))?;
+    let last_epoch = log.recover(from, reaches, |epoch, payload| recovered.batch(epoch, payload))?;
     let events = recovered.events();
-    let engine = recovered.finish(tail.last_epoch)?;
+    let engine = recovered.finish(last_epoch)?;
     tracing::info!(
-        last_epoch = tail.last_epoch,
+        last_epoch,
         of_snapshot,
         of_journal = events - of_snapshot,
         reservations = engine.reservations(),
         seconds = started.elapsed().as_secs_f64(),
         "state recovered"
     );
-    let writer = Writer::open(storage.clone(), &tail, config.journal.writer_settings())?;
-    Ok(Opened { engine, writer, storage })
+    Ok(Opened { engine, log, snapshots: Arc::new(snapshots) })
 }

@@ -1,4 +1,4 @@
-//! Takes snapshots when the journal has grown enough, and deletes segments that are no longer needed.
+//! Takes snapshots when the journal has grown enough, and removes batches that are no longer needed.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, monotonic},
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
-    journal::{self, Bell, Epoch, Storage},
+    journal::{Cause, CommitSignal, Epoch, Log, SnapshotStore},
     store::StoreStatus,
     telemetry::Telemetry,
 };
@@ -25,8 +25,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// What the thread works with.
 pub struct Parts {
     pub engine: Arc<Engine>,
-    pub storage: Arc<dyn Storage>,
-    pub bell: Bell,
+    pub log: Arc<dyn Log>,
+    pub snapshots: Arc<dyn SnapshotStore>,
+    pub signal: CommitSignal,
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
     pub backlog: Arc<Backlog>,
@@ -38,8 +39,8 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
     Stoppable::start("snapshots", move |stop| {
         // It holds a shard's lock while it looks at a bucket.
         run_beside_requests();
-        let Parts { engine, storage, bell, telemetry, backlog, store, .. } = &parts;
-        let mut first_epoch = newest(&**storage);
+        let Parts { engine, log, snapshots, signal, telemetry, backlog, store, .. } = &parts;
+        let mut first_epoch = newest(&**snapshots);
         let mut appended_at_last = backlog.appended_total();
         let mut failed_at = None;
         let mut sweep = Sweep::new(erase_seconds);
@@ -51,7 +52,7 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
             let appended = backlog.appended_total();
             let waits = failed_at.is_some_and(|at| monotonic() - at < RETRY);
             if sweeps || (appended - appended_at_last >= journal_bytes && !waits) {
-                match take(engine, storage, bell, telemetry) {
+                match take(engine, &**snapshots, signal, telemetry) {
                     Ok(taken) => (first_epoch, appended_at_last, failed_at) = (taken.first_epoch, appended, None),
                     Err(error) => {
                         tracing::warn!(%error, "a snapshot failed; the service tries again, and keeps the journal \
@@ -63,7 +64,7 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
                     }
                 }
             }
-            prune(&**storage, first_epoch, store.applied_epoch());
+            trim(&**log, &**snapshots, first_epoch.min(store.applied_epoch() + 1));
             sweep.removed(&parts);
             thread::park_timeout(INTERVAL);
         }
@@ -73,18 +74,18 @@ pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
 /// Takes a snapshot while the service serves.
 pub fn take(
     engine: &Engine,
-    storage: &Arc<dyn Storage>,
-    bell: &Bell,
+    snapshots: &dyn SnapshotStore,
+    signal: &CommitSignal,
     telemetry: &Telemetry,
 ) -> Result<SnapshotTaken, SnapshotError> {
     let started = Instant::now();
-    let taken = engine.snapshot(storage, |_| {
-        bell.ring();
+    let taken = engine.snapshot(snapshots, |_| {
+        signal.notify();
         thread::sleep(Duration::from_millis(1));
     });
     let taken = taken.inspect_err(|_| {
         // What is there of it would take room from the journal.
-        let _ = journal::discard_unfinished(&**storage);
+        let _ = snapshots.discard_unfinished();
     })?;
     let seconds = started.elapsed().as_secs_f64();
     telemetry.journal.snapshot_taken(taken.bytes, seconds);
@@ -93,17 +94,22 @@ pub fn take(
 }
 
 /// The epoch from which the newest snapshot needs the journal; 0 when there is no snapshot.
-fn newest(storage: &dyn Storage) -> Epoch {
-    match journal::latest(storage) {
+fn newest(snapshots: &dyn SnapshotStore) -> Epoch {
+    match snapshots.newest() {
         Ok(snapshot) => snapshot.map_or(0, |snapshot| snapshot.summary().first_epoch),
         Err(_) => 0,
     }
 }
 
-fn prune(storage: &dyn Storage, snapshot_needs_from: Epoch, store_applied: Epoch) {
-    match journal::prune(storage, snapshot_needs_from.min(store_applied + 1)) {
-        Ok(pruned) if pruned.files.is_empty() => {}
-        Ok(pruned) => tracing::info!(files = pruned.files.len(), bytes = pruned.bytes, "deleted journal files"),
-        Err(error) => tracing::warn!(%error, "could not delete journal files that are no longer needed"),
+/// Removes what is no longer needed: snapshots but the newest, and batches before `keep_from`.
+fn trim(log: &dyn Log, snapshots: &dyn SnapshotStore, keep_from: Epoch) {
+    let removed = snapshots.delete_superseded().map_err(Cause::from).and_then(|snapshots| {
+        let batches = log.trim(keep_from)?;
+        Ok((snapshots.units + batches.units, snapshots.bytes + batches.bytes))
+    });
+    match removed {
+        Ok((0, _)) => {}
+        Ok((units, bytes)) => tracing::info!(units, bytes, "removed old snapshots and batches from the journal"),
+        Err(error) => tracing::warn!(%error, "could not remove what is no longer needed from the journal"),
     }
 }

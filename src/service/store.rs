@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, StoreTarget},
     engine::Engine,
-    journal::Storage,
+    journal::Log,
     reconcile::{self, ReconcileError},
     sale::time::Timestamp,
     store::{
@@ -21,10 +21,10 @@ pub fn start(
     config: &Config,
     engine: &Arc<Engine>,
     clock: &Arc<dyn Clock>,
-    storage: &Arc<dyn Storage>,
+    log: &Arc<dyn Log>,
     backlog: &Arc<Backlog>,
 ) -> Result<(Stoppable, Arc<StoreStatus>), StartError> {
-    let feed = JournalFeed::new(storage.clone(), engine.clone(), backlog.clone());
+    let feed = JournalFeed::new(log.clone(), engine.clone(), backlog.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let sink: Box<dyn Sink> = match config.store_target() {
         StoreTarget::Sqlite(path) => Box::new(SqliteStore::new(path)),

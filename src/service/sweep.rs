@@ -1,8 +1,8 @@
 //! Clears erased customers from the journal.
 //!
-//! The event of an erasure comes after every event that contains the customer. So once a new segment begins after it, and
-//! snapshot and store have passed, every file with the customer is deleted like any other old file. That happens anyway as the
-//! journal grows; this module makes it happen in time. Invariant: an erasure is forgotten only when the journal no longer
+//! The event of an erasure comes after every event that contains the customer. So once the journal can remove everything up to
+//! it, and snapshot and store have passed, every batch with the customer is removed like any other old batch. That happens anyway
+//! as the journal grows; this module makes it happen in time. Invariant: an erasure is forgotten only when the journal no longer
 //! reaches back to it, also across restarts.
 
 use std::{
@@ -15,7 +15,7 @@ use super::snapshots::Parts;
 use crate::{
     clock,
     engine::{Durable, Epoch, Erasures, batch::Events},
-    journal::{ReadError, Reader},
+    journal::ReadError,
     sale::{
         event::{CustomerEvent, Event},
         time::Timestamp,
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(60);
 pub struct Sweep {
     /// How long a name may stay.
     erase_millis: u64,
-    /// What is to leave the journal with the files that a snapshot has made needless.
+    /// What is to leave the journal with the batches that a snapshot has made needless.
     leaving: Option<Erasures>,
     failed_at: Option<Instant>,
 }
@@ -41,11 +41,11 @@ impl Sweep {
     /// Finds erasures of earlier runs. Reads the whole journal, or until it is stopped.
     pub fn look_back(parts: &Parts, stop: &AtomicBool) -> Result<(), ReadError> {
         let durable = parts.engine.durability().epoch();
-        let mut journal = Reader::new(parts.storage.clone(), 0);
+        let mut journal = parts.log.read(0);
         if let Err(ReadError::TooOld { oldest, .. }) = journal.next(durable) {
-            journal = Reader::new(parts.storage.clone(), oldest - 1);
+            journal = parts.log.read(oldest - 1);
         } else {
-            journal = Reader::new(parts.storage.clone(), 0);
+            journal = parts.log.read(0);
         }
         while !stop.load(Ordering::Acquire)
             && let Some(batch) = journal.next(durable)?
@@ -61,7 +61,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// Whether a snapshot is to be taken now. If so the journal goes on in a new segment, which is durable.
+    /// Whether a snapshot is to be taken now. If so the journal can remove everything up to the erasures.
     pub fn begin(&mut self, parts: &Parts, stop: &AtomicBool) -> bool {
         let now = parts.engine.time(parts.clock.now());
         let due = |erasures: &Erasures| now >= erasures.oldest_at.plus_millis(self.erase_millis);
@@ -70,21 +70,21 @@ impl Sweep {
             return false;
         }
         let Some(erasures) = parts.engine.take_erasures() else { return false };
-        // What erased them is in files that may be left only when it is durable.
-        let turned = wait(parts, stop, erasures.newest_epoch) && {
+        // What erased them becomes removable only when it is durable, and with the batch after that.
+        let is_removable = wait(parts, stop, erasures.newest_epoch) && {
             if has_left(parts, erasures.newest_epoch) {
                 return false;
             }
-            parts.bell.turn_over();
+            parts.log.make_removable(erasures.newest_epoch);
             let epoch = parts.engine.want_batch();
             wait(parts, stop, epoch)
         };
-        if turned {
+        if is_removable {
             self.leaving = Some(erasures);
         } else {
             parts.engine.note_erasures(erasures);
         }
-        turned
+        is_removable
     }
 
     /// The snapshot that `begin` asked for could not be taken.
@@ -95,7 +95,7 @@ impl Sweep {
         }
     }
 
-    /// To be called after files were removed.
+    /// To be called after the journal was trimmed.
     pub fn removed(&mut self, parts: &Parts) {
         if let Some(erasures) = self.leaving
             && has_left(parts, erasures.newest_epoch)
@@ -110,10 +110,9 @@ impl Sweep {
     }
 }
 
-/// Whether the batch, and so all before it, is in no file any more.
+/// Whether the batch, and so all before it, is no longer in the journal.
 fn has_left(parts: &Parts, epoch: Epoch) -> bool {
-    let mut journal = Reader::new(parts.storage.clone(), epoch - 1);
-    matches!(journal.next(epoch), Err(ReadError::TooOld { .. }))
+    matches!(parts.log.read(epoch - 1).next(epoch), Err(ReadError::TooOld { .. }))
 }
 
 /// Waits until the epoch is durable; false if it never will be, or the service stops.
@@ -124,7 +123,7 @@ fn wait(parts: &Parts, stop: &AtomicBool, epoch: Epoch) -> bool {
             Durable::Unknown => return false,
             Durable::NotYet if stop.load(Ordering::Acquire) => return false,
             Durable::NotYet => {
-                parts.bell.ring();
+                parts.signal.notify();
                 thread::sleep(Duration::from_millis(1));
             }
         }

@@ -49,7 +49,7 @@ impl Journal {
         self.write_seconds.record(stats.write);
         self.sync_seconds.record(stats.sync);
         self.batch_bytes.record(stats.payload_bytes as f64);
-        self.bytes.increment(stats.frame_bytes);
+        self.bytes.increment(stats.stored_bytes);
         self.batches.increment(1);
         self.durable_epoch.set(epoch as f64);
     }

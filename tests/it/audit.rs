@@ -7,7 +7,10 @@ use std::{
 
 use doorbuster::{
     engine::{Engine, RecoverError, Recovered, Settings, batch},
-    journal::{self, RecoveryError, Source, Survival},
+    journal::{
+        RecoveryError, Source,
+        files::{Survival, scan},
+    },
     sale::{
         audit::{Action, Actor, Broken, Head, KeyFacts},
         codec::{Malformed, Write},
@@ -65,7 +68,7 @@ fn take_records(payload: &[u8], records: &mut Vec<Told>) {
 
 fn records(house: &House) -> Vec<Told> {
     let mut records = Vec::new();
-    journal::scan(&house.storage, 1, 0, |_, payload: &[u8]| {
+    scan(&house.storage, 1, 0, |_, payload: &[u8]| {
         take_records(payload, &mut records);
         Ok::<_, Malformed>(())
     })
@@ -292,7 +295,7 @@ fn act(house: &mut House, dice: &mut Dice) {
 /// Follows the chain through the journal from its beginning.
 fn walk(house: &House) -> Result<Head, Broken> {
     let (mut head, mut broken) = (Head::default(), None);
-    journal::scan(&house.storage, 1, 0, |_, payload: &[u8]| {
+    scan(&house.storage, 1, 0, |_, payload: &[u8]| {
         batch::for_each(payload, |_, _, event| {
             if let Event::Catalogue(CatalogueEvent::Audited(audited)) = event
                 && broken.is_none()
@@ -342,10 +345,7 @@ fn a_start_is_refused_where_the_chain_does_not_hold() {
     house.engine.put_sale(OPENING, BY, &ask::sale("drop", &[("tv", 30)])).value.unwrap();
     house.commit();
     let storage = house.storage.clone();
-    let tail = journal::replay(&storage, 1, 0, |_, _| Ok::<_, Malformed>(())).unwrap();
-    let settings = journal::WriterSettings { segment_bytes: 1 << 14, now: std::time::Instant::now };
-    let mut writer = journal::Writer::open(house.shared_storage(), &tail, settings).unwrap();
-    writer.append(tail.last_epoch + 1, &ours[1]).unwrap();
+    house.log.append(house.log.tail(), &ours[1]).unwrap();
     match House::open(storage, Settings { shards: 1, ..Settings::default() }, OPENING).err() {
         Some(OpenError::Journal(error @ RecoveryError::Refused { .. })) => {
             assert!(error.to_string().contains("audit record 2 is missing"), "{error}");

@@ -17,7 +17,10 @@ use std::{
 
 use doorbuster::{
     engine::{Durable, Engine, Made, Settings, batch},
-    journal::{self, Bell, MemoryStorage, WriteError},
+    journal::{
+        AppendError, CommitSignal,
+        files::{MemoryStorage, scan},
+    },
     sale::{
         audit::Actor,
         codec::Malformed,
@@ -47,8 +50,8 @@ const TURNS_MOST: u64 = 100_000;
 struct Running {
     engine: Arc<Engine>,
     storage: MemoryStorage,
-    bell: Bell,
-    committing: JoinHandle<Result<(), WriteError>>,
+    signal: CommitSignal,
+    committing: JoinHandle<Result<(), AppendError>>,
     drawn: AtomicU64,
 }
 
@@ -65,15 +68,15 @@ impl Running {
         let mut house = House::with_shards(shards);
         house.put(sale);
         let House { storage, engine, committer, .. } = house;
-        let bell = committer.bell();
+        let signal = committer.signal();
         let committing = thread::spawn(move || committer.run());
-        Self { engine, storage, bell, committing, drawn: AtomicU64::new(1 << 60) }
+        Self { engine, storage, signal, committing, drawn: AtomicU64::new(1 << 60) }
     }
 
     fn ask(&self, now: Timestamp, asked: &Reserve<'_>) -> Result<Made, Refusal> {
         let entropy = scramble(self.drawn.fetch_add(1, Ordering::Relaxed));
         let answer = self.engine.reserve(now, asked, entropy);
-        self.bell.ring();
+        self.signal.notify();
         answer.value
     }
 
@@ -87,7 +90,7 @@ impl Running {
 
     /// Ends the service; what comes back from its journal must be what it was.
     fn stop(self) {
-        self.bell.stop();
+        self.signal.stop();
         self.committing.join().expect("the committer does not panic").expect("the storage works");
         let digest = self.engine.digest();
         let latest = self.engine.levels().latest_epoch;
@@ -489,7 +492,7 @@ fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs()
     house.commit();
 
     let (mut held, mut seen) = (0, 0);
-    journal::scan(&house.storage, 1, 0, |epoch, payload| {
+    scan(&house.storage, 1, 0, |epoch, payload| {
         batch::for_each::<Malformed>(payload, |_, _, event| {
             match event {
                 Event::Customer(CustomerEvent::Held(new)) => {

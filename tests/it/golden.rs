@@ -6,12 +6,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use doorbuster::{
+    clock::Monotonic,
     engine::{Engine, RecoverError, Recovered, Settings},
-    journal::{self, CROWD_INTERVAL, Committer, CommitterSettings, DirectoryStorage, Storage, Writer, WriterSettings},
+    journal::{
+        Committer, CommitterSettings, GATHER_INTERVAL, Log, SnapshotStore,
+        files::{self, FileSettings, FileSnapshots, View},
+    },
     sale::{
         audit::{Actor, KeyFacts},
         codec::{Reader, Write, put_block},
@@ -30,27 +33,26 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 /// Reads what a directory holds, and goes on from there.
-fn open(directory: &Path) -> (Arc<Engine>, Committer<Engine>, Arc<dyn Storage>) {
-    let storage: Arc<dyn Storage> = Arc::new(DirectoryStorage::open(directory).unwrap());
+fn open(directory: &Path) -> (Arc<Engine>, Committer<Engine>, FileSnapshots) {
+    let settings = FileSettings { segment_bytes: 4096, clock: Arc::new(Monotonic) };
+    let (log, snapshots) = files::open(directory, settings).unwrap();
     let mut recovered = Recovered::new(Settings { shards: 4, ..Settings::default() });
     let (mut from, mut reaches) = (1, 0);
-    if let Some(mut snapshot) = journal::latest(&*storage).unwrap() {
+    if let Some(mut snapshot) = snapshots.newest().unwrap() {
         (from, reaches) = (snapshot.summary().first_epoch, snapshot.summary().last_epoch);
         while let Some(chunk) = snapshot.next_chunk().unwrap() {
             recovered.chunk(chunk).unwrap();
         }
     }
-    let tail = journal::replay(&*storage, from, reaches, |epoch, payload| recovered.batch(epoch, payload)).unwrap();
-    let engine = Arc::new(recovered.finish(tail.last_epoch).unwrap());
-    let writer =
-        Writer::open(storage.clone(), &tail, WriterSettings { segment_bytes: 4096, now: Instant::now }).unwrap();
+    let log: Arc<dyn Log> = Arc::new(log);
+    let last_epoch = log.recover(from, reaches, |epoch, payload| recovered.batch(epoch, payload)).unwrap();
+    let engine = Arc::new(recovered.finish(last_epoch).unwrap());
     let settings = CommitterSettings {
         flush_interval: None,
-        crowd_interval: CROWD_INTERVAL,
+        gather_interval: GATHER_INTERVAL,
         seal_after: std::time::Duration::MAX,
-        now: Instant::now,
     };
-    (engine.clone(), Committer::new(engine, writer, settings), storage)
+    (engine.clone(), Committer::new(engine, log, Arc::new(Monotonic), settings), snapshots)
 }
 
 fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], key: Option<&str>) -> ReservationId {
@@ -60,7 +62,7 @@ fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], 
 }
 
 /// One of everything that is written, with a snapshot in the middle.
-fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn Storage>) {
+fn live(engine: &Engine, committer: &mut Committer<Engine>, snapshots: &FileSnapshots) {
     let settings: SaleSettings = serde_json::from_str(
         r#"{"id":"golden","name":"Golden sale","opens_at":"2026-11-28T08:00:05Z","closes_at":"2026-11-28T09:00:00Z",
             "hold_seconds":60,"max_extensions":2,"customer_limit":5,"items":[
@@ -92,7 +94,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, storage: &Arc<dyn St
     // Customers are erased before the snapshot, which keeps traces of it, and after it.
     assert_eq!(engine.erase_customer(at(12), Actor::Key("ops"), "bob").value, 1);
     committer.step().unwrap();
-    engine.snapshot(storage, |_| ()).unwrap();
+    engine.snapshot(snapshots, |_| ()).unwrap();
     engine.resume(at(13), Actor::Key("ops"), "golden").value.unwrap();
     let extended = reserve(engine, 14, "dee", &[("tv", 4)], None);
     engine.extend(at(15), extended, 120).value.unwrap();
@@ -129,8 +131,8 @@ fn golden() -> PathBuf {
 #[test]
 fn the_history_is_written_as_the_golden_bytes() {
     let directory = tempfile::tempdir().unwrap();
-    let (engine, mut committer, storage) = open(directory.path());
-    live(&engine, &mut committer, &storage);
+    let (engine, mut committer, snapshots) = open(directory.path());
+    live(&engine, &mut committer, &snapshots);
     let written = files(directory.path());
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         fs::create_dir_all(golden()).unwrap();
@@ -147,8 +149,8 @@ fn the_history_is_written_as_the_golden_bytes() {
 #[test]
 fn the_golden_bytes_are_read_as_the_history() {
     let fresh = tempfile::tempdir().unwrap();
-    let (lived, mut committer, storage) = open(fresh.path());
-    live(&lived, &mut committer, &storage);
+    let (lived, mut committer, snapshots) = open(fresh.path());
+    live(&lived, &mut committer, &snapshots);
     let head = lived.audit_head().value;
     assert_eq!(head.sequence, 8, "a put, a change of keys, an adjustment, pause, resume and close, and two erasures");
 
@@ -172,9 +174,8 @@ fn the_golden_bytes_are_read_as_the_history() {
 fn recovered(change: impl Fn(&[u8]) -> Vec<u8>) -> Result<Engine, RecoverError> {
     let directory = tempfile::tempdir().unwrap();
     files(&golden()).iter().for_each(|(name, bytes)| fs::write(directory.path().join(name), bytes).unwrap());
-    let storage = DirectoryStorage::open(directory.path()).unwrap();
     let mut batches = Vec::new();
-    journal::scan(&storage, 1, 0, |epoch, payload| {
+    files::scan(&View::open(directory.path()).unwrap(), 1, 0, |epoch, payload| {
         batches.push((epoch, payload.to_vec()));
         Ok::<_, RecoverError>(())
     })

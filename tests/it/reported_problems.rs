@@ -17,7 +17,7 @@ use doorbuster::{
         invalid::Bounds,
         wire::{self, ReserveBody},
     },
-    journal::memory::EIO,
+    journal::files::EIO,
     privacy::CustomerIds,
     sale::{
         outcome::{Refusal, ReservedLine, State},

@@ -1,18 +1,19 @@
 //! The commit loop: cuts a batch, makes it durable, reports it.
 //!
-//! Group commit: the changes that gather while one sync runs are the next batch. Only if many requests wait and the processors
+//! Group commit: the changes that gather while one append runs are the next batch. Only if many answers wait and the processors
 //! are busy does a batch gather for a moment longer, because a commit takes processor time from them. Invariant:
 //! [`Source::committed`] is called for each epoch once, in order, after its batch is durable, and never again after
 //! [`Source::failed`].
+//!
+//! [`Committer::turn`] does not wait: it returns what to wait for. [`Committer::run`] waits with a thread; a simulation moves its
+//! clock instead.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
-use super::spare::Spare;
-use super::{Bell, CommitStats, Epoch, WriteError, Writer};
+use crate::{AppendError, CommitSignal, CommitStats, Epoch, Log, MonotonicClock, TARGET};
 
 /// The source of batches, and the receiver of commit reports.
 pub trait Source: Send + Sync {
@@ -23,162 +24,228 @@ pub trait Source: Send + Sync {
     /// This epoch and all before it are durable.
     fn committed(&self, epoch: Epoch, stats: &CommitStats);
 
-    /// The disk failed. Whether the batch that was last cut is on disk is unknown, and nothing later is ever committed.
-    fn failed(&self, error: &WriteError);
+    /// The log failed. Whether the batch that was last cut is in it is unknown, and nothing later is ever committed.
+    fn failed(&self, error: &AppendError);
 }
 
-/// How long a batch may gather after a crowded commit: several commits on a disk that syncs in 0.2 ms, and less than half of an
-/// answer's wait under full load.
-pub const CROWD_INTERVAL: Duration = Duration::from_millis(1);
+/// How long a batch may gather after a contended commit: several commits on a disk that syncs in 0.2 ms, and less than half of
+/// an answer's wait under full load.
+pub const GATHER_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Between two tries of an append that can be retried.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterSettings {
-    /// The least time between two commits, if no answer waits for them; `None` commits as fast as the disk can.
+    /// The least time between two commits, if no answer waits for them; `None` commits as fast as the log can.
     pub flush_interval: Option<Duration>,
-    /// The longest time that a batch gathers after a crowded commit; see [`CROWD_INTERVAL`].
-    pub crowd_interval: Duration,
-    /// How long the journal is idle before it is sealed; see [`Writer::seal`].
+    /// The longest time that a batch gathers after a contended commit; see [`GATHER_INTERVAL`].
+    pub gather_interval: Duration,
+    /// How long the log is idle before it is sealed; see [`Log::seal`].
     pub seal_after: Duration,
-    /// What these are measured with: `Instant::now`, or a simulation's clock.
-    pub now: fn() -> Instant,
 }
 
-/// The one thread that writes the journal; tests can call its steps by hand.
+/// What to wait for before the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing: there may be more to commit.
+    None,
+    /// First so long, whatever happens except for a stop. Then for a notification, or until the clock says `until`.
+    Wait { gather: Gather, until: Option<Duration> },
+    /// Everything is committed and the log is sealed: there is no next turn.
+    Stopped,
+}
+
+/// How long the next batch gathers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    No,
+    For(Duration),
+    /// Until all calling threads are idle, and no longer than this.
+    UntilIdle(Duration),
+}
+
+/// The one thread that appends.
 pub struct Committer<S> {
     source: Arc<S>,
-    writer: Writer,
+    log: Arc<dyn Log>,
+    clock: Arc<dyn MonotonicClock>,
     settings: CommitterSettings,
     parker: Parker,
-    /// What the thread sleeps on while a batch gathers.
+    /// What the thread waits on while a batch gathers.
     gathering: Parker,
-    bell: Bell,
+    signal: CommitSignal,
     payload: Vec<u8>,
+    /// The payload is this epoch's batch, which is to be appended again.
+    retried: Option<Epoch>,
+    failed: bool,
     /// What the last commit found.
-    crowded: bool,
+    contended: bool,
+    /// By the clock; None: the log is sealed.
+    seal_at: Option<Duration>,
 }
 
 impl<S: Source> Committer<S> {
-    pub fn new(source: Arc<S>, writer: Writer, settings: CommitterSettings) -> Committer<S> {
-        let parker = Parker::new();
-        let gathering = Parker::new();
-        let bell = Bell::new(&parker, &gathering);
-        Committer { source, writer, settings, parker, gathering, bell, payload: Vec::new(), crowded: false }
-    }
-
-    /// What wakes and what stops [`Committer::run`].
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
-    }
-
-    /// Commits one batch; whether there was one.
-    pub fn step(&mut self) -> Result<bool, WriteError> {
-        if self.writer.is_poisoned() {
-            return Err(WriteError::Poisoned);
+    /// `log` was recovered up to its tail, from which the source continues.
+    pub fn new(
+        source: Arc<S>,
+        log: Arc<dyn Log>,
+        clock: Arc<dyn MonotonicClock>,
+        settings: CommitterSettings,
+    ) -> Committer<S> {
+        let (parker, gathering) = (Parker::new(), Parker::new());
+        let signal = CommitSignal::new(&parker, &gathering);
+        // A crash may have left the last batch unsealed.
+        let seal_at = (log.tail() > 0).then(|| clock.elapsed().saturating_add(settings.seal_after));
+        Committer {
+            source,
+            log,
+            clock,
+            settings,
+            parker,
+            gathering,
+            signal,
+            payload: Vec::new(),
+            retried: None,
+            failed: false,
+            contended: false,
+            seal_at,
         }
-        self.payload.clear();
-        let Some(epoch) = self.source.cut(&mut self.payload) else {
-            return Ok(false);
+    }
+
+    /// What notifies and what stops [`Committer::run`].
+    pub fn signal(&self) -> CommitSignal {
+        self.signal.clone()
+    }
+
+    /// Commits one batch; whether there was one. After [`AppendError::Retryable`] the next step appends the same batch; any other
+    /// error is final.
+    pub fn step(&mut self) -> Result<bool, AppendError> {
+        self.check_usable()?;
+        let epoch = match self.retried.take() {
+            Some(epoch) => epoch,
+            None => {
+                self.payload.clear();
+                let Some(epoch) = self.source.cut(&mut self.payload) else { return Ok(false) };
+                epoch
+            }
         };
-        if self.bell.take_turn() {
-            self.writer.turn_over();
-        }
-        let stats = self.writer.append(epoch, &self.payload).inspect_err(|error| self.source.failed(error))?;
-        // Looked at before anybody is woken by this commit.
-        self.crowded = self.bell.is_crowded();
-        self.source.committed(epoch, &stats);
-        Ok(true)
-    }
-
-    /// Seals the journal; see [`Writer::seal`].
-    pub fn seal(&mut self) -> Result<(), WriteError> {
-        if self.writer.is_poisoned() {
-            return Err(WriteError::Poisoned);
-        }
-        self.writer.seal().inspect_err(|error| self.source.failed(error))
-    }
-
-    /// Commits until it is stopped, or the disk fails. A second thread prepares segments meanwhile.
-    pub fn run(self) -> Result<(), WriteError> {
-        self.run_prepared(|| {})
-    }
-
-    /// As `run`. `prepare`: what the calling thread is to do for itself and not for the second.
-    pub fn run_prepared(mut self, prepare: impl FnOnce()) -> Result<(), WriteError> {
-        let spare = self.writer.spare();
-        thread::scope(|scope| {
-            let _closed_at_end = Closing(&spare);
-            let named = thread::Builder::new().name("journal-spare".to_owned());
-            if let Err(error) = named.spawn_scoped(scope, || spare.work()) {
-                tracing::warn!(target: "doorbuster::journal", %error, "could not start the thread that prepares journal segments; commits will wait \
-                                        for them");
+        match self.log.append(epoch - 1, &self.payload) {
+            Ok(stats) => {
+                // Read before anybody is woken by this commit.
+                self.contended = self.signal.is_contended();
+                self.source.committed(epoch, &stats);
+                Ok(true)
             }
-            prepare();
-            self.commit_until_stopped()
-        })
-    }
-
-    fn commit_until_stopped(&mut self) -> Result<(), WriteError> {
-        let mut seal_at = self.seal_time();
-        loop {
-            // Asked before the step: what was there when the bell said stop is then cut by the step or a later one.
-            let stopping = self.bell.is_stopping();
-            let committed = self.step()?;
-            match (committed, stopping) {
-                (false, true) => return self.seal(),
-                (true, true) => continue,
-                (false, false) => {}
-                (true, false) => {
-                    seal_at = self.seal_time();
-                    self.hold_back();
+            Err(error) => {
+                if matches!(error, AppendError::Retryable(_)) {
+                    self.retried = Some(epoch);
                 }
+                Err(self.failed(error))
             }
-            // Returns at once if the bell has rung since the last time: a request that waits for the disk rings after its
-            // change. Changes for which nothing waits yet, as in the middle of a large request, keep gathering.
-            match seal_at.map(|at| at.saturating_duration_since((self.settings.now)())) {
-                None => self.parker.park(),
-                Some(Duration::ZERO) => {
+        }
+    }
+
+    /// Seals the log; see [`Log::seal`].
+    pub fn seal(&mut self) -> Result<(), AppendError> {
+        self.check_usable()?;
+        self.log.seal().map_err(|error| self.failed(error))
+    }
+
+    /// One round of the loop: commits a batch, or seals the log when that is due.
+    pub fn turn(&mut self) -> Result<Pause, AppendError> {
+        // Read before the step: what was there when the stop was asked for is then cut by the step or a later one.
+        let stopping = self.signal.is_stopping();
+        let retried = self.retried.is_some();
+        let committed = match self.step() {
+            Err(AppendError::Retryable(cause)) => {
+                if !retried {
+                    tracing::warn!(target: TARGET, error = %cause, "could not commit; the journal tries again until it can");
+                }
+                let until = self.clock.elapsed().saturating_add(RETRY_INTERVAL);
+                return Ok(Pause::Wait { gather: Gather::For(RETRY_INTERVAL), until: Some(until) });
+            }
+            committed => committed?,
+        };
+        match (committed, stopping) {
+            (false, true) => {
+                self.seal()?;
+                Ok(Pause::Stopped)
+            }
+            (true, true) => Ok(Pause::None),
+            (true, false) => {
+                self.seal_at = Some(self.clock.elapsed().saturating_add(self.settings.seal_after));
+                let gather = match self.settings.flush_interval {
+                    Some(interval) => Gather::For(interval),
+                    None if self.contended => Gather::UntilIdle(self.settings.gather_interval),
+                    None => Gather::No,
+                };
+                Ok(Pause::Wait { gather, until: self.seal_at })
+            }
+            (false, false) => {
+                if self.seal_at.is_some_and(|at| self.clock.elapsed() >= at) {
                     self.seal()?;
-                    seal_at = None;
+                    self.seal_at = None;
                 }
+                Ok(Pause::Wait { gather: Gather::No, until: self.seal_at })
+            }
+        }
+    }
+
+    /// Commits until it is stopped, or the log fails.
+    pub fn run(mut self) -> Result<(), AppendError> {
+        loop {
+            let (gather, until) = match self.turn()? {
+                Pause::None => continue,
+                Pause::Stopped => return Ok(()),
+                Pause::Wait { gather, until } => (gather, until),
+            };
+            match gather {
+                Gather::No => {}
+                Gather::For(time) => self.gather(time, || false),
+                Gather::UntilIdle(time) => {
+                    self.signal.await_idleness(true);
+                    self.gather(time, || self.signal.are_all_idle());
+                    self.signal.await_idleness(false);
+                }
+            }
+            // Returns at once if a notification has come since the last time: a request that waits for the log notifies after
+            // its change. Changes for which nothing waits yet, as in the middle of a large request, keep gathering.
+            match until.map(|at| at.saturating_sub(self.clock.elapsed())) {
+                None => self.parker.park(),
+                Some(Duration::ZERO) => {}
                 Some(left) => self.parker.park_timeout(left),
             }
         }
     }
 
-    fn seal_time(&self) -> Option<Instant> {
-        (!self.writer.is_sealed()).then(|| (self.settings.now)() + self.settings.seal_after)
-    }
-
-    /// Lets a batch gather for the flush interval, or behind a crowd for as long as somebody is busy, up to a moment. A ring
-    /// meanwhile does not wake the thread, and costs neither side a system call; stopping does.
-    fn hold_back(&self) {
-        match self.settings.flush_interval {
-            Some(interval) => self.gather(interval, || false),
-            None if self.crowded => {
-                self.bell.await_everybody(true);
-                self.gather(self.settings.crowd_interval, || self.bell.is_everybody_asleep());
-                self.bell.await_everybody(false);
-            }
-            None => {}
-        }
-    }
-
+    /// Lets a batch gather. A notification meanwhile does not wake the thread, and costs neither side a system call; stopping
+    /// does.
     fn gather(&self, time: Duration, is_enough: impl Fn() -> bool) {
-        let until = (self.settings.now)() + time;
-        while !self.bell.is_stopping() && !is_enough() {
-            match until.saturating_duration_since((self.settings.now)()) {
+        let until = self.clock.elapsed().saturating_add(time);
+        while !self.signal.is_stopping() && !is_enough() {
+            match until.saturating_sub(self.clock.elapsed()) {
                 Duration::ZERO => break,
                 left => self.gathering.park_timeout(left),
             }
         }
     }
-}
 
-/// Lets the second thread go however the loop ends, so that a panic in it is seen and not waited on.
-struct Closing<'a>(&'a Spare);
+    fn check_usable(&self) -> Result<(), AppendError> {
+        if self.failed {
+            return Err(AppendError::Unknown(
+                "an earlier append to the journal failed, so nothing more is appended".into(),
+            ));
+        }
+        Ok(())
+    }
 
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.close();
+    /// Reports an error that is final.
+    fn failed(&mut self, error: AppendError) -> AppendError {
+        if !matches!(error, AppendError::Retryable(_)) {
+            self.failed = true;
+            self.source.failed(&error);
+        }
+        error
     }
 }

@@ -1,56 +1,37 @@
-//! The journal: an append-only sequence of batches on disk that survives crashes and power loss.
+//! The journal: an append-only log of batches, and snapshots that bound how much of it a start must read.
 //!
-//! A *batch* is opaque bytes with an *epoch*, a number that counts up from 1 without a gap. Each batch is one [`frame`], whole
-//! or absent; frames are in preallocated segment files. Invariants:
+//! A *batch* is opaque bytes with an *epoch*, a number that counts up from 1 without a gap. A batch is in the log whole or not at
+//! all. [`Log`] and [`SnapshotStore`] say what every implementation guarantees; callers know nothing else about it. There are two:
+//! [`files`], and [`memory`] for tests and simulations. One suite of tests (`conformance`) runs against both.
 //!
-//! - Every later [`replay`] finds every epoch that was reported as committed, whatever crashed when.
-//! - What [`replay`] shows is durable: the next power loss cannot remove it.
-//! - A torn tail is not corruption, and corruption is not a torn tail: the first is cut off, the second is refused with
-//!   file and offset. Nothing is lost silently.
-//! - A failed write or sync is final. Nothing after it is ever reported as committed, and no sync is tried twice.
+//! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete only when
+//! the log reaches the snapshot's `last_epoch`, which [`Log::take_over`] checks.
 //!
-//! The parts, bottom up: [`Storage`] is the seam to the disk ([`DirectoryStorage`], and [`MemoryStorage`] with faults and power
-//! loss for tests); [`frame`] is the byte format; [`Writer`] appends; [`Committer`] is the one thread that cuts, appends and
-//! reports; [`replay`] recovers; [`Reader`] follows the writer; [`View`] reads without changing anything; [`SnapshotWriter`]
-//! and [`SnapshotReader`] bound how much must be replayed; [`prune()`] deletes files that are no longer needed.
+//! [`Committer`] is the one thread that appends: it cuts a batch, makes it durable, and reports it.
 //!
-//! A state is the chunks of the newest snapshot, then the batches from its `first_epoch` on. Such a state is complete
-//! only when the journal reaches the snapshot's `last_epoch`, which [`replay`] checks when told so.
-//!
-//! Nothing here knows what a payload means, reads a clock of its own, or starts a thread outside [`Committer::run`].
+//! Nothing here knows what a payload means, or reads a clock of its own.
 
-mod bell;
+#![warn(unreachable_pub)]
+
+mod clock;
 mod committer;
-mod cursor;
-mod damage;
+#[cfg(test)]
+mod conformance;
+pub mod files;
 pub mod frame;
+mod log;
 pub mod memory;
-mod prune;
-mod reader;
-mod recovery;
-mod segment;
-mod snapshot;
-mod spare;
-mod storage;
-pub mod view;
-mod writer;
-
+mod signal;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
-pub use bell::Bell;
-pub use committer::{CROWD_INTERVAL, Committer, CommitterSettings, Source};
-pub use damage::{Damage, Follows};
-pub use frame::FrameError;
-pub use memory::{MemoryStorage, Survival};
-pub use prune::{Pruned, prune};
-pub use reader::{Batch, ReadError, Reader};
-pub use recovery::{RecoveryError, Scan, Tail, Torn, replay, scan};
-pub use segment::{Position, oldest_epoch};
-pub use snapshot::{SnapshotError, SnapshotReader, SnapshotSummary, SnapshotWriter, discard_unfinished, latest};
-pub use storage::{DirectoryStorage, Storage, StorageFailure, StorageFile};
-pub use view::View;
-pub use writer::{CommitStats, WriteError, Writer, WriterSettings};
+pub use clock::MonotonicClock;
+pub use committer::{Committer, CommitterSettings, GATHER_INTERVAL, Gather, Pause, Source};
+pub use frame::PAYLOAD_BYTES_MAX;
+pub use log::{AppendError, Batch, Cause, CommitStats, Epoch, Log, LogReader, ReadError, RecoveryError, Removed};
+pub use signal::CommitSignal;
+pub use snapshots::{SnapshotError, SnapshotReader, SnapshotStore, SnapshotSummary, SnapshotWriter};
 
-/// The number of a batch: consecutive, from 1. Zero means "before the first".
-pub type Epoch = u64;
+/// What log lines are filtered by.
+const TARGET: &str = "doorbuster::journal";

@@ -30,8 +30,8 @@ use crate::{
     config::Config,
     engine::batch,
     journal::{
-        self, Epoch, RecoveryError, Scan, SnapshotError,
-        view::{View, segment_id, snapshot_epoch},
+        Cause, Epoch, ReadError, RecoveryError, SnapshotError, SnapshotStore,
+        files::{self, Damage, Scan, View, segment_id, snapshot_epoch},
     },
     sale::{
         audit::Broken,
@@ -146,7 +146,7 @@ impl Inspection {
     fn list_snapshots(&mut self) -> anyhow::Result<()> {
         let view = self.view.clone();
         for (file, facts) in view.files().filter(|(name, _)| snapshot_epoch(name).is_some()) {
-            let summary = match journal::latest(&view.only(file)) {
+            let summary = match view.only(file).snapshots().newest() {
                 Ok(reader) => reader.map(|reader| reader.summary()),
                 // Of those that a start would use, `read_snapshot` tells the damage.
                 Err(SnapshotError::Damaged(_)) => None,
@@ -165,7 +165,7 @@ impl Inspection {
     }
 
     fn read_snapshot(&mut self) -> anyhow::Result<()> {
-        let Some(mut reader) = journal::latest(&self.view)? else { return Ok(()) };
+        let Some(mut reader) = self.view.snapshots().newest()? else { return Ok(()) };
         let summary = reader.summary();
         self.snapshot = Some((summary.first_epoch, summary.last_epoch));
         while let Some(chunk) = reader.next_chunk()? {
@@ -180,7 +180,7 @@ impl Inspection {
 
     fn note_snapshot_damage(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
         let damage = match error.downcast_ref::<SnapshotError>() {
-            Some(SnapshotError::Damaged(damage)) => DamageFacts::at(damage, &error),
+            Some(SnapshotError::Damaged(cause)) => damage_facts(cause, &error),
             None if error.is::<Malformed>() => DamageFacts::somewhere(format_args!("the newest snapshot: {error}")),
             _ => return Err(error),
         };
@@ -204,7 +204,7 @@ impl Inspection {
         }
         let Inspection { view, report, names, trail, .. } = self;
         let mut last_epoch = 0;
-        let scanned = journal::scan(view, from, reaches, |epoch, payload| {
+        let scanned = files::scan(view, from, reaches, |epoch, payload| {
             last_epoch = epoch;
             batch::for_each(payload, |lane, _, event| {
                 names.learn(&event);
@@ -242,18 +242,20 @@ impl Inspection {
     fn note_journal_damage(&mut self, error: RecoveryError<Stop>) -> anyhow::Result<()> {
         let message = error.to_string();
         let damage = match error {
-            RecoveryError::Storage(failure) => return Err(failure.into()),
             RecoveryError::Refused { error: Stop::Output(error), .. } => return Err(error.into()),
-            RecoveryError::Damaged(damage) => DamageFacts::at(&damage, message),
-            RecoveryError::MissingEnd { file, offset, .. } => {
-                DamageFacts { file: Some(file), offset: Some(offset), message }
-            }
-            RecoveryError::MissingStart { file, .. } => DamageFacts { file: Some(file), offset: Some(0), message },
-            RecoveryError::MissingSegment { missing, .. } => DamageFacts { file: Some(missing), offset: None, message },
             RecoveryError::Refused { .. } => DamageFacts::somewhere(message),
+            RecoveryError::Read(ReadError::Damaged(cause)) => damage_facts(&cause, message),
+            RecoveryError::Read(error) => return Err(error.into()),
         };
         self.report.damage.push(damage);
         Ok(())
+    }
+}
+
+fn damage_facts(cause: &Cause, message: impl ToString) -> DamageFacts {
+    match cause.downcast_ref::<Damage>() {
+        Some(damage) => DamageFacts::at(damage, message),
+        None => DamageFacts::somewhere(message),
     }
 }
 

@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::{events::Totals, segments::SegmentFacts, trail::TrailFacts};
 use crate::{
     cli::table::Table,
-    journal::{Damage, Epoch, Torn},
+    journal::{
+        Epoch,
+        files::{Damage, Torn},
+    },
     sale::time::Timestamp,
 };
 
@@ -66,7 +69,7 @@ impl DamageFacts {
     }
 
     pub fn at(damage: &Damage, message: impl ToString) -> Self {
-        Self { file: Some(damage.file.clone()), offset: Some(damage.offset), message: message.to_string() }
+        Self { file: Some(damage.file().to_owned()), offset: damage.offset(), message: message.to_string() }
     }
 }
 

@@ -1,14 +1,14 @@
 //! What each segment holds, as far as its frames can be read. Judges nothing: whether what follows the last good
-//! frame is a torn tail or damage is for `journal::scan` to say.
+//! frame is a torn tail or damage is for `files::scan` to say.
 
 use std::io;
 
 use serde::Serialize;
 
 use crate::journal::{
-    Epoch, StorageFile,
+    Epoch,
+    files::{StorageFile, View, ViewedFile, segment_id},
     frame::{self, FrameError, HEADER_BYTES, Header, Kind},
-    view::{View, ViewedFile, segment_id},
 };
 
 /// Read ahead of the frames.

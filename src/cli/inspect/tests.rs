@@ -19,8 +19,9 @@ use crate::{
     clock,
     engine::{self, Engine},
     journal::{
-        CROWD_INTERVAL, Committer, CommitterSettings, DirectoryStorage, Storage, StorageFile, Writer, WriterSettings,
-        replay,
+        Committer, CommitterSettings, GATHER_INTERVAL, Log, SnapshotStore,
+        files::{DirectoryStorage, FileLog, FileSettings, FileSnapshots, Position, Storage, StorageFile},
+        frame,
     },
     sale::{
         audit::Actor,
@@ -52,31 +53,37 @@ impl Place {
         Place { directory, storage }
     }
 
-    fn writer(&self) -> Writer {
-        self.writer_of(SEGMENT_BYTES)
+    fn log(&self) -> Arc<dyn Log> {
+        self.log_of(SEGMENT_BYTES)
     }
 
-    fn writer_of(&self, segment_bytes: u64) -> Writer {
-        let tail = replay(self.storage.as_ref(), 1, 0, |_, _| Ok::<_, Malformed>(())).unwrap();
-        let settings = WriterSettings { segment_bytes, now: clock::monotonic };
-        Writer::open(self.storage.clone(), &tail, settings).unwrap()
+    fn log_of(&self, segment_bytes: u64) -> Arc<dyn Log> {
+        let settings = FileSettings { segment_bytes, clock: Arc::new(clock::Monotonic) };
+        let log: Arc<dyn Log> = Arc::new(FileLog::new(self.storage.clone(), settings));
+        log.recover(1, 0, |_, _| Ok::<_, Malformed>(())).unwrap();
+        log
+    }
+
+    /// Behind the last frame.
+    fn end(&self) -> Position {
+        files::scan(self.storage.as_ref(), 1, 0, |_, _| Ok::<_, Malformed>(())).unwrap().tail.position.unwrap()
     }
 
     /// A sale, then holds, the first of which is confirmed.
-    fn with_holds(holds: u64) -> (Place, Writer) {
+    fn with_holds(holds: u64) -> (Place, Arc<dyn Log>) {
         let place = Place::new();
-        let mut writer = place.writer();
+        let log = place.log();
         let record = record();
         let defined = samples::defined(SaleNumber(0), OPEN, &record).into();
-        writer.append(1, &payload(batch::CATALOGUE_LANE, &[defined])).unwrap();
+        log.append(0, &payload(batch::CATALOGUE_LANE, &[defined])).unwrap();
         for number in 0..holds {
-            writer.append(2 + number, &payload(3, &[held(number)])).unwrap();
+            log.append(1 + number, &payload(3, &[held(number)])).unwrap();
         }
         let portions = [Portion { item: ItemNumber(0), pool: PoolNumber(0), units: 2 }].into_iter().collect();
         let (id, sale, at) = (id(0), SaleNumber(0), OPEN.plus_seconds(5));
         let ended = Settled { id, sale, at, text: Some("order 9"), portions };
-        writer.append(2 + holds, &payload(3, &[Event::Customer(CustomerEvent::Confirmed(ended))])).unwrap();
-        (place, writer)
+        log.append(1 + holds, &payload(3, &[Event::Customer(CustomerEvent::Confirmed(ended))])).unwrap();
+        (place, log)
     }
 
     fn segment(&self, id: u64) -> PathBuf {
@@ -149,8 +156,8 @@ const EVENTS: InspectOptions = InspectOptions { json: false, events: true };
 
 #[test]
 fn a_journal_is_shown_with_segments_totals_and_tail() {
-    let (place, mut writer) = Place::with_holds(100);
-    writer.seal().unwrap();
+    let (place, log) = Place::with_holds(100);
+    log.seal().unwrap();
     let (report, code) = place.json();
     assert_eq!(code, ExitCode::Clean);
     assert_eq!(report["journal_events"], serde_json::json!({"sale_defined": 1, "held": 100, "confirmed": 1}));
@@ -164,7 +171,7 @@ fn a_journal_is_shown_with_segments_totals_and_tail() {
         next = segment["last_epoch"].as_u64().unwrap() + 1;
     }
     assert_eq!(next, 103);
-    let position = writer.position();
+    let position = place.end();
     assert_eq!(segments[position.segment as usize - 1]["used_bytes"], position.offset);
     assert_eq!(report["tail"]["last_epoch"], 102);
     assert_eq!(report["tail"]["offset"], position.offset);
@@ -174,7 +181,7 @@ fn a_journal_is_shown_with_segments_totals_and_tail() {
 
 #[test]
 fn events_are_lines_with_names() {
-    let (place, _writer) = Place::with_holds(2);
+    let (place, _log) = Place::with_holds(2);
     let (text, code) = place.inspect(EVENTS);
     assert_eq!(code, ExitCode::Clean);
     let expected = [
@@ -199,7 +206,7 @@ fn events_are_lines_with_names() {
 
 #[test]
 fn as_json_events_are_objects_and_the_last_line_is_the_report() {
-    let (place, _writer) = Place::with_holds(2);
+    let (place, _log) = Place::with_holds(2);
     let (text, _) = place.inspect(InspectOptions { json: true, events: true });
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
@@ -212,8 +219,8 @@ fn as_json_events_are_objects_and_the_last_line_is_the_report() {
 
 #[test]
 fn a_torn_tail_is_told_and_is_no_damage() {
-    let (place, writer) = Place::with_holds(2);
-    let position = writer.position();
+    let (place, _log) = Place::with_holds(2);
+    let position = place.end();
     place.overwrite(position.segment, position.offset, &[0x55; 100]);
     let (report, code) = place.json();
     assert_eq!(code, ExitCode::Clean);
@@ -226,9 +233,9 @@ fn a_torn_tail_is_told_and_is_no_damage() {
 
 #[test]
 fn damage_is_told_with_file_and_offset_and_what_stands_before_it() {
-    let (place, _writer) = Place::with_holds(2);
+    let (place, _log) = Place::with_holds(2);
     let (report, _) = place.json();
-    let first_frame = journal::frame::frame_bytes(
+    let first_frame = frame::frame_bytes(
         payload(batch::CATALOGUE_LANE, &[samples::defined(SaleNumber(0), OPEN, &record()).into()]).len(),
     ) as u64;
     assert_eq!(report["damage"], serde_json::json!([]));
@@ -245,7 +252,7 @@ fn damage_is_told_with_file_and_offset_and_what_stands_before_it() {
 
 #[test]
 fn a_missing_segment_is_damage() {
-    let (place, _writer) = Place::with_holds(100);
+    let (place, _log) = Place::with_holds(100);
     fs::remove_file(place.segment(2)).unwrap();
     let (report, code) = place.json();
     assert_eq!(code, ExitCode::JournalDamaged);
@@ -258,11 +265,10 @@ fn with_snapshot() -> (Place, Arc<Engine>) {
     let engine = Arc::new(Engine::new(engine::Settings::default()));
     let settings = CommitterSettings {
         flush_interval: None,
-        crowd_interval: CROWD_INTERVAL,
+        gather_interval: GATHER_INTERVAL,
         seal_after: std::time::Duration::MAX,
-        now: clock::monotonic,
     };
-    let mut committer = Committer::new(engine.clone(), place.writer(), settings);
+    let mut committer = Committer::new(engine.clone(), place.log(), Arc::new(clock::Monotonic), settings);
     let sale: SaleSettings = serde_json::from_str(DOCUMENT).unwrap();
     engine.put_sale(OPEN, Actor::Anybody, &sale).value.unwrap();
     let reserve = |customer| {
@@ -270,7 +276,7 @@ fn with_snapshot() -> (Place, Arc<Engine>) {
         Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None }
     };
     engine.reserve(OPEN, &reserve("ann"), 4).value.unwrap();
-    engine.snapshot(&place.storage, |_| assert!(committer.step().unwrap())).unwrap();
+    engine.snapshot(&FileSnapshots::new(place.storage.clone()), |_| assert!(committer.step().unwrap())).unwrap();
     engine.reserve(OPEN, &reserve("bob"), 8).value.unwrap();
     committer.step().unwrap();
     (place, engine)
@@ -307,7 +313,7 @@ fn the_audit_trail_is_shown_with_where_it_ends() {
         "{text}"
     );
     // Known from the snapshot where the journal tells no more of it.
-    let (bare, _writer) = Place::with_holds(1);
+    let (bare, _log) = Place::with_holds(1);
     assert!(bare.json().0["audit"].is_null());
     let mut trail = Trail::default();
     trail.learn_of_snapshot(&Event::Catalogue(CatalogueEvent::AuditReached(head)));
@@ -321,7 +327,7 @@ fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
     let (pause, resume) = (entry(Action::SalePause), entry(Action::SaleResume));
     for first in [1, 2] {
         let (place, mut trail) = (Place::new(), Trail::default());
-        let mut writer = place.writer();
+        let log = place.log();
         let mut events: Vec<Event<'_>> = Vec::new();
         for entry in [&pause, &resume, &pause, &resume] {
             let event = trail.record(OPEN, entry);
@@ -330,7 +336,7 @@ fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
         }
         // A journal whose first segments were removed begins in the middle; a gap after that is none of its doing.
         for (epoch, event) in [&events[first - 1], &events[3]].into_iter().enumerate() {
-            writer.append(epoch as u64 + 1, &payload(batch::CATALOGUE_LANE, std::slice::from_ref(event))).unwrap();
+            log.append(epoch as u64, &payload(batch::CATALOGUE_LANE, std::slice::from_ref(event))).unwrap();
         }
         let (report, code) = place.json();
         let missing = if first == 1 { "audit records 2 to 3 are missing" } else { "audit record 3 is missing" };
@@ -341,8 +347,8 @@ fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
 
 #[test]
 fn names_are_known_from_the_snapshot_alone() {
-    let (place, mut writer) = Place::with_holds(100);
-    let mut snapshot = journal::SnapshotWriter::begin(place.storage.clone(), 60).unwrap();
+    let (place, log) = Place::with_holds(100);
+    let mut snapshot = FileSnapshots::new(place.storage.clone()).begin(60).unwrap();
     let mut events = Vec::new();
     samples::defined(SaleNumber(0), OPEN, &record()).encode(&mut events);
     let mut chunk = Vec::new();
@@ -353,8 +359,8 @@ fn names_are_known_from_the_snapshot_alone() {
     chunk.put(&events);
     snapshot.chunk(&chunk).unwrap();
     snapshot.finish(61).unwrap();
-    journal::prune(place.storage.as_ref(), 60).unwrap();
-    writer.seal().unwrap();
+    log.trim(60).unwrap();
+    log.seal().unwrap();
     let (report, code) = place.json();
     assert_eq!(code, ExitCode::Clean, "{report}");
     assert!(report["journal_events"]["sale_defined"].is_null());
@@ -404,7 +410,7 @@ fn a_reader_that_leaves_is_no_failure() {
             Ok(())
         }
     }
-    let (place, _writer) = Place::with_holds(2);
+    let (place, _log) = Place::with_holds(2);
     for (json, events) in [(false, false), (false, true), (true, false), (true, true)] {
         let result = inspect(place.directory.path(), InspectOptions { json, events }, Style { bold: true }, &mut Gone);
         assert_eq!(super::super::finish(result), ExitCode::Clean);
@@ -416,14 +422,14 @@ fn a_reader_that_leaves_is_no_failure() {
 #[test]
 fn a_look_beside_a_busy_writer_never_shows_damage() {
     let place = Place::new();
-    let mut writer = place.writer_of(4 << 20);
+    let log = place.log_of(4 << 20);
     let stop = AtomicBool::new(false);
     let payload = payload(3, &[held(0)]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // Bounded, so that a failing assertion below ends the test and fills no disk.
             for epoch in 1..100_000 {
-                writer.append(epoch, &payload).unwrap();
+                log.append(epoch - 1, &payload).unwrap();
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
@@ -446,7 +452,7 @@ fn a_look_beside_a_busy_writer_never_shows_damage() {
 
 #[test]
 fn a_view_cannot_write() {
-    let (place, _writer) = Place::with_holds(1);
+    let (place, _log) = Place::with_holds(1);
     let view = View::open(&place.directory.path().join("journal")).unwrap();
     let name = "journal-00000000000000000001.seg";
     let file: Arc<dyn StorageFile> = view.open(name).unwrap();

@@ -106,7 +106,7 @@ fn must_be_of_path(given: &str, id: &str) -> Result<(), BoxedResponse> {
 fn show_put(service: &Service, answer: Answer<Result<(Put, Arc<Sale>), Refusal>>) -> Answer<BoxedResponse> {
     if answer.value.is_ok() {
         // Recorded here, because nobody waits if the caller has disconnected.
-        service.bell.ring();
+        service.signal.notify();
     }
     answer.map(|outcome| match outcome {
         Ok((Put::Created, sale)) => tagged(owed_json(service, StatusCode::CREATED, &*sale.settings), &sale),

@@ -14,7 +14,7 @@ use std::{
 
 use doorbuster::{
     engine::{Answer, Durable, Settings},
-    journal::{self, Survival},
+    journal::{SnapshotStore, files::Survival},
     sale::{
         audit::Actor,
         command::Adjust,
@@ -433,8 +433,8 @@ impl World {
     }
 
     fn snapshot(&mut self, meanwhile: &[(usize, Command)], ending: Ending) {
-        let (engine, storage) = (self.house.engine.clone(), self.house.shared_storage());
-        let mut snapshot = engine.begin_snapshot(&storage).expect("the storage works");
+        let engine = self.house.engine.clone();
+        let mut snapshot = engine.begin_snapshot(&self.house.snapshots()).expect("the storage works");
         for (steps, command) in meanwhile {
             for _ in 0..*steps {
                 snapshot.step().expect("the storage works");
@@ -461,7 +461,7 @@ impl World {
             Ending::Abandon => self.tally.note("snapshot, left unfinished"),
             Ending::LosePower { seed } => self.lose_power(seed),
         }
-        journal::discard_unfinished(&self.house.storage).expect("the storage works");
+        self.house.snapshots().discard_unfinished().expect("the storage works");
     }
 
     /// The whole state, as far as it shows without changing anything.

@@ -160,7 +160,7 @@ fn an_older_copy_that_the_journal_does_not_reach() {
     scene.wait("the journal's beginning is gone", |scene| {
         number += 1;
         put_large_sale(&mut client, &format!("number {number}"));
-        scene.process.log().contains("deleted journal files")
+        scene.process.log().contains("removed old snapshots and batches")
     });
     scene.wait("the store has it", |scene| scene.store()["lag_seconds"].as_f64().unwrap() < 0.5);
     scene.server.stop();

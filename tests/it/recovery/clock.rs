@@ -3,7 +3,7 @@
 
 use doorbuster::{
     engine::{Noticed, Settings, Tick},
-    journal::Survival,
+    journal::files::Survival,
     sale::{
         command::Reserve,
         ids::ReservationId,

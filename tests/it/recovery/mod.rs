@@ -10,7 +10,10 @@ use std::{
 
 use doorbuster::{
     engine::{Durable, Settings},
-    journal::{self, MemoryStorage, Position, RecoveryError, Storage, Survival},
+    journal::{
+        ReadError, RecoveryError, SnapshotError, SnapshotStore,
+        files::{Damage, EIO, MemoryStorage, Position, Storage, Survival, scan},
+    },
     sale::{
         command::{Adjust, Reserve},
         ids::ReservationId,
@@ -138,7 +141,7 @@ fn nothing_is_acknowledged_after_a_failed_sync() {
     house.put(&document());
     house.commit();
     let durable = house.engine.durability().epoch();
-    house.storage.fail_sync(1, journal::memory::EIO);
+    house.storage.fail_sync(1, EIO);
     house.hold("ann", "tv", 1);
     house.committer.step().expect_err("the sync failed");
     house.hold("bob", "tv", 1);
@@ -162,12 +165,12 @@ fn a_snapshot_interrupted_at_any_step_is_ignored() {
 
     // Dropped after so many of its 4096 buckets.
     for steps in [0, 1, 2, 100, 4095, 4096] {
-        let mut snapshot = engine.begin_snapshot(&house.shared_storage()).unwrap();
+        let mut snapshot = engine.begin_snapshot(&house.snapshots()).unwrap();
         for _ in 0..steps {
             snapshot.step().unwrap();
         }
         drop(snapshot);
-        assert!(journal::latest(&house.storage).unwrap().is_none(), "unfinished after {steps} steps");
+        assert!(house.snapshots().newest().unwrap().is_none(), "unfinished after {steps} steps");
         house.lose_power(Survival::Everything);
         assert_eq!(house.engine.digest(), before);
         assert!(house.storage.list().unwrap().iter().any(|name| name.ends_with(".tmp")), "it was under way");
@@ -179,7 +182,7 @@ fn a_snapshot_interrupted_at_any_step_is_ignored() {
         let dying = sound.crash(Survival::Everything);
         let house = House::open(dying.clone(), settings(4), house.now).unwrap();
         dying.die_after(changes);
-        let finished = house.engine.snapshot(&house.shared_storage(), |_| {}).is_ok();
+        let finished = house.engine.snapshot(&house.snapshots(), |_| {}).is_ok();
         for seed in 0..8 {
             let left = dying.crash(Survival::Sectors { seed, sector_bytes: 512 });
             let opened = House::open(left, settings(4), house.now).unwrap();
@@ -229,7 +232,7 @@ fn a_snapshot_taken_while_everything_goes_on_recovers_to_the_same_state() {
             happen(&mut house, &mut dice, &mut made);
         }
         let engine = house.engine.clone();
-        let mut snapshot = engine.begin_snapshot(&house.shared_storage()).unwrap();
+        let mut snapshot = engine.begin_snapshot(&house.snapshots()).unwrap();
         let mut taking = true;
         while taking {
             for _ in 0..dice.below(200) {
@@ -254,15 +257,15 @@ fn a_snapshot_taken_while_threads_write_recovers_to_the_same_state() {
     let mut house = House::new(settings(4));
     house.put(&ask::sale("drop", &[("tv", 3_000), ("phone", 100_000)]));
     let engine = house.engine.clone();
-    let storage = house.shared_storage();
+    let snapshots = house.snapshots();
     let now = house.now;
-    let bell = house.committer.bell();
-    let House { committer, .. } = house;
+    let signal = house.committer.signal();
+    let House { committer, storage, .. } = house;
     let committing = thread::spawn(move || committer.run());
     let taking = AtomicBool::new(true);
     thread::scope(|scope| {
         for writer in 0..2_u64 {
-            let (engine, bell, taking) = (&engine, &bell, &taking);
+            let (engine, signal, taking) = (&engine, &signal, &taking);
             scope.spawn(move || {
                 let mut dice = Dice::new(writer);
                 for turn in 0_u64.. {
@@ -278,27 +281,27 @@ fn a_snapshot_taken_while_threads_write_recovers_to_the_same_state() {
                             _ => engine.release(now, made.reservation.id, None),
                         };
                     }
-                    bell.ring();
+                    signal.notify();
                 }
             });
         }
         // Until three were taken, the last with commits in between. The writers are still at work then.
         let taken = (1..=1000).find(|&number| {
             let wait = |_| {
-                bell.ring();
+                signal.notify();
                 thread::yield_now();
             };
-            engine.snapshot(&storage, wait).expect("the storage works");
-            let summary = journal::latest(storage.as_ref()).unwrap().unwrap().summary();
+            engine.snapshot(&snapshots, wait).expect("the storage works");
+            let summary = snapshots.newest().unwrap().unwrap().summary();
             number >= 3 && summary.last_epoch > summary.first_epoch
         });
         taking.store(false, Ordering::Release);
         assert!(taken.is_some(), "no commit came in while a snapshot was taken");
     });
-    bell.stop();
+    signal.stop();
     committing.join().unwrap().expect("the storage works");
 
-    let reopened = House::open(house.storage, settings(3), now).unwrap();
+    let reopened = House::open(storage, settings(3), now).unwrap();
     assert_eq!(reopened.engine.digest(), engine.digest());
 }
 
@@ -321,8 +324,9 @@ fn damage_in_the_middle_refuses_to_start_and_says_where() {
     assert_eq!(starts[20].0, file, "the damage is followed by more of the same file");
     house.storage.flip_bit(&file, offset + 40, 3);
     match House::open(house.storage.clone(), settings(2), house.now).map(|_| ()) {
-        Err(OpenError::Journal(RecoveryError::Damaged(damage))) => {
-            assert_eq!((&damage.file, damage.offset), (&file, offset));
+        Err(OpenError::Journal(RecoveryError::Read(ReadError::Damaged(cause)))) => {
+            let damage = cause.downcast_ref::<Damage>().expect("files say what is damaged");
+            assert_eq!((damage.file(), damage.offset()), (file.as_str(), Some(offset)));
             let message = damage.to_string();
             assert!(message.contains(&file) && message.contains(&offset.to_string()), "{message}");
         }
@@ -333,7 +337,7 @@ fn damage_in_the_middle_refuses_to_start_and_says_where() {
 
 /// The newest segment, and where its last frame ends.
 fn file_end(storage: &MemoryStorage) -> (String, u64) {
-    let scan = journal::scan(storage, 1, 0, |_, _| Ok::<_, String>(())).unwrap();
+    let scan = scan(storage, 1, 0, |_, _| Ok::<_, String>(())).unwrap();
     let position = scan.tail.position.unwrap_or(Position { segment: 1, offset: 0 });
     (format!("journal-{:020}.seg", position.segment), position.offset)
 }
@@ -348,7 +352,7 @@ fn a_damaged_snapshot_refuses_to_start() {
     let name = names.iter().find(|name| name.ends_with(".snap")).unwrap();
     house.storage.flip_bit(name, 100, 0);
     let opened = House::open(house.storage.clone(), settings(2), house.now);
-    assert!(matches!(opened.map(|_| ()), Err(OpenError::Snapshot(journal::SnapshotError::Damaged(_)))));
+    assert!(matches!(opened.map(|_| ()), Err(OpenError::Snapshot(SnapshotError::Damaged(_)))));
 }
 
 #[test]

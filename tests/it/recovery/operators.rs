@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use doorbuster::{
     engine::{Answer, Durable, Epoch, Settings, batch},
-    journal::{self, Survival},
+    journal::files::{Survival, scan},
     sale::{
         audit::Actor,
         codec::Malformed,
@@ -204,7 +204,7 @@ fn reserves_that_came_together_wait_for_the_pause_that_they_met() {
 /// The kinds of the journal's events, in its order.
 fn journaled(house: &House) -> Vec<&'static str> {
     let mut kinds = Vec::new();
-    journal::scan(&house.storage, 1, 0, |_, payload| {
+    scan(&house.storage, 1, 0, |_, payload| {
         batch::for_each::<Malformed>(payload, |_, _, event| {
             kinds.push(match event {
                 Event::Customer(CustomerEvent::Held(_)) => "held",
@@ -266,7 +266,7 @@ fn a_snapshot_taken_between_two_changes_of_one_batch_is_whole() {
     house.engine.resume(house.now, BY, "drop").value.unwrap();
     house.hold("ann", "tv", 1);
     let engine = house.engine.clone();
-    let mut snapshot = engine.begin_snapshot(&house.shared_storage()).unwrap();
+    let mut snapshot = engine.begin_snapshot(&house.snapshots()).unwrap();
     for _ in 0..2000 {
         assert!(snapshot.step().unwrap());
     }

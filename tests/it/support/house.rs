@@ -1,15 +1,13 @@
 //! The whole service below HTTP in one value: engine, journal and clock, each moved by hand.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use doorbuster::{
+    clock::Monotonic,
     engine::{Adjustment, Engine, Made, RecoverError, Recovered, Settings, SnapshotTaken, Tick},
     journal::{
-        self, CROWD_INTERVAL, Committer, CommitterSettings, MemoryStorage, RecoveryError, SnapshotError, Storage,
-        Survival, WriteError, Writer, WriterSettings,
+        Committer, CommitterSettings, GATHER_INTERVAL, Log, RecoveryError, SnapshotError, SnapshotStore,
+        files::{FileLog, FileSettings, FileSnapshots, MemoryStorage, Survival},
     },
     sale::{
         audit::Actor,
@@ -35,12 +33,11 @@ pub enum OpenError {
     Parts(#[from] RecoverError),
     #[error(transparent)]
     Journal(#[from] RecoveryError<RecoverError>),
-    #[error(transparent)]
-    Write(#[from] WriteError),
 }
 
 pub struct House {
     pub storage: MemoryStorage,
+    pub log: Arc<dyn Log>,
     pub engine: Arc<Engine>,
     pub committer: Committer<Engine>,
     pub now: Timestamp,
@@ -61,20 +58,19 @@ impl House {
     pub fn open(storage: MemoryStorage, settings: Settings, now: Timestamp) -> Result<Self, OpenError> {
         let mut recovered = Recovered::new(settings);
         let (mut from, mut reaches) = (1, 0);
-        if let Some(mut snapshot) = journal::latest(&storage)? {
+        if let Some(mut snapshot) = snapshots(&storage).newest()? {
             (from, reaches) = (snapshot.summary().first_epoch, snapshot.summary().last_epoch);
             while let Some(chunk) = snapshot.next_chunk()? {
                 recovered.chunk(chunk)?;
             }
         }
-        let tail = journal::replay(&storage, from, reaches, |epoch, payload| recovered.batch(epoch, payload))?;
-        let engine = Arc::new(recovered.finish(tail.last_epoch)?);
-        let writer_settings = WriterSettings { segment_bytes: SEGMENT_BYTES, now: Instant::now };
-        let writer = Writer::open(Arc::new(storage.clone()), &tail, writer_settings)?;
-        let committer = Committer::new(engine.clone(), writer, committer_settings());
+        let log = log(&storage);
+        let last_epoch = log.recover(from, reaches, |epoch, payload| recovered.batch(epoch, payload))?;
+        let engine = Arc::new(recovered.finish(last_epoch)?);
+        let committer = Committer::new(engine.clone(), log.clone(), Arc::new(Monotonic), committer_settings());
         // Random bits never repeat between runs; a new run draws from where no other has drawn.
-        let drawn = (tail.last_epoch + 1) << 32;
-        Ok(Self { storage, engine, committer, now, drawn })
+        let drawn = (last_epoch + 1) << 32;
+        Ok(Self { storage, log, engine, committer, now, drawn })
     }
 
     pub fn settings(&self) -> Settings {
@@ -116,16 +112,17 @@ impl House {
     /// Takes a snapshot with nothing in between.
     pub fn snapshot(&mut self) -> SnapshotTaken {
         let engine = self.engine.clone();
-        engine.snapshot(&self.shared_storage(), |_| self.commit()).expect("the storage works")
+        engine.snapshot(&self.snapshots(), |_| self.commit()).expect("the storage works")
     }
 
     /// Removes what the newest snapshot makes needless. Returns how many files went.
     pub fn prune(&mut self, taken: SnapshotTaken) -> usize {
-        journal::prune(&self.storage, taken.first_epoch).expect("the storage works").files.len()
+        let superseded = self.snapshots().delete_superseded().expect("the storage works");
+        superseded.units + self.log.trim(taken.first_epoch).expect("the storage works").units
     }
 
-    pub fn shared_storage(&self) -> Arc<dyn Storage> {
-        Arc::new(self.storage.clone())
+    pub fn snapshots(&self) -> FileSnapshots {
+        snapshots(&self.storage)
     }
 
     /// Lets time pass; nothing happens by that alone.
@@ -187,11 +184,16 @@ impl House {
     }
 }
 
+/// A log that nothing was read from yet.
+pub fn log(storage: &MemoryStorage) -> Arc<dyn Log> {
+    let settings = FileSettings { segment_bytes: SEGMENT_BYTES, clock: Arc::new(Monotonic) };
+    Arc::new(FileLog::new(Arc::new(storage.clone()), settings))
+}
+
+pub fn snapshots(storage: &MemoryStorage) -> FileSnapshots {
+    FileSnapshots::new(Arc::new(storage.clone()))
+}
+
 pub fn committer_settings() -> CommitterSettings {
-    CommitterSettings {
-        flush_interval: None,
-        crowd_interval: CROWD_INTERVAL,
-        seal_after: Duration::from_millis(20),
-        now: Instant::now,
-    }
+    CommitterSettings { flush_interval: None, gather_interval: GATHER_INTERVAL, seal_after: Duration::from_millis(20) }
 }

@@ -23,8 +23,8 @@ fn what_was_appended_is_read_back_over_many_segments() {
 fn a_frame_larger_than_a_segment_gets_one_of_its_own() {
     let (storage, mut writer) = journal(3);
     let large = vec![7; 10_000];
-    writer.append(4, &large).unwrap();
-    writer.append(5, b"after").unwrap();
+    writer.append(4 - 1, 0, &large).unwrap();
+    writer.append(5 - 1, 0, b"after").unwrap();
     writer.seal().unwrap();
     let (found, tail) = recover(&storage).unwrap();
     assert_eq!(found[3..], [(4, large), (5, b"after".to_vec())]);
@@ -37,12 +37,12 @@ fn a_frame_larger_than_a_segment_gets_one_of_its_own() {
 fn a_frame_that_just_fits_leaves_room_for_its_seal() {
     for spare in 0..=150 {
         let (storage, mut writer) = journal(0);
-        writer.append(1, &vec![1; SEGMENT_BYTES as usize - 2 * 32 - spare]).unwrap();
+        writer.append(0, 0, &vec![1; SEGMENT_BYTES as usize - 2 * 32 - spare]).unwrap();
         assert_eq!(writer.position().segment, 1);
         writer.seal().unwrap();
         let next_bytes = frame::frame_bytes(4) as u64;
         let fits = writer.position().offset + next_bytes + 32 <= SEGMENT_BYTES;
-        writer.append(2, b"next").unwrap();
+        writer.append(1, 0, b"next").unwrap();
         assert_eq!(writer.position().segment == 1, fits, "{spare} bytes left");
         assert_eq!(fits, spare >= 72, "{spare} bytes left");
         let (found, tail) = recover(&storage).unwrap();
@@ -58,8 +58,8 @@ fn a_final_frame_torn_at_every_byte_is_cut_off() {
         if sealed {
             writer.seal().unwrap();
         }
-        storage.fail_sync(1, memory::EIO);
-        writer.append(last, &payload(last)).unwrap_err();
+        storage.fail_sync(1, EIO);
+        writer.append(last - 1, 0, &payload(last)).unwrap_err();
         let whole = frame::HEADER_BYTES + payload(last).len();
         for cut in 0..=frame::frame_bytes(payload(last).len()) {
             let storage = storage.crash(Survival::Prefix(cut as u64));
@@ -90,8 +90,8 @@ fn a_file_that_ends_at_any_byte_of_its_final_frame_is_cut_off() {
 #[test]
 fn the_cut_leaves_no_stale_byte() {
     let (storage, mut writer) = journal(3);
-    storage.fail_sync(1, memory::EIO);
-    writer.append(4, &[0xee; 900]).unwrap_err();
+    storage.fail_sync(1, EIO);
+    writer.append(4 - 1, 0, &[0xee; 900]).unwrap_err();
     let end = frames(&storage, FIRST_SEGMENT, 1)[3].0 as usize;
     let storage = storage.crash(Survival::Prefix(700));
     recover(&storage).unwrap();
@@ -175,10 +175,10 @@ fn a_missing_segment_is_refused() {
     for missing in 1..=segments {
         let storage = whole.crash(Survival::Nothing);
         storage.remove(&segment::name(missing)).unwrap();
-        match recover_from(&storage, 1, 40) {
-            Err(RecoveryError::MissingStart { from: 1, .. }) => assert_eq!(missing, 1),
-            Err(RecoveryError::MissingSegment { missing: name, .. }) => assert_eq!(name, segment::name(missing)),
-            Err(RecoveryError::MissingEnd { reaches: 40, .. }) => assert_eq!(missing, segments),
+        match recovery_damage(recover_from(&storage, 1, 40)) {
+            Damage::MissingStart { from: 1, .. } => assert_eq!(missing, 1),
+            Damage::MissingSegment { missing: name, .. } => assert_eq!(name, segment::name(missing)),
+            Damage::MissingEnd { reaches: 40, .. } => assert_eq!(missing, segments),
             other => panic!("{other:?}"),
         }
     }
@@ -190,10 +190,10 @@ fn a_journal_that_ends_before_what_was_durable_is_refused_and_not_touched() {
     let (start, _) = frames(&storage, FIRST_SEGMENT, 1)[3];
     storage.flip_bit(FIRST_SEGMENT, start + 40, 0);
     let before = storage.bytes(FIRST_SEGMENT);
-    let error = recover_from(&storage, 1, 4).unwrap_err();
-    assert!(matches!(error, RecoveryError::MissingEnd { last: 3, reaches: 4, .. }), "{error}");
+    let damage = recovery_damage(recover_from(&storage, 1, 4));
+    assert!(matches!(damage, Damage::MissingEnd { last: 3, reaches: 4, .. }), "{damage}");
     assert_eq!(storage.bytes(FIRST_SEGMENT), before);
-    assert!(matches!(recover_from(&storage, 6, 0), Err(RecoveryError::MissingEnd { reaches: 5, .. })));
+    assert!(matches!(recovery_damage(recover_from(&storage, 6, 0)), Damage::MissingEnd { reaches: 5, .. }));
 }
 
 #[test]
@@ -210,8 +210,8 @@ fn a_frame_that_reads_well_and_is_not_the_next_is_refused() {
         let mut bytes = Vec::new();
         frame::encode(&mut bytes, kind, owner, epoch, b"strange");
         storage.overwrite(FIRST_SEGMENT, writer.position().offset, &bytes);
-        match recover(&storage) {
-            Err(RecoveryError::Damaged(damage)) => assert_eq!(damage.found, expected),
+        match recovery_damage(recover(&storage)) {
+            Damage::Frame { found, .. } => assert_eq!(found, expected),
             other => panic!("{other:?}"),
         }
     }
@@ -231,17 +231,10 @@ fn a_newer_format_is_named() {
 }
 
 #[test]
-fn what_the_caller_refuses_is_passed_on() {
-    let (storage, _) = journal(5);
-    let error = replay(&storage, 1, 0, |epoch, _| if epoch == 3 { Err("no") } else { Ok(()) }).unwrap_err();
-    assert!(matches!(error, RecoveryError::Refused { epoch: 3, error: "no" }));
-}
-
-#[test]
 fn an_interrupted_repair_costs_nothing() {
     let (storage, mut writer) = journal(9);
-    storage.fail_sync(1, memory::EIO);
-    writer.append(10, &[0xee; 400]).unwrap_err();
+    storage.fail_sync(1, EIO);
+    writer.append(10 - 1, 0, &[0xee; 400]).unwrap_err();
     let torn = storage.crash(Survival::Prefix(300));
     torn.create(&segment::name(writer.position().segment + 1), SEGMENT_BYTES).unwrap();
     for changes in 0.. {
@@ -260,12 +253,13 @@ fn an_interrupted_repair_costs_nothing() {
 }
 
 #[test]
-fn pruning_removes_what_is_before_and_leaves_the_rest_readable() {
+fn trimming_removes_what_is_before_and_leaves_the_rest_readable() {
     let (storage, mut writer) = journal(60);
     let all = segment::list(&storage).unwrap();
     for keep_from in 1..=61 {
-        let pruned = prune(&storage, keep_from).unwrap();
-        assert_eq!(pruned.bytes, pruned.files.len() as u64 * SEGMENT_BYTES);
+        let log = FileLog::new(Arc::new(storage.clone()), settings());
+        let removed = log.trim(keep_from).unwrap();
+        assert_eq!(removed.bytes, removed.units as u64 * SEGMENT_BYTES);
         assert_eq!(recover_from(&storage, keep_from, 60).unwrap().0, batches(keep_from..=60));
         let left = segment::list(&storage).unwrap();
         let second_left = left.get(1).and_then(|&id| segment::first_epoch(&storage, id).unwrap());
@@ -274,20 +268,20 @@ fn pruning_removes_what_is_before_and_leaves_the_rest_readable() {
     assert_eq!(segment::list(&storage).unwrap(), all[all.len() - 1..], "the last segment always stays");
     append_to(&mut writer, 90);
     assert_eq!(recover_from(&storage, 61, 90).unwrap().0, batches(61..=90));
-    assert!(matches!(recover(&storage), Err(RecoveryError::MissingStart { from: 1, .. })));
+    assert!(matches!(recovery_damage(recover(&storage)), Damage::MissingStart { from: 1, .. }));
 }
 
 /// The first batch of a new segment is being written, and everything before it is done with.
 #[test]
-fn pruning_never_leaves_only_what_is_not_yet_durable() {
+fn trimming_never_leaves_only_what_is_not_yet_durable() {
     let (storage, mut writer) = journal(0);
     let first_of_second = (1..).find(|&epoch| {
-        storage.fail_sync(if writer.position().offset > 1500 { 1 } else { 2 }, memory::EIO);
-        writer.append(epoch, &[1; 500]).is_err()
+        storage.fail_sync(if writer.position().offset > 1500 { 1 } else { 2 }, EIO);
+        writer.append(epoch - 1, 0, &[1; 500]).is_err()
     });
     let in_flight = first_of_second.unwrap();
     assert_eq!(writer.position().segment, 2);
-    prune(&storage, in_flight).unwrap();
+    trim(&storage, in_flight);
     let storage = storage.crash(Survival::Nothing);
     let (found, tail) = recover_from(&storage, in_flight, in_flight - 1).unwrap();
     assert_eq!((found, tail.last_epoch), (vec![], in_flight - 1));

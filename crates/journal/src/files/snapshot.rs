@@ -1,18 +1,18 @@
-//! Snapshots: a state in chunks, so that recovery need not read the journal from its beginning.
+//! Snapshots in files.
 //!
 //! A snapshot is one file of frames, `snapshot-<first epoch>.snap`: chunks numbered from 1, then an end frame with their count
 //! and the last epoch that they may contain. It is written under another name and renamed when it is durable, so a published
-//! snapshot is complete. It is taken while the journal grows: its chunks contain every batch before `first_epoch` and some of
-//! those up to `last_epoch`, and become a state only together with all batches from `first_epoch` to `last_epoch`.
+//! snapshot is complete.
 
 use std::sync::Arc;
 
-use super::Epoch;
 use super::cursor::FrameCursor;
 use super::damage::Damage;
-use super::frame::{self, FrameError, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX};
+use super::remove;
 use super::segment::number_in;
 use super::storage::{Storage, StorageFailure, StorageFile};
+use crate::frame::{self, FrameError, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX};
+use crate::{Epoch, Removed, SnapshotError, SnapshotReader, SnapshotStore, SnapshotSummary, SnapshotWriter};
 
 const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".snap";
@@ -27,33 +27,75 @@ const SYNC_BYTES: u64 = 4 << 20;
 const END_PAYLOAD_BYTES: usize = 16;
 const END_BYTES: usize = HEADER_BYTES + END_PAYLOAD_BYTES;
 
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-    #[error(
-        "{0}; if an older snapshot and all journal segments since its first epoch are still there, move this file \
-         away to use that snapshot"
-    )]
-    Damaged(#[from] Damage),
-    #[error("a chunk of {chunk_bytes} bytes is longer than the {PAYLOAD_BYTES_MAX} that a frame can hold")]
-    TooLong { chunk_bytes: usize },
+/// The snapshots of one directory.
+pub struct FileSnapshots {
+    storage: Arc<dyn Storage>,
 }
 
-/// A published snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotSummary {
-    /// The journal is replayed from here.
-    pub first_epoch: Epoch,
-    /// The journal must reach this far.
-    pub last_epoch: Epoch,
-    pub chunks: u64,
-    /// Size of the file in bytes.
-    pub bytes: u64,
+impl FileSnapshots {
+    pub fn new(storage: Arc<dyn Storage>) -> FileSnapshots {
+        FileSnapshots { storage }
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageFailure> {
+        self.storage.list().map_err(StorageFailure::on("list", "the snapshots' directory"))
+    }
+
+    /// The first epochs of all published snapshots, in order.
+    fn published(&self) -> Result<Vec<Epoch>, StorageFailure> {
+        let mut epochs: Vec<Epoch> = self.names()?.iter().filter_map(|name| number_in(name, PREFIX, SUFFIX)).collect();
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
 }
 
-/// Writes one snapshot. Dropped before [`SnapshotWriter::finish`] it leaves nothing that [`latest`] would find.
-pub struct SnapshotWriter {
+impl SnapshotStore for FileSnapshots {
+    fn begin(&self, first_epoch: Epoch) -> Result<Box<dyn SnapshotWriter>, SnapshotError> {
+        self.discard_unfinished()?;
+        let storage = self.storage.clone();
+        let unfinished_name = file_name(first_epoch, UNFINISHED_SUFFIX);
+        let file = storage.create(&unfinished_name, 0).map_err(StorageFailure::on("create", &unfinished_name))?;
+        let buffer = Vec::new();
+        Ok(Box::new(FileWriter {
+            storage,
+            file,
+            unfinished_name,
+            first_epoch,
+            chunks: 0,
+            buffer,
+            written: 0,
+            synced: 0,
+        }))
+    }
+
+    fn newest(&self) -> Result<Option<Box<dyn SnapshotReader>>, SnapshotError> {
+        match self.published()?.last() {
+            Some(&first_epoch) => Ok(Some(Box::new(FileReader::open(self.storage.as_ref(), first_epoch)?))),
+            None => Ok(None),
+        }
+    }
+
+    fn delete_superseded(&self) -> Result<Removed, SnapshotError> {
+        let mut removed = Removed::default();
+        if let Some((_newest, older)) = self.published()?.split_last() {
+            for &first_epoch in older {
+                remove(self.storage.as_ref(), &name(first_epoch), &mut removed)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn discard_unfinished(&self) -> Result<(), SnapshotError> {
+        for name in self.names()? {
+            if number_in(&name, PREFIX, UNFINISHED_SUFFIX).is_some() {
+                self.storage.remove(&name).map_err(StorageFailure::on("remove", &name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct FileWriter {
     storage: Arc<dyn Storage>,
     file: Arc<dyn StorageFile>,
     unfinished_name: String,
@@ -64,17 +106,8 @@ pub struct SnapshotWriter {
     synced: u64,
 }
 
-impl SnapshotWriter {
-    /// Starts a snapshot, of which there may be one at a time. Deletes leftovers of an unfinished one.
-    pub fn begin(storage: Arc<dyn Storage>, first_epoch: Epoch) -> Result<SnapshotWriter, SnapshotError> {
-        discard_unfinished(storage.as_ref())?;
-        let unfinished_name = file_name(first_epoch, UNFINISHED_SUFFIX);
-        let file = storage.create(&unfinished_name, 0).map_err(StorageFailure::on("create", &unfinished_name))?;
-        let buffer = Vec::new();
-        Ok(SnapshotWriter { storage, file, unfinished_name, first_epoch, chunks: 0, buffer, written: 0, synced: 0 })
-    }
-
-    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+impl SnapshotWriter for FileWriter {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return Err(SnapshotError::TooLong { chunk_bytes: bytes.len() });
         }
@@ -89,8 +122,7 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Publishes the snapshot, durably. Every epoch up to `last_epoch` must be durable.
-    pub fn finish(mut self, last_epoch: Epoch) -> Result<SnapshotSummary, SnapshotError> {
+    fn finish(mut self: Box<Self>, last_epoch: Epoch) -> Result<SnapshotSummary, SnapshotError> {
         assert!(last_epoch + 1 >= self.first_epoch, "a snapshot shows everything before its first epoch");
         let mut end = [0; END_PAYLOAD_BYTES];
         end[..8].copy_from_slice(&self.chunks.to_le_bytes());
@@ -100,10 +132,12 @@ impl SnapshotWriter {
         self.sync()?;
         let name = file_name(self.first_epoch, SUFFIX);
         self.storage.rename(&self.unfinished_name, &name).map_err(StorageFailure::on("publish", &name))?;
-        let SnapshotWriter { first_epoch, chunks, written, .. } = self;
+        let FileWriter { first_epoch, chunks, written, .. } = *self;
         Ok(SnapshotSummary { first_epoch, last_epoch, chunks, bytes: written })
     }
+}
 
+impl FileWriter {
     fn write_out(&mut self) -> Result<(), StorageFailure> {
         self.file
             .write_all_at(self.written, &self.buffer)
@@ -120,20 +154,18 @@ impl SnapshotWriter {
     }
 }
 
-/// Reads one snapshot, chunk by chunk.
-pub struct SnapshotReader {
+struct FileReader {
     summary: SnapshotSummary,
     cursor: FrameCursor,
     next_chunk: u64,
 }
 
-impl SnapshotReader {
-    pub fn summary(&self) -> SnapshotSummary {
+impl SnapshotReader for FileReader {
+    fn summary(&self) -> SnapshotSummary {
         self.summary
     }
 
-    /// The next chunk, until all have been returned.
-    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, SnapshotError> {
+    fn next_chunk(&mut self) -> Result<Option<&[u8]>, SnapshotError> {
         let header = self.cursor.peek()?.map_err(|found| self.damage(found))?;
         if header.epoch != self.next_chunk {
             let found = FrameError::Epoch { expected: self.next_chunk, found: header.epoch };
@@ -149,9 +181,11 @@ impl SnapshotReader {
         self.next_chunk += 1;
         Ok(Some(self.cursor.take(&header)))
     }
+}
 
+impl FileReader {
     /// A published snapshot ends with its end frame, which is read before the first chunk.
-    fn open(storage: &dyn Storage, first_epoch: Epoch) -> Result<SnapshotReader, SnapshotError> {
+    fn open(storage: &dyn Storage, first_epoch: Epoch) -> Result<FileReader, SnapshotError> {
         let name = file_name(first_epoch, SUFFIX);
         let cursor = FrameCursor::open(storage, name, first_epoch)?;
         let bytes = cursor.size()?;
@@ -165,7 +199,7 @@ impl SnapshotReader {
         let number = |at: usize| u64::from_le_bytes(end[at..at + 8].try_into().expect("eight bytes"));
         let (chunks, last_epoch) = (number(HEADER_BYTES), number(HEADER_BYTES + 8));
         let summary = SnapshotSummary { first_epoch, last_epoch, chunks, bytes };
-        Ok(SnapshotReader { summary, cursor, next_chunk: 1 })
+        Ok(FileReader { summary, cursor, next_chunk: 1 })
     }
 
     fn damage(&self, found: FrameError) -> Damage {
@@ -173,41 +207,16 @@ impl SnapshotReader {
     }
 }
 
-/// The newest snapshot, where there is one. Damage to it is an error; an older one is never taken silently, because the
-/// segments that it needs may be gone.
-pub fn latest(storage: &dyn Storage) -> Result<Option<SnapshotReader>, SnapshotError> {
-    match published(storage)?.last() {
-        Some(&first_epoch) => SnapshotReader::open(storage, first_epoch).map(Some),
-        None => Ok(None),
+impl From<Damage> for SnapshotError {
+    fn from(damage: Damage) -> SnapshotError {
+        SnapshotError::Damaged(damage.into())
     }
 }
 
-/// Deletes leftovers of unfinished snapshots. Not to be called while one is being written.
-pub fn discard_unfinished(storage: &dyn Storage) -> Result<(), StorageFailure> {
-    for name in names(storage)? {
-        if number_in(&name, PREFIX, UNFINISHED_SUFFIX).is_some() {
-            storage.remove(&name).map_err(StorageFailure::on("remove", &name))?;
-        }
-    }
-    Ok(())
-}
-
-/// The first epochs of all published snapshots, in order.
-pub(super) fn published(storage: &dyn Storage) -> Result<Vec<Epoch>, StorageFailure> {
-    let names = names(storage)?;
-    let mut epochs: Vec<Epoch> = names.iter().filter_map(|name| number_in(name, PREFIX, SUFFIX)).collect();
-    epochs.sort_unstable();
-    Ok(epochs)
-}
-
-pub(super) fn name(first_epoch: Epoch) -> String {
+pub(crate) fn name(first_epoch: Epoch) -> String {
     file_name(first_epoch, SUFFIX)
 }
 
 fn file_name(first_epoch: Epoch, suffix: &str) -> String {
     format!("{PREFIX}{first_epoch:020}{suffix}")
-}
-
-fn names(storage: &dyn Storage) -> Result<Vec<String>, StorageFailure> {
-    storage.list().map_err(StorageFailure::on("list", "the snapshots' directory"))
 }

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::frame::{self, FrameError, HEADER_BYTES, Header};
 use super::storage::{Storage, StorageFailure, StorageFile};
+use crate::frame::{self, FrameError, HEADER_BYTES, Header};
 
 /// The least that is read at once: what a reader at the journal's end needs.
 const WINDOW_BYTES_MIN: usize = 16 << 10;
 /// The most that is read ahead, for one that catches up. A frame longer than this gets a window of its size, for itself.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
 
-pub(super) struct FrameCursor {
+pub(crate) struct FrameCursor {
     file: Arc<dyn StorageFile>,
     name: String,
     owner: u64,
@@ -26,27 +26,27 @@ pub(super) struct FrameCursor {
 }
 
 impl FrameCursor {
-    pub fn open(storage: &dyn Storage, name: String, owner: u64) -> Result<FrameCursor, StorageFailure> {
+    pub(crate) fn open(storage: &dyn Storage, name: String, owner: u64) -> Result<FrameCursor, StorageFailure> {
         let file = storage.open(&name).map_err(StorageFailure::on("open", &name))?;
         let read_bytes = WINDOW_BYTES_MIN;
         Ok(FrameCursor { file, name, owner, window: Vec::new(), next: 0, offset: 0, read_bytes })
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Where the next frame starts, in bytes from the start of the file.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    pub fn size(&self) -> Result<u64, StorageFailure> {
+    pub(crate) fn size(&self) -> Result<u64, StorageFailure> {
         self.file.size().map_err(StorageFailure::on("stat", &self.name))
     }
 
     /// The header of the next frame, or what is there instead as of this call.
-    pub fn peek(&mut self) -> Result<Result<Header, FrameError>, StorageFailure> {
+    pub(crate) fn peek(&mut self) -> Result<Result<Header, FrameError>, StorageFailure> {
         let ran_out = match frame::decode(self.held(), self.owner) {
             Ok(header) => return Ok(Ok(header)),
             Err(error) => matches!(error, FrameError::Truncated { .. }),
@@ -66,31 +66,31 @@ impl FrameCursor {
     }
 
     /// The payload of the frame that was last peeked at.
-    pub fn payload(&self, header: &Header) -> &[u8] {
+    pub(crate) fn payload(&self, header: &Header) -> &[u8] {
         &self.held()[HEADER_BYTES..][..header.payload_bytes]
     }
 
     /// Moves behind the frame that was last peeked at.
-    pub fn skip(&mut self, header: &Header) {
+    pub(crate) fn skip(&mut self, header: &Header) {
         self.offset += header.frame_bytes() as u64;
         self.next = self.window.len().min(self.next + header.frame_bytes());
     }
 
     /// Moves behind the frame that was last peeked at, and hands out its payload.
-    pub fn take(&mut self, header: &Header) -> &[u8] {
+    pub(crate) fn take(&mut self, header: &Header) -> &[u8] {
         let start = self.next + HEADER_BYTES;
         self.skip(header);
         &self.window[start..][..header.payload_bytes]
     }
 
     /// Everything from the next frame's start to the end of the file.
-    pub fn rest(&self) -> Result<Vec<u8>, StorageFailure> {
+    pub(crate) fn rest(&self) -> Result<Vec<u8>, StorageFailure> {
         let bytes = self.size()?.saturating_sub(self.offset);
         self.read(self.offset, bytes as usize)
     }
 
     /// Up to `bytes` from anywhere in the file.
-    pub fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, StorageFailure> {
+    pub(crate) fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, StorageFailure> {
         let mut buffer = vec![0; bytes];
         let read = self.file.read_full_at(offset, &mut buffer).map_err(StorageFailure::on("read", &self.name))?;
         buffer.truncate(read);

@@ -9,14 +9,14 @@
 //! no stale byte is ever taken for a frame, and rewrites the last frame before it syncs. After a failed sync, that frame may be
 //! readable only from the page cache; what a replay has shown must be on disk before anything builds on it.
 
-use super::Epoch;
 use super::cursor::FrameCursor;
 use super::damage::{Damage, Follows};
-use super::frame::{self, FrameError, Header, Kind};
 use super::segment::{self, Position};
 use super::storage::{Storage, StorageFailure};
+use crate::frame::{self, FrameError, Header, Kind};
+use crate::{Epoch, RecoveryError, TARGET};
 
-/// Where the journal ends, for [`Writer::open`](super::Writer::open).
+/// Where the journal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// The last epoch, 0 when there is none.
@@ -49,23 +49,6 @@ pub struct Scan {
     last_frame: u64,
 }
 
-/// Why the journal cannot be recovered. `E` is the caller's.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoveryError<E: std::fmt::Display> {
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    #[error("the journal lacks {missing}, although it has {after}")]
-    MissingSegment { missing: String, after: String },
-    #[error("the journal starts with epoch {oldest} in {file}, but the service needs epochs from {from} on")]
-    MissingStart { from: Epoch, oldest: Epoch, file: String },
-    #[error("the journal ends with epoch {last} ({file}, byte {offset}), although epoch {reaches} was durable")]
-    MissingEnd { last: Epoch, reaches: Epoch, file: String, offset: u64 },
-    #[error("epoch {epoch} cannot be applied: {error}")]
-    Refused { epoch: Epoch, error: E },
-}
-
 /// Calls `each` for every batch from epoch `from` on, in order, and makes the journal fit to be written on.
 ///
 /// `reaches` is the greatest epoch that is known from elsewhere to have been durable, such as the snapshot's last or the
@@ -78,7 +61,7 @@ pub fn replay<E: std::fmt::Display>(
 ) -> Result<Tail, RecoveryError<E>> {
     let scan = scan(storage, from, reaches, each)?;
     if let Some(Torn { file, offset, bytes, found }) = &scan.torn {
-        tracing::warn!(target: "doorbuster::journal", file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
+        tracing::warn!(target: TARGET, file, offset, bytes, %found, "cut off an incomplete batch at the end of the journal");
     }
     repair(storage, &scan)?;
     Ok(scan.tail)
@@ -96,7 +79,7 @@ pub fn scan<E: std::fmt::Display>(
     for pair in segments.windows(2) {
         if pair[0] + 1 != pair[1] {
             let (missing, after) = (segment::name(pair[0] + 1), segment::name(pair[1]));
-            return Err(RecoveryError::MissingSegment { missing, after });
+            return Err(Damage::MissingSegment { missing, after }.into());
         }
     }
     let start = segment::holding(storage, &segments, from)?.or(segments.first().copied()).unwrap_or(1);
@@ -157,7 +140,7 @@ impl<E: std::fmt::Display, F: FnMut(Epoch, &[u8]) -> Result<(), E>> Walk<'_, F> 
             (Kind::Batch, Some(last)) => last + 1,
             (Kind::Batch, None) if header.epoch > self.from => {
                 let (from, oldest, file) = (self.from, header.epoch, cursor.name().to_owned());
-                return Err(RecoveryError::MissingStart { from, oldest, file });
+                return Err(Damage::MissingStart { from, oldest, file }.into());
             }
             (Kind::Batch, None) => header.epoch,
             (Kind::Seal, Some(last)) => last,
@@ -186,7 +169,7 @@ impl<E: std::fmt::Display, F: FnMut(Epoch, &[u8]) -> Result<(), E>> Walk<'_, F> 
         let (file, start) = (cursor.name().to_owned(), cursor.offset());
         if let Some((offset, epoch)) = frame::find(&rest, segment, self.last.unwrap_or(0)) {
             let follows = Follows::Frame { file: file.clone(), offset: start + offset as u64, epoch };
-            return Err(Damage { file, offset: start, found, follows }.into());
+            return Err(Damage::Frame { file, offset: start, found, follows }.into());
         }
         if let Some(torn) = self.torn.take() {
             return Err(torn.into_damage(Follows::Segment { file }).into());
@@ -204,7 +187,7 @@ impl<E: std::fmt::Display, F: FnMut(Epoch, &[u8]) -> Result<(), E>> Walk<'_, F> 
         if last_epoch < reaches {
             let at = position.unwrap_or(Position { segment: start, offset: 0 });
             let (file, offset) = (segment::name(at.segment), at.offset);
-            return Err(RecoveryError::MissingEnd { last: last_epoch, reaches, file, offset });
+            return Err(Damage::MissingEnd { last: last_epoch, reaches, file, offset }.into());
         }
         let sealed = self.end.is_some_and(|end| end.sealed);
         let tail = Tail { last_epoch, position, sealed };
@@ -215,7 +198,7 @@ impl<E: std::fmt::Display, F: FnMut(Epoch, &[u8]) -> Result<(), E>> Walk<'_, F> 
 
 impl Torn {
     fn into_damage(self, follows: Follows) -> Damage {
-        Damage { file: self.file, offset: self.offset, found: self.found, follows }
+        Damage::Frame { file: self.file, offset: self.offset, found: self.found, follows }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::cursor::FrameCursor;
 use super::storage::{Storage, StorageFailure};
-use super::{Epoch, frame};
+use crate::{Epoch, frame};
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".seg";
@@ -18,19 +18,19 @@ pub struct Position {
     pub offset: u64,
 }
 
-pub(super) fn name(segment: u64) -> String {
+pub(crate) fn name(segment: u64) -> String {
     format!("{PREFIX}{segment:020}{SUFFIX}")
 }
 
 /// The number in a file name of the form `prefix`, 20 digits, `suffix`.
-pub(super) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
+pub(crate) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// The ids of all segments, in order.
-pub(super) fn list(storage: &dyn Storage) -> Result<Vec<u64>, StorageFailure> {
+pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, StorageFailure> {
     let names = storage.list().map_err(StorageFailure::on("list", "the journal's directory"))?;
     let mut ids: Vec<u64> = names.iter().filter_map(|name| number_in(name, PREFIX, SUFFIX)).collect();
     ids.sort_unstable();
@@ -38,7 +38,7 @@ pub(super) fn list(storage: &dyn Storage) -> Result<Vec<u64>, StorageFailure> {
 }
 
 /// The epoch of a segment's first frame; nothing when there is no readable frame, or no such segment any more.
-pub(super) fn first_epoch(storage: &dyn Storage, segment: u64) -> Result<Option<Epoch>, StorageFailure> {
+pub(crate) fn first_epoch(storage: &dyn Storage, segment: u64) -> Result<Option<Epoch>, StorageFailure> {
     let mut cursor = match FrameCursor::open(storage, name(segment), segment) {
         Ok(cursor) => cursor,
         Err(failure) if failure.is_not_found() => return Ok(None),
@@ -59,7 +59,7 @@ pub fn oldest_epoch(storage: &dyn Storage) -> Result<Option<Epoch>, StorageFailu
 }
 
 /// The newest of `segments` that starts at `epoch` or before it: where that epoch is, if it is anywhere.
-pub(super) fn holding(storage: &dyn Storage, segments: &[u64], epoch: Epoch) -> Result<Option<u64>, StorageFailure> {
+pub(crate) fn holding(storage: &dyn Storage, segments: &[u64], epoch: Epoch) -> Result<Option<u64>, StorageFailure> {
     for &segment in segments.iter().rev() {
         if first_epoch(storage, segment)?.is_some_and(|first| first <= epoch) {
             return Ok(Some(segment));

@@ -17,7 +17,10 @@ use std::{
     time::SystemTime,
 };
 
-use super::storage::{Storage, StorageFile};
+use super::{
+    FileSnapshots, segment,
+    storage::{Storage, StorageFile},
+};
 
 /// Tries to list and open all files while others are removed.
 const ATTEMPTS_MAX: usize = 10;
@@ -63,6 +66,11 @@ impl View {
         View { files }
     }
 
+    /// Its snapshots, for reading.
+    pub fn snapshots(&self) -> FileSnapshots {
+        FileSnapshots::new(Arc::new(self.clone()))
+    }
+
     pub fn files(&self) -> impl Iterator<Item = (&str, &ViewedFile)> {
         self.files.iter().map(|(name, file)| (name.as_str(), file.as_ref()))
     }
@@ -86,18 +94,12 @@ fn open_all(directory: &Path) -> io::Result<BTreeMap<String, ViewedFile>> {
 
 /// The number of a segment's file, `journal-<20 digits>.seg`.
 pub fn segment_id(name: &str) -> Option<u64> {
-    number(name, "journal-", ".seg")
+    segment::number_in(name, "journal-", ".seg")
 }
 
 /// The first epoch of a snapshot's file, `snapshot-<20 digits>.snap`.
 pub fn snapshot_epoch(name: &str) -> Option<u64> {
-    number(name, "snapshot-", ".snap")
-}
-
-fn number(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
-    let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+    segment::number_in(name, "snapshot-", ".snap")
 }
 
 impl ViewedFile {

@@ -1,4 +1,4 @@
-//! The seam to the disk: few operations, each with a stated durability, so that tests can inject faults.
+//! The seam to the disk, below the log in files: few operations, each with a stated durability, so that tests can inject faults.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+
+use crate::{ReadError, RecoveryError, SnapshotError};
 
 /// A flat directory of files. What changes names is durable when it returns.
 pub trait Storage: Send + Sync {
@@ -83,12 +85,30 @@ pub struct StorageFailure {
 
 impl StorageFailure {
     /// For `map_err`: adds the action and the file.
-    pub(super) fn on<'a>(action: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> StorageFailure + 'a {
+    pub(crate) fn on<'a>(action: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> StorageFailure + 'a {
         move |source| StorageFailure { action, file: file.to_owned(), source }
     }
 
-    pub(super) fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+impl From<StorageFailure> for ReadError {
+    fn from(failure: StorageFailure) -> ReadError {
+        ReadError::Unreadable(failure.into())
+    }
+}
+
+impl<E: std::fmt::Display> From<StorageFailure> for RecoveryError<E> {
+    fn from(failure: StorageFailure) -> RecoveryError<E> {
+        RecoveryError::Read(failure.into())
+    }
+}
+
+impl From<StorageFailure> for SnapshotError {
+    fn from(failure: StorageFailure) -> SnapshotError {
+        SnapshotError::Failed(failure.into())
     }
 }
 

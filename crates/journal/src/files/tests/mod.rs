@@ -1,6 +1,5 @@
-//! The journal as its users see it, over storage that fails.
+//! The files themselves, over storage that fails.
 
-mod committing;
 mod faults;
 mod files;
 mod reading;
@@ -9,10 +8,13 @@ mod snapshots;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
+use super::recovery::replay;
+use super::snapshot;
 use super::*;
+use crate::{
+    SnapshotError, SnapshotReader, SnapshotStore, SnapshotSummary, frame, frame::FrameError, tests::StoppedClock,
+};
 
 const SEGMENT_BYTES: u64 = 2048;
 const FIRST_SEGMENT: &str = "journal-00000000000000000001.seg";
@@ -20,8 +22,8 @@ const SECOND_SEGMENT: &str = "journal-00000000000000000002.seg";
 
 type Batches = Vec<(Epoch, Vec<u8>)>;
 
-fn settings() -> WriterSettings {
-    WriterSettings { segment_bytes: SEGMENT_BYTES, now: Instant::now }
+fn settings() -> FileSettings {
+    FileSettings { segment_bytes: SEGMENT_BYTES, clock: Arc::new(StoppedClock) }
 }
 
 /// Something that differs in bytes and length from epoch to epoch, at most 300 bytes.
@@ -54,14 +56,28 @@ fn recover_from(
 
 fn writer(storage: &MemoryStorage) -> Writer {
     let (_, tail) = recover(storage).expect("the journal is sound");
-    Writer::open(Arc::new(storage.clone()), &tail, settings()).expect("the storage works")
+    open_writer(Arc::new(storage.clone()), &tail)
+}
+
+fn open_writer(storage: Arc<dyn Storage>, tail: &Tail) -> Writer {
+    let prepared = Arc::new(PreparedSegment::new(storage.clone()));
+    Writer::open(storage.as_ref(), prepared, tail, settings()).expect("the storage works")
 }
 
 /// Appends up to and with `last`; what the writer had before it comes from its own count.
 fn append_to(writer: &mut Writer, last: Epoch) {
     for epoch in writer.last_epoch() + 1..=last {
-        writer.append(epoch, &payload(epoch)).expect("the storage works");
+        append(writer, epoch).expect("the storage works");
     }
+}
+
+fn append(writer: &mut Writer, epoch: Epoch) -> Result<CommitStats, AppendError> {
+    writer.append(epoch - 1, 0, &payload(epoch))
+}
+
+/// A log over the storage, which removes what `prune` removes.
+fn trim(storage: &MemoryStorage, keep_from: Epoch) -> usize {
+    FileLog::new(Arc::new(storage.clone()), settings()).trim(keep_from).expect("the storage works").units
 }
 
 /// A journal of so many batches, without a seal.
@@ -86,15 +102,24 @@ fn frames(storage: &MemoryStorage, name: &str, owner: u64) -> Vec<(u64, frame::H
 
 fn refused_at(storage: &MemoryStorage) -> (String, u64) {
     match recover(storage) {
-        Err(RecoveryError::Damaged(damage)) => (damage.file, damage.offset),
+        Err(RecoveryError::Read(error)) => {
+            let damage = damage(&error);
+            (damage.file().to_owned(), damage.offset().expect("it is somewhere"))
+        }
         other => panic!("expected damage, got {other:?}"),
     }
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::yield_now();
+fn damage(error: &ReadError) -> Damage {
+    match error {
+        ReadError::Damaged(cause) => cause.downcast_ref::<Damage>().expect("files say what is damaged").clone(),
+        other => panic!("expected damage, got {other:?}"),
+    }
+}
+
+fn recovery_damage<T: std::fmt::Debug>(recovered: Result<T, RecoveryError<Infallible>>) -> Damage {
+    match recovered {
+        Err(RecoveryError::Read(error)) => damage(&error),
+        other => panic!("expected damage, got {other:?}"),
     }
 }

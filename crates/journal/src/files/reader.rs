@@ -6,34 +6,15 @@
 
 use std::sync::Arc;
 
-use super::Epoch;
 use super::cursor::FrameCursor;
 use super::damage::Damage;
-use super::frame::{FrameError, Header, Kind};
 use super::segment::{self, Position};
 use super::storage::{Storage, StorageFailure};
+use crate::frame::{FrameError, Header, Kind};
+use crate::{Batch, Epoch, LogReader, ReadError};
 
-/// A batch as it was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch<'a> {
-    pub epoch: Epoch,
-    pub payload: &'a [u8],
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    #[error("epoch {wanted} is no longer in the journal, which now starts with epoch {oldest}")]
-    TooOld { wanted: Epoch, oldest: Epoch },
-    #[error("epoch {wanted} should be in the journal, but no segment has it")]
-    Missing { wanted: Epoch },
-}
-
-/// One follower. Any number of them read independently of each other and of the writer.
-pub struct Reader {
+/// One follower.
+pub(crate) struct Reader {
     storage: Arc<dyn Storage>,
     last: Epoch,
     /// In which segment, and where; found with the first batch that is wanted.
@@ -42,33 +23,13 @@ pub struct Reader {
 
 impl Reader {
     /// A reader whose first batch is the one after epoch `after`. Opens nothing yet.
-    pub fn new(storage: Arc<dyn Storage>, after: Epoch) -> Reader {
+    pub(crate) fn new(storage: Arc<dyn Storage>, after: Epoch) -> Reader {
         Reader { storage, last: after, place: None }
     }
 
-    /// The epoch that was last returned, or that the reader started after.
-    pub fn last_epoch(&self) -> Epoch {
-        self.last
-    }
-
-    /// The next batch, where one up to `durable` is left. The epoch `durable` must be durable.
-    pub fn next(&mut self, durable: Epoch) -> Result<Option<Batch<'_>>, ReadError> {
-        if durable <= self.last {
-            return Ok(None);
-        }
-        let header = self.find_next()?;
-        self.last = header.epoch;
-        let (_, cursor) = self.place.as_mut().expect("a frame was found, so it stands somewhere");
-        let payload = cursor.take(&header);
-        Ok(Some(Batch { epoch: header.epoch, payload }))
-    }
-
-    /// How many bytes of journal are left between this reader and `end`, the position of the last commit. Exact within
-    /// a segment; further off it counts the unused end of each segment between.
-    pub fn behind_bytes(&mut self, durable: Epoch, end: Position) -> Result<u64, ReadError> {
-        if durable <= self.last {
-            return Ok(0);
-        }
+    /// How many bytes of journal are left between this reader and `end`, which is behind the next batch. Exact within a segment;
+    /// further off it counts the unused end of each segment between.
+    pub(crate) fn bytes_until(&mut self, end: Position) -> Result<u64, ReadError> {
         self.find_next()?;
         let (segment, offset) = {
             let (segment, cursor) = self.placed()?;
@@ -152,5 +113,22 @@ impl Reader {
             }
         }
         Err(ReadError::Missing { wanted })
+    }
+}
+
+impl LogReader for Reader {
+    fn next(&mut self, durable: Epoch) -> Result<Option<Batch<'_>>, ReadError> {
+        if durable <= self.last {
+            return Ok(None);
+        }
+        let header = self.find_next()?;
+        self.last = header.epoch;
+        let (_, cursor) = self.place.as_mut().expect("a frame was found, so it stands somewhere");
+        let payload = cursor.take(&header);
+        Ok(Some(Batch { epoch: header.epoch, payload, stored_bytes: header.frame_bytes() as u64 }))
+    }
+
+    fn last_epoch(&self) -> Epoch {
+        self.last
     }
 }

@@ -1,7 +1,7 @@
 //! Prepares the next segment before it is needed, so that no commit waits for a file to be allocated.
 //!
-//! The thread that runs [`Spare::work`] makes the segments that the writer orders. It is optional: the writer makes a missing
-//! segment itself, so it works the same without a second thread.
+//! The thread that runs [`PreparedSegment::work`] makes the segments that the writer orders. It is optional: the writer makes a
+//! missing segment itself, so it works the same without a second thread.
 
 use std::mem;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::segment;
 use super::storage::{Storage, StorageFailure, StorageFile};
+use crate::TARGET;
 
-pub(super) struct Spare {
+pub(crate) struct PreparedSegment {
     storage: Arc<dyn Storage>,
     state: Mutex<State>,
     changed: Condvar,
@@ -29,20 +30,20 @@ enum Order {
     Ready { segment: u64, file: Arc<dyn StorageFile> },
 }
 
-impl Spare {
-    pub fn new(storage: Arc<dyn Storage>) -> Spare {
+impl PreparedSegment {
+    pub(crate) fn new(storage: Arc<dyn Storage>) -> PreparedSegment {
         let state = Mutex::new(State { order: Order::Nothing, closed: false });
-        Spare { storage, state, changed: Condvar::new() }
+        PreparedSegment { storage, state, changed: Condvar::new() }
     }
 
     /// Asks for a segment of `bytes`, to be taken later.
-    pub fn order(&self, segment: u64, bytes: u64) {
+    pub(crate) fn order(&self, segment: u64, bytes: u64) {
         self.state.lock().order = Order::Wanted { segment, bytes };
         self.changed.notify_all();
     }
 
     /// The segment, of at least `bytes`: the one made ahead where it is ready and large enough.
-    pub fn take(&self, segment: u64, bytes: u64) -> Result<Arc<dyn StorageFile>, StorageFailure> {
+    pub(crate) fn take(&self, segment: u64, bytes: u64) -> Result<Arc<dyn StorageFile>, StorageFailure> {
         let mut state = self.state.lock();
         while matches!(state.order, Order::Making) {
             self.changed.wait(&mut state);
@@ -51,7 +52,7 @@ impl Spare {
         drop(state);
         let name = segment::name(segment);
         if let Order::Ready { segment: ready, file } = order {
-            assert_eq!(ready, segment, "the spare segment is not the next one");
+            assert_eq!(ready, segment, "the prepared segment is not the next one");
             if file.size().map_err(StorageFailure::on("stat", &name))? >= bytes {
                 return Ok(file);
             }
@@ -61,12 +62,12 @@ impl Spare {
     }
 
     /// Makes what is ordered, until closed.
-    pub fn work(&self) {
+    pub(crate) fn work(&self) {
         while self.step() {}
     }
 
     /// Waits for an order and carries it out; `false` once closed.
-    pub fn step(&self) -> bool {
+    pub(crate) fn step(&self) -> bool {
         let mut state = self.state.lock();
         let (segment, bytes) = loop {
             match state.order {
@@ -83,8 +84,8 @@ impl Spare {
         true
     }
 
-    /// Ends [`Spare::work`].
-    pub fn close(&self) {
+    /// Ends [`PreparedSegment::work`].
+    pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
     }
@@ -95,7 +96,7 @@ impl Spare {
             Ok(file) => Order::Ready { segment, file },
             Err(error) => {
                 // Not final yet: there may be room again by the time the segment is needed, and it is tried once more then.
-                tracing::warn!(target: "doorbuster::journal", file = name, bytes, %error, "cannot prepare the next journal segment");
+                tracing::warn!(target: TARGET, file = name, bytes, %error, "cannot prepare the next journal segment");
                 Order::Nothing
             }
         }
