@@ -19,7 +19,7 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 /// All of it may be called from any thread; readers do not wait for an append.
 pub trait Log: Send + Sync {
     /// Makes the caller the owner: shows every batch from epoch `from` on to `each`, in order, and returns the last epoch, 0
-    /// without any. Called once, before anything is appended. See [`recover`](trait.Log.html#method.recover).
+    /// without any. Called once, before anything is appended. `recover` is the same for an `each` that can refuse.
     ///
     /// `reaches` is the greatest epoch that is known from elsewhere to have been durable, such as a snapshot's last; 0 if
     /// nothing is known. A log that ends before it is damaged. Nothing is changed unless the log is sound. If `each` breaks off,

@@ -8,8 +8,8 @@ use super::cursor::FrameCursor;
 use super::storage::{Storage, StorageFailure};
 use crate::{Epoch, frame};
 
-const PREFIX: &str = "journal-";
-const SUFFIX: &str = ".seg";
+pub(crate) const PREFIX: &str = "journal-";
+pub(crate) const SUFFIX: &str = ".seg";
 
 /// A place in the journal: a segment's id and an offset in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

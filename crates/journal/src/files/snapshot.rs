@@ -14,8 +14,8 @@ use super::storage::{Storage, StorageFailure, StorageFile};
 use crate::frame::{self, FrameError, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX};
 use crate::{Epoch, Removed, SnapshotError, SnapshotReader, SnapshotStore, SnapshotSummary, SnapshotWriter};
 
-const PREFIX: &str = "snapshot-";
-const SUFFIX: &str = ".snap";
+pub(crate) const PREFIX: &str = "snapshot-";
+pub(crate) const SUFFIX: &str = ".snap";
 const UNFINISHED_SUFFIX: &str = ".snap.tmp";
 
 /// Chunks are gathered up to this size before they are written.

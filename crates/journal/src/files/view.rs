@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    FileSnapshots, segment,
+    FileSnapshots, segment, snapshot,
     storage::{Storage, StorageFile},
 };
 
@@ -94,12 +94,12 @@ fn open_all(directory: &Path) -> io::Result<BTreeMap<String, ViewedFile>> {
 
 /// The number of a segment's file, `journal-<20 digits>.seg`.
 pub fn segment_id(name: &str) -> Option<u64> {
-    segment::number_in(name, "journal-", ".seg")
+    segment::number_in(name, segment::PREFIX, segment::SUFFIX)
 }
 
 /// The first epoch of a snapshot's file, `snapshot-<20 digits>.snap`.
 pub fn snapshot_epoch(name: &str) -> Option<u64> {
-    segment::number_in(name, "snapshot-", ".snap")
+    segment::number_in(name, snapshot::PREFIX, snapshot::SUFFIX)
 }
 
 impl ViewedFile {
