@@ -23,14 +23,13 @@
 // They panic if the stream is broken, and block if nobody reads it.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub use ::{journal, sale};
+pub use ::{engine, journal, sale};
 
 pub mod auth;
 pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod engine;
 pub mod events;
 pub mod http;
 pub mod privacy;

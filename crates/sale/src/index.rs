@@ -23,7 +23,7 @@ struct Cell {
 
 /// How far a walk over a table came that is changed meanwhile.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Walk {
+pub(crate) struct Walk {
     /// Cells of the table when the walk began; 0: it has not.
     cells: usize,
     /// The cell that it began behind, which was empty.
@@ -34,7 +34,7 @@ pub struct Walk {
 
 /// What a portion of a walk came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Walked {
+pub(crate) enum Walked {
     /// The table has grown, or the walk had not begun: what was met before counts for nothing. There is more to look at.
     Restarted,
     More,
@@ -42,7 +42,7 @@ pub enum Walked {
 }
 
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     /// A power of two of them, or none. At least a quarter is empty.
     cells: Box<[Cell]>,
     length: usize,
@@ -50,12 +50,12 @@ pub struct Index {
 
 impl Index {
     /// The slot under this hash that is the one asked for.
-    pub fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         self.probe(hash, is_it).map(|place| self.cells[place].slot)
     }
 
     /// Puts a slot in that is not there. A hash's higher half is what it is found by.
-    pub fn insert(&mut self, hash: u64, slot: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, slot: u32) {
         assert_ne!(slot, EMPTY, "the last number is no slot");
         if (self.length + 1) * 4 > self.cells.len() * 3 {
             self.grow();
@@ -68,7 +68,7 @@ impl Index {
     ///
     /// # Panics
     /// When it is not there.
-    pub fn remove(&mut self, hash: u64, slot: u32) {
+    pub(crate) fn remove(&mut self, hash: u64, slot: u32) {
         let mut gap = self.probe(hash, |other| other == slot).expect("what is removed is in its table");
         let last = self.cells.len() - 1;
         let mut place = gap;
@@ -89,14 +89,14 @@ impl Index {
     }
 
     /// All slots, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
         self.cells.iter().map(|cell| cell.slot).filter(|&slot| slot != EMPTY)
     }
 
     /// The next portion of a walk, of `most` cells or a few more. A slot that is in the table from the walk's beginning to its end
     /// is met once, whatever is put in and taken out between two portions: a portion ends at an empty cell, and no cell ever
     /// moves over one that was empty, because it never moves past the place of its hash.
-    pub fn walk(&self, walk: &mut Walk, most: usize, mut each: impl FnMut(u32)) -> Walked {
+    pub(crate) fn walk(&self, walk: &mut Walk, most: usize, mut each: impl FnMut(u32)) -> Walked {
         let Some(last) = self.cells.len().checked_sub(1) else { return Walked::Over };
         if walk.cells != self.cells.len() {
             let start = self.cells.iter().position(|cell| cell.slot == EMPTY).expect("a quarter is empty");
@@ -117,7 +117,7 @@ impl Index {
     }
 
     /// Has the processor fetch what a look-up of this hash will need, while it goes on with something else.
-    pub fn prefetch(&self, hash: u64) {
+    pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(last) = self.cells.len().checked_sub(1) {
             prefetch_index(&self.cells, tag(hash) as usize & last);
         }

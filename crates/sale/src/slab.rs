@@ -6,7 +6,7 @@ use prefetch_index::prefetch_index;
 const CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
-pub struct Slab<T> {
+pub(crate) struct Slab<T> {
     chunks: Vec<Vec<Option<T>>>,
     free: Vec<u32>,
     length: usize,
@@ -21,11 +21,11 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     const CHUNK: usize = CHUNK_BYTES / size_of::<Option<T>>();
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    pub fn insert(&mut self, value: T) -> u32 {
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.length += 1;
         if let Some(slot) = self.free.pop() {
             self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK] = Some(value);
@@ -41,7 +41,7 @@ impl<T> Slab<T> {
     }
 
     /// Has the processor fetch the place of the next value.
-    pub fn prefetch_insert(&self) {
+    pub(crate) fn prefetch_insert(&self) {
         match (self.free.last(), self.chunks.last()) {
             (Some(&slot), _) => prefetch_index(&self.chunks[slot as usize / Self::CHUNK], slot as usize % Self::CHUNK),
             (None, Some(chunk)) => prefetch_index(chunk, chunk.len()),
@@ -49,7 +49,7 @@ impl<T> Slab<T> {
         }
     }
 
-    pub fn remove(&mut self, slot: u32) -> T {
+    pub(crate) fn remove(&mut self, slot: u32) -> T {
         let value =
             self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK].take().expect("a slot in use");
         self.free.push(slot);
@@ -57,7 +57,7 @@ impl<T> Slab<T> {
         value
     }
 
-    pub fn get(&self, slot: u32) -> Option<&T> {
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
         self.chunks.get(slot as usize / Self::CHUNK)?.get(slot as usize % Self::CHUNK)?.as_ref()
     }
 }

@@ -143,13 +143,6 @@ fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {
     body::respond(status, "application/json", bytes)
 }
 
-impl<T> Answer<T> {
-    /// The same answer with its value mapped.
-    fn map<U>(self, map: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { value: map(self.value), durable_at: self.durable_at }
-    }
-}
-
 /// The `Idempotency-Key`, bare or quoted.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedResponse> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();

@@ -121,7 +121,7 @@ fn allocated(bytes: usize) -> usize {
 
 impl Entry {
     /// What it takes in memory, all in all.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let extensions = usize::from(self.extensions) * DEADLINE_BYTES;
         let texts = self.texts.as_deref().map_or(0, Texts::bytes);
         (RESERVATION_BYTES + extensions + self.lines.bytes() + texts) as u64
@@ -148,12 +148,12 @@ impl Entry {
         }
     }
 
-    pub fn key(&self) -> Option<&str> {
+    pub(crate) fn key(&self) -> Option<&str> {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
     }
 
     /// Whether its customer is still known.
-    pub fn is_somebodys(&self) -> bool {
+    pub(crate) fn is_somebodys(&self) -> bool {
         self.customer != NOBODY
     }
 }
@@ -238,22 +238,22 @@ impl Iterator for Iter<'_> {
 impl ExactSizeIterator for Iter<'_> {}
 
 impl Customer {
-    pub fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self { name: name.into(), reservations: 0, holdings: Holdings::none() }
     }
 
     /// What it takes in memory, all in all.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let name = if self.name.is_heap_allocated() { allocated(self.name.len()) } else { 0 };
         (CUSTOMER_BYTES + name + self.holdings.bytes()) as u64
     }
 
-    pub fn units(&self, item: ItemNumber) -> u64 {
+    pub(super) fn units(&self, item: ItemNumber) -> u64 {
         self.holdings.of(item).map_or(0, |holding| holding.units)
     }
 
     /// Units that were taken. Returns by how many bytes the customer grew in memory.
-    pub fn take(&mut self, item: ItemNumber, units: u64) -> i64 {
+    pub(super) fn take(&mut self, item: ItemNumber, units: u64) -> i64 {
         self.holdings.change(item, |holding| holding.units += units)
     }
 
@@ -261,14 +261,14 @@ impl Customer {
     ///
     /// # Panics
     /// When the customer does not have them.
-    pub fn give_up(&mut self, item: ItemNumber, units: u64) -> i64 {
+    pub(super) fn give_up(&mut self, item: ItemNumber, units: u64) -> i64 {
         self.holdings.change(item, |holding| {
             holding.units = holding.units.checked_sub(units).expect("a customer has what is taken away");
         })
     }
 
     /// So many of the customer's units are of a reservation that left memory. Returns by how many bytes the customer grew.
-    pub fn carry(&mut self, item: ItemNumber, units: u64) -> i64 {
+    pub(super) fn carry(&mut self, item: ItemNumber, units: u64) -> i64 {
         self.holdings.change(item, |holding| holding.carried += units)
     }
 }
@@ -278,11 +278,11 @@ impl Holdings {
         Self::Other(Box::default())
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Other(all) if all.is_empty())
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Holding> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Holding> {
         let (one, other) = match self {
             &Self::One { item, units, carried } => (Some(Holding { item, units, carried }), &[][..]),
             Self::Other(all) => (None, &**all),

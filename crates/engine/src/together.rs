@@ -13,7 +13,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use foldhash::fast::RandomState;
 
 use super::{Answer, Engine, Made, Published, reserve::request_of};
-use crate::sale::{
+use sale::{
     command::Reserve,
     ids::{Bucket, PoolNumber},
     judge::{Judgement, Plan, Stock, allocate},

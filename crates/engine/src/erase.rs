@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Answer, Engine, Epoch, Written};
-use crate::sale::{
+use sale::{
     audit::{self, Action, Actor, Entry},
     ids::Bucket,
     time::Timestamp,

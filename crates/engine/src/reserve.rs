@@ -6,7 +6,7 @@ use super::{
     Answer, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
 };
-use crate::sale::{
+use sale::{
     catalogue::{Catalogue, Sale},
     command::Reserve,
     event::PricedPortions,

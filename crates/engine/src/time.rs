@@ -8,14 +8,14 @@
 //! same amount. Invariant: no hold lasts longer or shorter because of it.
 
 use super::{Engine, Guards, Written};
-use crate::sale::{
+use sale::{
     event::CatalogueEvent,
     time::{Now, Timestamp},
     timeline::{ClockSet, Uptime},
 };
 
 /// What the machine's clock may differ by: reading two clocks takes time.
-pub const TOLERANCE_MILLIS: u64 = 50;
+pub(crate) const TOLERANCE_MILLIS: u64 = 50;
 
 /// From the steady time to the service's.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    pub fn now(self, steady: Timestamp) -> Now {
+    pub(crate) fn now(self, steady: Timestamp) -> Now {
         Now { time: steady.shifted(self.offset), doubt: self.doubt }
     }
 }

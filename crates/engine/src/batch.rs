@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::sale::{
+use sale::{
     codec::{Malformed, Reader, Write},
     event::Event,
 };
@@ -144,7 +144,7 @@ impl<'a> Events<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::event::samples::events;
+    use sale::event::samples::events;
 
     #[test]
     fn a_lane_in_several_sections_counts_its_places_on() {

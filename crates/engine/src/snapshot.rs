@@ -8,14 +8,12 @@
 //! Invariant: a snapshot is finished only when the journal is durable as far as any of its parts reaches.
 
 use super::{Engine, batch::CATALOGUE_LANE, durability::Durable};
-use crate::{
-    journal::{self, Epoch, SnapshotStore, SnapshotWriter},
-    sale::{
-        codec::Write,
-        event::CatalogueEvent,
-        ids::{BUCKETS, Bucket},
-        time::Timestamp,
-    },
+use journal::{Epoch, SnapshotStore, SnapshotWriter};
+use sale::{
+    codec::Write,
+    event::CatalogueEvent,
+    ids::{BUCKETS, Bucket},
+    time::Timestamp,
 };
 
 /// Bytes of a chunk before it is written.

@@ -3,17 +3,15 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{Answer, Engine, Guards};
-use crate::{
-    journal::Epoch,
-    sale::{
-        catalogue::{Item, Sale},
-        codec::Reader,
-        event::{CatalogueEvent, CustomerEvent, Event},
-        ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId},
-        outcome::{Refusal, Status},
-        stock::{Account, StockBook},
-        time::{Now, Timestamp},
-    },
+use journal::Epoch;
+use sale::{
+    catalogue::{Item, Sale},
+    codec::Reader,
+    event::{CatalogueEvent, CustomerEvent, Event},
+    ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId},
+    outcome::{Refusal, Status},
+    stock::{Account, StockBook},
+    time::{Now, Timestamp},
 };
 
 /// Items whose totals are taken under one hold of all locks when many are asked for.
@@ -219,7 +217,7 @@ impl Engine {
     /// Holds that expire within `millis` of `now`. Releases each shard's lock every few microseconds; see [`Shard::expiring`]
     /// for the precision.
     ///
-    /// [`Shard::expiring`]: crate::sale::shard::Shard::expiring
+    /// [`Shard::expiring`]: sale::shard::Shard::expiring
     pub fn holds_expiring(&self, now: Timestamp, millis: u64) -> u64 {
         let now = self.time(now);
         let until = now.plus_millis(millis);

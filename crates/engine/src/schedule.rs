@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sale::{
+use sale::{
     catalogue::{Catalogue, Sale},
     ids::SaleNumber,
     time::Timestamp,

@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crossbeam::utils::CachePadded;
 
 use super::{Answer, Bound, Control, Engine, Guards, Published, Written, stock};
-use crate::sale::{
+use sale::{
     adjustments::Remembered,
     audit::{self, Action, Actor, Entry, Head, KeyFacts},
     catalogue::{Catalogue, Put, Sale},

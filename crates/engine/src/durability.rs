@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 /// Number of a batch: the first is 1. As the moment of a change: the batch that the change went into; 0 is "at once".
-pub type Epoch = u64;
+pub(crate) type Epoch = u64;
 
 /// Called once per commit and at failure, on the journal's thread: it must only wake somebody.
 pub type Listener = Box<dyn Fn() + Send + Sync>;

@@ -1,7 +1,7 @@
 //! What there is of one customer: in one shard, found a portion at a time.
 
 use super::{Answer, Engine};
-use crate::sale::{outcome::OfCustomer, shard::Search, time::Timestamp};
+use sale::{outcome::OfCustomer, shard::Search, time::Timestamp};
 
 /// Portions in one call: between two of them the shard's lock is let go.
 const PORTIONS: usize = 8;

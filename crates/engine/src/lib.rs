@@ -52,21 +52,19 @@ pub use self::{
     together::Together,
     view::{Counts, Levels, SaleView},
 };
-pub use crate::journal::Epoch;
-use crate::{
-    journal::{AppendError, CommitStats, Source},
-    sale::{
-        adjustments::Adjustments,
-        audit::Trail,
-        catalogue::Catalogue,
-        decide::Record,
-        event::{CatalogueEvent, CustomerEvent},
-        ids::{PoolNumber, ReservationId},
-        settings::Limits,
-        shard::Shard,
-        stock::StockBook,
-        timeline::Timeline,
-    },
+pub use journal::Epoch;
+use journal::{AppendError, CommitStats, Source};
+use sale::{
+    adjustments::Adjustments,
+    audit::Trail,
+    catalogue::Catalogue,
+    decide::Record,
+    event::{CatalogueEvent, CustomerEvent},
+    ids::{PoolNumber, ReservationId},
+    settings::Limits,
+    shard::Shard,
+    stock::StockBook,
+    timeline::Timeline,
 };
 
 /// Most shards: their numbers are lane numbers in a batch, and one lane is the catalogue's.
@@ -120,6 +118,13 @@ pub struct Answer<T> {
     pub value: T,
     /// 0: at once.
     pub durable_at: Epoch,
+}
+
+impl<T> Answer<T> {
+    /// The same answer with its value mapped.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { value: map(self.value), durable_at: self.durable_at }
+    }
 }
 
 /// Bits of `Engine::refusing`: the store is too far behind, and the journal's disk has too little room.
@@ -424,7 +429,7 @@ impl Source for Engine {
     }
 
     fn failed(&self, error: &AppendError) {
-        tracing::error!(%error, "the journal failed: nothing more is acknowledged");
+        tracing::error!(target: "doorbuster::engine", %error, "the journal failed: nothing more is acknowledged");
         self.durability.fail();
     }
 }

@@ -18,7 +18,7 @@ use super::{
     stock,
     time::{Dial, Watch},
 };
-use crate::sale::{
+use sale::{
     adjustments::Adjustments,
     audit::{Broken, Trail},
     catalogue::Catalogue,

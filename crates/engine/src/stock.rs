@@ -11,7 +11,7 @@ use std::sync::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::sale::{
+use sale::{
     ids::PoolNumber,
     judge::Stock,
     shard::Shard,
@@ -22,33 +22,33 @@ const LOOSE: u64 = u64::MAX;
 
 /// What is known of a pool's availability without a lock.
 #[derive(Debug)]
-pub struct Bound(AtomicU64);
+pub(crate) struct Bound(AtomicU64);
 
 /// By pool. Shared by all versions of the catalogue, until there are more pools.
-pub type Bounds = Arc<Vec<Arc<CachePadded<Bound>>>>;
+pub(crate) type Bounds = Arc<Vec<Arc<CachePadded<Bound>>>>;
 
 impl Bound {
-    pub fn loose() -> Self {
+    pub(crate) fn loose() -> Self {
         Self(AtomicU64::new(LOOSE))
     }
 
     /// The available units, exact at this instant; None when the bound is loose.
-    pub fn get(&self) -> Option<u64> {
+    pub(crate) fn get(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Acquire)).filter(|&units| units != LOOSE)
     }
 
     /// Under all shard locks: from here on the bound is exact.
-    pub fn tighten(&self, available: u64) {
+    pub(crate) fn tighten(&self, available: u64) {
         self.0.store(available, Ordering::Release);
     }
 
     /// Under all shard locks: from here on the bound says nothing.
-    pub fn loosen(&self) {
+    pub(crate) fn loosen(&self) {
         self.0.store(LOOSE, Ordering::Release);
     }
 
     /// Under the lock of the shard whose slice the units moved from or to. Whether a bound is tight changes only under all locks.
-    pub fn follow(&self, moved: &Move) {
+    pub(crate) fn follow(&self, moved: &Move) {
         if moved.from == Account::Available {
             self.take(moved.units);
         }
@@ -72,13 +72,13 @@ impl Bound {
 }
 
 /// Units available over all shards.
-pub fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
+pub(crate) fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
     let available = shards.map(|shard| shard.slice(pool).available).sum::<i64>();
     u64::try_from(available).expect("available is never negative")
 }
 
 /// What is known without a lock: the bounds alone.
-pub struct BoundsAlone<'a>(pub &'a Bounds);
+pub(crate) struct BoundsAlone<'a>(pub &'a Bounds);
 
 impl Stock for BoundsAlone<'_> {
     const ONE_INSTANT: bool = false;
@@ -93,7 +93,7 @@ impl Stock for BoundsAlone<'_> {
 }
 
 /// What is known under one shard's lock: its slices, and bounds.
-pub struct OneShard<'a> {
+pub(crate) struct OneShard<'a> {
     pub shard: &'a Shard,
     pub bounds: &'a Bounds,
 }
@@ -111,7 +111,7 @@ impl Stock for OneShard<'_> {
 }
 
 /// What is known under all locks: everything.
-pub struct AllShards<F>(pub F);
+pub(crate) struct AllShards<F>(pub F);
 
 impl<F: Fn(PoolNumber) -> u64> Stock for AllShards<F> {
     const ONE_INSTANT: bool = true;
@@ -127,7 +127,7 @@ impl<F: Fn(PoolNumber) -> u64> Stock for AllShards<F> {
 
 /// How `total` units are spread over `shards` slices: evenly, after `reserved` went to shard `first`; what does not
 /// divide goes one each to the shards from `first` on.
-pub fn spread(total: u64, shards: usize, first: usize, reserved: u64) -> impl Iterator<Item = (usize, u64)> {
+pub(crate) fn spread(total: u64, shards: usize, first: usize, reserved: u64) -> impl Iterator<Item = (usize, u64)> {
     let rest = total.checked_sub(reserved).expect("no more is set aside than there is");
     (0..shards).map(move |step| {
         let index = (first + step) % shards;
@@ -136,7 +136,7 @@ pub fn spread(total: u64, shards: usize, first: usize, reserved: u64) -> impl It
 }
 
 /// What shard `index` has of units that are spread evenly.
-pub fn share(total: u64, shards: usize, first: usize, index: usize) -> u64 {
+pub(crate) fn share(total: u64, shards: usize, first: usize, index: usize) -> u64 {
     let step = (index + shards - first) % shards;
     total / shards as u64 + u64::from((step as u64) < total % shards as u64)
 }

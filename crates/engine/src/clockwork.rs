@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use crate::sale::{outcome::Status, time::Timestamp};
+use sale::{outcome::Status, time::Timestamp};
 
 /// Reservations handled under one lock before it is released: each takes well below a microsecond, so nobody waits long.
 const STEP: usize = 128;
