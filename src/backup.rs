@@ -24,6 +24,7 @@ use crate::{
         Epoch, RecoveryError, SnapshotError, SnapshotStore,
         files::{self, View, segment_id, snapshot_epoch},
     },
+    replace::replace,
     sale::time::Timestamp,
     store::{ABSENCES_FILE, SqliteMoment, StoreError},
 };
@@ -227,10 +228,9 @@ const LAST_FILE: &str = "last-backup";
 /// Records the backup in the data directory, so that the service can report its age.
 pub fn note(data: &Path, at: Timestamp, backup: &Backup, to: &Path) -> Result<(), BackupError> {
     let last = Last { at, epoch: backup.epoch, to: to.into() };
-    let (file, unfinished) = (data.join(LAST_FILE), data.join("last-backup.new"));
+    let file = data.join(LAST_FILE);
     let text = serde_json::to_string(&last).expect("a path, a time and a number are JSON") + "\n";
-    fs::write(&unfinished, text).map_err(on("write", &unfinished))?;
-    fs::rename(&unfinished, &file).map_err(on("rename", &unfinished))
+    replace(&file, text.as_bytes()).map_err(on("write", &file))
 }
 
 /// When the last recorded backup of the data directory began.

@@ -1,4 +1,6 @@
-//! The only module that reads clocks. Decisions take `now` as an argument.
+//! The only module that reads clocks, draws random numbers for work beside the requests, and makes such work sleep. Decisions
+//! take `now` as an argument, work beside the requests takes a [`Runtime`], and what awaits uses tokio's clock, which a test can
+//! pause.
 
 use std::{
     fs,
@@ -9,11 +11,23 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
 use crate::sale::{time::Timestamp, timeline::Uptime};
 
 /// A source of time: the machine's clock, or the steady time for decisions.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
+}
+
+/// What work beside the requests asks of the machine: the time of day, durations, randomness, and rest. A simulation passes
+/// [`Simulated`], in which one seed decides all of them.
+pub trait Runtime: Clock {
+    /// For measuring durations; never goes backwards.
+    fn monotonic(&self) -> Instant;
+    fn random(&self) -> u64;
+    fn sleep(&self, time: Duration);
 }
 
 /// The longest time between two readings of one clock for which a reading of another clock in between is comparable.
@@ -81,6 +95,20 @@ impl Clock for SystemClock {
     }
 }
 
+impl Runtime for SystemClock {
+    fn monotonic(&self) -> Instant {
+        monotonic()
+    }
+
+    fn random(&self) -> u64 {
+        rand::random()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
 /// What the machine's clock said, to the millisecond. A clock before 1970 is not set at all: no decision can rest on it, and 1970
 /// fits every rule.
 pub fn timestamp(time: SystemTime) -> Timestamp {
@@ -143,9 +171,70 @@ impl Clock for ManualClock {
     }
 }
 
+/// A machine whose time passes only when it is told to or something sleeps, and whose randomness is that of a seed.
+#[derive(Debug)]
+pub struct Simulated {
+    start: Timestamp,
+    began: Instant,
+    elapsed_nanos: AtomicU64,
+    random: Mutex<SmallRng>,
+}
+
+impl Simulated {
+    pub fn new(start: Timestamp, seed: u64) -> Self {
+        let random = Mutex::new(SmallRng::seed_from_u64(seed));
+        Self { start, began: monotonic(), elapsed_nanos: AtomicU64::new(0), random }
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.elapsed_nanos.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for Simulated {
+    fn now(&self) -> Timestamp {
+        self.start.plus_millis(self.elapsed().as_millis() as u64)
+    }
+}
+
+impl crate::journal::MonotonicClock for Simulated {
+    fn elapsed(&self) -> Duration {
+        Simulated::elapsed(self)
+    }
+}
+
+impl Runtime for Simulated {
+    fn monotonic(&self) -> Instant {
+        self.began + self.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        self.random.lock().random()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.elapsed_nanos.fetch_add(time.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_simulated_machine_follows_from_its_seed_and_its_sleep() {
+        let start = Timestamp::from_millis(1000);
+        let drawn = |seed| {
+            let machine = Simulated::new(start, seed);
+            [machine.random(), machine.random()]
+        };
+        assert_eq!(drawn(7), drawn(7));
+        assert_ne!(drawn(7), drawn(8));
+        let machine = Simulated::new(start, 7);
+        let before = machine.monotonic();
+        machine.sleep(Duration::from_micros(2500));
+        assert_eq!((machine.now().millis(), machine.monotonic() - before), (1002, Duration::from_micros(2500)));
+    }
 
     #[test]
     fn a_manual_clock_stands_where_it_was_put() {

@@ -34,6 +34,7 @@ pub mod events;
 pub mod http;
 pub mod privacy;
 pub mod reconcile;
+mod replace;
 pub mod reports;
 pub mod runbook;
 pub mod service;

@@ -57,11 +57,19 @@ impl Cursor {
 
 /// What all texts of a data directory are made with.
 #[derive(Clone, Copy)]
-pub struct CursorKey([u8; 32]);
+pub struct CursorKey {
+    bytes: [u8; 32],
+    random: fn() -> u64,
+}
 
 impl CursorKey {
     pub fn of_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self { bytes, random: rand::random }
+    }
+
+    /// With another source of random numbers, for simulations.
+    pub fn drawing_from(self, random: fn() -> u64) -> Self {
+        Self { random, ..self }
     }
 
     /// Reads and writes the cursors of a view. `sales`: the patterns of sales that it sees; none: it sees everything.
@@ -79,14 +87,14 @@ impl CursorKey {
         sales.sort_unstable();
         sales.dedup();
         let mut hasher = blake3::Hasher::new_derive_key(context);
-        hasher.update(&self.0);
+        hasher.update(&self.bytes);
         // A pattern has no zeros in it: neighbours cannot run into each other.
         for sale in sales {
             hasher.update(sale.as_bytes()).update(&[0]);
         }
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
-        ViewCursors(Aes128::new(&key.into()))
+        ViewCursors { cipher: Aes128::new(&key.into()), random: self.random }
     }
 }
 
@@ -98,7 +106,10 @@ impl fmt::Debug for CursorKey {
 
 /// The cursors of one view.
 #[derive(Clone)]
-pub struct ViewCursors(Aes128);
+pub struct ViewCursors {
+    cipher: Aes128,
+    random: fn() -> u64,
+}
 
 /// Of the 16 bytes: six of the epoch, eight of either the place and four zeros, or a random number, and two that say which.
 /// A text that somebody makes up is no cursor, but for one in 2^48 that would stand at an event; one in 2^16 would stand
@@ -111,11 +122,11 @@ impl ViewCursors {
         assert!(cursor.epoch <= EPOCH_MAX, "a journal has fewer than 2^48 batches");
         let (detail, kind) = match cursor.place {
             Some(place) => (u64::from(place), AT_EVENT),
-            None => (rand::random(), BEHIND_BATCH),
+            None => ((self.random)(), BEHIND_BATCH),
         };
         let mut block =
             (u128::from(cursor.epoch) << 80 | u128::from(detail) << 16 | u128::from(kind)).to_be_bytes().into();
-        self.0.encrypt_block(&mut block);
+        self.cipher.encrypt_block(&mut block);
         BASE32_DNSSEC.encode(&block)
     }
 
@@ -130,7 +141,7 @@ impl ViewCursors {
             return None;
         }
         let mut block = bytes.into();
-        self.0.decrypt_block(&mut block);
+        self.cipher.decrypt_block(&mut block);
         let block = u128::from_be_bytes(block.into());
         let (epoch, detail, kind) = ((block >> 80) as Epoch, (block >> 16) as u64, block as u16);
         let place = match kind {

@@ -69,7 +69,8 @@ impl Hub {
         LocalSet::new().block_on(&runtime, self.serve());
     }
 
-    async fn serve(self) {
+    /// As `run`, on the caller's runtime and within its `LocalSet`. Time is tokio's, which a test can pause.
+    pub async fn serve(self) {
         let Self { parts, settings, mut asks, mut stopping } = self;
         let (parts, commits) = (Rc::new(parts), Rc::new(Notify::new()));
         let committed = Arc::new(Notify::new());

@@ -4,14 +4,10 @@
 //! who can read it can read the journal beside it. A directory that has lost its key gets a new one, and readers of the feed
 //! must start again.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use super::StartError;
-use crate::events::CursorKey;
+use crate::{events::CursorKey, replace::replace};
 
 const FILE: &str = "cursor-key";
 
@@ -34,15 +30,10 @@ pub fn of(directory: &Path) -> Result<CursorKey, StartError> {
     }
 }
 
-/// Whole or not at all: written beside its place, then moved there. Durable before a reader is given a cursor.
+/// Durable before a reader is given a cursor.
 fn make(directory: &Path) -> io::Result<CursorKey> {
     let bytes: [u8; 32] = rand::random();
-    let unfinished = directory.join("cursor-key.new");
-    let mut file = File::create(&unfinished)?;
-    writeln!(file, "{}", blake3::Hash::from(bytes).to_hex())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, directory.join(FILE))?;
-    File::open(directory)?.sync_all()?;
+    replace(&directory.join(FILE), format!("{}\n", blake3::Hash::from(bytes).to_hex()).as_bytes())?;
     Ok(CursorKey::of_bytes(bytes))
 }
 

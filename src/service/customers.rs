@@ -1,13 +1,9 @@
 //! Records in the data directory how it identifies customers, so that nobody changes that by accident.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use super::StartError;
-use crate::privacy::CustomerIds;
+use crate::{privacy::CustomerIds, replace::replace};
 
 const FILE: &str = "customer-ids";
 
@@ -18,19 +14,11 @@ pub fn keep(directory: &Path, ids: &CustomerIds) -> Result<(), StartError> {
     match fs::read_to_string(&file) {
         Ok(text) if text.trim() == configured => Ok(()),
         Ok(text) => Err(StartError::OtherCustomers { known: text.trim().to_owned(), configured, file }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(directory, &configured).map_err(refuse),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            replace(&file, format!("{configured}\n").as_bytes()).map_err(refuse)
+        }
         Err(error) => Err(refuse(error)),
     }
-}
-
-/// Durably, and whole or not at all.
-fn write(directory: &Path, configured: &str) -> io::Result<()> {
-    let unfinished = directory.join(format!("{FILE}.tmp"));
-    let mut file = File::create(&unfinished)?;
-    writeln!(file, "{configured}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, directory.join(FILE))?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

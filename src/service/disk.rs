@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -101,13 +100,11 @@ impl DiskSpace {
 
 pub fn start(disk: Arc<DiskSpace>, telemetry: &Arc<Telemetry>) -> Result<Stoppable, StartError> {
     let telemetry = telemetry.clone();
-    Stoppable::start("disk", move |stop| {
-        run_beside_requests();
-        while !stop.load(Ordering::Acquire) {
-            disk.measure(&telemetry);
-            thread::park_timeout(INTERVAL);
-        }
-    })
+    let step = move || {
+        disk.measure(&telemetry);
+        INTERVAL
+    };
+    Stoppable::every("disk", run_beside_requests, step)
 }
 
 fn reserve(configured_bytes: u64, disk_bytes: u64) -> u64 {

@@ -1,14 +1,11 @@
 //! The data directory's id, which its store records, so that no other directory writes to that store.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use uuid::Uuid;
 
 use super::StartError;
+use crate::replace::replace;
 
 const FILE: &str = "identity";
 
@@ -26,15 +23,10 @@ pub fn of(directory: &Path) -> Result<Uuid, StartError> {
     }
 }
 
-/// Whole or not at all: written beside its place, then moved there. Durable before a store may learn it.
+/// Durable before a store may learn it.
 fn make(directory: &Path) -> io::Result<Uuid> {
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    let unfinished = directory.join("identity.new");
-    let mut file = File::create(&unfinished)?;
-    writeln!(file, "{id}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, directory.join(FILE))?;
-    File::open(directory)?.sync_all()?;
+    replace(&directory.join(FILE), format!("{id}\n").as_bytes())?;
     Ok(id)
 }
 

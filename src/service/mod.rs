@@ -7,7 +7,7 @@
 //! Invariant: the service takes requests only after recovery is complete and holds that fell due meanwhile have expired; every
 //! acknowledged change is on disk before the process ends.
 
-mod backlog;
+pub mod backlog;
 mod cores;
 mod cursor_key;
 mod customers;
@@ -15,7 +15,7 @@ mod deadlines;
 pub mod descriptors;
 mod disk;
 mod events;
-mod feed;
+pub mod feed;
 mod figures;
 mod health;
 pub mod identity;
@@ -26,7 +26,7 @@ mod open;
 pub mod pages;
 mod priority;
 mod reports;
-mod snapshots;
+pub mod snapshots;
 mod store;
 mod sweep;
 
@@ -57,7 +57,7 @@ use self::{
 };
 use crate::{
     auth::{KeySettings, Keyring},
-    clock::{Clock, Monotonic, SteadyClock, SystemClock, monotonic, uptime},
+    clock::{Clock, Monotonic, Runtime, SteadyClock, SystemClock, monotonic, uptime},
     config::{self, Ack, Config},
     engine::{Engine, Noticed, RecoverError},
     http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
@@ -151,6 +151,20 @@ impl Stoppable {
         Self::start_with(Arc::new(AtomicBool::new(false)), name, run)
     }
 
+    /// Does what is due again and again: after the wait that `step` asks for, or at once when the thread is unparked.
+    fn every(
+        name: &str,
+        prepare: impl FnOnce() + Send + 'static,
+        mut step: impl FnMut() -> Duration + Send + 'static,
+    ) -> Result<Self, StartError> {
+        Self::start(name, move |stop| {
+            prepare();
+            while !stop.load(Ordering::Acquire) {
+                thread::park_timeout(step());
+            }
+        })
+    }
+
     /// As `start`, with a flag that others look at too.
     fn start_with(
         stop: Arc<AtomicBool>,
@@ -200,7 +214,7 @@ impl Running {
         // Keys that changed while nothing ran: before anybody can use one.
         note_keys(&engine, &*clock, "start", &config.auth.keys);
         // Holds are taken in spans of time: after one, everything that fell due before this start is taken.
-        thread::sleep(EXPIRY_SPAN);
+        SystemClock.sleep(EXPIRY_SPAN);
         engine.tick(clock.now());
         let committer_settings = config.journal.committer_settings();
         let committer = Committer::new(engine.clone(), log.clone(), Arc::new(Monotonic), committer_settings);
@@ -253,6 +267,7 @@ impl Running {
                     snapshots: journal_snapshots.clone(),
                     signal: signal.clone(),
                     clock: clock.clone(),
+                    runtime: Arc::new(SystemClock),
                     telemetry: telemetry.clone(),
                     backlog,
                     store: store_status,
@@ -343,7 +358,12 @@ impl Running {
         if journal.is_err() {
             return Err(JournalFailed);
         }
-        if let Err(error) = snapshots::take(&self.engine, &*self.journal_snapshots, &self.signal, &self.telemetry) {
+        let wait = || {
+            self.signal.notify();
+            SystemClock.sleep(Duration::from_millis(1));
+        };
+        if let Err(error) = snapshots::take(&self.engine, &*self.journal_snapshots, &self.telemetry, &SystemClock, wait)
+        {
             tracing::warn!(%error, "could not write a snapshot when stopping; the next start replays more of the \
                                     journal");
         }
@@ -441,20 +461,18 @@ fn start_journal(
 /// Keeps bounded what rate limits remember.
 fn start_rates(edge: &Arc<http::Service>) -> Result<Stoppable, StartError> {
     let edge = edge.clone();
-    // At the priority of requests: they wait for the locks that it takes.
-    Stoppable::start("rates", move |stop| {
-        for turn in 1_u64.. {
-            if stop.load(Ordering::Acquire) {
-                break;
-            }
-            if turn.is_multiple_of(RATES_FORGOTTEN_EVERY) {
-                edge.rates.forget()
-            } else {
-                edge.rates.measure()
-            }
-            thread::park_timeout(RATES_INTERVAL);
+    let mut looks = 0_u64;
+    let step = move || {
+        looks += 1;
+        if looks.is_multiple_of(RATES_FORGOTTEN_EVERY) {
+            edge.rates.forget()
+        } else {
+            edge.rates.measure()
         }
-    })
+        RATES_INTERVAL
+    };
+    // At the priority of requests: they wait for the locks that it takes.
+    Stoppable::every("rates", || {}, step)
 }
 
 fn start_clock(
@@ -465,18 +483,17 @@ fn start_clock(
     telemetry: &Arc<Telemetry>,
 ) -> Result<Stoppable, StartError> {
     let (engine, signal, telemetry) = (engine.clone(), signal.clone(), telemetry.clone());
-    Stoppable::start("clock", move |stop| {
-        while !stop.load(Ordering::Acquire) {
-            watch_clock(&engine, &clock, &telemetry);
-            let tick = engine.tick(clock.now());
-            telemetry.reservations.ticked(&tick);
-            // Also wakes the journal for changes whose callers disconnected before they could.
-            if engine.has_changes() {
-                signal.notify();
-            }
-            thread::park_timeout(interval);
+    let step = move || {
+        watch_clock(&engine, &clock, &telemetry);
+        let tick = engine.tick(clock.now());
+        telemetry.reservations.ticked(&tick);
+        // Also wakes the journal for changes whose callers disconnected before they could.
+        if engine.has_changes() {
+            signal.notify();
         }
-    })
+        interval
+    };
+    Stoppable::every("clock", || {}, step)
 }
 
 /// Looks whether somebody set the machine's clock.

@@ -1,52 +1,46 @@
 //! Reads totals into metrics and folds the exporter's histograms, every second. So a scrape only prints values, and takes no
 //! shard's lock. Also collects the status call's figures while somebody asks for them.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{StartError, Stoppable, deadlines::Deadlines, figures, health::ServiceHealth};
 use crate::{config::Config, http};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Holds about to expire are counted every so many turns.
+/// Holds about to expire are counted every so many seconds.
 const EXPIRING_EVERY: u64 = 5;
 
-/// Files that tell of certificates and backups are read every so many turns.
+/// Files that tell of certificates and backups are read every so many seconds.
 const DEADLINES_EVERY: u64 = 10;
 
 pub fn start(edge: &Arc<http::Service>, health: &Arc<ServiceHealth>, config: &Config) -> Result<Stoppable, StartError> {
     let (edge, health, directory) = (edge.clone(), health.clone(), config.data.dir.clone());
     let deadlines = Deadlines::new(config);
-    Stoppable::start("observer", move |stop| {
+    let mut looks = 0_u64;
+    let step = move || {
         let http::Service { engine, clock, telemetry, rates, board, .. } = &*edge;
-        for turn in 0_u64.. {
-            if stop.load(Ordering::Acquire) {
-                break;
-            }
-            telemetry.totals.observe(engine, clock.now());
-            if turn.is_multiple_of(EXPIRING_EVERY) {
-                telemetry.totals.observe_expiring(engine, clock.now());
-            }
-            if turn.is_multiple_of(DEADLINES_EVERY) {
-                deadlines.observe(telemetry);
-            }
-            telemetry.shards.observe(engine);
-            telemetry.edge.callers_remembered(rates.remembered());
-            telemetry.edge.buffered(edge.buffers.taken());
-            telemetry.process.observe(&directory);
-            if engine.durability().failed() {
-                telemetry.journal.failed();
-            }
-            if let Some(lag) = health.store_lag() {
-                telemetry.store.observe(&lag);
-            }
-            telemetry.upkeep();
-            board.turn(|| figures::read(telemetry, &health, engine.time(clock.now())));
-            thread::park_timeout(INTERVAL);
+        telemetry.totals.observe(engine, clock.now());
+        if looks.is_multiple_of(EXPIRING_EVERY) {
+            telemetry.totals.observe_expiring(engine, clock.now());
         }
-    })
+        if looks.is_multiple_of(DEADLINES_EVERY) {
+            deadlines.observe(telemetry);
+        }
+        looks += 1;
+        telemetry.shards.observe(engine);
+        telemetry.edge.callers_remembered(rates.remembered());
+        telemetry.edge.buffered(edge.buffers.taken());
+        telemetry.process.observe(&directory);
+        if engine.durability().failed() {
+            telemetry.journal.failed();
+        }
+        if let Some(lag) = health.store_lag() {
+            telemetry.store.observe(&lag);
+        }
+        telemetry.upkeep();
+        board.turn(|| figures::read(telemetry, &health, engine.time(clock.now())));
+        INTERVAL
+    };
+    Stoppable::every("observer", || {}, step)
 }

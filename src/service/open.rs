@@ -1,9 +1,10 @@
 //! Opens the log and the snapshots, recovers the state from them, and builds the engine that continues from there.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use super::StartError;
 use crate::{
+    clock::monotonic,
     config::Config,
     engine::{Engine, Recovered},
     journal::{Log, SnapshotStore, files},
@@ -22,7 +23,7 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
     let (log, snapshots) =
         files::open(&path, config.journal.file_settings()).map_err(|source| StartError::Directory { path, source })?;
     let log: Arc<dyn Log> = Arc::new(log.with_preparing_thread());
-    let started = Instant::now();
+    let started = monotonic();
 
     snapshots.discard_unfinished()?;
     let mut recovered = Recovered::new(config.engine_settings(rand::random()));

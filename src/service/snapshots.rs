@@ -8,7 +8,7 @@ use std::{
 
 use super::{StartError, Stoppable, backlog::Backlog, priority::run_beside_requests, sweep::Sweep};
 use crate::{
-    clock::{Clock, monotonic},
+    clock::{Clock, Runtime},
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
     journal::{Cause, CommitSignal, Epoch, Log, SnapshotStore},
@@ -29,65 +29,98 @@ pub struct Parts {
     pub snapshots: Arc<dyn SnapshotStore>,
     pub signal: CommitSignal,
     pub clock: Arc<dyn Clock>,
+    pub runtime: Arc<dyn Runtime>,
     pub telemetry: Arc<Telemetry>,
     pub backlog: Arc<Backlog>,
     pub store: Arc<StoreStatus>,
 }
 
-pub fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
-    let (journal_bytes, erase_seconds) = (config.snapshot.journal_bytes, config.privacy.journal_erase_seconds);
+pub(super) fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
+    let settings = (config.snapshot.journal_bytes, config.privacy.journal_erase_seconds);
     Stoppable::start("snapshots", move |stop| {
         // It holds a shard's lock while it looks at a bucket.
         run_beside_requests();
-        let Parts { engine, log, snapshots, signal, telemetry, backlog, store, .. } = &parts;
-        let mut first_epoch = newest(&**snapshots);
-        let mut appended_at_last = backlog.appended_total();
-        let mut failed_at = None;
-        let mut sweep = Sweep::new(erase_seconds);
-        if let Err(error) = Sweep::look_back(&parts, stop) {
-            tracing::warn!(%error, "could not search the journal for customers that were erased before this start");
-        }
-        while !stop.load(Ordering::Acquire) {
-            let sweeps = sweep.begin(&parts, stop);
-            let appended = backlog.appended_total();
-            let waits = failed_at.is_some_and(|at| monotonic() - at < RETRY);
-            if sweeps || (appended - appended_at_last >= journal_bytes && !waits) {
-                match take(engine, &**snapshots, signal, telemetry) {
-                    Ok(taken) => (first_epoch, appended_at_last, failed_at) = (taken.first_epoch, appended, None),
-                    Err(error) => {
-                        tracing::warn!(%error, "a snapshot failed; the service tries again, and keeps the journal \
-                                                until then");
-                        failed_at = Some(monotonic());
-                        if sweeps {
-                            sweep.failed(&parts);
-                        }
-                    }
-                }
-            }
-            trim(&**log, &**snapshots, first_epoch.min(store.applied_epoch() + 1));
-            sweep.removed(&parts);
-            thread::park_timeout(INTERVAL);
+        let is_stopping = || stop.load(Ordering::Acquire);
+        let (signal, runtime) = (parts.signal.clone(), parts.runtime.clone());
+        let mut wait = || {
+            signal.notify();
+            runtime.sleep(Duration::from_millis(1));
+            !is_stopping()
+        };
+        let mut snapshots = Snapshots::new(settings.0, settings.1, parts);
+        snapshots.look_back(is_stopping);
+        while !is_stopping() {
+            thread::park_timeout(snapshots.step(&mut wait));
         }
     })
 }
 
-/// Takes a snapshot while the service serves.
+/// Decides when a snapshot is due, takes it, and deletes what is no longer needed.
+pub struct Snapshots {
+    parts: Parts,
+    /// How much the journal grows between two snapshots.
+    journal_bytes: u64,
+    first_epoch: Epoch,
+    appended_at_last: u64,
+    failed_at: Option<Instant>,
+    sweep: Sweep,
+}
+
+impl Snapshots {
+    pub fn new(journal_bytes: u64, erase_seconds: u64, parts: Parts) -> Self {
+        let (first_epoch, appended_at_last) = (newest(&*parts.snapshots), parts.backlog.appended_total());
+        Self { parts, journal_bytes, first_epoch, appended_at_last, failed_at: None, sweep: Sweep::new(erase_seconds) }
+    }
+
+    /// Finds customers who were erased in earlier runs.
+    pub fn look_back(&self, is_stopping: impl Fn() -> bool) {
+        if let Err(error) = Sweep::look_back(&self.parts, is_stopping) {
+            tracing::warn!(%error, "could not search the journal for customers that were erased before this start");
+        }
+    }
+
+    /// Does what is due, and returns how long to wait before the next call. `wait`: lets the journal commit; false: stop.
+    pub fn step(&mut self, wait: &mut dyn FnMut() -> bool) -> Duration {
+        let Parts { engine, log, snapshots, telemetry, backlog, store, runtime, .. } = &self.parts;
+        let sweeps = self.sweep.begin(&self.parts, wait);
+        let appended = backlog.appended_total();
+        let waits = self.failed_at.is_some_and(|at| runtime.monotonic() - at < RETRY);
+        if sweeps || (appended - self.appended_at_last >= self.journal_bytes && !waits) {
+            match take(engine, &**snapshots, telemetry, &**runtime, || _ = wait()) {
+                Ok(taken) => {
+                    (self.first_epoch, self.appended_at_last, self.failed_at) = (taken.first_epoch, appended, None);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot failed; the service tries again, and keeps the journal \
+                                            until then");
+                    self.failed_at = Some(runtime.monotonic());
+                    if sweeps {
+                        self.sweep.failed(&self.parts);
+                    }
+                }
+            }
+        }
+        trim(&**log, &**snapshots, self.first_epoch.min(store.applied_epoch() + 1));
+        self.sweep.removed(&self.parts);
+        INTERVAL
+    }
+}
+
+/// Takes a snapshot while the service serves. `wait`: lets the journal commit.
 pub fn take(
     engine: &Engine,
     snapshots: &dyn SnapshotStore,
-    signal: &CommitSignal,
     telemetry: &Telemetry,
+    runtime: &dyn Runtime,
+    mut wait: impl FnMut(),
 ) -> Result<SnapshotTaken, SnapshotError> {
-    let started = Instant::now();
-    let taken = engine.snapshot(snapshots, |_| {
-        signal.notify();
-        thread::sleep(Duration::from_millis(1));
-    });
+    let started = runtime.monotonic();
+    let taken = engine.snapshot(snapshots, |_| wait());
     let taken = taken.inspect_err(|_| {
         // What is there of it would take room from the journal.
         let _ = snapshots.discard_unfinished();
     })?;
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = (runtime.monotonic() - started).as_secs_f64();
     telemetry.journal.snapshot_taken(taken.bytes, seconds);
     tracing::info!(first_epoch = taken.first_epoch, bytes = taken.bytes, seconds, "snapshot taken");
     Ok(taken)

@@ -1,6 +1,12 @@
 //! The write-behind thread and its state.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use super::{StartError, Stoppable, backlog::Backlog, feed::JournalFeed, identity, yield_to_requests};
 use crate::{
@@ -54,7 +60,14 @@ pub fn start(
     let status = write_behind.status();
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
-        if let Err(error) = write_behind.run(stop) {
+        let mut run = || {
+            while !stop.load(Ordering::Acquire) {
+                thread::park_timeout(write_behind.advance()?);
+            }
+            write_behind.drain()
+        };
+        if let Err(error) = run() {
+            let error: StoreError = error;
             tracing::error!(%error, "the thread that writes the store has ended; the journal keeps everything until a \
                                      restart");
         }

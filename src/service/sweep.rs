@@ -5,15 +5,10 @@
 //! as the journal grows; this module makes it happen in time. Invariant: an erasure is forgotten only when the journal no longer
 //! reaches back to it, also across restarts.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::snapshots::Parts;
 use crate::{
-    clock,
     engine::{Durable, Epoch, Erasures, batch::Events},
     journal::ReadError,
     sale::{
@@ -39,7 +34,7 @@ impl Sweep {
     }
 
     /// Finds erasures of earlier runs. Reads the whole journal, or until it is stopped.
-    pub fn look_back(parts: &Parts, stop: &AtomicBool) -> Result<(), ReadError> {
+    pub fn look_back(parts: &Parts, is_stopping: impl Fn() -> bool) -> Result<(), ReadError> {
         let durable = parts.engine.durability().epoch();
         let mut journal = parts.log.read(0);
         if let Err(ReadError::TooOld { oldest, .. }) = journal.next(durable) {
@@ -47,7 +42,7 @@ impl Sweep {
         } else {
             journal = parts.log.read(0);
         }
-        while !stop.load(Ordering::Acquire)
+        while !is_stopping()
             && let Some(batch) = journal.next(durable)?
         {
             let mut events = Events::new(batch.payload);
@@ -62,22 +57,22 @@ impl Sweep {
     }
 
     /// Whether a snapshot is to be taken now. If so the journal can remove everything up to the erasures.
-    pub fn begin(&mut self, parts: &Parts, stop: &AtomicBool) -> bool {
+    pub fn begin(&mut self, parts: &Parts, wait: &mut dyn FnMut() -> bool) -> bool {
         let now = parts.engine.time(parts.clock.now());
         let due = |erasures: &Erasures| now >= erasures.oldest_at.plus_millis(self.erase_millis);
-        let waits = self.failed_at.is_some_and(|at| clock::monotonic() - at < RETRY);
+        let waits = self.failed_at.is_some_and(|at| parts.runtime.monotonic() - at < RETRY);
         if waits || self.leaving.is_some() || !parts.engine.erasures().as_ref().is_some_and(due) {
             return false;
         }
         let Some(erasures) = parts.engine.take_erasures() else { return false };
         // What erased them becomes removable only when it is durable, and with the batch after that.
-        let is_removable = wait(parts, stop, erasures.newest_epoch) && {
+        let is_removable = wait_for(parts, wait, erasures.newest_epoch) && {
             if has_left(parts, erasures.newest_epoch) {
                 return false;
             }
             parts.log.make_removable(erasures.newest_epoch);
             let epoch = parts.engine.want_batch();
-            wait(parts, stop, epoch)
+            wait_for(parts, wait, epoch)
         };
         if is_removable {
             self.leaving = Some(erasures);
@@ -89,7 +84,7 @@ impl Sweep {
 
     /// The snapshot that `begin` asked for could not be taken.
     pub fn failed(&mut self, parts: &Parts) {
-        self.failed_at = Some(clock::monotonic());
+        self.failed_at = Some(parts.runtime.monotonic());
         if let Some(erasures) = self.leaving.take() {
             parts.engine.note_erasures(erasures);
         }
@@ -116,16 +111,13 @@ fn has_left(parts: &Parts, epoch: Epoch) -> bool {
 }
 
 /// Waits until the epoch is durable; false if it never will be, or the service stops.
-fn wait(parts: &Parts, stop: &AtomicBool, epoch: Epoch) -> bool {
+fn wait_for(parts: &Parts, wait: &mut dyn FnMut() -> bool, epoch: Epoch) -> bool {
     loop {
         match parts.engine.durability().of(epoch) {
             Durable::Yes => return true,
             Durable::Unknown => return false,
-            Durable::NotYet if stop.load(Ordering::Acquire) => return false,
-            Durable::NotYet => {
-                parts.signal.notify();
-                thread::sleep(Duration::from_millis(1));
-            }
+            Durable::NotYet if !wait() => return false,
+            Durable::NotYet => {}
         }
     }
 }

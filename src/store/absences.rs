@@ -5,8 +5,7 @@
 //! deleted row is recorded.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +15,10 @@ use super::{
     audit::{AuditGap, Link},
     error::StoreError,
 };
-use crate::sale::{audit::Head, time::Timestamp};
+use crate::{
+    replace::replace,
+    sale::{audit::Head, time::Timestamp},
+};
 
 /// The file's name in the data directory.
 pub const ABSENCES_FILE: &str = "store-gaps.json";
@@ -107,18 +109,8 @@ impl AbsencesFile {
             kept_from: absences.kept_from.map(|at| at.to_string()),
             audit_gaps: absences.audit_gaps.iter().map(gap).collect(),
         };
-        self.replace(&document).map_err(|error| self.failed(error))
-    }
-
-    fn replace(&self, document: &Document) -> io::Result<()> {
-        let unfinished = self.0.with_extension("json.new");
-        let mut file = File::create(&unfinished)?;
-        serde_json::to_writer_pretty(&mut file, document)?;
-        writeln!(file)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.0)?;
-        let directory = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        let text = serde_json::to_string_pretty(&document).expect("times and numbers are JSON") + "\n";
+        replace(&self.0, text.as_bytes()).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> StoreError {

@@ -67,8 +67,8 @@ pub(super) enum Verdict {
 }
 
 impl Claim {
-    pub fn new(owner: Uuid) -> Self {
-        Self { owner, session: uuid::Builder::from_random_bytes(rand::random()).into_uuid(), epoch: 0 }
+    pub fn new(owner: Uuid, session: Uuid) -> Self {
+        Self { owner, session, epoch: 0 }
     }
 
     pub fn judge(&self, standing: &Standing) -> Result<Verdict, StoreError> {
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn the_last_to_take_it_has_it() {
         let owner = Uuid::from_bytes([1; 16]);
-        let (mut first, mut second) = (Claim::new(owner), Claim::new(owner));
+        let (mut first, mut second) =
+            (Claim::new(owner, Uuid::from_bytes([91; 16])), Claim::new(owner, Uuid::from_bytes([92; 16])));
         let of_first = take(&mut first, &Standing { cursor: 0, held_by: None });
         let held = Standing { cursor: 0, held_by: Some(of_first) };
         assert_eq!(first.judge(&held).unwrap(), Verdict::Ours(of_first));
@@ -129,21 +130,27 @@ mod tests {
 
     #[test]
     fn a_store_of_another_data_directory_is_not_taken() {
-        let (ours, theirs) = (Claim::new(Uuid::from_bytes([1; 16])), Claim::new(Uuid::from_bytes([2; 16])));
+        let (ours, theirs) = (
+            Claim::new(Uuid::from_bytes([1; 16]), Uuid::from_bytes([93; 16])),
+            Claim::new(Uuid::from_bytes([2; 16]), Uuid::from_bytes([94; 16])),
+        );
         let refused = ours.judge(&standing(&theirs, 1));
         assert!(matches!(refused, Err(StoreError::OtherOwner { owner, .. }) if owner == theirs.owner));
     }
 
     #[test]
     fn an_older_store_is_taken_again_and_above_all_that_were() {
-        let mut claim = Claim::new(Uuid::from_bytes([1; 16]));
-        let before = standing(&Claim::new(claim.owner), 4);
+        let mut claim = Claim::new(Uuid::from_bytes([1; 16]), Uuid::from_bytes([95; 16]));
+        let before = standing(&Claim::new(claim.owner, Uuid::from_bytes([96; 16])), 4);
         assert_eq!(take(&mut claim, &before).epoch, 5);
         for older in [before, standing(&claim, 2), Standing { cursor: 0, held_by: None }] {
             let Verdict::Take { token, put_back } = claim.judge(&older).unwrap() else { panic!("it is not ours") };
             assert_eq!((token.epoch, put_back), (6, true));
         }
         // As high, and another process: it is not known who came last, so nobody's work is overwritten.
-        assert!(matches!(claim.judge(&standing(&Claim::new(claim.owner), 5)), Err(StoreError::Fenced { .. })));
+        assert!(matches!(
+            claim.judge(&standing(&Claim::new(claim.owner, Uuid::from_bytes([97; 16])), 5)),
+            Err(StoreError::Fenced { .. })
+        ));
     }
 }

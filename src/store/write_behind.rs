@@ -5,18 +5,14 @@
 //! there. So it never has to guess whether a failed COMMIT took effect, and a store that was restored to an older state is
 //! simply further behind.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use crate::sale::audit::Head;
+use crate::{
+    clock::{Runtime, SystemClock},
+    sale::audit::Head,
+};
 
 use super::{
     AfterKeeping, Feed, RetentionStep, Sink, TrailPermit,
@@ -87,6 +83,8 @@ pub struct WriteBehind<F, S> {
     feed: F,
     sink: S,
     settings: WriteBehindSettings,
+    runtime: Arc<dyn Runtime>,
+    retry: Retry,
     status: Arc<StoreStatus>,
     claim: Claim,
     footing: Footing,
@@ -109,11 +107,19 @@ pub type Rebuild = Box<dyn FnMut(&Token) -> Result<Option<u64>, StoreError> + Se
 impl<F: Feed, S: Sink> WriteBehind<F, S> {
     /// `owner`: the data directory that the feed belongs to.
     pub fn new(feed: F, sink: S, owner: Uuid, settings: WriteBehindSettings) -> Self {
-        let (status, claim, footing) = (Arc::default(), Claim::new(owner), Footing::Fresh);
+        Self::on(feed, sink, owner, settings, Arc::new(SystemClock))
+    }
+
+    pub fn on(feed: F, sink: S, owner: Uuid, settings: WriteBehindSettings, runtime: Arc<dyn Runtime>) -> Self {
+        let session = Uuid::from_u64_pair(runtime.random(), runtime.random());
+        let session = uuid::Builder::from_random_bytes(session.into_bytes()).into_uuid();
+        let (status, claim, footing) = (Arc::default(), Claim::new(owner, session), Footing::Fresh);
         Self {
             feed,
             sink,
             settings,
+            runtime,
+            retry: Retry::new(&settings),
             status,
             claim,
             footing,
@@ -291,34 +297,28 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
         Ok(token)
     }
 
-    /// Steps until `stop` is set, then until all is applied or a bound is reached. To have it look at `stop` at once,
-    /// unpark its thread. Comes back with an error only when this process can never go on; what somebody can repair in
-    /// the store is tried again, so that nobody has to restart a service that serves.
-    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), StoreError> {
-        let mut retry = Retry::new(&self.settings);
-        while !stop.load(Ordering::Acquire) {
-            let stepped = self.step().and_then(|progress| {
-                let caught_up = !matches!(progress, Progress::Applied { caught_up: false, .. });
-                if caught_up {
-                    self.retire_some()?;
-                }
-                Ok(caught_up)
-            });
-            match stepped {
-                Ok(caught_up) => {
-                    retry.succeeded();
-                    if caught_up {
-                        thread::park_timeout(Duration::from_millis(self.settings.linger_ms));
-                    }
-                }
-                Err(error) if error.ends_following() => return Err(error),
-                Err(error) => thread::park_timeout(retry.failed(&error)),
+    /// Does what is due, and returns how long to wait before the next call. An error means that this process can never
+    /// continue; what somebody can repair in the store is tried again, so that nobody has to restart a service that serves.
+    pub fn advance(&mut self) -> Result<Duration, StoreError> {
+        let stepped = self.step().and_then(|progress| {
+            let caught_up = !matches!(progress, Progress::Applied { caught_up: false, .. });
+            if caught_up {
+                self.retire_some()?;
             }
+            Ok(caught_up)
+        });
+        match stepped {
+            Ok(caught_up) => {
+                self.retry.succeeded();
+                Ok(Duration::from_millis(if caught_up { self.settings.linger_ms } else { 0 }))
+            }
+            Err(error) if error.ends_following() => Err(error),
+            Err(error) => Ok(self.retry.failed(&error, self.runtime.random())),
         }
-        self.drain()
     }
 
-    fn drain(&mut self) -> Result<(), StoreError> {
+    /// At the end: steps until everything is applied or a limit is reached.
+    pub fn drain(&mut self) -> Result<(), StoreError> {
         for _ in 0..self.settings.drain_windows_max {
             match self.step() {
                 Ok(Progress::Applied { caught_up: false, .. }) => {}
@@ -392,10 +392,10 @@ impl Retry {
     }
 
     /// The wait before the next try.
-    fn failed(&mut self, error: &StoreError) -> Duration {
+    fn failed(&mut self, error: &StoreError, random: u64) -> Duration {
         let whole = if error.is_final() { self.longest } else { self.next.min(self.longest) };
         self.next = whole * 2;
-        let wait = whole.mul_f64(rand::random_range(0.5..=1.0));
+        let wait = whole.mul_f64(0.5 + random as f64 / u64::MAX as f64 / 2.0);
         let waited = self.waited_since_warning.map(|waited| waited + wait);
         let error = error.explained();
         self.waited_since_warning = match waited {
@@ -421,17 +421,16 @@ mod tests {
     fn waits_double_to_a_limit_and_start_over_after_a_success() {
         let settings = WriteBehindSettings { retry_ms_min: 50, retry_ms_max: 180, ..Default::default() };
         let error = StoreError::CursorMoved { expected: 1 };
-        for _ in 0..20 {
+        for (random, percent) in [(0, 50), (u64::MAX / 2, 75), (u64::MAX, 100)] {
             let mut retry = Retry::new(&settings);
             for whole in [50, 100, 180, 180] {
-                let wait = retry.failed(&error).as_millis();
-                assert!((whole / 2..=whole).contains(&wait), "{wait} of {whole}");
+                assert_eq!(retry.failed(&error, random).as_micros() / 10, whole * percent);
             }
             retry.succeeded();
-            assert!(retry.failed(&error).as_millis() <= 50);
+            assert_eq!(retry.failed(&error, random).as_micros() / 10, 50 * percent);
         }
         let mut retry = Retry::new(&settings);
         let for_somebody = StoreError::Contradiction("a row".to_owned());
-        assert!(retry.failed(&for_somebody).as_millis() >= 90, "nothing hurries");
+        assert!(retry.failed(&for_somebody, 0).as_millis() >= 90, "nothing hurries");
     }
 }

@@ -20,6 +20,7 @@ mod recovery;
 mod reported_problems;
 mod reports;
 mod scenarios;
+mod stepping;
 
 /// The binary's own allocator, whose size classes the engine counts by.
 #[global_allocator]

@@ -18,6 +18,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig, par
 use uuid::Uuid;
 
 use crate::{
-    clock::monotonic,
+    clock::{Runtime, SystemClock},
     sale::ids::{ItemNumber, SaleNumber},
 };
 
@@ -67,9 +68,9 @@ const PAGE_BYTES_MIN: u64 = 512;
 
 /// The writer of a store file. One at a time: a second one finds its cursor moved and stops. Opens the file on first use, so a
 /// file that cannot be opened does not stop a start.
-#[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    runtime: Arc<dyn Runtime>,
     open: Option<Open>,
 }
 
@@ -118,7 +119,11 @@ fn is_database(path: &Path) -> bool {
 
 impl SqliteStore {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), open: None }
+        Self::on(path, Arc::new(SystemClock))
+    }
+
+    pub fn on(path: impl Into<PathBuf>, runtime: Arc<dyn Runtime>) -> Self {
+        Self { path: path.into(), runtime, open: None }
     }
 
     /// Opens the file, making it where needed.
@@ -135,7 +140,14 @@ impl SqliteStore {
             let metadata = fs::metadata(&self.path).map_err(|error| self.lost(&error.to_string()))?;
             // An earlier run may have ended between an erasure and its checkpoint.
             let (file, wal_names_erased) = (FileId::of(&metadata), true);
-            self.open = Some(Open { connection, names, wal_names_erased, file, wal: None, looked_at: monotonic() });
+            self.open = Some(Open {
+                connection,
+                names,
+                wal_names_erased,
+                file,
+                wal: None,
+                looked_at: self.runtime.monotonic(),
+            });
         }
         Ok(self.open.as_mut().expect("opened above"))
     }
@@ -214,10 +226,11 @@ impl Sink for SqliteStore {
     }
 
     fn apply(&mut self, window: &Window, token: &Token) -> Result<u64, StoreError> {
+        let runtime = self.runtime.clone();
         let open = self.connect()?;
         open.names.learn(window);
         let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rows = write::window(&transaction, &open.names, window, token)?;
+        let rows = write::window(&transaction, &open.names, window, token, &*runtime)?;
         transaction.commit()?;
         open.wal_names_erased |= !window.erased().is_empty();
         Ok(rows)
@@ -227,10 +240,11 @@ impl Sink for SqliteStore {
     /// and is not waited for: then it is tried again.
     fn tidy(&mut self) -> Result<(), StoreError> {
         self.look_for_file()?;
+        let now = self.runtime.monotonic();
         let Open { connection, wal_names_erased, looked_at, .. } = self.connect()?;
-        if monotonic() - *looked_at >= LOOK_INTERVAL {
+        if now - *looked_at >= LOOK_INTERVAL {
             schema::look(connection)?;
-            *looked_at = monotonic();
+            *looked_at = now;
         }
         if *wal_names_erased {
             connection.busy_timeout(Duration::ZERO)?;

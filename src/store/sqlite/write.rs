@@ -12,6 +12,7 @@ use rusqlite::{
 
 use super::pace::Pace;
 use crate::{
+    clock::Runtime,
     sale::{
         event::PricedPortion,
         ids::{ItemNumber, ReservationId, SaleNumber},
@@ -114,8 +115,9 @@ pub(super) fn window(
     names: &Names,
     window: &Window,
     token: &Token,
+    runtime: &dyn Runtime,
 ) -> Result<u64, StoreError> {
-    let mut writer = Writer { transaction, names, pace: Pace::of(window.at()), rows: 0, of_the_end: false };
+    let mut writer = Writer { transaction, names, pace: Pace::of(window.at(), runtime), rows: 0, of_the_end: false };
     writer.window(window, token)?;
     Ok(writer.rows)
 }
@@ -154,7 +156,7 @@ pub(super) fn reservations_of_reference(
 struct Writer<'a> {
     transaction: &'a Transaction<'a>,
     names: &'a Names,
-    pace: Pace,
+    pace: Pace<'a>,
     rows: u64,
     /// Of a reference that lacks what was before: changes of rows that are not there are passed over.
     of_the_end: bool,

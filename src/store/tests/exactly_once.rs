@@ -168,7 +168,12 @@ fn a_locked_store_is_waited_for(new: New) {
     let lock = database.lock();
     let runner = thread::spawn({
         let stop = Arc::clone(&stop);
-        move || write_behind.run(&stop)
+        move || {
+            while !stop.load(Ordering::Acquire) {
+                thread::park_timeout(write_behind.advance()?);
+            }
+            write_behind.drain()
+        }
     });
     wait_until(|| status.failures_total() >= 2);
     let told = status.last_error().unwrap();
