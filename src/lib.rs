@@ -17,7 +17,8 @@
 //! | [`events`] | the feed: every durable change, in order |
 //! | [`reports`] | reports on sales, read from the store |
 //! | [`runbook`] | what to do about each alert |
-//! | [`http`] | the API and the ops listener |
+//! | [`api`] | the table of calls; typed calls, results and refusals |
+//! | [`http`] | translates between HTTP and the API; the ops listener |
 //! | [`service`] | start-up and shutdown: puts all of it together |
 
 // They panic if the stream is broken, and block if nobody reads it.
@@ -25,6 +26,7 @@
 
 pub use ::{engine, journal, sale};
 
+pub mod api;
 pub mod auth;
 pub mod backup;
 pub mod cli;

@@ -4,14 +4,11 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput};
 use doorbuster::{
+    api::{Rates, calls::Call},
     clock::Monotonic,
-    http::{
-        ROUTE_NAMES, Rates, encode,
-        invalid::Bounds,
-        wire::{ReservationBody, parse_reserve},
-    },
+    http::json::{answers::ReservationBody, encode, parse::parse_reserve},
     privacy::CustomerIds,
-    sale::settings::{Limits, Quota, RateLimits},
+    sale::settings::{Quota, RateLimits},
     telemetry::{self, Telemetry},
 };
 
@@ -19,15 +16,13 @@ use crate::support::{NOW, asked, engine, entropy};
 
 pub fn bodies(criterion: &mut Criterion) {
     let body = br#"{"customer":"customer-123456","lines":[{"sku":"sku-0","quantity":1}],"reference":"cart-123456"}"#;
-    let config = doorbuster::config::Config::default();
-    let edge = doorbuster::service::edge_limits(&config);
-    let (limits, bounds) = (&edge.reserve, Bounds { edge: &edge, sale: &Limits::default() });
+    let limits = doorbuster::service::api_limits(&doorbuster::config::Config::default());
     let mut group = criterion.benchmark_group("edge");
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("parse and check a reserve", |bencher| {
         bencher.iter(|| {
-            let parsed = parse_reserve(black_box(body), &bounds).expect("a reserve");
-            black_box(parsed.check(limits, &CustomerIds::Plain).expect("a valid one"));
+            let parsed = parse_reserve(black_box(body), &limits).expect("a reserve");
+            black_box(parsed.check(&limits, &CustomerIds::Plain).expect("a valid one"));
         });
     });
 
@@ -82,8 +77,8 @@ pub fn limits(criterion: &mut Criterion) {
 /// What counting one request costs, with the folding of its samples that comes each second.
 pub fn metrics(criterion: &mut Criterion) {
     const A_SECOND: u64 = 50_000;
-    let telemetry = Telemetry::new(ROUTE_NAMES, telemetry::Bounds { items_max: 200, sales_max: 50 });
-    let reserve = ROUTE_NAMES.iter().position(|name| *name == "reserve").expect("there is such a call");
+    let telemetry = Telemetry::new(Call::NAMES, telemetry::Bounds { items_max: 200, sales_max: 50 });
+    let reserve = Call::index(Some(Call::Reserve));
     let mut group = criterion.benchmark_group("metrics");
     let mut number = 0;
     group.bench_function("count a granted reserve", |bencher| {

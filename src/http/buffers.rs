@@ -12,7 +12,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use super::{BoxedResponse, problem};
+use crate::api::{problems, refused::Refused};
 
 /// Bytes counted for a request that waits for its body, in addition to the bytes that have come.
 pub const WAITING_BYTES: usize = 4096;
@@ -42,9 +42,9 @@ pub struct Buffers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-impl From<Full> for BoxedResponse {
+impl From<Full> for Refused {
     fn from(Full: Full) -> Self {
-        problem::OVERLOADED.respond("bodies and answers in flight take all of limits.buffered_bytes_max")
+        problems::OVERLOADED.because("bodies and answers in flight take all of limits.buffered_bytes_max")
     }
 }
 

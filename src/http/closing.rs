@@ -17,28 +17,15 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::{
-    StatusCode,
-    body::{Body, Frame, Incoming, SizeHint},
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::{
+    activity::{Activity, Lingering, Rest},
+    buffers::Allowance,
 };
-
-use super::{buffers::Allowance, problem::Problem, timed::Activity};
-
-/// Limits on reading an unwanted body.
-#[derive(Debug, Clone, Copy)]
-pub struct Lingering {
-    /// Most bytes read so that the connection can continue.
-    pub rest_bytes_max: u64,
-    /// Most bytes read before a connection is closed, or an HTTP/2 stream is reset.
-    pub bytes_max: u64,
-    /// How long either may take.
-    pub time: Duration,
-}
 
 /// The body of a request.
 pub struct Inbound {
@@ -88,49 +75,6 @@ impl Inbound {
         }
         self.activity.set_aside(self.number, Rest { body, bytes_max, time });
     }
-}
-
-/// Reads and drops the rest of a body before the answer: a client that is still sending does not expect an answer yet, and many
-/// treat an early one as an error.
-pub struct Rest {
-    body: Incoming,
-    bytes_max: u64,
-    time: Duration,
-}
-
-impl Rest {
-    /// Whether the body ended within its limits.
-    pub async fn discard(self) -> bool {
-        let Self { body, bytes_max, time } = self;
-        tokio::time::timeout(time, discard(body, bytes_max)).await == Ok(true)
-    }
-}
-
-/// An answer outside hyper, after which the connection is closed. `headers`: additional ones, each with its line end.
-pub fn last_word(problem: &Problem, detail: &str, headers: &str) -> Bytes {
-    let body = problem.document(detail);
-    let reason = StatusCode::from_u16(problem.status).ok().and_then(|status| status.canonical_reason());
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
-         connection: close\r\n{headers}\r\n",
-        problem.status,
-        reason.unwrap_or(""),
-        body.len(),
-    );
-    [head.as_bytes(), &body].concat().into()
-}
-
-/// Reads up to this many bytes, and says whether that was all.
-async fn discard(mut rest: Incoming, bytes_max: u64) -> bool {
-    let mut bytes = 0;
-    while let Some(frame) = rest.frame().await {
-        let Ok(frame) = frame else { return false };
-        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if bytes > bytes_max {
-            return false;
-        }
-    }
-    true
 }
 
 /// Why a body ends before its end.

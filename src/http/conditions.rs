@@ -10,11 +10,6 @@ use crate::sale::{
     settings::Invalid,
 };
 
-/// The ETag as headers have it.
-pub fn etag(tag: Tag) -> String {
-    format!("\"{:016x}\"", tag.0)
-}
-
 /// The precondition of a change.
 pub fn expected(headers: &HeaderMap) -> Result<Expected, Invalid> {
     Ok(Expected { tags: tags(headers, &IF_MATCH, false)?, no_tags: tags(headers, &IF_NONE_MATCH, true)? })
@@ -76,6 +71,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::http::json::problem::etag;
 
     fn read(lines: &[&str], name: HeaderName) -> Result<Option<Tags>, Invalid> {
         let mut headers = HeaderMap::new();

@@ -22,11 +22,13 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::oneshot, task::LocalSet};
 
 use super::{
-    Body, BoxedRequest,
-    body::respond,
-    crowd::Crowd,
+    activity::Activity,
+    body::BoxedRequest,
+    evicting::EvictingSet,
+    limits::OpsLimits,
+    response::{Body, respond},
     server::answer,
-    timed::{Activity, Patience, Timed},
+    timed::Timed,
 };
 use crate::{clock::monotonic, runbook, telemetry::seldom::Seldom};
 
@@ -47,13 +49,6 @@ pub trait Health: Send + Sync {
     fn metrics(&self) -> String;
 }
 
-/// Limits of the ops listener.
-#[derive(Debug, Clone, Copy)]
-pub struct OpsLimits {
-    pub connections_max: usize,
-    pub patience: Patience,
-}
-
 /// Serves until the runtime it runs on is dropped.
 pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>, limits: OpsLimits) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -63,7 +58,7 @@ pub async fn serve_ops(listener: TcpListener, health: Arc<dyn Health>, limits: O
 }
 
 async fn accept(listener: tokio::net::TcpListener, probes: Rc<Probes>, limits: OpsLimits) -> std::io::Result<()> {
-    let mut crowd = Crowd::new(limits.connections_max);
+    let mut connections = EvictingSet::new(limits.connections_max);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -75,9 +70,9 @@ async fn accept(listener: tokio::net::TcpListener, probes: Rc<Probes>, limits: O
                 continue;
             }
         };
-        let activity = Activity::new(limits.patience);
+        let activity = Activity::new(limits.timeouts);
         let serving = tokio::task::spawn_local(serve(stream, activity.clone(), probes.clone()));
-        crowd.admit(activity, &serving).await;
+        connections.admit(activity, &serving).await;
         // Serves accepted connections before others can take their places.
         tokio::task::yield_now().await;
     }

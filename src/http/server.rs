@@ -37,16 +37,22 @@ use tokio::{
 };
 
 use super::{
-    Body, BoxedRequest,
-    closing::{Inbound, last_word},
+    activity::{Activity, Timeouts},
+    body::BoxedRequest,
+    closing::Inbound,
     connections::{Connections, Place},
-    crowd::Crowd,
-    problem,
-    requests::X_REQUEST_ID,
-    timed::{Activity, Patience, Timed},
-    worker::{Limits, Service, Worker},
+    evicting::EvictingSet,
+    limits::Limits,
+    request_log::X_REQUEST_ID,
+    response::{self, Body, last_answer},
+    timed::Timed,
+    worker::{Service, Worker},
 };
-use crate::{clock::monotonic, telemetry::seldom::Seldom};
+use crate::{
+    api::{problems, refused::Refused},
+    clock::monotonic,
+    telemetry::seldom::Seldom,
+};
 
 /// Connections that the kernel keeps until a worker accepts them. A sale's opening second must not overflow it: an
 /// overflow costs clients whole seconds of retransmission.
@@ -67,7 +73,9 @@ static ACCEPT_FAILURES: Seldom = Seldom::new(Duration::from_secs(5));
 /// HTTP/1.1.
 const REFUSED_WAIT: Duration = Duration::from_millis(250);
 
-const TOO_MANY_CONNECTIONS: &str = "too many connections here";
+fn too_many_connections() -> Refused {
+    problems::OVERLOADED.because("too many connections here")
+}
 
 /// Sockets bound to one address, one for each worker.
 pub struct Listeners {
@@ -129,14 +137,14 @@ pub fn start(
     let limits = &service.limits;
     let workers = listeners.sockets.len();
     let connections = Connections::new(limits.connections_max, limits.connections_per_address_max, workers);
-    let (doors, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(limits.connections_max)).unzip();
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(limits.connections_max)).unzip();
     let threads = listeners.sockets.into_iter().zip(inboxes).enumerate().map(|(number, (socket, inbox))| {
-        let (connections, doors) = (connections.clone(), doors.clone());
+        let (connections, senders) = (connections.clone(), senders.clone());
         let refused_max = service.limits.refused_connections_max;
-        let hall = Hall { number, service: service.clone(), connections, doors, refused_max };
+        let acceptor = Acceptor { number, service: service.clone(), connections, senders, refused_max };
         let (draining, core) = (draining.clone(), cores.as_ref().map(|cores| cores[number]));
-        let (idle, busy) = (service.signal.clone(), service.signal.clone());
-        service.signal.thread_started();
+        let (idle, busy) = (service.api.signal.clone(), service.api.signal.clone());
+        service.api.signal.thread_started();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // Each worker has one thread for long work.
@@ -154,7 +162,7 @@ pub fn start(
             if let Some(core) = core {
                 keep_to(core);
             }
-            LocalSet::new().block_on(&runtime, hall.run(socket, inbox, draining));
+            LocalSet::new().block_on(&runtime, acceptor.run(socket, inbox, draining));
         })
     });
     Ok(ServerHandle { drain, threads: threads.collect::<io::Result<_>>()? })
@@ -170,13 +178,13 @@ fn keep_to(core: usize) {
 }
 
 /// The sources of a worker's connections.
-struct Hall {
+struct Acceptor {
     /// The worker's.
     number: usize,
     service: Arc<Service>,
     connections: Arc<Connections>,
     /// The channels of all workers, for connections that others accepted.
-    doors: Vec<mpsc::Sender<Handed>>,
+    senders: Vec<mpsc::Sender<Handed>>,
     /// Connections past the limit that the worker is answering.
     refused_max: usize,
 }
@@ -187,17 +195,17 @@ struct Handed {
     place: Place,
 }
 
-impl Hall {
+impl Acceptor {
     async fn run(self, socket: TcpListener, mut inbox: mpsc::Receiver<Handed>, mut draining: watch::Receiver<bool>) {
         let listener = TokioListener::from_std(socket).expect("the socket is non-blocking and the runtime is here");
         let worker = Worker::start(self.service.clone());
         let graceful = GracefulShutdown::new();
-        let mut refused = Crowd::new(self.refused_max);
+        let mut refused = EvictingSet::new(self.refused_max);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((stream, place)) = self.seat(stream, peer, &mut refused).await {
+                        if let Some((stream, place)) = self.place(stream, peer, &mut refused).await {
                             begin(stream, place, &worker, graceful.watcher());
                         }
                     }
@@ -224,11 +232,16 @@ impl Hall {
     }
 
     /// Places the connection: returns it if it stays here, or None if it went to another worker or was refused.
-    async fn seat(&self, stream: TcpStream, peer: SocketAddr, refused: &mut Crowd) -> Option<(TcpStream, Place)> {
+    async fn place(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        refused: &mut EvictingSet,
+    ) -> Option<(TcpStream, Place)> {
         let Some(place) = self.connections.take(peer.ip(), self.number) else {
-            self.service.telemetry.edge.connection_refused();
-            let patience = self.service.limits.patience;
-            let activity = Activity::new(Patience { idle_time: patience.lingering.time, ..patience });
+            self.service.api.telemetry.edge.connection_refused();
+            let timeouts = self.service.limits.timeouts;
+            let activity = Activity::new(Timeouts { idle_time: timeouts.lingering.time, ..timeouts });
             let refusing = tokio::task::spawn_local(refuse(stream, self.service.clone(), activity.clone()));
             refused.admit(activity, &refusing).await;
             return None;
@@ -236,10 +249,10 @@ impl Hall {
         if place.worker() == self.number {
             return Some((stream, place));
         }
-        let door = &self.doors[place.worker()];
+        let sender = &self.senders[place.worker()];
         // Fails only if that worker is stopping, as this one soon will, or if the socket is already broken.
         if let Ok(stream) = stream.into_std() {
-            let _ = door.try_send(Handed { stream, place });
+            let _ = sender.try_send(Handed { stream, place });
         }
         None
     }
@@ -247,12 +260,12 @@ impl Hall {
 
 /// Serves a connection from now on.
 fn begin(stream: TcpStream, place: Place, worker: &Rc<Worker>, watcher: Watcher) {
-    worker.service.telemetry.edge.connection_opened();
+    worker.service.api.telemetry.edge.connection_opened();
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
         receive(stream, worker.clone(), watcher).await;
         drop(place);
-        worker.service.telemetry.edge.connection_closed();
+        worker.service.api.telemetry.edge.connection_closed();
     });
 }
 
@@ -262,15 +275,15 @@ async fn receive(stream: TcpStream, worker: Rc<Worker>, watcher: Watcher) {
     let _ = stream.set_nodelay(true);
     let Some(tls) = &worker.service.tls else { return serve(stream, worker, watcher).await };
     // Why a handshake fails does not matter.
-    if let Some(stream) = tls.receive(stream, worker.limits().patience.head_time).await {
+    if let Some(stream) = tls.receive(stream, worker.service.limits.timeouts.head_time).await {
         // Boxed: the TLS state is large, and tasks of unencrypted connections would otherwise reserve space for it.
         Box::pin(serve(stream, worker.clone(), watcher)).await;
     }
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc<Worker>, watcher: Watcher) {
-    let builder = builder(worker.limits());
-    let activity = Activity::new(worker.limits().patience);
+    let builder = builder(&worker.service.limits);
+    let activity = Activity::new(worker.service.limits.timeouts);
     let socket = TokioIo::new(Timed::new(stream, activity.clone()));
     let service = service_fn(move |request| {
         let worker = worker.clone();
@@ -380,15 +393,15 @@ async fn refuse_on(
     service: &Service,
     activity: Rc<Activity>,
 ) {
-    let id = service.request_log.tell_unread();
+    let id = service.request_log.write_unread();
     let (time, socket) = (activity.lingering().time, Timed::new(stream, activity.clone()));
     if !multiplexed {
         let headers = format!("retry-after: 1\r\nx-request-id: {id}\r\n");
-        return socket.close_with(last_word(&problem::OVERLOADED, TOO_MANY_CONNECTIONS, &headers)).await;
+        return socket.close_with(last_answer(&too_many_connections(), &headers)).await;
     }
     let id = HeaderValue::try_from(id).expect("an id is ASCII");
     let overloaded = service_fn(move |request| {
-        let mut response = problem::OVERLOADED.respond(TOO_MANY_CONNECTIONS);
+        let mut response = response::refused(&too_many_connections());
         response.headers_mut().insert(&X_REQUEST_ID, id.clone());
         answer(&activity, request, |_| std::future::ready((*response, Instant::now())))
     });
@@ -396,7 +409,7 @@ async fn refuse_on(
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), overloaded));
     // Answers all of its requests. Ends when none come for a while, or after the idle timeout, so that its client retries on
     // another connection. Some clients treat GOAWAY as an error, so it is not sent earlier.
-    if tokio::time::timeout(service.limits.patience.idle_time, connection.as_mut()).await.is_err() {
+    if tokio::time::timeout(service.limits.timeouts.idle_time, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(time, connection).await;
     }

@@ -2,13 +2,13 @@
 
 use super::health::ServiceHealth;
 use crate::{
-    http::{
-        ROUTE_NAMES,
-        status::{Durations, Figures, Holds, Outcomes, Refused, StoreFigures},
+    api::{
+        calls::Call,
+        figures::{Durations, Figures, Holds, Outcomes, Refused, StoreFigures},
     },
-    sale::time::Timestamp,
+    sale::{code::Code, time::Timestamp},
     telemetry::{
-        REASONS, Telemetry,
+        Telemetry,
         families::{self, Kind},
     },
 };
@@ -19,11 +19,14 @@ pub fn read(telemetry: &Telemetry, health: &ServiceHealth, now: Timestamp) -> Op
     let reading = telemetry.reading();
     let Kind::Histogram(bounds) = families::HTTP_DURATION.kind else { unreachable!("durations are a histogram") };
     let outcome = |outcome| reading.count(&families::RESERVATIONS, &[outcome]);
-    let durations = ROUTE_NAMES.iter().map(|&call| {
+    let durations = Call::NAMES.iter().map(|&call| {
         let seen = reading.distribution(&families::HTTP_DURATION, &[call]);
         Durations { call, count: seen.count, seconds_sum: seen.sum, within: seen.within }
     });
-    let refused = |reason| Refused { reason, count: reading.count(&families::REFUSALS, &[reason]) };
+    let refused = |code: Code| {
+        let reason = code.as_str();
+        Refused { reason, count: reading.count(&families::REFUSALS, &[reason]) }
+    };
     Some(Figures {
         at: now,
         started_at: Timestamp::from_millis((reading.value(&families::START_TIME, &[]) * 1000.0) as u64),
@@ -38,7 +41,7 @@ pub fn read(telemetry: &Telemetry, health: &ServiceHealth, now: Timestamp) -> Op
             extended: outcome("extended"),
             expired: outcome("expired"),
         },
-        refusals: REASONS.into_iter().map(refused).collect(),
+        refusals: Code::of_reservations().map(refused).collect(),
         duration_bounds: bounds.to_vec(),
         durations: durations.collect(),
         holds: Holds {

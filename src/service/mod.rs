@@ -20,6 +20,7 @@ mod figures;
 mod health;
 pub mod identity;
 mod lag;
+mod limits;
 pub mod lock;
 mod observer;
 mod open;
@@ -46,6 +47,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use self::limits::ops_limits;
+pub use self::limits::{api_limits, http_limits};
 pub(crate) use self::priority::yield_to_requests;
 use self::{
     backlog::Backlog,
@@ -56,11 +59,12 @@ use self::{
     priority::{go_before_requests, run_beside_requests},
 };
 use crate::{
+    api::{self, Rates, calls::Call, figures::FigureCache, refusal_counts::RefusalCounts},
     auth::{KeySettings, Keyring},
     clock::{Clock, Monotonic, Runtime, SteadyClock, SystemClock, monotonic, uptime},
     config::{self, Ack, Config},
     engine::{Engine, Noticed, RecoverError},
-    http::{self, Listeners, Rates, ServerHandle, Tls, TlsError},
+    http::{self, Listeners, ServerHandle, Tls, TlsError},
     journal::{self, AppendError, CommitSignal, Committer, SnapshotStore},
     privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
@@ -229,26 +233,30 @@ impl Running {
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
         let (following, events) = events::start(config, &engine, &log, &telemetry)?;
-        let edge = Arc::new(http::Service {
+        let service = Arc::new(api::Service {
             events,
             reports: reports::start(config, &engine, &commit_times)?,
-            refusals: http::Refusals::new(clock.now()),
+            refusals: RefusalCounts::new(clock.now()),
             engine: engine.clone(),
             signal: signal.clone(),
             clock: clock.clone(),
             telemetry: telemetry.clone(),
-            limits: edge_limits(config),
-            buffers: http::Buffers::new(config.limits.buffered_bytes_max),
+            limits: api_limits(config),
             keyring: ArcSwap::from_pointee(keyring(&config.auth)),
-            tls,
             customer_ids,
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
+            figures: FigureCache::default(),
+            draining: AtomicBool::new(false),
+        });
+        let edge = Arc::new(http::Service {
+            api: service.clone(),
+            limits: http_limits(config),
+            buffers: http::Buffers::new(config.limits.buffered_bytes_max),
+            tls,
             contracts: contracts(config),
-            board: http::status::Board::default(),
             request_log: config.log.of_requests(),
             tracer,
             wait_for_disk: config.journal.ack == Ack::Durable,
-            draining: AtomicBool::new(false),
         });
         let store_kind = config.store_target().kind();
         health.attach(engine.clone(), store_status.clone(), store_kind, backlog.clone(), disk.clone(), commit_times);
@@ -274,7 +282,7 @@ impl Running {
                 },
             )?,
             observer: observer::start(&edge, &health, config)?,
-            rates: start_rates(&edge)?,
+            rates: start_rates(&service)?,
             disk: disk::start(disk, &telemetry)?,
             events: following,
             traces,
@@ -297,18 +305,18 @@ impl Running {
     /// Replaces the keys in force after a reload. Records the change first, so that the trail has it before any use of a new
     /// key. The keys are in force at once, because a removed key must not wait for the disk.
     pub fn replace_keys(&self, keys: &BTreeMap<String, KeySettings>) {
-        if note_keys(&self.engine, &*self.edge.clock, "reload", keys) {
+        if note_keys(&self.engine, &*self.edge.api.clock, "reload", keys) {
             self.signal.notify();
         }
-        let keyring = self.edge.keyring.load().replaced_by(keys);
-        self.edge.keyring.store(Arc::new(keyring));
+        let keyring = self.edge.api.keyring.load().replaced_by(keys);
+        self.edge.api.keyring.store(Arc::new(keyring));
     }
 
     /// From now on every caller needs a key, even if none are configured.
     pub fn require_keys(&self) {
-        let keyring = self.edge.keyring.load();
+        let keyring = self.edge.api.keyring.load();
         if !keyring.asks_for_key() {
-            self.edge.keyring.store(Arc::new(Keyring::closed(&BTreeMap::new())));
+            self.edge.api.keyring.store(Arc::new(Keyring::closed(&BTreeMap::new())));
         }
     }
 
@@ -339,7 +347,7 @@ impl Running {
     /// store catch up as far as it may.
     pub fn stop(mut self) -> Result<(), JournalFailed> {
         self.health.set_draining();
-        self.edge.draining.store(true, Ordering::Release);
+        self.edge.api.draining.store(true, Ordering::Release);
         if self.engine.durability().failed() {
             thread::sleep(FAILURE_GRACE);
             return Err(JournalFailed);
@@ -413,7 +421,7 @@ fn traces(config: &Config, telemetry: &Telemetry) -> Result<(Option<Arc<Tracer>>
 fn telemetry(config: &Config) -> Telemetry {
     let Config { metrics, limits, journal, rate_limits, .. } = config;
     let bounds = Bounds { items_max: metrics.items_max, sales_max: metrics.sales_max };
-    let telemetry = Telemetry::new(http::ROUTE_NAMES, bounds);
+    let telemetry = Telemetry::new(Call::NAMES, bounds);
     for (key, most) in [
         ("limits.connections_max", limits.connections_max as f64),
         ("limits.ops_connections_max", limits.ops_connections_max as f64),
@@ -459,15 +467,15 @@ fn start_journal(
 }
 
 /// Keeps bounded what rate limits remember.
-fn start_rates(edge: &Arc<http::Service>) -> Result<Stoppable, StartError> {
-    let edge = edge.clone();
+fn start_rates(service: &Arc<api::Service>) -> Result<Stoppable, StartError> {
+    let service = service.clone();
     let mut looks = 0_u64;
     let step = move || {
         looks += 1;
         if looks.is_multiple_of(RATES_FORGOTTEN_EVERY) {
-            edge.rates.forget()
+            service.rates.forget()
         } else {
-            edge.rates.measure()
+            service.rates.measure()
         }
         RATES_INTERVAL
     };
@@ -533,57 +541,11 @@ pub fn contract(config: &Config) -> http::openapi::Document {
 }
 
 fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {
-    http::openapi::document(&edge_limits(config), &config.limits.for_sales(), asks_for_key)
+    http::openapi::document(&http_limits(config), &api_limits(config), asks_for_key)
 }
 
 /// Both documents: keys may come while the service runs.
 fn contracts(config: &Config) -> http::Contracts {
     let text = |asks_for_key| document(config, asks_for_key).to_string().into();
     http::Contracts { open: text(false), with_keys: text(true) }
-}
-
-fn ops_limits(config: &Config) -> http::OpsLimits {
-    http::OpsLimits { connections_max: config.limits.ops_connections_max, patience: patience(config) }
-}
-
-fn patience(config: &Config) -> http::Patience {
-    let limits = &config.limits;
-    http::Patience {
-        idle_time: Duration::from_secs(limits.idle_seconds),
-        head_time: Duration::from_secs(limits.header_read_seconds),
-        stall_time: Duration::from_secs(limits.write_stall_seconds),
-        lingering: http::Lingering {
-            rest_bytes_max: limits.body_bytes_max as u64,
-            bytes_max: limits.linger_bytes_max,
-            time: Duration::from_secs(limits.linger_seconds),
-        },
-    }
-}
-
-pub fn edge_limits(config: &Config) -> http::Limits {
-    let limits = &config.limits;
-    http::Limits {
-        reserve: http::wire::ReserveLimits {
-            lines_max: limits.lines_max,
-            quantity_max: limits.quantity_max,
-            hold_seconds_max: limits.hold_seconds_max,
-        },
-        body_bytes_max: limits.body_bytes_max,
-        sale_body_bytes_max: limits.sale_body_bytes_max,
-        batch_entries_max: limits.batch_entries_max,
-        batch_body_bytes_max: limits.batch_body_bytes_max,
-        header_bytes_max: limits.header_bytes_max,
-        path_bytes_max: limits.path_bytes_max,
-        connections_max: limits.connections_max,
-        connections_per_address_max: limits.connections_per_address_max,
-        refused_connections_max: limits.refused_connections_max.div_ceil(config.workers()),
-        waiting_max: limits.waiting_max.div_ceil(config.workers()),
-        patience: patience(config),
-        body_read_time: Duration::from_secs(limits.body_read_seconds),
-        drain_time: Duration::from_secs(limits.drain_seconds),
-        sales_page_max: limits.sales_page_max,
-        customer_reservations_max: limits.customer_reservations_max,
-        h2_streams_max: limits.h2_streams_max,
-        h2_resets_max: limits.h2_resets_max,
-    }
 }

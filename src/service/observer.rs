@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{StartError, Stoppable, deadlines::Deadlines, figures, health::ServiceHealth};
-use crate::{config::Config, http};
+use crate::{api, config::Config, http};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ pub fn start(edge: &Arc<http::Service>, health: &Arc<ServiceHealth>, config: &Co
     let deadlines = Deadlines::new(config);
     let mut looks = 0_u64;
     let step = move || {
-        let http::Service { engine, clock, telemetry, rates, board, .. } = &*edge;
+        let api::Service { engine, clock, telemetry, rates, figures: cache, .. } = &*edge.api;
         telemetry.totals.observe(engine, clock.now());
         if looks.is_multiple_of(EXPIRING_EVERY) {
             telemetry.totals.observe_expiring(engine, clock.now());
@@ -39,7 +39,7 @@ pub fn start(edge: &Arc<http::Service>, health: &Arc<ServiceHealth>, config: &Co
             telemetry.store.observe(&lag);
         }
         telemetry.upkeep();
-        board.turn(|| figures::read(telemetry, &health, engine.time(clock.now())));
+        cache.refresh(|| figures::read(telemetry, &health, engine.time(clock.now())));
         INTERVAL
     };
     Stoppable::every("observer", || {}, step)

@@ -34,7 +34,7 @@ pub use self::{
     process::Process,
     reading::{Distribution, Reading},
     reload::Reloads,
-    sales::{REASONS, Reservations, reason_place, refusal_reason},
+    sales::Reservations,
     shards::Shards,
     stock::{Bounds, Totals},
     tally::Tally,

@@ -5,7 +5,10 @@ use metrics::{Counter, Histogram};
 use super::{Maker, families};
 use crate::{
     engine::Tick,
-    sale::outcome::{Extension, Refusal, Reservation},
+    sale::{
+        code::Code,
+        outcome::{Extension, Refusal, Reservation},
+    },
 };
 
 /// Outcomes of commands on reservations. Refusals bear the problem's code.
@@ -17,68 +20,18 @@ pub struct Reservations {
     extended: Counter,
     expired: Counter,
     retired: Counter,
-    refused: [Counter; REASONS.len()],
+    /// By code; those of operators' documents are counted nowhere.
+    refused: Vec<Counter>,
     expiry_lag: Histogram,
-}
-
-/// Why commands are refused: codes of problems.
-pub const REASONS: [&str; 18] = [
-    "invalid_request",
-    "sale_not_found",
-    "item_not_found",
-    "reservation_not_found",
-    "sold_out",
-    "insufficient_stock",
-    "customer_limit_exceeded",
-    "sale_not_started",
-    "sale_ended",
-    "sale_paused",
-    "reservation_expired",
-    "already_confirmed",
-    "already_released",
-    "extension_limit_reached",
-    "idempotency_key_reused",
-    "overloaded",
-    "backlog_full",
-    "disk_low",
-];
-
-/// The code of the problem that the refusal is answered with, as metrics name it.
-pub fn refusal_reason(refusal: &Refusal) -> &'static str {
-    match refusal {
-        // Those of an operator's document are counted nowhere.
-        Refusal::Invalid(_) | Refusal::InitialStockImmutable { .. } => "invalid_request",
-        Refusal::PreconditionFailed { .. } => "invalid_request",
-        Refusal::SaleNotFound => "sale_not_found",
-        Refusal::ItemNotFound { .. } => "item_not_found",
-        Refusal::ReservationNotFound => "reservation_not_found",
-        Refusal::Short(lines) if lines.iter().any(|line| line.available == 0) => "sold_out",
-        Refusal::Short(_) => "insufficient_stock",
-        Refusal::CustomerLimitExceeded { .. } => "customer_limit_exceeded",
-        Refusal::SaleNotStarted { .. } => "sale_not_started",
-        Refusal::SaleEnded => "sale_ended",
-        Refusal::SalePaused => "sale_paused",
-        Refusal::ReservationExpired(_) => "reservation_expired",
-        Refusal::AlreadyConfirmed(_) => "already_confirmed",
-        Refusal::AlreadyReleased(_) => "already_released",
-        Refusal::ExtensionLimitReached(_) => "extension_limit_reached",
-        Refusal::IdempotencyKeyReused => "idempotency_key_reused",
-        Refusal::Full(_) => "overloaded",
-        Refusal::BacklogFull => "backlog_full",
-        Refusal::DiskLow => "disk_low",
-    }
-}
-
-/// The place of the refusal's reason in `REASONS`.
-pub fn reason_place(refusal: &Refusal) -> usize {
-    let reason = refusal_reason(refusal);
-    REASONS.iter().position(|&known| known == reason).expect("every reason is in the table")
 }
 
 impl Reservations {
     pub(super) fn new(make: &Maker) -> Self {
         let outcome = |outcome| make.counter(&families::RESERVATIONS, &[outcome]);
-        let refused = |reason| make.counter(&families::REFUSALS, &[reason]);
+        let mut refused = vec![Counter::noop(); Code::ALL.len()];
+        for code in Code::of_reservations() {
+            refused[code as usize] = make.counter(&families::REFUSALS, &[code.as_str()]);
+        }
         Self {
             held: outcome("held"),
             replayed: outcome("replayed"),
@@ -87,7 +40,7 @@ impl Reservations {
             extended: outcome("extended"),
             expired: outcome("expired"),
             retired: outcome("retired"),
-            refused: REASONS.map(refused),
+            refused,
             expiry_lag: make.histogram(&families::EXPIRY_LAG, &[]),
         }
     }
@@ -133,12 +86,12 @@ impl Reservations {
         }
     }
 
-    /// So many reserves were refused for the reason at this place of `REASONS`.
-    pub fn refused(&self, place: usize, count: u64) {
-        self.refused[place].increment(count);
+    /// So many commands were refused with this code.
+    pub fn refused(&self, code: Code, count: u64) {
+        self.refused[code as usize].increment(count);
     }
 
     fn refuse(&self, refusal: &Refusal) {
-        self.refused(reason_place(refusal), 1);
+        self.refused(refusal.code(), 1);
     }
 }

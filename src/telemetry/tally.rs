@@ -10,8 +10,8 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
-use super::{REASONS, Telemetry, reason_place};
-use crate::sale::outcome::Refusal;
+use super::Telemetry;
+use crate::sale::code::Code;
 
 /// Requests counted before the worker publishes its counts itself.
 const NOTED_MAX: usize = 1024;
@@ -25,8 +25,8 @@ struct Noted {
     requests: Vec<Answered>,
     /// Reserves that made a hold.
     held: u64,
-    /// Reserves refused, by the places of their reasons.
-    refused: [u64; REASONS.len()],
+    /// Reserves refused, by code.
+    refused: [u64; Code::ALL.len()],
 }
 
 /// A request that was answered.
@@ -51,8 +51,8 @@ impl Tally {
     }
 
     /// A reserve was refused.
-    pub fn refused(&self, refusal: &Refusal) {
-        self.0.lock().refused[reason_place(refusal)] += 1;
+    pub fn refused(&self, code: Code) {
+        self.0.lock().refused[code as usize] += 1;
     }
 
     /// Tells what was noted, and forgets it.
@@ -69,8 +69,8 @@ impl Noted {
         }
         self.requests.clear();
         telemetry.reservations.held(std::mem::take(&mut self.held));
-        for (place, refused) in self.refused.iter_mut().enumerate() {
-            telemetry.reservations.refused(place, std::mem::take(refused));
+        for (code, refused) in Code::ALL.iter().zip(&mut self.refused) {
+            telemetry.reservations.refused(*code, std::mem::take(refused));
         }
     }
 }
@@ -88,7 +88,7 @@ mod tests {
             one.answered(&telemetry, 1, 201, Duration::from_millis(1));
             other.answered(&telemetry, 1, 409, Duration::from_millis(1));
             one.held();
-            other.refused(&Refusal::SaleEnded);
+            other.refused(Code::SaleEnded);
             if number % 1000 == 7 {
                 let counted = number + 1;
                 let text = telemetry.render();

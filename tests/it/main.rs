@@ -14,6 +14,7 @@ mod crash;
 mod golden;
 mod memory;
 mod model;
+mod modules;
 mod postgres;
 mod reconcile;
 mod recovery;

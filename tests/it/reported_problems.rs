@@ -13,18 +13,14 @@ use std::{
 use doorbuster::{
     config::Config,
     engine::Settings,
-    http::{
-        invalid::Bounds,
-        wire::{self, ReserveBody},
-    },
+    http::json::{parse, requests::ReserveBody},
     journal::files::EIO,
     privacy::CustomerIds,
     sale::{
         outcome::{Refusal, ReservedLine, State},
-        settings::Limits,
         settings::SaleSettings,
     },
-    service::edge_limits,
+    service::api_limits,
 };
 
 use crate::support::{OPENING, ask, dice::scramble, house::House, short};
@@ -72,11 +68,10 @@ fn concurrent_buyers_do_not_oversubscribe() {
 #[test]
 fn the_same_item_twice_in_one_request_does_not_oversell() {
     let mut house = house(3);
-    let edge = edge_limits(&Config::default());
-    let bounds = Bounds { edge: &edge, sale: &Limits::default() };
+    let limits = api_limits(&Config::default());
     let mut send = |body: &str| {
-        let body: ReserveBody<'_> = wire::parse(body.as_bytes(), &bounds).unwrap();
-        let checked = body.check(&edge.reserve, &CustomerIds::Plain).unwrap();
+        let body: ReserveBody<'_> = parse::parse(body.as_bytes(), &limits).unwrap();
+        let checked = body.check(&limits, &CustomerIds::Plain).unwrap();
         house.reserve(&checked.asked("drop", None))
     };
     let two_and_two = r#"{"customer": "ann", "lines": [{"sku": "tv", "quantity": 2}, {"sku": "tv", "quantity": 2}]}"#;

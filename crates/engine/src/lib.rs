@@ -294,7 +294,7 @@ impl Engine {
     }
 
     /// The catalogue of this moment: names and settings for answers.
-    pub fn catalogue(&self) -> impl std::ops::Deref<Target = Catalogue> + use<> {
+    pub fn catalogue(&self) -> CatalogueGuard {
         CatalogueGuard(self.published.load())
     }
 
@@ -387,7 +387,8 @@ impl Engine {
     }
 }
 
-struct CatalogueGuard(arc_swap::Guard<Arc<Published>>);
+/// A catalogue as it was published. Not to be held while waiting: a thread has few cheap guards.
+pub struct CatalogueGuard(arc_swap::Guard<Arc<Published>>);
 
 impl std::ops::Deref for CatalogueGuard {
     type Target = Catalogue;

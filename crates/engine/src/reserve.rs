@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    Answer, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
+    Answer, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
 };
 use sale::{
     catalogue::{Catalogue, Sale},
     command::Reserve,
     event::PricedPortions,
-    ids::{Bucket, PoolNumber, ReservationId},
+    ids::{Bucket, PoolNumber, ReservationId, SaleNumber},
     judge::{Allocation, Judgement, LimitExceeded, Plan, Request, Shortages, allocate},
     outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
     settings::Limits,
@@ -36,14 +36,30 @@ impl Engine {
     /// sale exists; key known (answered as the first time, or refused when the request differs); service limits;
     /// sale open; items exist; stock; customer limits. `entropy`: random bits for the id.
     pub fn reserve(&self, now: Timestamp, asked: &Reserve<'_>, entropy: u64) -> Answer<Result<Made, Refusal>> {
+        let mut catalogue = self.catalogue();
+        match catalogue.sale(asked.sale).map(|sale| sale.number) {
+            Ok(sale) => self.reserve_in(&mut catalogue, sale, now, asked, entropy),
+            Err(refusal) => self.judged(Err(refusal)),
+        }
+    }
+
+    /// As [`Engine::reserve`], in a sale of this catalogue. Replaces the guard if the catalogue has changed meanwhile: afterwards
+    /// it is the one that decided, and names everything in the outcome.
+    pub fn reserve_in(
+        &self,
+        catalogue: &mut CatalogueGuard,
+        sale: SaleNumber,
+        now: Timestamp,
+        asked: &Reserve<'_>,
+        entropy: u64,
+    ) -> Answer<Result<Made, Refusal>> {
         loop {
-            let published = self.published.load();
-            let Ok(sale) = published.catalogue.sale(asked.sale) else {
-                return self.judged(Err(Refusal::SaleNotFound));
-            };
-            if let Some(answer) = self.try_reserve(now, asked, sale, &published, entropy) {
+            let published = &*catalogue.0;
+            let found = published.catalogue.sale_numbered(sale);
+            if let Some(answer) = self.try_reserve(now, asked, found, published, entropy) {
                 return answer;
             }
+            *catalogue = self.catalogue();
         }
     }
 

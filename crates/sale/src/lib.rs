@@ -6,6 +6,7 @@
 pub mod adjustments;
 pub mod audit;
 pub mod catalogue;
+pub mod code;
 pub mod codec;
 pub mod command;
 pub mod deadlines;

@@ -7,27 +7,33 @@
 //! way. It sends a piece once it is durable, while it decides later ones; a caller that reads slowly slows them down. If a
 //! caller disconnects, the work ends after the current piece, and what was decided stays.
 
-use std::{borrow::Cow, collections::VecDeque, io::Write, ops::Range, rc::Rc, sync::Arc};
+use std::{borrow::Cow, io::Write, ops::Range, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answered, IDEMPOTENCY_KEY, json_bytes, reservations};
+use super::{Answered, IDEMPOTENCY_KEY, json_bytes};
 use crate::{
+    api::{
+        Asked, SaleRef,
+        problems::{self, Problem},
+        refused::Refused,
+    },
     engine::{Epoch, Together},
     http::{
-        Body, BoxedRequest, BoxedResponse,
-        body::{self, Limit, Stream},
+        body::{self, BodyLimit, BoxedRequest},
         buffers::{self, Room, Share},
-        entries::{self, Content, Entries, GrantedBody, Portion, Reader},
-        problem,
-        wire::CheckedReserve,
+        json::{
+            self,
+            entries::{self, Content, Entries, GrantedBody, Portion, Reader},
+        },
+        response::{self, Body, Stream},
         worker::Worker,
     },
     sale::{
         catalogue::Sale,
-        outcome::Refusal,
+        ids::SaleNumber,
         rule::{Rule, bare_key},
         settings::Invalid,
     },
@@ -38,7 +44,7 @@ const PORTION: Portion = Portion { entries: 128, bytes: 32 << 10 };
 
 /// Work per portion of checking, deciding or writing. A request that arrives meanwhile waits for a portion twice: before it is
 /// read, and before it is answered.
-const TURN: Portion = Portion { entries: 32, bytes: 8 << 10 };
+const DECIDED: Portion = Portion { entries: 32, bytes: 8 << 10 };
 
 /// Entries per piece of the answer, and per wait for the disk. Disks sync fast enough to commit every few dozen entries, but
 /// each commit costs all workers something.
@@ -56,29 +62,28 @@ const PARTS_AHEAD: usize = 1;
 /// About the bytes of an entry in the answer.
 const RESULT_BYTES: usize = 384;
 
-pub async fn reserve(worker: &Rc<Worker>, sale: &str, request: BoxedRequest) -> Answered {
+pub async fn reserve(worker: &Rc<Worker>, sale: Option<SaleNumber>, request: BoxedRequest) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
         let detail = "a batch takes no Idempotency-Key header: give each entry its own idempotency_key";
-        return Err(problem::invalid(&[Invalid::new("", detail)]));
+        return Err(Invalid::new("", detail).into());
     }
-    let limits = worker.limits();
-    let limit = Limit { bytes_max: limits.batch_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
+    let limits = &worker.service.limits;
+    let limit =
+        BodyLimit { bytes_max: limits.batch_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
     let bytes = body::read(&worker.service.buffers, request, limit, true).await?;
     let (begin, begun) = oneshot::channel();
-    tokio::task::spawn_local(answer(worker.clone(), sale.to_owned(), bytes, begin));
+    tokio::task::spawn_local(answer(worker.clone(), sale, bytes, begin));
     begun.await.expect("a batch that somebody waits for begins its answer")
 }
 
 /// Reads the body, then streams the answer. Entries borrow from the body, so all of this is one task.
-async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::Sender<Answered>) {
+async fn answer(worker: Rc<Worker>, sale: Option<SaleNumber>, bytes: Bytes, begin: oneshot::Sender<Answered>) {
     let entries = match read(&worker, &bytes, &begin).await {
         Ok(entries) => entries,
-        Err(wrong) => return drop(begin.send(Err(problem::invalid(&[wrong])))),
+        Err(wrong) => return drop(begin.send(Err(wrong.into()))),
     };
-    let sale = match worker.engine().catalogue().sale(&sale) {
-        Ok(sale) => sale.clone(),
-        Err(refusal) => return drop(begin.send(Err(problem::refuse(&refusal, worker.engine())))),
-    };
+    let Some(sale) = sale else { return drop(begin.send(Err(Refused::no_such_sale()))) };
+    let sale = worker.engine().catalogue().sale_numbered(sale).clone();
     let mut room = worker.service.buffers.begin(Share::Large);
     if let Err(full) = room.take(entries.bytes() + answer_bytes(bytes.len(), entries.len())) {
         return drop(begin.send(Err(full.into())));
@@ -88,7 +93,7 @@ async fn answer(worker: Rc<Worker>, sale: String, bytes: Bytes, begin: oneshot::
     // Dropped when this task ends.
     let (_through, ended) = oneshot::channel();
     let body = Body::Streamed(Stream::new(to_send, ended));
-    if begin.send(Ok(body::unbuffered(json_bytes(StatusCode::OK, body)))).is_err() {
+    if begin.send(Ok(response::unbuffered(json_bytes(StatusCode::OK, body)))).is_err() {
         return;
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
@@ -105,11 +110,11 @@ fn answer_bytes(body_bytes: usize, entries: usize) -> usize {
 }
 
 async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answered>) -> Result<Entries<'a>, Invalid> {
-    let limits = worker.limits();
-    let mut reader = Reader::new(bytes, limits.batch_entries_max, limits.body_bytes_max);
-    while !worker.in_turn(|| reader.read(PORTION)).await? {
+    let entry_bytes_max = worker.service.limits.body_bytes_max;
+    let mut reader = Reader::new(bytes, worker.limits().batch_entries_max, entry_bytes_max);
+    while !worker.in_portions(|| reader.read(PORTION)).await? {
         if begin.is_closed() {
-            return Err(Invalid::new("", "the caller has gone"));
+            return Err(Invalid::new("", "the caller has disconnected"));
         }
     }
     Ok(reader.into_entries())
@@ -129,12 +134,6 @@ struct Piece {
     durable_at: Epoch,
 }
 
-/// Reserves for the engine.
-struct Asked<'a> {
-    reserve: CheckedReserve<'a>,
-    key: Option<Cow<'a, str>>,
-}
-
 impl Batch<'_> {
     async fn decide(&self, decided: mpsc::Sender<Piece>) {
         let mut next = 0;
@@ -143,7 +142,7 @@ impl Batch<'_> {
             let piece = self.decide_piece(next).await;
             if piece.durable_at > self.worker.engine().durability().epoch() {
                 // Now, and not when it is sent: later entries are decided while earlier ones are written.
-                self.worker.tell_journal();
+                self.worker.notify_journal();
             }
             next = piece.places.end;
             if decided.send(piece).await.is_err() {
@@ -155,20 +154,20 @@ impl Batch<'_> {
     /// Decides the entries from this one on that make up a piece.
     async fn decide_piece(&self, first: usize) -> Piece {
         let (worker, count) = (self.worker, self.entries.fitting(first, PIECE));
-        let (mut asked, mut refused) = (Vec::with_capacity(count), VecDeque::new());
+        let mut asked = Vec::with_capacity(count);
         while asked.len() < count {
             let next = first + asked.len();
-            let turn = self.entries.fitting(next, TURN).min(count - asked.len());
-            worker.in_turn(|| self.check(next..next + turn, &mut asked, &mut refused)).await;
+            let portion = self.entries.fitting(next, DECIDED).min(count - asked.len());
+            worker.in_portions(|| self.check(next..next + portion, &mut asked)).await;
         }
         let mut together = worker.engine().together(count);
-        for asked in asked.chunks(TURN.entries) {
-            worker.in_turn(|| self.gather(asked, &mut together)).await;
+        for asked in asked.chunks(DECIDED.entries) {
+            worker.in_portions(|| worker.api.gather(&self.sale.settings.id, asked, &mut together)).await;
         }
-        while worker.in_turn(|| together.decide_some(worker.now(), TURN.entries)).await {}
+        while worker.in_portions(|| together.decide_some(worker.api.service.now(), DECIDED.entries)).await {}
         let mut piece = Piece { places: first..first, text: Vec::with_capacity(count * RESULT_BYTES), durable_at: 0 };
-        for asked in asked.chunks(TURN.entries) {
-            worker.in_turn(|| self.tell(asked, &mut refused, &mut together, &mut piece)).await;
+        for asked in asked.chunks(DECIDED.entries) {
+            worker.in_portions(|| self.conclude(asked, &mut together, &mut piece)).await;
         }
         // Quotas, too, are what an operator put.
         piece.durable_at = piece.durable_at.max(worker.engine().operator_epoch());
@@ -192,78 +191,48 @@ impl Batch<'_> {
     }
 
     /// The steps of the single call before the engine's, in its order.
-    fn check<'a>(
-        &'a self,
-        entries: Range<usize>,
-        asked: &mut Vec<Option<Asked<'a>>>,
-        refused: &mut VecDeque<BoxedResponse>,
-    ) {
+    fn check<'a>(&'a self, entries: Range<usize>, asked: &mut Vec<Result<Asked<'a>, Refused>>) {
         let catalogue = self.worker.engine().catalogue();
         let sale = catalogue.sale_numbered(self.sale.number);
-        for entry in entries {
-            let checked = self.check_one(sale, entry);
-            asked.push(checked.map_err(|response| refused.push_back(response)).ok());
-        }
+        asked.extend(entries.map(|entry| self.check_one(sale, entry)));
     }
 
-    fn check_one(&self, sale: &Sale, entry: usize) -> Result<Asked<'_>, BoxedResponse> {
-        self.worker.refuse_if_stopping()?;
-        let (limits, rates) = (self.worker.limits(), &self.worker.service.rates);
-        let rate_limited = |limited| self.worker.rate_limited(&limited);
-        rates.admit_reserve(sale).map_err(rate_limited)?;
-        let wrong = match self.entries.content(entry) {
-            Content::TooLarge => return Err(body::too_large(limits.body_bytes_max)),
-            Content::Other(json) => entries::explain(json, &self.worker.bounds()),
+    fn check_one(&self, sale: &Sale, entry: usize) -> Result<Asked<'_>, Refused> {
+        let Worker { api, service, .. } = self.worker;
+        api.admit_entry(sale)?;
+        let entry = match self.entries.content(entry) {
+            Content::TooLarge => return Err(body::too_large(service.limits.body_bytes_max)),
+            Content::Other(json) => Err(entries::explain(json, &api.service.limits)),
             Content::Reserve { body, key } => {
-                match (body.check(&limits.reserve, &self.worker.service.customer_ids), check_key(key)) {
-                    (Ok(reserve), Ok(key)) => {
-                        rates.admit_customer(sale, &reserve.customer).map_err(rate_limited)?;
-                        return Ok(Asked { reserve, key });
-                    }
-                    (reserve, key) => reserve.err().into_iter().flatten().chain(key.err()).collect(),
+                match (body.check(&api.service.limits, &api.service.customer_ids), check_key(key)) {
+                    (Ok(reserve), Ok(key)) => Ok(Asked { reserve, key }),
+                    (reserve, key) => Err(reserve.err().into_iter().flatten().chain(key.err()).collect()),
                 }
             }
         };
-        let refused = Refusal::Invalid(wrong);
-        // Counted here, because the answer's status does not show it.
-        self.worker.tally.refused(&refused);
-        Err(problem::refuse(&refused, self.worker.engine()))
-    }
-
-    fn gather<'a>(&'a self, asked: &'a [Option<Asked<'_>>], together: &mut Together<'_, 'a>) {
-        let now = self.worker.now();
-        for Asked { reserve, key } in asked.iter().flatten() {
-            together.push(now, &reserve.asked(&self.sale.settings.id, key.as_deref()), self.worker.entropy());
-        }
+        api.check_entry(sale, entry)
     }
 
     /// Writes the results of the next entries. Decides the remaining ones now.
-    fn tell(
-        &self,
-        asked: &[Option<Asked<'_>>],
-        refused: &mut VecDeque<BoxedResponse>,
-        together: &mut Together<'_, '_>,
-        piece: &mut Piece,
-    ) {
+    fn conclude(&self, asked: &[Result<Asked<'_>, Refused>], together: &mut Together<'_, '_>, piece: &mut Piece) {
+        let api = &self.worker.api;
+        let sale = SaleRef { number: self.sale.number, id: &self.sale.settings.id };
+        // At least as new as the one that decided: it names everything.
+        let mut catalogue = self.worker.engine().catalogue();
         for asked in asked {
-            let made = match asked {
-                None => Err(refused.pop_front().expect("what is not asked was refused")),
-                Some(Asked { reserve, key }) => {
-                    let answer = match together.tell_next() {
-                        None => reservations::ask(self.worker, self.worker.now(), &self.sale, reserve, key.as_deref()),
-                        Some(answer) => {
-                            reservations::count(self.worker, self.sale.number, &answer.value);
-                            answer
-                        }
-                    };
-                    piece.durable_at = piece.durable_at.max(answer.durable_at);
-                    answer.value.map_err(|refusal| problem::refuse(&refusal, self.worker.engine()))
+            let outcome = asked.as_ref().map(|asked| api.conclude(&mut catalogue, sale, asked, together));
+            if let Ok(answer) = &outcome {
+                piece.durable_at = piece.durable_at.max(answer.durable_at);
+            }
+            self.write(piece.places.end, &mut piece.text, |text| match outcome.map(|answer| answer.value) {
+                Ok(Ok(made)) => GrantedBody::new(&made, &catalogue).encode(text),
+                Ok(Err(refusal)) => {
+                    let problem = problems::of(refusal.code());
+                    write_problem(text, problem, |text| {
+                        json::problem::write_refusal(text, problem, &refusal, &catalogue);
+                    });
                 }
-            };
-            self.write(piece.places.end, &mut piece.text, |text| match made {
-                // The current catalogue has every item of these reservations.
-                Ok(made) => GrantedBody::new(&made, &self.worker.engine().catalogue()).encode(text),
-                Err(refused) => put_refused(text, &refused),
+                Err(refused) => write_refused(text, refused),
             });
             piece.places.end += 1;
         }
@@ -283,7 +252,7 @@ impl Batch<'_> {
     fn refuse_all(&self, places: Range<usize>) -> Vec<u8> {
         let mut refused = Vec::new();
         for place in places {
-            self.write(place, &mut refused, |text| put_refused(text, &problem::outcome_unknown()));
+            self.write(place, &mut refused, |text| write_refused(text, &Refused::outcome_unknown()));
         }
         refused
     }
@@ -298,11 +267,14 @@ fn check_key(text: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invalid
     text.map(|text| bare(text).ok_or_else(wrong)).transpose()
 }
 
+/// A request that was refused before the rules were asked.
+fn write_refused(text: &mut Vec<u8>, refused: &Refused) {
+    write_problem(text, refused.problem, |text| text.extend(json::problem::of_refused(refused)));
+}
+
 /// The document of the single call's answer, with its status.
-fn put_refused(text: &mut Vec<u8>, refused: &Response<Body>) {
-    let status = refused.status().as_u16();
-    let Body::Whole(document) = refused.body() else { unreachable!("a problem is no stream") };
-    write!(text, "{{\"status\":{status},\"problem\":").expect("memory takes what is written to it");
-    text.extend_from_slice(document);
+fn write_problem(text: &mut Vec<u8>, problem: &Problem, document: impl FnOnce(&mut Vec<u8>)) {
+    write!(text, "{{\"status\":{},\"problem\":", problem.status).expect("memory takes what is written to it");
+    document(text);
     text.push(b'}');
 }

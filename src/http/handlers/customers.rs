@@ -2,21 +2,20 @@
 
 use hyper::StatusCode;
 
-use super::{Judged, json};
+use super::json;
 use crate::{
+    api::Judged,
     auth::Caller,
     http::{
-        problem,
-        wire::{CUSTOMER, ErasureBody},
+        json::{answers::ErasureBody, requests::CUSTOMER},
+        response::BoxedResponse,
         worker::Worker,
     },
     sale::{ids::check_name, settings::Invalid},
 };
 
-/// Erases the customer's identity. An unknown customer gets the same answer as one who is no longer in memory.
-pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged {
-    check_name(customer).map_err(|_| problem::invalid(&[Invalid::new("/customer", CUSTOMER)]))?;
-    let customer = worker.service.customer_ids.known_as(customer);
-    let answer = worker.engine().erase_customer(worker.now(), caller.actor(), &customer);
+pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged<BoxedResponse> {
+    check_name(customer).map_err(|_| Invalid::new("/customer", CUSTOMER))?;
+    let answer = worker.api.service.erase_customer(caller, customer);
     Ok(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations })))
 }

@@ -9,30 +9,25 @@ use hyper::{
 
 use super::Answered;
 use crate::{
+    api::{NO_CURSOR, problems, refused::Refused},
     auth::Caller,
-    events::{Cursor, Followed, Format, Refused, Start, ViewCursors},
+    events::{Cursor, Followed, Format, Start, ViewCursors},
     http::{
-        Body, BoxedRequest, BoxedResponse,
-        body::{self, Stream},
-        problem,
+        body::BoxedRequest,
+        response::{self, Body, BoxedResponse, Stream},
         worker::Worker,
     },
     sale::settings::Invalid,
 };
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// One text for every invalid cursor: a caller must not learn whether it is another caller's cursor.
-const NO_CURSOR: &str = "must be 0 for the beginning, or a cursor that this service gave to a key with the same \
-                         sales. Cursors become invalid when the data is restored from a backup, and when the sales of \
-                         a key change";
 /// Where an answer starts, for readers without an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
 pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
     let format = format(request.headers())?;
-    let cursors = worker.service.events.cursors_of(caller.patterns());
-    let asked = start(request.uri().query(), request.headers(), &cursors);
-    let start = asked.map_err(|invalid| problem::invalid(&[invalid]))?;
+    let cursors = worker.api.service.events.cursors_of(caller.patterns());
+    let start = start(request.uri().query(), request.headers(), &cursors)?;
     let content_type = match format {
         Format::Stream => "text/event-stream",
         Format::Lines => "application/x-ndjson",
@@ -45,32 +40,19 @@ pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest
         };
         return Ok(feed(content_type, Stream::empty(), cursors.write(from)));
     }
-    let caller = caller.clone();
-    let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
-    let followed = worker.service.events.follow(start, format, Arc::new(sees), cursors).await;
-    let Followed { from, pieces, ended } = followed.map_err(refuse)?;
+    let Followed { from, pieces, ended } = worker.api.service.follow(caller, start, format, cursors).await?;
     Ok(feed(content_type, Stream::new(pieces, ended), from))
 }
 
 fn feed(content_type: &'static str, stream: Stream, from: String) -> BoxedResponse {
-    let response = body::respond(StatusCode::OK, content_type, Body::Streamed(stream));
-    let mut response = body::unbuffered(response);
+    let response = response::respond(StatusCode::OK, content_type, Body::Streamed(stream));
+    let mut response = response::unbuffered(response);
     response.headers_mut().insert(&EVENT_CURSOR, from.try_into().expect("a cursor is ASCII"));
     response
 }
 
-fn refuse(refused: Refused) -> BoxedResponse {
-    match refused {
-        Refused::Full => problem::OVERLOADED.respond("limits.event_readers_max is reached"),
-        Refused::TooOld { oldest } => problem::cursor_too_old(oldest),
-        Refused::Unknown => problem::invalid(&[Invalid::new("/after", NO_CURSOR)]),
-        Refused::Stopping => problem::DRAINING.respond("the service is shutting down"),
-        Refused::Unreadable => problem::OVERLOADED.respond("the journal cannot be read; the log says why"),
-    }
-}
-
 /// The first of the two formats in the Accept header; server-sent events if it names neither but allows any.
-fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
+fn format(headers: &HeaderMap) -> Result<Format, Refused> {
     let mut accepted = headers.get_all(ACCEPT).iter().peekable();
     if accepted.peek().is_none() {
         return Ok(Format::Stream);
@@ -87,7 +69,7 @@ fn format(headers: &HeaderMap) -> Result<Format, BoxedResponse> {
             _ => None,
         }
     });
-    let none = || problem::NOT_ACCEPTABLE.respond("this call answers text/event-stream or application/x-ndjson");
+    let none = || problems::NOT_ACCEPTABLE.because("this call answers text/event-stream or application/x-ndjson");
     formats.next().ok_or_else(none)
 }
 

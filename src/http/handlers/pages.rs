@@ -15,7 +15,10 @@ use hyper::{
 };
 
 use super::Answered;
-use crate::http::{BoxedResponse, body, problem};
+use crate::{
+    api::{problems, refused::Refused},
+    http::response,
+};
 
 /// The file that a page itself is.
 const PAGE: &str = "page.html";
@@ -119,7 +122,7 @@ impl Site {
         } else {
             (StatusCode::OK, Bytes::from_static(file.bytes))
         };
-        let mut response = body::respond(status, file.media, bytes);
+        let mut response = response::respond(status, file.media, bytes);
         let own = response.headers_mut();
         for (name, value) in [
             (ETAG, file.tag.clone()),
@@ -134,8 +137,8 @@ impl Site {
     }
 }
 
-fn no_such_file() -> BoxedResponse {
-    problem::NOT_FOUND.respond("this page has no such file; the pages are /console and /docs")
+fn no_such_file() -> Refused {
+    problems::NOT_FOUND.because("this page has no such file; the pages are /console and /docs")
 }
 
 /// Whether the list of entity tags has this one, compared weakly, as If-None-Match is.

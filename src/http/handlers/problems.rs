@@ -8,19 +8,19 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Answered, json as respond};
-use crate::http::{
-    BoxedResponse, body,
-    problem::{self, PROBLEMS, Problem},
+use crate::{
+    api::problems::{NOT_FOUND, PROBLEMS, Problem},
+    http::response::{self, BoxedResponse},
 };
 
 /// HTML for a browser, JSON for all others. `name`: the last part of the problem's `type`, or its code.
 pub fn get(name: &str, headers: &HeaderMap) -> Answered {
     let known = PROBLEMS.iter().find(|problem| problem.code == name || problem.slug() == name);
-    let unknown = || problem::NOT_FOUND.respond("no problem has this name; use a problem's code, such as sold_out");
+    let unknown = || NOT_FOUND.because("no problem has this name; use a problem's code, such as sold_out");
     let problem = known.ok_or_else(unknown)?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let page = if accept.contains("text/html") { page(problem) } else { respond(StatusCode::OK, &Page::of(problem)) };
-    Ok(body::revalidated(page))
+    Ok(response::revalidated(page))
 }
 
 /// What a problem means, and what to do about it.
@@ -57,5 +57,5 @@ fn page(problem: &Problem) -> BoxedResponse {
          <h1>{title}</h1><p><code>{status} {code}</code></p><h2>What it means</h2><p>{meaning}</p>\
          <h2>What to do</h2><p>{remedy}</p>"
     );
-    body::respond(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes())
+    response::respond(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes())
 }

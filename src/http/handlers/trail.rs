@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
-use super::{Answered, long_json, reports::refuse};
+use super::{Answered, long_json};
 use crate::{
     auth::Caller,
     events::ViewCursors,
     http::{
-        problem, query,
-        trail::{TrailBody, read_cursor},
+        json::trail::{TrailBody, read_cursor},
+        query,
         worker::{Service, Worker},
     },
     sale::{ids::SaleId, rule::Rule, settings::Invalid},
@@ -21,9 +21,10 @@ use crate::{
 pub const RECORDS: usize = 50;
 
 pub async fn get(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Answered {
-    let cursors = worker.service.events.trail_cursors_of(caller.patterns());
-    let ask = parse(query, caller, &cursors).map_err(|invalid| problem::invalid(&[invalid]))?;
-    let read = worker.service.reports.trail(ask).await.map_err(|refused| refuse(&refused))?;
+    let service = &worker.api.service;
+    let cursors = service.events.trail_cursors_of(caller.patterns());
+    let ask = parse(query, caller, &cursors)?;
+    let read = service.trail(ask).await?;
     let sees_all = caller.sees_all();
     let show = move |service: &Service| long_json(service, StatusCode::OK, &TrailBody::new(&read, &cursors, sees_all));
     Ok(worker.aside(show).await)

@@ -5,17 +5,17 @@
 use serde_json::{Value, json};
 
 use crate::{
+    api::{Limits, calls::Call, refusal_counts::REASONS},
     auth::Role,
     events::CURSOR_BYTES,
-    http::{Limits, ROUTE_NAMES, refusals},
     sale::{
         audit::Action,
+        code::Code,
         ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
-        settings::{self, AMOUNT_MAX, WINDOW_SECONDS_MAX},
+        settings::{AMOUNT_MAX, WINDOW_SECONDS_MAX},
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},
-    telemetry::REASONS,
 };
 
 /// A sale's id.
@@ -51,8 +51,8 @@ impl Bound {
             member["format"] = json!("int64");
         }
         if !sentence.is_empty() {
-            let told = member["description"].as_str().unwrap_or_default();
-            member["description"] = json!(format!("{told} {sentence}").trim_start());
+            let described = member["description"].as_str().unwrap_or_default();
+            member["description"] = json!(format!("{described} {sentence}").trim_start());
         }
     }
 }
@@ -132,9 +132,9 @@ fn customer_limit() -> Bound {
 type Row = (&'static str, &'static str, Bound);
 
 /// Adds the bounds to their members.
-pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
+pub fn add(schemas: &mut Value, limits: &Limits) {
     for (schema, member, bound) in
-        requests(edge, sale).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
+        requests(limits).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
     {
         let member = schemas.pointer_mut(&format!("/{schema}/properties/{member}"));
         let member = member.unwrap_or_else(|| panic!("a bound of {schema} stands for a member that exists"));
@@ -142,38 +142,38 @@ pub fn add(schemas: &mut Value, edge: &Limits, sale: &settings::Limits) {
     }
 }
 
-fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
-    let quantity_max = u64::from(edge.reserve.quantity_max);
-    let hold_seconds = || integer(1, edge.reserve.hold_seconds_max);
+fn requests(limits: &Limits) -> Vec<Row> {
+    let quantity_max = u64::from(limits.quantity_max);
+    let hold_seconds = || integer(1, limits.sale.hold_seconds_max);
     vec![
         ("ReserveRequest", "customer", name()),
-        ("ReserveRequest", "lines", list(edge.reserve.lines_max)),
+        ("ReserveRequest", "lines", list(limits.sale.lines_max)),
         ("ReserveRequest", "hold_seconds", hold_seconds()),
         ("ReserveRequest", "reference", free_text()),
         ("ReserveLine", "sku", name()),
         ("ReserveLine", "quantity", integer(1, quantity_max)),
-        ("BatchRequest", "reservations", list(edge.batch_entries_max)),
+        ("BatchRequest", "reservations", list(limits.batch_entries_max)),
         ("BatchEntry", "customer", name()),
-        ("BatchEntry", "lines", list(edge.reserve.lines_max)),
+        ("BatchEntry", "lines", list(limits.sale.lines_max)),
         ("BatchEntry", "hold_seconds", hold_seconds()),
         ("BatchEntry", "reference", free_text()),
         ("BatchEntry", "idempotency_key", key()),
         ("ConfirmRequest", "reference", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
-        ("AdjustRequest", "delta", delta(sale)),
+        ("AdjustRequest", "delta", delta(limits)),
         ("AdjustRequest", "reason", free_text()),
         ("AdjustRequest", "reference", free_text()),
         ("SaleSettings", "id", form(json!({ "pattern": format!("^$|{SLUG}"), "maxLength": NAME_BYTES_MAX }))),
         ("SaleSettings", "name", free_text()),
         ("SaleSettings", "opens_at", asked_time()),
         ("SaleSettings", "closes_at", asked_time()),
-        ("SaleSettings", "hold_seconds", integer(1, sale.hold_seconds_max)),
-        ("SaleSettings", "max_extensions", integer(0, sale.extensions_max.into())),
+        ("SaleSettings", "hold_seconds", integer(1, limits.sale.hold_seconds_max)),
+        ("SaleSettings", "max_extensions", integer(0, limits.sale.extensions_max.into())),
         ("SaleSettings", "customer_limit", customer_limit()),
-        ("SaleSettings", "items", list(sale.items_per_sale_max)),
+        ("SaleSettings", "items", list(limits.sale.items_per_sale_max)),
         ("ItemSettings", "sku", name()),
-        ("ItemSettings", "initial_stock", integer(0, sale.stock_max)),
+        ("ItemSettings", "initial_stock", integer(0, limits.sale.stock_max)),
         ("ItemSettings", "customer_limit", customer_limit()),
         ("ItemSettings", "limit_counts_since", asked_time()),
         ("Price", "amount", integer(0, AMOUNT_MAX)),
@@ -183,8 +183,8 @@ fn requests(edge: &Limits, sale: &settings::Limits) -> Vec<Row> {
     ]
 }
 
-fn delta(sale: &settings::Limits) -> Bound {
-    let most = sale.stock_max as i64;
+fn delta(limits: &Limits) -> Bound {
+    let most = limits.sale.stock_max as i64;
     let keywords = json!({ "not": { "const": 0 }, "minimum": -most, "maximum": most });
     Bound(keywords, format!("Not 0. The item's stock may have at most {most} units."))
 }
@@ -279,9 +279,13 @@ fn figures() -> Vec<Row> {
         ("StatusOutcomes", "released", units()),
         ("StatusOutcomes", "extended", units()),
         ("StatusOutcomes", "expired", units()),
-        ("StatusRefusals", "reason", form(json!({ "enum": REASONS }))),
+        (
+            "StatusRefusals",
+            "reason",
+            form(json!({ "enum": Code::of_reservations().map(Code::as_str).collect::<Vec<_>>() })),
+        ),
         ("StatusRefusals", "count", units()),
-        ("StatusDurations", "call", form(json!({ "enum": ROUTE_NAMES }))),
+        ("StatusDurations", "call", form(json!({ "enum": Call::NAMES }))),
         ("StatusDurations", "count", units()),
         ("StatusDurations", "seconds_sum", form(json!({ "minimum": 0 }))),
         ("StatusDurations", "within", at_least_one()),
@@ -401,8 +405,8 @@ fn report() -> Vec<Row> {
         ("ReportCurrency", "revenue", money()),
         ("ReportRefusals", "since", time()),
         ("ReportRefusals", "total", units()),
-        ("ReportRefusals", "by_reason", form(json!({ "maxItems": refusals::REASONS.len() }))),
-        ("ReportRefusal", "reason", form(json!({ "enum": refusals::REASONS }))),
+        ("ReportRefusals", "by_reason", form(json!({ "maxItems": REASONS.len() }))),
+        ("ReportRefusal", "reason", form(json!({ "enum": REASONS.map(Code::as_str) }))),
         ("ReportRefusal", "count", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
     ]
 }

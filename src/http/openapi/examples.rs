@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::http::{
-    handlers::problems::Page,
-    problem::{self, Kind, Problem},
+use crate::{
+    api::problems::{self, Kind, Problem},
+    http::handlers::problems::Page,
 };
 
 /// A cursor.
@@ -28,7 +28,7 @@ pub fn of(schema: &str) -> Value {
         ] }),
         "BatchResults" => json!({ "results": [
             { "status": 201, "reservation": reservation("held") },
-            { "status": 409, "problem": of_problem(&problem::SOLD_OUT) },
+            { "status": 409, "problem": of_problem(&problems::SOLD_OUT) },
         ] }),
         "ConfirmRequest" => json!({ "reference": "order-1" }),
         "ReleaseRequest" => json!({ "reason": "the customer changed their mind" }),
@@ -62,7 +62,7 @@ pub fn of(schema: &str) -> Value {
         }),
         "AuditTrail" => trail(),
         "Erasure" => json!({ "reservations": 2 }),
-        "ProblemPage" => json!(Page::of(&problem::SOLD_OUT)),
+        "ProblemPage" => json!(Page::of(&problems::SOLD_OUT)),
         "Contract" => json!({
             "openapi": "3.1.0", "info": { "title": "Doorbuster", "version": env!("CARGO_PKG_VERSION") }, "paths": {},
         }),
@@ -78,7 +78,7 @@ pub fn of_problem(problem: &Problem) -> Value {
             "/lines/0/quantity: must be a whole number from 1 to 1000000, such as 1",
             json!({ "errors": [{ "pointer": "/lines/0/quantity", "detail": "must be a whole number from 1 to 1000000, such as 1" }] }),
         ),
-        Kind::Lines if problem.code == problem::SOLD_OUT.code => (
+        Kind::Lines if problem.code == problems::SOLD_OUT.code => (
             "\"tv-55\": 1 requested, 0 available",
             json!({ "lines": [{ "sku": "tv-55", "requested": 1, "available": 0 }] }),
         ),

@@ -7,8 +7,7 @@ use utoipa::PartialSchema;
 
 use super::{
     bounds::{CURSOR_BYTES_MAX, cursor, time},
-    examples,
-    paths::reference,
+    examples, reference,
 };
 use crate::events::Envelope;
 

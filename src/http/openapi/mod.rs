@@ -4,14 +4,12 @@
 //! Invariant: the document has exactly the router's calls and every problem. Tests compare it with the router, with the table
 //! of problems, and with every answer that a contract test sees.
 //!
-//! `calls` lists what each call takes and answers, and `paths` renders it. `schemas` collects the wire types' `ToSchema`, and
-//! `bounds` adds limits that types do not express. `links`, `problems`, `feed` and `examples` hold those parts.
+//! `paths` renders the table of calls. `schemas` collects the `ToSchema` of the types in `json`, and `bounds` adds limits that types
+//! do not express. `problems`, `feed` and `examples` hold those parts.
 
 mod bounds;
-mod calls;
 mod examples;
 mod feed;
-mod links;
 mod paths;
 mod problems;
 mod schemas;
@@ -24,8 +22,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Limits, router::Route};
-use crate::sale::settings;
+use super::Limits;
+use crate::api::{self, calls::Tag};
 
 /// The document, its parts in reading order. `{:#}` prints it indented.
 #[derive(Debug, Clone, Serialize)]
@@ -60,7 +58,7 @@ For operators: probes and metrics (`/livez`, `/readyz`, `/metrics`) have a liste
 and are not part of this document.";
 
 /// Makes the document for a service with these limits. `asks_for_key`: whether calls need a key.
-pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> Document {
+pub fn document(limits: &Limits, api: &api::Limits, asks_for_key: bool) -> Document {
     Document {
         openapi: "3.1.0",
         info: json!({
@@ -71,19 +69,11 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
         }),
         servers: json!([{ "url": "/", "description": "Where this document is served" }]),
-        tags: json!([
-            { "name": SALES, "description": "For operators: sales and their stock" },
-            { "name": RESERVATIONS, "description": "For checkout services: hold, confirm, release, extend" },
-            { "name": CUSTOMERS, "description": "Erasing a customer's data" },
-            { "name": EVENTS, "description": "The feed of durable changes" },
-            { "name": AUDIT, "description": "Operators' changes, for operators and auditors" },
-            { "name": CONSOLE, "description": "Pages to watch and run a sale" },
-            { "name": CONTRACT, "description": "This contract, for programs and people" },
-        ]),
-        paths: paths::paths(edge, asks_for_key),
+        tags: Tag::ALL.map(|tag| json!({ "name": tag.name(), "description": tag.description() })).into_iter().collect(),
+        paths: paths::paths(limits, asks_for_key),
         components: json!({
-            "schemas": schemas::schemas(edge, sale),
-            "parameters": paths::parameters(edge),
+            "schemas": schemas::schemas(api),
+            "parameters": paths::parameters(api),
             "headers": paths::headers(),
             "responses": problems::responses(),
             "examples": problems::examples(),
@@ -98,15 +88,6 @@ pub fn document(edge: &Limits, sale: &settings::Limits, asks_for_key: bool) -> D
     }
 }
 
-/// The path of a call, with the names of its variable parts in braces.
-pub fn path_of(route: Route) -> Option<&'static str> {
-    calls::CALLS.iter().find(|call| call.route == route).map(|call| call.path)
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
-
-const SALES: &str = "sales";
-const RESERVATIONS: &str = "reservations";
-const CUSTOMERS: &str = "customers";
-const EVENTS: &str = "events";
-const AUDIT: &str = "audit";
-const CONSOLE: &str = "console";
-const CONTRACT: &str = "contract";

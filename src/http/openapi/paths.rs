@@ -6,18 +6,19 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::{CURSOR_BYTES_MAX, PRINTABLE, SLUG, UUID_ASKED, key_pattern},
-    calls::{Asked, BodyLimit, CALLS, CONSOLE_FILE, Call, DOCS_FILE, FEED, Given, NOTHING, PAGE, problems_of},
-    examples, feed,
-    links::Link,
-    problems, schemas,
+    examples, feed, problems, reference, schemas,
 };
 use crate::{
+    api::{
+        self,
+        calls::{Access, Asked, BodyLimit, Call, Content, Given, Link, Method, Row},
+        problems::PROBLEMS,
+    },
     http::{
-        Limits, auth,
-        body::MERGE_PATCH,
+        Limits,
         handlers::{pages, trail::RECORDS},
-        problem::PROBLEMS,
-        requests::REQUEST_ID_BYTES_MAX,
+        request_log::REQUEST_ID_BYTES_MAX,
+        response::MERGE_PATCH,
     },
     sale::ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
     store::RECORDS_MAX,
@@ -29,17 +30,18 @@ const ETAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(\s*,\s*(W/)?"[!#-~]*")*)$"#;
 /// Every path with its calls. `asks_for_key`: whether calls need a key.
 pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for call in CALLS {
-        let path = paths.entry(call.path).or_default();
-        if call.path.contains('{') {
-            let parameters = path_parameters(call.path).map(|name| reference("parameters", name));
+    for call in Call::ALL {
+        let row = call.row();
+        let path = paths.entry(row.path).or_default();
+        if row.path.contains('{') {
+            let parameters = path_parameters(row.path).map(|name| reference("parameters", name));
             path.insert("parameters".to_owned(), parameters.collect());
         }
-        let operation = operation(call, limits, asks_for_key);
-        if call.method == "get" {
-            path.insert("head".to_owned(), head(&operation, call));
+        let operation = operation(*call, limits, asks_for_key);
+        if row.method == Method::Get {
+            path.insert("head".to_owned(), head(&operation, row));
         }
-        path.insert(call.method.to_owned(), operation);
+        path.insert(row.method.as_str().to_ascii_lowercase(), operation);
     }
     json!(paths)
 }
@@ -49,34 +51,35 @@ pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn operation(call: &Call, limits: &Limits, asks_for_key: bool) -> Value {
+fn operation(call: Call, limits: &Limits, asks_for_key: bool) -> Value {
+    let row = call.row();
     let mut responses: Map<String, Value> =
-        call.answers.iter().map(|given| (given.status.to_string(), answer(given))).collect();
-    responses.extend(problems::by_status(&problems_of(call)));
+        row.answers.iter().map(|given| (given.status.to_string(), answer(given))).collect();
+    responses.extend(problems::by_status(&call.problems()));
     let mut operation = json!({
-        "operationId": call.id,
-        "tags": [call.tag],
-        "summary": call.summary,
-        "description": call.description,
+        "operationId": row.id,
+        "tags": [row.tag.name()],
+        "summary": row.summary,
+        "description": row.description,
         "responses": responses,
-        "security": security(call, asks_for_key),
+        "security": security(row.access, asks_for_key),
     });
-    if let Some(role) = auth::needed(call.route) {
-        let text = format!("{} Needs the role `{}`.", call.description, role.as_str());
+    if let Some(role) = row.access.role() {
+        let text = format!("{} Needs the role `{}`.", row.description, role.as_str());
         operation["description"] = json!(text);
     }
-    if !call.parameters.is_empty() {
-        operation["parameters"] = call.parameters.iter().map(|name| reference("parameters", name)).collect();
+    if !row.parameters.is_empty() {
+        operation["parameters"] = row.parameters.iter().map(|name| reference("parameters", name)).collect();
     }
-    if let Some(asked) = &call.body {
+    if let Some(asked) = &row.body {
         operation["requestBody"] = request_body(asked, limits);
     }
     operation
 }
 
 /// A key, if the call needs one. A service without keys also takes callers that send one.
-fn security(call: &Call, asks_for_key: bool) -> Value {
-    match auth::needed(call.route) {
+fn security(access: Access, asks_for_key: bool) -> Value {
+    match access.role() {
         Some(_) if asks_for_key => json!([{ "key": [] }]),
         Some(_) => json!([{ "key": [] }, {}]),
         None => json!([]),
@@ -84,10 +87,10 @@ fn security(call: &Call, asks_for_key: bool) -> Value {
 }
 
 /// The GET without bodies.
-fn head(get: &Value, call: &Call) -> Value {
+fn head(get: &Value, row: &Row) -> Value {
     let mut head = get.clone();
-    head["operationId"] = json!(format!("{}Head", call.id));
-    head["summary"] = json!(format!("{}: headers only", call.summary));
+    head["operationId"] = json!(format!("{}Head", row.id));
+    head["summary"] = json!(format!("{}: headers only", row.summary));
     head["description"] = json!("Answers as GET does, with the length of the body but without the body.");
     for response in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         // What is referred to is written out, so that its body can be left out.
@@ -121,23 +124,24 @@ fn request_body(asked: &Asked, limits: &Limits) -> Value {
 }
 
 fn answer(given: &Given) -> Value {
-    let content = match given.schema {
-        FEED => feed::content(),
-        PAGE => json!({ "text/html": { "schema": { "type": "string" } } }),
-        CONSOLE_FILE => files(&["text/css", "text/javascript", "image/svg+xml"]),
-        DOCS_FILE => files(&["text/css", "text/javascript"]),
-        NOTHING => Value::Null,
-        schema => json!({ "application/json": {
+    let page = || json!({ "schema": { "type": "string" } });
+    let document = |schema| {
+        json!({ "application/json": {
             "schema": reference("schemas", schema),
             "example": examples::of(given.example.unwrap_or(schema)),
-        } }),
+        } })
     };
     let mut answer = json!({ "description": given.description });
-    if !content.is_null() {
-        answer["content"] = content;
-    }
-    if given.schema == "ProblemPage" {
-        answer["content"]["text/html"] = json!({ "schema": { "type": "string" } });
+    match given.content {
+        Content::Json(schema) => answer["content"] = document(schema),
+        Content::JsonOrPage(schema) => {
+            answer["content"] = document(schema);
+            answer["content"]["text/html"] = page();
+        }
+        Content::Feed => answer["content"] = feed::content(),
+        Content::Page => answer["content"] = json!({ "text/html": page() }),
+        Content::Files(media) => answer["content"] = files(media),
+        Content::Nothing => {}
     }
     answer["headers"]["X-Request-Id"] = reference("headers", "X-Request-Id");
     for name in given.headers {
@@ -164,12 +168,8 @@ fn files(media: &[&str]) -> Value {
     Value::Object(media.iter().map(file).collect())
 }
 
-pub fn reference(kind: &str, name: &str) -> Value {
-    json!({ "$ref": format!("#/components/{kind}/{name}") })
-}
-
 /// Parameters, by the names that calls and paths use for them.
-pub fn parameters(limits: &Limits) -> Value {
+pub fn parameters(limits: &api::Limits) -> Value {
     // Codes with and without an underscore; those without are slugs already.
     let codes = PROBLEMS.iter().map(|problem| problem.code.to_owned()).filter(|code| code.contains('_'));
     let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).chain(codes).collect();

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
-use super::{examples, paths::reference};
-use crate::http::problem::{Document, Errors, Kind, Limit, Lines, Of, Oldest, OpensAt, PROBLEMS, Problem};
+use super::{examples, reference};
+use crate::{
+    api::problems::{Kind, PROBLEMS, Problem},
+    http::json::problem::{Document, Errors, Limit, Lines, Of, Oldest, OpensAt},
+};
 
 /// What the schema and the response of the problem are called, such as `SoldOutProblem`.
 pub fn name(problem: &Problem) -> String {

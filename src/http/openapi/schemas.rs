@@ -3,28 +3,29 @@
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{bounds, calls::problems_of_entry, feed, paths::reference, problems};
+use super::{bounds, feed, problems, reference};
 use crate::{
+    api::{Limits, calls::Call, problems::PROBLEMS},
     events::{ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
     http::{
-        Limits,
-        entries::{EntryBody, GrantedBody},
         handlers::problems::Page,
-        problem::{Document, Errors, Lines, Of, PROBLEMS},
-        report::ReportBody,
-        settings_body::SettingsBody,
-        status::StatusBody,
-        trail::TrailBody,
-        wire::{
-            AdjustBody, AdjustmentBody, AvailabilityBody, ConfirmBody, CustomerBody, ErasureBody, ExtendBody, NoBody,
-            ReleaseBody, ReservationBody, ReserveBody, SaleBody, SalesBody,
+        json::{
+            answers::{
+                AdjustmentBody, AvailabilityBody, CustomerBody, ErasureBody, ReservationBody, SaleBody, SalesBody,
+            },
+            entries::{EntryBody, GrantedBody},
+            problem::{Document, Errors, Lines, Of},
+            report::ReportBody,
+            requests::{AdjustBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveBody},
+            settings::SettingsBody,
+            status::StatusBody,
+            trail::TrailBody,
         },
     },
-    sale::settings,
 };
 
 /// Every schema by its name.
-pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
+pub fn schemas(limits: &Limits) -> Value {
     let mut requests = Map::new();
     add::<ReserveBody<'_>>(&mut requests);
     add::<EntryBody<'_>>(&mut requests);
@@ -71,7 +72,7 @@ pub fn schemas(edge: &Limits, sale: &settings::Limits) -> Value {
     schemas.extend(answers);
     schemas.insert("Contract".to_owned(), json!({ "type": "object", "description": "An OpenAPI 3.1 document." }));
     let mut schemas = Value::Object(schemas);
-    bounds::add(&mut schemas, edge, sale);
+    bounds::add(&mut schemas, limits);
     add_patch(&mut schemas);
     schemas
 }
@@ -151,7 +152,7 @@ fn batch_results() -> Value {
 }
 
 fn batch_refused() -> Value {
-    let problems = problems_of_entry().into_iter().map(|problem| reference("schemas", &problems::name(problem)));
+    let problems = Call::problems_of_entry().into_iter().map(|problem| reference("schemas", &problems::name(problem)));
     json!({
         "type": "object",
         "description": "The result of a refused entry.",
@@ -183,8 +184,8 @@ fn add_inner<T: ToSchema>(schemas: &mut Map<String, Value>) {
 fn describe_choices(schema: &mut Value) {
     for member in members_of(schema) {
         let choices = member.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();
-        let told: Vec<_> = choices.filter_map(|choice| choice.as_object_mut()?.remove("description")).collect();
-        if let [only] = &told[..] {
+        let descriptions: Vec<_> = choices.filter_map(|choice| choice.as_object_mut()?.remove("description")).collect();
+        if let [only] = &descriptions[..] {
             member["description"] = only.clone();
         }
     }

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{calls::CALLS, paths::path_parameters, problems::name};
+use super::{paths::path_parameters, problems::name};
 use crate::{
+    api::{
+        calls::Call,
+        problems::{self, PROBLEMS},
+    },
     auth::{KeySettings, Role, mint},
     config::Config,
-    http::{
-        problem::{self, PROBLEMS},
-        router::{self, Route},
-    },
+    http::{response, router},
     service,
 };
 
@@ -86,17 +87,16 @@ fn all_references(value: &Value, each: &mut impl FnMut(&str)) {
     }
 }
 
+/// The router finds each call of the table at its path.
 #[test]
-fn it_has_every_route_and_no_other() {
+fn it_has_every_call() {
     let document = document();
-    let documented: BTreeSet<usize> = CALLS.iter().map(|call| call.route as usize).collect();
-    let routes: BTreeSet<usize> = (0..Route::NAMES.len()).filter(|route| *route != Route::Unknown as usize).collect();
-    let named = |routes: &BTreeSet<usize>| routes.iter().map(|route| Route::NAMES[*route]).collect::<Vec<_>>();
-    assert_eq!(named(&documented), named(&routes));
-    for call in CALLS {
-        let method: Method = call.method.to_uppercase().parse().unwrap();
-        let matched = router::route(&method, &example_path(&document, call.path));
-        assert_eq!(matched.map(|matched| matched.route).ok(), Some(call.route), "{method} {}", call.path);
+    assert_eq!(operations(&document).into_iter().filter(|(_, method, _)| method != "head").count(), Call::ALL.len());
+    for call in Call::ALL {
+        let row = call.row();
+        let method: Method = row.method.as_str().parse().unwrap();
+        let matched = router::route(&method, &example_path(&document, row.path));
+        assert_eq!(matched.map(|matched| matched.call).ok(), Some(*call), "{method} {}", row.path);
     }
 }
 
@@ -111,7 +111,7 @@ fn it_has_every_method_of_a_path() {
     for (path, methods) in methods {
         let brew = Method::from_bytes(b"BREW").unwrap();
         let refused = router::route(&brew, &example_path(&document, &path)).unwrap_err();
-        assert_eq!(refused.response.headers()["allow"], methods.join(", "), "{path}");
+        assert_eq!(response::refused(&refused.refused).headers()["allow"], methods.join(", "), "{path}");
     }
 }
 
@@ -131,7 +131,7 @@ fn it_has_every_problem_with_an_example() {
         assert_valid(&document, &json!({ "$ref": "#/components/schemas/Problem" }), example);
         assert_eq!((&example["code"], &example["status"]), (&json!(problem.code), &json!(problem.status)));
         // Whoever keeps to the document's methods never meets the other one.
-        let expected = problem.code != problem::METHOD_NOT_ALLOWED.code;
+        let expected = problem.code != problems::METHOD_NOT_ALLOWED.code;
         assert_eq!(answered.contains(&name), expected, "{name}");
     }
 }
@@ -150,7 +150,7 @@ fn its_examples_are_what_its_schemas_say() {
             seen += 1;
         }
     }
-    assert!(seen > CALLS.len());
+    assert!(seen > Call::ALL.len());
     for kind in ["parameters", "headers"] {
         for (name, described) in document["components"][kind].as_object().unwrap() {
             if let Some(example) = described.get("example") {
@@ -329,7 +329,7 @@ fn it_says_whether_a_key_is_needed() {
 fn its_schemas_are_complete() {
     let document = document();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-        assert!(schema["description"].as_str().is_some_and(|told| !told.is_empty()), "{name} has no description");
+        assert!(schema["description"].as_str().is_some_and(|text| !text.is_empty()), "{name} has no description");
         for (member, described) in schema["properties"].as_object().into_iter().flatten() {
             let place = format!("{name}.{member}: {described}");
             let is_reference = described.get("$ref").is_some();
@@ -388,8 +388,8 @@ fn limits_are_those_of_the_configuration() {
     let schema = |name: &str, member: &str, keyword: &str| {
         let described = &document["components"]["schemas"][name]["properties"][member];
         let bound = described[keyword].as_u64();
-        let told = described["description"].as_str().unwrap_or_default();
-        assert!(bound.is_some_and(|bound| told.contains(&bound.to_string())), "{name}.{member} says {told:?}");
+        let text = described["description"].as_str().unwrap_or_default();
+        assert!(bound.is_some_and(|bound| text.contains(&bound.to_string())), "{name}.{member} says {text:?}");
         bound
     };
     assert_eq!(schema("ReserveRequest", "lines", "maxItems"), Some(7));

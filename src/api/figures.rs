@@ -18,68 +18,43 @@ use utoipa::ToSchema;
 use crate::{clock::monotonic, sale::time::Timestamp};
 
 /// Rounds for which figures are collected after a request.
-const TURNS_ASKED: u32 = 5;
+const ROUNDS_ASKED: u32 = 5;
 /// The age up to which figures are used again.
 const FRESH: Duration = Duration::from_millis(1500);
 /// How long the first request waits for the next round.
-const PATIENCE: Duration = Duration::from_secs(3);
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// The latest figures, and a note that somebody asks for them.
-pub struct Board {
+/// The latest figures, read only while somebody asks for them.
+pub struct FigureCache {
     latest: watch::Sender<Option<(Instant, Arc<Figures>)>>,
-    turns_asked: AtomicU32,
+    rounds_asked: AtomicU32,
 }
 
-impl Default for Board {
+impl Default for FigureCache {
     fn default() -> Self {
-        Self { latest: watch::Sender::new(None), turns_asked: AtomicU32::new(0) }
+        Self { latest: watch::Sender::new(None), rounds_asked: AtomicU32::new(0) }
     }
 }
 
-impl Board {
+impl FigureCache {
     /// Figures of about this second; None if no thread collects any.
-    pub async fn figures(&self) -> Option<Arc<Figures>> {
-        self.turns_asked.store(TURNS_ASKED, Relaxed);
+    pub async fn latest(&self) -> Option<Arc<Figures>> {
+        self.rounds_asked.store(ROUNDS_ASKED, Relaxed);
         let mut latest = self.latest.subscribe();
         let is_fresh =
             |read: &Option<(Instant, Arc<Figures>)>| read.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
-        let fresh = timeout(PATIENCE, latest.wait_for(is_fresh)).await.ok()?.ok()?;
+        let fresh = timeout(WAIT_MAX, latest.wait_for(is_fresh)).await.ok()?.ok()?;
         fresh.as_ref().map(|(_, figures)| figures.clone())
     }
 
     /// One round: publishes the figures from `read`, if somebody has asked recently.
-    pub fn turn(&self, read: impl FnOnce() -> Option<Figures>) {
-        if self.turns_asked.fetch_update(Relaxed, Relaxed, |turns| turns.checked_sub(1)).is_ok()
+    pub fn refresh(&self, read: impl FnOnce() -> Option<Figures>) {
+        if self.rounds_asked.fetch_update(Relaxed, Relaxed, |rounds| rounds.checked_sub(1)).is_ok()
             && let Some(figures) = read()
         {
             self.latest.send_replace(Some((monotonic(), Arc::new(figures))));
         }
     }
-}
-
-/// The caller, and figures of the service.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Status)]
-pub struct StatusBody<'a> {
-    /// The sender of the request.
-    pub caller: CallerBody<'a>,
-    /// Figures of the whole service. Left out for a key that is limited to certain sales.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Figures>)]
-    pub service: Option<&'a Figures>,
-}
-
-/// The sender of the request: a key, or anybody if no keys are configured.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = StatusCaller)]
-pub struct CallerBody<'a> {
-    /// The key's name; left out if the service has no keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<&'a str>,
-    /// The key's role. Without keys everybody is an operator.
-    pub role: &'static str,
-    /// Whether the key is for all sales.
-    pub all_sales: bool,
 }
 
 /// Figures of the whole service, collected together about once a second. Counts begin at its start. A rate is the difference of
@@ -219,15 +194,15 @@ mod tests {
 
     #[tokio::test]
     async fn figures_are_read_while_somebody_asks_and_not_else() {
-        let board = Board::default();
-        board.turn(|| panic!("nobody asked"));
-        let (told, ()) = tokio::join!(board.figures(), async { board.turn(|| Some(figures(7))) });
-        assert_eq!(told.expect("read for whoever asked").holds.live, 7);
-        // The second to ask within the second is told the same, without another turn.
-        assert_eq!(board.figures().await.unwrap().holds.live, 7);
-        for live in 0..u64::from(TURNS_ASKED) {
-            board.turn(|| Some(figures(live)));
+        let cache = FigureCache::default();
+        cache.refresh(|| panic!("nobody asked"));
+        let (answered, ()) = tokio::join!(cache.latest(), async { cache.refresh(|| Some(figures(7))) });
+        assert_eq!(answered.expect("read for whoever asked").holds.live, 7);
+        // A second request within the second gets the same figures, without another round.
+        assert_eq!(cache.latest().await.unwrap().holds.live, 7);
+        for live in 0..u64::from(ROUNDS_ASKED) {
+            cache.refresh(|| Some(figures(live)));
         }
-        board.turn(|| panic!("nobody has asked for long"));
+        cache.refresh(|| panic!("nobody has asked for long"));
     }
 }

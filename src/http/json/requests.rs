@@ -10,13 +10,12 @@ use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use crate::{
-    http::{
-        invalid::{self, Bounds, Described},
-        quick,
+    api::{
+        Limits,
+        commands::{CheckedLine, CheckedReserve},
     },
     privacy::CustomerIds,
     sale::{
-        command::{AskedLine, Reserve},
         ids::{check_name, check_text},
         object::Object,
         rule::Rule,
@@ -55,43 +54,9 @@ pub struct ReserveBody<'a> {
 pub struct LineBody<'a> {
     /// An item of the sale.
     #[serde(borrow)]
-    pub(in crate::http) sku: Cow<'a, str>,
+    pub sku: Cow<'a, str>,
     /// Units; lines of the same SKU together have the same bound.
-    pub(in crate::http) quantity: u64,
-}
-
-/// Bounds of a reserve; each is a key of the configuration's `limits`.
-#[derive(Debug, Clone, Copy)]
-pub struct ReserveLimits {
-    pub lines_max: usize,
-    pub quantity_max: u32,
-    pub hold_seconds_max: u64,
-}
-
-/// A reserve's members after their checks.
-#[derive(Debug)]
-pub struct CheckedReserve<'a> {
-    /// The customer's id or pseudonym: all that the layers below see.
-    pub customer: Cow<'a, str>,
-    lines: SmallVec<[CheckedLine<'a>; 2]>,
-    hold_seconds: Option<u32>,
-    reference: Option<Cow<'a, str>>,
-}
-
-/// All units of a SKU.
-#[derive(Debug)]
-struct CheckedLine<'a> {
-    sku: Cow<'a, str>,
-    units: u32,
-}
-
-impl CheckedReserve<'_> {
-    /// What the engine is asked.
-    pub fn asked<'b>(&'b self, sale: &'b str, key: Option<&'b str>) -> Reserve<'b> {
-        let lines = self.lines.iter().map(|line| AskedLine { sku: &line.sku, units: line.units }).collect();
-        let Self { customer, hold_seconds, reference, .. } = self;
-        Reserve { sale, customer, lines, hold_seconds: *hold_seconds, reference: reference.as_deref(), key }
-    }
+    pub quantity: u64,
 }
 
 impl<'a> ReserveBody<'a> {
@@ -105,18 +70,18 @@ impl<'a> ReserveBody<'a> {
     }
 
     /// Everything that is wrong with the members; lines of the same SKU are summed.
-    pub fn check(self, limits: &ReserveLimits, ids: &CustomerIds) -> Result<CheckedReserve<'a>, Vec<Invalid>> {
+    pub fn check(self, limits: &Limits, ids: &CustomerIds) -> Result<CheckedReserve<'a>, Vec<Invalid>> {
         let mut wrong = Vec::new();
         if check_name(&self.customer).is_err() {
             wrong.push(Invalid::new("/customer", CUSTOMER));
         }
-        if self.lines.is_empty() || self.lines.len() > limits.lines_max {
-            wrong.push(Invalid::new("/lines", format!("must be a list of 1 to {} lines", limits.lines_max)));
+        if self.lines.is_empty() || self.lines.len() > limits.sale.lines_max {
+            wrong.push(Invalid::new("/lines", format!("must be a list of 1 to {} lines", limits.sale.lines_max)));
         }
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
-        let hold_seconds = check_hold(self.hold_seconds, limits.hold_seconds_max, &mut wrong);
+        let hold_seconds = check_hold(self.hold_seconds, limits.sale.hold_seconds_max, &mut wrong);
         let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
-        for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.lines_max) {
+        for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.sale.lines_max) {
             if check_name(&line.sku).is_err() {
                 wrong.push(Invalid::new(format!("/lines/{index}/sku"), SKU));
             }
@@ -197,9 +162,9 @@ pub struct ExtendBody {
 }
 
 impl ExtendBody {
-    pub fn check(&self, hold_seconds_max: u64) -> Result<u32, Vec<Invalid>> {
+    pub fn check(&self, limits: &Limits) -> Result<u32, Vec<Invalid>> {
         let mut wrong = Vec::new();
-        let seconds = check_hold(Some(self.hold_seconds), hold_seconds_max, &mut wrong);
+        let seconds = check_hold(Some(self.hold_seconds), limits.sale.hold_seconds_max, &mut wrong);
         seconds.filter(|_| wrong.is_empty()).ok_or(wrong)
     }
 }
@@ -226,10 +191,10 @@ pub struct AdjustBody<'a> {
 }
 
 impl AdjustBody<'_> {
-    pub fn check(&self, limits: &settings::Limits) -> Result<(), Vec<Invalid>> {
+    pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
         let mut wrong = Vec::new();
         if self.delta == 0 {
-            wrong.push(Invalid::new("/delta", limits.delta()));
+            wrong.push(Invalid::new("/delta", limits.sale.delta()));
         }
         check_text_of(&mut wrong, "/reason", REASON, &self.reason);
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
@@ -243,52 +208,22 @@ fn check_text_of(wrong: &mut Vec<Invalid>, pointer: &str, rule: Rule, text: &Opt
     }
 }
 
-/// Parses a body. Reads a refused body a second time, to find its errors.
-pub fn parse<'a, T: Deserialize<'a> + Described>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<T, Vec<Invalid>> {
-    serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body).map_err(|_| explain::<T>(bytes, bounds))
-}
-
-/// As `parse`, for the most frequent body.
-pub fn parse_reserve<'a>(bytes: &'a [u8], bounds: &Bounds<'_>) -> Result<ReserveBody<'a>, Vec<Invalid>> {
-    match quick::reserve(bytes) {
-        Some((body, None, end)) if bytes[end..].trim_ascii().is_empty() => Ok(body),
-        _ => parse(bytes, bounds),
-    }
-}
-
-/// As `parse`; an empty body has no members.
-pub fn parse_optional<'a, T: Deserialize<'a> + Described + Default>(
-    bytes: &'a [u8],
-    bounds: &Bounds<'_>,
-) -> Result<T, Vec<Invalid>> {
-    if bytes.is_empty() { Ok(T::default()) } else { parse(bytes, bounds) }
-}
-
-/// What is wrong with a body that does not parse.
-pub fn explain<T: Described>(bytes: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
-    let errors = invalid::errors_of_text(&T::shape(bounds), bytes);
-    debug_assert!(!errors.is_empty(), "serde refused a body in which the shape finds nothing wrong");
-    if errors.is_empty() {
-        vec![Invalid::new("", "is not a body that this call takes; see /openapi.json")]
-    } else {
-        errors
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{http::json::parse::parse, sale::command::AskedLine};
 
-    const LIMITS: ReserveLimits = ReserveLimits { lines_max: 20, quantity_max: 1000, hold_seconds_max: 3600 };
+    fn limits() -> Limits {
+        let sale = settings::Limits { lines_max: 20, hold_seconds_max: 3600, ..settings::Limits::default() };
+        Limits { sale, quantity_max: 1000, ..crate::service::api_limits(&crate::config::Config::default()) }
+    }
 
     fn parse_with_limits(body: &str) -> Result<ReserveBody<'_>, Vec<Invalid>> {
-        let edge = crate::service::edge_limits(&crate::config::Config::default());
-        let edge = crate::http::Limits { reserve: LIMITS, ..edge };
-        parse(body.as_bytes(), &Bounds { edge: &edge, sale: &settings::Limits::default() })
+        parse(body.as_bytes(), &limits())
     }
 
     fn wrong(body: &str) -> Vec<String> {
-        let checked = parse_with_limits(body).and_then(|body| body.check(&LIMITS, &CustomerIds::Plain).map(drop));
+        let checked = parse_with_limits(body).and_then(|body| body.check(&limits(), &CustomerIds::Plain).map(drop));
         checked.err().into_iter().flatten().map(|wrong| wrong.pointer).collect()
     }
 
@@ -318,7 +253,7 @@ mod tests {
         let text =
             r#"{"customer":"a","lines":[{"sku":"x","quantity":1},{"sku":"y","quantity":2},{"sku":"x","quantity":3}]}"#;
         let body = parse_with_limits(text).unwrap();
-        let checked = body.check(&LIMITS, &CustomerIds::Plain).unwrap();
+        let checked = body.check(&limits(), &CustomerIds::Plain).unwrap();
         let lines = checked.asked("drop", None).lines;
         assert_eq!(lines.as_slice(), [AskedLine { sku: "x", units: 4 }, AskedLine { sku: "y", units: 2 }]);
     }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::refusals::{REASONS, Refusals};
 use crate::{
+    api::refusal_counts::{REASONS, RefusalCounts},
     reports::Read,
     sale::{
         ids::SaleNumber,
@@ -234,7 +234,7 @@ impl<'a> ReportBody<'a> {
         sale: &'a str,
         number: SaleNumber,
         read: &'a Read<SaleReport>,
-        refusals: &Refusals,
+        refusals: &RefusalCounts,
         sees_all: bool,
     ) -> Self {
         let report = &read.found;
@@ -335,13 +335,13 @@ impl<'a> RevenueBody<'a> {
 }
 
 impl RefusalsBody {
-    fn of(sale: SaleNumber, refusals: &Refusals) -> Self {
+    fn of(sale: SaleNumber, refusals: &RefusalCounts) -> Self {
         let counts = refusals.of(sale);
         let by_reason = REASONS.into_iter().zip(counts).filter(|(_, count)| *count > 0);
         Self {
             since: refusals.since(),
             total: counts.iter().sum(),
-            by_reason: by_reason.map(|(reason, count)| RefusalBody { reason, count }).collect(),
+            by_reason: by_reason.map(|(reason, count)| RefusalBody { reason: reason.as_str(), count }).collect(),
         }
     }
 }

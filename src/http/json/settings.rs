@@ -8,7 +8,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::invalid::{self, Bounds, Described, Member, Shape};
+use super::invalid::{self, Described, Member, Shape};
+use crate::api::Limits;
 use crate::sale::{
     object::{self, Object},
     rule::Rule,
@@ -124,7 +125,7 @@ const COMPUTED: [&str; 1] = ["status"];
 const COMPUTED_OF_ITEM: [&str; 5] = ["stock", "available", "held", "confirmed", "limit_counts_since"];
 
 impl Described for SettingsBody {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
+    fn shape(limits: &Limits) -> Shape {
         let quota = || {
             Shape::new(vec![Member::value("requests", QUOTA_REQUESTS), Member::value("window_seconds", QUOTA_WINDOW)])
         };
@@ -134,22 +135,22 @@ impl Described for SettingsBody {
             Member::value("name", SALE_NAME),
             Member::value("opens_at", Rule::Time),
             Member::value("closes_at", Rule::Time),
-            Member::value("hold_seconds", bounds.sale.hold_seconds()),
-            Member::value("max_extensions", bounds.sale.max_extensions()).optional(),
+            Member::value("hold_seconds", limits.sale.hold_seconds()),
+            Member::value("max_extensions", limits.sale.max_extensions()).optional(),
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
             Member::object("rate_limits", Shape::new(rate_limits.into())).optional(),
-            Member::list("items", ItemSettingsBody::shape(bounds), bounds.sale.items_per_sale_max),
+            Member::list("items", ItemSettingsBody::shape(limits), limits.sale.items_per_sale_max),
         ];
         Shape::new(members.into_iter().chain(COMPUTED.map(Member::ignored)).collect())
     }
 }
 
 impl Described for ItemSettingsBody {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
+    fn shape(limits: &Limits) -> Shape {
         let price = Shape::new(vec![Member::value("amount", PRICE_AMOUNT), Member::value("currency", Rule::Currency)]);
         let members = [
             Member::value("sku", SKU),
-            Member::value("initial_stock", bounds.sale.initial_stock()),
+            Member::value("initial_stock", limits.sale.initial_stock()),
             Member::object("price", price).optional(),
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
         ];
@@ -159,8 +160,8 @@ impl Described for ItemSettingsBody {
 
 impl SettingsBody {
     /// The shape of a patch: any of the members; each item has at least its SKU.
-    pub fn shape_of_patch(bounds: &Bounds<'_>) -> Shape {
-        Self::shape(bounds).of_change(&["sku"])
+    pub fn shape_of_patch(limits: &Limits) -> Shape {
+        Self::shape(limits).of_change(&["sku"])
     }
 }
 
@@ -175,8 +176,8 @@ pub struct Patch {
 }
 
 impl Patch {
-    pub fn parse(bytes: &[u8], bounds: &Bounds<'_>) -> Result<Self, Vec<Invalid>> {
-        let wrong = invalid::errors_of_text(&SettingsBody::shape_of_patch(bounds), bytes);
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Vec<Invalid>> {
+        let wrong = invalid::errors_of_text(&SettingsBody::shape_of_patch(limits), bytes);
         if !wrong.is_empty() {
             return Err(wrong);
         }
@@ -203,7 +204,7 @@ impl Patch {
     }
 
     /// The settings with the patch merged in. New items come last, in their order.
-    pub fn merge(&self, settings: &SaleSettings, bounds: &Bounds<'_>) -> Result<SaleSettings, Vec<Invalid>> {
+    pub fn merge(&self, settings: &SaleSettings, limits: &Limits) -> Result<SaleSettings, Vec<Invalid>> {
         let (mut items, mut wrong) = (settings.items.clone(), Vec::new());
         let known: HashMap<&str, usize> =
             settings.items.iter().enumerate().map(|(place, item)| (item.sku.as_str(), place)).collect();
@@ -211,7 +212,7 @@ impl Patch {
             let present = patch["sku"].as_str().and_then(|sku| known.get(sku)).copied();
             let mut item = present.map_or_else(|| Value::Object(Map::new()), |at| value_of(&settings.items[at]));
             merge(&mut item, patch);
-            match (read(item, &ItemSettingsBody::shape(bounds), &format!("/items/{place}")), present) {
+            match (read(item, &ItemSettingsBody::shape(limits), &format!("/items/{place}")), present) {
                 (Ok(item), Some(at)) => items[at] = item,
                 (Ok(item), None) => items.push(item),
                 (Err(errors), _) => wrong.extend(errors),
@@ -221,7 +222,7 @@ impl Patch {
         merge(&mut head, &self.head);
         // The items are checked already, and the shape refuses an empty list.
         head.as_object_mut().expect("settings are an object").remove("items");
-        let shape = SettingsBody::shape(bounds).without("items");
+        let shape = SettingsBody::shape(limits).without("items");
         wrong.extend(invalid::errors_of_value(&shape, &head, ""));
         if !wrong.is_empty() {
             return Err(wrong);
@@ -233,7 +234,7 @@ impl Patch {
     }
 
     /// Points errors of the merged document at the members of the patch that caused them.
-    pub fn lead_back(&self, errors: &mut Vec<Invalid>, merged: &SaleSettings) {
+    pub fn point_back(&self, errors: &mut Vec<Invalid>, merged: &SaleSettings) {
         for error in errors {
             let Some(rest) = error.pointer.strip_prefix("/items/") else { continue };
             let (index, member) = rest.split_once('/').unwrap_or((rest, ""));

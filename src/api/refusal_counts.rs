@@ -15,30 +15,27 @@ use std::{
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
-use crate::{
-    sale::{ids::SaleNumber, outcome::Refusal, time::Timestamp},
-    telemetry::refusal_reason,
-};
+use crate::sale::{code::Code, ids::SaleNumber, time::Timestamp};
 
-/// Why a well-formed reserve of a sale may be refused: codes of problems.
-pub const REASONS: [&str; 11] = [
-    "item_not_found",
-    "sold_out",
-    "insufficient_stock",
-    "customer_limit_exceeded",
-    "sale_not_started",
-    "sale_ended",
-    "sale_paused",
-    "idempotency_key_reused",
-    "overloaded",
-    "backlog_full",
-    "disk_low",
+/// Why a well-formed reserve of a sale may be refused.
+pub const REASONS: [Code; 11] = [
+    Code::ItemNotFound,
+    Code::SoldOut,
+    Code::InsufficientStock,
+    Code::CustomerLimitExceeded,
+    Code::SaleNotStarted,
+    Code::SaleEnded,
+    Code::SalePaused,
+    Code::IdempotencyKeyReused,
+    Code::Overloaded,
+    Code::BacklogFull,
+    Code::DiskLow,
 ];
 
 type Cells = Arc<CachePadded<[AtomicU64; REASONS.len()]>>;
 
 /// The counts of all workers.
-pub struct Refusals {
+pub struct RefusalCounts {
     since: Timestamp,
     known: Mutex<HashMap<SaleNumber, Vec<Cells>>>,
 }
@@ -47,7 +44,7 @@ pub struct Refusals {
 #[derive(Default)]
 pub struct Counting(RefCell<HashMap<SaleNumber, Cells, foldhash::fast::RandomState>>);
 
-impl Refusals {
+impl RefusalCounts {
     pub fn new(since: Timestamp) -> Self {
         Self { since, known: Mutex::default() }
     }
@@ -68,9 +65,8 @@ impl Refusals {
 }
 
 impl Counting {
-    pub fn count(&self, refusals: &Refusals, sale: SaleNumber, refusal: &Refusal) {
-        let reason = refusal_reason(refusal);
-        let Some(place) = REASONS.iter().position(|&known| known == reason) else { return };
+    pub fn count(&self, refusals: &RefusalCounts, sale: SaleNumber, code: Code) {
+        let Some(place) = REASONS.iter().position(|&known| known == code) else { return };
         let mut own = self.0.borrow_mut();
         let cells = own.entry(sale).or_insert_with(|| {
             let cells = Cells::default();
@@ -89,19 +85,19 @@ mod tests {
 
     #[test]
     fn what_each_worker_counts_adds_up_by_sale_and_reason() {
-        let refusals = Refusals::new(Timestamp::from_millis(7));
+        let refusals = RefusalCounts::new(Timestamp::from_millis(7));
         let (one, other) = (Counting::default(), Counting::default());
         for _ in 0..3 {
-            one.count(&refusals, SaleNumber(1), &Refusal::SalePaused);
+            one.count(&refusals, SaleNumber(1), Code::SalePaused);
         }
-        other.count(&refusals, SaleNumber(1), &Refusal::SalePaused);
-        other.count(&refusals, SaleNumber(2), &Refusal::SaleEnded);
+        other.count(&refusals, SaleNumber(1), Code::SalePaused);
+        other.count(&refusals, SaleNumber(2), Code::SaleEnded);
         // Of no sale, or not of reserves.
-        one.count(&refusals, SaleNumber(1), &Refusal::ReservationNotFound);
+        one.count(&refusals, SaleNumber(1), Code::ReservationNotFound);
         let place = |reason| REASONS.iter().position(|&known| known == reason).unwrap();
         let (first, second) = (refusals.of(SaleNumber(1)), refusals.of(SaleNumber(2)));
-        assert_eq!((first[place("sale_paused")], first.iter().sum::<u64>()), (4, 4));
-        assert_eq!((second[place("sale_ended")], second.iter().sum::<u64>()), (1, 1));
+        assert_eq!((first[place(Code::SalePaused)], first.iter().sum::<u64>()), (4, 4));
+        assert_eq!((second[place(Code::SaleEnded)], second.iter().sum::<u64>()), (1, 1));
         assert_eq!(refusals.of(SaleNumber(3)), [0; REASONS.len()]);
     }
 }

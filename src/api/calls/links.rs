@@ -1,6 +1,7 @@
 //! Links: the calls that follow from an answer, for programs that walk the document, such as tests.
 
 /// A call that follows from an answer, with runtime expressions for the values that it takes from there.
+#[derive(Debug)]
 pub struct Link {
     pub operation: &'static str,
     pub parameters: &'static [(&'static str, &'static str)],

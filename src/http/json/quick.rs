@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::wire::{LineBody, ReserveBody};
+use super::requests::{LineBody, ReserveBody};
 use crate::sale::object::Object;
 
 /// The reserve at the start of the bytes, its idempotency key if that is a member, and its end.
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::{entries::EntryBody, wire};
+    use crate::http::json::{entries::EntryBody, parse};
 
     /// What serde reads of the same bytes, if it takes them.
     fn slowly(bytes: &[u8]) -> Option<(String, usize)> {
@@ -179,10 +179,8 @@ mod tests {
     fn what_follows_a_reserve_is_looked_at() {
         for (behind, sound) in [("", true), (" \r\n\t", true), ("x", false), ("{}", false), (",", false)] {
             let text = format!("{}{behind}", USUAL[0]);
-            let config = crate::config::Config::default();
-            let (edge, sale) = (crate::service::edge_limits(&config), config.limits.for_sales());
-            let bounds = crate::http::invalid::Bounds { edge: &edge, sale: &sale };
-            assert_eq!(wire::parse_reserve(text.as_bytes(), &bounds).is_ok(), sound, "{text}");
+            let limits = crate::service::api_limits(&crate::config::Config::default());
+            assert_eq!(parse::parse_reserve(text.as_bytes(), &limits).is_ok(), sound, "{text}");
         }
     }
 

@@ -3,17 +3,14 @@
 //!
 //! Invariant: the bytes equal those of `Serialize`; tests compare the two.
 
-use super::{
-    problem::Problem,
-    wire::{ReservationBody, StandingBody},
+use super::answers::{ReservationBody, StandingBody};
+use crate::{
+    api::problems::Problem,
+    sale::{outcome::Shortage, settings::Price},
 };
-use crate::sale::{outcome::Shortage, settings::Price};
 
 /// Room for an answer of one line with short names.
 pub const RESERVATION_BYTES: usize = 512;
-
-/// Room for a shortage of one line.
-const SHORTAGE_BYTES: usize = 320;
 
 /// Appends the reservation. `id`: the text of its id, which the caller may need elsewhere.
 pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
@@ -72,19 +69,19 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.push(b'}');
 }
 
-/// The document of a shortage: most answers of a sale once it is sold out. None if a name needs escapes.
-pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
+/// Appends the document of a shortage: most answers of a sale once it is sold out. Appends nothing and returns false if a name
+/// needs escapes.
+pub fn shortage(out: &mut Vec<u8>, problem: &Problem, lines: &[Shortage]) -> bool {
     let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
     if !lines.iter().all(|line| line.sku.as_bytes().iter().all(plain)) {
-        return None;
+        return false;
     }
-    let mut out = Vec::with_capacity(SHORTAGE_BYTES);
     out.extend_from_slice(b"{\"type\":\"/problems/");
     out.extend(problem.code.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }));
     out.extend_from_slice(b"\",\"title\":");
-    text(&mut out, problem.title);
+    text(out, problem.title);
     out.extend_from_slice(b",\"status\":");
-    number(&mut out, problem.status.into());
+    number(out, problem.status.into());
     out.extend_from_slice(b",\"code\":\"");
     out.extend_from_slice(problem.code.as_bytes());
     out.extend_from_slice(b"\",\"detail\":\"");
@@ -92,9 +89,9 @@ pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
         out.extend_from_slice(if index == 0 { b"\\\"".as_slice() } else { b"; \\\"" });
         out.extend_from_slice(line.sku.as_bytes());
         out.extend_from_slice(b"\\\": ");
-        number(&mut out, line.requested);
+        number(out, line.requested);
         out.extend_from_slice(b" requested, ");
-        number(&mut out, line.available);
+        number(out, line.available);
         out.extend_from_slice(b" available");
     }
     out.extend_from_slice(b"\",\"lines\":[");
@@ -102,13 +99,13 @@ pub fn shortage(problem: &Problem, lines: &[Shortage]) -> Option<Vec<u8>> {
         out.extend_from_slice(if index == 0 { b"{\"sku\":\"".as_slice() } else { b",{\"sku\":\"" });
         out.extend_from_slice(line.sku.as_bytes());
         out.extend_from_slice(b"\",\"requested\":");
-        number(&mut out, line.requested);
+        number(out, line.requested);
         out.extend_from_slice(b",\"available\":");
-        number(&mut out, line.available);
+        number(out, line.available);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
-    Some(out)
+    true
 }
 
 /// Appends a JSON string. Names seldom need escapes.
@@ -135,12 +132,12 @@ mod tests {
         catalogue::Catalogue,
         event::samples,
         ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-        outcome::{Reservation, ReservedLine, Standing, State},
+        outcome::{Refusal, Reservation, ReservedLine, Standing, State},
         settings::{Currency, SaleSettings},
         stock::Amounts,
         time::Timestamp,
     };
-    use crate::{engine::Made, http::problem};
+    use crate::{api::problems, engine::Made, http::json::problem};
 
     const NAMES: [&str; 6] = ["ann", "a\"b", "back\\slash", "tab\t", "ünï 🛒", "\u{7f}\u{1}"];
 
@@ -170,13 +167,13 @@ mod tests {
                 available: if index == 3 { 0 } else { index },
             })
             .collect();
-        for problem in [&problem::SOLD_OUT, &problem::INSUFFICIENT_STOCK] {
+        for problem in [&problems::SOLD_OUT, &problems::INSUFFICIENT_STOCK] {
             for (some, plain) in [(&lines[..1], true), (&lines[..2], true), (&lines[..], false), (&lines[5..6], false)]
             {
-                let slow = problem::spell_short(problem, some);
-                let quick = shortage(problem, some);
-                assert_eq!(quick.is_some(), plain, "{some:?}");
-                assert_eq!(String::from_utf8(quick.unwrap_or(slow.clone())), String::from_utf8(slow));
+                let (mut quick, mut slow) = (Vec::new(), Vec::new());
+                problem::spell(&mut slow, problem, &Refusal::Short(some.to_vec()), &Catalogue::default());
+                assert_eq!(shortage(&mut quick, problem, some), plain, "{some:?}");
+                assert_eq!(String::from_utf8(if plain { quick } else { slow.clone() }), String::from_utf8(slow));
             }
         }
     }

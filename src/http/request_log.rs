@@ -4,7 +4,6 @@
 //! no id costs only one look at its headers.
 
 use std::{
-    borrow::Cow,
     num::NonZero,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -20,14 +19,10 @@ use hyper::{
     Method, Response,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use serde::Deserialize;
 
-use super::{
-    Body,
-    problem::{self, PROBLEMS},
-    router::Route,
-};
+use super::response::Body;
 use crate::{
+    api::{calls::Call, problems},
     clock::Monotonic,
     traces::{OTHER_METHOD, Trace},
 };
@@ -61,7 +56,8 @@ pub fn method_name(method: &Method) -> &'static str {
 #[derive(Debug, Clone, Copy)]
 pub struct Answered {
     pub method: &'static str,
-    pub route: Route,
+    /// None: it is no call.
+    pub call: Option<Call>,
     pub elapsed: Duration,
 }
 
@@ -80,13 +76,13 @@ impl<C: Clock> RequestLog<C> {
     }
 
     /// Whether to log a request with this answer.
-    pub fn is_worth_telling(&self, status: hyper::StatusCode, elapsed: Duration) -> bool {
+    pub fn is_worth_a_line(&self, status: hyper::StatusCode, elapsed: Duration) -> bool {
         status.is_server_error() || elapsed >= self.slow
     }
 
     /// Gives the answer its id, and logs the request.
     #[cold]
-    pub fn tell(
+    pub fn write(
         &self,
         response: &mut Response<Body>,
         id: Option<HeaderValue>,
@@ -97,16 +93,16 @@ impl<C: Clock> RequestLog<C> {
         if let Some(left_out) = self.admit() {
             let status = response.status();
             let line = Line { id: id.to_str().unwrap_or_default(), status: status.as_u16(), left_out };
-            line.write(answered, problem_code(response), trace);
+            line.write(answered, response.body().problem().map(|problem| problem.code), trace);
         }
         response.headers_mut().insert(&X_REQUEST_ID, id);
     }
 
     /// Logs a connection that is answered `overloaded` before anything is read, and returns the answer's id.
-    pub fn tell_unread(&self) -> String {
+    pub fn write_unread(&self) -> String {
         let id = new_id();
         if let Some(left_out) = self.admit() {
-            let code = problem::OVERLOADED.code;
+            let code = problems::OVERLOADED.code;
             tracing::warn!(request_id = id, status = 503, code, left_out, "a connection was refused");
         }
         id
@@ -129,30 +125,15 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn write(&self, Answered { method, route, elapsed }: Answered, code: Option<&'static str>, trace: Option<&Trace>) {
+    fn write(&self, Answered { method, call, elapsed }: Answered, code: Option<&'static str>, trace: Option<&Trace>) {
         let Self { id: request_id, status, left_out } = *self;
-        let route = Route::NAMES[route as usize];
+        let route = Call::NAMES[Call::index(call)];
         let duration_ms = elapsed.as_millis() as u64;
         let (trace_id, span_id) =
             trace.map(|trace| (trace.trace_id().to_string(), trace.span_id().to_string())).unzip();
         let what = if status >= 500 { "a request failed" } else { "a request took long" };
         tracing::warn!(request_id, trace_id, span_id, method, route, status, code, duration_ms, left_out, "{what}");
     }
-}
-
-/// The code of the problem in the answer, from the table, so that nothing from a body can get into log or traces.
-pub fn problem_code(response: &Response<Body>) -> Option<&'static str> {
-    #[derive(Deserialize)]
-    struct Told<'a> {
-        #[serde(borrow)]
-        code: Cow<'a, str>,
-    }
-    let Body::Whole(document) = response.body() else { return None };
-    if response.status().as_u16() < 400 {
-        return None;
-    }
-    let told: Told<'_> = serde_json::from_slice(document).ok()?;
-    PROBLEMS.iter().map(|problem| problem.code).find(|code| *code == told.code)
 }
 
 #[cfg(test)]
@@ -179,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn past_so_many_lines_a_second_they_are_counted_and_told_with_the_next() {
+    fn past_so_many_lines_a_second_they_are_counted_and_reported_with_the_next() {
         let clock = FakeRelativeClock::default();
         let log = RequestLog::new(Duration::from_secs(1), NonZero::new(2).unwrap(), clock.clone());
         let admitted: Vec<_> = (0..5).map(|_| log.admit()).collect();
@@ -191,18 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn failures_and_what_took_long_are_told_and_nothing_else() {
+    fn failures_and_slow_requests_are_logged_and_nothing_else() {
         let log = RequestLog::new(Duration::from_secs(1), NonZero::new(1).unwrap(), FakeRelativeClock::default());
-        let told = |status: StatusCode, millis| log.is_worth_telling(status, Duration::from_millis(millis));
-        assert!(told(StatusCode::SERVICE_UNAVAILABLE, 0) && told(StatusCode::OK, 1000));
-        assert!(!told(StatusCode::OK, 999) && !told(StatusCode::CONFLICT, 0) && !told(StatusCode::UNAUTHORIZED, 999));
-    }
-
-    #[test]
-    fn the_code_is_one_of_the_table() {
-        assert_eq!(problem_code(&problem::OVERLOADED.respond("full")), Some("overloaded"));
-        let mut other = Response::new(Body::from(b"{\"code\":\"ann\"}".to_vec()));
-        *other.status_mut() = StatusCode::CONFLICT;
-        assert_eq!(problem_code(&other), None);
+        let logged = |status: StatusCode, millis| log.is_worth_a_line(status, Duration::from_millis(millis));
+        assert!(logged(StatusCode::SERVICE_UNAVAILABLE, 0) && logged(StatusCode::OK, 1000));
+        assert!(
+            !logged(StatusCode::OK, 999) && !logged(StatusCode::CONFLICT, 0) && !logged(StatusCode::UNAUTHORIZED, 999)
+        );
     }
 }

@@ -24,6 +24,7 @@ use governor::{
     state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
 };
 
+use super::refused::Limited;
 use crate::sale::{
     catalogue::{Catalogue, Sale},
     ids::SaleNumber,
@@ -40,16 +41,6 @@ const LOCKS: usize = 128;
 /// Places that callers share when there are too many to remember one by one.
 const SHARED_PLACES: u64 = 1 << 16;
 
-/// A request beyond a quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limited {
-    /// The quota's kind: `key`, `customer` or `sale`.
-    pub policy: &'static str,
-    pub quota: Quota,
-    /// Time until the next request is admitted.
-    pub wait: Duration,
-}
-
 type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 /// Callers by a hash that callers cannot choose.
 type Callers = DashMapStateStore<u64, fast::RandomState>;
@@ -60,7 +51,7 @@ struct OfEach<C: Clock> {
     policy: &'static str,
     quota: Quota,
     limiter: Keyed<C>,
-    crowded: AtomicBool,
+    full: AtomicBool,
     /// Callers left after the last clean-up.
     kept: AtomicUsize,
 }
@@ -69,13 +60,13 @@ impl<C: Clock + Clone> OfEach<C> {
     fn new(policy: &'static str, quota: Quota, clock: &C) -> Option<Self> {
         let callers = DashMap::with_capacity_and_hasher_and_shard_amount(0, fast::RandomState::default(), LOCKS);
         let limiter = RateLimiter::new(governed(quota)?, callers, clock.clone());
-        Some(Self { policy, quota, limiter, crowded: AtomicBool::new(false), kept: AtomicUsize::new(0) })
+        Some(Self { policy, quota, limiter, full: AtomicBool::new(false), kept: AtomicUsize::new(0) })
     }
 
     fn admit(&self, caller: u64) -> Result<(), Limited> {
-        let place = if self.crowded.load(Ordering::Relaxed) { caller % SHARED_PLACES } else { caller };
-        let told = self.limiter.check_key(&place);
-        told.map_err(|until| limited(self.policy, self.quota, until, self.limiter.clock()))
+        let place = if self.full.load(Ordering::Relaxed) { caller % SHARED_PLACES } else { caller };
+        let admitted = self.limiter.check_key(&place);
+        admitted.map_err(|until| limited(self.policy, self.quota, until, self.limiter.clock()))
     }
 
     /// Forgets callers whose quota is full again, and frees their memory.
@@ -84,7 +75,7 @@ impl<C: Clock + Clone> OfEach<C> {
         if self.limiter.len() < most / 2 {
             self.limiter.shrink_to_fit();
         }
-        self.find_crowd(most);
+        self.find_full(most);
     }
 
     /// Forgets earlier if there are twice as many as were left: a small table stays in the caches.
@@ -92,7 +83,7 @@ impl<C: Clock + Clone> OfEach<C> {
         if self.limiter.len() >= 2 * self.kept.load(Ordering::Relaxed) + FEW_NEW {
             self.retain();
         }
-        self.find_crowd(most);
+        self.find_full(most);
     }
 
     fn retain(&self) {
@@ -100,8 +91,8 @@ impl<C: Clock + Clone> OfEach<C> {
         self.kept.store(self.limiter.len(), Ordering::Relaxed);
     }
 
-    fn find_crowd(&self, most: usize) {
-        self.crowded.store(self.limiter.len() >= most, Ordering::Relaxed);
+    fn find_full(&self, most: usize) {
+        self.full.store(self.limiter.len() >= most, Ordering::Relaxed);
     }
 }
 
@@ -149,19 +140,19 @@ impl<C: Clock + Clone> Rates<C> {
 
     /// Admits a reserve in this sale.
     pub fn admit_reserve(&self, sale: &Sale) -> Result<(), Limited> {
-        let told = self.ask(sale, |of_sale| match (&of_sale.whole, of_sale.limits.sale) {
+        let admitted = self.ask(sale, |of_sale| match (&of_sale.whole, of_sale.limits.sale) {
             (Some(whole), Some(quota)) => whole.check().map_err(|until| limited("sale", quota, until, &self.clock)),
             _ => Ok(()),
         });
-        told.unwrap_or(Ok(()))
+        admitted.unwrap_or(Ok(()))
     }
 
     /// Admits a reserve for this customer.
     pub fn admit_customer(&self, sale: &Sale, customer: &str) -> Result<(), Limited> {
-        let told = self.ask(sale, |of_sale| {
+        let admitted = self.ask(sale, |of_sale| {
             of_sale.customers.as_ref().map_or(Ok(()), |customers| customers.admit(self.hasher.hash_one(customer)))
         });
-        told.unwrap_or(Ok(()))
+        admitted.unwrap_or(Ok(()))
     }
 
     /// Forgets callers whose quota is full again; to be called every second or so.

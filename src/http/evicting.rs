@@ -1,4 +1,4 @@
-//! A bounded set of connections without a place, which always has room for the next one.
+//! A bounded set of connections, which always has room for the next one.
 //!
 //! Invariant: a new connection is never refused and never waits. Past the limit, the connection that has waited longest for its
 //! client is closed. A connection that is being answered is closed only if all of them are being answered.
@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use tokio::task::{AbortHandle, JoinHandle, yield_now};
 
-use super::timed::Activity;
+use super::activity::Activity;
 
-pub struct Crowd {
+pub struct EvictingSet {
     most: usize,
     connections: Vec<(Rc<Activity>, AbortHandle)>,
 }
 
-impl Crowd {
+impl EvictingSet {
     /// `most`: at least 1.
     pub fn new(most: usize) -> Self {
         Self { most, connections: Vec::new() }
@@ -48,7 +48,7 @@ mod tests {
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
-    use crate::http::{closing::Lingering, timed::Patience};
+    use crate::http::activity::{Lingering, Timeouts};
 
     /// Counts itself as long as it is there, as a socket is.
     struct Open(Rc<Cell<usize>>);
@@ -70,17 +70,17 @@ mod tests {
     fn what_takes_another_s_place_waits_until_that_is_closed() {
         let hour = Duration::from_secs(3600);
         let lingering = Lingering { rest_bytes_max: 1, bytes_max: 1, time: hour };
-        let patience = Patience { idle_time: hour, head_time: hour, stall_time: hour, lingering };
+        let timeouts = Timeouts { idle_time: hour, head_time: hour, stall_time: hour, lingering };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let (mut crowd, open) = (Crowd::new(2), Rc::new(Cell::new(0)));
+            let (mut set, open) = (EvictingSet::new(2), Rc::new(Cell::new(0)));
             for _ in 0..100 {
                 let connection = Open::new(&open);
                 let serving = spawn_local(async move {
                     let _connection = connection;
                     pending::<()>().await;
                 });
-                crowd.admit(Activity::new(patience), &serving).await;
+                set.admit(Activity::new(timeouts), &serving).await;
                 assert!(open.get() <= 2, "{} are open", open.get());
             }
         });

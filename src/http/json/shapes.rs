@@ -2,25 +2,27 @@
 
 use super::{
     entries::EntryBody,
-    invalid::{Bounds, Described, Member, Shape},
-    wire::{AdjustBody, CUSTOMER, ConfirmBody, ExtendBody, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody},
+    invalid::{Described, Member, Shape},
+    requests::{AdjustBody, CUSTOMER, ConfirmBody, ExtendBody, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody},
 };
-use crate::sale::{
-    rule::Rule,
-    settings::{self, SKU},
+use crate::{
+    api::Limits,
+    sale::{
+        rule::Rule,
+        settings::{self, SKU},
+    },
 };
 
 impl Described for ReserveBody<'_> {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
-        let limits = &bounds.edge.reserve;
+    fn shape(limits: &Limits) -> Shape {
         let line = Shape::new(vec![
             Member::value("sku", SKU),
             Member::value("quantity", Rule::whole(1, limits.quantity_max.into())),
         ]);
         Shape::new(vec![
             Member::value("customer", CUSTOMER),
-            Member::list("lines", line, limits.lines_max),
-            Member::value("hold_seconds", settings::hold_seconds(limits.hold_seconds_max)).optional(),
+            Member::list("lines", line, limits.sale.lines_max),
+            Member::value("hold_seconds", settings::hold_seconds(limits.sale.hold_seconds_max)).optional(),
             Member::value("reference", REFERENCE).optional(),
         ])
     }
@@ -28,33 +30,33 @@ impl Described for ReserveBody<'_> {
 
 /// A reserve and its key.
 impl Described for EntryBody<'_> {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
-        ReserveBody::shape(bounds).and(Member::value("idempotency_key", Rule::IdempotencyKey).optional())
+    fn shape(limits: &Limits) -> Shape {
+        ReserveBody::shape(limits).and(Member::value("idempotency_key", Rule::IdempotencyKey).optional())
     }
 }
 
 impl Described for ConfirmBody<'_> {
-    fn shape(_: &Bounds<'_>) -> Shape {
+    fn shape(_: &Limits) -> Shape {
         Shape::new(vec![Member::value("reference", REFERENCE).optional()])
     }
 }
 
 impl Described for ReleaseBody<'_> {
-    fn shape(_: &Bounds<'_>) -> Shape {
+    fn shape(_: &Limits) -> Shape {
         Shape::new(vec![Member::value("reason", REASON).optional()])
     }
 }
 
 impl Described for ExtendBody {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
-        Shape::new(vec![Member::value("hold_seconds", settings::hold_seconds(bounds.edge.reserve.hold_seconds_max))])
+    fn shape(limits: &Limits) -> Shape {
+        Shape::new(vec![Member::value("hold_seconds", settings::hold_seconds(limits.sale.hold_seconds_max))])
     }
 }
 
 impl Described for AdjustBody<'_> {
-    fn shape(bounds: &Bounds<'_>) -> Shape {
+    fn shape(limits: &Limits) -> Shape {
         Shape::new(vec![
-            Member::value("delta", bounds.sale.delta()),
+            Member::value("delta", limits.sale.delta()),
             Member::value("reason", REASON).optional(),
             Member::value("reference", REFERENCE).optional(),
         ])
@@ -62,7 +64,7 @@ impl Described for AdjustBody<'_> {
 }
 
 impl Described for NoBody {
-    fn shape(_: &Bounds<'_>) -> Shape {
+    fn shape(_: &Limits) -> Shape {
         Shape::new(Vec::new())
     }
 }
@@ -74,25 +76,24 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{config::Config, http::settings_body::SettingsBody, service};
+    use crate::{config::Config, http::json::settings::SettingsBody, service};
 
     /// The shapes are what the document says of the same bodies: an error names the members that there are.
     #[test]
     fn shapes_have_the_members_of_the_document() {
         let config = Config::default();
         let document = serde_json::to_value(service::contract(&config)).unwrap();
-        let (edge, sale) = (service::edge_limits(&config), config.limits.for_sales());
-        let bounds = Bounds { edge: &edge, sale: &sale };
+        let limits = service::api_limits(&config);
         for (schema, shape) in [
-            ("ReserveRequest", ReserveBody::shape(&bounds)),
-            ("BatchEntry", EntryBody::shape(&bounds)),
-            ("ConfirmRequest", ConfirmBody::shape(&bounds)),
-            ("ReleaseRequest", ReleaseBody::shape(&bounds)),
-            ("ExtendRequest", ExtendBody::shape(&bounds)),
-            ("AdjustRequest", AdjustBody::shape(&bounds)),
-            ("NoMembers", NoBody::shape(&bounds)),
-            ("SaleSettings", SettingsBody::shape(&bounds)),
-            ("SalePatch", SettingsBody::shape_of_patch(&bounds)),
+            ("ReserveRequest", ReserveBody::shape(&limits)),
+            ("BatchEntry", EntryBody::shape(&limits)),
+            ("ConfirmRequest", ConfirmBody::shape(&limits)),
+            ("ReleaseRequest", ReleaseBody::shape(&limits)),
+            ("ExtendRequest", ExtendBody::shape(&limits)),
+            ("AdjustRequest", AdjustBody::shape(&limits)),
+            ("NoMembers", NoBody::shape(&limits)),
+            ("SaleSettings", SettingsBody::shape(&limits)),
+            ("SalePatch", SettingsBody::shape_of_patch(&limits)),
         ] {
             assert_same_members(&document, &document["components"]["schemas"][schema], &shape, schema);
         }

@@ -10,12 +10,14 @@ use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::{
+    answers::ReservationBody,
     encode,
-    invalid::{Bounds, escape, why_not_json},
-    quick,
-    wire::{self, LineBody, ReservationBody, ReserveBody},
+    invalid::{escape, why_not_json},
+    parse, quick,
+    requests::{LineBody, ReserveBody},
 };
 use crate::{
+    api::Limits,
     engine::Made,
     sale::{catalogue::Catalogue, object::Object, settings::Invalid},
 };
@@ -160,8 +162,8 @@ fn read_entry(bytes: &[u8]) -> Option<(ReserveBody<'_>, Option<Cow<'_, str>>, us
 }
 
 /// What is wrong with JSON that is not a reserve.
-pub fn explain(other: &[u8], bounds: &Bounds<'_>) -> Vec<Invalid> {
-    wire::explain::<EntryBody<'_>>(other, bounds)
+pub fn explain(other: &[u8], limits: &Limits) -> Vec<Invalid> {
+    parse::explain::<EntryBody<'_>>(other, limits)
 }
 
 /// Work done before other requests get the worker: a number of entries, or of their bytes.

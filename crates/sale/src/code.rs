@@ -1,0 +1,83 @@
+//! Codes: what programs and metrics tell refusals apart by.
+
+use super::outcome::Refusal;
+
+macro_rules! codes {
+    ($($name:ident $text:literal,)*) => {
+        /// The code of a refusal.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Code {
+            $($name,)*
+        }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest "invalid_request",
+    SaleNotFound "sale_not_found",
+    ItemNotFound "item_not_found",
+    ReservationNotFound "reservation_not_found",
+    SoldOut "sold_out",
+    InsufficientStock "insufficient_stock",
+    CustomerLimitExceeded "customer_limit_exceeded",
+    SaleNotStarted "sale_not_started",
+    SaleEnded "sale_ended",
+    SalePaused "sale_paused",
+    ReservationExpired "reservation_expired",
+    AlreadyConfirmed "already_confirmed",
+    AlreadyReleased "already_released",
+    ExtensionLimitReached "extension_limit_reached",
+    IdempotencyKeyReused "idempotency_key_reused",
+    Overloaded "overloaded",
+    BacklogFull "backlog_full",
+    DiskLow "disk_low",
+    PreconditionFailed "precondition_failed",
+    InitialStockImmutable "initial_stock_immutable",
+}
+
+impl Code {
+    /// The codes of commands on reservations. Only an operator's document is refused with one of the others.
+    pub fn of_reservations() -> impl Iterator<Item = Self> {
+        let of_documents = [Self::PreconditionFailed, Self::InitialStockImmutable];
+        Self::ALL.iter().copied().filter(move |code| !of_documents.contains(code))
+    }
+}
+
+impl Refusal {
+    /// Sold out when a line has nothing left, else not enough.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidRequest,
+            Self::SaleNotFound => Code::SaleNotFound,
+            Self::ItemNotFound { .. } => Code::ItemNotFound,
+            Self::PreconditionFailed { .. } => Code::PreconditionFailed,
+            Self::ReservationNotFound => Code::ReservationNotFound,
+            Self::Short(lines) if lines.iter().any(|line| line.available == 0) => Code::SoldOut,
+            Self::Short(_) => Code::InsufficientStock,
+            Self::CustomerLimitExceeded { .. } => Code::CustomerLimitExceeded,
+            Self::SaleNotStarted { .. } => Code::SaleNotStarted,
+            Self::SaleEnded => Code::SaleEnded,
+            Self::SalePaused => Code::SalePaused,
+            Self::ReservationExpired(_) => Code::ReservationExpired,
+            Self::AlreadyConfirmed(_) => Code::AlreadyConfirmed,
+            Self::AlreadyReleased(_) => Code::AlreadyReleased,
+            Self::ExtensionLimitReached(_) => Code::ExtensionLimitReached,
+            Self::InitialStockImmutable { .. } => Code::InitialStockImmutable,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::Full(_) => Code::Overloaded,
+            Self::BacklogFull => Code::BacklogFull,
+            Self::DiskLow => Code::DiskLow,
+        }
+    }
+}

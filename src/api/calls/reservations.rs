@@ -1,0 +1,157 @@
+//! Calls on customers' reservations.
+
+use super::{Access, Asked, BARE, BodyLimit, Content, Given, Method, Row, Tag, asks, links, may_ask, ok_then, shows};
+use crate::{api::problems, auth::Role};
+
+pub static RESERVE: Row = Row {
+    name: "reserve",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/reservations",
+    access: Access::OfSale(Role::Checkout),
+    id: "reserve",
+    tag: Tag::Reservations,
+    summary: "Hold units for a customer",
+    description: "Takes all lines or none. The service checks in this order and answers the first failure: the \
+                  request is well formed; the sale exists; the idempotency key (a known key gets the first answer \
+                  again, or `idempotency_key_reused`); limits of the service; the sale is open; the items exist; \
+                  stock; the customer's limit. It does not remember refusals: it decides a retry afresh.",
+    parameters: &["IdempotencyKey"],
+    body: asks("ReserveRequest"),
+    answers: &[Given {
+        status: 201,
+        content: Content::Json("Reservation"),
+        example: None,
+        description: "The durable hold. For a repeated key: the hold as first answered, with \
+                      `Idempotent-Replayed: true` and the current state in `replayed_of`",
+        headers: &["Location", "Idempotent-Replayed"],
+        links: links::OF_HOLD,
+    }],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::ITEM_NOT_FOUND,
+        &problems::SOLD_OUT,
+        &problems::INSUFFICIENT_STOCK,
+        &problems::CUSTOMER_LIMIT_EXCEEDED,
+        &problems::SALE_NOT_STARTED,
+        &problems::SALE_ENDED,
+        &problems::SALE_PAUSED,
+        &problems::IDEMPOTENCY_KEY_REUSED,
+        &problems::BACKLOG_FULL,
+        &problems::DISK_LOW,
+    ],
+    ..BARE
+};
+
+pub static RESERVE_BATCH: Row = Row {
+    name: "reserve_batch",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/reservations/batch",
+    access: Access::OfSale(Role::Checkout),
+    id: "reserveBatch",
+    tag: Tag::Reservations,
+    summary: "Hold units for many customers",
+    description: "Each entry succeeds or fails on its own, as if it were sent alone. The service reports an \
+                  entry's errors at its index in `results`, with pointers that begin at the entry. It decides \
+                  entries in order, and sends results as they become durable, while it decides later entries. It \
+                  refuses a whole batch only if the body is not JSON of this shape; nothing is done then. \
+                  Idempotency keys belong to entries: the service refuses an `Idempotency-Key` header. If the \
+                  connection breaks, the entries decided so far stay and the rest are not done. Give each entry a \
+                  key, and the whole batch is safe to repeat.",
+    body: Some(Asked { schema: "BatchRequest", required: true, limit: BodyLimit::Batch }),
+    answers: &[ok_then("BatchResults", "The result of each entry, in order", links::OF_BATCH)],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
+pub static CUSTOMER_RESERVATIONS: Row = Row {
+    name: "customer_reservations",
+    method: Method::Get,
+    path: "/v1/sales/{sale}/reservations",
+    access: Access::OfSale(Role::Checkout),
+    id: "listCustomerReservations",
+    tag: Tag::Reservations,
+    summary: "List a customer's reservations in a sale",
+    description: "The customer's reservations in memory, newest first, and the customer's units against each item's limit. A \
+                  reservation that has ended stays in memory for the retention time. An unknown customer has none. The \
+                  answer has at most `limits.customer_reservations_max` reservations; if there are more, \
+                  `reservations_total` says how many.",
+    parameters: &["OfCustomer"],
+    answers: &[ok_then("CustomerReservations", "The customer's reservations and limits", links::OF_CUSTOMER)],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
+pub static GET_RESERVATION: Row = Row {
+    name: "get_reservation",
+    method: Method::Get,
+    path: "/v1/reservations/{id}",
+    access: Access::Any(Role::Viewer),
+    id: "getReservation",
+    tag: Tag::Reservations,
+    summary: "Look at a reservation",
+    description: "A reservation that has ended stays in memory for the retention time. After that, this call \
+                  answers 404, and only the store has the reservation.",
+    answers: &[ok_then("Reservation", "The reservation as it is", links::OF_RESERVATION)],
+    problems: &[&problems::RESERVATION_NOT_FOUND],
+    ..BARE
+};
+
+pub static CONFIRM: Row = Row {
+    name: "confirm",
+    method: Method::Post,
+    path: "/v1/reservations/{id}/confirm",
+    access: Access::Any(Role::Checkout),
+    id: "confirmReservation",
+    tag: Tag::Reservations,
+    summary: "Confirm a hold: its units are sold",
+    description: "Works only before `expires_at`. Repeating the call with the reservation's reference, or with \
+                  none, gives the same reservation. The service refuses another reference (`already_confirmed`): \
+                  it would be a second payment for units already sold.",
+    body: may_ask("ConfirmRequest"),
+    answers: &[shows("Reservation", "Reservation, confirmed", "The reservation, confirmed", links::OF_ENDED)],
+    problems: &[
+        &problems::RESERVATION_NOT_FOUND,
+        &problems::RESERVATION_EXPIRED,
+        &problems::ALREADY_CONFIRMED,
+        &problems::ALREADY_RELEASED,
+    ],
+    ..BARE
+};
+
+pub static RELEASE: Row = Row {
+    name: "release",
+    method: Method::Post,
+    path: "/v1/reservations/{id}/release",
+    access: Access::Any(Role::Checkout),
+    id: "releaseReservation",
+    tag: Tag::Reservations,
+    summary: "Release a hold: its units go back into stock",
+    description: "Works only before `expires_at`. Repeating the call gives the same reservation and keeps the \
+                  first reason.",
+    body: may_ask("ReleaseRequest"),
+    answers: &[shows("Reservation", "Reservation, released", "The reservation, released", links::OF_ENDED)],
+    problems: &[&problems::RESERVATION_NOT_FOUND, &problems::RESERVATION_EXPIRED, &problems::ALREADY_CONFIRMED],
+    ..BARE
+};
+
+pub static EXTEND: Row = Row {
+    name: "extend",
+    method: Method::Post,
+    path: "/v1/reservations/{id}/extend",
+    access: Access::Any(Role::Checkout),
+    id: "extendReservation",
+    tag: Tag::Reservations,
+    summary: "Make a hold last longer",
+    description: "The new `expires_at` is `hold_seconds` from now. If the hold already lasts that long, nothing \
+                  changes: the answer shows the hold as it is, and the call does not count as an extension.",
+    body: asks("ExtendRequest"),
+    answers: &[shows("Reservation", "Reservation, extended", "The reservation with its new end", links::OF_HOLD)],
+    problems: &[
+        &problems::RESERVATION_NOT_FOUND,
+        &problems::RESERVATION_EXPIRED,
+        &problems::ALREADY_CONFIRMED,
+        &problems::ALREADY_RELEASED,
+        &problems::EXTENSION_LIMIT_REACHED,
+    ],
+    ..BARE
+};

@@ -1,0 +1,235 @@
+//! Calls on sales and their stock.
+
+use super::{Access, Asked, BARE, BodyLimit, Content, Given, Method, Row, Tag, asks, links, may_ask, ok_then, shows};
+use crate::{api::problems, auth::Role};
+
+pub static LIST_SALES: Row = Row {
+    name: "list_sales",
+    method: Method::Get,
+    path: "/v1/sales",
+    access: Access::Any(Role::Viewer),
+    id: "listSales",
+    tag: Tag::Sales,
+    summary: "List sales",
+    description: "Lists sales by id, one page at a time. For the next page, ask again with `after` set to `next`; \
+                  the last page has no `next`.",
+    parameters: &["After", "Limit"],
+    answers: &[ok_then("SalesPage", "A page of sales", links::OF_SALES)],
+    ..BARE
+};
+
+pub static GET_SALE: Row = Row {
+    name: "get_sale",
+    method: Method::Get,
+    path: "/v1/sales/{sale}",
+    access: Access::OfSale(Role::Viewer),
+    id: "getSale",
+    tag: Tag::Sales,
+    summary: "Look at a sale",
+    description: "The sale's settings, its status, and each item's units by state. The `ETag` names only the \
+                  settings: it changes exactly when they do. PUT takes this answer as it is. To poll \
+                  availability, use the cheaper availability call.",
+    parameters: &["IfNoneMatch"],
+    answers: &[
+        Given {
+            status: 200,
+            content: Content::Json("Sale"),
+            example: None,
+            description: "The sale as it is",
+            headers: &["ETag"],
+            links: links::OF_SALE,
+        },
+        Given {
+            status: 304,
+            content: Content::Nothing,
+            example: None,
+            description: "The settings are still those that `If-None-Match` names. Status and stock may have \
+                          changed",
+            headers: &["ETag"],
+            links: &[],
+        },
+    ],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
+pub static PUT_SALE: Row = Row {
+    name: "put_sale",
+    method: Method::Put,
+    path: "/v1/sales/{sale}",
+    access: Access::OfSale(Role::Operator),
+    id: "putSale",
+    tag: Tag::Sales,
+    summary: "Create a sale or replace its settings",
+    description: "Repeating the call changes nothing. Items can be added but not removed, the initial stock of an \
+                  item cannot change, and a sale that an operator closed cannot change. The service ignores \
+                  members that GET computes, so PUT takes the answer of a GET as it is. `If-Match` with the \
+                  `ETag` of a GET protects changes that somebody else made since then; `If-None-Match: *` creates \
+                  a sale and never replaces one.",
+    parameters: &["IfMatch", "IfNoneMatch"],
+    body: Some(Asked { schema: "SaleSettings", required: true, limit: BodyLimit::Sale }),
+    answers: &[
+        Given {
+            status: 200,
+            content: Content::Json("SaleSettings"),
+            example: None,
+            description: "Replaced; the settings as they are now",
+            headers: &["ETag"],
+            links: links::OF_SETTINGS,
+        },
+        Given {
+            status: 201,
+            content: Content::Json("SaleSettings"),
+            example: None,
+            description: "Created; the settings as they are now",
+            headers: &["ETag"],
+            links: links::OF_SETTINGS,
+        },
+    ],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::SALE_ENDED,
+        &problems::INITIAL_STOCK_IMMUTABLE,
+        &problems::PRECONDITION_FAILED,
+    ],
+    ..BARE
+};
+
+pub static PATCH_SALE: Row = Row {
+    name: "patch_sale",
+    method: Method::Patch,
+    path: "/v1/sales/{sale}",
+    access: Access::OfSale(Role::Operator),
+    id: "patchSale",
+    tag: Tag::Sales,
+    summary: "Change some settings of a sale",
+    description: "A merge patch (RFC 7396): its members replace those of the sale, null removes an optional \
+                  member, and members that it leaves out stay. The service merges items by SKU: each entry has \
+                  its `sku` and the members that change; a new SKU adds an item. It applies the patch to the \
+                  current settings in one step. With `If-Match` it refuses the patch when the settings are no \
+                  longer those that the caller saw. It ignores members that GET computes.",
+    parameters: &["IfMatch", "IfNoneMatch"],
+    body: Some(Asked { schema: "SalePatch", required: true, limit: BodyLimit::Sale }),
+    answers: &[Given {
+        status: 200,
+        content: Content::Json("SaleSettings"),
+        example: Some("SaleSettings, patched"),
+        description: "Changed; the settings as they are now",
+        headers: &["ETag"],
+        links: links::OF_SETTINGS,
+    }],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::SALE_ENDED,
+        &problems::INITIAL_STOCK_IMMUTABLE,
+        &problems::PRECONDITION_FAILED,
+    ],
+    ..BARE
+};
+
+pub static PAUSE_SALE: Row = Row {
+    name: "pause_sale",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/pause",
+    access: Access::OfSale(Role::Operator),
+    id: "pauseSale",
+    tag: Tag::Sales,
+    summary: "Pause a sale",
+    description: "The sale refuses reserves until an operator resumes it; confirm, release and extend still work. \
+                  Repeating the call changes nothing.",
+    body: may_ask("NoMembers"),
+    answers: &[shows("Sale", "Sale, paused", "The sale, paused", links::OF_PAUSED)],
+    problems: &[&problems::SALE_NOT_FOUND, &problems::SALE_ENDED],
+    ..BARE
+};
+
+pub static RESUME_SALE: Row = Row {
+    name: "resume_sale",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/resume",
+    access: Access::OfSale(Role::Operator),
+    id: "resumeSale",
+    tag: Tag::Sales,
+    summary: "Resume a paused sale",
+    description: "The sale takes reserves again while its window is open. Repeating the call changes nothing.",
+    body: may_ask("NoMembers"),
+    answers: &[ok_then("Sale", "The sale, resumed", links::OF_RESUMED)],
+    problems: &[&problems::SALE_NOT_FOUND, &problems::SALE_ENDED],
+    ..BARE
+};
+
+pub static CLOSE_SALE: Row = Row {
+    name: "close_sale",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/close",
+    access: Access::OfSale(Role::Operator),
+    id: "closeSale",
+    tag: Tag::Sales,
+    summary: "Close a sale for good",
+    description: "The sale refuses reserves from now on; confirm, release and extend still work. Repeating the \
+                  call changes nothing.",
+    body: may_ask("NoMembers"),
+    answers: &[shows("Sale", "Sale, closed", "The sale, closed", links::OF_CLOSED)],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
+pub static ADJUST: Row = Row {
+    name: "adjust",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/items/{sku}/adjustments",
+    access: Access::OfSale(Role::Operator),
+    id: "adjustStock",
+    tag: Tag::Sales,
+    summary: "Add units to an item's stock, or remove available ones",
+    description: "Only available units can be removed. With an idempotency key, repeating the call gives the \
+                  first answer again.",
+    parameters: &["IdempotencyKey"],
+    body: asks("AdjustRequest"),
+    answers: &[Given {
+        status: 201,
+        content: Content::Json("Adjustment"),
+        example: None,
+        description: "The change and its result",
+        headers: &["Idempotent-Replayed"],
+        links: links::OF_ADJUSTMENT,
+    }],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::ITEM_NOT_FOUND,
+        &problems::INSUFFICIENT_STOCK,
+        &problems::IDEMPOTENCY_KEY_REUSED,
+    ],
+    ..BARE
+};
+
+pub static AVAILABILITY: Row = Row {
+    name: "availability",
+    method: Method::Get,
+    path: "/v1/sales/{sale}/availability",
+    access: Access::OfSale(Role::Viewer),
+    id: "getAvailability",
+    tag: Tag::Sales,
+    summary: "See what can be reserved",
+    description: "A cheap call, made for polling.",
+    answers: &[ok_then("Availability", "What is available now", links::OF_AVAILABILITY)],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
+pub static REPORT: Row = Row {
+    name: "report",
+    method: Method::Get,
+    path: "/v1/sales/{sale}/report",
+    access: Access::OfSale(Role::Viewer),
+    id: "getReport",
+    tag: Tag::Sales,
+    summary: "Get the report of a sale",
+    description: "Reservations and units by outcome, conversion, sell-through, time to sell-out, units per minute \
+                  and revenue, for the sale and for each item. The service reads the report from the store, which \
+                  may lag: `as_of` says how far the store was. It counts refusals in memory, from the start of \
+                  the process. It gives the same answer again for some seconds, so the call can be polled.",
+    answers: &[ok_then("Report", "The report", links::OF_REPORT)],
+    problems: &[&problems::SALE_NOT_FOUND, &problems::STORE_UNAVAILABLE],
+    ..BARE
+};

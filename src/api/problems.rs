@@ -1,0 +1,239 @@
+//! Problems (RFC 9457): the one table of what the service refuses, with the status of each and what it means to a person.
+//!
+//! Invariant: `PROBLEMS` has every problem that the service answers, with its status and the page behind its `type`.
+
+use crate::sale::code::Code;
+
+/// One row of the contract's table of problems.
+#[derive(Debug)]
+pub struct Problem {
+    pub code: &'static str,
+    pub status: u16,
+    pub title: &'static str,
+    /// What it means, for people.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+    /// What its document has beyond the standard members.
+    pub members: Kind,
+}
+
+/// The members beyond the standard ones that a problem's document has: the variants of `Members`, without their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    None,
+    Errors,
+    Lines,
+    Limit,
+    OpensAt,
+    Oldest,
+    Reservation,
+}
+
+macro_rules! problems {
+    ($($name:ident = $status:literal $code:literal $title:literal, $meaning:literal, $remedy:literal
+        $(, with $members:ident)?;)*) => {
+        $(pub static $name: Problem = Problem {
+            code: $code,
+            status: $status,
+            title: $title,
+            meaning: $meaning,
+            remedy: $remedy,
+            members: problems!(@members $($members)?),
+        };)*
+        pub static PROBLEMS: &[&Problem] = &[$(&$name),*];
+    };
+    (@members) => { Kind::None };
+    (@members $members:ident) => { Kind::$members };
+}
+
+problems! {
+    INVALID_REQUEST = 400 "invalid_request" "The request is malformed",
+        "The body, a header or a path segment is not what the contract asks for.",
+        "Read `errors`: each entry points at a member and says what to change. Do not retry unchanged.",
+        with Errors;
+    UNAUTHENTICATED = 401 "unauthenticated" "An API key is required",
+        "The service requires an API key, and the request carries none that it knows.",
+        "Send `Authorization: Bearer` with your key. If the key worked before, an operator has revoked it: ask for a \
+         new one.";
+    FORBIDDEN = 403 "forbidden" "The key does not allow this call",
+        "The service knows the key, but the key's role or its list of sales does not allow this call.",
+        "Use a key that allows it; the detail says what this one lacks.";
+    NOT_FOUND = 404 "not_found" "There is nothing at this path",
+        "The API has no such path.",
+        "Check the path against `/openapi.json`.";
+    SALE_NOT_FOUND = 404 "sale_not_found" "The sale does not exist",
+        "No sale has this id.",
+        "Check the id, or create the sale with PUT.";
+    ITEM_NOT_FOUND = 404 "item_not_found" "The sale has no such item",
+        "The sale exists, but none of its items has this SKU.",
+        "Check the SKU, or add the item to the sale with PUT.";
+    RESERVATION_NOT_FOUND = 404 "reservation_not_found" "The reservation does not exist",
+        "No reservation has this id, or the reservation ended longer ago than the retention time and left memory.",
+        "Check the id. What happened to old reservations is in the store.";
+    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
+        "The path exists, but not with this method.",
+        "Use one of the methods in the Allow header.";
+    NOT_ACCEPTABLE = 406 "not_acceptable" "The request accepts no format of this call",
+        "The Accept header excludes every format that this call answers in.",
+        "Accept a format that the detail names, or send no Accept header.";
+    REQUEST_TIMEOUT = 408 "request_timeout" "The body did not arrive in time",
+        "The body was still incomplete when its time limit ran out. Nothing was done.",
+        "Send the whole request at once; it is safe to retry.";
+    CURSOR_TOO_OLD = 410 "cursor_too_old" "The cursor is too old",
+        "The journal no longer has the events after the cursor. The service removes a segment once a snapshot and the \
+         store have its changes.",
+        "Read the current state (sales, availability, the store), then continue with `after` set to `oldest`. To \
+         prevent this, read the feed more often than the service removes segments.", with Oldest;
+    PRECONDITION_FAILED = 412 "precondition_failed" "The sale does not match the precondition",
+        "`If-Match` does not name the sale's current settings, or `If-None-Match` excludes them. Somebody else may \
+         have changed the sale. Nothing was done.",
+        "GET the sale with its `ETag`, apply your change to its current settings, and send it again with that ETag.";
+    LENGTH_REQUIRED = 411 "length_required" "Content-Length is required",
+        "This call takes a body, and the request does not say how long it is.",
+        "Send Content-Length, or use chunked transfer encoding.";
+    CONTENT_TOO_LARGE = 413 "content_too_large" "The body is too large",
+        "The body exceeds the limit for this call. Nothing was done.",
+        "Send a smaller body; the detail names the limit.";
+    URI_TOO_LONG = 414 "uri_too_long" "The path is too long",
+        "The request target exceeds the limit.",
+        "No valid path is that long; check how your client builds it.";
+    UNSUPPORTED_MEDIA_TYPE = 415 "unsupported_media_type" "The body is not JSON",
+        "The Content-Type header names a format that this call does not take.",
+        "Send JSON with `Content-Type: application/json`.";
+    HEADERS_TOO_LARGE = 431 "request_header_fields_too_large" "The headers are too large",
+        "The request's headers together exceed the limit.",
+        "Send fewer or shorter headers.";
+    SOLD_OUT = 409 "sold_out" "Sold out",
+        "At some instant between the request and this answer, an item of the request had no available units. Units \
+         may come back when holds expire or are released.",
+        "Tell the customer. To see whether units come back, poll availability rather than retrying the reserve.",
+        with Lines;
+    INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
+        "At some instant between the request and this answer, an item had fewer available units than its line asks \
+         for.",
+        "Ask for at most `available` units.",
+        with Lines;
+    CUSTOMER_LIMIT_EXCEEDED = 409 "customer_limit_exceeded" "The customer's limit is reached",
+        "This reservation would take the customer's held and confirmed units of the item past its limit.",
+        "Ask for at most `limit - already` units. Releasing a hold frees its units for the customer's limit.",
+        with Limit;
+    SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
+        "The sale is not open yet.",
+        "Try again at `opens_at`.",
+        with OpensAt;
+    SALE_ENDED = 409 "sale_ended" "The sale has ended",
+        "The sale's window is over, or an operator closed the sale. Confirm and release still work.",
+        "Do not retry: this sale takes no more reservations.";
+    SALE_PAUSED = 409 "sale_paused" "The sale is paused",
+        "An operator paused the sale. Confirm and release still work.",
+        "Try again after an operator resumes the sale.";
+    RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
+        "The hold expired before the service decided this request. Its units are back in stock.",
+        "Reserve again. If a payment arrived for the expired hold, refund it or make a new reservation for the \
+         customer.",
+        with Reservation;
+    ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
+        "A confirmed reservation cannot be released, extended, or confirmed again with another reference.",
+        "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: \
+         refund the second payment, or make a new reservation for it. To put units that a customer returns back into \
+         stock, use an adjustment.",
+        with Reservation;
+    ALREADY_RELEASED = 409 "already_released" "The reservation is released",
+        "A released reservation cannot be confirmed or extended. Its units are back in stock.",
+        "Reserve again.",
+        with Reservation;
+    EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold has no extensions left",
+        "The number of extensions per hold is limited, and this hold has used them all.",
+        "Confirm before `expires_at`, or let the hold expire.",
+        with Reservation;
+    INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
+        "An item's initial stock is fixed once the item exists.",
+        "Send the old `initial_stock`, and change the stock with an adjustment.";
+    IDEMPOTENCY_KEY_REUSED = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
+        "A different request used this key before, in the same scope. Nothing was done.",
+        "Use a new key for a new request, and the same key only to repeat the same request.";
+    RATE_LIMITED = 429 "rate_limited" "Too many requests",
+        "The key, the customer in this sale, or the sale has used up its quota; `RateLimit-Policy` names which. \
+         Nothing was done.",
+        "Try again after Retry-After: the quota then admits the next request.";
+    OVERLOADED = 503 "overloaded" "The service is at a limit",
+        "The service has reached one of its limits. Nothing was done.",
+        "Try again after Retry-After.";
+    BACKLOG_FULL = 503 "backlog_full" "The store is too far behind",
+        "The database is so far behind that the service takes no new reservations. Confirm and release still work.",
+        "Try again after Retry-After.";
+    DISK_LOW = 503 "disk_low" "The disk is nearly full",
+        "The journal's disk has less free space than the reserve for confirms and releases, which still work. Nothing \
+         was done.",
+        "Try again after Retry-After. Reserving works again once an operator has freed space.";
+    STORE_UNAVAILABLE = 503 "store_unavailable" "The store cannot answer",
+        "The service cannot reach or read its database, or the database does not have the sale yet. Reserving still \
+         works.",
+        "Try again after Retry-After. If the problem stays, look at `store` in /readyz.";
+    DRAINING = 503 "draining" "The service is shutting down",
+        "This process is stopping and takes no more requests. Nothing was done.",
+        "Try again after Retry-After.";
+    OUTCOME_UNKNOWN = 503 "outcome_unknown" "The outcome is unknown",
+        "The disk failed before the change was durable. After the restart, the change may or may not be there.",
+        "Repeat the request with the same idempotency key: if the change is there, you get the same answer.";
+}
+
+impl Problem {
+    /// The path of the page that explains it: the problem's `type`.
+    pub fn path(&self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+
+    pub fn slug(&self) -> String {
+        self.code.replace('_', "-")
+    }
+}
+
+/// The problem that a refusal with this code is answered with.
+pub fn of(code: Code) -> &'static Problem {
+    match code {
+        Code::InvalidRequest => &INVALID_REQUEST,
+        Code::SaleNotFound => &SALE_NOT_FOUND,
+        Code::ItemNotFound => &ITEM_NOT_FOUND,
+        Code::ReservationNotFound => &RESERVATION_NOT_FOUND,
+        Code::SoldOut => &SOLD_OUT,
+        Code::InsufficientStock => &INSUFFICIENT_STOCK,
+        Code::CustomerLimitExceeded => &CUSTOMER_LIMIT_EXCEEDED,
+        Code::SaleNotStarted => &SALE_NOT_STARTED,
+        Code::SaleEnded => &SALE_ENDED,
+        Code::SalePaused => &SALE_PAUSED,
+        Code::ReservationExpired => &RESERVATION_EXPIRED,
+        Code::AlreadyConfirmed => &ALREADY_CONFIRMED,
+        Code::AlreadyReleased => &ALREADY_RELEASED,
+        Code::ExtensionLimitReached => &EXTENSION_LIMIT_REACHED,
+        Code::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
+        Code::Overloaded => &OVERLOADED,
+        Code::BacklogFull => &BACKLOG_FULL,
+        Code::DiskLow => &DISK_LOW,
+        Code::PreconditionFailed => &PRECONDITION_FAILED,
+        Code::InitialStockImmutable => &INITIAL_STOCK_IMMUTABLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_a_code_of_its_own_and_an_error_status() {
+        let mut codes: Vec<_> = PROBLEMS.iter().map(|problem| problem.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), PROBLEMS.len());
+        assert!(PROBLEMS.iter().all(|problem| (400..600).contains(&problem.status)));
+        assert_eq!(SOLD_OUT.path(), "/problems/sold-out");
+    }
+
+    #[test]
+    fn a_refusal_is_answered_with_the_problem_of_its_code() {
+        for code in Code::ALL {
+            assert_eq!(of(*code).code, code.as_str());
+        }
+    }
+}

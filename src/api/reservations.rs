@@ -1,0 +1,143 @@
+//! Calls on reservations: reserve, look, confirm, release, extend.
+
+use std::{cell::RefCell, sync::Arc};
+
+use rand::{Rng, rngs::ThreadRng};
+
+use super::{Outcome, Service, commands::CheckedReserve, problems, refusal_counts::Counting, refused::Refused};
+use crate::{
+    auth::Caller,
+    engine::{Answer, CatalogueGuard, Made},
+    sale::{
+        code::Code,
+        ids::{ReservationId, SaleNumber},
+        outcome::{OfCustomer, Refusal, Reservation},
+        shard::Search,
+    },
+    telemetry::Tally,
+};
+
+/// A sale that exists, by number and by id.
+#[derive(Debug, Clone, Copy)]
+pub struct SaleRef<'a> {
+    pub number: SaleNumber,
+    pub id: &'a str,
+}
+
+/// The API as one thread uses it: with counts and random bits of its own.
+pub struct Api {
+    pub service: Arc<Service>,
+    pub tally: Arc<Tally>,
+    refused: Counting,
+    random: RefCell<ThreadRng>,
+}
+
+impl Api {
+    pub fn new(service: Arc<Service>) -> Self {
+        let tally = service.telemetry.tally();
+        Self { service, tally, refused: Counting::default(), random: RefCell::new(rand::rng()) }
+    }
+
+    pub(super) fn entropy(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// Holds units for a customer. `sale`: None if there is none of that id. `catalogue` names everything in the outcome.
+    pub fn reserve(
+        &self,
+        catalogue: &mut CatalogueGuard,
+        sale: Option<SaleRef<'_>>,
+        asked: &CheckedReserve<'_>,
+        key: Option<&str>,
+    ) -> Outcome<Made> {
+        let Some(sale) = sale else {
+            self.tally.refused(Code::SaleNotFound);
+            return Err(Refused::no_such_sale());
+        };
+        let rates = &self.service.rates;
+        if !rates.idle(catalogue) {
+            let admitted = rates.admit_customer(catalogue.sale_numbered(sale.number), &asked.customer);
+            admitted.map_err(|limited| self.service.rate_limited(limited))?;
+        }
+        Ok(self.decide(catalogue, sale, asked, key))
+    }
+
+    /// Has the engine decide a reserve that was admitted, and counts the outcome.
+    pub(super) fn decide(
+        &self,
+        catalogue: &mut CatalogueGuard,
+        SaleRef { number, id }: SaleRef<'_>,
+        asked: &CheckedReserve<'_>,
+        key: Option<&str>,
+    ) -> Answer<Result<Made, Refusal>> {
+        let (engine, now) = (&self.service.engine, self.service.now());
+        let answer = engine.reserve_in(catalogue, number, now, &asked.asked(id, key), self.entropy());
+        self.count(number, &answer.value);
+        answer
+    }
+
+    /// Counts the outcome of a reserve.
+    pub(super) fn count(&self, sale: SaleNumber, outcome: &Result<Made, Refusal>) {
+        match outcome {
+            Ok(made) if made.replayed_of.is_some() => self.service.telemetry.reservations.replayed(),
+            Ok(_) => self.tally.held(),
+            Err(refusal) => {
+                let code = refusal.code();
+                self.tally.refused(code);
+                self.refused.count(&self.service.refusals, sale, code);
+            }
+        }
+    }
+
+    pub fn look(&self, caller: &Caller, id: ReservationId) -> Outcome<Reservation> {
+        self.must_see(caller, id)?;
+        Ok(self.service.engine.look(self.service.now(), id))
+    }
+
+    pub fn confirm(&self, caller: &Caller, id: ReservationId, reference: Option<&str>) -> Outcome<Reservation> {
+        self.must_see(caller, id)?;
+        let answer = self.service.engine.confirm(self.service.now(), id, reference);
+        self.service.telemetry.reservations.confirm(&answer.value);
+        Ok(answer)
+    }
+
+    pub fn release(&self, caller: &Caller, id: ReservationId, reason: Option<&str>) -> Outcome<Reservation> {
+        self.must_see(caller, id)?;
+        let answer = self.service.engine.release(self.service.now(), id, reason);
+        self.service.telemetry.reservations.release(&answer.value);
+        Ok(answer)
+    }
+
+    pub fn extend(&self, caller: &Caller, id: ReservationId, hold_seconds: u32) -> Outcome<Reservation> {
+        self.must_see(caller, id)?;
+        let answer = self.service.engine.extend(self.service.now(), id, hold_seconds);
+        self.service.telemetry.reservations.extend(&answer.value);
+        Ok(answer.map(|outcome| outcome.map(|extension| extension.reservation)))
+    }
+
+    /// A reservation of a sale that the caller may not see does not exist for it.
+    fn must_see(&self, caller: &Caller, id: ReservationId) -> Result<(), Refused> {
+        let sees = || self.service.engine.sale_of(id).is_none_or(|sale| caller.sees(&sale.settings.id));
+        if caller.sees_all() || sees() { Ok(()) } else { Err(Refused::no_such_reservation()) }
+    }
+}
+
+impl Service {
+    /// What memory has of the customer of a finished search.
+    pub fn of_customer(&self, search: &Search) -> Answer<OfCustomer> {
+        self.engine.of_customer(self.now(), search)
+    }
+
+    /// A search for one customer's reservations in a sale; to be stepped until it is finished. `sale`: None if there is none.
+    pub fn search(&self, sale: Option<SaleNumber>, customer: String) -> Result<(SaleNumber, Search), Refused> {
+        let sale = sale.ok_or_else(Refused::no_such_sale)?;
+        let customer = self.customer_ids.known_as(customer);
+        Ok((sale, Search::new(&customer, sale, self.limits.customer_reservations_max)))
+    }
+}
+
+/// The id in a path. A text that is no id is that of no reservation.
+pub fn parse_id(text: &str) -> Result<ReservationId, Refused> {
+    let unknown = || problems::RESERVATION_NOT_FOUND.because("this is not a reservation id");
+    ReservationId::parse(text).ok_or_else(unknown)
+}

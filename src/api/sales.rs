@@ -1,0 +1,120 @@
+//! Calls on sales: put, patch, look, list, pause, resume, close, availability, adjustments.
+
+use std::sync::Arc;
+
+use super::Service;
+use crate::{
+    auth::Caller,
+    engine::{Adjustment, Answer, SaleView},
+    sale::{
+        catalogue::{Put, Sale},
+        command::Adjust,
+        expected::Expected,
+        outcome::Refusal,
+        settings::{Invalid, SaleSettings},
+    },
+};
+
+/// Sales with more items are counted and shown beside the requests: that takes milliseconds.
+const ITEMS_IN_PASSING: usize = 256;
+
+/// An operator's change of a sale's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusChange {
+    Pause,
+    Resume,
+    Close,
+}
+
+impl Service {
+    pub fn put_sale(
+        &self,
+        caller: &Caller,
+        expected: &Expected,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        let answer = self.engine.put_sale_if(self.now(), caller.actor(), expected, settings);
+        if answer.value.is_ok() {
+            // Recorded here, because nobody waits if the caller has disconnected.
+            self.signal.notify();
+        }
+        answer
+    }
+
+    /// Replaces the sale's settings with what `merge` makes of them. `point_back`: points errors of the merged settings at what
+    /// caused them. Starts over if another caller changes the settings meanwhile. That costs the other caller nothing, and ends
+    /// when nobody else changes them.
+    pub fn patch_sale(
+        &self,
+        caller: &Caller,
+        id: &str,
+        expected: &Expected,
+        merge: impl Fn(&SaleSettings) -> Result<SaleSettings, Vec<Invalid>>,
+        point_back: impl Fn(&mut Vec<Invalid>, &SaleSettings),
+    ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
+        loop {
+            let Answer { value: present, durable_at } = self.engine.sale_to_change(id);
+            let merged = present.and_then(|present| {
+                let tag = present.tag();
+                if !expected.is_met(Some(tag)) {
+                    return Err(Refusal::PreconditionFailed { present: Some(tag) });
+                }
+                merge(&present.settings).map(|merged| (tag, merged)).map_err(Refusal::Invalid)
+            });
+            let (tag, merged) = match merged {
+                Ok(merged) => merged,
+                Err(refusal) => return Answer { value: Err(refusal), durable_at },
+            };
+            let mut answer = self.put_sale(caller, &Expected::exactly(tag), &merged);
+            match &mut answer.value {
+                Err(Refusal::PreconditionFailed { .. }) => continue,
+                Err(Refusal::Invalid(wrong)) => point_back(wrong, &merged),
+                _ => {}
+            }
+            return answer;
+        }
+    }
+
+    pub fn sale(&self, id: &str) -> Answer<Result<SaleView, Refusal>> {
+        self.engine.sale(self.now(), id)
+    }
+
+    pub fn availability(&self, id: &str) -> Answer<Result<SaleView, Refusal>> {
+        self.engine.availability(self.now(), id)
+    }
+
+    /// Sales that the caller may see, and whether there are more.
+    pub fn sales(&self, caller: &Caller, after: &str, most: usize) -> Answer<(Vec<SaleView>, bool)> {
+        self.engine.sales(self.now(), after, most, |id| caller.sees(id))
+    }
+
+    /// Whether showing the sale takes so long that it is to be done beside the requests.
+    pub fn is_large(&self, id: &str) -> bool {
+        self.engine.catalogue().sale(id).is_ok_and(|sale| is_large(sale.items.len()))
+    }
+
+    /// As `is_large`, for all sales together.
+    pub fn all_are_large(&self) -> bool {
+        is_large(self.engine.catalogue().items())
+    }
+}
+
+/// Whether so many items take so long to show that it is to be done beside the requests.
+pub fn is_large(items: usize) -> bool {
+    items > ITEMS_IN_PASSING
+}
+
+impl Service {
+    pub fn change_status(&self, caller: &Caller, change: StatusChange, id: &str) -> Answer<Result<(), Refusal>> {
+        let (engine, now, by) = (&self.engine, self.now(), caller.actor());
+        match change {
+            StatusChange::Pause => engine.pause(now, by, id),
+            StatusChange::Resume => engine.resume(now, by, id),
+            StatusChange::Close => engine.close(now, by, id),
+        }
+    }
+
+    pub fn adjust(&self, caller: &Caller, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
+        self.engine.adjust(self.now(), caller.actor(), asked)
+    }
+}

@@ -1,0 +1,47 @@
+//! What all threads of requests share.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use arc_swap::ArcSwap;
+
+use super::{Limits, Rates, figures::FigureCache, refusal_counts::RefusalCounts};
+use crate::{
+    auth::Keyring,
+    clock::{Clock, Monotonic},
+    engine::Engine,
+    events::Events,
+    journal::CommitSignal,
+    privacy::CustomerIds,
+    reports::Reports,
+    sale::time::Timestamp,
+    telemetry::Telemetry,
+};
+
+pub struct Service {
+    pub engine: Arc<Engine>,
+    /// Wakes the journal's writer for a commit.
+    pub signal: CommitSignal,
+    pub clock: Arc<dyn Clock>,
+    pub telemetry: Arc<Telemetry>,
+    pub limits: Limits,
+    /// The keys in force; replaced as a whole.
+    pub keyring: ArcSwap<Keyring>,
+    pub rates: Rates<Monotonic>,
+    /// How the service identifies customers.
+    pub customer_ids: CustomerIds,
+    /// Figures of the service, for the status call.
+    pub figures: FigureCache,
+    /// The feed of events.
+    pub events: Events,
+    pub reports: Reports,
+    /// Refused reserves of each sale.
+    pub refusals: RefusalCounts,
+    /// Set when the service is stopping: it then refuses new requests.
+    pub draining: AtomicBool,
+}
+
+impl Service {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

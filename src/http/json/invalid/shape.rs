@@ -1,0 +1,151 @@
+//! The shape of a body: its members, and the rule of each.
+
+use std::borrow::Cow;
+
+use super::Step;
+use crate::{api::Limits, sale::rule::Rule};
+
+/// A body that has a `Shape`.
+pub trait Described {
+    fn shape(limits: &Limits) -> Shape;
+}
+
+/// The members of an object.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub(super) members: Vec<Member>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) need: Need,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Value(Rule),
+    Object(Shape),
+    List {
+        entry: Shape,
+        most: usize,
+    },
+    /// Accepted and ignored, whatever it is.
+    Ignored,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Required,
+    /// May be left out, or be null.
+    Optional,
+    /// May be left out, but not null: null would remove it.
+    Kept,
+}
+
+impl Shape {
+    pub fn new(members: Vec<Member>) -> Self {
+        Self { members }
+    }
+
+    /// The shape without this member.
+    pub fn without(mut self, name: &str) -> Self {
+        self.members.retain(|member| member.name != name);
+        self
+    }
+
+    /// The shape with this member added.
+    pub fn and(mut self, member: Member) -> Self {
+        self.members.push(member);
+        self
+    }
+
+    /// The shape of a patch: required members may be left out, except `names`, which identify entries of lists.
+    pub fn of_change(mut self, names: &[&str]) -> Self {
+        for member in &mut self.members {
+            if let Kind::Object(shape) | Kind::List { entry: shape, .. } = &mut member.kind {
+                *shape = std::mem::replace(shape, Self { members: Vec::new() }).of_change(names);
+            }
+            if member.need == Need::Required && !names.contains(&member.name) {
+                member.need = Need::Kept;
+            }
+        }
+        self
+    }
+
+    /// The names of its members that are read.
+    pub(super) fn names(&self) -> String {
+        let read = self.members.iter().filter(|member| !matches!(member.kind, Kind::Ignored));
+        let names: Vec<_> = read.map(|member| member.name).collect();
+        match &names[..] {
+            [] => "no members".to_owned(),
+            [only] => format!("{only} only"),
+            [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        }
+    }
+
+    /// The rule of the value at a pointer, if one is known.
+    pub(super) fn rule_at(&self, pointer: &[Step]) -> Option<Rule> {
+        let (Step::Member(name), rest) = pointer.split_first()? else { return None };
+        let member = self.members.iter().find(|member| member.name == name)?;
+        match (&member.kind, rest) {
+            (Kind::Value(rule), []) => Some(*rule),
+            (Kind::Object(shape), rest) => shape.rule_at(rest),
+            (Kind::List { entry, .. }, [Step::Entry(_), rest @ ..]) => entry.rule_at(rest),
+            _ => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, Option<&Shape>, bool)> {
+        self.members.iter().map(|member| {
+            let inner = match &member.kind {
+                Kind::Object(shape) | Kind::List { entry: shape, .. } => Some(shape),
+                Kind::Value(_) | Kind::Ignored => None,
+            };
+            (member.name, inner, member.need == Need::Required)
+        })
+    }
+}
+
+impl Member {
+    pub fn value(name: &'static str, rule: Rule) -> Self {
+        Self { name, kind: Kind::Value(rule), need: Need::Required }
+    }
+
+    pub fn object(name: &'static str, shape: Shape) -> Self {
+        Self { name, kind: Kind::Object(shape), need: Need::Required }
+    }
+
+    /// A list of 1 to `most` objects.
+    pub fn list(name: &'static str, entry: Shape, most: usize) -> Self {
+        Self { name, kind: Kind::List { entry, most }, need: Need::Required }
+    }
+
+    pub fn ignored(name: &'static str) -> Self {
+        Self { name, kind: Kind::Ignored, need: Need::Optional }
+    }
+
+    pub fn optional(self) -> Self {
+        Self { need: Need::Optional, ..self }
+    }
+
+    /// May be left out, but not be null.
+    pub fn kept(self) -> Self {
+        Self { need: Need::Kept, ..self }
+    }
+
+    pub(super) fn rule(&self) -> Cow<'static, str> {
+        match &self.kind {
+            Kind::Value(rule) => rule.to_string().into(),
+            Kind::Object(shape) => format!("must be an object with {}", shape.names()).into(),
+            Kind::List { most, entry } => list_rule(entry, *most).into(),
+            Kind::Ignored => "is ignored".into(),
+        }
+    }
+}
+
+fn list_rule(entry: &Shape, most: usize) -> String {
+    format!("must be a list of 1 to {most} objects, each with {}", entry.names())
+}

@@ -1,0 +1,249 @@
+//! Documents of problems (RFC 9457).
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{answers::ReservationBody, encode};
+use crate::{
+    api::{
+        problems::{Kind, Problem},
+        refused::{Facts, NO_SUCH_RESERVATION, NO_SUCH_SALE, Refused, detail_of},
+    },
+    sale::{
+        catalogue::Catalogue,
+        expected::Tag,
+        outcome::{Refusal, Reservation, Shortage, State},
+        settings::Invalid,
+        time::Timestamp,
+    },
+};
+
+/// A request that was refused before the rules were asked.
+pub fn of_refused(refused: &Refused) -> Vec<u8> {
+    let members = match &refused.facts {
+        Facts::Errors(errors) => Members::Errors(Errors { errors }),
+        Facts::Oldest(oldest) => Members::Oldest(Oldest { oldest }),
+        Facts::None | Facts::Limited(_) | Facts::Allowed(_) | Facts::TakesPatches => Members::None {},
+    };
+    let mut document = Vec::with_capacity(DOCUMENT_BYTES);
+    write(&mut document, refused.problem, &refused.detail, members);
+    document
+}
+
+/// Room for most documents.
+pub const DOCUMENT_BYTES: usize = 320;
+
+/// Appends the document of a refusal by the rules, as this problem. The catalogue names everything that a reservation refers to.
+pub fn write_refusal(out: &mut Vec<u8>, problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) {
+    if let Refusal::Short(lines) = refusal
+        && encode::shortage(out, problem, lines)
+    {
+        return;
+    }
+    spell(out, problem, refusal, catalogue);
+}
+
+/// As `write_refusal`, through serde.
+pub(super) fn spell(out: &mut Vec<u8>, problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) {
+    write(out, problem, &detail(refusal), members(refusal, catalogue));
+}
+
+fn write(out: &mut Vec<u8>, problem: &'static Problem, detail: &str, members: Members<'_>) {
+    let &Problem { code, status, title, .. } = problem;
+    debug_assert_eq!(members.kind(), problem.members, "{code} has the members that its row in the table says");
+    let document = Document { kind: &problem.path(), title, status, code, detail, members };
+    serde_json::to_writer(out, &document).expect("problems are plain JSON");
+}
+
+fn detail(refusal: &Refusal) -> Cow<'static, str> {
+    match refusal {
+        Refusal::Invalid(errors) => detail_of(errors).into(),
+        Refusal::SaleNotFound => NO_SUCH_SALE.into(),
+        Refusal::ItemNotFound { sku } => format!("the sale has no item {sku:?}").into(),
+        Refusal::PreconditionFailed { present: None } => "there is no such sale".into(),
+        Refusal::PreconditionFailed { present: Some(tag) } => {
+            format!("the sale's ETag is {}, and the request expects another", etag(*tag)).into()
+        }
+        Refusal::ReservationNotFound => NO_SUCH_RESERVATION.into(),
+        Refusal::Short(lines) => short(lines).into(),
+        Refusal::CustomerLimitExceeded { sku, limit, already } => {
+            format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}").into()
+        }
+        Refusal::SaleNotStarted { opens_at } => format!("the sale opens at {opens_at}").into(),
+        Refusal::SaleEnded => "the sale is closed".into(),
+        Refusal::SalePaused => "the sale is paused".into(),
+        Refusal::ReservationExpired(reservation) => ended("expired", reservation).into(),
+        Refusal::AlreadyConfirmed(reservation) => ended("was confirmed", reservation).into(),
+        Refusal::AlreadyReleased(reservation) => ended("was released", reservation).into(),
+        Refusal::ExtensionLimitReached(reservation) => match reservation.extensions {
+            0 => "the sale allows no extensions".into(),
+            1 => "the hold has already been extended once; the sale allows no more".into(),
+            times => format!("the hold has already been extended {times} times; the sale allows no more").into(),
+        },
+        Refusal::InitialStockImmutable { sku, initial_stock } => format!(
+            "the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change its stock"
+        )
+        .into(),
+        Refusal::IdempotencyKeyReused => "a different request used this Idempotency-Key before".into(),
+        Refusal::Full(limit) => format!("{limit} is reached").into(),
+        Refusal::BacklogFull => "journal.max_backlog_bytes is reached".into(),
+        Refusal::DiskLow => "the journal's disk has less free space than journal.disk_reserve_bytes".into(),
+    }
+}
+
+fn short(lines: &[Shortage]) -> String {
+    let line = |line: &Shortage| format!("{:?}: {} requested, {} available", line.sku, line.requested, line.available);
+    lines.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+fn ended(how: &str, reservation: &Reservation) -> String {
+    let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let confirmed = reservation.state == State::Confirmed;
+    let reference = match &reservation.reference {
+        _ if !confirmed => String::new(),
+        None => ", without a reference".to_owned(),
+        Some(reference) => format!(", with the reference {reference:?}"),
+    };
+    format!("the reservation {how}{at}{reference}")
+}
+
+fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
+    match refusal {
+        Refusal::Invalid(errors) => Members::Errors(Errors { errors }),
+        Refusal::Short(lines) => Members::Lines(Lines { lines: lines.iter().map(Line::from).collect() }),
+        Refusal::CustomerLimitExceeded { sku, limit, already } => {
+            Members::Limit(Limit { sku, limit: *limit, already: *already })
+        }
+        Refusal::SaleNotStarted { opens_at } => Members::OpensAt(OpensAt { opens_at: *opens_at }),
+        Refusal::ReservationExpired(reservation)
+        | Refusal::AlreadyConfirmed(reservation)
+        | Refusal::AlreadyReleased(reservation)
+        | Refusal::ExtensionLimitReached(reservation) => {
+            Members::Reservation(Of { reservation: ReservationBody::new(reservation, catalogue) })
+        }
+        Refusal::SaleNotFound
+        | Refusal::ItemNotFound { .. }
+        | Refusal::PreconditionFailed { .. }
+        | Refusal::ReservationNotFound
+        | Refusal::SaleEnded
+        | Refusal::SalePaused
+        | Refusal::InitialStockImmutable { .. }
+        | Refusal::IdempotencyKeyReused
+        | Refusal::Full(_)
+        | Refusal::BacklogFull
+        | Refusal::DiskLow => Members::None {},
+    }
+}
+
+/// The ETag as headers have it.
+pub fn etag(tag: Tag) -> String {
+    format!("\"{:016x}\"", tag.0)
+}
+
+/// A refusal (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// The path of the page that explains it.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// What happened, in a few fixed words.
+    title: &'a str,
+    /// The status of the answer.
+    status: u16,
+    /// The code by which programs tell problems apart.
+    code: &'a str,
+    /// What happened this time, for people.
+    detail: &'a str,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    members: Members<'a>,
+}
+
+/// Members beyond the standard ones, as the contract names them for each problem.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Members<'a> {
+    None {},
+    Errors(Errors<'a>),
+    Lines(Lines<'a>),
+    Limit(Limit<'a>),
+    OpensAt(OpensAt),
+    Oldest(Oldest<'a>),
+    Reservation(Of<'a>),
+}
+
+impl Members<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::None {} => Kind::None,
+            Self::Errors(_) => Kind::Errors,
+            Self::Lines(_) => Kind::Lines,
+            Self::Limit(_) => Kind::Limit,
+            Self::OpensAt(_) => Kind::OpensAt,
+            Self::Oldest(_) => Kind::Oldest,
+            Self::Reservation(_) => Kind::Reservation,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Errors<'a> {
+    /// Everything that is wrong with the request.
+    errors: &'a [Invalid],
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Lines<'a> {
+    /// The lines that ask for more than is available.
+    lines: Vec<Line<'a>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Oldest<'a> {
+    /// The oldest resumable cursor.
+    oldest: &'a str,
+}
+
+/// A line that asks for more than is available.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShortLine)]
+pub struct Line<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Units that the request asks for.
+    requested: u64,
+    /// Units that were available at that instant.
+    available: u64,
+}
+
+impl<'a> From<&'a Shortage> for Line<'a> {
+    fn from(Shortage { sku, requested, available }: &'a Shortage) -> Self {
+        Self { sku, requested: *requested, available: *available }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Limit<'a> {
+    /// The item whose limit is reached.
+    sku: &'a str,
+    /// Units of it that one customer may hold or have confirmed.
+    limit: u32,
+    /// Units of it that the customer holds or has confirmed.
+    already: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OpensAt {
+    /// When the sale opens.
+    #[schema(value_type = String)]
+    opens_at: Timestamp,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Of<'a> {
+    /// The reservation as it is.
+    reservation: ReservationBody<'a>,
+}
