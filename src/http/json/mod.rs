@@ -3,7 +3,7 @@
 
 pub mod answers;
 pub mod encode;
-pub mod entries;
+pub(super) mod entries;
 pub mod invalid;
 pub mod parse;
 pub mod problem;
