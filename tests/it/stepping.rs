@@ -4,10 +4,10 @@
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use doorbuster::{
+    api::calls::Call,
     clock::{Clock, Runtime, Simulated},
     engine::{Engine, Recovered, Settings},
     events::{CursorKey, Events, Followed, Format, Hub, Parts as FeedParts, Settings as FeedSettings, Start},
-    http,
     journal::{
         Committer, CommitterSettings, GATHER_INTERVAL, Log,
         memory::{MemoryLog, MemorySnapshots},
@@ -69,7 +69,7 @@ impl Service {
         let sink = SqliteStore::on(store, machine.clone());
         let settings = WriteBehindSettings { window_events_max: 50, ..WriteBehindSettings::default() };
         let write_behind = WriteBehind::on(feed, sink, Uuid::from_u128(7), settings, machine.clone());
-        let telemetry = Arc::new(Telemetry::new(http::ROUTE_NAMES, Bounds { items_max: 10, sales_max: 10 }));
+        let telemetry = Arc::new(Telemetry::new(Call::NAMES, Bounds { items_max: 10, sales_max: 10 }));
         let parts = snapshots::Parts {
             engine: engine.clone(),
             log: log.clone(),
