@@ -4,9 +4,9 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`sale`] | the rules, pure: ids, settings, commands, outcomes, events, a shard |
-//! | [`journal`] | frames, segments, group commit, recovery, snapshots; knows no event |
-//! | [`engine`] | shards behind locks, stock slices, the catalogue, expiry, durability |
+//! | [`sale`] | a crate: the rules, pure: settings, transitions, the judgement of a reserve, events, a shard |
+//! | [`journal`] | a crate: the log and its snapshots, group commit, recovery; knows no event |
+//! | [`engine`] | a crate: shards behind locks, stock over all of them, the catalogue, expiry, durability |
 //! | [`store`] | write-behind into SQL |
 //! | [`reconcile`] | compares the store with the journal, and repairs it |
 //! | [`backup`] | copies a data directory while a service runs on it |
