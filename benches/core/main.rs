@@ -3,6 +3,9 @@
 //! `cargo bench --bench core` runs all of it; `cargo bench --bench core -- shard` only what has "shard" in its name. Times are of
 //! one operation unless the name says otherwise.
 
+// The modules are one program: `pub` is how they see each other.
+#![allow(unreachable_pub)]
+
 mod disk;
 mod edge;
 mod engine;

@@ -37,7 +37,7 @@ pub fn mint(identifier: u32, secret: [u64; 3], salt: [u8; 32]) -> Minted {
 }
 
 /// The identifier in a text that may be a key.
-pub fn identifier(key: &str) -> Option<u32> {
+pub(super) fn identifier(key: &str) -> Option<u32> {
     let (identifier, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let shaped = identifier.len() == IDENTIFIER_DIGITS && secret.len() == SECRET_DIGITS;

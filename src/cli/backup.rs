@@ -14,7 +14,7 @@ use crate::{
     service::yield_to_requests,
 };
 
-pub fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
     // Whoever waits for an answer goes first.
     yield_to_requests();
     let target = config.store_target();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::exit::ExitCode;
 use crate::config::Loaded;
 
-pub fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+pub(super) fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     for warning in loaded.config.warnings() {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }

@@ -24,14 +24,14 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 65_536;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
-pub struct HealthOptions {
+pub(super) struct HealthOptions {
     /// Ask whether the process is alive (/livez), not whether it takes requests (/readyz).
     #[arg(long)]
     pub live: bool,
 }
 
 /// Prints what the service says.
-pub fn run(ops_listen: SocketAddr, options: HealthOptions) -> ExitCode {
+pub(super) fn run(ops_listen: SocketAddr, options: HealthOptions) -> ExitCode {
     if ops_listen.port() == 0 {
         complain(
             &"server.ops_listen has port 0: give the port that the service printed when it started, with --ops-listen",

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub struct New {
+pub(super) struct New {
     /// Name of the caller, such as checkout-eu; a-z, 0-9, - and _.
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: String,
@@ -32,7 +32,7 @@ fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
 }
 
 /// The key on the first line, the configuration's line on the second; what to do with them on standard error.
-pub fn run(new: New) -> anyhow::Result<ExitCode> {
+pub(super) fn run(new: New) -> anyhow::Result<ExitCode> {
     let Minted { key, hash } = mint(rand::random(), rand::random(), rand::random());
     let line = config_line(&new.name, &KeySettings { role: new.role, sales: new.sales, hash });
     let mut out = io::stdout().lock();
@@ -48,7 +48,7 @@ pub fn run(new: New) -> anyhow::Result<ExitCode> {
 }
 
 /// A fresh key for `privacy.customer_key_file`, alone on a line.
-pub fn customer() -> anyhow::Result<ExitCode> {
+pub(super) fn customer() -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", CustomerKey::of_bytes(rand::random()).reveal())?;
     out.flush()?;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Starts logging. Log lines never block a thread. Call it once.
-pub fn start(log: &Log) -> io::Result<()> {
+pub(super) fn start(log: &Log) -> io::Result<()> {
     output::start(log.queue_bytes_max)?;
     let lines = output::stderr().expect("it was started");
     let layer = tracing_subscriber::fmt::layer()

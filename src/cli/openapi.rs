@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::exit::ExitCode;
 use crate::{config::Config, service};
 
-pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     writeln!(out, "{:#}", service::contract(config))?;
     out.flush()?;

@@ -14,14 +14,14 @@ use clap_mangen::Man;
 use super::{Cli, exit::ExitCode};
 
 /// Prints the completions. They are made in memory first, because their generator panics on a closed pipe.
-pub fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
+pub(super) fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "doorbuster", &mut script);
     print(&script)
 }
 
 /// Prints the program's page, or writes it and one page per subcommand into a directory.
-pub fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(super) fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let Some(directory) = directory else { return print(&page(&Cli::command())?) };
     fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
     for (name, page) in pages()? {

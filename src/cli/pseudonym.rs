@@ -8,7 +8,7 @@ use super::exit::ExitCode;
 use crate::config::Config;
 
 /// Reads ids from standard input, so that they appear in no process list and no shell history.
-pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let ids = config.privacy.customer_ids()?;
     let mut out = io::stdout().lock();
     for id in io::stdin().lock().lines() {

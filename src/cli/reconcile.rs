@@ -16,7 +16,7 @@ use crate::{
     store::{Mender, PostgresMender, PostgresReader, SqliteMender, SqliteStore, StoreError, StoreReader},
 };
 
-pub fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) || !has_store(&target) {
         return Ok(ExitCode::BadConfig);
@@ -46,7 +46,7 @@ fn verdict(report: &Report) -> ExitCode {
 }
 
 /// `reconcile --repair`: repairs the store to match the journal.
-pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) || !has_store(&target) {
         return Ok(ExitCode::BadConfig);
@@ -55,7 +55,7 @@ pub fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// `rebuild`: fills an empty store from the journal.
-pub fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let target = config.store_target();
     if !has_journal(&config.data.dir) {
         return Ok(ExitCode::BadConfig);

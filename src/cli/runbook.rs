@@ -6,7 +6,7 @@ use super::{complain, exit::ExitCode};
 use crate::runbook;
 
 /// `alert`: whose entry to print; None: the whole page.
-pub fn run(alert: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(alert: Option<&str>) -> anyhow::Result<ExitCode> {
     let text = match alert {
         None => runbook::TEXT.trim_end(),
         Some(alert) => match runbook::entry(alert) {

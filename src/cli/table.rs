@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, presets};
 
 /// Rows under headings, each column as wide as its widest cell.
-pub struct Table<const COLUMNS: usize>(comfy_table::Table);
+pub(super) struct Table<const COLUMNS: usize>(comfy_table::Table);
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
     /// `numbers`: so many columns from the left hold numbers, and are aligned to the right.
-    pub fn new(headings: [&'static str; COLUMNS], numbers: usize) -> Self {
+    pub(super) fn new(headings: [&'static str; COLUMNS], numbers: usize) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_preset(presets::NOTHING).set_header(headings);
         for (index, column) in table.column_iter_mut().enumerate() {
@@ -19,15 +19,15 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         Self(table)
     }
 
-    pub fn row(&mut self, cells: [String; COLUMNS]) {
+    pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
         self.0.add_row(cells);
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn write(&self, out: &mut dyn Write, when_empty: &str) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut dyn Write, when_empty: &str) -> io::Result<()> {
         if self.is_empty() { writeln!(out, "  {when_empty}") } else { writeln!(out, "{}", self.0.trim_fmt()) }
     }
 }

@@ -6,7 +6,7 @@
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// By their names in the configuration.
-pub const NAMES: [(&str, LevelFilter); 6] = [
+pub(super) const NAMES: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
     ("warn", LevelFilter::WARN),

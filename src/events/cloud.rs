@@ -18,7 +18,7 @@ use crate::sale::{
 };
 
 /// An event with its names, on its way to be written.
-pub struct Told<'a> {
+pub(super) struct Told<'a> {
     kind: &'static str,
     /// None: it is of no sale, or of all.
     pub sale: Option<&'a str>,
@@ -88,7 +88,7 @@ pub struct ToldReservation<'a> {
 
 /// Reserved units of one item.
 #[derive(Serialize, ToSchema)]
-pub struct ToldLine<'a> {
+pub(super) struct ToldLine<'a> {
     /// An item of the sale.
     sku: &'a str,
     /// Units.
@@ -159,7 +159,7 @@ impl<'a> Told<'a> {
     /// None for changes that are not visible outside: a reservation that leaves memory, and a change of status that the
     /// document event right before it already shows. Also none for audit records: readers of the feed need not know the
     /// operators.
-    pub fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
+    pub(super) fn of(event: &Event<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         match event {
             Event::Customer(event) => Self::of_customer(event, catalogue),
             Event::Catalogue(event) => Self::of_catalogue(event, catalogue),
@@ -220,7 +220,7 @@ impl<'a> Told<'a> {
     }
 
     /// The result of a batch for an item.
-    pub fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
+    pub(super) fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
         let Turn { item, available, at } = turn;
         let (sale, sku) = catalogue.names(item);
         let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
@@ -271,7 +271,7 @@ impl<'a> Told<'a> {
     }
 
     /// Appends the event as `format` frames it. `id`: its cursor.
-    pub fn write(&self, id: &str, format: Format, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, id: &str, format: Format, out: &mut Vec<u8>) {
         let source = self.sale.map_or_else(|| "/v1/customers".to_owned(), |sale| format!("/v1/sales/{sale}"));
         let Self { kind, subject, time, data, .. } = self;
         if format == Format::Stream {
@@ -288,7 +288,7 @@ fn sale_id(catalogue: &Catalogue, sale: SaleNumber) -> &str {
 
 /// Appends the last event of a stream: the reason, and the cursor to continue from. Not a durable event, so it has no cursor of
 /// its own.
-pub fn write_ending(reason: &'static str, cursor: String, format: Format, out: &mut Vec<u8>) {
+pub(super) fn write_ending(reason: &'static str, cursor: String, format: Format, out: &mut Vec<u8>) {
     const KIND: &str = "stream.ended";
     if format == Format::Stream {
         out.extend_from_slice(format!("event: {KIND}\ndata: ").as_bytes());

@@ -18,7 +18,7 @@ use crate::{
     sale::codec::Malformed,
 };
 
-pub struct Follower {
+pub(super) struct Follower {
     pub parts: Rc<Parts>,
     /// Notified after each commit.
     pub commits: Rc<Notify>,
@@ -28,7 +28,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub async fn run(mut self, opening: Opening) {
+    pub(super) async fn run(mut self, opening: Opening) {
         let telemetry = self.parts.telemetry.clone();
         let Err(mut end) = self.follow(opening).await;
         if self.outbox.is_abandoned() {

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-pub struct Levels {
+pub(super) struct Levels {
     /// By item.
     available: Vec<i64>,
     /// Items that the reader knew when it began.
@@ -35,7 +35,7 @@ struct Moved {
 
 /// An item that a batch left sold out, or brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub(super) struct Turn {
     pub item: ItemNumber,
     /// 0: sold out.
     pub available: u64,
@@ -44,19 +44,19 @@ pub struct Turn {
 }
 
 /// Levels on their way back in time: known at a cut, wanted at an earlier one.
-pub struct Unwinding(Vec<(Epoch, i64)>);
+pub(super) struct Unwinding(Vec<(Epoch, i64)>);
 
 impl Unwinding {
-    pub fn begin(engine: &Engine) -> Self {
+    pub(super) fn begin(engine: &Engine) -> Self {
         Self(engine.available_at_cuts())
     }
 
     /// The last batch that has to be undone.
-    pub fn reach(&self) -> Epoch {
+    pub(super) fn reach(&self) -> Epoch {
         self.0.iter().map(|&(cut, _)| cut).max().unwrap_or(0)
     }
 
-    pub fn undo(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn undo(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), Malformed> {
         let mut events = Events::new(payload);
         while let Some((_, _, event)) = events.next()? {
             if is_initial_stock(&event) {
@@ -74,14 +74,14 @@ impl Unwinding {
     }
 
     /// To be called when every batch behind the one wanted was undone.
-    pub fn finish(self) -> Levels {
+    pub(super) fn finish(self) -> Levels {
         let available: Vec<_> = self.0.into_iter().map(|(_, available)| available).collect();
         Levels { known: available.len(), available, moved: BTreeMap::new() }
     }
 }
 
 impl Levels {
-    pub fn take(&mut self, event: &Event<'_>) {
+    pub(super) fn take(&mut self, event: &Event<'_>) {
         if is_initial_stock(event) {
             return event.moves(|moved| self.open(&moved));
         }
@@ -96,7 +96,7 @@ impl Levels {
     }
 
     /// Ends the batch: the items that it sold out or brought back, by number.
-    pub fn turns(&mut self) -> impl Iterator<Item = Turn> {
+    pub(super) fn turns(&mut self) -> impl Iterator<Item = Turn> {
         let (moved, levels) = (std::mem::take(&mut self.moved), &self.available);
         moved.into_iter().filter_map(|(item, moved)| {
             let available = u64::try_from(levels[item.index()]).unwrap_or(0);

@@ -8,7 +8,7 @@ use crate::{
 
 /// A start that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opening {
+pub(super) struct Opening {
     pub from: Cursor,
     /// Batches are read from the one after this,
     pub base: Epoch,
@@ -22,7 +22,7 @@ impl Opening {
     }
 }
 
-pub fn open(log: &dyn Log, durable: Epoch, start: Start, cursors: &ViewCursors) -> Result<Opening, Refused> {
+pub(super) fn open(log: &dyn Log, durable: Epoch, start: Start, cursors: &ViewCursors) -> Result<Opening, Refused> {
     let cursor = match start {
         Start::Now => return Ok(Opening::behind(durable)),
         Start::After(cursor) => cursor,

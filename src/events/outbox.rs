@@ -21,11 +21,11 @@ const PIECES: usize = 8;
 /// Bytes that wait for the reader. An event that is longer waits by itself: a large sale's document is one.
 const WAITING_BYTES: usize = PIECES * PIECE_BYTES;
 /// The longest silence. Proxies commonly close after a minute of it, and a reader learns by it that it is still there.
-pub const HEARTBEAT: Duration = Duration::from_secs(3);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// Why a reader is followed up no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// It went away.
     Gone,
     /// It took nothing for `limits.event_stall_seconds`.
@@ -61,7 +61,7 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-pub struct Outbox {
+pub(super) struct Outbox {
     format: Format,
     pieces: mpsc::Sender<Bytes>,
     last_word: mpsc::OwnedPermit<Bytes>,
@@ -78,7 +78,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub fn new(
+    pub(super) fn new(
         format: Format,
         from: String,
         stall_time: Duration,
@@ -107,18 +107,18 @@ impl Outbox {
         (outbox, receiver)
     }
 
-    pub fn put(&mut self, told: &cloud::Told<'_>, cursor: String) {
+    pub(super) fn put(&mut self, told: &cloud::Told<'_>, cursor: String) {
         told.write(&cursor, self.format, &mut self.gathered);
         self.gathered_events += 1;
         self.gathered_to = cursor;
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.gathered.len() >= PIECE_BYTES
     }
 
     /// Hands over what is gathered.
-    pub async fn flush(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
+    pub(super) async fn flush(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Outbox {
     }
 
     /// To be called between batches: ends when it has to, and breaks a long silence.
-    pub async fn keep_alive(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
+    pub(super) async fn keep_alive(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
         if *self.stopping.borrow() || self.stopping.has_changed().is_err() {
             return Err(End::Stopping);
         }
@@ -160,7 +160,7 @@ impl Outbox {
     }
 
     /// Resolves when there is something to do but reading on: a heartbeat is due, the reader went, the service stops.
-    pub async fn interrupted(&mut self) {
+    pub(super) async fn interrupted(&mut self) {
         tokio::select! {
             () = self.pieces.closed() => {}
             _ = self.stopping.wait_for(|stopping| *stopping) => {}
@@ -168,12 +168,12 @@ impl Outbox {
         }
     }
 
-    pub fn is_abandoned(&self) -> bool {
+    pub(super) fn is_abandoned(&self) -> bool {
         self.pieces.is_closed()
     }
 
     /// The last word.
-    pub fn end(self, end: End) {
+    pub(super) fn end(self, end: End) {
         let Some(reason) = end.reason() else { return };
         let mut word = Vec::new();
         cloud::write_ending(reason, self.handed_to, self.format, &mut word);

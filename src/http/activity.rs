@@ -16,7 +16,7 @@ use super::buffers::Allowance;
 
 /// How long an HTTP/2 connection stays open after its last answer if the client has half-closed: frames of that answer may
 /// still be on their way from the stream to the socket.
-pub const LAST_FRAMES_TIME: Duration = Duration::from_secs(1);
+pub(super) const LAST_FRAMES_TIME: Duration = Duration::from_secs(1);
 
 /// How long a connection may do nothing, by what is due.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ enum Phase {
 }
 
 /// What a connection is doing, as its service and its socket report it.
-pub struct Activity {
+pub(super) struct Activity {
     timeouts: Timeouts,
     phase: Cell<Phase>,
     requests: Cell<usize>,
@@ -76,7 +76,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    pub fn new(timeouts: Timeouts) -> Rc<Self> {
+    pub(super) fn new(timeouts: Timeouts) -> Rc<Self> {
         Rc::new(Self {
             timeouts,
             phase: Cell::new(Phase::Idle { since: Instant::now() }),
@@ -92,19 +92,19 @@ impl Activity {
     }
 
     /// A request's head is complete. It is in flight until its answer is handed over.
-    pub fn begin(self: &Rc<Self>) -> InFlight {
+    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.requests.set(self.requests.get() + 1);
         self.begun.set(self.begun.get() + 1);
         self.phase.set(Phase::Busy);
         InFlight { activity: self.clone(), number: self.begun.get(), ended: None }
     }
 
-    pub fn is_multiplexed(&self) -> bool {
+    pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed.get()
     }
 
     /// Whether more of a body can come that has not come yet. If so, the task is woken should that change.
-    pub fn may_go_on(&self, request: u64, context: &Context<'_>) -> bool {
+    pub(super) fn may_go_on(&self, request: u64, context: &Context<'_>) -> bool {
         if !self.multiplexed.get() {
             // hyper sees the end by itself.
             return true;
@@ -117,64 +117,64 @@ impl Activity {
     }
 
     /// Nobody reads the request's body any more.
-    pub fn forget_body(&self, request: u64) {
+    pub(super) fn forget_body(&self, request: u64) {
         if self.multiplexed.get() {
             self.awaiting_bodies.borrow_mut().remove(&request);
         }
     }
 
     /// The client of an HTTP/2 connection sends nothing more: bodies that are not complete never will be.
-    pub fn half_close(&self) {
+    pub(super) fn half_close(&self) {
         self.half_closed_since.set(Some(Instant::now()));
         self.awaiting_bodies.take().into_values().for_each(Waker::wake);
     }
 
-    pub fn allowance(&self) -> Allowance {
+    pub(super) fn allowance(&self) -> Allowance {
         self.allowance.get_or_init(Allowance::of_connection).clone()
     }
 
     /// HTTP/2: since when the client sends nothing more.
-    pub fn half_closed_since(&self) -> Option<Instant> {
+    pub(super) fn half_closed_since(&self) -> Option<Instant> {
         self.half_closed_since.get()
     }
 
     /// The connection speaks HTTP/2.
-    pub fn set_multiplexed(&self) {
+    pub(super) fn set_multiplexed(&self) {
         self.multiplexed.set(true);
     }
 
-    pub fn timeouts(&self) -> &Timeouts {
+    pub(super) fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
 
-    pub fn lingering(&self) -> Lingering {
+    pub(super) fn lingering(&self) -> Lingering {
         self.timeouts.lingering
     }
 
     /// The connection ends with the next answer. HTTP/2 knows where each frame ends: nothing is left unread there.
-    pub fn end_unread(&self) {
+    pub(super) fn end_unread(&self) {
         if !self.multiplexed.get() {
             self.unread.set(true);
         }
     }
 
     /// Whether the connection ends with the answer that is about to be given.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.unread.get()
     }
 
-    pub fn set_aside(&self, request: u64, rest: Rest) {
+    pub(super) fn set_aside(&self, request: u64, rest: Rest) {
         self.rests.borrow_mut().push((request, rest));
     }
 
-    pub fn take_rest(&self, request: u64) -> Option<Rest> {
+    pub(super) fn take_rest(&self, request: u64) -> Option<Rest> {
         let mut rests = self.rests.borrow_mut();
         let place = rests.iter().position(|(number, _)| *number == request)?;
         Some(rests.swap_remove(place).1)
     }
 
     /// Since when the connection waits for its client; None while requests are being answered.
-    pub fn waits_since(&self) -> Option<Instant> {
+    pub(super) fn waits_since(&self) -> Option<Instant> {
         match self.phase.get() {
             Phase::Idle { since } => Some(since),
             Phase::Head { since } => Some(since.unwrap_or_else(Instant::now)),
@@ -182,21 +182,21 @@ impl Activity {
         }
     }
 
-    pub fn bytes_came_in(&self) {
+    pub(super) fn bytes_came_in(&self) {
         if matches!(self.phase.get(), Phase::Idle { .. }) && !self.multiplexed.get() {
             self.phase.set(Phase::Head { since: None });
         }
     }
 
     /// The socket has no bytes. A head that has arrived never gets here.
-    pub fn waits(&self) {
+    pub(super) fn waits(&self) {
         if self.phase.get() == (Phase::Head { since: None }) {
             self.phase.set(Phase::Head { since: Some(Instant::now()) });
         }
     }
 
     /// When the connection times out if nothing happens; None while there is nothing to wait for but answers.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match (self.phase.get(), self.half_closed_since.get()) {
             (Phase::Idle { since }, Some(half_closed)) => Some(since.max(half_closed) + LAST_FRAMES_TIME),
             (Phase::Idle { since }, None) => Some(since + self.timeouts.idle_time),
@@ -207,7 +207,7 @@ impl Activity {
 }
 
 /// A request between its head and its answer. Dropped, it ends at that moment.
-pub struct InFlight {
+pub(super) struct InFlight {
     activity: Rc<Activity>,
     /// Among the requests of its connection.
     number: u64,
@@ -215,12 +215,12 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 
     /// The answer was there at this moment.
-    pub fn end(mut self, at: Instant) {
+    pub(super) fn end(mut self, at: Instant) {
         self.ended = Some(at);
     }
 }
@@ -237,7 +237,7 @@ impl Drop for InFlight {
 
 /// Reads and drops the rest of a body before the answer: a client that is still sending does not expect an answer yet, and many
 /// treat an early one as an error.
-pub struct Rest {
+pub(super) struct Rest {
     pub body: Incoming,
     pub bytes_max: u64,
     pub time: Duration,
@@ -245,7 +245,7 @@ pub struct Rest {
 
 impl Rest {
     /// Whether the body ended within its limits.
-    pub async fn discard(self) -> bool {
+    pub(super) async fn discard(self) -> bool {
         let Self { body, bytes_max, time } = self;
         tokio::time::timeout(time, discard(body, bytes_max)).await == Ok(true)
     }

@@ -24,18 +24,18 @@ use crate::{
 };
 
 /// A request on its way to its handler. Boxed, because each future on that way would otherwise hold and move it.
-pub type BoxedRequest = Box<Request<Inbound>>;
+pub(super) type BoxedRequest = Box<Request<Inbound>>;
 
 /// Limits on reading a body, and the share of the buffers that it uses.
 #[derive(Debug, Clone, Copy)]
-pub struct BodyLimit {
+pub(super) struct BodyLimit {
     pub bytes_max: usize,
     pub time_max: Duration,
     pub share: Share,
 }
 
 /// Whether the caller accepts JSON: with no Accept header, or one that names JSON or a range that includes it.
-pub fn accepts_json(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(hyper::header::ACCEPT).iter().peekable();
     if ranges.peek().is_none() {
         return true;
@@ -54,7 +54,7 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
 /// small one that came whole with its head: the caller must process that one at once.
 ///
 /// `required`: whether the call needs a body, so that a missing length is an error of its own.
-pub async fn read(
+pub(super) async fn read(
     buffers: &Arc<Buffers>,
     request: BoxedRequest,
     limit: BodyLimit,
@@ -64,7 +64,7 @@ pub async fn read(
 }
 
 /// As `read`, but does not wait: what has arrived of the body.
-pub async fn arrived(
+pub(super) async fn arrived(
     buffers: &Arc<Buffers>,
     request: BoxedRequest,
     limit: BodyLimit,
@@ -81,7 +81,7 @@ pub async fn arrived(
 }
 
 /// What has arrived of a body.
-pub enum Arrived {
+pub(super) enum Arrived {
     Whole(Bytes),
     /// Only a part, or nothing; resolves to the whole body.
     Part(Pin<Box<dyn Future<Output = Result<Bytes, Refused>>>>),
@@ -97,7 +97,11 @@ impl Arrived {
 }
 
 /// As `read`, for a merge patch (RFC 7396).
-pub async fn read_patch(buffers: &Arc<Buffers>, request: BoxedRequest, limit: BodyLimit) -> Result<Bytes, Refused> {
+pub(super) async fn read_patch(
+    buffers: &Arc<Buffers>,
+    request: BoxedRequest,
+    limit: BodyLimit,
+) -> Result<Bytes, Refused> {
     if let Some(content_type) = request.headers().get(CONTENT_TYPE)
         && let Some(media) = other_media_type(content_type, &[MERGE_PATCH, "application/json"])
     {
@@ -249,7 +253,7 @@ fn data(piece: Piece) -> Result<Bytes, Refused> {
 }
 
 /// The answer for a body, or a part of one with the same limit.
-pub fn too_large(bytes_max: usize) -> Refused {
+pub(super) fn too_large(bytes_max: usize) -> Refused {
     problems::CONTENT_TOO_LARGE.because(format!("the body may have up to {bytes_max} bytes"))
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::api::{problems, refused::Refused};
 
 /// Bytes counted for a request that waits for its body, in addition to the bytes that have come.
-pub const WAITING_BYTES: usize = 4096;
+pub(super) const WAITING_BYTES: usize = 4096;
 
 /// Uncounted bytes for the requests of one connection: enough for one waiting request and the body of a reserve. So the service
 /// handles a reserve that comes in pieces even if the budget is used up.
@@ -158,7 +158,7 @@ impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
 }
 
 /// Bytes with their share of the budget, which returns when the last slice of them is dropped.
-pub fn held<R: Send + 'static>(bytes: impl AsRef<[u8]> + Send + 'static, room: R) -> Bytes {
+pub(super) fn held<R: Send + 'static>(bytes: impl AsRef<[u8]> + Send + 'static, room: R) -> Bytes {
     Bytes::from_owner(Held { bytes, _room: room })
 }
 

@@ -28,7 +28,7 @@ use super::{
 };
 
 /// The body of a request.
-pub struct Inbound {
+pub(super) struct Inbound {
     /// None once it is dropped.
     incoming: Option<Incoming>,
     activity: Rc<Activity>,
@@ -41,22 +41,22 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub fn new(incoming: Incoming, activity: Rc<Activity>, number: u64) -> Self {
+    pub(super) fn new(incoming: Incoming, activity: Rc<Activity>, number: u64) -> Self {
         Self { incoming: Some(incoming), activity, number, held_back: Cell::new(false), ended: false, given_up: false }
     }
 
     /// The head has `Expect: 100-continue`.
-    pub fn hold_back(&self) {
+    pub(super) fn hold_back(&self) {
         self.held_back.set(true);
     }
 
     /// The connection's allowance of uncounted bytes.
-    pub fn allowance(&self) -> Allowance {
+    pub(super) fn allowance(&self) -> Allowance {
         self.activity.allowance()
     }
 
     /// The server no longer waits for the rest.
-    pub fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.given_up = true;
     }
 
@@ -79,7 +79,7 @@ impl Inbound {
 
 /// Why a body ends before its end.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokenOff {
+pub(super) enum BrokenOff {
     #[error(transparent)]
     Connection(hyper::Error),
     #[error("the client closed its side of the connection")]

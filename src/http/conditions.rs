@@ -11,12 +11,12 @@ use crate::sale::{
 };
 
 /// The precondition of a change.
-pub fn expected(headers: &HeaderMap) -> Result<Expected, Invalid> {
+pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Invalid> {
     Ok(Expected { tags: tags(headers, &IF_MATCH, false)?, no_tags: tags(headers, &IF_NONE_MATCH, true)? })
 }
 
 /// The settings that the caller has already.
-pub fn known(headers: &HeaderMap) -> Result<Tags, Invalid> {
+pub(super) fn known(headers: &HeaderMap) -> Result<Tags, Invalid> {
     Ok(tags(headers, &IF_NONE_MATCH, true)?.unwrap_or(Tags::Of(Vec::new())))
 }
 

@@ -12,7 +12,7 @@ use crossbeam::utils::CachePadded;
 use dashmap::{DashMap, mapref::entry::Entry};
 
 /// The connections of all workers.
-pub struct Connections {
+pub(super) struct Connections {
     most: usize,
     most_per_address: usize,
     open: AtomicUsize,
@@ -21,14 +21,14 @@ pub struct Connections {
 }
 
 /// A connection's place; freed when dropped.
-pub struct Place {
+pub(super) struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
     worker: usize,
 }
 
 impl Connections {
-    pub fn new(most: usize, most_per_address: usize, workers: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize, most_per_address: usize, workers: usize) -> Arc<Self> {
         let by_worker = (0..workers).map(|_| CachePadded::default()).collect();
         Arc::new(Self { most, most_per_address, open: AtomicUsize::new(0), by_address: DashMap::new(), by_worker })
     }
@@ -36,7 +36,7 @@ impl Connections {
     /// Places a connection that this worker accepted: there, or on a worker with fewer connections. The kernel spreads
     /// connections at random, and a few busy ones, with batches or HTTP/2, may all come to one worker while others idle. None
     /// past one of the limits.
-    pub fn take(self: &Arc<Self>, address: IpAddr, accepted_by: usize) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr, accepted_by: usize) -> Option<Place> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -54,14 +54,14 @@ impl Connections {
     }
 
     /// Connections of a worker.
-    pub fn open_on(&self, worker: usize) -> usize {
+    pub(super) fn open_on(&self, worker: usize) -> usize {
         self.by_worker[worker].load(Ordering::Relaxed)
     }
 }
 
 impl Place {
     /// The worker that serves the connection.
-    pub fn worker(&self) -> usize {
+    pub(super) fn worker(&self) -> usize {
         self.worker
     }
 }

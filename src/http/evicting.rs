@@ -9,20 +9,20 @@ use tokio::task::{AbortHandle, JoinHandle, yield_now};
 
 use super::activity::Activity;
 
-pub struct EvictingSet {
+pub(super) struct EvictingSet {
     most: usize,
     connections: Vec<(Rc<Activity>, AbortHandle)>,
 }
 
 impl EvictingSet {
     /// `most`: at least 1.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { most, connections: Vec::new() }
     }
 
     /// Adds a connection that this task serves. Returns once the set is within the limit: a listener that accepted more at once
     /// could hold many connections that are already closed, and use up descriptors.
-    pub async fn admit(&mut self, activity: Rc<Activity>, serving: &JoinHandle<()>) {
+    pub(super) async fn admit(&mut self, activity: Rc<Activity>, serving: &JoinHandle<()>) {
         self.connections.retain(|(_, serving)| !serving.is_finished());
         if self.connections.len() >= self.most {
             let waiting = |(_, (activity, _)): &(usize, &(Rc<Activity>, AbortHandle))| {

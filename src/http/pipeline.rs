@@ -41,7 +41,7 @@ enum Found {
 
 impl Worker {
     /// One request, one answer, and when it was there.
-    pub async fn handle(self: Rc<Self>, request: BoxedRequest) -> (Response<Body>, Instant) {
+    pub(super) async fn handle(self: Rc<Self>, request: BoxedRequest) -> (Response<Body>, Instant) {
         let started = Instant::now();
         let method = request.method().clone();
         let version = request.version();

@@ -6,7 +6,7 @@ use crate::sale::settings::Invalid;
 
 /// The values of these members, in their order; None for one that the query does not have. Each may stand once, and no other may.
 /// Decoded as forms are: `+` is a space, and `%2B` is a plus.
-pub fn members<const COUNT: usize>(
+pub(super) fn members<const COUNT: usize>(
     query: Option<&str>,
     names: [&str; COUNT],
 ) -> Result<[Option<String>; COUNT], Invalid> {

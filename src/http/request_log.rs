@@ -27,15 +27,15 @@ use crate::{
     traces::{OTHER_METHOD, Trace},
 };
 
-pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that the service accepts.
-pub const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(super) const REQUEST_ID_BYTES_MAX: usize = 128;
 
 type Direct<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The caller's id for the request, if it is valid: visible ASCII, so that it cannot break the log.
-pub fn asked_id(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn asked_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(&X_REQUEST_ID)?;
     let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
     (visible && (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())).then(|| id.clone())
@@ -46,7 +46,7 @@ fn new_id() -> String {
 }
 
 /// A standard method; others are the caller's text.
-pub fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
     let names = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
     known.iter().position(|known| known == method).map_or(OTHER_METHOD, |place| names[place])

@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// An answer on its way to hyper. Boxed, because every function that it passes through would copy it.
-pub type BoxedResponse = Box<Response<Body>>;
+pub(super) type BoxedResponse = Box<Response<Body>>;
 
 /// An answer with this body and media type. Caches must not store it: nearly every answer is true only for an instant, and the
 /// others set their own header.
-pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
+pub(super) fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> BoxedResponse {
     let mut response = Box::new(Response::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -37,13 +37,13 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bod
 }
 
 /// Caches may store the answer but must revalidate it: it changes only with the program.
-pub fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
+pub(super) fn revalidated(mut response: BoxedResponse) -> BoxedResponse {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 /// The answer to a request that is refused before the rules are asked.
-pub fn refused(refused: &Refused) -> BoxedResponse {
+pub(super) fn refused(refused: &Refused) -> BoxedResponse {
     let mut response = of_problem(refused.problem, json::problem::of_refused(refused));
     let headers = response.headers_mut();
     match &refused.facts {
@@ -56,12 +56,12 @@ pub fn refused(refused: &Refused) -> BoxedResponse {
 }
 
 /// The answer to a command that the rules refuse.
-pub fn refusal(refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse {
+pub(super) fn refusal(refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse {
     refusal_as(problems::of(refusal.code()), refusal, catalogue)
 }
 
 /// As `refusal`, where the call has a problem of its own for it.
-pub fn refusal_as(problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse {
+pub(super) fn refusal_as(problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse {
     let mut document = Vec::with_capacity(DOCUMENT_BYTES);
     json::problem::write_refusal(&mut document, problem, refusal, catalogue);
     of_problem(problem, document)
@@ -97,11 +97,11 @@ fn say_quota(headers: &mut HeaderMap, limited: &Limited) {
 }
 
 /// The media type of a merge patch.
-pub const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// An answer outside hyper, after which the connection is closed. `headers`: additional ones, each with its line end.
-pub fn last_answer(refused: &Refused, headers: &str) -> Bytes {
+pub(super) fn last_answer(refused: &Refused, headers: &str) -> Bytes {
     let body = json::problem::of_refused(refused);
     let status = refused.problem.status;
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
@@ -117,7 +117,7 @@ pub fn last_answer(refused: &Refused, headers: &str) -> Bytes {
 static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The answer comes in pieces, which proxies such as nginx must pass on at once.
-pub fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
+pub(super) fn unbuffered(mut response: BoxedResponse) -> BoxedResponse {
     response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }

@@ -14,7 +14,7 @@ use crate::api::{
 
 /// A call with the variable segments of its path, decoded.
 #[derive(Debug)]
-pub struct Matched {
+pub(super) struct Matched {
     pub call: Call,
     /// The first: a sale, a reservation, a customer, a problem or a file.
     pub subject: CompactString,
@@ -24,7 +24,7 @@ pub struct Matched {
 
 /// A request that is not a call.
 #[derive(Debug)]
-pub struct Unrouted {
+pub(super) struct Unrouted {
     /// The GET of this path, or its only call.
     pub call: Option<Call>,
     pub refused: Refused,
@@ -77,7 +77,7 @@ impl Node {
 }
 
 /// Finds the call.
-pub fn route(method: &hyper::Method, path: &str) -> Result<Matched, Unrouted> {
+pub(super) fn route(method: &hyper::Method, path: &str) -> Result<Matched, Unrouted> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let (mut node, mut variables, mut count, mut start) = (&*ROOT, [""; VARIABLES_MAX], 0, 0);
     // Byte by byte: segments are short, and setting up a search costs more than it saves.

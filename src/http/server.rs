@@ -295,7 +295,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, worker: Rc
 }
 
 /// One request, one answer: every answer leaves here, with the decision about its connection.
-pub fn answer<H, F>(
+pub(super) fn answer<H, F>(
     activity: &Rc<Activity>,
     request: Request<Incoming>,
     handle: H,

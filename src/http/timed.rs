@@ -46,7 +46,7 @@ const DISCARDED_BYTES: usize = 16 << 10;
 ///
 /// hyper answers a request that it cannot parse by itself, with a bare status line and no body, and closes. This socket drops
 /// that answer and writes the contract's problem for its status instead.
-pub struct Timed<T> {
+pub(super) struct Timed<T> {
     inner: T,
     activity: Rc<Activity>,
     timer: Pin<Box<Sleep>>,
@@ -73,7 +73,7 @@ enum Closing {
 }
 
 impl<T> Timed<T> {
-    pub fn new(inner: T, activity: Rc<Activity>) -> Self {
+    pub(super) fn new(inner: T, activity: Rc<Activity>) -> Self {
         let timer = Box::pin(tokio::time::sleep(activity.timeouts().shortest()));
         let (preface, last_answer) = (Some(0), Bytes::new());
         Self { inner, activity, timer, armed: false, preface, last_answer, stalled_since: None, closing: Closing::Not }
@@ -129,7 +129,7 @@ impl<T> Timed<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
     /// Writes only this, and closes.
-    pub async fn close_with(mut self, last_answer: Bytes) {
+    pub(super) async fn close_with(mut self, last_answer: Bytes) {
         self.last_answer = last_answer;
         self.activity.end_unread();
         // How the peer disconnects does not matter.

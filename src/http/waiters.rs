@@ -19,16 +19,16 @@ use crate::engine::{Durable, Engine, Epoch};
 
 /// The journal failed before the change was on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutcomeUnknown;
+pub(super) struct OutcomeUnknown;
 
-pub struct Waiters {
+pub(super) struct Waiters {
     engine: Arc<Engine>,
     waiting: RefCell<VecDeque<(Epoch, Waker)>>,
 }
 
 impl Waiters {
     /// The waiters of the calling thread's worker; must be called inside its `LocalSet`.
-    pub fn start(engine: Arc<Engine>) -> Rc<Self> {
+    pub(super) fn start(engine: Arc<Engine>) -> Rc<Self> {
         let waiters = Rc::new(Self { engine, waiting: RefCell::default() });
         let commit = Arc::new(Notify::new());
         let notify = commit.clone();
@@ -44,12 +44,12 @@ impl Waiters {
     }
 
     /// Answers that wait.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.waiting.borrow().len()
     }
 
     /// Resolves when the epoch is durable, or never will be.
-    pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<(), OutcomeUnknown>> {
+    pub(super) fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<(), OutcomeUnknown>> {
         Wait { waiters: self, epoch, queued: false }
     }
 

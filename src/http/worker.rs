@@ -60,7 +60,7 @@ impl Keys {
     }
 }
 
-pub struct Worker {
+pub(super) struct Worker {
     pub service: Arc<Service>,
     pub api: Api,
     waiters: Rc<Waiters>,
@@ -75,7 +75,7 @@ pub struct Worker {
 
 impl Worker {
     /// The calling thread's worker; must be called inside its `LocalSet`.
-    pub fn start(service: Arc<Service>) -> Rc<Self> {
+    pub(super) fn start(service: Arc<Service>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
         let left_waiting = Rc::new(Cell::new(0));
         let (notified, waiting, signal) = (changed.clone(), left_waiting.clone(), service.api.signal.clone());
@@ -91,22 +91,22 @@ impl Worker {
         Rc::new(Self { service, api, waiters, changed, left_waiting, keys, portions: Semaphore::new(1) })
     }
 
-    pub fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &Engine {
         &self.service.api.engine
     }
 
     /// Limits of what a call may ask.
-    pub fn limits(&self) -> &api::Limits {
+    pub(super) fn limits(&self) -> &api::Limits {
         &self.service.api.limits
     }
 
     /// Answers that wait for the disk.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiters.len()
     }
 
     /// Looks at this worker's copy of the keys in force.
-    pub fn with_keys<T>(&self, look: impl FnOnce(&Keyring) -> T) -> T {
+    pub(super) fn with_keys<T>(&self, look: impl FnOnce(&Keyring) -> T) -> T {
         let mut keys = self.keys.borrow_mut();
         let published = self.service.api.keyring.load();
         if !Arc::ptr_eq(&published, &keys.published) {
@@ -116,7 +116,7 @@ impl Worker {
     }
 
     /// Resolves once the epoch is durable, or at once if the journal acknowledges early.
-    pub async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
+    pub(super) async fn durable(&self, epoch: Epoch) -> Result<(), OutcomeUnknown> {
         if epoch > self.engine().durability().epoch() {
             self.notify_journal();
             if self.service.wait_for_disk {
@@ -133,7 +133,7 @@ impl Worker {
 
     /// The answer to a request that was refused before the rules were asked, once the state that it rests on is durable: among these refusals, only those about
     /// quotas rest on an operator's change.
-    pub fn refuse(&self, refused: Refused) -> impl Future<Output = BoxedResponse> + use<'_> {
+    pub(super) fn refuse(&self, refused: Refused) -> impl Future<Output = BoxedResponse> + use<'_> {
         let rests_on =
             if refused.problem.code == problems::RATE_LIMITED.code { self.engine().operator_epoch() } else { 0 };
         let answer = response::refused(&refused);
@@ -150,12 +150,12 @@ impl Worker {
     }
 
     /// Wakes the journal for a change that no request waits for.
-    pub fn notify_journal(&self) {
+    pub(super) fn notify_journal(&self) {
         self.changed.notify_one();
     }
 
     /// Does a portion of a large request's work. All ready tasks, and sockets, run before the next portion of any such request.
-    pub async fn in_portions<T>(&self, portion: impl FnOnce() -> T) -> T {
+    pub(super) async fn in_portions<T>(&self, portion: impl FnOnce() -> T) -> T {
         let _portion = self.portions.acquire().await.expect("it is never closed");
         let done = portion();
         tokio::task::yield_now().await;
@@ -164,7 +164,7 @@ impl Worker {
 
     /// Does long work on a low-priority thread, while the worker's other requests continue. The work runs to its end, even if
     /// nobody waits for it any more.
-    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Service) -> T + Send + 'static) -> T {
+    pub(super) async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Service) -> T + Send + 'static) -> T {
         let service = self.service.clone();
         tokio::task::spawn_blocking(move || work(&service)).await.expect("the work does not panic")
     }

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub struct Comparison<'a> {
+pub(super) struct Comparison<'a> {
     truth: &'a Truth,
     reader: &'a dyn StoreReader,
     /// What the store may lack.
@@ -46,19 +46,19 @@ struct Movements {
 }
 
 impl<'a> Comparison<'a> {
-    pub fn new(truth: &'a Truth, reader: &'a dyn StoreReader, absences: &'a Absences) -> Self {
+    pub(super) fn new(truth: &'a Truth, reader: &'a dyn StoreReader, absences: &'a Absences) -> Self {
         let report = Report { epoch: truth.epoch, journal: truth.journal, ..Report::default() };
         Self { truth, reader, absences, mend: Mend::default(), report, kept_from: None }
     }
 
     /// What differs is put right.
-    pub fn mending(mut self, mend: Mend<'a>) -> Self {
+    pub(super) fn mending(mut self, mend: Mend<'a>) -> Self {
         self.mend = mend;
         self
     }
 
     /// `service_is_running`: on the data directory.
-    pub fn run(
+    pub(super) fn run(
         mut self,
         owner: Option<Uuid>,
         service_is_running: bool,

@@ -17,11 +17,11 @@ use crate::{
 const ROWS_AT_ONCE: usize = 500;
 
 /// A row as the comparison has it.
-pub type Cells = [Option<String>];
+pub(super) type Cells = [Option<String>];
 
 /// Without a mender it does nothing.
 #[derive(Default)]
-pub struct Mend<'a> {
+pub(super) struct Mend<'a> {
     mender: Option<&'a mut dyn Mender>,
     /// Keys of reservations to be written.
     reservations: Vec<Value>,
@@ -31,7 +31,7 @@ pub struct Mend<'a> {
 }
 
 impl<'a> Mend<'a> {
-    pub fn with(mender: &'a mut dyn Mender) -> Self {
+    pub(super) fn with(mender: &'a mut dyn Mender) -> Self {
         Self { mender: Some(mender), ..Self::default() }
     }
 
@@ -53,13 +53,13 @@ impl<'a> Mend<'a> {
     }
 
     /// Keys of sales that are not what they should be, and ids of those that should not be there.
-    pub fn sales(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+    pub(super) fn sales(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
         // They may have the numbers of those that are missing.
         self.put(Step::RemoveSales, strangers)?;
         self.copy(Step::PutSales, &truth.reference, Table::Sales, wrong)
     }
 
-    pub fn items(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+    pub(super) fn items(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
         self.put(Step::RemoveItems, strangers)?;
         self.copy(Step::PutItems, &truth.reference, Table::Items, wrong)?;
         if truth.is_whole() {
@@ -69,7 +69,7 @@ impl<'a> Mend<'a> {
     }
 
     /// An item's movements: the first `keep` stay, and these follow.
-    pub fn movements(
+    pub(super) fn movements(
         &mut self,
         item: &(String, String),
         keep: usize,
@@ -81,11 +81,11 @@ impl<'a> Mend<'a> {
     }
 
     /// Lines of no reservation. To be called before reservations are written.
-    pub fn lines(&mut self, strangers: &[Value]) -> Result<(), StoreError> {
+    pub(super) fn lines(&mut self, strangers: &[Value]) -> Result<(), StoreError> {
         self.put(Step::RemoveLines, strangers)
     }
 
-    pub fn reservation(&mut self, truth: &Truth, id: &str) -> Result<(), StoreError> {
+    pub(super) fn reservation(&mut self, truth: &Truth, id: &str) -> Result<(), StoreError> {
         if self.mender.is_some() {
             self.reservations.push(json!([id]));
             if self.reservations.len() >= ROWS_AT_ONCE {
@@ -96,14 +96,14 @@ impl<'a> Mend<'a> {
     }
 
     /// One that should not be there.
-    pub fn stranger(&mut self, id: &str) {
+    pub(super) fn stranger(&mut self, id: &str) {
         if self.mender.is_some() {
             self.strangers.push(json!({ "id": id }));
         }
     }
 
     /// One that stands in the archive as well.
-    pub fn copy_in_archive(&mut self, id: &str) {
+    pub(super) fn copy_in_archive(&mut self, id: &str) {
         if self.mender.is_some() {
             self.copies.push(json!({ "id": id }));
         }
@@ -115,7 +115,7 @@ impl<'a> Mend<'a> {
     }
 
     /// There are no more reservations.
-    pub fn end_reservations(&mut self, truth: &Truth) -> Result<(), StoreError> {
+    pub(super) fn end_reservations(&mut self, truth: &Truth) -> Result<(), StoreError> {
         let (strangers, copies) = (std::mem::take(&mut self.strangers), std::mem::take(&mut self.copies));
         self.put(Step::RemoveArchived, &copies)?;
         self.put(Step::RemoveReservations, &strangers)?;
@@ -123,7 +123,7 @@ impl<'a> Mend<'a> {
     }
 
     /// Where rows are gone that nobody can make again: what those that are left lack of an item's confirmed units.
-    pub fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<Counts>) -> Result<(), StoreError> {
+    pub(super) fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<Counts>) -> Result<(), StoreError> {
         let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
         let mut confirmed = Vec::new();
         for item in mender.totals()? {
@@ -137,13 +137,13 @@ impl<'a> Mend<'a> {
     }
 
     /// Records that the journal has, and numbers of those that nobody wrote.
-    pub fn audit(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+    pub(super) fn audit(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
         self.put(Step::RemoveAudit, strangers)?;
         self.copy(Step::PutAudit, &truth.reference, Table::Audit, wrong)
     }
 
     /// What the store says of its gaps.
-    pub fn gaps(&mut self, absences: &Absences) -> Result<(), StoreError> {
+    pub(super) fn gaps(&mut self, absences: &Absences) -> Result<(), StoreError> {
         let gap = |gap: &crate::store::AuditGap| {
             let (Link::Hash(hash) | Link::NextRow(hash)) = gap.link;
             json!({ "after": gap.after, "through": gap.through, "hash": hash.to_hex().as_str() })
@@ -156,7 +156,7 @@ impl<'a> Mend<'a> {
     }
 
     /// `updated_at`: None leaves what is there.
-    pub fn write_behind(
+    pub(super) fn write_behind(
         &mut self,
         updated_at: Option<&str>,
         kept_from: Option<Timestamp>,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::truth::JournalFacts;
 
 /// Most differences listed; further ones are only counted.
-pub const DIFFERENCES_TOLD_MAX: usize = 1000;
+pub(super) const DIFFERENCES_TOLD_MAX: usize = 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {

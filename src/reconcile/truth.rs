@@ -46,12 +46,12 @@ pub enum TruthError {
 
 /// How far the journal is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpTo {
+pub(super) enum UpTo {
     Epoch(Epoch),
     End,
 }
 
-pub struct Truth {
+pub(super) struct Truth {
     /// What it is the truth at.
     pub epoch: Epoch,
     pub journal: JournalFacts,
@@ -77,13 +77,13 @@ pub struct JournalFacts {
 }
 
 impl Truth {
-    pub fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.since.is_none()
     }
 }
 
 /// What the store should hold. Changes nothing. `cursor`: the store's.
-pub fn read(view: &View, settings: Settings, cursor: Epoch, up_to: UpTo) -> Result<Truth, TruthError> {
+pub(super) fn read(view: &View, settings: Settings, cursor: Epoch, up_to: UpTo) -> Result<Truth, TruthError> {
     let snapshot = view.snapshots().newest()?.map(|snapshot| snapshot.summary());
     let oldest = files::oldest_epoch(view).map_err(RecoveryError::<StoreError>::from)?;
     let is_whole = oldest.is_none_or(|oldest| oldest == 1);

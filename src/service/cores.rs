@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use crate::config::{Config, WorkerCores};
 
 /// A core for each worker; None where they are not to keep to any.
-pub fn of_workers(config: &Config) -> Option<Vec<usize>> {
+pub(super) fn of_workers(config: &Config) -> Option<Vec<usize>> {
     let allowed = sched_getaffinity(None).ok()?;
     let allowed = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
     match config.server.worker_cores {

@@ -12,7 +12,7 @@ use crate::{events::CursorKey, replace::replace};
 const FILE: &str = "cursor-key";
 
 /// The key in the directory's file `cursor-key`, made at the first start. The directory's lock must be held.
-pub fn of(directory: &Path) -> Result<CursorKey, StartError> {
+pub(super) fn of(directory: &Path) -> Result<CursorKey, StartError> {
     let path = directory.join(FILE);
     let refuse = |source| StartError::Directory { path: path.clone(), source };
     match fs::read_to_string(&path) {

@@ -8,7 +8,7 @@ use crate::{privacy::CustomerIds, replace::replace};
 const FILE: &str = "customer-ids";
 
 /// Refuses a directory that knows customers by something else. One that knows nothing yet learns it.
-pub fn keep(directory: &Path, ids: &CustomerIds) -> Result<(), StartError> {
+pub(super) fn keep(directory: &Path, ids: &CustomerIds) -> Result<(), StartError> {
     let refuse = |source| StartError::Directory { path: directory.to_owned(), source };
     let (file, configured) = (directory.join(FILE), ids.fingerprint());
     match fs::read_to_string(&file) {

@@ -8,7 +8,7 @@ use x509_cert::{Certificate, der::Decode};
 use crate::{backup, config::Config, telemetry::Telemetry};
 
 /// What to look at. Files are read as they are now: the service takes over new ones within a second.
-pub struct Deadlines {
+pub(super) struct Deadlines {
     data: PathBuf,
     /// The configuration's keys, and their files.
     certificates: Vec<(&'static str, PathBuf, Kind)>,
@@ -23,7 +23,7 @@ enum Kind {
 }
 
 impl Deadlines {
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let certificates = [
             ("tls.certificate_file", &config.tls.certificate_file, Kind::Chain),
             ("tls.client_ca_file", &config.tls.client_ca_file, Kind::Authorities),
@@ -35,7 +35,7 @@ impl Deadlines {
     }
 
     /// A file that cannot be read leaves its metric as it was: the log says why when it is needed.
-    pub fn observe(&self, telemetry: &Telemetry) {
+    pub(super) fn observe(&self, telemetry: &Telemetry) {
         for (key, file, kind) in &self.certificates {
             if let Some(expires_at) = expires_at(file, *kind) {
                 telemetry.deadlines.certificate(key, expires_at);

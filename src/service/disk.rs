@@ -27,7 +27,7 @@ const RESERVE_SHARE: u64 = 8;
 const MARGIN_SHARE: u64 = 8;
 const MARGIN_BYTES_MAX: u64 = 64 << 20;
 
-pub struct DiskSpace {
+pub(super) struct DiskSpace {
     engine: Arc<Engine>,
     journal: PathBuf,
     /// 0: to be chosen by the size of the file system.
@@ -39,7 +39,7 @@ pub struct DiskSpace {
 }
 
 impl DiskSpace {
-    pub fn new(engine: Arc<Engine>, config: &Config) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, config: &Config) -> Self {
         Self {
             engine,
             journal: config.journal_dir(),
@@ -50,16 +50,16 @@ impl DiskSpace {
         }
     }
 
-    pub fn available_bytes(&self) -> u64 {
+    pub(super) fn available_bytes(&self) -> u64 {
         self.available_bytes.load(Ordering::Relaxed)
     }
 
-    pub fn reserve_bytes(&self) -> u64 {
+    pub(super) fn reserve_bytes(&self) -> u64 {
         self.reserve_bytes.load(Ordering::Relaxed)
     }
 
     /// Reads the free space. If the kernel does not report it, nothing changes.
-    pub fn measure(&self, telemetry: &Telemetry) {
+    pub(super) fn measure(&self, telemetry: &Telemetry) {
         let disk = match rustix::fs::statvfs(&self.journal) {
             Ok(disk) => disk,
             Err(error) => {
@@ -98,7 +98,7 @@ impl DiskSpace {
     }
 }
 
-pub fn start(disk: Arc<DiskSpace>, telemetry: &Arc<Telemetry>) -> Result<Stoppable, StartError> {
+pub(super) fn start(disk: Arc<DiskSpace>, telemetry: &Arc<Telemetry>) -> Result<Stoppable, StartError> {
     let telemetry = telemetry.clone();
     let step = move || {
         disk.measure(&telemetry);

@@ -17,12 +17,12 @@ use crate::{
     telemetry::Telemetry,
 };
 
-pub struct Following {
+pub(super) struct Following {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
-pub fn start(
+pub(super) fn start(
     config: &Config,
     engine: &Arc<Engine>,
     log: &Arc<dyn Log>,
@@ -45,7 +45,7 @@ pub fn start(
 
 impl Following {
     /// Ends every reader's answer, and waits until each has its last event.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the feed's thread does not panic");

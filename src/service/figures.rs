@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// None before recovery is complete.
-pub fn read(telemetry: &Telemetry, health: &ServiceHealth, now: Timestamp) -> Option<Figures> {
+pub(super) fn read(telemetry: &Telemetry, health: &ServiceHealth, now: Timestamp) -> Option<Figures> {
     let (store_kind, lag) = (health.store_kind()?, health.store_lag()?);
     let reading = telemetry.reading();
     let Kind::Histogram(bounds) = families::HTTP_DURATION.kind else { unreachable!("durations are a histogram") };

@@ -20,7 +20,7 @@ const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
-pub struct ServiceHealth {
+pub(super) struct ServiceHealth {
     telemetry: Arc<Telemetry>,
     state: AtomicU8,
     parts: OnceLock<Parts>,
@@ -38,11 +38,11 @@ struct Parts {
 }
 
 impl ServiceHealth {
-    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+    pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
         Self { telemetry, state: AtomicU8::new(STARTING), parts: OnceLock::new() }
     }
 
-    pub fn attach(
+    pub(super) fn attach(
         &self,
         engine: Arc<Engine>,
         store: Arc<StoreStatus>,
@@ -54,31 +54,31 @@ impl ServiceHealth {
         let _ = self.parts.set(Parts { engine, store, store_kind, backlog, disk, commit_times });
     }
 
-    pub fn set_ready(&self) {
+    pub(super) fn set_ready(&self) {
         self.state.store(READY, Ordering::Release);
     }
 
-    pub fn set_draining(&self) {
+    pub(super) fn set_draining(&self) {
         self.state.store(DRAINING, Ordering::Release);
     }
 
     /// Which store it is.
-    pub fn store_kind(&self) -> Option<&'static str> {
+    pub(super) fn store_kind(&self) -> Option<&'static str> {
         self.parts.get().map(|parts| parts.store_kind)
     }
 
     /// Whether the journal's disk has too little room for new reservations.
-    pub fn disk_low(&self) -> Option<bool> {
+    pub(super) fn disk_low(&self) -> Option<bool> {
         self.parts.get().map(|parts| parts.engine.disk_low())
     }
 
     /// By how many milliseconds the machine's clock is ahead of the service's time while that is not settled.
-    pub fn clock_doubt(&self) -> Option<i64> {
+    pub(super) fn clock_doubt(&self) -> Option<i64> {
         self.parts.get().map(|parts| parts.engine.clock_doubt())
     }
 
     /// Where the store stands now.
-    pub fn store_lag(&self) -> Option<StoreLag> {
+    pub(super) fn store_lag(&self) -> Option<StoreLag> {
         let Parts { engine, store, backlog, commit_times, .. } = self.parts.get()?;
         // In this order: what is applied meanwhile must not count as missing.
         let durable = engine.durability().epoch();

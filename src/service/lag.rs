@@ -15,7 +15,7 @@ use crate::journal::Epoch;
 const DISTANCE: Duration = Duration::from_millis(20);
 const MARKS_MAX: usize = 4096;
 
-pub struct CommitTimes(Mutex<Marks>);
+pub(super) struct CommitTimes(Mutex<Marks>);
 
 struct Marks {
     /// An epoch and when it became durable. Epochs up to the next mark's became durable after it.
@@ -25,12 +25,12 @@ struct Marks {
 
 impl CommitTimes {
     /// What is durable at the start became so before it: its age counts from there.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(Marks { marks: VecDeque::from([(0, now)]), distance: DISTANCE }))
     }
 
     /// On the journal's thread, once per commit.
-    pub fn committed(&self, epoch: Epoch, now: Instant) {
+    pub(super) fn committed(&self, epoch: Epoch, now: Instant) {
         let Marks { marks, distance } = &mut *self.0.lock();
         if marks.back().is_some_and(|&(_, last)| now.duration_since(last) < *distance) {
             return;
@@ -49,7 +49,7 @@ impl CommitTimes {
     }
 
     /// Seconds that the first epoch after `applied` has been durable; 0 when there is none up to `durable`.
-    pub fn lag_seconds(&self, applied: Epoch, durable: Epoch, now: Instant) -> f64 {
+    pub(super) fn lag_seconds(&self, applied: Epoch, durable: Epoch, now: Instant) -> f64 {
         let Marks { marks, distance } = &mut *self.0.lock();
         while marks.get(1).is_some_and(|&(next, _)| next <= applied.saturating_add(1)) {
             marks.pop_front();

@@ -15,7 +15,7 @@ pub fn api_limits(config: &Config) -> api::Limits {
     }
 }
 
-pub fn ops_limits(config: &Config) -> http::OpsLimits {
+pub(super) fn ops_limits(config: &Config) -> http::OpsLimits {
     http::OpsLimits { connections_max: config.limits.ops_connections_max, timeouts: timeouts(config) }
 }
 

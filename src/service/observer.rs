@@ -14,7 +14,11 @@ const EXPIRING_EVERY: u64 = 5;
 /// Files that tell of certificates and backups are read every so many seconds.
 const DEADLINES_EVERY: u64 = 10;
 
-pub fn start(edge: &Arc<http::Service>, health: &Arc<ServiceHealth>, config: &Config) -> Result<Stoppable, StartError> {
+pub(super) fn start(
+    edge: &Arc<http::Service>,
+    health: &Arc<ServiceHealth>,
+    config: &Config,
+) -> Result<Stoppable, StartError> {
     let (edge, health, directory) = (edge.clone(), health.clone(), config.data.dir.clone());
     let deadlines = Deadlines::new(config);
     let mut looks = 0_u64;

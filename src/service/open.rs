@@ -10,14 +10,14 @@ use crate::{
     journal::{Log, SnapshotStore, files},
 };
 
-pub struct Opened {
+pub(super) struct Opened {
     pub engine: Engine,
     /// Recovered up to its tail.
     pub log: Arc<dyn Log>,
     pub snapshots: Arc<dyn SnapshotStore>,
 }
 
-pub fn open(config: &Config) -> Result<Opened, StartError> {
+pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     // The one place of the service that knows what stores the journal.
     let path = config.journal_dir();
     let (log, snapshots) =

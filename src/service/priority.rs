@@ -16,7 +16,7 @@ const NICE: i32 = -10;
 /// Makes the calling thread run at once when it is woken, where that is allowed (RLIMIT_RTPRIO, CAP_SYS_NICE), or at least
 /// sooner than others (RLIMIT_NICE). The journal's work is short: on a machine without an idle core it would first wait for a
 /// worker's turn to end, milliseconds with a batch in it.
-pub fn go_before_requests() {
+pub(super) fn go_before_requests() {
     let first = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let Err(denied) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, first) else { return };
     if let Err(error) = setpriority_process(None, NICE) {
@@ -26,7 +26,7 @@ pub fn go_before_requests() {
 
 /// Makes the calling thread take a small share of processor time, and keep it for as long as others would: for one that
 /// takes locks which requests wait for, and must not be stopped while it has them.
-pub fn run_beside_requests() {
+pub(super) fn run_beside_requests() {
     const NICEST: i32 = 19;
     if let Err(error) = setpriority_process(None, NICEST) {
         tracing::warn!(%error, "could not lower the priority of a background thread");
@@ -35,7 +35,7 @@ pub fn run_beside_requests() {
 
 /// Makes the calling thread take only what processor time the others leave, and leave it at once when another wakes: in a
 /// spike the store may lag, and requests may not.
-pub fn yield_to_requests() {
+pub(crate) fn yield_to_requests() {
     let last = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, last) {
         tracing::warn!(%error, "could not lower the priority of a background thread");

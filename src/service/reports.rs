@@ -11,7 +11,11 @@ use crate::{
     store::{PostgresReader, SqliteStore, StoreError, StoreReader},
 };
 
-pub fn start(config: &Config, engine: &Arc<Engine>, commit_times: &Arc<CommitTimes>) -> Result<Reports, StartError> {
+pub(super) fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    commit_times: &Arc<CommitTimes>,
+) -> Result<Reports, StartError> {
     let (engine, commit_times, target) = (engine.clone(), commit_times.clone(), config.store_target());
     let lag = move |cursor: u64| {
         let durable = engine.durability().epoch();

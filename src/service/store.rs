@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Starts to write behind, and says whether the store is there.
-pub fn start(
+pub(super) fn start(
     config: &Config,
     engine: &Arc<Engine>,
     clock: &Arc<dyn Clock>,

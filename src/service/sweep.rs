@@ -20,7 +20,7 @@ use crate::{
 /// Between two tries, when one failed.
 const RETRY: Duration = Duration::from_secs(60);
 
-pub struct Sweep {
+pub(super) struct Sweep {
     /// How long a name may stay.
     erase_millis: u64,
     /// What is to leave the journal with the batches that a snapshot has made needless.
@@ -29,12 +29,12 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    pub fn new(erase_seconds: u64) -> Self {
+    pub(super) fn new(erase_seconds: u64) -> Self {
         Self { erase_millis: erase_seconds * 1000, leaving: None, failed_at: None }
     }
 
     /// Finds erasures of earlier runs. Reads the whole journal, or until it is stopped.
-    pub fn look_back(parts: &Parts, is_stopping: impl Fn() -> bool) -> Result<(), ReadError> {
+    pub(super) fn look_back(parts: &Parts, is_stopping: impl Fn() -> bool) -> Result<(), ReadError> {
         let durable = parts.engine.durability().epoch();
         let mut journal = parts.log.read(0);
         if let Err(ReadError::TooOld { oldest, .. }) = journal.next(durable) {
@@ -57,7 +57,7 @@ impl Sweep {
     }
 
     /// Whether a snapshot is to be taken now. If so the journal can remove everything up to the erasures.
-    pub fn begin(&mut self, parts: &Parts, wait: &mut dyn FnMut() -> bool) -> bool {
+    pub(super) fn begin(&mut self, parts: &Parts, wait: &mut dyn FnMut() -> bool) -> bool {
         let now = parts.engine.time(parts.clock.now());
         let due = |erasures: &Erasures| now >= erasures.oldest_at.plus_millis(self.erase_millis);
         let waits = self.failed_at.is_some_and(|at| parts.runtime.monotonic() - at < RETRY);
@@ -83,7 +83,7 @@ impl Sweep {
     }
 
     /// The snapshot that `begin` asked for could not be taken.
-    pub fn failed(&mut self, parts: &Parts) {
+    pub(super) fn failed(&mut self, parts: &Parts) {
         self.failed_at = Some(parts.runtime.monotonic());
         if let Some(erasures) = self.leaving.take() {
             parts.engine.note_erasures(erasures);
@@ -91,7 +91,7 @@ impl Sweep {
     }
 
     /// To be called after the journal was trimmed.
-    pub fn removed(&mut self, parts: &Parts) {
+    pub(super) fn removed(&mut self, parts: &Parts) {
         if let Some(erasures) = self.leaving
             && has_left(parts, erasures.newest_epoch)
         {

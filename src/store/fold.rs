@@ -61,7 +61,7 @@ pub struct Window {
 }
 
 /// The number of an event within its window.
-pub type Place = u64;
+pub(super) type Place = u64;
 
 /// What became of a sale.
 #[derive(Debug)]

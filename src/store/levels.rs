@@ -17,7 +17,7 @@ pub(super) struct Level {
 
 impl Level {
     /// A batch that moved the item, last at `at`, ended with so much more or less than before the window.
-    pub fn reach(&mut self, change: i64, at: Timestamp) {
+    pub(super) fn reach(&mut self, change: i64, at: Timestamp) {
         if change < self.low {
             (self.low, self.low_at) = (change, Some(at));
         }
@@ -28,23 +28,23 @@ impl Level {
     }
 
     /// Whether some item may have been sold out by this.
-    pub fn is_notable(&self) -> bool {
+    pub(super) fn is_notable(&self) -> bool {
         self.low_at.is_some() || self.back_at.is_some()
     }
 
     /// By how much it fell at most, 0 or less: it was sold out if there was as much. As nothing falls below nothing, that
     /// was then the first time.
-    pub fn low(&self) -> i64 {
+    pub(super) fn low(&self) -> i64 {
         self.low
     }
 
     /// When it first fell as low.
-    pub fn low_at(&self) -> Option<Timestamp> {
+    pub(super) fn low_at(&self) -> Option<Timestamp> {
         self.low_at
     }
 
     /// When it first came back to what there was: it was sold out then if there had been nothing.
-    pub fn back_at(&self) -> Option<Timestamp> {
+    pub(super) fn back_at(&self) -> Option<Timestamp> {
         self.back_at
     }
 }

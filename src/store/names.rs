@@ -23,15 +23,15 @@ pub(super) struct ItemName {
 }
 
 impl Names {
-    pub fn learn_sale(&mut self, number: SaleNumber, id: &str) {
+    pub(super) fn learn_sale(&mut self, number: SaleNumber, id: &str) {
         self.sales.entry(number).or_insert_with(|| id.into());
     }
 
-    pub fn learn_item(&mut self, number: ItemNumber, sale: &str, sku: &str) {
+    pub(super) fn learn_item(&mut self, number: ItemNumber, sale: &str, sku: &str) {
         self.items.entry(number).or_insert_with(|| ItemName { sale: sale.into(), sku: sku.into() });
     }
 
-    pub fn learn(&mut self, window: &Window) {
+    pub(super) fn learn(&mut self, window: &Window) {
         for (&number, sale) in window.sales() {
             let Some(definition) = &sale.definition else { continue };
             self.learn_sale(number, &definition.settings.id);
@@ -41,12 +41,12 @@ impl Names {
         }
     }
 
-    pub fn sale(&self, number: SaleNumber) -> Result<&str, StoreError> {
+    pub(super) fn sale(&self, number: SaleNumber) -> Result<&str, StoreError> {
         let unknown = || StoreError::Contradiction(format!("an event names sale number {}, never defined", number.0));
         self.sales.get(&number).map(|id| &**id).ok_or_else(unknown)
     }
 
-    pub fn item(&self, number: ItemNumber) -> Result<&ItemName, StoreError> {
+    pub(super) fn item(&self, number: ItemNumber) -> Result<&ItemName, StoreError> {
         let unknown = || StoreError::Contradiction(format!("an event names item number {}, never defined", number.0));
         self.items.get(&number).ok_or_else(unknown)
     }

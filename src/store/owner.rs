@@ -67,11 +67,11 @@ pub(super) enum Verdict {
 }
 
 impl Claim {
-    pub fn new(owner: Uuid, session: Uuid) -> Self {
+    pub(super) fn new(owner: Uuid, session: Uuid) -> Self {
         Self { owner, session, epoch: 0 }
     }
 
-    pub fn judge(&self, standing: &Standing) -> Result<Verdict, StoreError> {
+    pub(super) fn judge(&self, standing: &Standing) -> Result<Verdict, StoreError> {
         let next = |held: u64| Token { owner: self.owner, epoch: held.max(self.epoch) + 1, session: self.session };
         let Some(held) = standing.held_by else {
             return Ok(Verdict::Take { token: next(0), put_back: self.epoch > 0 });
@@ -90,11 +90,11 @@ impl Claim {
     }
 
     /// Whether this process took the store.
-    pub fn has_taken(&self) -> bool {
+    pub(super) fn has_taken(&self) -> bool {
         self.epoch > 0
     }
 
-    pub fn taken(&mut self, token: &Token) {
+    pub(super) fn taken(&mut self, token: &Token) {
         self.epoch = token.epoch;
     }
 }

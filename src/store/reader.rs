@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What is done with each row of a table.
-pub type EachRow<'a> = &'a mut dyn FnMut(&[Option<String>]) -> Result<(), StoreError>;
+pub(super) type EachRow<'a> = &'a mut dyn FnMut(&[Option<String>]) -> Result<(), StoreError>;
 
 /// Looks into a store and never writes it.
 pub trait StoreReader {

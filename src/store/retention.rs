@@ -113,7 +113,7 @@ pub(super) struct Passes {
 
 impl Passes {
     /// The next step; None when there is nothing to do now.
-    pub fn next(&mut self, retention: &Retention, cursor: u64) -> Option<RetentionStep> {
+    pub(super) fn next(&mut self, retention: &Retention, cursor: u64) -> Option<RetentionStep> {
         let Horizon { before, applied } = (retention.horizon)();
         if cursor < applied {
             return None;
@@ -131,7 +131,7 @@ impl Passes {
         Some(RetentionStep { place, before, after: retention.after, rows_max: retention.step_rows, cursor })
     }
 
-    pub fn stepped(&mut self, step: &RetentionStep, stepped: &Stepped) {
+    pub(super) fn stepped(&mut self, step: &RetentionStep, stepped: &Stepped) {
         self.reservations += stepped.reservations;
         self.audit_records += stepped.audit_records;
         let Place { source, behind } = step.place;

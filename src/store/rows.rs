@@ -33,7 +33,7 @@ pub(super) struct NewReservation<'a> {
 }
 
 impl<'a> ChangedReservation<'a> {
-    pub fn of(change: &'a ReservationChange) -> Self {
+    pub(super) fn of(change: &'a ReservationChange) -> Self {
         let end = change.end.as_ref();
         let at_if = |this: State| end.filter(|end| end.state == this).map(|end| end.at);
         let text_if = |this: State| end.filter(|end| end.state == this).and_then(|end| end.text.as_deref());
@@ -50,13 +50,13 @@ impl<'a> ChangedReservation<'a> {
     }
 
     /// Without texts from before the customer was erased.
-    pub fn without_texts_if(self, erased: bool) -> Self {
+    pub(super) fn without_texts_if(self, erased: bool) -> Self {
         if erased { Self { reference: None, release_reason: None, ..self } } else { self }
     }
 }
 
 impl<'a> NewReservation<'a> {
-    pub fn of(id: &ReservationId, begun: &'a Begun, change: &'a ReservationChange) -> Self {
+    pub(super) fn of(id: &ReservationId, begun: &'a Begun, change: &'a ReservationChange) -> Self {
         let created_at = id.created_at();
         let mut rest = ChangedReservation::of(change);
         rest.reference = rest.reference.or(begun.reference.as_deref());

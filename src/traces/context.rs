@@ -15,14 +15,14 @@ const STATE_MEMBERS_MAX: usize = 32;
 
 /// The span that the caller made its request in.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parent {
+pub(super) struct Parent {
     pub trace: TraceId,
     pub span: SpanId,
     pub sampled: bool,
 }
 
 /// None where the caller has said nothing that can be understood.
-pub fn parent(headers: &HeaderMap) -> Option<Parent> {
+pub(super) fn parent(headers: &HeaderMap) -> Option<Parent> {
     let mut given = headers.get_all(&TRACEPARENT).iter();
     let (Some(only), None) = (given.next(), given.next()) else { return None };
     parse_parent(only.as_bytes())
@@ -51,7 +51,7 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 }
 
 /// What other tracing systems want to have passed on; nothing where it is broken.
-pub fn state(headers: &HeaderMap) -> TraceState {
+pub(super) fn state(headers: &HeaderMap) -> TraceState {
     parse_state(headers.get_all(&TRACESTATE).iter().map(|value| value.to_str().unwrap_or("="))).unwrap_or_default()
 }
 

@@ -3,6 +3,9 @@
 //! Run them by cargo-nextest (`cargo nextest run --test it SUBJECT`), which gives each test a process of its own.
 //! `memory` measures its process, and the tests of the contract read counters of it.
 
+// The modules are one program: `pub` is how they see each other.
+#![allow(unreachable_pub)]
+
 mod served;
 mod support;
 

@@ -34,13 +34,13 @@ const CONFIRM: Link = link("confirmReservation", RESERVATION);
 const RELEASE: Link = link("releaseReservation", RESERVATION);
 const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
 
-pub const OF_SALES: &[Link] = &[
+pub(super) const OF_SALES: &[Link] = &[
     link("getSale", &[("sale", "$response.body#/sales/0/id")]),
     link("listSales", &[("after", "$response.body#/next")]),
 ];
 
 /// What can be done to a sale that was put.
-pub const OF_SETTINGS: &[Link] = &[
+pub(super) const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
     link("getReport", SALE),
@@ -53,28 +53,29 @@ pub const OF_SETTINGS: &[Link] = &[
     Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
 ];
 
-pub const OF_SALE: &[Link] = &[link("getAvailability", SALE), RESERVE];
-pub const OF_PAUSED: &[Link] = &[link("getSale", SALE), link("resumeSale", SALE), link("closeSale", SALE)];
-pub const OF_RESUMED: &[Link] = &[link("pauseSale", SALE), RESERVE];
-pub const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
+pub(super) const OF_SALE: &[Link] = &[link("getAvailability", SALE), RESERVE];
+pub(super) const OF_PAUSED: &[Link] = &[link("getSale", SALE), link("resumeSale", SALE), link("closeSale", SALE)];
+pub(super) const OF_RESUMED: &[Link] = &[link("pauseSale", SALE), RESERVE];
+pub(super) const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
 
-pub const OF_AVAILABILITY: &[Link] =
+pub(super) const OF_AVAILABILITY: &[Link] =
     &[Link { operation: "reserve", parameters: &[("sale", "$response.body#/sale")], body: Some(ONE) }];
 
-pub const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.body#/sale")])];
+pub(super) const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.body#/sale")])];
 
-pub const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
+pub(super) const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
 
 /// What can be done with a hold.
-pub const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
-pub const OF_HOLD: &[Link] = &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
-pub const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
+pub(super) const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
+pub(super) const OF_HOLD: &[Link] =
+    &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
+pub(super) const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
 
-pub const OF_CUSTOMER: &[Link] = &[link("getReservation", &[("id", "$response.body#/reservations/0/id")])];
+pub(super) const OF_CUSTOMER: &[Link] = &[link("getReservation", &[("id", "$response.body#/reservations/0/id")])];
 
-pub const OF_TRAIL: &[Link] = &[link("listAuditRecords", &[("before", "$response.body#/next")])];
+pub(super) const OF_TRAIL: &[Link] = &[link("listAuditRecords", &[("before", "$response.body#/next")])];
 
-pub const OF_BATCH: &[Link] = &[
+pub(super) const OF_BATCH: &[Link] = &[
     link("getReservation", OF_ENTRY),
     link("confirmReservation", OF_ENTRY),
     link("releaseReservation", OF_ENTRY),
@@ -82,4 +83,4 @@ pub const OF_BATCH: &[Link] = &[
 ];
 
 /// The next call of a reader without a cursor.
-pub const OF_FEED: &[Link] = &[link("followEvents", &[("after", "$response.header.Event-Cursor")])];
+pub(super) const OF_FEED: &[Link] = &[link("followEvents", &[("after", "$response.header.Event-Cursor")])];

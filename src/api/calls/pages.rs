@@ -2,7 +2,7 @@
 
 use super::{Access, BARE, Content, Formats, Given, Method, NOT_MODIFIED, Row, Tag, built_in, ok};
 
-pub static CONSOLE: Row = Row {
+pub(super) static CONSOLE: Row = Row {
     name: "console",
     method: Method::Get,
     path: "/console",
@@ -17,7 +17,7 @@ pub static CONSOLE: Row = Row {
     ..BARE
 };
 
-pub static CONSOLE_FILE: Row = Row {
+pub(super) static CONSOLE_FILE: Row = Row {
     name: "console_file",
     method: Method::Get,
     path: "/console/{file}",
@@ -31,7 +31,7 @@ pub static CONSOLE_FILE: Row = Row {
     ..BARE
 };
 
-pub static DOCS: Row = Row {
+pub(super) static DOCS: Row = Row {
     name: "docs",
     method: Method::Get,
     path: "/docs",
@@ -45,7 +45,7 @@ pub static DOCS: Row = Row {
     ..BARE
 };
 
-pub static DOCS_FILE: Row = Row {
+pub(super) static DOCS_FILE: Row = Row {
     name: "docs_file",
     method: Method::Get,
     path: "/docs/{docs_file}",
@@ -59,7 +59,7 @@ pub static DOCS_FILE: Row = Row {
     ..BARE
 };
 
-pub static PROBLEM: Row = Row {
+pub(super) static PROBLEM: Row = Row {
     name: "problem",
     method: Method::Get,
     path: "/problems/{slug}",
@@ -76,7 +76,7 @@ pub static PROBLEM: Row = Row {
     ..BARE
 };
 
-pub static OPEN_API: Row = Row {
+pub(super) static OPEN_API: Row = Row {
     name: "openapi",
     method: Method::Get,
     path: "/openapi.json",

@@ -3,7 +3,7 @@
 use super::{Access, Asked, BARE, BodyLimit, Content, Given, Method, Row, Tag, asks, links, may_ask, ok_then, shows};
 use crate::{api::problems, auth::Role};
 
-pub static RESERVE: Row = Row {
+pub(super) static RESERVE: Row = Row {
     name: "reserve",
     method: Method::Post,
     path: "/v1/sales/{sale}/reservations",
@@ -42,7 +42,7 @@ pub static RESERVE: Row = Row {
     ..BARE
 };
 
-pub static RESERVE_BATCH: Row = Row {
+pub(super) static RESERVE_BATCH: Row = Row {
     name: "reserve_batch",
     method: Method::Post,
     path: "/v1/sales/{sale}/reservations/batch",
@@ -63,7 +63,7 @@ pub static RESERVE_BATCH: Row = Row {
     ..BARE
 };
 
-pub static CUSTOMER_RESERVATIONS: Row = Row {
+pub(super) static CUSTOMER_RESERVATIONS: Row = Row {
     name: "customer_reservations",
     method: Method::Get,
     path: "/v1/sales/{sale}/reservations",
@@ -81,7 +81,7 @@ pub static CUSTOMER_RESERVATIONS: Row = Row {
     ..BARE
 };
 
-pub static GET_RESERVATION: Row = Row {
+pub(super) static GET_RESERVATION: Row = Row {
     name: "get_reservation",
     method: Method::Get,
     path: "/v1/reservations/{id}",
@@ -96,7 +96,7 @@ pub static GET_RESERVATION: Row = Row {
     ..BARE
 };
 
-pub static CONFIRM: Row = Row {
+pub(super) static CONFIRM: Row = Row {
     name: "confirm",
     method: Method::Post,
     path: "/v1/reservations/{id}/confirm",
@@ -118,7 +118,7 @@ pub static CONFIRM: Row = Row {
     ..BARE
 };
 
-pub static RELEASE: Row = Row {
+pub(super) static RELEASE: Row = Row {
     name: "release",
     method: Method::Post,
     path: "/v1/reservations/{id}/release",
@@ -134,7 +134,7 @@ pub static RELEASE: Row = Row {
     ..BARE
 };
 
-pub static EXTEND: Row = Row {
+pub(super) static EXTEND: Row = Row {
     name: "extend",
     method: Method::Post,
     path: "/v1/reservations/{id}/extend",

@@ -3,7 +3,7 @@
 use super::{Access, Asked, BARE, BodyLimit, Content, Given, Method, Row, Tag, asks, links, may_ask, ok_then, shows};
 use crate::{api::problems, auth::Role};
 
-pub static LIST_SALES: Row = Row {
+pub(super) static LIST_SALES: Row = Row {
     name: "list_sales",
     method: Method::Get,
     path: "/v1/sales",
@@ -18,7 +18,7 @@ pub static LIST_SALES: Row = Row {
     ..BARE
 };
 
-pub static GET_SALE: Row = Row {
+pub(super) static GET_SALE: Row = Row {
     name: "get_sale",
     method: Method::Get,
     path: "/v1/sales/{sale}",
@@ -53,7 +53,7 @@ pub static GET_SALE: Row = Row {
     ..BARE
 };
 
-pub static PUT_SALE: Row = Row {
+pub(super) static PUT_SALE: Row = Row {
     name: "put_sale",
     method: Method::Put,
     path: "/v1/sales/{sale}",
@@ -95,7 +95,7 @@ pub static PUT_SALE: Row = Row {
     ..BARE
 };
 
-pub static PATCH_SALE: Row = Row {
+pub(super) static PATCH_SALE: Row = Row {
     name: "patch_sale",
     method: Method::Patch,
     path: "/v1/sales/{sale}",
@@ -127,7 +127,7 @@ pub static PATCH_SALE: Row = Row {
     ..BARE
 };
 
-pub static PAUSE_SALE: Row = Row {
+pub(super) static PAUSE_SALE: Row = Row {
     name: "pause_sale",
     method: Method::Post,
     path: "/v1/sales/{sale}/pause",
@@ -143,7 +143,7 @@ pub static PAUSE_SALE: Row = Row {
     ..BARE
 };
 
-pub static RESUME_SALE: Row = Row {
+pub(super) static RESUME_SALE: Row = Row {
     name: "resume_sale",
     method: Method::Post,
     path: "/v1/sales/{sale}/resume",
@@ -158,7 +158,7 @@ pub static RESUME_SALE: Row = Row {
     ..BARE
 };
 
-pub static CLOSE_SALE: Row = Row {
+pub(super) static CLOSE_SALE: Row = Row {
     name: "close_sale",
     method: Method::Post,
     path: "/v1/sales/{sale}/close",
@@ -174,7 +174,7 @@ pub static CLOSE_SALE: Row = Row {
     ..BARE
 };
 
-pub static ADJUST: Row = Row {
+pub(super) static ADJUST: Row = Row {
     name: "adjust",
     method: Method::Post,
     path: "/v1/sales/{sale}/items/{sku}/adjustments",
@@ -203,7 +203,7 @@ pub static ADJUST: Row = Row {
     ..BARE
 };
 
-pub static AVAILABILITY: Row = Row {
+pub(super) static AVAILABILITY: Row = Row {
     name: "availability",
     method: Method::Get,
     path: "/v1/sales/{sale}/availability",
@@ -217,7 +217,7 @@ pub static AVAILABILITY: Row = Row {
     ..BARE
 };
 
-pub static REPORT: Row = Row {
+pub(super) static REPORT: Row = Row {
     name: "report",
     method: Method::Get,
     path: "/v1/sales/{sale}/report",

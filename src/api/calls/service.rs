@@ -3,7 +3,7 @@
 use super::{Access, BARE, Content, Formats, Given, Method, Row, Tag, links, ok, ok_then};
 use crate::{api::problems, auth::Role};
 
-pub static ERASE_CUSTOMER: Row = Row {
+pub(super) static ERASE_CUSTOMER: Row = Row {
     name: "erase_customer",
     method: Method::Delete,
     path: "/v1/customers/{customer}",
@@ -21,7 +21,7 @@ pub static ERASE_CUSTOMER: Row = Row {
     ..BARE
 };
 
-pub static AUDIT: Row = Row {
+pub(super) static AUDIT: Row = Row {
     name: "audit",
     method: Method::Get,
     path: "/v1/audit",
@@ -38,7 +38,7 @@ pub static AUDIT: Row = Row {
     ..BARE
 };
 
-pub static EVENTS: Row = Row {
+pub(super) static EVENTS: Row = Row {
     name: "events",
     method: Method::Get,
     path: "/v1/events",
@@ -66,7 +66,7 @@ pub static EVENTS: Row = Row {
     ..BARE
 };
 
-pub static STATUS: Row = Row {
+pub(super) static STATUS: Row = Row {
     name: "status",
     method: Method::Get,
     path: "/v1/status",

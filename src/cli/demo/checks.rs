@@ -21,7 +21,7 @@ const OVERDUE_MAX: Moment = 100_000;
 
 /// Everything the checks judge by.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub(super) struct Story {
     pub plan: Plan,
     /// Whether changes are acknowledged only once they are durable.
     pub durable: bool,
@@ -42,7 +42,7 @@ pub struct Story {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     Holds,
     Broken,
     /// There was nothing in this run to judge by.
@@ -50,7 +50,7 @@ pub enum Verdict {
 }
 
 #[derive(Debug, Clone)]
-pub struct Check {
+pub(super) struct Check {
     pub guarantee: &'static str,
     pub title: &'static str,
     pub verdict: Verdict,
@@ -60,7 +60,7 @@ pub struct Check {
 /// Contradictions, how much there was to judge, and what to say when nothing is broken.
 type Finding = (Vec<String>, usize, String);
 
-pub fn all(story: &Story) -> Vec<Check> {
+pub(super) fn all(story: &Story) -> Vec<Check> {
     [
         ("G1", "no oversell", Story::no_oversell as fn(&Story) -> Finding),
         ("G2", "no lost answer", Story::no_lost_answer),
@@ -88,11 +88,11 @@ pub fn all(story: &Story) -> Vec<Check> {
 
 impl Story {
     /// Units of an item in grants that count.
-    pub fn units(&self, item: usize, counts: impl Fn(&Grant) -> bool) -> u64 {
+    pub(super) fn units(&self, item: usize, counts: impl Fn(&Grant) -> bool) -> u64 {
         self.ledger.grants.iter().filter(|grant| counts(grant)).map(|grant| units_in(&grant.basket, item) as u64).sum()
     }
 
-    pub fn confirmed(&self, item: usize) -> u64 {
+    pub(super) fn confirmed(&self, item: usize) -> u64 {
         self.units(item, |grant| matches!(grant.end, End::Confirmed { .. }))
     }
 

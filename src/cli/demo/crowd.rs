@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A request without an answer for so long is unanswered.
-pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// After the opening nobody new comes later than this.
 const RUSH_MAX: Moment = 30_000_000;
@@ -39,19 +39,19 @@ const SECOND_WAVE: f64 = 1.8e6;
 const LATE: (f64, f64) = (-40e3, 150e3);
 
 /// Microseconds since the Unix epoch, to compare with the service's times.
-pub type Moment = u64;
+pub(super) type Moment = u64;
 
-pub fn moment(timestamp: Timestamp) -> Moment {
+pub(super) fn moment(timestamp: Timestamp) -> Moment {
     timestamp.millis() * 1000
 }
 
 /// The time in a member of a document; 0 where there is none.
-pub fn time_in(document: &Value, member: &str) -> Moment {
+pub(super) fn time_in(document: &Value, member: &str) -> Moment {
     document[member].as_str().and_then(Timestamp::parse).map_or(0, moment)
 }
 
 /// An HTTP client with a limited number of connections.
-pub struct Client {
+pub(super) struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     connections: Semaphore,
@@ -60,7 +60,7 @@ pub struct Client {
 }
 
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(super) struct Answer {
     pub status: u16,
     /// Marked `Idempotent-Replayed: true`.
     pub replayed: bool,
@@ -71,7 +71,7 @@ pub struct Answer {
 }
 
 impl Client {
-    pub fn new(address: SocketAddr, connections: usize) -> Self {
+    pub(super) fn new(address: SocketAddr, connections: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let http = legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
@@ -79,24 +79,30 @@ impl Client {
         Self { http, address, connections: Semaphore::new(connections), start }
     }
 
-    pub fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         self.start.1 + self.start.0.elapsed().as_micros() as Moment
     }
 
-    pub async fn sleep_until(&self, moment: Moment) {
+    pub(super) async fn sleep_until(&self, moment: Moment) {
         tokio::time::sleep(Duration::from_micros(moment.saturating_sub(self.now()))).await;
     }
 
-    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.send(Method::GET, path, None, String::new()).await
     }
 
-    pub async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> anyhow::Result<Answer> {
+    pub(super) async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> anyhow::Result<Answer> {
         self.send(Method::POST, path, key, body.to_string()).await
     }
 
     /// Sends when a connection is free. The time until then is not part of what the answer took.
-    pub async fn send(&self, method: Method, path: &str, key: Option<&str>, body: String) -> anyhow::Result<Answer> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: String,
+    ) -> anyhow::Result<Answer> {
         let _connection = self.connections.acquire().await.expect("the semaphore is never closed");
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         if !body.is_empty() {
@@ -121,7 +127,7 @@ impl Client {
 
 /// An acknowledged reservation.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub(super) struct Grant {
     pub shopper: u32,
     pub basket: Basket,
     pub sent: Moment,
@@ -132,7 +138,7 @@ pub struct Grant {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     Open,
     Confirmed {
         sent: Moment,
@@ -147,7 +153,7 @@ pub enum End {
 
 /// A line refused for stock.
 #[derive(Debug, Clone)]
-pub struct Shortage {
+pub(super) struct Shortage {
     pub item: usize,
     pub requested: u64,
     pub available: u64,
@@ -157,7 +163,7 @@ pub struct Shortage {
 
 /// The same request with the same key, twice at the same time.
 #[derive(Debug, Clone)]
-pub struct DoubleClick {
+pub(super) struct DoubleClick {
     pub key: String,
     pub body: Value,
     pub answers: Vec<Answer>,
@@ -165,7 +171,7 @@ pub struct DoubleClick {
 
 /// Everything that the shoppers were answered.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     pub shoppers: u64,
     pub requests: u64,
     /// The first request without an answer, or with one outside the contract, and how many there were.
@@ -192,7 +198,7 @@ pub struct Ledger {
     pub rush: (u64, Moment),
 }
 
-pub struct Crowd {
+pub(super) struct Crowd {
     pub plan: Plan,
     pub client: Client,
     /// Asked for nothing but the durable epoch: an answer must not arrive before its change is durable.
@@ -202,7 +208,7 @@ pub struct Crowd {
 
 impl Crowd {
     /// Sends all shoppers, and returns when the last one is gone.
-    pub async fn visit(self: &Rc<Self>, connections: usize) {
+    pub(super) async fn visit(self: &Rc<Self>, connections: usize) {
         let (plan, client) = (&self.plan, &self.client);
         let mut visits = JoinSet::new();
         let early: Vec<_> = (0..plan.shoppers).map(|number| plan.shopper(number)).take_while(|it| it.early).collect();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{cli::DemoOptions, config::Config, sale::time::Timestamp};
 
 /// Units of each item that a customer may have.
-pub const CUSTOMER_LIMIT: u32 = 2;
+pub(super) const CUSTOMER_LIMIT: u32 = 2;
 
 /// Short enough to wait for.
 const HOLD_SECONDS: u64 = 4;
@@ -29,7 +29,7 @@ const GOODS: [(&str, u64, u64, u32); 4] = [
 ];
 
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(super) struct Item {
     pub sku: &'static str,
     /// In cents.
     pub price: u64,
@@ -40,7 +40,7 @@ pub struct Item {
 
 /// What is put on sale, on which terms, and to how many shoppers.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     pub sale: String,
     pub items: Vec<Item>,
     pub hold_seconds: u64,
@@ -52,11 +52,11 @@ pub struct Plan {
 }
 
 /// Units of items, by their index in the plan; each item once, in that order.
-pub type Basket = Vec<(usize, u32)>;
+pub(super) type Basket = Vec<(usize, u32)>;
 
 /// How somebody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub(super) enum Manner {
     Once,
     /// The same request with the same key, twice at the same time.
     DoubleClick,
@@ -66,7 +66,7 @@ pub enum Manner {
 
 /// What becomes of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     Pays,
     LetsGo,
     WalksAway,
@@ -75,7 +75,7 @@ pub enum Fate {
 }
 
 #[derive(Debug, Clone)]
-pub struct Shopper {
+pub(super) struct Shopper {
     pub number: u32,
     pub basket: Basket,
     pub manner: Manner,
@@ -91,7 +91,7 @@ pub struct Shopper {
 }
 
 impl Plan {
-    pub fn new(config: &Config, options: DemoOptions, now: Timestamp) -> Self {
+    pub(super) fn new(config: &Config, options: DemoOptions, now: Timestamp) -> Self {
         let stamp: String = now.to_string()[2..19].chars().filter(char::is_ascii_digit).collect();
         let units = u64::from(options.units);
         let mut items: Vec<_> = GOODS
@@ -113,22 +113,22 @@ impl Plan {
         }
     }
 
-    pub fn stock(&self) -> u64 {
+    pub(super) fn stock(&self) -> u64 {
         self.items.iter().map(|item| item.stock).sum()
     }
 
-    pub fn item(&self, sku: &str) -> Option<usize> {
+    pub(super) fn item(&self, sku: &str) -> Option<usize> {
         self.items.iter().position(|item| item.sku == sku)
     }
 
     /// The body of a reserve.
-    pub fn reserve(&self, shopper: u32, basket: &Basket) -> Value {
+    pub(super) fn reserve(&self, shopper: u32, basket: &Basket) -> Value {
         let lines = basket.iter().map(|&(item, units)| json!({ "sku": self.items[item].sku, "quantity": units }));
         json!({ "customer": format!("shopper-{shopper:05}"), "lines": lines.collect::<Vec<_>>() })
     }
 
     /// The lines of a reservation of this basket.
-    pub fn lines(&self, basket: &Basket) -> Value {
+    pub(super) fn lines(&self, basket: &Basket) -> Value {
         let line = |&(item, units): &(usize, u32)| {
             let Item { sku, price, .. } = &self.items[item];
             json!({ "sku": sku, "quantity": units, "price": { "amount": price, "currency": "EUR" } })
@@ -137,7 +137,7 @@ impl Plan {
     }
 
     /// The document of `PUT /v1/sales/{sale}`.
-    pub fn document(&self) -> Value {
+    pub(super) fn document(&self) -> Value {
         let items = self.items.iter().map(|item| {
             let price = json!({ "amount": item.price, "currency": "EUR" });
             json!({ "sku": item.sku, "initial_stock": item.stock, "price": price })
@@ -152,7 +152,7 @@ impl Plan {
         })
     }
 
-    pub fn shopper(&self, number: u32) -> Shopper {
+    pub(super) fn shopper(&self, number: u32) -> Shopper {
         let mut random = SmallRng::seed_from_u64(self.opens_at.millis() ^ (u64::from(number) << 20));
         let early = number < self.early;
         let manner = match random.random_range(0..100) {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cli::{inspect::report::grouped, table::Table};
 
-pub fn print(screen: Screen, story: &Story, checks: &[Check]) {
+pub(super) fn print(screen: Screen, story: &Story, checks: &[Check]) {
     let ledger = &story.ledger;
     screen.heading("What was on sale");
     let mut table = Table::new(["price", "stock", "sold", "left", "item", "first refused for stock after"], 4);

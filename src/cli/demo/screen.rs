@@ -13,13 +13,13 @@ use crate::{cli::inspect::report::grouped, telemetry::output};
 const BAR: u64 = 32;
 
 #[derive(Debug, Clone, Copy)]
-pub struct Screen {
+pub(super) struct Screen {
     colour: bool,
     pub redraws: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Paint {
+pub(super) enum Paint {
     Bold = 1,
     Dim = 2,
     Red = 31,
@@ -28,37 +28,37 @@ pub enum Paint {
 }
 
 impl Screen {
-    pub fn of_stdout() -> Self {
+    pub(super) fn of_stdout() -> Self {
         let redraws = io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         // https://no-color.org: present and not empty.
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { colour: redraws && !plain, redraws }
     }
 
-    pub fn line(&self, text: impl Display) {
+    pub(super) fn line(&self, text: impl Display) {
         if let Some(lines) = output::stdout() {
             lines.push(format!("{text}\n").as_bytes());
         }
     }
 
-    pub fn heading(&self, text: &str) {
+    pub(super) fn heading(&self, text: &str) {
         self.line(format_args!("\n{}", self.paint(Paint::Bold, text)));
     }
 
     /// Prints `lines` over the `above` lines that were printed last, in one write, so that no half-drawn frame shows.
-    pub fn redraw(&self, above: usize, lines: &[String]) {
+    pub(super) fn redraw(&self, above: usize, lines: &[String]) {
         let up = if above > 0 { format!("\x1b[{above}A") } else { String::new() };
         let lines: Vec<_> = lines.iter().map(|line| format!("\r\x1b[2K{line}")).collect();
         self.line(format_args!("{up}{}", lines.join("\n")));
     }
 
     /// The text in a colour. Pad it first: the colour's own bytes count as width.
-    pub fn paint(&self, paint: Paint, text: impl Display) -> String {
+    pub(super) fn paint(&self, paint: Paint, text: impl Display) -> String {
         if self.colour { format!("\x1b[{}m{text}\x1b[0m", paint as u8) } else { text.to_string() }
     }
 
     /// How much of an item is left. A single unit that is left shows.
-    pub fn bar(&self, sku: &str, available: u64, stock: u64) -> String {
+    pub(super) fn bar(&self, sku: &str, available: u64, stock: u64) -> String {
         let filled = (available * BAR).div_ceil(stock.max(1)) as usize;
         let colour = if filled * 4 > BAR as usize { Paint::Green } else { Paint::Yellow };
         let (full, empty) = ("█".repeat(filled), "░".repeat(BAR as usize - filled));
@@ -68,7 +68,7 @@ impl Screen {
 }
 
 /// With its noun: `1 basket`, `2 baskets`.
-pub fn counted(value: usize, noun: &str) -> String {
+pub(super) fn counted(value: usize, noun: &str) -> String {
     format!("{} {noun}{}", grouped(value as u64), if value == 1 { "" } else { "s" })
 }
 

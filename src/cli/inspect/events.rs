@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub const KINDS: [&str; 21] = [
+pub(super) const KINDS: [&str; 21] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -42,7 +42,7 @@ pub const KINDS: [&str; 21] = [
     "customer_erased",
 ];
 
-pub fn kind(event: &Event<'_>) -> &'static str {
+pub(super) fn kind(event: &Event<'_>) -> &'static str {
     match event {
         Event::Customer(event) => match event {
             CustomerEvent::Held(_) => "held",
@@ -74,20 +74,20 @@ pub fn kind(event: &Event<'_>) -> &'static str {
 
 /// How many events there are of each kind, in the order of [`KINDS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals([u64; KINDS.len()]);
+pub(crate) struct Totals([u64; KINDS.len()]);
 
 impl Totals {
-    pub fn count(&mut self, event: &Event<'_>) {
+    pub(crate) fn count(&mut self, event: &Event<'_>) {
         let kind = kind(event);
         let index = KINDS.iter().position(|known| *known == kind).expect("every kind is listed");
         self.0[index] += 1;
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS.into_iter().zip(self.0)
     }
 
-    pub fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 }
@@ -99,7 +99,7 @@ impl Serialize for Totals {
 }
 
 /// An event of the journal, with numbers replaced by names.
-pub struct EventLine {
+pub(super) struct EventLine {
     pub epoch: Epoch,
     pub lane: u16,
     pub kind: &'static str,
@@ -109,7 +109,7 @@ pub struct EventLine {
 }
 
 impl EventLine {
-    pub fn new(epoch: Epoch, lane: u16, event: &Event<'_>, names: &Names) -> EventLine {
+    pub(super) fn new(epoch: Epoch, lane: u16, event: &Event<'_>, names: &Names) -> EventLine {
         let (at, mut fields) = describe(event, names);
         fields.retain(|(_, value)| !value.is_null());
         EventLine { epoch, lane, kind: kind(event), at, fields }
@@ -121,7 +121,7 @@ impl EventLine {
     }
 
     /// One line with aligned columns; `epoch_width` is the number of digits of the greatest epoch.
-    pub fn to_text(&self, epoch_width: usize) -> String {
+    pub(super) fn to_text(&self, epoch_width: usize) -> String {
         let at = self.at.map_or_else(|| "-".to_owned(), |at| at.to_string());
         let (epoch, lane, kind) = (self.epoch, self.lane(), self.kind);
         let mut line = format!("{epoch:>epoch_width$}  {lane:<10}  {at:<24}  {kind:<14}");

@@ -12,13 +12,13 @@ use crate::sale::{
 };
 
 #[derive(Debug, Default)]
-pub struct Names {
+pub(super) struct Names {
     sales: HashMap<SaleNumber, String>,
     items: HashMap<ItemNumber, (SaleNumber, String)>,
 }
 
 impl Names {
-    pub fn learn(&mut self, event: &Event<'_>) {
+    pub(super) fn learn(&mut self, event: &Event<'_>) {
         let Event::Catalogue(CatalogueEvent::SaleDefined(defined)) = event else { return };
         let Ok((settings, numbers)) = record::decode(defined.record) else { return };
         for (numbers, item) in numbers.iter().zip(settings.items) {
@@ -28,16 +28,16 @@ impl Names {
     }
 
     /// The sale's id, or `#number` where it was never told.
-    pub fn sale(&self, number: SaleNumber) -> String {
+    pub(super) fn sale(&self, number: SaleNumber) -> String {
         self.sales.get(&number).cloned().unwrap_or_else(|| format!("#{}", number.0))
     }
 
     /// The item's SKU, or `#number` where it was never told.
-    pub fn sku(&self, number: ItemNumber) -> String {
+    pub(super) fn sku(&self, number: ItemNumber) -> String {
         self.items.get(&number).map_or_else(|| format!("#{}", number.0), |(_, sku)| sku.clone())
     }
 
-    pub fn sale_of(&self, item: ItemNumber) -> Option<String> {
+    pub(super) fn sale_of(&self, item: ItemNumber) -> Option<String> {
         self.items.get(&item).map(|(sale, _)| self.sale(*sale))
     }
 }

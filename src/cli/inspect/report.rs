@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SnapshotFacts {
+pub(crate) struct SnapshotFacts {
     pub file: String,
     /// The journal is replayed from here; none when the snapshot cannot be read.
     pub first_epoch: Option<Epoch>,
@@ -29,7 +29,7 @@ pub struct SnapshotFacts {
 
 /// Where the journal ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct TailFacts {
+pub(crate) struct TailFacts {
     /// The last epoch that can be read, 0 when there is none.
     pub last_epoch: Epoch,
     /// Where the next frame goes; none where there is no frame, or where damage stands before the end.
@@ -41,7 +41,7 @@ pub struct TailFacts {
 
 /// Bytes at the end that are no batch, and may become one or be cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TornFacts {
+pub(crate) struct TornFacts {
     pub file: String,
     pub offset: u64,
     pub bytes: u64,
@@ -56,7 +56,7 @@ impl From<Torn> for TornFacts {
 
 /// Something that keeps the service from starting on this directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DamageFacts {
+pub(crate) struct DamageFacts {
     pub file: Option<String>,
     /// In bytes from the file's start.
     pub offset: Option<u64>,
@@ -64,17 +64,17 @@ pub struct DamageFacts {
 }
 
 impl DamageFacts {
-    pub fn somewhere(message: impl ToString) -> Self {
+    pub(crate) fn somewhere(message: impl ToString) -> Self {
         Self { file: None, offset: None, message: message.to_string() }
     }
 
-    pub fn at(damage: &Damage, message: impl ToString) -> Self {
+    pub(crate) fn at(damage: &Damage, message: impl ToString) -> Self {
         Self { file: Some(damage.file().to_owned()), offset: damage.offset(), message: message.to_string() }
     }
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub data_directory: String,
     pub snapshots: Vec<SnapshotFacts>,
     pub segments: Vec<SegmentFacts>,
@@ -90,20 +90,20 @@ pub struct Report {
 
 /// How text is laid out for whoever reads it.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub(crate) struct Style {
     /// Headings stand out, by a terminal's escape codes.
     pub bold: bool,
 }
 
 impl Style {
-    pub fn heading(self, out: &mut dyn Write, text: &str) -> io::Result<()> {
+    pub(crate) fn heading(self, out: &mut dyn Write, text: &str) -> io::Result<()> {
         if self.bold { writeln!(out, "\n\x1b[1m{text}\x1b[0m") } else { writeln!(out, "\n{text}") }
     }
 }
 
 impl Report {
     /// What can be told before the events.
-    pub fn write_files(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+    pub(crate) fn write_files(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         writeln!(out, "data directory  {}", self.data_directory)?;
         style.heading(out, "snapshots")?;
         let mut table = Table::new(["first epoch", "last epoch", "chunks", "size", "written at"], 4);
@@ -134,7 +134,7 @@ impl Report {
     }
 
     /// What is known once all events were read.
-    pub fn write_findings(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+    pub(crate) fn write_findings(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
         style.heading(out, "totals")?;
         let mut table = Table::new(["journal", "snapshot", "event"], 2);
         for ((kind, journal), (_, snapshot)) in self.journal_events.iter().zip(self.snapshot_events.iter()) {
@@ -187,7 +187,7 @@ fn known(number: &Option<u64>) -> String {
 }
 
 /// Bytes with a unit of 1024 or more, to one decimal.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -203,7 +203,7 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// A count with a comma every three digits.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -15,7 +15,7 @@ use crate::journal::{
 const WINDOW_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SegmentFacts {
+pub(crate) struct SegmentFacts {
     pub id: u64,
     pub file: String,
     /// Of the first and the last batch; none in a segment that was made in advance.
@@ -29,7 +29,7 @@ pub struct SegmentFacts {
 }
 
 /// All segments, oldest first.
-pub fn survey(view: &View) -> io::Result<Vec<SegmentFacts>> {
+pub(super) fn survey(view: &View) -> io::Result<Vec<SegmentFacts>> {
     let segments = view.files().filter_map(|(name, file)| Some((segment_id(name)?, name, file)));
     segments.map(|(id, name, file)| survey_segment(id, name, file)).collect()
 }

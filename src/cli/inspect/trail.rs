@@ -12,25 +12,25 @@ use crate::sale::{
 
 /// Where the trail ends. Kept elsewhere, it shows later whether the trail up to it was written anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TrailFacts {
+pub(crate) struct TrailFacts {
     pub sequence: u64,
     pub hash: String,
 }
 
 #[derive(Debug, Default)]
-pub struct Trail {
+pub(super) struct Trail {
     of_snapshot: Option<Head>,
     of_journal: Option<Head>,
 }
 
 impl Trail {
-    pub fn learn_of_snapshot(&mut self, event: &Event<'_>) {
+    pub(super) fn learn_of_snapshot(&mut self, event: &Event<'_>) {
         if let Event::Catalogue(CatalogueEvent::AuditReached(head)) = event {
             self.of_snapshot = Some(*head);
         }
     }
 
-    pub fn follow(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+    pub(super) fn follow(&mut self, event: &Event<'_>) -> Result<(), Broken> {
         let Event::Catalogue(CatalogueEvent::Audited(audited)) = event else { return Ok(()) };
         match &mut self.of_journal {
             Some(head) => head.follow(audited),
@@ -42,7 +42,7 @@ impl Trail {
         }
     }
 
-    pub fn facts(&self) -> Option<TrailFacts> {
+    pub(super) fn facts(&self) -> Option<TrailFacts> {
         let heads = self.of_journal.into_iter().chain(self.of_snapshot);
         let head = heads.max_by_key(|head| head.sequence)?;
         Some(TrailFacts { sequence: head.sequence, hash: head.hash.to_hex().to_string() })

@@ -62,7 +62,7 @@ const PARTS_AHEAD: usize = 1;
 /// About the bytes of an entry in the answer.
 const RESULT_BYTES: usize = 384;
 
-pub async fn reserve(worker: &Rc<Worker>, sale: Option<SaleNumber>, request: BoxedRequest) -> Answered {
+pub(super) async fn reserve(worker: &Rc<Worker>, sale: Option<SaleNumber>, request: BoxedRequest) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
         let detail = "a batch takes no Idempotency-Key header: give each entry its own idempotency_key";
         return Err(Invalid::new("", detail).into());

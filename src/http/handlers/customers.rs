@@ -14,7 +14,7 @@ use crate::{
     sale::{ids::check_name, settings::Invalid},
 };
 
-pub fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged<BoxedResponse> {
+pub(super) fn erase(worker: &Worker, caller: &Caller, customer: &str) -> Judged<BoxedResponse> {
     check_name(customer).map_err(|_| Invalid::new("/customer", CUSTOMER))?;
     let answer = worker.api.service.erase_customer(caller, customer);
     Ok(answer.map(|reservations| json(StatusCode::OK, &ErasureBody { reservations })))

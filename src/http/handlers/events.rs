@@ -24,7 +24,7 @@ static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Where an answer starts, for readers without an event yet.
 static EVENT_CURSOR: HeaderName = HeaderName::from_static("event-cursor");
 
-pub async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
+pub(super) async fn follow(worker: &Worker, caller: &Arc<Caller>, request: BoxedRequest) -> Answered {
     let format = format(request.headers())?;
     let cursors = worker.api.service.events.cursors_of(caller.patterns());
     let start = start(request.uri().query(), request.headers(), &cursors)?;

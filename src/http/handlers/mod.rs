@@ -3,13 +3,13 @@
 mod batch;
 mod customers;
 mod events;
-pub mod pages;
-pub mod problems;
+pub(super) mod pages;
+pub(super) mod problems;
 mod reports;
 mod reservations;
 mod sales;
 mod status;
-pub mod trail;
+pub(super) mod trail;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -44,7 +44,7 @@ static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An admitted call.
-pub struct Admitted {
+pub(super) struct Admitted {
     pub matched: Matched,
     /// The sale in its path, if it exists.
     pub sale: Option<SaleNumber>,
@@ -54,7 +54,7 @@ pub struct Admitted {
 }
 
 /// Calls that need an authenticated caller.
-pub async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: BoxedRequest) -> BoxedResponse {
+pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: BoxedRequest) -> BoxedResponse {
     let Admitted { matched: Matched { call, subject, sku }, sale, caller, catalogue } = admitted;
     let caller = &caller;
     // The other calls wait in between: nobody holds a guard of the catalogue while waiting.
@@ -97,7 +97,7 @@ pub async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: BoxedReque
 }
 
 /// Calls that anybody may make.
-pub fn handle_public(worker: &Worker, matched: &Matched, request: &Request<Inbound>) -> BoxedResponse {
+pub(super) fn handle_public(worker: &Worker, matched: &Matched, request: &Request<Inbound>) -> BoxedResponse {
     let answered = match matched.call {
         Call::Console => pages::CONSOLE.page(request.headers()),
         Call::ConsoleFile => pages::CONSOLE.file(&matched.subject, request.headers()),

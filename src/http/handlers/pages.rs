@@ -40,7 +40,7 @@ macro_rules! policy {
 }
 
 /// A page and its files.
-pub struct Site {
+pub(crate) struct Site {
     policy: &'static str,
     files: &'static [(&'static str, &'static str, &'static [u8])],
     served: LazyLock<Vec<File>>,
@@ -55,7 +55,7 @@ struct File {
 
 macro_rules! site {
     ($site:ident, $folder:literal, $policy:expr, $($name:literal: $media:ident,)*) => {
-        pub static $site: Site = {
+        pub(crate) static $site: Site = {
             static FILES: &[(&str, &str, &[u8])] =
                 &[$(($name, $media, include_bytes!(concat!("../", $folder, "/", $name)))),*];
             Site { policy: $policy, files: FILES, served: LazyLock::new(|| FILES.iter().map(File::new).collect()) }
@@ -101,16 +101,16 @@ impl File {
 
 impl Site {
     /// The names of the files beside the page.
-    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &'static str> {
         self.files.iter().map(|(name, ..)| *name).filter(|name| *name != PAGE)
     }
 
-    pub fn page(&self, headers: &HeaderMap) -> Answered {
+    pub(crate) fn page(&self, headers: &HeaderMap) -> Answered {
         self.get(PAGE, headers)
     }
 
     /// A file beside the page.
-    pub fn file(&self, name: &str, headers: &HeaderMap) -> Answered {
+    pub(crate) fn file(&self, name: &str, headers: &HeaderMap) -> Answered {
         if name == PAGE { Err(no_such_file()) } else { self.get(name, headers) }
     }
 

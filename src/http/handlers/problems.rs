@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// HTML for a browser, JSON for all others. `name`: the last part of the problem's `type`, or its code.
-pub fn get(name: &str, headers: &HeaderMap) -> Answered {
+pub(crate) fn get(name: &str, headers: &HeaderMap) -> Answered {
     let known = PROBLEMS.iter().find(|problem| problem.code == name || problem.slug() == name);
     let unknown = || NOT_FOUND.because("no problem has this name; use a problem's code, such as sold_out");
     let problem = known.ok_or_else(unknown)?;
@@ -26,7 +26,7 @@ pub fn get(name: &str, headers: &HeaderMap) -> Answered {
 /// What a problem means, and what to do about it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProblemPage)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// This page's path: the problem's `type`.
     #[serde(rename = "type")]
     kind: String,
@@ -43,7 +43,7 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub fn of(problem: &Problem) -> Page<'a> {
+    pub(crate) fn of(problem: &Problem) -> Page<'a> {
         let Problem { code, status, title, meaning, remedy, .. } = problem;
         Page { kind: problem.path(), title, status: *status, code, meaning, remedy }
     }

@@ -12,7 +12,7 @@ use crate::{
     sale::{ids::SaleNumber, settings::Invalid},
 };
 
-pub async fn get(
+pub(super) async fn get(
     worker: &Worker,
     caller: &Caller,
     id: &str,

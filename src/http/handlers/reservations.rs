@@ -35,7 +35,7 @@ const PATH: &[u8] = b"/v1/reservations/";
 
 /// `catalogue`: in which the sale was looked up, if it is still there. Usually the body has arrived with its head, and the guard
 /// serves the whole call.
-pub async fn reserve(
+pub(super) async fn reserve(
     worker: &Worker,
     catalogue: Option<CatalogueGuard>,
     sale: Option<SaleNumber>,
@@ -90,13 +90,17 @@ fn show_made(made: &Made, catalogue: &Catalogue) -> BoxedResponse {
     response
 }
 
-pub fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged<BoxedResponse> {
+pub(super) fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged<BoxedResponse> {
     let answer = worker.api.look(caller, parse_id(id)?)?;
     Ok(answer.map(|outcome| show(worker, &outcome)))
 }
 
 /// What memory has of one customer in the sale.
-pub async fn of_customer(worker: &Worker, sale: Option<SaleNumber>, query: Option<&str>) -> Judged<BoxedResponse> {
+pub(super) async fn of_customer(
+    worker: &Worker,
+    sale: Option<SaleNumber>,
+    query: Option<&str>,
+) -> Judged<BoxedResponse> {
     let customer = parse_customer(query)?;
     let (sale, mut search) = worker.api.service.search(sale, customer)?;
     while !worker.in_portions(|| worker.engine().search(&mut search)).await {}
@@ -118,7 +122,12 @@ fn parse_customer(query: Option<&str>) -> Result<String, Invalid> {
     Ok(customer)
 }
 
-pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+pub(super) async fn confirm(
+    worker: &Worker,
+    caller: &Caller,
+    id: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ConfirmBody<'_> = parse::parse_optional(&bytes, worker.limits())?;
@@ -127,7 +136,12 @@ pub async fn confirm(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
     Ok(answer.map(|outcome| show(worker, &outcome)))
 }
 
-pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+pub(super) async fn release(
+    worker: &Worker,
+    caller: &Caller,
+    id: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ReleaseBody<'_> = parse::parse_optional(&bytes, worker.limits())?;
@@ -136,7 +150,7 @@ pub async fn release(worker: &Worker, caller: &Caller, id: &str, request: BoxedR
     Ok(answer.map(|outcome| show(worker, &outcome)))
 }
 
-pub async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+pub(super) async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, true).await?;
     let body: ExtendBody = parse::parse(&bytes, worker.limits())?;

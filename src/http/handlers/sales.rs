@@ -36,7 +36,12 @@ use crate::{
     },
 };
 
-pub async fn put(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+pub(super) async fn put(
+    worker: &Worker,
+    caller: &Arc<Caller>,
+    id: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
     let expected = conditions::expected(request.headers())?;
     let bytes = body::read(&worker.service.buffers, request, document_limit(worker), true).await?;
     let (caller, id) = (caller.clone(), id.to_owned());
@@ -60,7 +65,12 @@ fn judge_put(service: &Service, caller: &Caller, id: &str, expected: &Expected, 
 }
 
 /// Merges a patch into the current settings.
-pub async fn patch(worker: &Worker, caller: &Arc<Caller>, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+pub(super) async fn patch(
+    worker: &Worker,
+    caller: &Arc<Caller>,
+    id: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
     let expected = conditions::expected(request.headers())?;
     let bytes = body::read_patch(&worker.service.buffers, request, document_limit(worker)).await?;
     let (caller, id) = (caller.clone(), id.to_owned());
@@ -102,7 +112,7 @@ fn tagged(mut response: BoxedResponse, sale: &Sale) -> BoxedResponse {
     response
 }
 
-pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged<BoxedResponse> {
+pub(super) async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged<BoxedResponse> {
     let known = conditions::known(headers)?;
     let show_view = move |service: &Service, view: &SaleView| {
         let response = if known.has(Some(view.sale.tag())) {
@@ -118,7 +128,7 @@ pub async fn get(worker: &Worker, id: &str, headers: &HeaderMap) -> Judged<Boxed
     Ok(show(worker, id, show_view).await)
 }
 
-pub async fn list(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Judged<BoxedResponse> {
+pub(super) async fn list(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Judged<BoxedResponse> {
     let page = Page::parse(query.unwrap_or(""), worker.limits().sales_page_max)?;
     if !worker.api.service.all_are_large() {
         return Ok(show_page(&worker.service, caller, &page));
@@ -135,7 +145,7 @@ fn show_page(service: &Service, caller: &Caller, page: &Page) -> Answer<BoxedRes
     })
 }
 
-pub async fn change_status(
+pub(super) async fn change_status(
     worker: &Worker,
     caller: &Caller,
     change: StatusChange,
@@ -154,7 +164,7 @@ pub async fn change_status(
     Ok(show(worker, id, |service, view| owed_json(service, StatusCode::OK, &SaleBody::new(view))).await)
 }
 
-pub async fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
+pub(super) async fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
     let id_of_task = id.to_owned();
     let show = move |service: &Service| {
         service.api.availability(&id_of_task).map(|outcome| match outcome {
@@ -166,7 +176,7 @@ pub async fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
 }
 
 /// `item`: the sale's id and the SKU.
-pub async fn adjust(
+pub(super) async fn adjust(
     worker: &Worker,
     caller: &Caller,
     (sale, sku): (&str, &str),

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-pub async fn get(worker: &Worker, caller: &Caller) -> Answered {
+pub(super) async fn get(worker: &Worker, caller: &Caller) -> Answered {
     let figures = worker.api.service.status(caller).await?;
     let caller = CallerBody { key: caller.key(), role: caller.role.as_str(), all_sales: caller.sees_all() };
     Ok(json(StatusCode::OK, &StatusBody { caller, service: figures.as_deref() }))

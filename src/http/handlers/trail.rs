@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Records of a page when the caller does not say.
-pub const RECORDS: usize = 50;
+pub(crate) const RECORDS: usize = 50;
 
-pub async fn get(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Answered {
+pub(crate) async fn get(worker: &Worker, caller: &Arc<Caller>, query: Option<&str>) -> Answered {
     let service = &worker.api.service;
     let cursors = service.events.trail_cursors_of(caller.patterns());
     let ask = parse(query, caller, &cursors)?;

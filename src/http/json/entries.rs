@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = BatchEntry)]
-pub struct EntryBody<'a> {
+pub(crate) struct EntryBody<'a> {
     /// The customer's id: opaque, chosen by the caller.
     #[serde(borrow)]
     customer: Cow<'a, str>,
@@ -57,7 +57,7 @@ impl<'a> EntryBody<'a> {
 /// The result of a granted entry.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BatchGranted)]
-pub struct GrantedBody<'a> {
+pub(crate) struct GrantedBody<'a> {
     /// The status that the call for one reservation answers: 201.
     status: u16,
     /// The durable hold. For a repeated key: the hold as first answered.
@@ -68,13 +68,13 @@ pub struct GrantedBody<'a> {
 }
 
 impl<'a> GrantedBody<'a> {
-    pub fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
+    pub(crate) fn new(made: &'a Made, catalogue: &'a Catalogue) -> Self {
         let reservation = ReservationBody::made(made, catalogue);
         Self { status: 201, reservation, replayed: made.replayed_of.map(|_| true) }
     }
 
     /// Appends the outcome's JSON.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"status\":201,\"reservation\":");
         encode::reservation(out, &self.reservation, self.reservation.id.encode(&mut [0; 36]));
         out.extend_from_slice(if self.replayed.is_some() { b",\"replayed\":true}".as_slice() } else { b"}" });
@@ -84,7 +84,7 @@ impl<'a> GrantedBody<'a> {
 /// The positions of a body's entries. Each entry is parsed again when it is decided: keeping it would take more time and far
 /// more memory.
 #[derive(Debug)]
-pub struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     body: &'a [u8],
     places: Vec<Place>,
 }
@@ -104,7 +104,7 @@ enum Kind {
 }
 
 #[derive(Debug)]
-pub enum Content<'a> {
+pub(crate) enum Content<'a> {
     Reserve {
         body: ReserveBody<'a>,
         key: Option<Cow<'a, str>>,
@@ -116,17 +116,17 @@ pub enum Content<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
     /// Memory that the positions take, in bytes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.places.capacity() * size_of::<Place>()
     }
 
     /// How many entries, from this one on, fit into the portion; the first always fits.
-    pub fn fitting(&self, first: usize, portion: Portion) -> usize {
+    pub(crate) fn fitting(&self, first: usize, portion: Portion) -> usize {
         let mut bytes = 0;
         let places = self.places[first..].iter().take(portion.entries);
         let fitting = places.take_while(|place| {
@@ -137,7 +137,7 @@ impl<'a> Entries<'a> {
     }
 
     /// What the entry says.
-    pub fn content(&self, entry: usize) -> Content<'a> {
+    pub(crate) fn content(&self, entry: usize) -> Content<'a> {
         let Place { begin, length, kind } = self.places[entry];
         let text = &self.body[begin..begin + length as usize];
         match kind {
@@ -162,13 +162,13 @@ fn read_entry(bytes: &[u8]) -> Option<(ReserveBody<'_>, Option<Cow<'_, str>>, us
 }
 
 /// What is wrong with JSON that is not a reserve.
-pub fn explain(other: &[u8], limits: &Limits) -> Vec<Invalid> {
+pub(crate) fn explain(other: &[u8], limits: &Limits) -> Vec<Invalid> {
     parse::explain::<EntryBody<'_>>(other, limits)
 }
 
 /// Work done before other requests get the worker: a number of entries, or of their bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Portion {
+pub(crate) struct Portion {
     pub entries: usize,
     pub bytes: usize,
 }
@@ -189,7 +189,7 @@ enum Expect {
 
 /// Reads a batch's body in portions.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     expect: Expect,
@@ -207,18 +207,18 @@ const MEMBER: &str = "reservations";
 const RESERVE_BYTES_LEAST: usize = 50;
 
 impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8], entries_max: usize, entry_bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], entries_max: usize, entry_bytes_max: usize) -> Self {
         let places = Vec::with_capacity(entries_max.min(bytes.len() / RESERVE_BYTES_LEAST));
         Self { bytes, at: 0, expect: Expect::Object, passing: None, places, entries_max, entry_bytes_max }
     }
 
     /// All entries, once `read` has reached the end.
-    pub fn into_entries(self) -> Entries<'a> {
+    pub(crate) fn into_entries(self) -> Entries<'a> {
         Entries { body: self.bytes, places: self.places }
     }
 
     /// Reads the next portion and says whether the end is reached. Refuses a body that is not a batch.
-    pub fn read(&mut self, portion: Portion) -> Result<bool, Invalid> {
+    pub(crate) fn read(&mut self, portion: Portion) -> Result<bool, Invalid> {
         let stop = self.bytes.len().min(self.at + portion.bytes);
         let most = self.places.len() + portion.entries;
         while self.at < stop && self.places.len() < most {

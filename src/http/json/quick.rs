@@ -11,7 +11,7 @@ use super::requests::{LineBody, ReserveBody};
 use crate::sale::object::Object;
 
 /// The reserve at the start of the bytes, its idempotency key if that is a member, and its end.
-pub fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, str>>, usize)> {
+pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, str>>, usize)> {
     let mut reader = Reader { bytes, at: 0 };
     let (mut customer, mut lines, mut hold_seconds, mut reference, mut key) = (None, None, None, None, None);
     reader.expect(b'{')?;

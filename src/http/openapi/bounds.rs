@@ -19,29 +19,30 @@ use crate::{
 };
 
 /// A sale's id.
-pub const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
+pub(super) const SLUG: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 /// No control characters.
-pub const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+pub(super) const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// A UUIDv7; answers write it in lower case.
-pub const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
-pub const UUID_ASKED: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
+pub(super) const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+pub(super) const UUID_ASKED: &str =
+    "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$";
 /// A time as requests may write it.
 const RFC_3339: &str = r"^(19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$";
 /// A time as answers write it.
 const MILLISECONDS: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$";
 
 /// Leaves room for other kinds of cursors.
-pub const CURSOR_BYTES_MAX: usize = 64;
+pub(super) const CURSOR_BYTES_MAX: usize = 64;
 const _: () = assert!(CURSOR_BYTES <= CURSOR_BYTES_MAX);
 
 /// JSON's numbers are exact up to here.
 const EXACT_MAX: u64 = (1 << 53) - 1;
 
 /// Schema keywords for a member, and the same rule as a sentence for its description.
-pub struct Bound(Value, String);
+pub(super) struct Bound(Value, String);
 
 impl Bound {
-    pub fn add_to(&self, member: &mut Value) {
+    pub(super) fn add_to(&self, member: &mut Value) {
         let Self(keywords, sentence) = self;
         for (keyword, value) in keywords.as_object().into_iter().flatten() {
             member[keyword] = value.clone();
@@ -62,7 +63,7 @@ fn integer(least: u64, most: u64) -> Bound {
 }
 
 /// A cursor of the feed: opaque, so only its length is bounded.
-pub fn cursor() -> Bound {
+pub(super) fn cursor() -> Bound {
     form(json!({ "minLength": 1, "maxLength": CURSOR_BYTES_MAX }))
 }
 
@@ -93,7 +94,7 @@ fn key() -> Bound {
 }
 
 /// An idempotency key, bare or quoted.
-pub fn key_pattern() -> String {
+pub(super) fn key_pattern() -> String {
     let bare = format!("[!#-~]{{1,{TEXT_BYTES_MAX}}}");
     format!("^({bare}|\"{bare}\")$")
 }
@@ -107,7 +108,7 @@ fn asked_time() -> Bound {
     Bound(json!({ "format": "date-time", "pattern": RFC_3339 }), sentence.to_owned())
 }
 
-pub fn time() -> Bound {
+pub(super) fn time() -> Bound {
     form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
 }
 
@@ -132,7 +133,7 @@ fn customer_limit() -> Bound {
 type Row = (&'static str, &'static str, Bound);
 
 /// Adds the bounds to their members.
-pub fn add(schemas: &mut Value, limits: &Limits) {
+pub(super) fn add(schemas: &mut Value, limits: &Limits) {
     for (schema, member, bound) in
         requests(limits).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
     {

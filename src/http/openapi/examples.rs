@@ -8,16 +8,16 @@ use crate::{
 };
 
 /// A cursor.
-pub const CURSOR: &str = "snh5d4h0m13c82hrce9to998kg";
+pub(super) const CURSOR: &str = "snh5d4h0m13c82hrce9to998kg";
 
 /// An event on one line.
-pub const EVENT: &str = r#"{"specversion":"1.0","id":"snh5d4h0m13c82hrce9to998kg","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2025-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"snh5d4h0m13c82hrce9to998kg","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
+pub(super) const EVENT: &str = r#"{"specversion":"1.0","id":"snh5d4h0m13c82hrce9to998kg","source":"/v1/sales/doorbuster-tv","type":"sale.paused","subject":"doorbuster-tv","time":"2025-11-27T08:00:00.123Z","datacontenttype":"application/json","cursor":"snh5d4h0m13c82hrce9to998kg","data":{"sale":"doorbuster-tv","by":"operator"}}"#;
 
 /// A reservation's id.
-pub const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
+pub(super) const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
 
 /// An example of the schema with this name.
-pub fn of(schema: &str) -> Value {
+pub(super) fn of(schema: &str) -> Value {
     match schema {
         "ReserveRequest" => json!({
             "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "hold_seconds": 300, "reference": "cart-1",
@@ -71,7 +71,7 @@ pub fn of(schema: &str) -> Value {
 }
 
 /// A document of this problem.
-pub fn of_problem(problem: &Problem) -> Value {
+pub(super) fn of_problem(problem: &Problem) -> Value {
     let (detail, own) = match problem.members {
         Kind::None => (problem.title, json!({})),
         Kind::Errors => (

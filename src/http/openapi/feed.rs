@@ -46,7 +46,7 @@ fn name(kind: &str) -> String {
 }
 
 /// `Event`, which is one of its types; each of them; and the frame.
-pub fn schemas() -> Map<String, Value> {
+pub(super) fn schemas() -> Map<String, Value> {
     let mut schemas: Map<_, _> = kinds().map(|(kind, data)| (name(kind), schema(kind, data))).collect();
     let names = || kinds().map(|(kind, _)| (kind, reference("schemas", &name(kind))));
     let mapping: Map<_, _> = names().map(|(kind, named)| (kind.to_owned(), named["$ref"].clone())).collect();
@@ -117,7 +117,7 @@ fn frame() -> Value {
 }
 
 /// The two formats of events.
-pub fn content() -> Value {
+pub(super) fn content() -> Value {
     let event: Value = serde_json::from_str(examples::EVENT).expect("the example is JSON");
     json!({
         "text/event-stream": {

@@ -28,7 +28,7 @@ use crate::{
 const ETAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(\s*,\s*(W/)?"[!#-~]*")*)$"#;
 
 /// Every path with its calls. `asks_for_key`: whether calls need a key.
-pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
+pub(super) fn paths(limits: &Limits, asks_for_key: bool) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for call in Call::ALL {
         let row = call.row();
@@ -47,7 +47,7 @@ pub fn paths(limits: &Limits, asks_for_key: bool) -> Value {
 }
 
 /// The names in braces.
-pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
@@ -169,7 +169,7 @@ fn files(media: &[&str]) -> Value {
 }
 
 /// Parameters, by the names that calls and paths use for them.
-pub fn parameters(limits: &api::Limits) -> Value {
+pub(super) fn parameters(limits: &api::Limits) -> Value {
     // Codes with and without an underscore; those without are slugs already.
     let codes = PROBLEMS.iter().map(|problem| problem.code.to_owned()).filter(|code| code.contains('_'));
     let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).chain(codes).collect();
@@ -297,7 +297,7 @@ pub fn parameters(limits: &api::Limits) -> Value {
 }
 
 /// Headers of answers.
-pub fn headers() -> Value {
+pub(super) fn headers() -> Value {
     json!({
         "Location": {
             "description": "The path of the reservation.", "required": true,

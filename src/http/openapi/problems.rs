@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// What the schema and the response of the problem are called, such as `SoldOutProblem`.
-pub fn name(problem: &Problem) -> String {
+pub(super) fn name(problem: &Problem) -> String {
     let words = problem.code.split('_').map(|word| format!("{}{}", word[..1].to_ascii_uppercase(), &word[1..]));
     words.chain(["Problem".to_owned()]).collect()
 }
 
 /// The schema of the problem: the standard members with their fixed values, and its own.
-pub fn schema(problem: &Problem) -> Value {
+pub(super) fn schema(problem: &Problem) -> Value {
     let mut schema = json!(Document::schema());
     schema["description"] = json!(format!("{} {}", problem.meaning, problem.remedy));
     let fixed = [
@@ -53,7 +53,7 @@ fn own_members(kind: Kind) -> Option<Value> {
 }
 
 /// A document of each problem, by its code.
-pub fn examples() -> Value {
+pub(super) fn examples() -> Value {
     let example = |problem: &&Problem| {
         (problem.code.to_owned(), json!({ "summary": problem.title, "value": examples::of_problem(problem) }))
     };
@@ -61,18 +61,18 @@ pub fn examples() -> Value {
 }
 
 /// A response of each problem, by its name.
-pub fn responses() -> Value {
+pub(super) fn responses() -> Value {
     Value::Object(PROBLEMS.iter().map(|problem| (name(problem), response(&[problem]))).collect())
 }
 
 /// The response of the problem with this name.
-pub fn response_named(wanted: &str) -> Value {
+pub(super) fn response_named(wanted: &str) -> Value {
     let problem = PROBLEMS.iter().find(|problem| name(problem) == wanted);
     response(&[problem.expect("responses are referred to by names of problems")])
 }
 
 /// Responses by status; where several problems share one, it is one of them.
-pub fn by_status(problems: &[&'static Problem]) -> Map<String, Value> {
+pub(super) fn by_status(problems: &[&'static Problem]) -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
         by_status.entry(problem.status).or_default().push(problem);

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Every schema by its name.
-pub fn schemas(limits: &Limits) -> Value {
+pub(super) fn schemas(limits: &Limits) -> Value {
     let mut requests = Map::new();
     add::<ReserveBody<'_>>(&mut requests);
     add::<EntryBody<'_>>(&mut requests);
@@ -78,7 +78,7 @@ pub fn schemas(limits: &Limits) -> Value {
 }
 
 /// The schema of a patch of a sale.
-pub const PATCH: &str = "SalePatch";
+pub(super) const PATCH: &str = "SalePatch";
 
 /// What a sale is put as, and what a patch has in its place.
 const PATCHED: [(&str, &str); 5] = [

@@ -88,7 +88,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub fn new(stop: Arc<AtomicBool>, drain_time: Duration) -> Self {
+    pub(super) fn new(stop: Arc<AtomicBool>, drain_time: Duration) -> Self {
         Self { stop, drain_time, stopping_since: OnceLock::new() }
     }
 
@@ -115,7 +115,7 @@ impl Patience {
 }
 
 impl Link {
-    pub async fn open(settings: &PostgresSettings, patience: Arc<Patience>) -> Result<Self, PostgresError> {
+    pub(super) async fn open(settings: &PostgresSettings, patience: Arc<Patience>) -> Result<Self, PostgresError> {
         let mut config = settings.url.config();
         match &settings.password {
             None => {}
@@ -152,19 +152,19 @@ impl Link {
     }
 
     /// Closes the socket now, whatever is under way on it: a server that waits for us lets its locks go.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         drop(self.client);
         self.driver.abort();
         let _ = self.driver.await;
     }
 
     /// Statements without parameters, as one message.
-    pub async fn batch(&self, what: &'static str, sql: &str) -> Result<(), PostgresError> {
+    pub(super) async fn batch(&self, what: &'static str, sql: &str) -> Result<(), PostgresError> {
         self.patience.within(what, self.statement_time, self.client.batch_execute(sql)).await
     }
 
     /// Says how many rows were touched.
-    pub async fn execute(
+    pub(super) async fn execute(
         &self,
         what: &'static str,
         sql: &str,
@@ -173,7 +173,7 @@ impl Link {
         self.patience.within(what, self.statement_time, self.client.execute_typed(sql, parameters)).await
     }
 
-    pub async fn query(
+    pub(super) async fn query(
         &self,
         what: &'static str,
         sql: &str,
@@ -183,7 +183,7 @@ impl Link {
     }
 
     /// A binary COPY whose rows `write` writes. Says how many there were.
-    pub async fn copy<E: From<PostgresError>>(
+    pub(super) async fn copy<E: From<PostgresError>>(
         &self,
         what: &'static str,
         sql: &str,
@@ -201,7 +201,7 @@ impl Link {
         self.patience.within(what, self.statement_time, done).await?
     }
 
-    pub fn statement_time(&self) -> Duration {
+    pub(super) fn statement_time(&self) -> Duration {
         self.statement_time
     }
 }
@@ -210,7 +210,7 @@ impl Link {
 pub(super) struct Copying<'a>(Pin<&'a mut BinaryCopyInWriter>);
 
 impl Copying<'_> {
-    pub async fn row(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), PostgresError> {
+    pub(super) async fn row(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), PostgresError> {
         self.0.as_mut().write(values).await.map_err(PostgresError::from)
     }
 }

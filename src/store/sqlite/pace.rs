@@ -35,14 +35,14 @@ pub(super) struct Pace<'a> {
 
 impl<'a> Pace<'a> {
     /// `newest`: the time of the newest change to be written.
-    pub fn of(newest: Option<Timestamp>, runtime: &'a dyn Runtime) -> Self {
+    pub(super) fn of(newest: Option<Timestamp>, runtime: &'a dyn Runtime) -> Self {
         let now = runtime.now();
         let behind = now.millis().saturating_sub(newest.unwrap_or(now).millis());
         Self::starting(runtime, Duration::from_millis(behind))
     }
 
     /// For work that no request waits beside.
-    pub fn without_rests() -> Self {
+    pub(super) fn without_rests() -> Self {
         Self::starting(&SystemClock, Duration::MAX)
     }
 
@@ -52,7 +52,7 @@ impl<'a> Pace<'a> {
     }
 
     /// To be called between statements.
-    pub fn rest_if_due(&mut self) {
+    pub(super) fn rest_if_due(&mut self) {
         if self.is_rest_due(self.runtime.monotonic()) {
             self.runtime.sleep(REST);
             self.piece_began = self.runtime.monotonic();

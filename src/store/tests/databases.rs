@@ -51,36 +51,36 @@ pub(super) fn server() -> &'static Server {
 }
 
 impl Database {
-    pub fn sqlite() -> Self {
+    pub(super) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    pub fn postgres() -> Self {
+    pub(super) fn postgres() -> Self {
         let schema = format!("test_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
         server().admin().run(&format!("CREATE SCHEMA {schema}"));
         Self::at(format!("{}?options=-c%20search_path%3D{schema}", server().url("postgres")))
     }
 
-    pub fn at(url: String) -> Self {
+    pub(super) fn at(url: String) -> Self {
         Self::Postgres(url, tempfile::tempdir().unwrap())
     }
 
     /// Where it is noted what may be absent.
-    pub fn absences(&self) -> AbsencesFile {
+    pub(super) fn absences(&self) -> AbsencesFile {
         let (Self::Sqlite(directory) | Self::Postgres(_, directory)) = self;
         AbsencesFile::of(directory.path())
     }
 
-    pub fn is_sqlite(&self) -> bool {
+    pub(super) fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }
 
-    pub fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         let Self::Sqlite(directory) = self else { panic!("no file") };
         directory.path().join("store.db")
     }
 
-    pub fn try_store(&self) -> Result<Box<dyn Sink>, StoreError> {
+    pub(super) fn try_store(&self) -> Result<Box<dyn Sink>, StoreError> {
         Ok(match self {
             Self::Sqlite(_) => Box::new(SqliteStore::open(self.path())?),
             Self::Postgres(url, _) => {
@@ -92,23 +92,23 @@ impl Database {
         })
     }
 
-    pub fn store(&self) -> Box<dyn Sink> {
+    pub(super) fn store(&self) -> Box<dyn Sink> {
         self.try_store().unwrap()
     }
 
-    pub fn try_reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+    pub(super) fn try_reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(match self {
             Self::Sqlite(_) => Box::new(SqliteStore::open_read_only(self.path())?),
             Self::Postgres(url, _) => Box::new(PostgresReader::open(&settings(url))?),
         })
     }
 
-    pub fn reader(&self) -> Box<dyn StoreReader> {
+    pub(super) fn reader(&self) -> Box<dyn StoreReader> {
         self.try_reader().unwrap()
     }
 
     /// What somebody does by hand, in the words of the one and of the other.
-    pub fn execute(&self, sqlite: &str, postgres: &str) {
+    pub(super) fn execute(&self, sqlite: &str, postgres: &str) {
         match self {
             Self::Sqlite(_) => Connection::open(self.path()).unwrap().execute_batch(sqlite).unwrap(),
             Self::Postgres(url, _) => Sql::connect(url).run(postgres),
@@ -116,7 +116,7 @@ impl Database {
     }
 
     /// Somebody's lock on the cursor, until it is dropped.
-    pub fn lock(&self) -> Box<dyn std::any::Any> {
+    pub(super) fn lock(&self) -> Box<dyn std::any::Any> {
         match self {
             Self::Sqlite(_) => {
                 let other = Connection::open(self.path()).unwrap();
@@ -132,7 +132,7 @@ impl Database {
     }
 
     /// The rows of a query, cell by cell, as a person would read them.
-    pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(super) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         match self {
             Self::Sqlite(_) => {
                 let connection = Connection::open(self.path()).unwrap();
@@ -150,7 +150,7 @@ impl Database {
 
     /// Everything in the store, except what the cuts between windows may change: the order of different items' movements;
     /// and except whose it is.
-    pub fn content(&self) -> Vec<Vec<Vec<String>>> {
+    pub(super) fn content(&self) -> Vec<Vec<Vec<String>>> {
         [
             "SELECT * FROM sales ORDER BY id",
             "SELECT * FROM items ORDER BY sale, sku",

@@ -349,7 +349,7 @@ pub(super) struct Naive {
 }
 
 impl Naive {
-    pub fn of(batches: &[Vec<u8>]) -> Self {
+    pub(super) fn of(batches: &[Vec<u8>]) -> Self {
         let mut naive = Self::default();
         for batch in batches {
             for_each::<Malformed>(batch, |_, _, event| {

@@ -5,6 +5,9 @@
 //! A keeper, a shell that outlives the test, waits until the test's process is gone in whatever way, then ends the server
 //! and removes its directory.
 
+// Benches and the store's unit tests include this file, too.
+#![allow(unreachable_pub)]
+
 use std::{
     env, fs, io,
     net::{Ipv4Addr, TcpListener},
