@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Api, SaleRef, commands::CheckedReserve, refused::Refused};
 use crate::{
-    engine::{Answer, CatalogueGuard, Made, Together},
+    engine::{Answer, Bulk, CatalogueGuard, Made},
     sale::{catalogue::Sale, code::Code, outcome::Refusal, settings::Invalid},
 };
 
@@ -37,23 +37,23 @@ impl Api {
         }
     }
 
-    /// Adds admitted entries to those that are decided together.
-    pub fn gather<'a>(&self, sale: &'a str, asked: &'a [Result<Asked<'_>, Refused>], together: &mut Together<'_, 'a>) {
+    /// Adds admitted entries to those that are decided bulk.
+    pub fn gather<'a>(&self, sale: &'a str, asked: &'a [Result<Asked<'_>, Refused>], bulk: &mut Bulk<'_, 'a>) {
         let now = self.service.now();
         for Asked { reserve, key } in asked.iter().flatten() {
-            together.push(now, &reserve.asked(sale, key.as_deref()), self.entropy());
+            bulk.push(now, &reserve.asked(sale, key.as_deref()), self.entropy());
         }
     }
 
-    /// The outcome of the next entry of those decided together. One that was left for its turn is decided now.
+    /// The outcome of the next entry of those decided bulk. One that was left for its turn is decided now.
     pub fn conclude(
         &self,
         catalogue: &mut CatalogueGuard,
         sale: SaleRef<'_>,
         Asked { reserve, key }: &Asked<'_>,
-        together: &mut Together<'_, '_>,
+        bulk: &mut Bulk<'_, '_>,
     ) -> Answer<Result<Made, Refusal>> {
-        match together.tell_next() {
+        match bulk.next_outcome() {
             None => self.decide(catalogue, sale, reserve, key.as_deref()),
             Some(answer) => {
                 self.count(sale.number, &answer.value);

@@ -13,7 +13,7 @@ use crate::{
     journal::{ReadError, RecoveryError, SnapshotError},
     reconcile::{self, JournalFacts, Place, ReconcileError, Repaired, Report, TruthError},
     service::{identity, lock::DirectoryLock},
-    store::{Mender, PostgresMender, PostgresReader, SqliteMender, SqliteStore, StoreError, StoreReader},
+    store::{PostgresReader, PostgresRepairer, Repairer, SqliteRepairer, SqliteStore, StoreError, StoreReader},
 };
 
 pub(super) fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
@@ -51,7 +51,7 @@ pub(super) fn repair(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     if !has_journal(&config.data.dir) || !has_store(&target) {
         return Ok(ExitCode::BadConfig);
     }
-    alone(config, |owner| mend(config, &target, owner, json))
+    alone(config, |owner| run_repair(config, &target, owner, json))
 }
 
 /// `rebuild`: fills an empty store from the journal.
@@ -61,7 +61,7 @@ pub(super) fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::BadConfig);
     }
     alone(config, |owner| match is_empty(&target) {
-        Ok(true) => mend(config, &target, owner, json),
+        Ok(true) => run_repair(config, &target, owner, json),
         Ok(false) => {
             complain(
                 &"the store is not empty: move it away, set store.url to another one, or repair it with `doorbuster \
@@ -87,12 +87,12 @@ fn alone(config: &Config, work: impl FnOnce(Uuid) -> anyhow::Result<ExitCode>) -
 
 fn is_empty(target: &StoreTarget) -> Result<bool, StoreError> {
     // Brought to this program's format, or made, where it has none yet.
-    drop(target.mender()?);
+    drop(target.repairer()?);
     let reader = target.reader()?;
     Ok(reader.standing()?.cursor == 0 && reader.sales()?.is_empty())
 }
 
-fn mend(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyhow::Result<ExitCode> {
+fn run_repair(config: &Config, target: &StoreTarget, owner: Uuid, json: bool) -> anyhow::Result<ExitCode> {
     let data = &config.data.dir;
     let repaired = match reconcile::repair(data, &config.engine_settings(rand::random()), owner, target) {
         Ok(repaired) => repaired,
@@ -161,10 +161,10 @@ impl Place for StoreTarget {
         })
     }
 
-    fn mender(&self) -> Result<Box<dyn Mender>, StoreError> {
+    fn repairer(&self) -> Result<Box<dyn Repairer>, StoreError> {
         Ok(match self {
-            Self::Sqlite(path) => Box::new(SqliteMender::open(path)?),
-            Self::Postgres(settings) => Box::new(PostgresMender::open(settings)?),
+            Self::Sqlite(path) => Box::new(SqliteRepairer::open(path)?),
+            Self::Postgres(settings) => Box::new(PostgresRepairer::open(settings)?),
         })
     }
 }

@@ -16,7 +16,8 @@ pub(super) const NAMES: [(&str, LevelFilter); 6] = [
 ];
 
 /// Modules of this program that log.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
+    "api",
     "auth",
     "backup",
     "cli",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Format, levels::Turn};
+use super::{Format, levels::LevelChange};
 use crate::sale::{
     catalogue::Catalogue,
     event::{Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Settled, record},
@@ -18,7 +18,7 @@ use crate::sale::{
 };
 
 /// An event with its names, on its way to be written.
-pub(super) struct Told<'a> {
+pub(super) struct FeedEvent<'a> {
     kind: &'static str,
     /// None: it is of no sale, or of all.
     pub sale: Option<&'a str>,
@@ -30,19 +30,19 @@ pub(super) struct Told<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Data<'a> {
-    Reservation(ToldReservation<'a>),
-    Adjustment(ToldAdjustment<'a>),
-    Level(ToldLevel<'a>),
-    Turn(ToldTurn<'a>),
+    Reservation(ReservationData<'a>),
+    Adjustment(AdjustmentData<'a>),
+    Level(LevelData<'a>),
+    Status(StatusData<'a>),
     /// The new settings of the sale.
     Settings(Value),
-    Erasure(ToldErasure<'a>),
-    Ending(ToldEnding),
+    Erasure(ErasureData<'a>),
+    Ending(EndingData),
 }
 
 /// The part of a reservation that one event contains.
 #[derive(Serialize, ToSchema)]
-pub struct ToldReservation<'a> {
+pub struct ReservationData<'a> {
     /// A UUIDv7: it sorts by the time of creation.
     id: String,
     /// The id of its sale.
@@ -55,7 +55,7 @@ pub struct ToldReservation<'a> {
     /// One line per SKU; with prices when the hold is made, and left out for an extension.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    lines: Vec<ToldLine<'a>>,
+    lines: Vec<LineData<'a>>,
     /// The caller's name for the reservation, from the hold or from its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
@@ -88,7 +88,7 @@ pub struct ToldReservation<'a> {
 
 /// Reserved units of one item.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ToldLine<'a> {
+pub(super) struct LineData<'a> {
     /// An item of the sale.
     sku: &'a str,
     /// Units.
@@ -100,7 +100,7 @@ pub(super) struct ToldLine<'a> {
 
 /// A change of an item's stock.
 #[derive(Serialize, ToSchema)]
-pub struct ToldAdjustment<'a> {
+pub struct AdjustmentData<'a> {
     /// The id of the sale.
     sale: &'a str,
     /// The item's SKU.
@@ -121,7 +121,7 @@ pub struct ToldAdjustment<'a> {
 
 /// An item that was sold out, or is back in stock.
 #[derive(Serialize, ToSchema)]
-pub struct ToldLevel<'a> {
+pub struct LevelData<'a> {
     /// The id of the sale.
     sale: &'a str,
     /// The item's SKU.
@@ -132,14 +132,14 @@ pub struct ToldLevel<'a> {
 
 /// An erased customer.
 #[derive(Serialize, ToSchema)]
-pub struct ToldErasure<'a> {
+pub struct ErasureData<'a> {
     /// The customer's id, so that readers can erase their copies.
     customer: &'a str,
 }
 
 /// A change of a sale's status: opened, paused, resumed or closed.
 #[derive(Serialize, ToSchema)]
-pub struct ToldTurn<'a> {
+pub struct StatusData<'a> {
     /// The id of the sale.
     sale: &'a str,
     /// What changed it: the clock or an operator.
@@ -148,14 +148,14 @@ pub struct ToldTurn<'a> {
 
 /// The end of a stream.
 #[derive(Serialize, ToSchema)]
-pub struct ToldEnding {
+pub struct EndingData {
     /// Why it ends.
     reason: &'static str,
     /// The cursor to continue from.
     cursor: String,
 }
 
-impl<'a> Told<'a> {
+impl<'a> FeedEvent<'a> {
     /// None for changes that are not visible outside: a reservation that leaves memory, and a change of status that the
     /// document event right before it already shows. Also none for audit records: readers of the feed need not know the
     /// operators.
@@ -172,7 +172,7 @@ impl<'a> Told<'a> {
             CustomerEvent::Held(held) => Some(Self::held(held, catalogue)),
             CustomerEvent::Extended(extended) => {
                 let sale = sale_id(catalogue, extended.sale);
-                let mut reservation = ToldReservation::new(extended.id, sale, State::Held);
+                let mut reservation = ReservationData::new(extended.id, sale, State::Held);
                 reservation.expires_at = Some(extended.expires_at);
                 reservation.extensions = Some(extended.extensions);
                 Some(Self::reservation("reservation.extended", extended.at, reservation))
@@ -181,7 +181,7 @@ impl<'a> Told<'a> {
             CustomerEvent::Released(event) => settled("reservation.released", State::Released, event),
             CustomerEvent::Expired(event) => settled("reservation.expired", State::Expired, event),
             CustomerEvent::CustomerErased { at, customer } => {
-                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ToldErasure { customer }));
+                let (subject, data) = ((*customer).to_owned(), Data::Erasure(ErasureData { customer }));
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
             CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => None,
@@ -191,7 +191,7 @@ impl<'a> Told<'a> {
     fn of_catalogue(event: &CatalogueEvent<'a>, catalogue: &'a Catalogue) -> Option<Self> {
         let status = |kind, number, time, by| {
             let sale = sale_id(catalogue, number);
-            let data = Data::Turn(ToldTurn { sale, by });
+            let data = Data::Status(StatusData { sale, by });
             Some(Self { kind, sale: Some(sale), subject: sale.to_owned(), time, data })
         };
         match event {
@@ -220,23 +220,23 @@ impl<'a> Told<'a> {
     }
 
     /// The result of a batch for an item.
-    pub(super) fn of_turn(turn: Turn, catalogue: &'a Catalogue) -> Self {
-        let Turn { item, available, at } = turn;
+    pub(super) fn of_level(change: LevelChange, catalogue: &'a Catalogue) -> Self {
+        let LevelChange { item, available, at } = change;
         let (sale, sku) = catalogue.names(item);
         let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
-        let data = Data::Level(ToldLevel { sale, sku, available });
+        let data = Data::Level(LevelData { sale, sku, available });
         Self { kind, sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
-    fn reservation(kind: &'static str, time: Timestamp, data: ToldReservation<'a>) -> Self {
+    fn reservation(kind: &'static str, time: Timestamp, data: ReservationData<'a>) -> Self {
         Self { kind, sale: Some(data.sale), subject: data.id.clone(), time, data: Data::Reservation(data) }
     }
 
     fn held(held: &Held<'a>, catalogue: &'a Catalogue) -> Self {
         let sale = sale_id(catalogue, held.sale);
-        let (created_at, mut reservation) = (held.id.created_at(), ToldReservation::new(held.id, sale, State::Held));
+        let (created_at, mut reservation) = (held.id.created_at(), ReservationData::new(held.id, sale, State::Held));
         reservation.customer = Some(held.customer);
-        let lines = held.portions.iter().map(|line| ToldLine::new(line.item, line.units, line.price, catalogue));
+        let lines = held.portions.iter().map(|line| LineData::new(line.item, line.units, line.price, catalogue));
         reservation.lines = lines.collect();
         reservation.reference = held.reference;
         reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
@@ -245,8 +245,8 @@ impl<'a> Told<'a> {
     }
 
     fn settled(kind: &'static str, state: State, settled: &Settled<'a>, catalogue: &'a Catalogue) -> Self {
-        let mut reservation = ToldReservation::new(settled.id, sale_id(catalogue, settled.sale), state);
-        let lines = settled.portions.iter().map(|line| ToldLine::new(line.item, line.units, None, catalogue));
+        let mut reservation = ReservationData::new(settled.id, sale_id(catalogue, settled.sale), state);
+        let lines = settled.portions.iter().map(|line| LineData::new(line.item, line.units, None, catalogue));
         reservation.lines = lines.collect();
         let at = match state {
             State::Held | State::Confirmed => {
@@ -266,7 +266,7 @@ impl<'a> Told<'a> {
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
         let Adjusted { item, at, delta, reason, reference, stock, available, .. } = *adjusted;
         let (sale, sku) = catalogue.names(item);
-        let data = Data::Adjustment(ToldAdjustment { sale, sku, delta, reason, reference, stock, available });
+        let data = Data::Adjustment(AdjustmentData { sale, sku, delta, reason, reference, stock, available });
         Self { kind: "stock.adjusted", sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
@@ -294,7 +294,7 @@ pub(super) fn write_ending(reason: &'static str, cursor: String, format: Format,
         out.extend_from_slice(format!("event: {KIND}\ndata: ").as_bytes());
     }
     let id = format!("{reason}-after-{cursor}");
-    let data = &Data::Ending(ToldEnding { reason, cursor });
+    let data = &Data::Ending(EndingData { reason, cursor });
     Envelope { source: "/v1/events", kind: KIND, id: &id, data, ..ENVELOPE }.write(format, out);
 }
 
@@ -348,7 +348,7 @@ impl Envelope<'_> {
     }
 }
 
-impl<'a> ToldReservation<'a> {
+impl<'a> ReservationData<'a> {
     fn new(id: ReservationId, sale: &'a str, state: State) -> Self {
         Self {
             id: id.to_string(),
@@ -368,7 +368,7 @@ impl<'a> ToldReservation<'a> {
     }
 }
 
-impl<'a> ToldLine<'a> {
+impl<'a> LineData<'a> {
     fn new(item: ItemNumber, quantity: u32, price: Option<Price>, catalogue: &'a Catalogue) -> Self {
         Self { sku: catalogue.sku(item), quantity, price }
     }
@@ -398,7 +398,7 @@ mod tests {
     fn told(event: &Event<'_>, format: Format) -> Option<String> {
         let catalogue = catalogue();
         let mut out = Vec::new();
-        Told::of(event, &catalogue)?.write("c7", format, &mut out);
+        FeedEvent::of(event, &catalogue)?.write("c7", format, &mut out);
         Some(String::from_utf8(out).unwrap())
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::{
     Cursor, Filter, ViewCursors,
-    cloud::Told,
+    cloud::FeedEvent,
     hub::Parts,
     levels::{Levels, Unwinding},
     opening::Opening,
@@ -63,7 +63,7 @@ impl Follower {
             levels.take(&event);
             if skip_to.is_none_or(|last| place > last) {
                 let catalogue = self.parts.engine.catalogue();
-                self.put(Told::of(&event, &catalogue), Cursor::at(epoch, place));
+                self.put(FeedEvent::of(&event, &catalogue), Cursor::at(epoch, place));
             }
             place += 1;
             if self.outbox.is_full() {
@@ -71,16 +71,16 @@ impl Follower {
             }
         }
         let catalogue = self.parts.engine.catalogue();
-        for turn in levels.turns() {
+        for change in levels.changes() {
             if skip_to.is_none_or(|last| place > last) {
-                self.put(Some(Told::of_turn(turn, &catalogue)), Cursor::at(epoch, place));
+                self.put(Some(FeedEvent::of_level(change, &catalogue)), Cursor::at(epoch, place));
             }
             place += 1;
         }
         Ok(())
     }
 
-    fn put(&mut self, told: Option<Told<'_>>, cursor: Cursor) {
+    fn put(&mut self, told: Option<FeedEvent<'_>>, cursor: Cursor) {
         if let Some(told) = told.filter(|told| (self.filter)(told.sale)) {
             let cursor = self.cursors.write(cursor);
             self.outbox.put(&told, cursor);

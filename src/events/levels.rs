@@ -35,7 +35,7 @@ struct Moved {
 
 /// An item that a batch left sold out, or brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct LevelChange {
     pub item: ItemNumber,
     /// 0: sold out.
     pub available: u64,
@@ -96,11 +96,11 @@ impl Levels {
     }
 
     /// Ends the batch: the items that it sold out or brought back, by number.
-    pub(super) fn turns(&mut self) -> impl Iterator<Item = Turn> {
+    pub(super) fn changes(&mut self) -> impl Iterator<Item = LevelChange> {
         let (moved, levels) = (std::mem::take(&mut self.moved), &self.available);
         moved.into_iter().filter_map(|(item, moved)| {
             let available = u64::try_from(levels[item.index()]).unwrap_or(0);
-            ((moved.before > 0) != (available > 0)).then_some(Turn { item, available, at: moved.at })
+            ((moved.before > 0) != (available > 0)).then_some(LevelChange { item, available, at: moved.at })
         })
     }
 
@@ -186,14 +186,14 @@ mod tests {
         batches
     }
 
-    fn turns(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<(u32, u64, Timestamp)> {
+    fn changes(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<(u32, u64, Timestamp)> {
         let mut all = Vec::new();
         for batch in batches {
             let mut events = Events::new(batch);
             while let Some((_, _, event)) = events.next().unwrap() {
                 levels.take(&event);
             }
-            all.extend(levels.turns().map(|turn| (turn.item.0, turn.available, turn.at)));
+            all.extend(levels.changes().map(|change| (change.item.0, change.available, change.at)));
         }
         all
     }
@@ -212,11 +212,11 @@ mod tests {
             for (index, batch) in batches.iter().enumerate().skip(start) {
                 unwinding.undo(index as Epoch + 1, batch).unwrap();
             }
-            let told = turns(&mut unwinding.finish(), &batches[start..]);
+            let told = changes(&mut unwinding.finish(), &batches[start..]);
             assert_eq!(told, expected[BEFORE[start]..], "after batch {start}");
         }
         // One that started when nothing was there learns of items as they come.
         let mut early = Unwinding::begin(&Engine::new(Default::default())).finish();
-        assert_eq!(turns(&mut early, &batches), expected);
+        assert_eq!(changes(&mut early, &batches), expected);
     }
 }

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
-    cloud::{Envelope, ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
+    cloud::{AdjustmentData, EndingData, Envelope, ErasureData, LevelData, ReservationData, StatusData},
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},
 };

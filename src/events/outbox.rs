@@ -107,7 +107,7 @@ impl Outbox {
         (outbox, receiver)
     }
 
-    pub(super) fn put(&mut self, told: &cloud::Told<'_>, cursor: String) {
+    pub(super) fn put(&mut self, told: &cloud::FeedEvent<'_>, cursor: String) {
         told.write(&cursor, self.format, &mut self.gathered);
         self.gathered_events += 1;
         self.gathered_to = cursor;

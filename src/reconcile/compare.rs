@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    mend::{Cells, Mend},
+    repair::{Cells, Repair},
     report::{Difference, Report},
     truth::Truth,
 };
@@ -22,7 +22,7 @@ pub(super) struct Comparison<'a> {
     reader: &'a dyn StoreReader,
     /// What the store may lack.
     absences: &'a Absences,
-    mend: Mend<'a>,
+    repair: Repair<'a>,
     report: Report,
     /// What the store says of itself: reservations that ended before are gone.
     kept_from: Option<String>,
@@ -48,12 +48,12 @@ struct Movements {
 impl<'a> Comparison<'a> {
     pub(super) fn new(truth: &'a Truth, reader: &'a dyn StoreReader, absences: &'a Absences) -> Self {
         let report = Report { epoch: truth.epoch, journal: truth.journal, ..Report::default() };
-        Self { truth, reader, absences, mend: Mend::default(), report, kept_from: None }
+        Self { truth, reader, absences, repair: Repair::default(), report, kept_from: None }
     }
 
     /// What differs is put right.
-    pub(super) fn mending(mut self, mend: Mend<'a>) -> Self {
-        self.mend = mend;
+    pub(super) fn repairing(mut self, repair: Repair<'a>) -> Self {
+        self.repair = repair;
         self
     }
 
@@ -182,7 +182,7 @@ impl<'a> Comparison<'a> {
             known[updated_at].as_deref().max(found_at)
         };
         if is_wrong || found_at != at {
-            self.mend.write_behind(at, self.absences.kept_from, known[format].as_deref())?;
+            self.repair.write_behind(at, self.absences.kept_from, known[format].as_deref())?;
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl<'a> Comparison<'a> {
     fn sales(&mut self) -> Result<(), StoreError> {
         let (wrong, strangers, count) = self.table(Table::Sales, &[])?;
         self.report.compared.sales = count;
-        self.mend.sales(self.truth, &wrong, &strangers)
+        self.repair.sales(self.truth, &wrong, &strangers)
     }
 
     fn items(&mut self) -> Result<(), StoreError> {
@@ -202,12 +202,12 @@ impl<'a> Comparison<'a> {
         };
         let (wrong, strangers, count) = self.table(Table::Items, unknown)?;
         self.report.compared.items = count;
-        self.mend.items(self.truth, &wrong, &strangers)
+        self.repair.items(self.truth, &wrong, &strangers)
     }
 
     fn lines(&mut self) -> Result<(), StoreError> {
         let (_, strangers, _) = self.table(Table::LoneLines, &[])?;
-        self.mend.lines(&strangers)
+        self.repair.lines(&strangers)
     }
 
     fn reservations(&mut self) -> Result<(), StoreError> {
@@ -230,14 +230,14 @@ impl<'a> Comparison<'a> {
                         return truth.reference.is_absent(&id);
                     }
                     self.lone("reservations", &id, true);
-                    self.mend.reservation(truth, &id)
+                    self.repair.reservation(truth, &id)
                 }
                 Pair::Both(known, found) => {
                     compared.reservations += 1;
                     compared.held += u64::from(is(&known[state], "held"));
                     let id = known[0].clone().unwrap_or_default();
                     if self.cells(Table::Reservations, &id, &known, found, &[]) {
-                        self.mend.reservation(truth, &id)?;
+                        self.repair.reservation(truth, &id)?;
                     }
                     last = Some(id);
                     Ok(())
@@ -246,7 +246,7 @@ impl<'a> Comparison<'a> {
                     let id = found[0].clone().unwrap_or_default();
                     if last.as_ref() == Some(&id) {
                         self.differs("reservations", &id, "", Some("there once"), Some("there, and in the archive"));
-                        self.mend.copy_in_archive(&id);
+                        self.repair.copy_in_archive(&id);
                         return Ok(());
                     }
                     // What began before the journal does, and is over, may have left the service's memory.
@@ -255,14 +255,14 @@ impl<'a> Comparison<'a> {
                         compared.reservations_beyond_the_journal += 1;
                     } else {
                         self.lone("reservations", &id, false);
-                        self.mend.stranger(&id);
+                        self.repair.stranger(&id);
                     }
                     last = Some(id);
                     Ok(())
                 }
             }
         })?;
-        self.mend.end_reservations(truth)
+        self.repair.end_reservations(truth)
     }
 
     fn movements(&mut self) -> Result<(), StoreError> {
@@ -352,7 +352,7 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         if is_led_to {
-            return self.mend.movements(item, earlier + same, &known[same..]);
+            return self.repair.movements(item, earlier + same, &known[same..]);
         }
         // What the earlier ones were is not known any more: one stands for what they came to.
         let mut made = Vec::new();
@@ -371,7 +371,7 @@ impl<'a> Comparison<'a> {
             made.push(summed);
         }
         made.extend(known.iter().cloned());
-        self.mend.movements(item, kept, &made)
+        self.repair.movements(item, kept, &made)
     }
 
     fn sums(&mut self) -> Result<(), StoreError> {
@@ -407,7 +407,7 @@ impl<'a> Comparison<'a> {
         if self.truth.is_whole() {
             return Ok(());
         }
-        self.mend.sums(|sale, sku| truth.get(&(sale.to_owned(), sku.to_owned())).copied())
+        self.repair.sums(|sale, sku| truth.get(&(sale.to_owned(), sku.to_owned())).copied())
     }
 
     /// Records that the journal has are compared with it; those before are a chain that must lead to them.
@@ -468,7 +468,7 @@ impl<'a> Comparison<'a> {
             };
             self.differs("audit", &key, "", Some(format!("{} records", truth.head.sequence)), Some(broken));
         }
-        self.mend.audit(truth, &wrong, &strangers)?;
+        self.repair.audit(truth, &wrong, &strangers)?;
         self.gaps()
     }
 
@@ -493,7 +493,7 @@ impl<'a> Comparison<'a> {
         if before == self.report.differences_total && told != absent {
             self.differs("audit_gaps", "", "", Some(format!("{absent} records")), Some(format!("{told} records")));
         }
-        if before == self.report.differences_total { Ok(()) } else { self.mend.gaps(self.absences) }
+        if before == self.report.differences_total { Ok(()) } else { self.repair.gaps(self.absences) }
     }
 }
 

@@ -9,7 +9,7 @@
 //! table by table, every column. For rows from before the journal's beginning, sums are compared.
 
 mod compare;
-mod mend;
+mod repair;
 mod report;
 mod truth;
 
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use self::{
     compare::Comparison,
-    mend::Mend,
+    repair::Repair,
     truth::{Truth, UpTo},
 };
 pub use self::{
@@ -41,8 +41,8 @@ use crate::{
         files::{self, DirectoryStorage, FileSnapshots, View},
     },
     store::{
-        Absences, AbsencesFile, AuditCheck, AuditGap, AuditRow, Link, Mender, Standing, StoreError, StoreReader, Table,
-        Token,
+        Absences, AbsencesFile, AuditCheck, AuditGap, AuditRow, Link, Repairer, Standing, StoreError, StoreReader,
+        Table, Token,
     },
 };
 
@@ -75,7 +75,7 @@ pub enum ReconcileError {
 pub trait Place {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
     /// Makes a store where there is none.
-    fn mender(&self) -> Result<Box<dyn Mender>, StoreError>;
+    fn repairer(&self) -> Result<Box<dyn Repairer>, StoreError>;
 }
 
 /// Compares a store with the journal of a data directory.
@@ -158,7 +158,7 @@ fn repair_as(
     up_to: UpTo,
     place: &dyn Place,
 ) -> Result<Repaired, ReconcileError> {
-    let mut mender = place.mender()?;
+    let mut repairer = place.repairer()?;
     let reader = place.reader()?;
     reader.hold_still()?;
     let before = reader.standing()?;
@@ -177,11 +177,11 @@ fn repair_as(
         absences.audit_gaps.push(gap);
         file.write(&absences)?;
     }
-    mender.begin(&before, &token_after(&before), truth.epoch)?;
-    let comparison = Comparison::new(&truth, &*reader, &absences).mending(Mend::with(&mut *mender));
+    repairer.begin(&before, &token_after(&before), truth.epoch)?;
+    let comparison = Comparison::new(&truth, &*reader, &absences).repairing(Repair::with(&mut *repairer));
     let found = comparison.run(Some(owner), false, &before)?;
-    mender.commit()?;
-    drop((reader, mender));
+    repairer.commit()?;
+    drop((reader, repairer));
 
     let reader = place.reader()?;
     reader.hold_still()?;

@@ -18,11 +18,11 @@ mod audit;
 mod error;
 mod fold;
 mod levels;
-mod mend;
 mod names;
 mod owner;
 mod postgres;
 mod reader;
+mod repair;
 mod report;
 mod retention;
 mod rows;
@@ -41,15 +41,15 @@ pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
 };
-pub use mend::{Mender, Step};
 pub use owner::{Standing, Token};
 pub use postgres::{
-    Password, PostgresError, PostgresMender, PostgresReader, PostgresSettings, PostgresStore, PostgresUrl,
+    Password, PostgresError, PostgresReader, PostgresRepairer, PostgresSettings, PostgresStore, PostgresUrl,
 };
 pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
+pub use repair::{Repairer, Step};
 pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
-pub use sqlite::{Reference, SqliteMender, SqliteMoment, SqliteReader, SqliteStore};
+pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use tables::Table;
 pub use trail::{RECORDS_MAX, TrailAsk, TrailPage};

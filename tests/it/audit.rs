@@ -24,7 +24,7 @@ use doorbuster::{
 use crate::support::{
     OPENING, ask,
     dice::Dice,
-    house::{House, OpenError},
+    harness::{Harness, OpenError},
 };
 
 const BY: Actor<'_> = Actor::Key("eu");
@@ -66,9 +66,9 @@ fn take_records(payload: &[u8], records: &mut Vec<Told>) {
     assert_eq!(erased, erasures, "and an erasure in the same batch as well");
 }
 
-fn records(house: &House) -> Vec<Told> {
+fn records(harness: &Harness) -> Vec<Told> {
     let mut records = Vec::new();
-    scan(&house.storage, 1, 0, |_, payload: &[u8]| {
+    scan(&harness.storage, 1, 0, |_, payload: &[u8]| {
         take_records(payload, &mut records);
         Ok::<_, Malformed>(())
     })
@@ -82,8 +82,8 @@ fn restock(key: Option<&'static str>) -> Adjust<'static> {
 
 #[test]
 fn each_action_is_recorded_once_with_who_what_and_why() {
-    let mut house = House::with_shards(3);
-    let (engine, now) = (house.engine.clone(), house.now);
+    let mut harness = Harness::with_shards(3);
+    let (engine, now) = (harness.engine.clone(), harness.now);
     let document = ask::sale("drop", &[("tv", 30)]);
     engine.put_sale(now, BY, &document).value.unwrap();
     engine.pause(now, BY, "drop").value.unwrap();
@@ -94,9 +94,9 @@ fn each_action_is_recorded_once_with_who_what_and_why() {
     // Putting the same again is an action: it is journaled and told, and so it is recorded.
     engine.put_sale(now, BY, &later).value.unwrap();
     engine.close(now, BY, "drop").value.unwrap();
-    house.commit();
+    harness.commit();
 
-    let told = records(&house);
+    let told = records(&harness);
     let short: Vec<_> = told.iter().map(|(action, actor, ..)| (*action, actor.as_str())).collect();
     assert_eq!(
         short,
@@ -121,8 +121,8 @@ fn each_action_is_recorded_once_with_who_what_and_why() {
 
 #[test]
 fn what_is_refused_or_repeated_leaves_no_record() {
-    let mut house = House::with_shards(3);
-    let (engine, now) = (house.engine.clone(), house.now);
+    let mut harness = Harness::with_shards(3);
+    let (engine, now) = (harness.engine.clone(), harness.now);
     let document = ask::sale("drop", &[("tv", 30)]);
     engine.put_sale(now, BY, &document).value.unwrap();
     engine.adjust(now, BY, &restock(Some("truck-1"))).value.unwrap();
@@ -155,8 +155,8 @@ fn what_is_refused_or_repeated_leaves_no_record() {
     let before = engine.audit_head().value;
     assert!(engine.tick(now.plus_seconds(6)).status_changes > 0);
     assert_eq!(engine.audit_head().value, before);
-    house.commit();
-    records(&house);
+    harness.commit();
+    records(&harness);
 }
 
 fn keys<'a>(keys: &[(&'a str, u8)]) -> Vec<KeyFacts<'a>> {
@@ -166,23 +166,24 @@ fn keys<'a>(keys: &[(&'a str, u8)]) -> Vec<KeyFacts<'a>> {
 #[test]
 fn keys_are_recorded_where_they_are_others_than_before_also_after_a_restart() {
     for with_snapshot in [false, true] {
-        let mut house = House::with_shards(2);
-        let note = |house: &House, ring: &[(&str, u8)]| house.engine.note_keys(house.now, "start", &keys(ring)).value;
-        assert!(!note(&house, &[]), "no keys at first are no change");
-        assert!(note(&house, &[("eu", 1), ("us", 2)]));
-        assert!(!note(&house, &[("eu", 1), ("us", 2)]));
+        let mut harness = Harness::with_shards(2);
+        let note =
+            |harness: &Harness, ring: &[(&str, u8)]| harness.engine.note_keys(harness.now, "start", &keys(ring)).value;
+        assert!(!note(&harness, &[]), "no keys at first are no change");
+        assert!(note(&harness, &[("eu", 1), ("us", 2)]));
+        assert!(!note(&harness, &[("eu", 1), ("us", 2)]));
         if with_snapshot {
-            house.snapshot();
+            harness.snapshot();
         }
-        house.commit();
-        house.kill_and_start_with(5);
-        assert!(!note(&house, &[("eu", 1), ("us", 2)]));
+        harness.commit();
+        harness.kill_and_start_with(5);
+        assert!(!note(&harness, &[("eu", 1), ("us", 2)]));
         for ring in [&[("eu", 1), ("us", 3)][..], &[("eu", 1)], &[("us", 1)], &[("us", 1), ("eu", 1)], &[]] {
-            assert!(note(&house, ring), "{ring:?}");
-            assert!(!note(&house, ring), "{ring:?}");
+            assert!(note(&harness, ring), "{ring:?}");
+            assert!(!note(&harness, ring), "{ring:?}");
         }
-        house.commit();
-        let told = records(&house);
+        harness.commit();
+        let told = records(&harness);
         assert_eq!(told.len(), 6);
         assert!(told.iter().all(|(action, actor, ..)| (*action, actor.as_str()) == (Action::KeysChange, "process")));
         assert!(told[3].4.contains(r#""added":{"count":1,"first":[{"name":"us""#), "{}", told[3].4);
@@ -197,37 +198,37 @@ fn no_crash_parts_an_action_from_its_record() {
     let (mut kept, mut lost) = (0, 0);
     for seed in 0..60 {
         let mut dice = Dice::new(seed);
-        let mut house = House::with_shards(3);
-        house.put(&ask::sale("drop", &[("tv", 30), ("pad", 5)]));
-        house.commit();
+        let mut harness = Harness::with_shards(3);
+        harness.put(&ask::sale("drop", &[("tv", 30), ("pad", 5)]));
+        harness.commit();
         for _ in 0..40 {
-            act(&mut house, &mut dice);
+            act(&mut harness, &mut dice);
             match dice.below(8) {
-                0 => house.commit(),
-                1 => drop(house.snapshot()),
-                2 => house.kill_and_start_with(1 + dice.below(5) as usize),
+                0 => harness.commit(),
+                1 => drop(harness.snapshot()),
+                2 => harness.kill_and_start_with(1 + dice.below(5) as usize),
                 3 => {
-                    house.commit();
-                    let acknowledged = house.engine.audit_head().value.sequence;
-                    (0..3).for_each(|_| act(&mut house, &mut dice));
-                    house.adjust(&ask::adjust("drop", "pad", 1)).unwrap();
-                    let latest = house.engine.audit_head().value.sequence;
-                    house.storage.die_after(1);
-                    house.committer.step().expect_err("the machine died");
-                    house.lose_power(Survival::Sectors { seed, sector_bytes: 512 });
-                    let found = house.engine.audit_head().value.sequence;
+                    harness.commit();
+                    let acknowledged = harness.engine.audit_head().value.sequence;
+                    (0..3).for_each(|_| act(&mut harness, &mut dice));
+                    harness.adjust(&ask::adjust("drop", "pad", 1)).unwrap();
+                    let latest = harness.engine.audit_head().value.sequence;
+                    harness.storage.die_after(1);
+                    harness.committer.step().expect_err("the machine died");
+                    harness.lose_power(Survival::Sectors { seed, sector_bytes: 512 });
+                    let found = harness.engine.audit_head().value.sequence;
                     assert!(found == acknowledged || found == latest, "all of the last batch or nothing of it");
                     *(if found == latest { &mut kept } else { &mut lost }) += 1;
                 }
                 _ => {}
             }
         }
-        house.commit();
-        let head = house.engine.audit_head().value;
-        assert_eq!(records(&house).len() as u64, head.sequence);
-        assert_eq!(walk(&house), Ok(head));
-        house.restart();
-        assert_eq!(house.engine.audit_head().value, head);
+        harness.commit();
+        let head = harness.engine.audit_head().value;
+        assert_eq!(records(&harness).len() as u64, head.sequence);
+        assert_eq!(walk(&harness), Ok(head));
+        harness.restart();
+        assert_eq!(harness.engine.audit_head().value, head);
     }
     assert!(kept > 0 && lost > 0, "{kept} times with the last batch, {lost} times without");
 }
@@ -275,9 +276,9 @@ fn no_cut_parts_an_action_from_its_record() {
     assert_eq!(told.len() as u64, engine.audit_head().value.sequence);
 }
 
-fn act(house: &mut House, dice: &mut Dice) {
-    house.wait_millis(dice.below(500));
-    let (engine, now) = (house.engine.clone(), house.now);
+fn act(harness: &mut Harness, dice: &mut Dice) {
+    harness.wait_millis(dice.below(500));
+    let (engine, now) = (harness.engine.clone(), harness.now);
     match dice.below(7) {
         6 => drop(engine.erase_customer(now, BY, "ann")),
         0 => drop(engine.pause(now, BY, "drop")),
@@ -285,7 +286,7 @@ fn act(house: &mut House, dice: &mut Dice) {
         2 => {
             let settings =
                 SaleSettings { hold_seconds: 1 + dice.below(90), ..ask::sale("drop", &[("tv", 30), ("pad", 5)]) };
-            house.put(&settings);
+            harness.put(&settings);
         }
         3 => drop(engine.note_keys(now, "reload", &keys(&[("eu", dice.below(4) as u8)]))),
         _ => drop(engine.adjust(now, BY, &ask::adjust("drop", "tv", dice.below(9) as i64 - 4))),
@@ -293,9 +294,9 @@ fn act(house: &mut House, dice: &mut Dice) {
 }
 
 /// Follows the chain through the journal from its beginning.
-fn walk(house: &House) -> Result<Head, Broken> {
+fn walk(harness: &Harness) -> Result<Head, Broken> {
     let (mut head, mut broken) = (Head::default(), None);
-    scan(&house.storage, 1, 0, |_, payload: &[u8]| {
+    scan(&harness.storage, 1, 0, |_, payload: &[u8]| {
         batch::for_each(payload, |_, _, event| {
             if let Event::Catalogue(CatalogueEvent::Audited(audited)) = event
                 && broken.is_none()
@@ -341,12 +342,12 @@ fn a_start_is_refused_where_the_chain_does_not_hold() {
     assert_eq!(broken(&[&ours[0], &ours[1], &ours[1]]), Broken::Foreign { number: "3".into() });
 
     // As a start meets it, with the place in the journal named.
-    let mut house = House::with_shards(1);
-    house.engine.put_sale(OPENING, BY, &ask::sale("drop", &[("tv", 30)])).value.unwrap();
-    house.commit();
-    let storage = house.storage.clone();
-    house.log.append(house.log.tail(), &ours[1]).unwrap();
-    match House::open(storage, Settings { shards: 1, ..Settings::default() }, OPENING).err() {
+    let mut harness = Harness::with_shards(1);
+    harness.engine.put_sale(OPENING, BY, &ask::sale("drop", &[("tv", 30)])).value.unwrap();
+    harness.commit();
+    let storage = harness.storage.clone();
+    harness.log.append(harness.log.tail(), &ours[1]).unwrap();
+    match Harness::open(storage, Settings { shards: 1, ..Settings::default() }, OPENING).err() {
         Some(OpenError::Journal(error @ RecoveryError::Refused { .. })) => {
             assert!(error.to_string().contains("audit record 2 is missing"), "{error}");
         }

@@ -6,7 +6,7 @@ use doorbuster::{
 };
 use proptest::prelude::*;
 
-use crate::support::{ask, counts, house::House};
+use crate::support::{ask, counts, harness::Harness};
 
 const SHARDS: usize = 3;
 const CUSTOMERS: [&str; 8] = ["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"];
@@ -51,27 +51,32 @@ fn a_sale(tv: u64, mug: u64) -> SaleSettings {
 
 type Told = Answer<Result<Made, Refusal>>;
 
-fn one_by_one(house: &mut House, list: &[Asked]) -> Vec<Told> {
+fn one_by_one(harness: &mut Harness, list: &[Asked]) -> Vec<Told> {
     let ask = |asked: &Asked| {
-        let entropy = house.draw();
-        house.engine.reserve(house.now, &asked.reserve(), entropy)
+        let entropy = harness.draw();
+        harness.engine.reserve(harness.now, &asked.reserve(), entropy)
     };
     list.iter().map(ask).collect()
 }
 
 /// The outcomes, and how many of them were known before their turn. `meanwhile`: done before the first is decided.
-fn together(house: &mut House, list: &[Asked], most: usize, meanwhile: impl FnOnce(&mut House)) -> (Vec<Told>, usize) {
-    let engine = house.engine.clone();
-    let entropies: Vec<u64> = list.iter().map(|_| house.draw()).collect();
-    let mut together = engine.together(list.len());
+fn together(
+    harness: &mut Harness,
+    list: &[Asked],
+    most: usize,
+    meanwhile: impl FnOnce(&mut Harness),
+) -> (Vec<Told>, usize) {
+    let engine = harness.engine.clone();
+    let entropies: Vec<u64> = list.iter().map(|_| harness.draw()).collect();
+    let mut bulk = engine.bulk(list.len());
     for (asked, &entropy) in list.iter().zip(&entropies) {
-        together.push(house.now, &asked.reserve(), entropy);
+        bulk.push(harness.now, &asked.reserve(), entropy);
     }
-    meanwhile(house);
-    while together.decide_some(house.now, most) {}
+    meanwhile(harness);
+    while bulk.decide_some(harness.now, most) {}
     let mut foreseen = 0;
-    let mut tell = |(asked, &entropy): (&Asked, &u64)| match together.tell_next() {
-        None => engine.reserve(house.now, &asked.reserve(), entropy),
+    let mut tell = |(asked, &entropy): (&Asked, &u64)| match bulk.next_outcome() {
+        None => engine.reserve(harness.now, &asked.reserve(), entropy),
         Some(answer) => {
             foreseen += 1;
             answer
@@ -81,13 +86,13 @@ fn together(house: &mut House, list: &[Asked], most: usize, meanwhile: impl FnOn
     (told, foreseen)
 }
 
-fn two_houses(settings: &Settings, sale: &SaleSettings) -> (House, House) {
+fn two_harnesses(settings: &Settings, sale: &SaleSettings) -> (Harness, Harness) {
     let open = || {
-        let mut house = House::new(settings.clone());
-        house.put(sale);
-        house.commit();
-        house.tick();
-        house
+        let mut harness = Harness::new(settings.clone());
+        harness.put(sale);
+        harness.commit();
+        harness.tick();
+        harness
     };
     (open(), open())
 }
@@ -106,7 +111,7 @@ proptest! {
     ) {
         let settings = Settings { shards: SHARDS, ..Settings::default() };
         let settings = if almost_full { Settings { reservations_max: 20, ..settings } } else { settings };
-        let (mut single, mut joint) = two_houses(&settings, &a_sale(tv, mug));
+        let (mut single, mut joint) = two_harnesses(&settings, &a_sale(tv, mug));
         for list in &lists {
             let expected = one_by_one(&mut single, list);
             let (told, _) = together(&mut joint, list, most, |_| {});
@@ -116,9 +121,9 @@ proptest! {
             for sku in ["tv", "mug", "gone"] {
                 prop_assert_eq!(counts(&joint.engine, "drop", sku), counts(&single.engine, "drop", sku));
             }
-            for house in [&mut single, &mut joint] {
-                house.commit();
-                house.wait_seconds(1);
+            for harness in [&mut single, &mut joint] {
+                harness.commit();
+                harness.wait_seconds(1);
             }
         }
         joint.kill();
@@ -138,7 +143,7 @@ fn one_each() -> Vec<Asked> {
 #[test]
 fn where_nothing_is_scarce_all_are_known_before_their_turn() {
     let settings = Settings { shards: SHARDS, ..Settings::default() };
-    let (mut single, mut joint) = two_houses(&settings, &a_sale(SHARDS as u64 * 8, 0));
+    let (mut single, mut joint) = two_harnesses(&settings, &a_sale(SHARDS as u64 * 8, 0));
     let expected = one_by_one(&mut single, &one_each());
     let (told, foreseen) = together(&mut joint, &one_each(), 100, |_| {});
     assert_eq!(told, expected);
@@ -146,18 +151,18 @@ fn where_nothing_is_scarce_all_are_known_before_their_turn() {
     // Each shard has eight units and eight are asked in all: the first of each shard is known, and then seven are left.
     assert_eq!(foreseen, SHARDS);
 
-    let (_, mut rich) = two_houses(&settings, &a_sale(1000, 0));
+    let (_, mut rich) = two_harnesses(&settings, &a_sale(1000, 0));
     assert_eq!(together(&mut rich, &one_each(), 100, |_| {}).1, CUSTOMERS.len());
 }
 
 #[test]
 fn what_changes_meanwhile_is_heeded() {
     let settings = Settings { shards: SHARDS, ..Settings::default() };
-    let (_, mut house) = two_houses(&settings, &a_sale(1000, 0));
-    let pause = |house: &mut House| {
-        house.engine.pause(house.now, Actor::Anybody, "drop").value.unwrap();
+    let (_, mut harness) = two_harnesses(&settings, &a_sale(1000, 0));
+    let pause = |harness: &mut Harness| {
+        harness.engine.pause(harness.now, Actor::Anybody, "drop").value.unwrap();
     };
-    let (told, foreseen) = together(&mut house, &one_each(), 100, pause);
+    let (told, foreseen) = together(&mut harness, &one_each(), 100, pause);
     assert_eq!(foreseen, 0);
     assert!(told.iter().all(|answer| answer.value == Err(Refusal::SalePaused)), "{told:?}");
 }

@@ -36,7 +36,7 @@ use doorbuster::{
 use crate::support::{
     OPENING, a_customer_on_each_of, ask,
     dice::{Dice, scramble},
-    house::House,
+    harness::Harness,
     short,
 };
 
@@ -65,9 +65,9 @@ impl Deref for Running {
 
 impl Running {
     fn start(shards: usize, sale: &SaleSettings) -> Self {
-        let mut house = House::with_shards(shards);
-        house.put(sale);
-        let House { storage, engine, committer, .. } = house;
+        let mut harness = Harness::with_shards(shards);
+        harness.put(sale);
+        let Harness { storage, engine, committer, .. } = harness;
         let signal = committer.signal();
         let committing = thread::spawn(move || committer.run());
         Self { engine, storage, signal, committing, drawn: AtomicU64::new(1 << 60) }
@@ -95,7 +95,7 @@ impl Running {
         let digest = self.engine.digest();
         let latest = self.engine.levels().latest_epoch;
         assert_eq!(self.engine.durability().of(latest), Durable::Yes, "all is durable at the end");
-        let again = House::open(self.storage, Settings { shards: 3, ..Settings::default() }, OPENING).unwrap();
+        let again = Harness::open(self.storage, Settings { shards: 3, ..Settings::default() }, OPENING).unwrap();
         assert_eq!(again.engine.digest(), digest);
     }
 }
@@ -458,10 +458,10 @@ fn two_tries_that_meet_while_units_are_gathered_are_one_reservation() {
 fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs() {
     const STOCK: u64 = 3;
     const COMMITS: u64 = 6000;
-    let mut house = House::with_shards(64);
-    house.put(&ask::sale("drop", &[("tv", STOCK)]));
-    house.commit();
-    let (engine, customers) = (house.engine.clone(), a_customer_on_each_of(64));
+    let mut harness = Harness::with_shards(64);
+    harness.put(&ask::sale("drop", &[("tv", STOCK)]));
+    harness.commit();
+    let (engine, customers) = (harness.engine.clone(), a_customer_on_each_of(64));
     let (committing, drawn) = (AtomicBool::new(true), AtomicU64::new(1 << 59));
     let waited_for: HashMap<ReservationId, u64> = thread::scope(|scope| {
         let _done = Finally(|| committing.store(false, Ordering::Release));
@@ -484,15 +484,15 @@ fn every_prefix_of_the_journal_is_a_state_that_was_and_answers_wait_for_theirs()
             })
             .collect();
         for _ in 0..COMMITS {
-            house.committer.step().expect("the storage works");
+            harness.committer.step().expect("the storage works");
         }
         committing.store(false, Ordering::Release);
         holders.into_iter().flat_map(|holder| holder.join().unwrap()).collect()
     });
-    house.commit();
+    harness.commit();
 
     let (mut held, mut seen) = (0, 0);
-    scan(&house.storage, 1, 0, |epoch, payload| {
+    scan(&harness.storage, 1, 0, |epoch, payload| {
         batch::for_each::<Malformed>(payload, |_, _, event| {
             match event {
                 Event::Customer(CustomerEvent::Held(new)) => {
@@ -555,8 +555,8 @@ fn sold_out_does_not_stick_after_units_come_back() {
 /// truth, for one thread.
 #[test]
 fn refusals_without_a_lock_are_exact() {
-    let mut house = House::with_shards(8);
-    house.put(&ask::sale("drop", &[("tv", 20), ("phone", 50)]));
+    let mut harness = Harness::with_shards(8);
+    harness.put(&ask::sale("drop", &[("tv", 20), ("phone", 50)]));
     let customers = a_customer_on_each_of(8);
     let mut dice = Dice::new(9);
     let mut held = Vec::new();
@@ -565,24 +565,24 @@ fn refusals_without_a_lock_are_exact() {
         match dice.below(6) {
             0..=2 => {
                 let lines = [("tv", 1 + dice.below(4) as u32), ("phone", 1 + dice.below(3) as u32)];
-                let taken = house.reserve(&ask::reserve("drop", &customer, &lines[..1 + dice.below(2) as usize]));
+                let taken = harness.reserve(&ask::reserve("drop", &customer, &lines[..1 + dice.below(2) as usize]));
                 held.extend(taken.ok().map(|made| made.reservation.id));
             }
             3 if !held.is_empty() => {
                 let id = held.swap_remove(dice.below(held.len() as u64) as usize);
-                let _ = house.release(id);
+                let _ = harness.release(id);
             }
             4 => {
-                house.wait_seconds(20);
-                house.tick();
+                harness.wait_seconds(20);
+                harness.tick();
             }
             _ if dice.one_in(8) => {
-                let _ = house.adjust(&ask::adjust("drop", "tv", dice.below(5) as i64 - 2));
+                let _ = harness.adjust(&ask::adjust("drop", "tv", dice.below(5) as i64 - 2));
             }
             _ => {}
         }
-        let (tv, ..) = house.counts("tv");
-        let refused = house.reserve(&ask::reserve("drop", &customer, &[("tv", tv as u32 + 1)]));
+        let (tv, ..) = harness.counts("tv");
+        let refused = harness.reserve(&ask::reserve("drop", &customer, &[("tv", tv as u32 + 1)]));
         assert_eq!(refused, Err(short("tv", tv + 1, tv)));
     }
 }

@@ -30,7 +30,7 @@ use doorbuster::{
 };
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
-use crate::support::{OPENING, ask, house::House};
+use crate::support::{OPENING, ask, harness::Harness};
 
 macro_rules! scripts {
     ($($name:ident)*) => {
@@ -76,13 +76,13 @@ fn directory() -> &'static Path {
 
 fn run(name: &str) {
     let settings = Settings { shards: 4, retention_millis: 24 * 3600 * 1000, ..Settings::default() };
-    let mut stage = Stage { house: House::new(settings), names: BTreeMap::new(), sale: "drop".into() };
+    let mut stage = Stage { harness: Harness::new(settings), names: BTreeMap::new(), sale: "drop".into() };
     let path = directory().join(format!("{name}.script"));
     goldenscript::run(&mut stage, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 struct Stage {
-    house: House,
+    harness: Harness,
     /// Reservations by the name that the script gives them: r1, r2, …
     names: BTreeMap<String, ReservationId>,
     /// The sale that was put last.
@@ -96,45 +96,43 @@ impl Runner for Stage {
 
     fn run(&mut self, command: &Command, _: &Context) -> Outcome {
         let mut args = command.consume_args();
-        let output = match command.name.as_str() {
-            "at" => self.at(&mut args),
-            "tick" => {
-                self.house.tick();
-                Ok(String::new())
-            }
-            "sale" => self.put(&mut args),
-            "pause" => {
-                Ok(self.turned("paused", self.house.engine.pause(self.house.now, Actor::Anybody, &self.sale).value))
-            }
-            "resume" => {
-                Ok(self.turned("resumed", self.house.engine.resume(self.house.now, Actor::Anybody, &self.sale).value))
-            }
-            "close" => {
-                Ok(self.turned("closed", self.house.engine.close(self.house.now, Actor::Anybody, &self.sale).value))
-            }
-            "adjust" => self.adjust(&mut args),
-            "reserve" => self.reserve(&mut args),
-            "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
-            "erase" => {
-                let customer = positional(&mut args)?;
-                Ok(format!(
-                    "{} erased",
-                    self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer).value
-                ))
-            }
-            "availability" => Ok(self.availability()),
-            "commit" => {
-                self.house.commit();
-                Ok(String::new())
-            }
-            "snapshot" => {
-                let taken = self.house.snapshot();
-                self.house.prune(taken);
-                Ok(String::new())
-            }
-            "restart" | "crash" => self.start_again(command.name == "restart", &mut args),
-            other => Err(format!("unknown command {other}").into()),
-        }?;
+        let output =
+            match command.name.as_str() {
+                "at" => self.at(&mut args),
+                "tick" => {
+                    self.harness.tick();
+                    Ok(String::new())
+                }
+                "sale" => self.put(&mut args),
+                "pause" => Ok(self
+                    .turned("paused", self.harness.engine.pause(self.harness.now, Actor::Anybody, &self.sale).value)),
+                "resume" => Ok(self
+                    .turned("resumed", self.harness.engine.resume(self.harness.now, Actor::Anybody, &self.sale).value)),
+                "close" => Ok(self
+                    .turned("closed", self.harness.engine.close(self.harness.now, Actor::Anybody, &self.sale).value)),
+                "adjust" => self.adjust(&mut args),
+                "reserve" => self.reserve(&mut args),
+                "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
+                "erase" => {
+                    let customer = positional(&mut args)?;
+                    Ok(format!(
+                        "{} erased",
+                        self.harness.engine.erase_customer(self.harness.now, Actor::Anybody, customer).value
+                    ))
+                }
+                "availability" => Ok(self.availability()),
+                "commit" => {
+                    self.harness.commit();
+                    Ok(String::new())
+                }
+                "snapshot" => {
+                    let taken = self.harness.snapshot();
+                    self.harness.prune(taken);
+                    Ok(String::new())
+                }
+                "restart" | "crash" => self.start_again(command.name == "restart", &mut args),
+                other => Err(format!("unknown command {other}").into()),
+            }?;
         args.reject_next()?;
         Ok(output)
     }
@@ -142,7 +140,7 @@ impl Runner for Stage {
 
 impl Stage {
     fn at(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        self.house.now = moment(positional(args)?)?;
+        self.harness.now = moment(positional(args)?)?;
         Ok(String::new())
     }
 
@@ -171,8 +169,8 @@ impl Stage {
             }
         }
         self.sale = id.to_owned();
-        Ok(match self.house.engine.put_sale(self.house.now, Actor::Anybody, &settings).value {
-            Ok((put, sale)) => format!("{put:?}, {}", sale.status(self.house.now).as_str()).to_lowercase(),
+        Ok(match self.harness.engine.put_sale(self.harness.now, Actor::Anybody, &settings).value {
+            Ok((put, sale)) => format!("{put:?}, {}", sale.status(self.harness.now).as_str()).to_lowercase(),
             Err(refusal) => self.refused(&refusal),
         })
     }
@@ -185,7 +183,7 @@ impl Stage {
         let (sku, delta, key) = (positional(args)?, positional(args)?.parse()?, args.take_key("key"));
         let sale = self.sale.clone();
         let asked = doorbuster::sale::command::Adjust { key, ..ask::adjust(&sale, sku, delta) };
-        Ok(match self.house.adjust(&asked) {
+        Ok(match self.harness.adjust(&asked) {
             Ok(adjustment) => {
                 let again = if adjustment.replayed { ", as answered before" } else { "" };
                 format!("{sku}: stock {}, available {}{again}", adjustment.made.stock, adjustment.made.available)
@@ -204,7 +202,7 @@ impl Stage {
         while let Some((sku, units)) = args.next_key() {
             asked.lines.push(doorbuster::sale::command::AskedLine { sku, units: units.parse()? });
         }
-        Ok(match self.house.reserve(&asked) {
+        Ok(match self.harness.reserve(&asked) {
             Ok(Made { reservation, replayed_of }) => {
                 if replayed_of.is_none() {
                     self.names.insert(format!("r{}", self.names.len() + 1), reservation.id);
@@ -219,7 +217,7 @@ impl Stage {
     fn change(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let name = positional(args)?;
         let id = *self.names.get(name).ok_or_else(|| format!("no reservation {name} in this script"))?;
-        let (engine, now) = (&self.house.engine, self.house.now);
+        let (engine, now) = (&self.harness.engine, self.harness.now);
         let outcome = match verb {
             "confirm" => engine.confirm(now, id, args.take_key("ref")).value,
             "release" => engine.release(now, id, None).value,
@@ -233,7 +231,7 @@ impl Stage {
     }
 
     fn availability(&self) -> String {
-        let view = match self.house.engine.sale(self.house.now, &self.sale).value {
+        let view = match self.harness.engine.sale(self.harness.now, &self.sale).value {
             Ok(view) => view,
             Err(refusal) => return self.refused(&refusal),
         };
@@ -250,12 +248,12 @@ impl Stage {
     fn start_again(&mut self, commit: bool, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let shards = match args.take_key("shards") {
             Some(shards) => shards.parse()?,
-            None => self.house.settings().shards,
+            None => self.harness.settings().shards,
         };
         if commit {
-            self.house.commit();
+            self.harness.commit();
         }
-        self.house.kill_and_start_with(shards);
+        self.harness.kill_and_start_with(shards);
         Ok(String::new())
     }
 
@@ -273,7 +271,7 @@ impl Stage {
 
     /// The state, for whom, and what of: `held r1 until 08:05:00: ann, tv=2`.
     fn full(&self, reservation: &Reservation) -> String {
-        let catalogue = self.house.engine.catalogue();
+        let catalogue = self.harness.engine.catalogue();
         let mut text = format!("{}: {}", self.state(reservation), reservation.customer);
         for line in &reservation.lines {
             text += &format!(", {}={}", catalogue.sku(line.item), line.amounts.sum());

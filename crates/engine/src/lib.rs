@@ -10,6 +10,7 @@
 //! snapshots are steps that callers drive.
 
 pub mod batch;
+mod bulk;
 mod clockwork;
 mod customer;
 mod durability;
@@ -21,7 +22,6 @@ mod schedule;
 mod snapshot;
 mod stock;
 mod time;
-mod together;
 mod view;
 
 use std::sync::{
@@ -41,6 +41,7 @@ use self::{
     time::{Dial, Watch},
 };
 pub use self::{
+    bulk::Bulk,
     clockwork::Tick,
     durability::{Durability, Durable, Listener},
     erase::Erasures,
@@ -49,7 +50,6 @@ pub use self::{
     reserve::Made,
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
-    together::Together,
     view::{Counts, Levels, SaleView},
 };
 pub use journal::Epoch;

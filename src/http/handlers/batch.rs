@@ -20,7 +20,7 @@ use crate::{
         problems::{self, Problem},
         refused::Refused,
     },
-    engine::{Epoch, Together},
+    engine::{Bulk, Epoch},
     http::{
         body::{self, BodyLimit, BoxedRequest},
         buffers::{self, Room, Share},
@@ -160,14 +160,14 @@ impl Batch<'_> {
             let portion = self.entries.fitting(next, DECIDED).min(count - asked.len());
             worker.in_portions(|| self.check(next..next + portion, &mut asked)).await;
         }
-        let mut together = worker.engine().together(count);
+        let mut bulk = worker.engine().bulk(count);
         for asked in asked.chunks(DECIDED.entries) {
-            worker.in_portions(|| worker.api.gather(&self.sale.settings.id, asked, &mut together)).await;
+            worker.in_portions(|| worker.api.gather(&self.sale.settings.id, asked, &mut bulk)).await;
         }
-        while worker.in_portions(|| together.decide_some(worker.api.service.now(), DECIDED.entries)).await {}
+        while worker.in_portions(|| bulk.decide_some(worker.api.service.now(), DECIDED.entries)).await {}
         let mut piece = Piece { places: first..first, text: Vec::with_capacity(count * RESULT_BYTES), durable_at: 0 };
         for asked in asked.chunks(DECIDED.entries) {
-            worker.in_portions(|| self.conclude(asked, &mut together, &mut piece)).await;
+            worker.in_portions(|| self.conclude(asked, &mut bulk, &mut piece)).await;
         }
         // Quotas, too, are what an operator put.
         piece.durable_at = piece.durable_at.max(worker.engine().operator_epoch());
@@ -214,13 +214,13 @@ impl Batch<'_> {
     }
 
     /// Writes the results of the next entries. Decides the remaining ones now.
-    fn conclude(&self, asked: &[Result<Asked<'_>, Refused>], together: &mut Together<'_, '_>, piece: &mut Piece) {
+    fn conclude(&self, asked: &[Result<Asked<'_>, Refused>], bulk: &mut Bulk<'_, '_>, piece: &mut Piece) {
         let api = &self.worker.api;
         let sale = SaleRef { number: self.sale.number, id: &self.sale.settings.id };
         // At least as new as the one that decided: it names everything.
         let mut catalogue = self.worker.engine().catalogue();
         for asked in asked {
-            let outcome = asked.as_ref().map(|asked| api.conclude(&mut catalogue, sale, asked, together));
+            let outcome = asked.as_ref().map(|asked| api.conclude(&mut catalogue, sale, asked, bulk));
             if let Ok(answer) = &outcome {
                 piece.durable_at = piece.durable_at.max(answer.durable_at);
             }

@@ -13,24 +13,24 @@ use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
 const KINDS: [(&str, &str); 14] = [
-    ("reservation.held", "ToldReservation"),
-    ("reservation.extended", "ToldReservation"),
-    ("reservation.confirmed", "ToldReservation"),
-    ("reservation.released", "ToldReservation"),
-    ("reservation.expired", "ToldReservation"),
-    ("stock.adjusted", "ToldAdjustment"),
-    ("item.sold_out", "ToldLevel"),
-    ("item.back_in_stock", "ToldLevel"),
-    ("sale.opened", "ToldTurn"),
-    ("sale.paused", "ToldTurn"),
-    ("sale.resumed", "ToldTurn"),
-    ("sale.closed", "ToldTurn"),
+    ("reservation.held", "ReservationData"),
+    ("reservation.extended", "ReservationData"),
+    ("reservation.confirmed", "ReservationData"),
+    ("reservation.released", "ReservationData"),
+    ("reservation.expired", "ReservationData"),
+    ("stock.adjusted", "AdjustmentData"),
+    ("item.sold_out", "LevelData"),
+    ("item.back_in_stock", "LevelData"),
+    ("sale.opened", "StatusData"),
+    ("sale.paused", "StatusData"),
+    ("sale.resumed", "StatusData"),
+    ("sale.closed", "StatusData"),
     ("sale.put", "SaleSettings"),
     OF_CUSTOMER,
 ];
 /// The only change that belongs to no sale.
-const OF_CUSTOMER: (&str, &str) = ("customer.erased", "ToldErasure");
-const ENDING: (&str, &str) = ("stream.ended", "ToldEnding");
+const OF_CUSTOMER: (&str, &str) = ("customer.erased", "ErasureData");
+const ENDING: (&str, &str) = ("stream.ended", "EndingData");
 
 /// Members that only a durable change has.
 const OF_CHANGES: [&str; 3] = ["subject", "time", "cursor"];

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{bounds, feed, problems, reference};
 use crate::{
     api::{Limits, calls::Call, problems::PROBLEMS},
-    events::{ToldAdjustment, ToldEnding, ToldErasure, ToldLevel, ToldReservation, ToldTurn},
+    events::{AdjustmentData, EndingData, ErasureData, LevelData, ReservationData, StatusData},
     http::{
         handlers::problems::Page,
         json::{
@@ -50,12 +50,12 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<TrailBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);
-    add::<ToldReservation<'_>>(&mut answers);
-    add::<ToldAdjustment<'_>>(&mut answers);
-    add::<ToldLevel<'_>>(&mut answers);
-    add::<ToldTurn<'_>>(&mut answers);
-    add::<ToldErasure<'_>>(&mut answers);
-    add::<ToldEnding>(&mut answers);
+    add::<ReservationData<'_>>(&mut answers);
+    add::<AdjustmentData<'_>>(&mut answers);
+    add::<LevelData<'_>>(&mut answers);
+    add::<StatusData<'_>>(&mut answers);
+    add::<ErasureData<'_>>(&mut answers);
+    add::<EndingData>(&mut answers);
     answers.extend(feed::schemas());
     add::<Page<'_>>(&mut answers);
     add::<Document<'_>>(&mut answers);

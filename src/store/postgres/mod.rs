@@ -10,8 +10,8 @@
 mod erase;
 mod error;
 mod link;
-mod mend;
 mod read;
+mod repair;
 mod retire;
 mod schema;
 mod url;
@@ -45,8 +45,8 @@ use crate::{
 pub use self::{
     error::PostgresError,
     link::{Password, PostgresSettings},
-    mend::PostgresMender,
     read::PostgresReader,
+    repair::PostgresRepairer,
     url::PostgresUrl,
 };
 

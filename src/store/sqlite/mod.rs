@@ -6,10 +6,10 @@
 //! makes a reported cursor durable.
 
 mod copy;
-mod mend;
 mod pace;
 mod read;
 mod reference;
+mod repair;
 mod retire;
 mod schema;
 mod write;
@@ -41,9 +41,9 @@ use super::{
 };
 
 pub use copy::SqliteMoment;
-pub use mend::SqliteMender;
 pub use read::SqliteReader;
 pub use reference::Reference;
+pub use repair::SqliteRepairer;
 
 /// Pages kept in memory: the ends of the trees that reservations are added to, and the rows of those still held.
 const CACHE_KIB_MAX: i64 = 64 << 10;

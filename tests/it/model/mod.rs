@@ -33,7 +33,7 @@ use self::{
     commands::{CUSTOMERS, Command, Document, Ending, KEYS, REFERENCES, SALES, SHARDS, SKUS, STOCKS},
     naive::{Adjusted, Model, Request, Ticked},
 };
-use crate::support::{ask, house::House};
+use crate::support::{ask, harness::Harness};
 
 const DEFAULT_COMMANDS: u64 = 200_000;
 const SEQUENCE_MOST: usize = 400;
@@ -167,7 +167,7 @@ fn run_commands(wanted: u64) -> Tally {
 
 /// The service and its model, side by side.
 struct World {
-    house: House,
+    harness: Harness,
     model: Model,
     /// The model as of the last commit, and the service's digest then.
     durable: (Model, u64),
@@ -179,10 +179,11 @@ struct World {
 impl World {
     fn new(shards: usize) -> Self {
         let limits = Limits { stock_max: STOCK_MAX, extensions_max: EXTENSIONS_MAX, ..Limits::default() };
-        let house = House::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
+        let harness =
+            Harness::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
         let model = Model::new(RETENTION_MILLIS, STOCK_MAX, EXTENSIONS_MAX);
-        let durable = (model.clone(), house.engine.digest());
-        let mut world = Self { house, model, durable, made: Vec::new(), tally: Tally::default() };
+        let durable = (model.clone(), harness.engine.digest());
+        let mut world = Self { harness, model, durable, made: Vec::new(), tally: Tally::default() };
         let first = Document {
             items: 3,
             reversed: false,
@@ -222,33 +223,33 @@ impl World {
                 let reference = reference.map(|at| REFERENCES[at]);
                 self.change(
                     *ago,
-                    |house, id| house.engine.confirm(house.now, id, reference),
+                    |harness, id| harness.engine.confirm(harness.now, id, reference),
                     |model, now, position| model.confirm(now, position, reference),
                 );
             }
             Command::Release { ago } => self.change(
                 *ago,
-                |house, id| house.engine.release(house.now, id, Some("changed their mind")),
+                |harness, id| harness.engine.release(harness.now, id, Some("changed their mind")),
                 |model, now, position| model.release(now, position),
             ),
             Command::Extend { ago, seconds } => self.change(
                 *ago,
-                |house, id| house.engine.extend(house.now, id, *seconds),
+                |harness, id| harness.engine.extend(harness.now, id, *seconds),
                 |model, now, position| model.extend(now, position, *seconds),
             ),
             Command::Look { ago } => self.change(
                 *ago,
-                |house, id| house.engine.look(house.now, id),
+                |harness, id| harness.engine.look(harness.now, id),
                 |model, now, position| model.look(now, position),
             ),
             Command::Erase { customer } => self.erase(CUSTOMERS[*customer]),
             Command::Tick => self.tick(),
-            Command::Wait { millis } => self.house.wait_millis(*millis),
+            Command::Wait { millis } => self.harness.wait_millis(*millis),
             Command::WaitForEnd { ago, offset } => {
                 let position = self.made.len().checked_sub(1).map(|latest| latest - ago % (latest + 1));
                 if let Some(known) = position.and_then(|position| self.model.reservations.get(&position)) {
                     let end = Timestamp::from_millis(known.expires_at.millis().saturating_add_signed(*offset));
-                    self.house.now = self.house.now.max(end);
+                    self.harness.now = self.harness.now.max(end);
                 }
             }
             Command::Commit => self.commit(),
@@ -257,7 +258,7 @@ impl World {
                 if *gracefully {
                     self.commit();
                 }
-                self.house.kill_and_start_with(*shards);
+                self.harness.kill_and_start_with(*shards);
                 self.return_to_durable();
             }
             Command::LosePower { seed } => self.lose_power(*seed),
@@ -271,9 +272,9 @@ impl World {
         let known = self.model.sales.get(id).map_or(0, |sale| sale.stock.len());
         let count = if document.removed_item { known.saturating_sub(1) } else { known }.max(document.items);
         let settings = self.settings(id, document, count);
-        let expected = self.model.put(self.house.now, id, &settings);
+        let expected = self.model.put(self.harness.now, id, &settings);
         self.tally.note_result(&expected);
-        let answer = self.house.engine.put_sale(self.house.now, Actor::Anybody, &settings);
+        let answer = self.harness.engine.put_sale(self.harness.now, Actor::Anybody, &settings);
         self.assert_pending(&answer, answer.value.is_ok());
         let shown = answer.value.map(|(put, sale)| {
             assert_eq!(as_put(&sale.settings), settings);
@@ -284,8 +285,8 @@ impl World {
 
     fn settings(&self, id: &str, document: &Document, count: usize) -> SaleSettings {
         let at = |seconds: i64| match seconds {
-            0.. => self.house.now.plus_seconds(seconds as u64),
-            _ => Timestamp::from_millis(self.house.now.millis() - seconds.unsigned_abs() * 1000),
+            0.. => self.harness.now.plus_seconds(seconds as u64),
+            _ => Timestamp::from_millis(self.harness.now.millis() - seconds.unsigned_abs() * 1000),
         };
         let mut items: Vec<ItemSettings> = (0..count).map(|at| ask::item(SKUS[at], STOCKS[at])).collect();
         let currency = Currency::parse("EUR").expect("a currency");
@@ -313,7 +314,7 @@ impl World {
     }
 
     fn turn(&mut self, sale: usize, turn: &str) {
-        let (id, now, engine) = (SALES[sale], self.house.now, &self.house.engine);
+        let (id, now, engine) = (SALES[sale], self.harness.now, &self.harness.engine);
         let (answer, expected) = match turn {
             "pause" => (engine.pause(now, Actor::Anybody, id), self.model.pause(now, id)),
             "resume" => (engine.resume(now, Actor::Anybody, id), self.model.resume(now, id)),
@@ -333,9 +334,9 @@ impl World {
     ) {
         let sale = SALES[sale];
         let asked = Adjust { sale, sku, delta, reason: Some("counted anew"), reference, key };
-        let expected = self.model.adjust(self.house.now, sale, &asked);
+        let expected = self.model.adjust(self.harness.now, sale, &asked);
         self.tally.note_result(&expected);
-        let answer = self.house.engine.adjust(self.house.now, Actor::Anybody, &asked);
+        let answer = self.harness.engine.adjust(self.harness.now, Actor::Anybody, &asked);
         self.assert_pending(&answer, matches!(expected, Ok(Adjusted { replayed: false, .. })));
         let shown = answer.value.map(|adjustment| {
             let made = adjustment.made;
@@ -349,9 +350,9 @@ impl World {
     }
 
     fn reserve(&mut self, request: &Request) {
-        let (now, entropy, position) = (self.house.now, self.house.draw(), self.made.len());
+        let (now, entropy, position) = (self.harness.now, self.harness.draw(), self.made.len());
         let expected = self.model.reserve(now, request, position, entropy);
-        let answer = self.house.engine.reserve(now, &request.command(), entropy);
+        let answer = self.harness.engine.reserve(now, &request.command(), entropy);
         let is_new = matches!(expected, Ok((first, _)) if first == position);
         match &expected {
             Ok(_) if !is_new => self.tally.note("replayed"),
@@ -369,14 +370,14 @@ impl World {
     fn change<T: Debug + PartialEq>(
         &mut self,
         ago: usize,
-        change: impl Fn(&House, ReservationId) -> Answer<Result<T, Refusal>>,
+        change: impl Fn(&Harness, ReservationId) -> Answer<Result<T, Refusal>>,
         expect: impl Fn(&mut Model, Timestamp, usize) -> Result<T, Refusal>,
     ) {
         let Some(newest) = self.made.len().checked_sub(1) else { return };
         let position = newest - ago % (newest + 1);
-        let expected = expect(&mut self.model, self.house.now, position);
+        let expected = expect(&mut self.model, self.harness.now, position);
         self.tally.note_result(&expected);
-        let answer = change(&self.house, self.made[position].0);
+        let answer = change(&self.harness, self.made[position].0);
         self.assert_pending(&answer, self.model.uncommitted.contains(&position));
         assert_eq!(answer.value, expected, "reservation {position}");
     }
@@ -386,14 +387,14 @@ impl World {
         if expected > 0 {
             self.tally.note("erased");
         }
-        let answer = self.house.engine.erase_customer(self.house.now, Actor::Anybody, customer);
+        let answer = self.harness.engine.erase_customer(self.harness.now, Actor::Anybody, customer);
         self.assert_pending(&answer, true);
         assert_eq!(answer.value, expected, "reservations of {customer}");
     }
 
     fn tick(&mut self) {
-        let expected = self.model.tick(self.house.now);
-        let tick = self.house.tick();
+        let expected = self.model.tick(self.harness.now);
+        let tick = self.harness.tick();
         assert_eq!(
             Ticked { expired: tick.expired, turned: tick.status_changes, lag_millis: tick.lag_millis },
             expected
@@ -402,39 +403,39 @@ impl World {
 
     /// An answer that shows what is not on disk yet must wait for it.
     fn assert_pending<T>(&self, answer: &Answer<T>, pending: bool) {
-        let durable = self.house.engine.durability().of(answer.durable_at);
+        let durable = self.harness.engine.durability().of(answer.durable_at);
         if pending {
             assert_eq!(durable, Durable::NotYet, "no answer outruns the disk");
         }
     }
 
     fn commit(&mut self) {
-        self.house.commit();
+        self.harness.commit();
         self.remember_durable();
     }
 
     fn remember_durable(&mut self) {
         self.model.uncommitted.clear();
-        self.durable = (self.model.clone(), self.house.engine.digest());
-        let latest = self.house.engine.levels().latest_epoch;
-        assert_eq!(self.house.engine.durability().of(latest), Durable::Yes, "all is durable after a commit");
+        self.durable = (self.model.clone(), self.harness.engine.digest());
+        let latest = self.harness.engine.levels().latest_epoch;
+        assert_eq!(self.harness.engine.durability().of(latest), Durable::Yes, "all is durable after a commit");
     }
 
     fn lose_power(&mut self, seed: u64) {
         self.tally.note("power loss");
-        self.house.lose_power(Survival::Sectors { seed, sector_bytes: 512 });
+        self.harness.lose_power(Survival::Sectors { seed, sector_bytes: 512 });
         self.return_to_durable();
     }
 
     /// After a crash: what was not committed never was.
     fn return_to_durable(&mut self) {
         self.model = self.durable.0.clone();
-        assert_eq!(self.house.engine.digest(), self.durable.1, "what comes back is what was committed");
+        assert_eq!(self.harness.engine.digest(), self.durable.1, "what comes back is what was committed");
     }
 
     fn snapshot(&mut self, meanwhile: &[(usize, Command)], ending: Ending) {
-        let engine = self.house.engine.clone();
-        let mut snapshot = engine.begin_snapshot(&self.house.snapshots()).expect("the storage works");
+        let engine = self.harness.engine.clone();
+        let mut snapshot = engine.begin_snapshot(&self.harness.snapshots()).expect("the storage works");
         for (steps, command) in meanwhile {
             for _ in 0..*steps {
                 snapshot.step().expect("the storage works");
@@ -446,7 +447,7 @@ impl World {
                 while snapshot.step().expect("the storage works") {}
                 let mut committed = false;
                 let taken = snapshot.finish(|_| {
-                    self.house.commit();
+                    self.harness.commit();
                     committed = true;
                 });
                 let taken = taken.expect("the storage works");
@@ -454,14 +455,14 @@ impl World {
                     self.remember_durable();
                 }
                 self.tally.note("snapshot");
-                if prune && self.house.prune(taken) > 0 {
+                if prune && self.harness.prune(taken) > 0 {
                     self.tally.note("snapshot, pruned");
                 }
             }
             Ending::Abandon => self.tally.note("snapshot, left unfinished"),
             Ending::LosePower { seed } => self.lose_power(seed),
         }
-        self.house.snapshots().discard_unfinished().expect("the storage works");
+        self.harness.snapshots().discard_unfinished().expect("the storage works");
     }
 
     /// The whole state, as far as it shows without changing anything.
@@ -472,7 +473,7 @@ impl World {
     }
 
     fn compare_sales(&self) {
-        let (engine, now) = (&self.house.engine, self.house.now);
+        let (engine, now) = (&self.harness.engine, self.harness.now);
         for id in SALES {
             let view = engine.sale(now, id).value;
             let Some(sale) = self.model.sales.get(id) else {
@@ -503,9 +504,9 @@ impl World {
     fn compare_reservations(&mut self) {
         for (position, &(id, _)) in self.made.iter().enumerate() {
             // To look at a hold that is overdue would expire it: the commands do that.
-            if self.model.is_settled(self.house.now, position) {
-                let answer = self.house.engine.look(self.house.now, id);
-                let expected = self.model.look(self.house.now, position);
+            if self.model.is_settled(self.harness.now, position) {
+                let answer = self.harness.engine.look(self.harness.now, id);
+                let expected = self.model.look(self.harness.now, position);
                 assert_eq!(answer.value, expected, "reservation {position}");
             }
         }
@@ -517,14 +518,14 @@ impl World {
         let customer = CUSTOMERS[self.tally.commands as usize % CUSTOMERS.len()];
         let sku = SKUS[self.tally.commands as usize / CUSTOMERS.len() % SKUS.len()];
         let sale = &self.model.sales[sale_id];
-        if sale.status(self.house.now) != Status::Open || !sale.stock.contains_key(sku) {
+        if sale.status(self.harness.now) != Status::Open || !sale.stock.contains_key(sku) {
             return;
         }
         let Some(limit) = sale.limit(sku) else { return };
         let already = self.model.units_of(customer, sale_id, sku);
         let units = (u64::from(limit) + 1).saturating_sub(already).max(1);
         if self.model.counts(sale_id, sku).available >= units {
-            let refused = self.house.reserve(&ask::reserve(sale_id, customer, &[(sku, units as u32)]));
+            let refused = self.harness.reserve(&ask::reserve(sale_id, customer, &[(sku, units as u32)]));
             assert_eq!(refused, Err(Refusal::CustomerLimitExceeded { sku: sku.into(), limit, already }));
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Place, Said, Store,
-    mending::{everything_is_in_the_store, stop, work_until_pruned},
+    repairing::{everything_is_in_the_store, stop, work_until_pruned},
 };
 use crate::{
     postgres::load::Load,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Place, Store,
-    mending::{everything_is_in_the_store, stop},
+    repairing::{everything_is_in_the_store, stop},
 };
 use crate::{
     served::{Ask, open_sale, process::Process, reserve_body, wait_until},

@@ -4,7 +4,7 @@
 mod backups;
 mod directories;
 mod edits;
-mod mending;
+mod repairing;
 
 use std::{
     fs,
@@ -161,7 +161,7 @@ fn story(place: &Place) -> Story {
     ]));
     document["name"] = json!("The drop");
     client.put("/v1/sales/drop", &document).success(201);
-    mending::everything_is_in_the_store(&process);
+    repairing::everything_is_in_the_store(&process);
     place.reconcile().is_equal();
 
     let mut load = Load::start(process.api);
@@ -182,7 +182,7 @@ fn story(place: &Place) -> Story {
     wait_until("a snapshot", || process.log().contains("snapshot taken"));
     place.reconcile().is_equal();
     load.stop();
-    mending::everything_is_in_the_store(&process);
+    repairing::everything_is_in_the_store(&process);
     process.terminate();
     assert_eq!(process.wait(Duration::from_secs(20)).code(), Some(0), "{}", process.log());
 
@@ -231,7 +231,7 @@ fn nothing_differs_under_load_and_afterwards(mut place: Place) {
         let said = place.reconcile();
         let expected = ["reservations", &held, "customer"].map(str::to_owned);
         assert_eq!((said.code, said.differences()), (Some(1), vec![expected]));
-        mending::mends(place, &said);
+        repairing::mends(place, &said);
     });
     place.reconcile().is_equal();
 }
@@ -251,8 +251,8 @@ fn a_store_that_is_behind_the_snapshot_of_a_journal_without_beginning_is_told() 
     let mut place = Place::sqlite();
     story(&place);
     let mut process = Process::start(&place.data(), &place.settings());
-    mending::work_until_pruned(&process, &place.data());
-    mending::stop(&mut process);
+    repairing::work_until_pruned(&process, &place.data());
+    repairing::stop(&mut process);
     place.change("UPDATE write_behind SET cursor = 1", |place| {
         let said = place.reconcile();
         assert_eq!(said.code, Some(1), "{}", said.report);

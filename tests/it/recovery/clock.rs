@@ -14,7 +14,7 @@ use doorbuster::{
     },
 };
 
-use crate::support::{OPENING, ask, house::House};
+use crate::support::{OPENING, ask, harness::Harness};
 
 const SECOND: i64 = 1000;
 const DAY: i64 = 86_400 * SECOND;
@@ -24,7 +24,7 @@ const JUMPS: [i64; 8] = [SECOND, -SECOND, 3600 * SECOND, -3600 * SECOND, DAY, -D
 
 /// A service on a machine with a clock that somebody sets, and one that nobody can.
 struct Machine {
-    house: House,
+    harness: Harness,
     /// Milliseconds since it was switched on.
     up: u64,
     boot: u8,
@@ -40,13 +40,13 @@ const SWITCHED_ON: Timestamp = Timestamp::from_millis(OPENING.millis() - 1_000_0
 
 impl Machine {
     fn new() -> Self {
-        let house = House::new(Settings { shards: 3, retention_millis: 86_400_000, ..Settings::default() });
+        let harness = Harness::new(Settings { shards: 3, retention_millis: 86_400_000, ..Settings::default() });
         let began = (0, Timestamp::default());
-        let mut machine = Self { house, up: 1_000_000, boot: 1, wrong_by: 0, noticed: Vec::new(), began };
+        let mut machine = Self { harness, up: 1_000_000, boot: 1, wrong_by: 0, noticed: Vec::new(), began };
         machine.begin();
         let day = 86_400;
         let (opens_at, closes_at) = (OPENING, OPENING.plus_seconds(30 * 365 * day));
-        machine.house.put(&SaleSettings { opens_at, closes_at, ..ask::sale("drop", &[("tv", 1000)]) });
+        machine.harness.put(&SaleSettings { opens_at, closes_at, ..ask::sale("drop", &[("tv", 1000)]) });
         machine.pass(1000);
         machine
     }
@@ -65,18 +65,18 @@ impl Machine {
 
     /// What a start does.
     fn begin(&mut self) {
-        let at = self.house.engine.time_at_start(self.wall(), self.uptime());
+        let at = self.harness.engine.time_at_start(self.wall(), self.uptime());
         self.began = (self.up, at);
-        self.house.now = at;
-        self.house.engine.note_start(at, self.uptime(), "0.1.0");
+        self.harness.now = at;
+        self.harness.engine.note_start(at, self.uptime(), "0.1.0");
         self.tick();
     }
 
     fn tick(&mut self) -> Tick {
-        self.house.now = self.began.1.plus_millis(self.up - self.began.0);
+        self.harness.now = self.began.1.plus_millis(self.up - self.began.0);
         let (wall, uptime) = (self.wall(), self.uptime());
-        self.noticed.extend(self.house.engine.watch_clock(self.house.now, wall, || uptime));
-        self.house.tick()
+        self.noticed.extend(self.harness.engine.watch_clock(self.harness.now, wall, || uptime));
+        self.harness.tick()
     }
 
     /// Time passes, and the service ticks.
@@ -93,20 +93,20 @@ impl Machine {
 
     /// Killed, and started again after a while.
     fn restart(&mut self, after_millis: u64) {
-        self.house.commit();
+        self.harness.commit();
         self.up += after_millis;
-        self.house.lose_power(Survival::Nothing);
+        self.harness.lose_power(Survival::Nothing);
         self.begin();
     }
 
     fn hold(&mut self, seconds: u32) -> Hold {
         let asked = Reserve { hold_seconds: Some(seconds), ..ask::reserve("drop", "ann", &[("tv", 1)]) };
-        let made = self.house.reserve(&asked).expect("the sale is open").reservation;
+        let made = self.harness.reserve(&asked).expect("the sale is open").reservation;
         Hold { id: made.id, ends: self.up + u64::from(seconds) * 1000 }
     }
 
     fn state(&mut self, hold: &Hold) -> State {
-        self.house.look(hold.id).expect("it is known").state
+        self.harness.look(hold.id).expect("it is known").state
     }
 
     /// Lets time pass until the hold is to end: not before, and not later than is promised.
@@ -114,18 +114,18 @@ impl Machine {
         let left = hold.ends.checked_sub(self.up).expect("its end is to come");
         self.pass(left.saturating_sub(40) / 20 * 20);
         assert_eq!(self.state(hold), State::Held, "{what}: it ended early");
-        let (_, held, _) = self.house.counts("tv");
+        let (_, held, _) = self.harness.counts("tv");
         self.up = hold.ends + 100;
         self.tick();
-        let (_, rest, _) = self.house.counts("tv");
+        let (_, rest, _) = self.harness.counts("tv");
         assert!(rest < held, "{what}: its stock is not back");
         assert_eq!(self.state(hold), State::Expired, "{what}: it has not ended");
-        assert!(matches!(self.house.confirm(hold.id), Err(Refusal::ReservationExpired(_))));
+        assert!(matches!(self.harness.confirm(hold.id), Err(Refusal::ReservationExpired(_))));
     }
 
     /// The service's time is what the machine's clock says.
     fn assert_follows(&self, what: &str) {
-        let ahead = self.wall().signed_since(self.house.engine.time(self.house.now));
+        let ahead = self.wall().signed_since(self.harness.engine.time(self.harness.now));
         assert!(ahead.abs() <= 100, "{what}: the time is {ahead} ms behind the clock");
     }
 }
@@ -164,7 +164,7 @@ fn holds_last_as_long_as_promised_when_the_clock_is_set_for_good() {
             assert_eq!(believed, 1, "{what}: {:?}", machine.noticed);
             machine.assert_follows(&what);
             let after = machine.hold(60);
-            let told = machine.house.look(after.id).unwrap();
+            let told = machine.harness.look(after.id).unwrap();
             assert!(told.expires_at.signed_since(machine.wall()).abs_diff(60_000) <= 100, "{what}: {told:?}");
             machine.restart(10);
             machine.see_out(&before, &what);
@@ -192,7 +192,7 @@ fn a_moments_wrong_clock_leaves_nothing_behind() {
             machine.set_clock(-by);
             machine.pass(1000);
             let after = machine.hold(30);
-            let told = machine.house.look(after.id).unwrap();
+            let told = machine.harness.look(after.id).unwrap();
             assert!(told.expires_at.signed_since(machine.truth()).abs_diff(30_000) <= 100, "{what}: {told:?}");
             machine.pass(8000);
             for hold in [before, during, after] {
@@ -217,7 +217,7 @@ fn a_wrong_clock_that_was_believed_is_followed_back() {
             machine.pass(8000);
             machine.assert_follows(&what);
             let during = machine.hold(120);
-            machine.house.snapshot();
+            machine.harness.snapshot();
             if restart {
                 machine.restart(1000);
             }
@@ -244,7 +244,7 @@ fn after_a_reboot_no_shard_is_behind_the_newest_event() {
         .map(|number| {
             let customer = format!("customer-{number}");
             let asked = Reserve { hold_seconds: Some(600), ..ask::reserve("drop", "", &[("tv", 1)]) };
-            let made = machine.house.reserve(&Reserve { customer: &customer, ..asked }).unwrap().reservation;
+            let made = machine.harness.reserve(&Reserve { customer: &customer, ..asked }).unwrap().reservation;
             machine.pass(200);
             Hold { id: made.id, ends: machine.up - 200 + 600_000 }
         })
@@ -253,17 +253,17 @@ fn after_a_reboot_no_shard_is_behind_the_newest_event() {
     machine.boot = 2;
     for with_snapshot in [false, true] {
         if with_snapshot {
-            machine.house.snapshot();
+            machine.harness.snapshot();
         }
-        let newest = machine.house.engine.time(machine.house.now);
-        machine.house.commit();
-        machine.house.kill();
-        let at = machine.house.engine.time_at_start(machine.wall(), None);
+        let newest = machine.harness.engine.time(machine.harness.now);
+        machine.harness.commit();
+        machine.harness.kill();
+        let at = machine.harness.engine.time_at_start(machine.wall(), None);
         assert!(newest.millis_since(at) <= 250, "time starts at {at}, the newest event was at {newest}");
         machine.begin();
         for number in 0..12 {
             let customer = format!("new-{with_snapshot}-{number}");
-            let made = machine.house.hold(&customer, "tv", 1);
+            let made = machine.harness.hold(&customer, "tv", 1);
             assert!(made.id.created_at() >= at, "a shard is behind the others");
         }
     }
@@ -280,15 +280,15 @@ fn nothing_is_granted_outside_its_window_by_either_clock() {
     let mut machine = Machine::new();
     let closes_at = machine.truth().plus_seconds(600);
     let sale = SaleSettings { closes_at, ..ask::sale("short", &[("tv", 100)]) };
-    machine.house.put(&sale);
+    machine.harness.put(&sale);
     let reserve = |machine: &mut Machine| {
-        machine.house.reserve(&ask::reserve("short", "ann", &[("tv", 1)])).map(|made| made.reservation.state)
+        machine.harness.reserve(&ask::reserve("short", "ann", &[("tv", 1)])).map(|made| made.reservation.state)
     };
     assert_eq!(reserve(&mut machine), Ok(State::Held));
     machine.set_clock(3600 * SECOND);
     machine.pass(100);
     assert_eq!(reserve(&mut machine), Err(Refusal::SaleEnded), "by the machine's clock it is over");
-    let status = |machine: &Machine| machine.house.engine.sale(machine.house.now, "short").value.unwrap().status;
+    let status = |machine: &Machine| machine.harness.engine.sale(machine.harness.now, "short").value.unwrap().status;
     assert_eq!(status(&machine), Status::Closed, "and so it is shown");
     machine.set_clock(-3600 * SECOND);
     machine.pass(100);
@@ -301,16 +301,16 @@ fn nothing_is_granted_outside_its_window_by_either_clock() {
     machine.pass(8000);
     machine.assert_follows("set back");
     assert_eq!(reserve(&mut machine), Err(Refusal::SaleEnded), "what the clock closed stays closed");
-    machine.house.put(&SaleSettings { closes_at: machine.truth().plus_seconds(60), ..sale.clone() });
+    machine.harness.put(&SaleSettings { closes_at: machine.truth().plus_seconds(60), ..sale.clone() });
     assert_eq!(reserve(&mut machine), Ok(State::Held), "its operator gave it another end");
 
     // Ahead of the opening by the one clock only.
     let opens_at = machine.truth().plus_seconds(600);
     let later = SaleSettings { opens_at, ..ask::sale("later", &[("tv", 100)]) };
-    machine.house.put(&later);
+    machine.harness.put(&later);
     machine.set_clock(3600 * SECOND);
     machine.pass(100);
-    let early = machine.house.reserve(&ask::reserve("later", "ann", &[("tv", 1)]));
+    let early = machine.harness.reserve(&ask::reserve("later", "ann", &[("tv", 1)]));
     assert_eq!(early.map(|_| ()), Err(Refusal::SaleNotStarted { opens_at }));
 }
 
@@ -319,19 +319,19 @@ fn nothing_is_granted_outside_its_window_by_either_clock() {
 fn keys_are_known_for_the_whole_retention_when_the_clock_is_set_forward() {
     let mut machine = Machine::new();
     let asked = Reserve { key: Some("click"), hold_seconds: Some(5), ..ask::reserve("drop", "ann", &[("tv", 1)]) };
-    let first = machine.house.reserve(&asked).unwrap();
-    machine.house.release(first.reservation.id).unwrap();
+    let first = machine.harness.reserve(&asked).unwrap();
+    machine.harness.release(first.reservation.id).unwrap();
     machine.set_clock(2 * DAY);
     machine.pass(8000);
     machine.assert_follows("set forward");
     for _ in 0..2 {
-        let again = machine.house.reserve(&asked).unwrap();
+        let again = machine.harness.reserve(&asked).unwrap();
         assert_eq!((again.replayed_of.is_some(), again.reservation.id), (true, first.reservation.id));
         machine.restart(1000);
-        machine.house.snapshot();
+        machine.harness.snapshot();
     }
     machine.up += 86_400_000;
     machine.tick();
-    let again = machine.house.reserve(&asked).unwrap();
+    let again = machine.harness.reserve(&asked).unwrap();
     assert!(again.replayed_of.is_none(), "and not for longer");
 }

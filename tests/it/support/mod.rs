@@ -2,7 +2,7 @@
 
 pub mod ask;
 pub mod dice;
-pub mod house;
+pub mod harness;
 #[allow(dead_code, reason = "the tests of `src/store` and a bench use the rest")]
 pub mod postgres;
 

@@ -42,7 +42,7 @@ pub enum Step {
     PutWriteBehind,
 }
 
-pub trait Mender {
+pub trait Repairer {
     /// Begins the transaction: takes the store over from `before` and moves its cursor to `cursor`; else `CursorMoved`.
     fn begin(&mut self, before: &Standing, token: &Token, cursor: u64) -> Result<(), StoreError>;
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::truth::Truth;
 use crate::{
     sale::time::Timestamp,
-    store::{Absences, Counts, Link, Mender, Reference, Step, StoreError, Table},
+    store::{Absences, Counts, Link, Reference, Repairer, Step, StoreError, Table},
 };
 
 /// Rows that go to the store at once.
@@ -19,10 +19,10 @@ const ROWS_AT_ONCE: usize = 500;
 /// A row as the comparison has it.
 pub(super) type Cells = [Option<String>];
 
-/// Without a mender it does nothing.
+/// Without a repairer it does nothing.
 #[derive(Default)]
-pub(super) struct Mend<'a> {
-    mender: Option<&'a mut dyn Mender>,
+pub(super) struct Repair<'a> {
+    repairer: Option<&'a mut dyn Repairer>,
     /// Keys of reservations to be written.
     reservations: Vec<Value>,
     /// Ids of those to be deleted, and of those to be deleted from the archive alone.
@@ -30,24 +30,24 @@ pub(super) struct Mend<'a> {
     copies: Vec<Value>,
 }
 
-impl<'a> Mend<'a> {
-    pub(super) fn with(mender: &'a mut dyn Mender) -> Self {
-        Self { mender: Some(mender), ..Self::default() }
+impl<'a> Repair<'a> {
+    pub(super) fn with(repairer: &'a mut dyn Repairer) -> Self {
+        Self { repairer: Some(repairer), ..Self::default() }
     }
 
     fn put(&mut self, step: Step, rows: &[Value]) -> Result<(), StoreError> {
-        let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
+        let Some(repairer) = self.repairer.as_deref_mut() else { return Ok(()) };
         for rows in rows.chunks(ROWS_AT_ONCE) {
-            mender.put(step, &text(rows))?;
+            repairer.put(step, &text(rows))?;
         }
         Ok(())
     }
 
     /// The rows with these keys, as the reference has them.
     fn copy(&mut self, step: Step, reference: &Reference, table: Table, keys: &[Value]) -> Result<(), StoreError> {
-        let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
+        let Some(repairer) = self.repairer.as_deref_mut() else { return Ok(()) };
         for keys in keys.chunks(ROWS_AT_ONCE) {
-            mender.put(step, &reference.rows(table, &text(keys))?)?;
+            repairer.put(step, &reference.rows(table, &text(keys))?)?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl<'a> Mend<'a> {
     }
 
     pub(super) fn reservation(&mut self, truth: &Truth, id: &str) -> Result<(), StoreError> {
-        if self.mender.is_some() {
+        if self.repairer.is_some() {
             self.reservations.push(json!([id]));
             if self.reservations.len() >= ROWS_AT_ONCE {
                 self.flush(truth)?;
@@ -97,14 +97,14 @@ impl<'a> Mend<'a> {
 
     /// One that should not be there.
     pub(super) fn stranger(&mut self, id: &str) {
-        if self.mender.is_some() {
+        if self.repairer.is_some() {
             self.strangers.push(json!({ "id": id }));
         }
     }
 
     /// One that stands in the archive as well.
     pub(super) fn copy_in_archive(&mut self, id: &str) {
-        if self.mender.is_some() {
+        if self.repairer.is_some() {
             self.copies.push(json!({ "id": id }));
         }
     }
@@ -124,9 +124,9 @@ impl<'a> Mend<'a> {
 
     /// Where rows are gone that nobody can make again: what those that are left lack of an item's confirmed units.
     pub(super) fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<Counts>) -> Result<(), StoreError> {
-        let Some(mender) = self.mender.as_deref_mut() else { return Ok(()) };
+        let Some(repairer) = self.repairer.as_deref_mut() else { return Ok(()) };
         let mut confirmed = Vec::new();
-        for item in mender.totals()? {
+        for item in repairer.totals()? {
             let Some(counts) = truth(&item.sale, &item.sku) else { continue };
             let more = counts.confirmed - item.recomputed.confirmed;
             if more != 0 {
@@ -149,8 +149,8 @@ impl<'a> Mend<'a> {
             json!({ "after": gap.after, "through": gap.through, "hash": hash.to_hex().as_str() })
         };
         let gaps: Vec<Value> = absences.audit_gaps.iter().map(gap).collect();
-        match self.mender.as_deref_mut() {
-            Some(mender) => mender.put(Step::PutGaps, &text(&gaps)).map(drop),
+        match self.repairer.as_deref_mut() {
+            Some(repairer) => repairer.put(Step::PutGaps, &text(&gaps)).map(drop),
             None => Ok(()),
         }
     }

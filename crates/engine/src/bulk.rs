@@ -23,10 +23,10 @@ use sale::{
 };
 
 /// Reserves in order: first push all, then visit shards, then read all outcomes.
-pub struct Together<'e, 'a> {
+pub struct Bulk<'e, 'a> {
     engine: &'e Engine,
     published: Arc<Published>,
-    reserves: Vec<Foreseen<'a>>,
+    reserves: Vec<Entry<'a>>,
     /// Units that all of them may take, by pool.
     asked: HashMap<PoolNumber, u64, RandomState>,
     /// Shards and places in `reserves`; in order once visits have begun.
@@ -35,17 +35,17 @@ pub struct Together<'e, 'a> {
     told: usize,
 }
 
-enum Foreseen<'a> {
+enum Entry<'a> {
     Planned(Plan<'a>, u64),
     Decided(Answer<Result<Made, Refusal>>),
     /// To be asked in its turn.
-    Left,
+    Deferred,
 }
 
 impl Engine {
     /// Room for so many reserves.
-    pub fn together<'a>(&self, count: usize) -> Together<'_, 'a> {
-        Together {
+    pub fn bulk<'a>(&self, count: usize) -> Bulk<'_, 'a> {
+        Bulk {
             engine: self,
             published: self.published.load_full(),
             reserves: Vec::with_capacity(count),
@@ -57,7 +57,7 @@ impl Engine {
     }
 }
 
-impl<'a> Together<'_, 'a> {
+impl<'a> Bulk<'_, 'a> {
     /// Adds the next. `entropy`: random bits for the id.
     pub fn push(&mut self, now: Timestamp, asked: &Reserve<'a>, entropy: u64) {
         let (catalogue, now) = (&self.published.catalogue, self.published.dial.now(now));
@@ -65,13 +65,13 @@ impl<'a> Together<'_, 'a> {
         let plan = sale.and_then(|sale| catalogue.plan(now, sale, request_of(sale, asked), asked));
         let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.request.bucket);
         self.visits.push((bucket.shard(self.engine.cells.len()) as u32, self.reserves.len() as u32));
-        let Ok(plan) = plan else { return self.reserves.push(Foreseen::Left) };
+        let Ok(plan) = plan else { return self.reserves.push(Entry::Deferred) };
         for line in &plan.lines {
             for source in &line.sources {
                 *self.asked.entry(source.pool).or_default() += u64::from(line.units);
             }
         }
-        self.reserves.push(Foreseen::Planned(plan, entropy));
+        self.reserves.push(Entry::Planned(plan, entropy));
     }
 
     /// Visits the next shards, as many as have about `most` of the reserves; whether more are to be visited.
@@ -94,11 +94,11 @@ impl<'a> Together<'_, 'a> {
     }
 
     /// The outcome of the next reserve in their order; None: it is to be asked now, all before it having been.
-    pub fn tell_next(&mut self) -> Option<Answer<Result<Made, Refusal>>> {
+    pub fn next_outcome(&mut self) -> Option<Answer<Result<Made, Refusal>>> {
         self.told += 1;
-        match std::mem::replace(&mut self.reserves[self.told - 1], Foreseen::Left) {
-            Foreseen::Decided(answer) => Some(answer),
-            Foreseen::Planned(..) | Foreseen::Left => None,
+        match std::mem::replace(&mut self.reserves[self.told - 1], Entry::Deferred) {
+            Entry::Decided(answer) => Some(answer),
+            Entry::Planned(..) | Entry::Deferred => None,
         }
     }
 
@@ -114,13 +114,13 @@ impl<'a> Together<'_, 'a> {
             return false;
         }
         for &(_, place) in visits {
-            if let Foreseen::Planned(plan, entropy) = &reserves[place as usize] {
+            if let Entry::Planned(plan, entropy) = &reserves[place as usize] {
                 cell.shard.prefetch_lookups(&plan.request, *entropy);
             }
         }
         for &(_, place) in visits {
             let reserve = &mut reserves[place as usize];
-            let Foreseen::Planned(plan, entropy) = reserve else { return false };
+            let Entry::Planned(plan, entropy) = reserve else { return false };
             let judgement = cell
                 .shard
                 .judge(now, &plan.request, Ok(plan), |shard, plan| allocate(&plan.lines, &Plenty { shard, asked }));
@@ -128,7 +128,7 @@ impl<'a> Together<'_, 'a> {
                 return false;
             }
             let answer = engine.conclude(now, judgement, Some(plan), published, shard, &mut cell, *entropy);
-            *reserve = Foreseen::Decided(answer);
+            *reserve = Entry::Decided(answer);
         }
         true
     }

@@ -12,20 +12,20 @@ use super::{
 };
 use crate::store::{
     error::StoreError,
-    mend::{Mender, Step},
     owner::{Standing, Token},
     reader::ItemTotals,
+    repair::{Repairer, Step},
     rows::integer,
 };
 
 /// A transaction on a database that puts rows right. Dropped before its end, it changes nothing. Not for use within a tokio
 /// runtime: it has one of its own.
-pub struct PostgresMender {
+pub struct PostgresRepairer {
     runtime: Driver,
     link: Option<Link>,
 }
 
-impl PostgresMender {
+impl PostgresRepairer {
     /// Connects, and brings the database to this program's format where needed.
     pub fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
         let runtime = Driver::new()?;
@@ -50,7 +50,7 @@ impl PostgresMender {
     }
 }
 
-impl Drop for PostgresMender {
+impl Drop for PostgresRepairer {
     fn drop(&mut self) {
         if let Some(link) = self.link.take() {
             self.runtime.block_on(link.close());
@@ -73,14 +73,14 @@ const TAKE_OVER: &str = "
     UPDATE write_behind SET owner = $1, owner_epoch = $2, session = $3, cursor = $4
      WHERE owner IS NOT DISTINCT FROM $5 AND owner_epoch = $6 AND session IS NOT DISTINCT FROM $7 AND cursor = $8";
 
-impl Mender for PostgresMender {
+impl Repairer for PostgresRepairer {
     fn begin(&mut self, before: &Standing, token: &Token, cursor: u64) -> Result<(), StoreError> {
         let (owner, session): (Option<Uuid>, Option<Uuid>) =
             before.held_by.map(|token| (token.owner, token.session)).unzip();
         let (epoch, epoch_before) = (integer(token.epoch)?, integer(before.epoch())?);
         let (cursor, cursor_before) = (integer(cursor)?, integer(before.cursor)?);
         let taken = self.with(async |link| {
-            link.batch("beginning to mend", BEGIN).await?;
+            link.batch("beginning to repair", BEGIN).await?;
             let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
                 (&token.owner, Type::UUID),
                 (&epoch, Type::INT8),
@@ -100,7 +100,7 @@ impl Mender for PostgresMender {
         self.with(async |link| {
             let mut touched = 0;
             for sql in statements(step) {
-                touched += link.execute("mending", sql, &[(&rows, Type::TEXT)]).await?;
+                touched += link.execute("repairing", sql, &[(&rows, Type::TEXT)]).await?;
             }
             Ok(touched)
         })

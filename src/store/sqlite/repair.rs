@@ -7,19 +7,19 @@ use rusqlite::{Connection, params};
 use super::{connect, read, schema};
 use crate::store::{
     error::StoreError,
-    mend::{Mender, Step},
     owner::{Standing, Token},
     reader::ItemTotals,
+    repair::{Repairer, Step},
     rows::integer,
 };
 
 /// A transaction on a store file that puts rows right. Dropped before its end, it changes nothing.
 #[derive(Debug)]
-pub struct SqliteMender {
+pub struct SqliteRepairer {
     connection: Connection,
 }
 
-impl SqliteMender {
+impl SqliteRepairer {
     /// Opens the file, making it where needed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = match connect(path) {
@@ -40,7 +40,7 @@ const TAKE_OVER: &str = "
     UPDATE write_behind SET owner = ?1, owner_epoch = ?2, session = ?3, cursor = ?4
      WHERE owner IS ?5 AND owner_epoch = ?6 AND session IS ?7 AND cursor = ?8";
 
-impl Mender for SqliteMender {
+impl Repairer for SqliteRepairer {
     fn begin(&mut self, before: &Standing, token: &Token, cursor: u64) -> Result<(), StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let (owner, session) = before.held_by.map(|token| (token.owner.to_string(), token.session.to_string())).unzip();

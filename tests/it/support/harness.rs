@@ -24,7 +24,7 @@ use super::{OPENING, ask, dice::scramble};
 /// Small, so that a short test fills several.
 pub const SEGMENT_BYTES: u64 = 16 << 10;
 
-/// Why a house does not open.
+/// Why a harness does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -35,7 +35,7 @@ pub enum OpenError {
     Journal(#[from] RecoveryError<RecoverError>),
 }
 
-pub struct House {
+pub struct Harness {
     pub storage: MemoryStorage,
     pub log: Arc<dyn Log>,
     pub engine: Arc<Engine>,
@@ -44,8 +44,8 @@ pub struct House {
     drawn: u64,
 }
 
-impl House {
-    /// A house in which nothing ever happened, at `OPENING`.
+impl Harness {
+    /// A harness in which nothing ever happened, at `OPENING`.
     pub fn new(settings: Settings) -> Self {
         Self::open(MemoryStorage::new(), settings, OPENING).expect("nothing is damaged yet")
     }
