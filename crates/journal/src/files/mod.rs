@@ -1,6 +1,6 @@
 //! The log and the snapshots in the files of one directory.
 //!
-//! A batch is one [`frame`] in a preallocated segment file; a snapshot is a file of frames. Invariants beyond those of the
+//! A batch is one [`frame`](crate::frame) in a preallocated segment file; a snapshot is a file of frames. Invariants beyond those of the
 //! traits:
 //!
 //! - A torn tail is not corruption, and corruption is not a torn tail: the first is cut off, the second is refused with file and
