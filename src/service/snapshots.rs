@@ -55,7 +55,7 @@ pub(super) fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartErr
     })
 }
 
-/// Decides when a snapshot is due, takes it, and deletes what is no longer needed.
+/// Decides when a snapshot is due, takes it, and deletes older snapshots and batches.
 pub struct Snapshots {
     parts: Parts,
     /// How much the journal grows between two snapshots.
@@ -134,7 +134,7 @@ fn newest(snapshots: &dyn SnapshotStore) -> Epoch {
     }
 }
 
-/// Removes what is no longer needed: snapshots but the newest, and batches before `keep_from`.
+/// Removes all snapshots but the newest, and batches before `keep_from`.
 fn trim(log: &dyn Log, snapshots: &dyn SnapshotStore, keep_from: Epoch) {
     let removed = snapshots.delete_superseded().map_err(Cause::from).and_then(|snapshots| {
         let batches = log.trim(keep_from)?;
@@ -143,6 +143,6 @@ fn trim(log: &dyn Log, snapshots: &dyn SnapshotStore, keep_from: Epoch) {
     match removed {
         Ok((0, _)) => {}
         Ok((units, bytes)) => tracing::info!(units, bytes, "removed old snapshots and batches from the journal"),
-        Err(error) => tracing::warn!(%error, "could not remove what is no longer needed from the journal"),
+        Err(error) => tracing::warn!(%error, "could not remove old snapshots and batches from the journal"),
     }
 }

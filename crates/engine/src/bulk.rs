@@ -6,7 +6,7 @@
 //! Invariant: without other concurrent requests, each outcome equals that of deciding all reserves one by one in order. A shard
 //! decides its own in that order, which is the only order that customers and keys can observe. It decides them only if its
 //! slices alone have the units that all of these reserves together ask for, so none is refused because of another. The first
-//! reserve that is not so simple is left for its turn, and so are those after it in its shard.
+//! reserve that is not so simple is deferred, and so are those after it in its shard.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -26,16 +26,16 @@ use sale::{
 pub struct Bulk<'e, 'a> {
     engine: &'e Engine,
     published: Arc<Published>,
-    reserves: Vec<Entry<'a>>,
+    reserves: Vec<Progress<'a>>,
     /// Units that all of them may take, by pool.
     asked: HashMap<PoolNumber, u64, RandomState>,
     /// Shards and places in `reserves`; in order once visits have begun.
     visits: Vec<(u32, u32)>,
     visited: usize,
-    told: usize,
+    returned: usize,
 }
 
-enum Entry<'a> {
+enum Progress<'a> {
     Planned(Plan<'a>, u64),
     Decided(Answer<Result<Made, Refusal>>),
     /// To be asked in its turn.
@@ -52,7 +52,7 @@ impl Engine {
             asked: HashMap::default(),
             visits: Vec::with_capacity(count),
             visited: 0,
-            told: 0,
+            returned: 0,
         }
     }
 }
@@ -65,13 +65,13 @@ impl<'a> Bulk<'_, 'a> {
         let plan = sale.and_then(|sale| catalogue.plan(now, sale, request_of(sale, asked), asked));
         let bucket = plan.as_ref().map_or_else(|_| Bucket::of(asked.customer), |plan| plan.request.bucket);
         self.visits.push((bucket.shard(self.engine.cells.len()) as u32, self.reserves.len() as u32));
-        let Ok(plan) = plan else { return self.reserves.push(Entry::Deferred) };
+        let Ok(plan) = plan else { return self.reserves.push(Progress::Deferred) };
         for line in &plan.lines {
             for source in &line.sources {
                 *self.asked.entry(source.pool).or_default() += u64::from(line.units);
             }
         }
-        self.reserves.push(Entry::Planned(plan, entropy));
+        self.reserves.push(Progress::Planned(plan, entropy));
     }
 
     /// Visits the next shards, as many as have about `most` of the reserves; whether more are to be visited.
@@ -95,10 +95,10 @@ impl<'a> Bulk<'_, 'a> {
 
     /// The outcome of the next reserve in their order; None: it is to be asked now, all before it having been.
     pub fn next_outcome(&mut self) -> Option<Answer<Result<Made, Refusal>>> {
-        self.told += 1;
-        match std::mem::replace(&mut self.reserves[self.told - 1], Entry::Deferred) {
-            Entry::Decided(answer) => Some(answer),
-            Entry::Planned(..) | Entry::Deferred => None,
+        self.returned += 1;
+        match std::mem::replace(&mut self.reserves[self.returned - 1], Progress::Deferred) {
+            Progress::Decided(answer) => Some(answer),
+            Progress::Planned(..) | Progress::Deferred => None,
         }
     }
 
@@ -114,13 +114,13 @@ impl<'a> Bulk<'_, 'a> {
             return false;
         }
         for &(_, place) in visits {
-            if let Entry::Planned(plan, entropy) = &reserves[place as usize] {
+            if let Progress::Planned(plan, entropy) = &reserves[place as usize] {
                 cell.shard.prefetch_lookups(&plan.request, *entropy);
             }
         }
         for &(_, place) in visits {
             let reserve = &mut reserves[place as usize];
-            let Entry::Planned(plan, entropy) = reserve else { return false };
+            let Progress::Planned(plan, entropy) = reserve else { return false };
             let judgement = cell
                 .shard
                 .judge(now, &plan.request, Ok(plan), |shard, plan| allocate(&plan.lines, &Plenty { shard, asked }));
@@ -128,7 +128,7 @@ impl<'a> Bulk<'_, 'a> {
                 return false;
             }
             let answer = engine.conclude(now, judgement, Some(plan), published, shard, &mut cell, *entropy);
-            *reserve = Entry::Decided(answer);
+            *reserve = Progress::Decided(answer);
         }
         true
     }

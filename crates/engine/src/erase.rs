@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Answer, Engine, Epoch, Written};
 use sale::{
-    audit::{self, Action, Actor, Entry},
+    audit::{self, Action, Actor, NewRecord},
     ids::Bucket,
     time::Timestamp,
 };
@@ -31,7 +31,7 @@ impl Engine {
             shard.erase_customer(now, customer, record)
         });
         let detail = audit::of_erasure(reservations);
-        let entry = Entry { by, action: Action::CustomerErase, sale: None, sku: None, detail };
+        let entry = NewRecord { by, action: Action::CustomerErase, sale: None, sku: None, detail };
         let record = control.trail.record(at, &entry);
         let mut written = Written::default();
         control.write(&record, &mut written);

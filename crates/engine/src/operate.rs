@@ -14,7 +14,7 @@ use crossbeam::utils::CachePadded;
 use super::{Answer, Bound, Control, Engine, Guards, Published, Written, stock};
 use sale::{
     adjustments::Remembered,
-    audit::{self, Action, Actor, Entry, Head, KeyFacts},
+    audit::{self, Action, Actor, Head, KeyFacts, NewRecord},
     catalogue::{Catalogue, Put, Sale},
     command::Adjust,
     event::{
@@ -78,7 +78,7 @@ impl Engine {
         let record = record::encode(settings, &numbers);
         let before = published.catalogue.sale(&settings.id).ok().map(|sale| &*sale.settings);
         let detail = audit::of_put(before, settings);
-        let entry = Entry { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
+        let entry = NewRecord { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
         let definition = published.catalogue.prepare(number, &numbers, settings.clone(), Tag::of(&record));
         let opened = published.catalogue.opened_by(&definition);
         self.stock_up(&opened);
@@ -129,7 +129,7 @@ impl Engine {
         let found = control.catalogue.sale(sale).cloned();
         match found.and_then(|sale| judge_status_change(&control.catalogue, now, action, &sale)) {
             Ok(Some(event)) => {
-                let entry = Entry { by, action, sale: Some(sale), sku: None, detail: audit::of_turn() };
+                let entry = NewRecord { by, action, sale: Some(sale), sku: None, detail: audit::of_turn() };
                 let record = control.trail.record(now, &entry);
                 self.publish(&mut control, &[event, record]);
                 let number = control.catalogue.sale(sale).expect("it was just changed").number;
@@ -174,7 +174,7 @@ impl Engine {
         let adjusted = Adjusted { item, pool, at: now, delta, reason, reference, key, stock, available };
         let made = Remembered::of(&adjusted);
         let detail = audit::of_adjustment(&adjusted);
-        let entry = Entry { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
+        let entry = NewRecord { by, action: Action::StockAdjust, sale: Some(sale), sku: Some(sku), detail };
         let record = control.trail.record(now, &entry);
         let mut written = Written::default();
         control.write(&CatalogueEvent::Adjusted(adjusted), &mut written);
@@ -198,7 +198,7 @@ impl Engine {
             return self.answer(false, &control.lane);
         }
         let detail = audit::of_keys(when, known, keys);
-        let entry = Entry { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
+        let entry = NewRecord { by: Actor::Process, action: Action::KeysChange, sale: None, sku: None, detail };
         let noted = CatalogueEvent::KeysNoted { keys: keys.iter().map(|key| (key.name, key.print)).collect() };
         let record = control.trail.record(now, &entry);
         let mut written = Written::default();

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::{
     Answer, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
@@ -134,9 +136,9 @@ impl Engine {
             return None;
         }
         let pools = plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool);
-        let totals: smallvec::SmallVec<[(PoolNumber, u64); 4]> =
+        let totals: SmallVec<[(PoolNumber, u64); 4]> =
             pools.map(|pool| (pool, total_available(guards.iter().map(|cell| &cell.shard), pool))).collect();
-        let total = |pool| totals.iter().find(|known| known.0 == pool).map_or(0, |known| known.1);
+        let total = |pool| totals.iter().find(|known| known.0 == pool).expect("every source is summed").1;
         // The lock was released in between, so the same key may have arrived: everything is judged again.
         let judgement =
             guards[index].shard.judge(now, &plan.request, Ok(plan), |_, plan| allocate(&plan.lines, &AllShards(total)));
@@ -145,7 +147,11 @@ impl Engine {
                 totals.iter().for_each(|&(pool, total)| published.bounds[pool.index()].tighten(total));
             }
             Judgement::Grant(portions) => self.gather(&mut guards, portions, total, index),
-            _ => {}
+            Judgement::Known(_)
+            | Judgement::Refused(_)
+            | Judgement::SaleEnded
+            | Judgement::LimitExceeded(_)
+            | Judgement::Unsure => {}
         }
         let cell = &mut guards[index];
         Some(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))

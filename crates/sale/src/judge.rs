@@ -174,7 +174,7 @@ impl Stock for Shard {
 
 impl Shard {
     /// Judges a reserve: the key first, then the plan, the end of the sale's window, as time has passed since the plan was made,
-    /// then stock, then the customer's limits. Changes nothing.
+    /// then stock, then the customer's limits. Changes nothing but the shard's time.
     pub fn judge(
         &mut self,
         now: Timestamp,

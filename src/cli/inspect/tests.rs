@@ -322,8 +322,8 @@ fn the_audit_trail_is_shown_with_where_it_ends() {
 
 #[test]
 fn a_trail_that_does_not_hold_is_damage_as_it_is_for_a_start() {
-    use crate::sale::audit::{Action, Entry, Trail};
-    let entry = |action| Entry { by: Actor::Anybody, action, sale: Some("drop"), sku: None, detail: "{}".into() };
+    use crate::sale::audit::{Action, NewRecord, Trail};
+    let entry = |action| NewRecord { by: Actor::Anybody, action, sale: Some("drop"), sku: None, detail: "{}".into() };
     let (pause, resume) = (entry(Action::SalePause), entry(Action::SaleResume));
     for first in [1, 2] {
         let (place, mut trail) = (Place::new(), Trail::default());

@@ -1,7 +1,7 @@
 //! The audit trail in the database: as it was journaled, and every tampering with it found.
 
 use super::*;
-use crate::sale::audit::{Action, Actor, Broken, Entry, Head, Trail};
+use crate::sale::audit::{Action, Actor, Broken, Head, NewRecord, Trail};
 
 /// A journal of a sale and six records in three batches, and where its trail ends.
 fn journal_with_trail() -> (MemoryJournal, Head) {
@@ -23,7 +23,7 @@ fn journal_with_trail() -> (MemoryJournal, Head) {
         (Actor::Key("eu"), Action::SaleClose, Some("drop"), None, "{}"),
     ];
     for (index, (by, action, sale, sku, detail)) in entries.into_iter().enumerate() {
-        let entry = Entry { by, action, sale, sku, detail: detail.to_owned() };
+        let entry = NewRecord { by, action, sale, sku, detail: detail.to_owned() };
         let event = trail.record(OPENS.plus_millis(index as u64), &entry);
         trail.apply(&event).unwrap();
         let mut bytes = Vec::new();

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     engine::batch::for_each,
     sale::{
-        audit::{Action, Actor, Entry, Trail},
+        audit::{Action, Actor, NewRecord, Trail},
         catalogue::Catalogue,
         codec::Malformed,
         event::{Adjusted, SaleDefined, record},
@@ -173,7 +173,8 @@ impl World {
 
     /// Records an operator's action.
     fn record(&mut self, action: Action, detail: &str) {
-        let entry = Entry { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
+        let entry =
+            NewRecord { by: Actor::Key("eu"), action, sale: Some("sale-0"), sku: None, detail: detail.to_owned() };
         let event = self.trail.record(self.now, &entry);
         self.trail.apply(&event).unwrap();
         self.tell(&event.into());

@@ -7,7 +7,7 @@ use super::{
     reports::compare,
     *,
 };
-use crate::sale::audit::{Action, Actor, Broken, Entry, Head, Trail};
+use crate::sale::audit::{Action, Actor, Broken, Head, NewRecord, Trail};
 
 on_both! {
     what_was_over_goes_to_the_archive_and_every_figure_stays,
@@ -277,7 +277,7 @@ fn journal_with_four_records() -> (MemoryJournal, Head) {
     let (journal, mut trail) = (journal_with_sale(OPENS), Trail::default());
     for number in 0..4 {
         let detail = format!("{{\"number\":{number}}}");
-        let entry = Entry { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
+        let entry = NewRecord { by: Actor::Key("eu"), action: Action::SalePut, sale: Some("drop"), sku: None, detail };
         let event = trail.record(OPENS, &entry);
         trail.apply(&event).unwrap();
         journal.push(&[(CATALOGUE_LANE, &[event.into()])]);

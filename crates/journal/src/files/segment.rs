@@ -46,7 +46,7 @@ pub(crate) fn first_epoch(storage: &dyn Storage, segment: u64) -> Result<Option<
     };
     Ok(match cursor.peek()? {
         Ok(header) if header.kind == frame::Kind::Batch => Some(header.epoch),
-        _ => None,
+        Ok(_) | Err(_) => None,
     })
 }
 

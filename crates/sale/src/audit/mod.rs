@@ -53,7 +53,7 @@ pub enum Action {
 
 /// An action that is about to be recorded.
 #[derive(Debug, Clone)]
-pub struct Entry<'a> {
+pub struct NewRecord<'a> {
     pub by: Actor<'a>,
     pub action: Action,
     pub sale: Option<&'a str>,
@@ -253,9 +253,9 @@ impl Trail {
     }
 
     /// The next record. It is part of the trail once it is applied.
-    pub fn record<'a>(&self, at: Timestamp, entry: &'a Entry<'a>) -> CatalogueEvent<'a> {
+    pub fn record<'a>(&self, at: Timestamp, entry: &'a NewRecord<'a>) -> CatalogueEvent<'a> {
         assert!(entry.detail.len() <= DETAIL_BYTES_MAX, "the detail of an audit record is bounded");
-        let Entry { by: actor, action, sale, sku, ref detail } = *entry;
+        let NewRecord { by: actor, action, sale, sku, ref detail } = *entry;
         let record = Record { sequence: self.head.sequence + 1, at, actor, action, sale, sku, detail };
         CatalogueEvent::Audited(Audited { hash: record.hash_behind(&self.head.hash), record })
     }

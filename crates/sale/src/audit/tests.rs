@@ -7,18 +7,18 @@ use crate::{
 
 const AT: Timestamp = Timestamp::from_millis(1_795_766_400_123);
 
-fn entry(action: Action, detail: &str) -> Entry<'static> {
-    Entry { by: Actor::Key("eu"), action, sale: Some("drop"), sku: None, detail: detail.to_owned() }
+fn entry(action: Action, detail: &str) -> NewRecord<'static> {
+    NewRecord { by: Actor::Key("eu"), action, sale: Some("drop"), sku: None, detail: detail.to_owned() }
 }
 
 /// A trail of some records, and their events.
-fn lived() -> (Trail, Vec<Entry<'static>>) {
+fn lived() -> (Trail, Vec<NewRecord<'static>>) {
     let entries = vec![
         entry(Action::SalePut, r#"{"created":true}"#),
-        Entry { by: Actor::Anybody, ..entry(Action::SalePause, "{}") },
+        NewRecord { by: Actor::Anybody, ..entry(Action::SalePause, "{}") },
         entry(Action::SaleResume, "{}"),
-        Entry { sku: Some("tv"), ..entry(Action::StockAdjust, r#"{"delta":5}"#) },
-        Entry { by: Actor::Process, sale: None, ..entry(Action::KeysChange, r#"{"keys":1}"#) },
+        NewRecord { sku: Some("tv"), ..entry(Action::StockAdjust, r#"{"delta":5}"#) },
+        NewRecord { by: Actor::Process, sale: None, ..entry(Action::KeysChange, r#"{"keys":1}"#) },
         entry(Action::SaleClose, "{}"),
     ];
     let mut trail = Trail::default();
@@ -29,7 +29,7 @@ fn lived() -> (Trail, Vec<Entry<'static>>) {
     (trail, entries)
 }
 
-fn records<'a>(entries: &'a [Entry<'static>]) -> Vec<Audited<'a>> {
+fn records<'a>(entries: &'a [NewRecord<'static>]) -> Vec<Audited<'a>> {
     let mut trail = Trail::default();
     entries
         .iter()
