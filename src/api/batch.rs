@@ -37,7 +37,7 @@ impl Api {
         }
     }
 
-    /// Adds admitted entries to those that are decided bulk.
+    /// Adds admitted entries to those that are decided in bulk.
     pub fn gather<'a>(&self, sale: &'a str, asked: &'a [Result<Asked<'_>, Refused>], bulk: &mut Bulk<'_, 'a>) {
         let now = self.service.now();
         for Asked { reserve, key } in asked.iter().flatten() {
@@ -45,7 +45,7 @@ impl Api {
         }
     }
 
-    /// The outcome of the next entry of those decided bulk. One that was left for its turn is decided now.
+    /// The outcome of the next entry of those decided in bulk. A deferred one is decided now.
     pub fn conclude(
         &self,
         catalogue: &mut CatalogueGuard,

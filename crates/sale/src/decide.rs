@@ -313,3 +313,57 @@ fn settled_as(next: State, settled: Settled<'_>) -> CustomerEvent<'_> {
         State::Held => unreachable!("a hold becomes something else"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::testing::{self, DROP, NOW, Nowhere, request};
+
+    /// A reservation in this state, and a moment at which it is.
+    fn in_state(state: State) -> (Shard, ReservationId, Timestamp) {
+        let mut shard = testing::shard(1_000_000, 100);
+        let id = testing::reserve(&mut shard, NOW, request(DROP, "ann", None), None, 1 << 8).unwrap();
+        match state {
+            State::Held => {}
+            State::Confirmed => drop(shard.confirm(NOW, id, Some("order"), &mut Nowhere).unwrap()),
+            State::Released => drop(shard.release(NOW, id, None, &mut Nowhere).unwrap()),
+            State::Expired => return (shard, id, NOW.plus_seconds(60)),
+        }
+        (shard, id, NOW.plus_seconds(1))
+    }
+
+    fn command(shard: &mut Shard, command: Command, now: Timestamp, id: ReservationId) -> Result<Reservation, Refusal> {
+        match command {
+            Command::Extend => shard.extend(now, id, 600, |_| 1, &mut Nowhere).map(|extension| extension.reservation),
+            Command::Confirm => shard.confirm(now, id, None, &mut Nowhere),
+            Command::Release => shard.release(now, id, None, &mut Nowhere),
+            Command::Expire => shard.look(now.max(NOW.plus_seconds(60)), id, &mut Nowhere),
+        }
+    }
+
+    #[test]
+    fn a_shard_does_what_the_table_of_transitions_says() {
+        for state in State::ALL {
+            for asked in Command::ALL {
+                let (mut shard, id, now) = in_state(state);
+                let before = shard.look(now, id, &mut Nowhere).unwrap();
+                assert_eq!(before.state, state);
+                let outcome = command(&mut shard, asked, now, id);
+                let after = shard.look(now, id, &mut Nowhere).unwrap();
+                let told = format!("{state:?} {asked:?}: {outcome:?}");
+                match transition(state, asked) {
+                    Transition::Become(next) => {
+                        assert_eq!((after.state, outcome.unwrap()), (next, after.clone()), "{told}");
+                    }
+                    Transition::Lengthen => assert!(after.expires_at > before.expires_at, "{told}"),
+                    Transition::Repeat | Transition::Nothing => {
+                        assert_eq!((&outcome.unwrap(), &after), (&before, &before), "{told}");
+                    }
+                    Transition::Refuse(reason) => {
+                        assert_eq!((outcome.unwrap_err().code(), &after), (reason.code(), &before), "{told}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ mod erase;
 mod search;
 mod show;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(super) use entry::Entry;
 use entry::{Customer, Line, Lines, NOBODY, SOLD_BYTES, Texts};

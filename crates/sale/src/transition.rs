@@ -2,7 +2,7 @@
 //!
 //! `decide.rs` follows this table, the tests compare the service with it, and ARCHITECTURE.md shows it.
 
-use super::outcome::State;
+use super::{code::Code, outcome::State};
 
 /// What callers and the clock ask of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,11 @@ pub const fn transition(state: State, command: Command) -> Transition {
 
 impl Reason {
     /// The code of the problem that a caller gets.
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> Code {
         match self {
-            Self::AlreadyConfirmed => "already_confirmed",
-            Self::AlreadyReleased => "already_released",
-            Self::ReservationExpired => "reservation_expired",
+            Self::AlreadyConfirmed => Code::AlreadyConfirmed,
+            Self::AlreadyReleased => Code::AlreadyReleased,
+            Self::ReservationExpired => Code::ReservationExpired,
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn as_markdown() -> String {
                     "the same again; with another reference `already_confirmed`".to_owned()
                 }
                 Transition::Repeat => "the same again".to_owned(),
-                Transition::Refuse(reason) => format!("`{}`", reason.code()),
+                Transition::Refuse(reason) => format!("`{}`", reason.code().as_str()),
                 Transition::Nothing => "–".to_owned(),
             };
             table.push_str(&format!(" {cell} |"));

@@ -189,7 +189,7 @@ fn no_answer_rests_on_a_change_that_power_loss_may_undo() {
     }
 }
 
-/// Reserves that are decided bulk were planned by an older catalogue: those that meet a pause say so, and wait for it.
+/// Reserves that are decided in bulk were planned by an older catalogue: those that meet a pause say so, and wait for it.
 #[test]
 fn reserves_that_came_together_wait_for_the_pause_that_they_met() {
     let mut harness = harness();

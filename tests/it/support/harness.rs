@@ -24,7 +24,7 @@ use super::{OPENING, ask, dice::scramble};
 /// Small, so that a short test fills several.
 pub const SEGMENT_BYTES: u64 = 16 << 10;
 
-/// Why a harness does not open.
+/// Why a harness does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// A harness in which nothing ever happened, at `OPENING`.
+    /// A harness without any history, at `OPENING`.
     pub fn new(settings: Settings) -> Self {
         Self::open(MemoryStorage::new(), settings, OPENING).expect("nothing is damaged yet")
     }

@@ -9,30 +9,30 @@ use crate::{
     time::Timestamp,
 };
 
-pub(super) const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
-pub(super) const DROP: SaleNumber = SaleNumber(0);
-pub(super) const ITEM: ItemNumber = ItemNumber(7);
-pub(super) const POOL: PoolNumber = PoolNumber(0);
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
+pub(crate) const DROP: SaleNumber = SaleNumber(0);
+pub(crate) const ITEM: ItemNumber = ItemNumber(7);
+pub(crate) const POOL: PoolNumber = PoolNumber(0);
 
-pub(super) struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Record for Nowhere {
     fn record(&mut self, _: &CustomerEvent<'_>) {}
 }
 
-pub(super) fn shard(retention_millis: u64, available: u64) -> Shard {
+pub(crate) fn shard(retention_millis: u64, available: u64) -> Shard {
     let mut shard = Shard::new(1, retention_millis, 0);
     shard.resize(1);
     shard.set_available(POOL, available);
     shard
 }
 
-pub(super) fn request<'a>(sale: SaleNumber, customer: &'a str, key: Option<&'a str>) -> Request<'a> {
+pub(crate) fn request<'a>(sale: SaleNumber, customer: &'a str, key: Option<&'a str>) -> Request<'a> {
     let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
     Request { sale, customer, bucket: Bucket::of(customer), key: key.map(|key| (key, 7)), reference }
 }
 
-pub(super) fn reserve(
+pub(crate) fn reserve(
     shard: &mut Shard,
     now: Timestamp,
     request: Request<'_>,
