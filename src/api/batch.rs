@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{Api, SaleRef, commands::CheckedReserve, refused::Refused};
 use crate::{
+    auth::Caller,
     engine::{Answer, Bulk, CatalogueGuard, Made},
     sale::{catalogue::Sale, code::Code, outcome::Refusal, settings::Invalid},
 };
@@ -23,9 +24,16 @@ impl Api {
     }
 
     /// The steps of the single call from there to the engine.
-    pub fn check_entry<'a>(&self, sale: &Sale, entry: Result<Asked<'a>, Vec<Invalid>>) -> Result<Asked<'a>, Refused> {
+    pub fn check_entry<'a>(
+        &self,
+        caller: &Caller,
+        sale: &Sale,
+        entry: Result<Asked<'a>, Vec<Invalid>>,
+    ) -> Result<Asked<'a>, Refused> {
         match entry {
-            Ok(asked) => {
+            Ok(mut asked) => {
+                asked.reserve.through(caller)?;
+                self.service.names.admit(asked.reserve.extras.as_deref())?;
                 let admitted = self.service.rates.admit_customer(sale, &asked.reserve.customer);
                 admitted.map_err(|limited| self.service.rate_limited(limited)).map(|()| asked)
             }

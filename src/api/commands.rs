@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::sale::command::{AskedLine, Reserve};
+use super::{problems, refused::Refused};
+use crate::{
+    auth::Caller,
+    sale::command::{AskedLine, Extras, Reserve},
+};
 
 /// A reserve's members after their checks.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct CheckedReserve<'a> {
     pub lines: SmallVec<[CheckedLine<'a>; 2]>,
     pub hold_seconds: Option<u32>,
     pub reference: Option<Cow<'a, str>>,
+    /// None if it has none.
+    pub extras: Option<Box<Extras<'a>>>,
 }
 
 /// All units of a SKU.
@@ -24,10 +30,40 @@ pub struct CheckedLine<'a> {
 }
 
 impl CheckedReserve<'_> {
+    /// Applies the channels that the caller is tied to: one of them is the request's, and a single one is the default.
+    pub fn through(&mut self, caller: &Caller) -> Result<(), Refused> {
+        let mut channels = caller.channels();
+        if channels.len() == 0 {
+            return Ok(());
+        }
+        let asked = self.extras.as_deref().and_then(|extras| extras.attributes.channel.as_deref());
+        match asked {
+            Some(channel) if channels.any(|own| own == channel) => Ok(()),
+            None if channels.len() == 1 => {
+                let only = channels.next().expect("there is one").to_owned();
+                self.extras.get_or_insert_default().attributes.channel = Some(only.into());
+                Ok(())
+            }
+            _ => {
+                let own: Vec<_> = caller.channels().collect();
+                let detail = format!("this key is for the channels {}; name one of them", own.join(", "));
+                Err(problems::FORBIDDEN.because(detail))
+            }
+        }
+    }
+
     /// What the engine is asked.
     pub fn asked<'b>(&'b self, sale: &'b str, key: Option<&'b str>) -> Reserve<'b> {
         let lines = self.lines.iter().map(|line| AskedLine { sku: &line.sku, units: line.units }).collect();
-        let Self { customer, hold_seconds, reference, .. } = self;
-        Reserve { sale, customer, lines, hold_seconds: *hold_seconds, reference: reference.as_deref(), key }
+        let Self { customer, hold_seconds, reference, extras, .. } = self;
+        Reserve {
+            sale,
+            customer,
+            lines,
+            hold_seconds: *hold_seconds,
+            reference: reference.as_deref(),
+            key,
+            extras: extras.as_deref(),
+        }
     }
 }

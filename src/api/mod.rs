@@ -9,6 +9,7 @@ pub mod calls;
 pub mod commands;
 pub mod figures;
 mod limits;
+mod names;
 mod operations;
 pub mod problems;
 mod rates;
@@ -23,6 +24,7 @@ pub use self::{
     admission::authorize,
     batch::Asked,
     limits::Limits,
+    names::Names,
     operations::NO_CURSOR,
     rates::Rates,
     reservations::{Api, SaleRef, parse_id},

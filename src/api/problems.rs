@@ -119,9 +119,12 @@ problems! {
         "Ask for at most `limit - already` units. Releasing a hold frees its units for the customer's limit.",
         with Limit;
     SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
-        "The sale is not open yet.",
+        "The sale is not open yet, or the phase that lets this customer in has not begun.",
         "Try again at `opens_at`.",
         with OpensAt;
+    NOT_ELIGIBLE = 409 "not_eligible" "The customer is not eligible",
+        "The sale has phases, and none that runs now or comes later lets this tier and channel in.",
+        "Check `tier` and `channel` of the request against the sale's `phases`. Do not retry unchanged.";
     SALE_ENDED = 409 "sale_ended" "The sale has ended",
         "The sale's window is over, or an operator closed the sale. Confirm and release still work.",
         "Do not retry: this sale takes no more reservations.";
@@ -148,8 +151,9 @@ problems! {
         "Confirm before `expires_at`, or let the hold expire.",
         with Reservation;
     INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
-        "An item's initial stock is fixed once the item exists.",
-        "Send the old `initial_stock`, and change the stock with an adjustment.";
+        "The initial stock of an item, and of each of its pools, is fixed once it exists. A pool that is added later begins \
+         with none.",
+        "Send the old `initial_stock`, and change the stock with an adjustment or a transfer.";
     IDEMPOTENCY_KEY_REUSED = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
         "A different request used this key before, in the same scope. Nothing was done.",
         "Use a new key for a new request, and the same key only to repeat the same request.";
@@ -201,6 +205,7 @@ pub fn of(code: Code) -> &'static Problem {
         Code::InsufficientStock => &INSUFFICIENT_STOCK,
         Code::CustomerLimitExceeded => &CUSTOMER_LIMIT_EXCEEDED,
         Code::SaleNotStarted => &SALE_NOT_STARTED,
+        Code::NotEligible => &NOT_ELIGIBLE,
         Code::SaleEnded => &SALE_ENDED,
         Code::SalePaused => &SALE_PAUSED,
         Code::ReservationExpired => &RESERVATION_EXPIRED,

@@ -7,7 +7,7 @@ use rand::{Rng, rngs::ThreadRng};
 use super::{Outcome, Service, commands::CheckedReserve, problems, refusal_counts::Counting, refused::Refused};
 use crate::{
     auth::Caller,
-    engine::{Answer, CatalogueGuard, Made},
+    engine::{Answer, CatalogueGuard, Made, Tried},
     sale::{
         code::Code,
         ids::{ReservationId, SaleNumber},
@@ -60,6 +60,11 @@ impl Api {
             admitted.map_err(|limited| self.service.rate_limited(limited))?;
         }
         Ok(self.decide(catalogue, sale, asked, key))
+    }
+
+    /// What a reserve would get, without any effect.
+    pub fn try_reserve(&self, sale: &str, asked: &CheckedReserve<'_>) -> Answer<Result<Tried, Refusal>> {
+        self.service.engine.try_out(self.service.now(), &asked.asked(sale, None))
     }
 
     /// Has the engine decide a reserve that was admitted, and counts the outcome.
@@ -115,10 +120,14 @@ impl Api {
         Ok(answer.map(|outcome| outcome.map(|extension| extension.reservation)))
     }
 
-    /// A reservation of a sale that the caller may not see does not exist for it.
+    /// A reservation of a sale, or through a channel, that the caller may not see does not exist for it.
     fn must_see(&self, caller: &Caller, id: ReservationId) -> Result<(), Refused> {
-        let sees = || self.service.engine.sale_of(id).is_none_or(|sale| caller.sees(&sale.settings.id));
-        if caller.sees_all() || sees() { Ok(()) } else { Err(Refused::no_such_reservation()) }
+        let sees = || {
+            let place = self.service.engine.place_of(id);
+            place
+                .is_none_or(|(sale, channel)| caller.sees(&sale.settings.id) && caller.sees_channel(channel.as_deref()))
+        };
+        if caller.sees_everything() || sees() { Ok(()) } else { Err(Refused::no_such_reservation()) }
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::Service;
 use crate::{
     auth::Caller,
-    engine::{Adjustment, Answer, SaleView},
+    engine::{Adjustment, AdjustmentOf, Answer, SaleView, TransferMade},
     sale::{
         catalogue::{Put, Sale},
-        command::Adjust,
+        command::{Adjust, AdjustAll, Extras, Transfer},
         expected::Expected,
         outcome::Refusal,
         settings::{Invalid, SaleSettings},
+        warnings::{self, Warning},
     },
 };
 
@@ -79,8 +80,19 @@ impl Service {
         self.engine.sale(self.now(), id)
     }
 
-    pub fn availability(&self, id: &str) -> Answer<Result<SaleView, Refusal>> {
-        self.engine.availability(self.now(), id)
+    /// Of all pools, or of those that are open to such a request.
+    pub fn availability(&self, id: &str, asked: Option<&Extras<'_>>) -> Answer<Result<SaleView, Refusal>> {
+        self.engine.availability(self.now(), id, asked)
+    }
+
+    /// What would come of putting a sale document, and what in it is likely to be a mistake.
+    pub fn try_put(
+        &self,
+        expected: &Expected,
+        settings: &SaleSettings,
+    ) -> Answer<Result<(Put, Vec<Warning>), Refusal>> {
+        let now = self.engine.time(self.now());
+        self.engine.try_put(expected, settings).map(|put| put.map(|put| (put, warnings::of(settings, now))))
     }
 
     /// Sales that the caller may see, and whether there are more.
@@ -116,5 +128,13 @@ impl Service {
 
     pub fn adjust(&self, caller: &Caller, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
         self.engine.adjust(self.now(), caller.actor(), asked)
+    }
+
+    pub fn adjust_all(&self, caller: &Caller, asked: &AdjustAll<'_>) -> Answer<Result<Vec<AdjustmentOf>, Refusal>> {
+        self.engine.adjust_all(self.now(), caller.actor(), asked)
+    }
+
+    pub fn transfer(&self, caller: &Caller, asked: &Transfer<'_>) -> Answer<Result<TransferMade, Refusal>> {
+        self.engine.transfer(self.now(), caller.actor(), asked)
     }
 }

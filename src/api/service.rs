@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use arc_swap::ArcSwap;
 
-use super::{Limits, Rates, figures::FigureCache, refusal_counts::RefusalCounts};
+use super::{Limits, Names, Rates, figures::FigureCache, refusal_counts::RefusalCounts};
 use crate::{
     auth::Keyring,
     clock::{Clock, Monotonic},
@@ -27,6 +27,8 @@ pub struct Service {
     /// The keys in force; replaced as a whole.
     pub keyring: ArcSwap<Keyring>,
     pub rates: Rates<Monotonic>,
+    /// Tiers and channels.
+    pub names: Names,
     /// How the service identifies customers.
     pub customer_ids: CustomerIds,
     /// Figures of the service, for the status call.

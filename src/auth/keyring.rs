@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{KeySettings, Pattern, Role, hash::identifier};
+use super::{Channel, KeySettings, Pattern, Role, hash::identifier};
 use crate::sale::audit::Actor;
 
 /// The sender of a request: a key, or anybody if no keys are configured.
@@ -15,13 +15,20 @@ pub struct Caller {
     pub name: String,
     pub role: Role,
     sales: Vec<Pattern>,
+    channels: Vec<Channel>,
     has_key: bool,
 }
 
 impl Caller {
     /// The caller of a service without keys, which serves only its own machine.
     fn anybody() -> Self {
-        Self { name: "anybody".to_owned(), role: Role::Operator, sales: Vec::new(), has_key: false }
+        Self {
+            name: "anybody".to_owned(),
+            role: Role::Operator,
+            sales: Vec::new(),
+            channels: Vec::new(),
+            has_key: false,
+        }
     }
 
     /// Whether the caller may see the sale.
@@ -46,6 +53,21 @@ impl Caller {
 
     pub fn sees_all(&self) -> bool {
         self.sales.is_empty()
+    }
+
+    /// Whether it is tied to no sales and no channels.
+    pub fn sees_everything(&self) -> bool {
+        self.sales.is_empty() && self.channels.is_empty()
+    }
+
+    /// Channels that the caller is tied to; empty: none.
+    pub fn channels(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.channels.iter().map(Channel::as_str)
+    }
+
+    /// Whether the caller may see what came through this channel.
+    pub fn sees_channel(&self, channel: Option<&str>) -> bool {
+        self.channels.is_empty() || channel.is_some_and(|channel| self.channels().any(|own| own == channel))
     }
 }
 
@@ -76,7 +98,8 @@ impl Keyring {
     /// Without keys, it refuses everybody: deleting the last key must not open the service.
     pub fn closed(keys: &BTreeMap<String, KeySettings>) -> Self {
         let keys = keys.iter().map(|(name, key)| {
-            let caller = Caller { name: name.clone(), role: key.role, sales: key.sales.clone(), has_key: true };
+            let (sales, channels) = (key.sales.clone(), key.channels.clone());
+            let caller = Caller { name: name.clone(), role: key.role, sales, channels, has_key: true };
             (key.hash.identifier(), (key.clone(), Arc::new(caller)))
         });
         Self { anybody: None, keys: keys.collect() }
@@ -123,7 +146,7 @@ mod tests {
     use crate::auth::{Minted, mint};
 
     fn keys(role: Role, hash: super::super::KeyHash) -> BTreeMap<String, KeySettings> {
-        BTreeMap::from([("eu".to_owned(), KeySettings { role, sales: Vec::new(), hash })])
+        BTreeMap::from([("eu".to_owned(), KeySettings { role, sales: Vec::new(), channels: Vec::new(), hash })])
     }
 
     #[test]

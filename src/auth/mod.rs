@@ -8,7 +8,10 @@ mod pattern;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sale::audit::{KeyFacts, KeyPrint};
+use crate::sale::{
+    audit::{KeyFacts, KeyPrint},
+    ids::check_slug,
+};
 
 pub use self::{
     hash::{KeyHash, Minted, mint},
@@ -49,7 +52,30 @@ pub struct KeySettings {
     /// Sales that the key is for; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sales: Vec<Pattern>,
+    /// Channels that the key is for; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
     pub hash: KeyHash,
+}
+
+/// A channel's name: a slug.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Channel(String);
+
+impl Channel {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Channel {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        check_slug(&name).map_err(|error| error.to_string())?;
+        Ok(Self(name))
+    }
 }
 
 impl KeySettings {
@@ -57,13 +83,17 @@ impl KeySettings {
     pub fn facts<'a>(&'a self, name: &'a str) -> KeyFacts<'a> {
         let sales: Vec<&str> = self.sales.iter().map(Pattern::as_str).collect();
         let mut hasher = blake3::Hasher::new_derive_key(PRINT_CONTEXT);
+        let channels: Vec<&str> = self.channels.iter().map(Channel::as_str).collect();
         for part in [self.role.as_str(), &self.hash.to_string()].iter().chain(&sales) {
             // Neither contains zeros, so a zero separates them.
             hasher.update(part.as_bytes()).update(&[0]);
         }
+        for channel in &channels {
+            hasher.update(&[0]).update(channel.as_bytes());
+        }
         let mut print = KeyPrint::default();
         hasher.finalize_xof().fill(&mut print);
-        KeyFacts { name, role: self.role.as_str(), sales, print }
+        KeyFacts { name, role: self.role.as_str(), sales, channels, print }
     }
 }
 

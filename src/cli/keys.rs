@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::ExitCode;
 use crate::{
-    auth::{KeySettings, Minted, Pattern, Role, is_key_name, mint},
+    auth::{Channel, KeySettings, Minted, Pattern, Role, is_key_name, mint},
     privacy::CustomerKey,
 };
 
@@ -21,6 +21,9 @@ pub(super) struct New {
     /// A sale that the key is for, with * for any characters; may be given more than once. Default: all sales.
     #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
     sales: Vec<Pattern>,
+    /// A channel that the key is tied to; may be given more than once. Default: all channels.
+    #[arg(long, value_name = "CHANNEL", value_parser = parse_channel)]
+    channel: Vec<Channel>,
 }
 
 fn parse_name(text: &str) -> Result<String, &'static str> {
@@ -31,10 +34,14 @@ fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
     text.to_owned().try_into()
 }
 
+fn parse_channel(text: &str) -> Result<Channel, String> {
+    text.to_owned().try_into()
+}
+
 /// The key on the first line, the configuration's line on the second; what to do with them on standard error.
 pub(super) fn run(new: New) -> anyhow::Result<ExitCode> {
     let Minted { key, hash } = mint(rand::random(), rand::random(), rand::random());
-    let line = config_line(&new.name, &KeySettings { role: new.role, sales: new.sales, hash });
+    let line = config_line(&new.name, &KeySettings { role: new.role, sales: new.sales, channels: new.channel, hash });
     let mut out = io::stdout().lock();
     writeln!(out, "{key}\n{line}")?;
     out.flush()?;
@@ -64,7 +71,9 @@ pub(super) fn customer() -> anyhow::Result<ExitCode> {
 fn config_line(name: &str, key: &KeySettings) -> String {
     let sales: Vec<_> = key.sales.iter().map(|pattern| format!("\"{pattern}\"")).collect();
     let sales = if sales.is_empty() { String::new() } else { format!("sales = [{}], ", sales.join(", ")) };
-    format!("{name} = {{ role = \"{}\", {sales}hash = \"{}\" }}", key.role.as_str(), key.hash)
+    let channels: Vec<_> = key.channels.iter().map(|channel| format!("\"{}\"", channel.as_str())).collect();
+    let channels = if channels.is_empty() { String::new() } else { format!("channels = [{}], ", channels.join(", ")) };
+    format!("{name} = {{ role = \"{}\", {sales}{channels}hash = \"{}\" }}", key.role.as_str(), key.hash)
 }
 
 #[cfg(test)]
@@ -78,7 +87,8 @@ mod tests {
         use figment::providers::{Format, Toml};
         let hash = mint(1, [2, 3, 4], [5; 32]).hash;
         for sales in [Vec::new(), vec!["a-*".to_owned().try_into().unwrap(), "b".to_owned().try_into().unwrap()]] {
-            let key = KeySettings { role: Role::Operator, sales, hash: hash.clone() };
+            let channels = sales.iter().map(|_| "app".to_owned().try_into().unwrap()).collect();
+            let key = KeySettings { role: Role::Operator, sales, channels, hash: hash.clone() };
             let read: BTreeMap<String, KeySettings> = Toml::from_str(&config_line("eu-1", &key)).unwrap();
             assert_eq!(read["eu-1"], key);
         }

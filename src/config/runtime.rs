@@ -49,6 +49,7 @@ impl Config {
             limits: self.limits.for_sales(),
             sales_max: self.limits.sales_max,
             items_max: self.limits.items_max as usize,
+            pools_max: self.limits.pools_max as usize,
             reservations_max: self.limits.reservations_max,
             customers_max: self.limits.customers_max,
             memory_bytes_max: self.limits.memory_bytes_max,

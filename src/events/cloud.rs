@@ -3,15 +3,20 @@
 //! An event is encoded from its own data. Names of sales and items never change, so they come from the current catalogue;
 //! nothing else is looked up, so an event reads the same at any time.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Format, levels::LevelChange};
 use crate::sale::{
+    attributes::Attributes,
     catalogue::Catalogue,
-    event::{Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Settled, record},
-    ids::{ItemNumber, ReservationId, SaleNumber},
+    event::{
+        Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, PricedPortion, Settled, Transferred, record,
+    },
+    ids::{PoolNumber, ReservationId, SaleNumber},
     outcome::{State, Status},
     settings::Price,
     time::Timestamp,
@@ -32,6 +37,9 @@ pub(super) struct FeedEvent<'a> {
 enum Data<'a> {
     Reservation(ReservationData<'a>),
     Adjustment(AdjustmentData<'a>),
+    Transfer(TransferData<'a>),
+    Phase(PhaseData<'a>),
+    Sharing(SharingData<'a>),
     Level(LevelData<'a>),
     Status(StatusData<'a>),
     /// The new settings of the sale.
@@ -56,6 +64,26 @@ pub struct ReservationData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     lines: Vec<LineData<'a>>,
+    /// The lines that got less than they asked for; only when the hold is made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    short: Vec<ShortData<'a>>,
+    /// The customer's tier; only when the hold is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    tier: Option<Cow<'a, str>>,
+    /// The channel that the request came through; only when the hold is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    channel: Option<Cow<'a, str>>,
+    /// Where the units are to go; only when the hold is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    region: Option<Cow<'a, str>>,
+    /// The labels of the request; only when the hold is made.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
+    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// The caller's name for the reservation, from the hold or from its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
@@ -96,6 +124,80 @@ pub(super) struct LineData<'a> {
     /// The price of one unit when the hold was made; left out if the item has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
+    /// Where the units came from, or went back to; left out if the item declares no pools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    from: Vec<PoolData<'a>>,
+}
+
+/// Units of one pool.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PoolData<'a> {
+    /// The pool's id.
+    pool: &'a str,
+    /// Units.
+    quantity: u32,
+    /// The price of one unit when the hold was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+}
+
+/// A line that got less than it asked for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShortData<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Units that the request asked for.
+    requested: u32,
+    /// Units that it got.
+    granted: u32,
+}
+
+/// Units that went from one pool of an item to another.
+#[derive(Serialize, ToSchema)]
+pub struct TransferData<'a> {
+    /// The id of the sale.
+    sale: &'a str,
+    /// The item's SKU.
+    sku: &'a str,
+    /// The pool that gave.
+    from: &'a str,
+    /// The pool that got.
+    to: &'a str,
+    /// Units.
+    quantity: u64,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+}
+
+/// A phase that began.
+#[derive(Serialize, ToSchema)]
+pub struct PhaseData<'a> {
+    /// The id of the sale.
+    sale: &'a str,
+    /// The phase's name.
+    phase: &'a str,
+    /// When it began.
+    #[schema(value_type = String)]
+    opens_at: Timestamp,
+}
+
+/// A pool that is open to everybody from here on.
+#[derive(Serialize, ToSchema)]
+pub struct SharingData<'a> {
+    /// The id of the sale.
+    sale: &'a str,
+    /// The item's SKU.
+    sku: &'a str,
+    /// The pool's id.
+    pool: &'a str,
+    /// Since when it is open.
+    #[schema(value_type = String)]
+    shared_at: Timestamp,
 }
 
 /// A change of an item's stock.
@@ -105,6 +207,9 @@ pub struct AdjustmentData<'a> {
     sale: &'a str,
     /// The item's SKU.
     sku: &'a str,
+    /// The pool whose stock changed; left out if the item has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
     /// Units added, or removed if negative.
     delta: i64,
     /// As in the request.
@@ -210,7 +315,18 @@ impl<'a> FeedEvent<'a> {
                 Status::Closed => status("sale.closed", *sale, *at, "clock"),
                 Status::Scheduled => None,
             },
+            CatalogueEvent::PhaseOpened { sale, at, phase, opens_at } => {
+                let sale = sale_id(catalogue, *sale);
+                let data = Data::Phase(PhaseData { sale, phase, opens_at: *opens_at });
+                Some(Self { kind: "sale.phase_opened", sale: Some(sale), subject: sale.to_owned(), time: *at, data })
+            }
+            CatalogueEvent::PoolShared { item, pool, at, shared_at, .. } => {
+                let ((sale, sku), pool) = (catalogue.names(*item), catalogue.item_numbered(*item).pool_id(*pool));
+                let data = Data::Sharing(SharingData { sale, sku, pool, shared_at: *shared_at });
+                Some(Self { kind: "item.pool_shared", sale: Some(sale), subject: sku.to_owned(), time: *at, data })
+            }
             CatalogueEvent::Adjusted(adjusted) => Some(Self::adjusted(adjusted, catalogue)),
+            CatalogueEvent::Transferred(transferred) => Some(Self::transferred(transferred, catalogue)),
             CatalogueEvent::Stocked { .. } | CatalogueEvent::WrittenBy { .. } => None,
             // Only the auditor needs the operator; the event before shows the change.
             CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => None,
@@ -236,8 +352,19 @@ impl<'a> FeedEvent<'a> {
         let sale = sale_id(catalogue, held.sale);
         let (created_at, mut reservation) = (held.id.created_at(), ReservationData::new(held.id, sale, State::Held));
         reservation.customer = Some(held.customer);
-        let lines = held.portions.iter().map(|line| LineData::new(line.item, line.units, line.price, catalogue));
-        reservation.lines = lines.collect();
+        reservation.lines = LineData::of(&held.portions, catalogue);
+        let got = |item| held.portions.iter().filter(|portion| portion.item == item).map(|portion| portion.units).sum();
+        let short = held.short.iter().map(|asked| ShortData {
+            sku: catalogue.sku(asked.item),
+            requested: asked.units,
+            granted: got(asked.item),
+        });
+        reservation.short = short.collect();
+        if let Some(attributes) = &held.attributes {
+            let Attributes { tier, channel, region, labels } = Attributes::clone(attributes);
+            (reservation.tier, reservation.channel, reservation.region) = (tier, channel, region);
+            reservation.labels = labels.into_iter().collect();
+        }
         reservation.reference = held.reference;
         reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
         reservation.extensions = Some(0);
@@ -246,8 +373,8 @@ impl<'a> FeedEvent<'a> {
 
     fn settled(kind: &'static str, state: State, settled: &Settled<'a>, catalogue: &'a Catalogue) -> Self {
         let mut reservation = ReservationData::new(settled.id, sale_id(catalogue, settled.sale), state);
-        let lines = settled.portions.iter().map(|line| LineData::new(line.item, line.units, None, catalogue));
-        reservation.lines = lines.collect();
+        let priced = |&Portion { item, pool, units }: &Portion| PricedPortion { item, pool, units, price: None };
+        reservation.lines = LineData::of(&settled.portions.iter().map(priced).collect::<Vec<_>>(), catalogue);
         let at = match state {
             State::Held | State::Confirmed => {
                 reservation.reference = settled.text;
@@ -264,10 +391,19 @@ impl<'a> FeedEvent<'a> {
     }
 
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
-        let Adjusted { item, at, delta, reason, reference, stock, available, .. } = *adjusted;
+        let Adjusted { item, pool, at, delta, reason, reference, stock, available, of_pool, .. } = *adjusted;
         let (sale, sku) = catalogue.names(item);
-        let data = Data::Adjustment(AdjustmentData { sale, sku, delta, reason, reference, stock, available });
+        let pool = of_pool.map(|_| catalogue.item_numbered(item).pool_id(pool));
+        let data = Data::Adjustment(AdjustmentData { sale, sku, pool, delta, reason, reference, stock, available });
         Self { kind: "stock.adjusted", sale: Some(sale), subject: sku.to_owned(), time: at, data }
+    }
+
+    fn transferred(transferred: &Transferred<'a>, catalogue: &'a Catalogue) -> Self {
+        let Transferred { item, from, to, at, units: quantity, reason, reference, .. } = *transferred;
+        let (sale, sku) = catalogue.names(item);
+        let id = |pool: PoolNumber| catalogue.item_numbered(item).pool_id(pool);
+        let data = Data::Transfer(TransferData { sale, sku, from: id(from), to: id(to), quantity, reason, reference });
+        Self { kind: "stock.transferred", sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
     /// Appends the event as `format` frames it. `id`: its cursor.
@@ -356,6 +492,11 @@ impl<'a> ReservationData<'a> {
             customer: None,
             state: state.as_str(),
             lines: Vec::new(),
+            short: Vec::new(),
+            tier: None,
+            channel: None,
+            region: None,
+            labels: BTreeMap::new(),
             reference: None,
             reason: None,
             created_at: id.created_at(),
@@ -369,8 +510,23 @@ impl<'a> ReservationData<'a> {
 }
 
 impl<'a> LineData<'a> {
-    fn new(item: ItemNumber, quantity: u32, price: Option<Price>, catalogue: &'a Catalogue) -> Self {
-        Self { sku: catalogue.sku(item), quantity, price }
+    /// One for each item.
+    fn of(portions: &[PricedPortion], catalogue: &'a Catalogue) -> Vec<Self> {
+        let of_item = |portions: &[PricedPortion]| {
+            let (item, price) = (catalogue.item_numbered(portions[0].item), portions[0].price);
+            let from = portions.iter().filter(|_| item.settings.has_pools()).map(|portion| PoolData {
+                pool: item.pool_id(portion.pool),
+                quantity: portion.units,
+                price: portion.price,
+            });
+            Self {
+                sku: &item.settings.sku,
+                quantity: portions.iter().map(|portion| portion.units).sum(),
+                price: price.filter(|_| portions.iter().all(|portion| portion.price == price)),
+                from: from.collect(),
+            }
+        };
+        portions.chunk_by(|portion, next| portion.item == next.item).map(of_item).collect()
     }
 }
 

@@ -26,7 +26,10 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
-    cloud::{AdjustmentData, EndingData, Envelope, ErasureData, LevelData, ReservationData, StatusData},
+    cloud::{
+        AdjustmentData, EndingData, Envelope, ErasureData, LevelData, PhaseData, ReservationData, SharingData,
+        StatusData, TransferData,
+    },
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},
 };

@@ -25,6 +25,17 @@ pub(super) fn members<const COUNT: usize>(
     Ok(values)
 }
 
+/// Whether the call is to have no effect: its only member, `dry_run`.
+pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Invalid> {
+    let Some(query) = query else { return Ok(false) };
+    let [dry_run] = members(Some(query), ["dry_run"])?;
+    match dry_run.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Invalid::new("/dry_run", "must be true or false")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,7 +60,7 @@ use self::{
 };
 use crate::{
     api::{self, Rates, calls::Call, figures::FigureCache, refusal_counts::RefusalCounts},
-    auth::{KeySettings, Keyring},
+    auth::{Channel, KeySettings, Keyring},
     clock::{Clock, Monotonic, Runtime, SteadyClock, SystemClock, monotonic, uptime},
     config::{self, Ack, Config},
     engine::{Engine, Noticed, RecoverError},
@@ -244,6 +244,7 @@ impl Running {
             limits: api_limits(config),
             keyring: ArcSwap::from_pointee(keyring(&config.auth)),
             customer_ids,
+            names: names(config, &engine),
             rates: Rates::new(config.rate_limits.quotas(), config.rate_limits.callers_max, Monotonic),
             figures: FigureCache::default(),
             draining: AtomicBool::new(false),
@@ -548,4 +549,12 @@ fn document(config: &Config, asks_for_key: bool) -> http::openapi::Document {
 fn contracts(config: &Config) -> http::Contracts {
     let text = |asks_for_key| document(config, asks_for_key).to_string().into();
     http::Contracts { open: text(false), with_keys: text(true) }
+}
+
+/// The tiers and channels that are known from the beginning.
+fn names(config: &Config, engine: &Engine) -> api::Names {
+    let names = api::Names::new(config.limits.tiers_max, config.limits.channels_max);
+    names.learn_all(&engine.catalogue());
+    names.learn_channels(config.auth.keys.values().flat_map(|key| &key.channels).map(Channel::as_str));
+    names
 }

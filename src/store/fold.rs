@@ -286,7 +286,15 @@ impl Window {
             CatalogueEvent::SaleResumed { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(None)),
             CatalogueEvent::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
             CatalogueEvent::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
+            CatalogueEvent::PhaseOpened { sale, at, .. } | CatalogueEvent::PoolShared { sale, at, .. } => {
+                self.turn(sale, at, |_| {})
+            }
             CatalogueEvent::Adjusted(adjusted) => self.adjust(adjusted),
+            CatalogueEvent::Transferred(ref transferred) => {
+                self.pass(transferred.at);
+                event.moves(|moved| self.count(&moved, transferred.at));
+                Ok(())
+            }
             CatalogueEvent::Audited(audited) => {
                 self.pass(audited.record.at);
                 self.audit.push(AuditRow::of(&audited));

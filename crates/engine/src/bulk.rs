@@ -12,11 +12,11 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use super::{Answer, Engine, Made, Published, reserve::request_of};
+use super::{Answer, Bounds, Engine, Made, Published, reserve::request_of};
 use sale::{
     command::Reserve,
     ids::{Bucket, PoolNumber},
-    judge::{Judgement, Plan, Stock, allocate},
+    judge::{Judgement, Plan, Reading, Stock, allocate},
     outcome::Refusal,
     shard::Shard,
     time::Timestamp,
@@ -121,10 +121,10 @@ impl<'a> Bulk<'_, 'a> {
         for &(_, place) in visits {
             let reserve = &mut reserves[place as usize];
             let Progress::Planned(plan, entropy) = reserve else { return false };
-            let judgement = cell
-                .shard
-                .judge(now, &plan.request, Ok(plan), |shard, plan| allocate(&plan.lines, &Plenty { shard, asked }));
-            if matches!(judgement, Judgement::Unsure | Judgement::Short(_)) {
+            let judgement = cell.shard.judge(now, &plan.request, Ok(plan), |shard, plan| {
+                allocate(plan, &Plenty { shard, asked, bounds: &published.bounds })
+            });
+            if matches!(judgement, Judgement::Unsure | Judgement::Short(_) | Judgement::Outdated) {
                 return false;
             }
             let answer = engine.conclude(now, judgement, Some(plan), published, shard, &mut cell, *entropy);
@@ -138,6 +138,7 @@ impl<'a> Bulk<'_, 'a> {
 struct Plenty<'a> {
     shard: &'a Shard,
     asked: &'a HashMap<PoolNumber, u64, RandomState>,
+    bounds: &'a Bounds,
 }
 
 impl Stock for Plenty<'_> {
@@ -148,7 +149,13 @@ impl Stock for Plenty<'_> {
         if here >= self.asked[&pool] { here } else { 0 }
     }
 
-    fn everywhere(&self, _: PoolNumber) -> Option<u64> {
-        None
+    /// A pool that is empty stays so for the whole list: nothing in it gives units back, but for holds whose time is over, and
+    /// these end at any time.
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
+        self.bounds[pool.index()].get().filter(|reading| reading.units == 0)
+    }
+
+    fn is_still(&self, pool: PoolNumber, reading: Reading) -> bool {
+        self.bounds[pool.index()].is_still(reading)
     }
 }

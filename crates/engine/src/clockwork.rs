@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use sale::{outcome::Status, time::Timestamp};
+use sale::{event::CatalogueEvent, outcome::Status, time::Timestamp};
 
 /// Reservations handled under one lock before it is released: each takes well below a microsecond, so nobody waits long.
 const STEP: usize = 128;
@@ -58,12 +58,12 @@ impl Engine {
         let now = control.advance(now);
         let due = control.schedule.take_due(now);
         self.next_status_change.store(control.schedule.next_millis(), Ordering::Relaxed);
-        let changes = due.into_iter().filter_map(|sale| control.catalogue.sale_numbered(sale).status_change(now));
-        let changes: Vec<_> = changes.collect();
+        let sales: Vec<_> = due.into_iter().map(|sale| control.catalogue.sale_numbered(sale).clone()).collect();
+        let changes: Vec<_> = sales.iter().flat_map(|sale| sale.changes_by_clock(now)).collect();
         if !changes.is_empty() {
             _superseded = self.publish(&mut control, &changes);
         }
-        changes.len()
+        changes.iter().filter(|change| matches!(change, CatalogueEvent::StatusReached { .. })).count()
     }
 
     /// Sales by status at `now`, for metrics.

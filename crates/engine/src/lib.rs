@@ -30,7 +30,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use crossbeam::utils::CachePadded;
+use crossbeam::{queue::SegQueue, utils::CachePadded};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -45,9 +45,9 @@ pub use self::{
     clockwork::Tick,
     durability::{Durability, Durable, Listener},
     erase::Erasures,
-    operate::Adjustment,
+    operate::{Adjustment, AdjustmentOf, TransferMade},
     recover::{RecoverError, Recovered},
-    reserve::Made,
+    reserve::{Made, Tried},
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
     view::{Counts, Levels, SaleView},
@@ -80,6 +80,8 @@ pub struct Settings {
     pub sales_max: usize,
     /// Items in the catalogue, of all sales.
     pub items_max: usize,
+    /// Pools of these items.
+    pub pools_max: usize,
     /// Reservations in memory, whatever their state.
     pub reservations_max: u64,
     /// Customers in memory.
@@ -101,6 +103,7 @@ impl Default for Settings {
             retention_millis: 24 * 3600 * 1000,
             limits: Limits::default(),
             sales_max: 10_000,
+            pools_max: 400_000,
             items_max: 100_000,
             reservations_max: 20_000_000,
             customers_max: 20_000_000,
@@ -162,6 +165,9 @@ pub struct Engine {
     batch_wanted: AtomicBool,
     /// Reserves that went the slow path.
     gathers: AtomicU64,
+    /// When somebody last looked when holds of sold-out pools end, in milliseconds, and pools for the next look.
+    looked_at: AtomicU64,
+    to_look_for: SegQueue<PoolNumber>,
     /// Erasures whose customers the journal may still name.
     erasures: Mutex<Option<Erasures>>,
 }

@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use crossbeam::utils::CachePadded;
+use crossbeam::{queue::SegQueue, utils::CachePadded};
 use parking_lot::Mutex;
 
 use super::{
@@ -107,8 +107,10 @@ impl Recovered {
             while let Some(event) = Event::decode(&mut events)? {
                 self.timeline.see_in_snapshot(&event);
                 match &event {
-                    // Only remembers the adjustment: another event has the resulting stock.
-                    Event::Catalogue(adjusted @ CatalogueEvent::Adjusted(_)) => self.adjustments.apply(adjusted),
+                    // Only remembers the change: another event has the resulting stock.
+                    Event::Catalogue(event @ (CatalogueEvent::Adjusted(_) | CatalogueEvent::Transferred(_))) => {
+                        self.adjustments.apply(event);
+                    }
                     event => self.apply(event)?,
                 }
             }
@@ -231,6 +233,8 @@ impl Recovered {
             spares: Mutex::new((0..lanes).map(|_| batch::LaneBytes::default()).collect()),
             batch_wanted: AtomicBool::new(false),
             gathers: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
+            to_look_for: SegQueue::new(),
             erasures: Mutex::new(None),
             settings: self.settings,
         }

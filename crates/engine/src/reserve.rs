@@ -1,11 +1,11 @@
 //! Customers' commands: reserve, extend, confirm, release, look.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use smallvec::SmallVec;
 
 use super::{
-    Answer, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
+    Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
 };
 use sale::{
@@ -13,7 +13,7 @@ use sale::{
     command::Reserve,
     event::PricedPortions,
     ids::{Bucket, PoolNumber, ReservationId, SaleNumber},
-    judge::{Allocation, Judgement, LimitExceeded, Plan, Request, Shortages, allocate},
+    judge::{Allocation, Grant, Judgement, LimitExceeded, Plan, Request, Shortages, allocate},
     outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
     settings::Limits,
     shard::Shard,
@@ -24,6 +24,31 @@ use sale::{
 /// a tick is late by seconds.
 const NEAR_FULL: u64 = 1_000_000;
 const NEAR_FULL_BYTES: u64 = 1 << 30;
+
+/// Holds that are looked at under one lock, when the first end of some pool's holds is looked for.
+const ENDS_PER_LOCK: usize = 256;
+/// How often a shard is locked for one such look.
+const LOOKS_PER_SHARD: usize = 16;
+/// Holds of one shard that are looked at under all locks, when a bound turns tight.
+const ENDS_UNDER_ALL_LOCKS: usize = 64;
+/// Pools whose holds are looked for together, and those that may wait for it.
+const POOLS_PER_LOOK: usize = 64;
+const LOOKS_QUEUED_MAX: usize = 10_000;
+
+/// Why a reserve is to be planned again.
+enum Again {
+    /// The catalogue changed meanwhile.
+    Catalogue,
+    /// By this time the plan is another.
+    At(Timestamp),
+}
+
+/// What a reserve would get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    pub grant: Grant,
+    pub expires_at: Timestamp,
+}
 
 /// A reservation as the answer to its reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,56 +80,63 @@ impl Engine {
         asked: &Reserve<'_>,
         entropy: u64,
     ) -> Answer<Result<Made, Refusal>> {
+        let mut not_before = Timestamp::default();
         loop {
             let published = &*catalogue.0;
             let found = published.catalogue.sale_numbered(sale);
-            if let Some(answer) = self.try_reserve(now, asked, found, published, entropy) {
-                return answer;
+            match self.try_reserve(now, not_before, asked, found, published, entropy) {
+                Ok(answer) => return answer,
+                Err(Again::Catalogue) => *catalogue = self.catalogue(),
+                Err(Again::At(time)) => not_before = time,
             }
-            *catalogue = self.catalogue();
         }
     }
 
-    /// None when the catalogue changed meanwhile.
     fn try_reserve(
         &self,
         now: Timestamp,
+        not_before: Timestamp,
         asked: &Reserve<'_>,
         sale: &Sale,
         published: &Published,
         entropy: u64,
-    ) -> Option<Answer<Result<Made, Refusal>>> {
+    ) -> Result<Answer<Result<Made, Refusal>>, Again> {
         let request = request_of(sale, asked);
         let index = request.bucket.shard(self.cells.len());
-        let planned = self.plan(now, asked, sale, request, published, index);
+        let planned = self.plan(now, not_before, asked, sale, request, published, index);
         // Only a known key could bring another answer.
         if let Err(refusal) = &planned
             && request.key.is_none()
         {
-            return Some(self.judged(Err(refusal.clone())));
+            return Ok(self.judged(Err(refusal.clone())));
         }
         let mut cell = self.cells[index].cell.lock();
         if cell.catalogue_version != published.catalogue.version() {
-            return None;
+            return Err(Again::Catalogue);
         }
         if let Ok(plan) = &planned {
             cell.shard.prefetch(&request, plan, entropy);
         }
         let judgement = cell.shard.judge(now, &request, planned.as_ref(), |shard, plan| {
-            allocate(&plan.lines, &OneShard { shard, bounds: &published.bounds })
+            allocate(plan, &OneShard { shard, bounds: &published.bounds })
         });
-        if let Judgement::Unsure = judgement {
-            drop(cell);
-            let plan = planned.as_ref().expect("only a plan is judged by stock");
-            return self.reserve_from_all(now, plan, published, index, entropy);
+        match judgement {
+            Judgement::Outdated => Err(Again::At(cell.shard.now())),
+            Judgement::Unsure => {
+                drop(cell);
+                let plan = planned.as_ref().expect("only a plan is judged by stock");
+                self.reserve_from_all(now, plan, published, index, entropy)
+            }
+            judgement => Ok(self.conclude(now, judgement, planned.as_ref().ok(), published, index, &mut cell, entropy)),
         }
-        Some(self.conclude(now, judgement, planned.as_ref().ok(), published, index, &mut cell, entropy))
     }
 
     /// The checks that need no shard: service limits, the sale is open, items exist, and stock as far as the bounds know it.
+    #[expect(clippy::too_many_arguments, reason = "everything that the plan rests on")]
     fn plan<'a>(
         &self,
         now: Timestamp,
+        not_before: Timestamp,
         asked: &Reserve<'a>,
         sale: &Sale,
         request: Request<'a>,
@@ -113,10 +145,14 @@ impl Engine {
     ) -> Result<Plan<'a>, Refusal> {
         let Published { catalogue, bounds, dial } = published;
         self.refuse_if_full(index, asked.customer)?;
-        let plan = catalogue.plan(dial.now(now), sale, request, asked)?;
-        match allocate(&plan.lines, &BoundsAlone(bounds)) {
-            Allocation::Short(short) => Err(Refusal::Short(shortages(&short, catalogue))),
-            Allocation::All(_) | Allocation::Unsure => Ok(plan),
+        let time = dial.now(now).not_before(not_before);
+        let plan = catalogue.plan(time, sale, request, asked)?;
+        match allocate(&plan, &BoundsAlone(bounds)) {
+            Allocation::Short(short) => {
+                self.look_for_releases(time.time, &plan, &short, bounds);
+                Err(Refusal::Short(shortages(&short, &plan, published)))
+            }
+            Allocation::Grant(_) | Allocation::Unsure => Ok(plan),
         }
     }
 
@@ -129,32 +165,69 @@ impl Engine {
         published: &Published,
         index: usize,
         entropy: u64,
-    ) -> Option<Answer<Result<Made, Refusal>>> {
+    ) -> Result<Answer<Result<Made, Refusal>>, Again> {
         self.gathers.fetch_add(1, Ordering::Relaxed);
         let mut guards = self.lock_all();
         if guards[index].catalogue_version != published.catalogue.version() {
-            return None;
+            return Err(Again::Catalogue);
         }
-        let pools = plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool);
-        let totals: SmallVec<[(PoolNumber, u64); 4]> =
-            pools.map(|pool| (pool, total_available(guards.iter().map(|cell| &cell.shard), pool))).collect();
-        let total = |pool| totals.iter().find(|known| known.0 == pool).expect("every source is summed").1;
         // The lock was released in between, so the same key may have arrived: everything is judged again.
-        let judgement =
-            guards[index].shard.judge(now, &plan.request, Ok(plan), |_, plan| allocate(&plan.lines, &AllShards(total)));
+        let totals = Totals::of(plan, &guards);
+        let judgement = guards[index]
+            .shard
+            .judge(now, &plan.request, Ok(plan), |_, plan| allocate(plan, &AllShards(|pool| totals.available(pool))));
         match &judgement {
+            Judgement::Outdated => return Err(Again::At(guards[index].shard.now())),
             Judgement::Short(_) => {
-                totals.iter().for_each(|&(pool, total)| published.bounds[pool.index()].tighten(total));
+                self.tighten_short(plan, &totals, &guards, published, None);
             }
-            Judgement::Grant(portions) => self.gather(&mut guards, portions, total, index),
-            Judgement::Known(_)
-            | Judgement::Refused(_)
-            | Judgement::SaleEnded
-            | Judgement::LimitExceeded(_)
-            | Judgement::Unsure => {}
+            Judgement::Grant(grant) => {
+                // What is too small for this is likely to be asked again: then nobody needs all locks for it.
+                self.tighten_short(plan, &totals, &guards, published, Some(grant));
+                self.gather(&mut guards, &grant.portions, |pool| totals.available(pool), index);
+            }
+            Judgement::Known(_) | Judgement::Refused(_) | Judgement::LimitExceeded(_) | Judgement::Unsure => {}
         }
         let cell = &mut guards[index];
-        Some(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))
+        Ok(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))
+    }
+
+    /// Under all locks: makes the bounds exact of pools that lack units for this plan. `grant`: what it gets nevertheless.
+    fn tighten_short(
+        &self,
+        plan: &Plan<'_>,
+        totals: &Totals,
+        guards: &Guards<'_>,
+        published: &Published,
+        grant: Option<&Grant>,
+    ) {
+        let now = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
+        let mut tightened: BTreeMap<PoolNumber, Option<Timestamp>> = BTreeMap::new();
+        for line in &plan.lines {
+            let mut missing = u64::from(line.units);
+            let is_short = grant.is_none_or(|grant| grant.short.iter().any(|short| short.item == line.item));
+            for source in &line.sources {
+                let available = totals.available(source.pool);
+                if available >= missing && !is_short {
+                    break;
+                }
+                missing = missing.saturating_sub(available);
+                let bound = &published.bounds[source.pool.index()];
+                bound.tighten(available, totals.held(source.pool));
+                if !bound.knows_release(now) {
+                    tightened.insert(source.pool, None);
+                }
+            }
+        }
+        if tightened.is_empty() {
+            return;
+        }
+        for cell in guards {
+            cell.shard.earliest_ends(now, &mut tightened, ENDS_UNDER_ALL_LOCKS);
+        }
+        for (pool, release) in tightened {
+            published.bounds[pool.index()].note_release(now, release);
+        }
     }
 
     /// Moves units to a shard that is about to give them away.
@@ -187,10 +260,10 @@ impl Engine {
     ) -> Answer<Result<Made, Refusal>> {
         let Published { catalogue, bounds, .. } = published;
         let value = match judgement {
-            Judgement::Grant(portions) => {
+            Judgement::Grant(grant) => {
                 let plan = plan.expect("only a plan is granted");
                 let reservation =
-                    self.decide(index, bounds, cell, |shard, record| shard.hold(plan, portions, entropy, record));
+                    self.decide(index, bounds, cell, |shard, record| shard.hold(plan, grant, entropy, record));
                 Ok(Made { reservation, replayed_of: None })
             }
             Judgement::Known(id) => {
@@ -198,17 +271,106 @@ impl Engine {
                     self.decide(index, bounds, cell, |shard, record| shard.replay(now, id, record));
                 Ok(Made { reservation: first, replayed_of: Some(stands) })
             }
-            Judgement::LimitExceeded(LimitExceeded { item, limit, already }) => {
-                Err(Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already })
-            }
+            Judgement::LimitExceeded(exceeded) => Err(limit_exceeded(exceeded, catalogue)),
             Judgement::Refused(Refusal::IdempotencyKeyReused) => Err(Refusal::IdempotencyKeyReused),
-            Judgement::SaleEnded => Err(Refusal::SaleEnded),
             // These show no customer's state.
             Judgement::Refused(refusal) => return self.judged(Err(refusal)),
-            Judgement::Short(short) => return self.judged(Err(Refusal::Short(shortages(&short, catalogue)))),
+            Judgement::Short(short) => {
+                let plan = plan.expect("only a plan is short of stock");
+                return self.judged(Err(Refusal::Short(shortages(&short, plan, published))));
+            }
+            Judgement::Outdated => unreachable!("it is planned again"),
             Judgement::Unsure => unreachable!("all shards together know everything"),
         };
         self.answer(value, &cell.lane)
+    }
+
+    /// What would come of a reserve, without any effect: the lines that it would get and when its hold would end. A key is not
+    /// looked up.
+    pub fn try_out(&self, now: Timestamp, asked: &Reserve<'_>) -> Answer<Result<Tried, Refusal>> {
+        let mut not_before = Timestamp::default();
+        loop {
+            let published = self.published.load_full();
+            let sale = match published.catalogue.sale(asked.sale) {
+                Ok(sale) => sale,
+                Err(refusal) => return self.judged(Err(refusal)),
+            };
+            let request = Request { key: None, ..request_of(sale, asked) };
+            let index = request.bucket.shard(self.cells.len());
+            let plan = match self.plan(now, not_before, asked, sale, request, &published, index) {
+                Ok(plan) => plan,
+                Err(refusal) => return self.judged(Err(refusal)),
+            };
+            let mut guards = self.lock_all();
+            if guards[index].catalogue_version != published.catalogue.version() {
+                continue;
+            }
+            let totals = Totals::of(&plan, &guards);
+            let judgement = guards[index]
+                .shard
+                .judge(now, &request, Ok(&plan), |_, plan| allocate(plan, &AllShards(|pool| totals.available(pool))));
+            let value = match judgement {
+                Judgement::Outdated => {
+                    not_before = guards[index].shard.now();
+                    continue;
+                }
+                Judgement::Grant(grant) => {
+                    let expires_at = guards[index].shard.now().plus_seconds(plan.hold_seconds.into());
+                    Ok(Tried { grant, expires_at })
+                }
+                Judgement::Short(short) => {
+                    self.tighten_short(&plan, &totals, &guards, &published, None);
+                    Err(Refusal::Short(shortages(&short, &plan, &published)))
+                }
+                Judgement::LimitExceeded(exceeded) => Err(limit_exceeded(exceeded, &published.catalogue)),
+                Judgement::Refused(refusal) => Err(refusal),
+                Judgement::Known(_) | Judgement::Unsure => unreachable!("it has no key, and everything is known"),
+            };
+            return self.answer(value, &guards[index].lane);
+        }
+    }
+
+    /// Finds out when the first holds of pools that a refusal names end, unless that is known: at most once a millisecond, so
+    /// that refusals cost the same whatever else is held.
+    fn look_for_releases(&self, now: Timestamp, plan: &Plan<'_>, short: &Shortages, bounds: &Bounds) {
+        let lines = plan.lines.iter().filter(|line| short.iter().any(|short| short.item == line.item));
+        let pools = lines.flat_map(|line| &line.sources).map(|source| source.pool);
+        let is_wanted = |pool: &PoolNumber| {
+            let bound = &bounds[pool.index()];
+            bound.held() > 0 && !bound.knows_release(now)
+        };
+        let mut wanted: BTreeMap<PoolNumber, Option<Timestamp>> =
+            pools.filter(is_wanted).map(|pool| (pool, None)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let last = self.looked_at.load(Ordering::Relaxed);
+        let is_turn = last != now.millis()
+            && self.looked_at.compare_exchange(last, now.millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !is_turn {
+            // With the next look; a long queue means that others look for the same.
+            if self.to_look_for.len() < LOOKS_QUEUED_MAX {
+                wanted.keys().for_each(|&pool| self.to_look_for.push(pool));
+            }
+            return;
+        }
+        while wanted.len() < POOLS_PER_LOOK
+            && let Some(pool) = self.to_look_for.pop()
+        {
+            if pool.index() < bounds.len() && is_wanted(&pool) {
+                wanted.insert(pool, None);
+            }
+        }
+        for slot in &self.cells {
+            let mut from = Some(now);
+            for _ in 0..LOOKS_PER_SHARD {
+                let Some(at) = from else { break };
+                from = slot.cell.lock().shard.earliest_ends(at, &mut wanted, ENDS_PER_LOCK);
+            }
+        }
+        for (pool, release) in wanted {
+            bounds[pool.index()].note_release(now, release);
+        }
     }
 
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
@@ -323,14 +485,56 @@ pub(super) fn request_of<'a>(sale: &Sale, asked: &Reserve<'a>) -> Request<'a> {
         bucket: Bucket::of(asked.customer),
         key: asked.key.map(|key| (key, asked.fingerprint())),
         reference: asked.reference,
+        attributes: asked.extras.map(|extras| &extras.attributes).filter(|attributes| !attributes.is_empty()),
     }
 }
 
-fn shortages(short: &Shortages, catalogue: &Catalogue) -> Vec<Shortage> {
-    let named = short.iter().map(|short| Shortage {
-        sku: catalogue.sku(short.item).into(),
-        requested: short.requested.into(),
-        available: short.available,
+fn shortages(short: &Shortages, plan: &Plan<'_>, published: &Published) -> Vec<Shortage> {
+    let Published { catalogue, bounds, .. } = published;
+    let named = short.iter().map(|short| {
+        let line = plan.lines.iter().find(|line| line.item == short.item).expect("a line of the plan is short");
+        let sources = line.sources.iter().map(|source| &bounds[source.pool.index()]);
+        let held: u64 = sources.clone().map(|bound| bound.held()).sum();
+        let releases = sources.filter(|bound| bound.held() > 0).filter_map(|bound| bound.release());
+        Shortage {
+            sku: catalogue.sku(short.item).into(),
+            requested: short.requested.into(),
+            available: short.available,
+            held,
+            next_release_at: releases.min(),
+        }
     });
     named.collect()
+}
+
+fn limit_exceeded(LimitExceeded { item, limit, already }: LimitExceeded, catalogue: &Catalogue) -> Refusal {
+    Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already }
+}
+
+/// Units of a plan's pools over all shards, at one instant.
+struct Totals(SmallVec<[(PoolNumber, u64, u64); 4]>);
+
+impl Totals {
+    fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
+        let pools = plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool);
+        let sum = |pool| {
+            let shards = guards.iter().map(|cell| &cell.shard);
+            let held = shards.clone().map(|shard| shard.slice(pool).held).sum();
+            (pool, total_available(shards, pool), held)
+        };
+        Self(pools.map(sum).collect())
+    }
+
+    fn of_pool(&self, pool: PoolNumber) -> (u64, u64) {
+        let known = self.0.iter().find(|known| known.0 == pool).expect("every source is summed");
+        (known.1, known.2)
+    }
+
+    fn available(&self, pool: PoolNumber) -> u64 {
+        self.of_pool(pool).0
+    }
+
+    fn held(&self, pool: PoolNumber) -> u64 {
+        self.of_pool(pool).1
+    }
 }

@@ -1,7 +1,7 @@
-//! When sales change their status by the clock: a queue of times, so that a tick costs what is due and not what exists.
+//! When something of a sale changes by the clock: a queue of times, so that a tick costs what is due and not what exists.
 //!
-//! Invariant: a sale whose status differs from the one last put into an event, or will, is in the queue at that time or earlier. A
-//! sale may be there without need: whether something changed is decided when its time comes.
+//! Invariant: a sale of which something began that has no event yet, or will, is in the queue at that time or earlier. A sale may
+//! be there without need: whether something changed is decided when its time comes.
 
 use std::collections::BTreeSet;
 

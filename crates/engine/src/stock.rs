@@ -1,8 +1,8 @@
 //! Stock over all shards: the bound that answers without a lock, and units moved between slices.
 //!
 //! Invariant: a bound is either loose and says nothing, or tight and is exactly the sum of its pool's slices. It turns
-//! tight only under all shard locks, by a refusal; while it is tight each grant and each return moves it under the lock
-//! of its shard. So what it refuses is true at the instant it is read.
+//! tight only under all shard locks, by a refusal or by a grant that found the pool too small; while it is tight each grant and
+//! each return moves it under the lock of its shard. So what it refuses is true at the instant it is read.
 
 use std::sync::{
     Arc,
@@ -13,63 +13,128 @@ use crossbeam::utils::CachePadded;
 
 use sale::{
     ids::PoolNumber,
-    judge::Stock,
+    judge::{Reading, Stock},
     shard::Shard,
     stock::{Account, Move},
+    time::Timestamp,
 };
 
 const LOOSE: u64 = u64::MAX;
 
-/// What is known of a pool's availability without a lock.
+/// The lower bits of a tight bound are units, the others count returns: what was read twice was the same in between. (A double
+/// collect: Afek et al., Atomic Snapshots of Shared Memory, 1993.)
+const UNITS_BITS: u32 = 40;
+const UNITS_MAX: u64 = (1 << UNITS_BITS) - 1;
+
+/// What is known of a pool without a lock.
 #[derive(Debug)]
-pub(crate) struct Bound(AtomicU64);
+pub(crate) struct Bound {
+    available: AtomicU64,
+    /// Units in holds, while the bound is tight.
+    held: AtomicU64,
+    /// When the first of them may come back, in milliseconds, as it was known lately; 0: no hold was found.
+    release: AtomicU64,
+    /// When that was looked for, in milliseconds.
+    looked_at: AtomicU64,
+}
 
 /// By pool. Shared by all versions of the catalogue, until there are more pools.
 pub(crate) type Bounds = Arc<Vec<Arc<CachePadded<Bound>>>>;
 
 impl Bound {
     pub(crate) fn loose() -> Self {
-        Self(AtomicU64::new(LOOSE))
+        Self {
+            available: AtomicU64::new(LOOSE),
+            held: AtomicU64::new(0),
+            release: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
+        }
     }
 
     /// The available units, exact at this instant; None when the bound is loose.
-    pub(crate) fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|&units| units != LOOSE)
+    pub(crate) fn get(&self) -> Option<Reading> {
+        let stamp = self.available.load(Ordering::Acquire);
+        (stamp != LOOSE).then_some(Reading { units: stamp & UNITS_MAX, stamp })
+    }
+
+    /// Whether the available units have been these since they were read.
+    pub(crate) fn is_still(&self, reading: Reading) -> bool {
+        self.available.load(Ordering::Acquire) == reading.stamp
     }
 
     /// Under all shard locks: from here on the bound is exact.
-    pub(crate) fn tighten(&self, available: u64) {
-        self.0.store(available, Ordering::Release);
-    }
-
-    /// Under all shard locks: from here on the bound says nothing.
-    pub(crate) fn loosen(&self) {
-        self.0.store(LOOSE, Ordering::Release);
-    }
-
-    /// Under the lock of the shard whose slice the units moved from or to. Whether a bound is tight changes only under all locks.
-    pub(crate) fn follow(&self, moved: &Move) {
-        if moved.from == Account::Available {
-            self.take(moved.units);
+    pub(crate) fn tighten(&self, available: u64, held: u64) {
+        // A tight bound is exact already, and its count of returns must go on.
+        if available < UNITS_MAX && self.get().is_none() {
+            self.held.store(held, Ordering::Relaxed);
+            self.available.store(available, Ordering::Release);
         }
-        if moved.to == Account::Available {
-            self.give(moved.units);
+    }
+
+    /// From here on the bound says nothing.
+    pub(crate) fn loosen(&self) {
+        self.available.store(LOOSE, Ordering::Release);
+    }
+
+    /// Under the lock of the shard whose slice the units moved from or to. Bounds turn tight only under all locks.
+    pub(crate) fn follow(&self, moved: &Move) {
+        if self.available.load(Ordering::Relaxed) == LOOSE {
+            return;
+        }
+        match (moved.from, moved.to) {
+            (Account::Available, _) => self.take(moved.units),
+            (_, Account::Available) => self.give(moved.units),
+            _ => {}
+        }
+        match (moved.from, moved.to) {
+            (Account::Held, _) => drop(self.held.fetch_sub(moved.units, Ordering::Relaxed)),
+            (_, Account::Held) => drop(self.held.fetch_add(moved.units, Ordering::Relaxed)),
+            _ => {}
         }
     }
 
     fn take(&self, units: u64) {
-        if self.0.load(Ordering::Relaxed) != LOOSE {
-            let before = self.0.fetch_sub(units, Ordering::AcqRel);
-            assert!(before >= units, "a tight bound covers every grant");
-        }
+        let _ = self.available.fetch_update(Ordering::AcqRel, Ordering::Acquire, |stamp| {
+            assert!(stamp == LOOSE || stamp & UNITS_MAX >= units, "a tight bound covers every grant");
+            (stamp != LOOSE).then(|| stamp - units)
+        });
     }
 
     fn give(&self, units: u64) {
-        if self.0.load(Ordering::Relaxed) != LOOSE {
-            self.0.fetch_add(units, Ordering::AcqRel);
-        }
+        let _ = self.available.fetch_update(Ordering::AcqRel, Ordering::Acquire, |stamp| match stamp & UNITS_MAX {
+            _ if stamp == LOOSE => None,
+            // Plenty: nobody is refused for it.
+            before if before + units >= UNITS_MAX => Some(LOOSE),
+            before => {
+                let returns = (stamp >> UNITS_BITS).wrapping_add(1) << UNITS_BITS;
+                Some((before + units) | returns)
+            }
+        });
+    }
+
+    /// Units in holds, if the bound is tight.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// When the first held unit may come back, as it was known lately.
+    pub(crate) fn release(&self) -> Option<Timestamp> {
+        Some(self.release.load(Ordering::Relaxed)).filter(|&at| at != 0).map(Timestamp::from_millis)
+    }
+
+    /// Whether that was looked for so lately that it can be said.
+    pub(crate) fn knows_release(&self, now: Timestamp) -> bool {
+        now.millis().abs_diff(self.looked_at.load(Ordering::Relaxed)) <= RELEASE_AGE_MILLIS
+    }
+
+    pub(crate) fn note_release(&self, now: Timestamp, release: Option<Timestamp>) {
+        self.release.store(release.map_or(0, Timestamp::millis), Ordering::Relaxed);
+        self.looked_at.store(now.millis(), Ordering::Relaxed);
     }
 }
+
+/// For how long it counts when the first of a pool's holds was found to end.
+const RELEASE_AGE_MILLIS: u64 = 80;
 
 /// Units available over all shards.
 pub(crate) fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
@@ -87,8 +152,12 @@ impl Stock for BoundsAlone<'_> {
         0
     }
 
-    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
         self.0[pool.index()].get()
+    }
+
+    fn is_still(&self, pool: PoolNumber, reading: Reading) -> bool {
+        self.0[pool.index()].is_still(reading)
     }
 }
 
@@ -105,8 +174,12 @@ impl Stock for OneShard<'_> {
         self.shard.here(pool)
     }
 
-    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
         self.bounds[pool.index()].get()
+    }
+
+    fn is_still(&self, pool: PoolNumber, reading: Reading) -> bool {
+        self.bounds[pool.index()].is_still(reading)
     }
 }
 
@@ -120,8 +193,12 @@ impl<F: Fn(PoolNumber) -> u64> Stock for AllShards<F> {
         (self.0)(pool)
     }
 
-    fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
-        Some(self.here(pool))
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
+        Some(Reading { units: self.here(pool), stamp: 0 })
+    }
+
+    fn is_still(&self, _: PoolNumber, _: Reading) -> bool {
+        true
     }
 }
 
@@ -157,14 +234,40 @@ mod tests {
         }
     }
 
+    fn moved(from: Account, to: Account, units: u64) -> Move {
+        Move { item: sale::ids::ItemNumber(0), pool: PoolNumber(0), from, to, units }
+    }
+
     #[test]
     fn a_loose_bound_says_nothing_and_a_tight_one_is_exact() {
-        let bound = Bound::loose();
-        bound.take(5);
+        let (bound, held, available) = (Bound::loose(), Account::Held, Account::Available);
+        bound.follow(&moved(available, held, 5));
         assert_eq!(bound.get(), None);
-        bound.tighten(7);
-        bound.take(5);
-        bound.give(1);
-        assert_eq!(bound.get(), Some(3));
+        bound.tighten(7, 1);
+        bound.follow(&moved(available, held, 5));
+        bound.follow(&moved(held, available, 1));
+        assert_eq!((bound.get().map(|reading| reading.units), bound.held()), (Some(3), 5));
+    }
+
+    #[test]
+    fn a_unit_that_left_and_came_back_was_noticed() {
+        let (bound, held, available) = (Bound::loose(), Account::Held, Account::Available);
+        bound.tighten(7, 0);
+        let reading = bound.get().unwrap();
+        assert!(bound.is_still(reading));
+        bound.follow(&moved(available, held, 1));
+        bound.follow(&moved(held, available, 1));
+        assert_eq!(bound.get().unwrap().units, reading.units);
+        assert!(!bound.is_still(reading));
+    }
+
+    #[test]
+    fn a_bound_that_holds_no_more_units_turns_loose() {
+        let bound = Bound::loose();
+        bound.tighten(7, 0);
+        bound.follow(&moved(Account::Outside, Account::Available, UNITS_MAX));
+        assert_eq!(bound.get(), None);
+        bound.tighten(UNITS_MAX, 0);
+        assert_eq!(bound.get(), None);
     }
 }

@@ -7,6 +7,7 @@ use journal::Epoch;
 use sale::{
     catalogue::{Item, Sale},
     codec::Reader,
+    command::Extras,
     event::{CatalogueEvent, CustomerEvent, Event},
     ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId},
     outcome::{Refusal, Status},
@@ -48,6 +49,23 @@ pub struct SaleView {
     pub sale: Arc<Sale>,
     pub status: Status,
     pub counts: Vec<Counts>,
+    /// Of each item that declares pools, those of its pools in their order; else empty.
+    pub pools: Vec<Vec<Counts>>,
+}
+
+impl SaleView {
+    /// Counts only the pools that are open to such a request.
+    fn narrow(&mut self, now: Now, asked: &Extras<'_>) {
+        let Self { sale, counts, pools, .. } = self;
+        for ((item, sum), pools) in sale.items.iter().zip(counts).zip(pools).filter(|(_, pools)| !pools.is_empty()) {
+            let open = item.open_pools(now, asked);
+            let all = item.pools.iter().zip(pools).filter(|(pool, _)| open.contains(pool));
+            *sum = all.fold(Counts::default(), |mut sum, (_, counts)| {
+                sum += *counts;
+                sum
+            });
+        }
+    }
 }
 
 /// How full the service is.
@@ -80,9 +98,14 @@ impl Engine {
         }
     }
 
-    /// What can be had of each item, as of the instants of [`Engine::sale`]. No reservation shows in it, so it waits for
-    /// operators' changes alone.
-    pub fn availability(&self, now: Timestamp, id: &str) -> Answer<Result<SaleView, Refusal>> {
+    /// What can be had of each item, as of the instants of [`Engine::sale`]: of all its pools, or of those that are open to such a
+    /// request. No reservation shows in it, so it waits for operators' changes alone.
+    pub fn availability(
+        &self,
+        now: Timestamp,
+        id: &str,
+        asked: Option<&Extras<'_>>,
+    ) -> Answer<Result<SaleView, Refusal>> {
         let mut counting = Counting::default();
         loop {
             let guards = self.lock_all();
@@ -90,7 +113,12 @@ impl Engine {
             match published.catalogue.sale(id) {
                 Err(refusal) => return self.judged(Err(refusal)),
                 Ok(sale) if counting.proceed(sale, &guards, None) => {
-                    return self.judged(Ok(counting.view(sale, published.dial.now(now))));
+                    let now = published.dial.now(now);
+                    let mut view = counting.view(sale, now);
+                    if let Some(extras) = asked {
+                        view.narrow(now, extras);
+                    }
+                    return self.judged(Ok(view));
                 }
                 Ok(_) => {}
             }
@@ -123,10 +151,10 @@ impl Engine {
         Answer { value: (views, ids.len() > most), durable_at: durable_at.max(self.operator_epoch()) }
     }
 
-    /// The sale of a reservation in memory.
-    pub fn sale_of(&self, id: ReservationId) -> Option<Arc<Sale>> {
-        let number = self.cells[self.shard_of(id)].cell.lock().shard.sale_of(id)?;
-        Some(self.published.load().catalogue.sale_numbered(number).clone())
+    /// The sale of a reservation in memory, and its channel.
+    pub fn place_of(&self, id: ReservationId) -> Option<(Arc<Sale>, Option<String>)> {
+        let (number, channel) = self.cells[self.shard_of(id)].cell.lock().shard.place_of(id)?;
+        Some((self.published.load().catalogue.sale_numbered(number).clone(), channel))
     }
 
     /// The counts of every item by number, each exact at an instant of its own, with its stock at that instant.
@@ -266,6 +294,7 @@ impl Engine {
 struct Counting {
     items: Option<Arc<Vec<Item>>>,
     counts: Vec<Counts>,
+    pools: Vec<Vec<Counts>>,
 }
 
 impl Counting {
@@ -273,24 +302,29 @@ impl Counting {
     /// counted from the beginning.
     fn proceed(&mut self, sale: &Sale, guards: &Guards<'_>, stock: Option<&StockBook>) -> bool {
         if !self.items.as_ref().is_some_and(|items| Arc::ptr_eq(items, &sale.items)) {
-            (self.items, self.counts) = (Some(sale.items.clone()), Vec::with_capacity(sale.items.len()));
+            let count = sale.items.len();
+            *self = Self { items: Some(sale.items.clone()), counts: Vec::with_capacity(count), pools: Vec::new() };
         }
         for item in sale.items.iter().skip(self.counts.len()).take(STEP) {
-            let mut sum = Counts::default();
+            let (mut sum, mut pools) = (Counts::default(), Vec::new());
             for &pool in &item.pools {
                 let counts = counts_of(pool, guards);
+                if item.settings.has_pools() {
+                    pools.push(counts);
+                }
                 if let Some(stock) = stock {
                     assert_eq!(stock.of(pool), counts.stock(), "stock is conserved");
                 }
                 sum += counts;
             }
             self.counts.push(sum);
+            self.pools.push(pools);
         }
         self.counts.len() == sale.items.len()
     }
 
     fn view(self, sale: &Arc<Sale>, now: Now) -> SaleView {
-        SaleView { sale: sale.clone(), status: sale.status_in_doubt(now), counts: self.counts }
+        SaleView { sale: sale.clone(), status: sale.status_in_doubt(now), counts: self.counts, pools: self.pools }
     }
 }
 

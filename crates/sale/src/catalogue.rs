@@ -4,14 +4,18 @@
 //! changes; a sale closed by its operator stays closed; a sale that the clock opened or closed stays so, even if the clock is
 //! set, until its operator sets other times. A catalogue is a value: the engine publishes a changed copy.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use compact_str::CompactString;
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use super::{
-    command::Reserve,
+    attributes::Attributes,
+    command::{Extras, Reserve},
     event::{
         CatalogueEvent, OpenedPool, SaleDefined,
         record::{self, Numbers},
@@ -20,7 +24,7 @@ use super::{
     ids::{ItemNumber, PoolNumber, SaleNumber},
     judge::{Plan, PlanLine, Request, Source},
     outcome::{Refusal, Status},
-    settings::{Invalid, ItemSettings, Limits, SaleSettings},
+    settings::{DEFAULT_POOL, Invalid, ItemSettings, Limits, Phase, PoolSettings, SaleSettings, Sourcing},
     time::{Now, Timestamp},
 };
 
@@ -67,10 +71,19 @@ pub struct Sale {
     reached: Reached,
     /// The status last put into an event, so that each change by the clock gets one event.
     announced: Status,
+    /// Phases and pools whose beginning, or sharing, has its event, with the time that was set for it.
+    begun: Arc<Begun>,
     tag: Tag,
 }
 
-/// The phase of a sale's window at a moment.
+/// What began by the clock within a sale's window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Begun {
+    phases: BTreeSet<(CompactString, Timestamp)>,
+    pools: BTreeSet<(PoolNumber, Timestamp)>,
+}
+
+/// How far a sale's window has come at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
     Before,
@@ -168,10 +181,45 @@ impl Sale {
         };
     }
 
-    /// The event of a change by the clock that has none yet.
-    pub fn status_change(&self, now: Timestamp) -> Option<CatalogueEvent<'static>> {
-        let status = self.status(now);
-        (status != self.announced).then_some(CatalogueEvent::StatusReached { sale: self.number, at: now, status })
+    /// The events of changes by the clock that have none yet: of the sale's status, of phases that began, of pools that are shared.
+    pub fn changes_by_clock(&self, now: Timestamp) -> Vec<CatalogueEvent<'_>> {
+        let (sale, status) = (self.number, self.status(now));
+        let mut changes = Vec::new();
+        if status != self.announced {
+            changes.push(CatalogueEvent::StatusReached { sale, at: now, status });
+        }
+        if status == Status::Closed {
+            return changes;
+        }
+        let is_new = |phase: &&Phase| !self.begun.phases.contains(&(phase.name.as_str().into(), phase.opens_at));
+        for phase in self.settings.phases.iter().filter(|phase| now >= phase.opens_at).filter(is_new) {
+            let (name, opens_at) = (phase.name.as_str(), phase.opens_at);
+            changes.push(CatalogueEvent::PhaseOpened { sale, at: now, phase: name, opens_at });
+        }
+        for (item, pool, shared_at) in self.shared_pools() {
+            if now >= shared_at && !self.begun.pools.contains(&(pool, shared_at)) {
+                changes.push(CatalogueEvent::PoolShared { sale, item, pool, at: now, shared_at });
+            }
+        }
+        changes
+    }
+
+    /// Pools that are shared at a moment.
+    fn shared_pools(&self) -> impl Iterator<Item = (ItemNumber, PoolNumber, Timestamp)> {
+        self.items.iter().flat_map(|item| {
+            let pools = item.settings.pools.iter().zip(&item.pools);
+            pools.filter_map(|(pool, &number)| Some((item.number, number, pool.shared_at?)))
+        })
+    }
+
+    /// What of this document began already.
+    fn still_begun(&self, begun: &Begun) -> Begun {
+        let phases = self.settings.phases.iter().map(|phase| (CompactString::from(&phase.name), phase.opens_at));
+        let pools = self.shared_pools().map(|(_, pool, shared_at)| (pool, shared_at));
+        Begun {
+            phases: phases.filter(|known| begun.phases.contains(known)).collect(),
+            pools: pools.filter(|known| begun.pools.contains(known)).collect(),
+        }
     }
 
     /// The status last put into an event.
@@ -200,9 +248,11 @@ impl Sale {
         record::encode(&self.settings, &numbers.collect::<Vec<_>>())
     }
 
-    /// When its status may change next by the clock, at these times or later.
-    pub fn due_at(&self) -> [Timestamp; 2] {
-        [self.settings.opens_at, self.settings.closes_at]
+    /// When something of it may change by the clock, at these times or later. Times may come more than once.
+    pub fn due_at(&self) -> impl Iterator<Item = Timestamp> {
+        let window = [self.settings.opens_at, self.settings.closes_at];
+        let phases = self.settings.phases.iter().map(|phase| phase.opens_at);
+        window.into_iter().chain(phases).chain(self.shared_pools().map(|(.., shared_at)| shared_at))
     }
 
     pub fn item(&self, sku: &str) -> Option<&Item> {
@@ -216,6 +266,30 @@ impl Sale {
     /// Units of the item that one customer may hold or have confirmed.
     pub fn customer_limit(&self, item: &Item) -> Option<u32> {
         item.settings.customer_limit.or(self.settings.customer_limit)
+    }
+
+    /// Whether a customer may be limited for this item.
+    pub fn may_limit_customers(&self, item: &ItemSettings) -> bool {
+        let phases = || self.settings.phases.iter().any(|phase| phase.customer_limit.is_some());
+        item.customer_limit.is_some() || self.settings.customer_limit.is_some() || phases()
+    }
+
+    /// The phase that lets such a request in; None if the sale has no phases.
+    fn admit(&self, now: Now, attributes: &Attributes<'_>) -> Result<Option<&Phase>, Refusal> {
+        let phases = &self.settings.phases;
+        if phases.is_empty() {
+            return Ok(None);
+        }
+        let mine = || phases.iter().filter(|phase| phase.audience().has(attributes));
+        let running = mine().filter(|phase| now.surely(|at| phase.runs(at)));
+        if let Some(phase) = running.max_by_key(|phase| phase.opens_at) {
+            return Ok(Some(phase));
+        }
+        let later = mine().map(|phase| phase.opens_at).filter(|&opens_at| !now.surely(|at| at >= opens_at));
+        match later.min() {
+            Some(opens_at) => Err(Refusal::SaleNotStarted { opens_at }),
+            None => Err(Refusal::NotEligible),
+        }
     }
 
     fn refuse_unless_open(&self, now: Now) -> Result<(), Refusal> {
@@ -286,10 +360,10 @@ impl Catalogue {
     /// Whether a limit still needs to know how much of this item a customer has.
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);
-        !sale.is_closed() && sale.customer_limit(self.item_numbered(number)).is_some()
+        !sale.is_closed() && sale.may_limit_customers(&self.item_numbered(number).settings)
     }
 
-    /// The checks of a reserve that need no shard, in their order: the sale is open, each item exists.
+    /// The checks of a reserve that need no shard, in their order: the sale is open, a phase lets the customer in, each item exists.
     ///
     /// # Panics
     /// When an item is asked for by two lines: they are summed where requests are parsed.
@@ -301,17 +375,26 @@ impl Catalogue {
         asked: &Reserve<'a>,
     ) -> Result<Plan<'a>, Refusal> {
         sale.refuse_unless_open(now)?;
+        let Extras { attributes, allow_partial, .. } = asked.extras();
+        let phase = sale.admit(now, attributes)?;
+        let mut until = now.reaches(sale.settings.closes_at).unwrap_or(now.time);
+        for phase in &sale.settings.phases {
+            let bounds = [Some(phase.opens_at), phase.closes_at];
+            until = bounds.into_iter().flatten().filter_map(|at| now.reaches(at)).fold(until, Timestamp::min);
+        }
+        let phase_limit = phase.and_then(|phase| phase.customer_limit);
         let mut lines = SmallVec::new();
         for line in &asked.lines {
             let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
-            let price = item.settings.price;
             let once = lines.iter().all(|known: &PlanLine| known.item != item.number);
             assert!(once, "a reserve names each SKU once");
             lines.push(PlanLine {
                 item: item.number,
                 units: line.units,
-                customer_limit: sale.customer_limit(item),
-                sources: item.pools.iter().map(|&pool| Source { pool, price }).collect(),
+                customer_limit: [sale.customer_limit(item), phase_limit].into_iter().flatten().min(),
+                sources: item.sources(now, asked.extras(), &mut until),
+                may_split: item.settings.may_split(),
+                most_available_first: item.settings.sourcing() == Sourcing::MostAvailable,
             });
         }
         let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
@@ -319,7 +402,8 @@ impl Catalogue {
             request,
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
-            closes_at: sale.settings.closes_at.shifted(-now.doubt.max(0)),
+            allow_partial: *allow_partial,
+            until,
         })
     }
 
@@ -339,10 +423,15 @@ impl Catalogue {
         }
         let (mut items, mut pools) = (self.items.len() as u32.., self.pools.len() as u32..);
         let numbers = settings.items.iter().map(|item| match present.and_then(|sale| sale.item(&item.sku)) {
-            Some(known) => Numbers { item: known.number, pools: known.pools.clone() },
+            Some(known) => {
+                let mut number =
+                    |id| known.pool(id).unwrap_or_else(|| PoolNumber(pools.next().expect("pools are limited")));
+                let pools = item.pools_or_default().map(|(id, _)| number(id)).collect();
+                Numbers { item: known.number, pools }
+            }
             None => Numbers {
                 item: ItemNumber(items.next().expect("items are limited")),
-                pools: pools.next().map(PoolNumber).into_iter().collect(),
+                pools: item.pools_or_default().map(|_| PoolNumber(pools.next().expect("pools are limited"))).collect(),
             },
         });
         let numbers = numbers.collect();
@@ -356,13 +445,17 @@ impl Catalogue {
     /// its units may have left memory. `retention_millis`: how long what is over stays in memory.
     pub fn with_counts(&self, now: Timestamp, settings: &SaleSettings, retention_millis: u64) -> SaleSettings {
         let mut settings = settings.clone();
-        let (present, limit_of_sale) = (self.sale(&settings.id).ok(), settings.customer_limit);
+        let present = self.sale(&settings.id).ok();
+        let limits_all =
+            settings.customer_limit.is_some() || settings.phases.iter().any(|phase| phase.customer_limit.is_some());
         let remembered_since = now.minus_millis(retention_millis).plus_millis(RETIRED_AHEAD_MILLIS);
         for item in &mut settings.items {
             item.limit_counts_since = present.and_then(|sale| {
                 let known = sale.item(&item.sku)?;
-                item.customer_limit.or(limit_of_sale)?;
-                if sale.customer_limit(known).is_some() {
+                if item.customer_limit.is_none() && !limits_all {
+                    return None;
+                }
+                if sale.may_limit_customers(&known.settings) {
                     return known.settings.limit_counts_since;
                 }
                 (remembered_since > sale.created_at).then_some(remembered_since)
@@ -420,10 +513,17 @@ impl Catalogue {
             CatalogueEvent::StatusReached { sale, at, status } => {
                 self.change(*sale, |sale| sale.announce(*status, *at));
             }
+            // Plans know the times themselves; these only say that somebody was told.
+            CatalogueEvent::PhaseOpened { sale, phase, opens_at, .. } => self.note(*sale, |begun| {
+                begun.phases.insert(((*phase).into(), *opens_at));
+            }),
+            CatalogueEvent::PoolShared { sale, pool, shared_at, .. } => self.note(*sale, |begun| {
+                begun.pools.insert((*pool, *shared_at));
+            }),
             // Plans by the previous time must be planned again.
             CatalogueEvent::ClockSet(_) => self.outdate(),
             // The stock book's.
-            CatalogueEvent::Adjusted(_) | CatalogueEvent::Stocked { .. } => {}
+            CatalogueEvent::Adjusted(_) | CatalogueEvent::Transferred(_) | CatalogueEvent::Stocked { .. } => {}
             // The trail's.
             CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => {}
             // The engine's.
@@ -445,6 +545,14 @@ impl Catalogue {
             // A paused sale's status does not say how far the clock came.
             for status in [sale.reached.status(), sale.announced] {
                 each(&CatalogueEvent::StatusReached { sale: number, at: sale.changed_at, status });
+            }
+            for (phase, opens_at) in &sale.begun.phases {
+                let (at, opens_at) = (sale.changed_at, *opens_at);
+                each(&CatalogueEvent::PhaseOpened { sale: number, at, phase, opens_at });
+            }
+            for &(pool, shared_at) in &sale.begun.pools {
+                let (at, item) = (sale.changed_at, self.item_of(pool));
+                each(&CatalogueEvent::PoolShared { sale: number, item, pool, at, shared_at });
             }
         }
     }
@@ -471,8 +579,8 @@ impl Catalogue {
     /// The pools that a prepared document opens, with their initial stock.
     pub fn opened_by(&self, definition: &Definition) -> Vec<OpenedPool> {
         let pools = definition.items.iter().flat_map(|item| {
-            let units = item.settings.initial_stock;
-            item.pools.iter().map(move |&pool| OpenedPool { item: item.number, pool, units })
+            let pools = item.settings.pools_or_default().zip(&item.pools);
+            pools.map(|((_, units), &pool)| OpenedPool { item: item.number, pool, units })
         });
         pools.filter(|opened| opened.pool.index() >= self.pools.len()).collect()
     }
@@ -498,7 +606,7 @@ impl Catalogue {
         {
             reached = reached.max(Reached::Within);
         }
-        let sale = Sale {
+        let mut sale = Sale {
             number,
             created_at: present.map_or(at, |sale| sale.created_at),
             items: items.clone(),
@@ -509,9 +617,13 @@ impl Catalogue {
             reached,
             // A sale that is open from the beginning, or by new times, is announced by an event of the clock like every other.
             announced: present.map_or(Status::Scheduled, |sale| sale.announced),
+            begun: Arc::default(),
             tag,
             settings,
         };
+        if let Some(before) = &present {
+            sale.begun = Arc::new(sale.still_begun(&before.begun));
+        }
         if present.is_some() {
             self.sales[number.index()] = Arc::new(sale);
         } else {
@@ -527,7 +639,7 @@ impl Catalogue {
     fn index_items(&mut self, sale: SaleNumber, items: &[Item], before: Option<&Vec<Item>>) {
         let is_in_place = |index: usize, item: &Item| {
             let known = before.and_then(|before| before.get(index));
-            known.is_some_and(|known| known.number == item.number && known.pools.len() == item.pools.len())
+            known.is_some_and(|known| known.number == item.number && known.pools == item.pools)
         };
         let moved: Vec<_> = items.iter().enumerate().filter(|&(index, item)| !is_in_place(index, item)).collect();
         if moved.is_empty() {
@@ -547,6 +659,11 @@ impl Catalogue {
                 pools[pool.index()] = item.number;
             }
         }
+    }
+
+    /// Notes that something has its event. Nothing is judged by it, so the version stays.
+    fn note(&mut self, number: SaleNumber, change: impl FnOnce(&mut Begun)) {
+        change(Arc::make_mut(&mut Arc::make_mut(&mut self.sales[number.index()]).begun));
     }
 
     fn change(&mut self, number: SaleNumber, change: impl FnOnce(&mut Sale)) {
@@ -570,10 +687,99 @@ fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal
             }
             Some(item) if item.initial_stock != known.settings.initial_stock => {
                 let initial_stock = known.settings.initial_stock;
-                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), initial_stock });
+                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool: None, initial_stock });
+            }
+            Some(item) => judge_pools(&known.settings, item)?,
+        }
+    }
+    Ok(())
+}
+
+/// Pools of an item can be added without stock, and stay otherwise.
+fn judge_pools(known: &ItemSettings, item: &ItemSettings) -> Result<(), Refusal> {
+    let sku = &known.sku;
+    for (id, initial_stock) in known.pools_or_default() {
+        match item.pools_or_default().find(|(other, _)| *other == id) {
+            None => {
+                let advice = match id {
+                    DEFAULT_POOL => "; the pool of an item that declared none is named so",
+                    _ => "",
+                };
+                let detail = format!(
+                    "the item {sku:?} must still have the pool {id:?}: pools can be added, but not removed{advice}"
+                );
+                return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
+            }
+            Some((_, other)) if other != initial_stock => {
+                let pool = Some(id.to_owned());
+                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool, initial_stock });
             }
             Some(_) => {}
         }
     }
-    Ok(())
+    let known_too = |id: &str| known.pools_or_default().any(|(known, _)| known == id);
+    match item.pools_or_default().find(|(id, initial_stock)| *initial_stock > 0 && !known_too(id)) {
+        None => Ok(()),
+        Some((id, _)) => {
+            Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool: Some(id.to_owned()), initial_stock: 0 })
+        }
+    }
+}
+
+impl Item {
+    /// The pool of this id.
+    pub fn pool(&self, id: &str) -> Option<PoolNumber> {
+        self.settings.pool_index(id).map(|index| self.pools[index])
+    }
+
+    /// The id of a pool of this item.
+    pub fn pool_id(&self, pool: PoolNumber) -> &str {
+        let index = self.pools.iter().position(|&known| known == pool);
+        self.settings.pool_id(index.expect("it is one of the item's pools"))
+    }
+
+    /// What the document says of a pool; None if it declares none.
+    pub fn pool_settings(&self, pool: PoolNumber) -> Option<&PoolSettings> {
+        let index = self.pools.iter().position(|&known| known == pool)?;
+        self.settings.pools.get(index)
+    }
+
+    /// The pools that are open to such a request.
+    pub fn open_pools(&self, now: Now, extras: &Extras<'_>) -> SmallVec<[PoolNumber; 2]> {
+        self.sources(now, extras, &mut Timestamp::MAX.clone()).iter().map(|source| source.pool).collect()
+    }
+
+    /// The pools that are open to a request, in the order in which it draws from them. `until`: made earlier where that changes.
+    fn sources(&self, now: Now, extras: &Extras<'_>, until: &mut Timestamp) -> SmallVec<[Source; 1]> {
+        let settings = &self.settings;
+        if !settings.has_pools() {
+            // Its one pool has no location.
+            let pools = self.pools.iter().filter(|_| extras.locations.is_empty());
+            return pools.map(|&pool| Source { pool, price: settings.price }).collect();
+        }
+        let mut open: SmallVec<[(&PoolSettings, PoolNumber); 8]> = SmallVec::new();
+        for (pool, &number) in settings.pools.iter().zip(&self.pools) {
+            let is_here =
+                || pool.location.as_ref().is_some_and(|here| extras.locations.iter().any(|each| each == here));
+            if !extras.locations.is_empty() && !is_here() {
+                continue;
+            }
+            if !pool.audience().has(&extras.attributes) && !now.surely(|at| pool.is_shared(at)) {
+                if let Some(shared) = pool.shared_at.and_then(|at| now.reaches(at)) {
+                    *until = shared.min(*until);
+                }
+                continue;
+            }
+            open.push((pool, number));
+        }
+        if settings.sourcing() == Sourcing::Cheapest {
+            let cost = |pool: &PoolSettings| {
+                let region = extras.attributes.region.as_deref()?;
+                pool.costs.as_ref()?.get(region).copied()
+            };
+            // Stable: else as listed.
+            open.sort_by_key(|(pool, _)| cost(pool).map_or((true, 0), |cost| (false, cost)));
+        }
+        open.iter().map(|&(pool, number)| Source { pool: number, price: pool.price.or(settings.price) }).collect()
+    }
 }

@@ -1,7 +1,11 @@
 //! Commands: callers' requests, parsed and well formed, but not checked against state.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3Default;
+
+use super::attributes::{Attributes, NONE};
 
 /// A request to hold units for one customer, all lines or none.
 #[derive(Debug, Clone)]
@@ -14,7 +18,22 @@ pub struct Reserve<'a> {
     pub hold_seconds: Option<u32>,
     pub reference: Option<&'a str>,
     pub key: Option<&'a str>,
+    /// What most requests leave out.
+    pub extras: Option<&'a Extras<'a>>,
 }
+
+/// The members of a reserve that most requests leave out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras<'a> {
+    pub attributes: Attributes<'a>,
+    /// Only pools of these locations are drawn from; empty: of all, and of none.
+    pub locations: Vec<Cow<'a, str>>,
+    /// Each line gets what is there of it.
+    pub allow_partial: bool,
+}
+
+/// What a request without any has.
+static NO_EXTRAS: Extras<'static> = Extras { attributes: NONE, locations: Vec::new(), allow_partial: false };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedLine<'a> {
@@ -23,7 +42,11 @@ pub struct AskedLine<'a> {
     pub units: u32,
 }
 
-impl Reserve<'_> {
+impl<'a> Reserve<'a> {
+    pub fn extras(&self) -> &'a Extras<'a> {
+        self.extras.unwrap_or(&NO_EXTRAS)
+    }
+
     /// What "the same request" means for an idempotency key: the summed lines in any order, the hold time asked for
     /// and the reference. Sale and customer are the key's scope. Stable across versions: it is kept in the journal.
     pub fn fingerprint(&self) -> u64 {
@@ -36,6 +59,26 @@ impl Reserve<'_> {
         }
         hasher.update(&self.hold_seconds.unwrap_or(0).to_le_bytes());
         put_text(&mut hasher, self.reference.unwrap_or(""));
+        // A request without any has the fingerprint that it always had.
+        if let Some(Extras { attributes, locations, allow_partial }) =
+            self.extras.filter(|extras| **extras != NO_EXTRAS)
+        {
+            for text in [&attributes.tier, &attributes.channel, &attributes.region] {
+                put_text(&mut hasher, text.as_deref().unwrap_or(""));
+            }
+            for (name, value) in &attributes.labels {
+                put_text(&mut hasher, name);
+                put_text(&mut hasher, value);
+            }
+            let mut locations: Vec<&str> = locations.iter().map(|location| &**location).collect();
+            locations.sort_unstable();
+            locations.dedup();
+            for location in locations {
+                put_text(&mut hasher, "");
+                put_text(&mut hasher, location);
+            }
+            hasher.update(&[u8::from(*allow_partial)]);
+        }
         hasher.digest()
     }
 }
@@ -45,6 +88,8 @@ impl Reserve<'_> {
 pub struct Adjust<'a> {
     pub sale: &'a str,
     pub sku: &'a str,
+    /// May be left out where the item has one.
+    pub pool: Option<&'a str>,
     /// Not 0.
     pub delta: i64,
     pub reason: Option<&'a str>,
@@ -59,6 +104,57 @@ impl Adjust<'_> {
         hasher.update(&self.delta.to_le_bytes());
         put_text(&mut hasher, self.reason.unwrap_or(""));
         put_text(&mut hasher, self.reference.unwrap_or(""));
+        if let Some(pool) = self.pool {
+            put_text(&mut hasher, pool);
+        }
+        hasher.digest()
+    }
+}
+
+/// A request for several changes of stock in one sale, all or none.
+#[derive(Debug, Clone)]
+pub struct AdjustAll<'a> {
+    pub sale: &'a str,
+    /// Each of this sale, without a key of its own. Never empty.
+    pub changes: Vec<Adjust<'a>>,
+    pub key: Option<&'a str>,
+}
+
+impl AdjustAll<'_> {
+    /// As `Reserve::fingerprint`; the sale is the key's scope.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        for change in &self.changes {
+            put_text(&mut hasher, change.sku);
+            hasher.update(&change.fingerprint().to_le_bytes());
+        }
+        hasher.digest()
+    }
+}
+
+/// A request to move available units from one pool of an item to another.
+#[derive(Debug, Clone)]
+pub struct Transfer<'a> {
+    pub sale: &'a str,
+    pub sku: &'a str,
+    pub from: &'a str,
+    /// Another one.
+    pub to: &'a str,
+    /// At least 1.
+    pub units: u64,
+    pub reason: Option<&'a str>,
+    pub reference: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+impl Transfer<'_> {
+    /// As `Reserve::fingerprint`; the item is the key's scope.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        hasher.update(&self.units.to_le_bytes());
+        for text in [Some(self.from), Some(self.to), self.reason, self.reference] {
+            put_text(&mut hasher, text.unwrap_or(""));
+        }
         hasher.digest()
     }
 }
@@ -75,7 +171,7 @@ mod tests {
 
     fn reserve<'a>(lines: &[(&'a str, u32)], reference: Option<&'a str>) -> Reserve<'a> {
         let lines = lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
-        Reserve { sale: "drop", customer: "ann", lines, hold_seconds: None, reference, key: None }
+        Reserve { sale: "drop", customer: "ann", lines, hold_seconds: None, reference, key: None, extras: None }
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! answer is what was recorded.
 
 use super::{
-    event::{CustomerEvent, Extended, Held, Portions, PricedPortion, PricedPortions, Settled},
+    event::{AskedUnits, CustomerEvent, Extended, Held, Portions, PricedPortion, Settled},
     ids::{ItemNumber, ReservationId, SaleNumber},
-    judge::Plan,
+    judge::{Grant, Plan},
     outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, ReservedLine, Standing, State},
     shard::{Search, Shard},
     stock::Amounts,
@@ -51,14 +51,9 @@ impl Shard {
     }
 
     /// Holds the units that a judgement granted, under the same lock. `entropy`: random bits for the id.
-    pub fn hold(
-        &mut self,
-        plan: &Plan<'_>,
-        portions: PricedPortions,
-        entropy: u64,
-        record: &mut impl Record,
-    ) -> Reservation {
+    pub fn hold(&mut self, plan: &Plan<'_>, grant: Grant, entropy: u64, record: &mut impl Record) -> Reservation {
         let (request, now) = (&plan.request, self.now());
+        let Grant { portions, short } = grant;
         let event = CustomerEvent::Held(Held {
             id: ReservationId::new(now, request.bucket, entropy),
             sale: request.sale,
@@ -67,6 +62,8 @@ impl Shard {
             portions,
             reference: request.reference,
             key: request.key,
+            attributes: request.attributes.map(|attributes| Box::new(attributes.clone())),
+            short: short.iter().map(|short| AskedUnits { item: short.item, units: short.requested }).collect(),
         });
         self.take(&event, record);
         let CustomerEvent::Held(held) = event else { unreachable!("it was made above") };
@@ -84,6 +81,8 @@ impl Shard {
             expires_at: now.plus_seconds(held.hold_seconds.into()),
             ended_at: None,
             extensions: 0,
+            attributes: held.attributes.map(|attributes| self.intern(&attributes)),
+            short: held.short,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod samples;
 use smallvec::SmallVec;
 
 use super::{
+    attributes::Attributes,
     audit::{Audited, Head, KeyPrint},
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Status,
@@ -52,6 +53,17 @@ pub struct Held<'a> {
     pub reference: Option<&'a str>,
     /// The idempotency key and the fingerprint of its request.
     pub key: Option<(&'a str, u64)>,
+    /// None if it has none.
+    pub attributes: Option<Box<Attributes<'a>>>,
+    /// What was asked of the items of which it got less.
+    pub short: Box<[AskedUnits]>,
+}
+
+/// Units of an item that a request asked for, where it got less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedUnits {
+    pub item: ItemNumber,
+    pub units: u32,
 }
 
 /// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not.
@@ -120,7 +132,33 @@ pub struct Adjusted<'a> {
     pub reason: Option<&'a str>,
     pub reference: Option<&'a str>,
     pub key: Option<(&'a str, u64)>,
+    /// One of several changes of a sale that were made together; the key is of all.
+    pub of_sale: Option<SaleNumber>,
     /// The item's stock and available units right after.
+    pub stock: u64,
+    pub available: u64,
+    /// The pool's, where the item has others.
+    pub of_pool: Option<PoolLevels>,
+}
+
+/// Available units went from one pool of an item to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transferred<'a> {
+    pub item: ItemNumber,
+    pub from: PoolNumber,
+    pub to: PoolNumber,
+    pub at: Timestamp,
+    pub units: u64,
+    pub reason: Option<&'a str>,
+    pub reference: Option<&'a str>,
+    pub key: Option<(&'a str, u64)>,
+    /// Stock and available units of both pools right after: of the one that gave, and of the one that got.
+    pub after: [PoolLevels; 2],
+}
+
+/// A pool's stock and its available units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolLevels {
     pub stock: u64,
     pub available: u64,
 }
@@ -166,7 +204,23 @@ pub enum CatalogueEvent<'a> {
         at: Timestamp,
         status: Status,
     },
+    /// A phase began, as far as readers of the feed are concerned: requests are judged by the time itself.
+    PhaseOpened {
+        sale: SaleNumber,
+        at: Timestamp,
+        phase: &'a str,
+        opens_at: Timestamp,
+    },
+    /// A pool is open to everybody from here on; as `PhaseOpened`.
+    PoolShared {
+        sale: SaleNumber,
+        item: ItemNumber,
+        pool: PoolNumber,
+        at: Timestamp,
+        shared_at: Timestamp,
+    },
     Adjusted(Adjusted<'a>),
+    Transferred(Transferred<'a>),
     /// Snapshots only: a pool's stock, all adjustments included.
     Stocked {
         item: ItemNumber,
@@ -254,8 +308,11 @@ impl CatalogueEvent<'_> {
             Self::SalePaused { at, .. }
             | Self::SaleResumed { at, .. }
             | Self::SaleClosed { at, .. }
-            | Self::StatusReached { at, .. } => Some(*at),
+            | Self::StatusReached { at, .. }
+            | Self::PhaseOpened { at, .. }
+            | Self::PoolShared { at, .. } => Some(*at),
             Self::Adjusted(adjusted) => Some(adjusted.at),
+            Self::Transferred(transferred) => Some(transferred.at),
             Self::Audited(audited) => Some(audited.record.at),
             Self::ClockSet(set) => Some(set.at),
             Self::Stocked { .. } | Self::KeysNoted { .. } | Self::AuditReached(_) | Self::WrittenBy { .. } => None,
@@ -275,6 +332,10 @@ impl CatalogueEvent<'_> {
                 let (from, to) = if delta < 0 { (available, outside) } else { (outside, available) };
                 each(Move { item, pool, from, to, units: delta.unsigned_abs() });
             }
+            &Self::Transferred(Transferred { item, from, to, units, .. }) => {
+                each(Move { item, pool: from, from: available, to: outside, units });
+                each(Move { item, pool: to, from: outside, to: available, units });
+            }
             &Self::Stocked { item, pool, stock: units } => {
                 each(Move { item, pool, from: outside, to: available, units })
             }
@@ -282,6 +343,8 @@ impl CatalogueEvent<'_> {
             | Self::SaleResumed { .. }
             | Self::SaleClosed { .. }
             | Self::StatusReached { .. }
+            | Self::PhaseOpened { .. }
+            | Self::PoolShared { .. }
             | Self::Audited(_)
             | Self::KeysNoted { .. }
             | Self::AuditReached(_)

@@ -14,6 +14,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Longest `reference`, `reason` and idempotency key, in bytes.
 pub const TEXT_BYTES_MAX: usize = 255;
 
+/// Longest value of a label, in bytes.
+pub const LABEL_BYTES_MAX: usize = 32;
+
 /// Buckets that customers are spread over. A bucket is the unit of placement (today: on a shard) and of snapshots.
 /// Twelve bits, because the `rand_a` field of a UUIDv7 holds twelve.
 pub const BUCKETS: usize = 4096;
@@ -27,6 +30,8 @@ pub enum NameError {
     NameLength,
     #[error("must be 1 to 255 bytes")]
     TextLength,
+    #[error("must be 1 to 32 bytes")]
+    LabelLength,
     #[error("must not contain control characters")]
     Control,
 }
@@ -37,13 +42,7 @@ pub struct SaleId(CompactString);
 
 impl SaleId {
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let well_formed = !bytes.is_empty()
-            && bytes.len() <= NAME_BYTES_MAX
-            && plain(bytes[0])
-            && bytes.iter().all(|&byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
-        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Slug) }
+        check_slug(text).map(|()| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -55,6 +54,25 @@ impl fmt::Display for SaleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A slug `[a-z0-9][a-z0-9._-]{0,63}`: what ids that operators choose must be.
+pub fn check_slug(text: &str) -> Result<(), NameError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let well_formed = !bytes.is_empty()
+        && bytes.len() <= NAME_BYTES_MAX
+        && plain(bytes[0])
+        && bytes.iter().all(|&byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
+    if well_formed { Ok(()) } else { Err(NameError::Slug) }
+}
+
+/// The value of a label: 1 to 32 bytes without control characters.
+pub fn check_label(text: &str) -> Result<(), NameError> {
+    if text.is_empty() || text.len() > LABEL_BYTES_MAX {
+        return Err(NameError::LabelLength);
+    }
+    check_printable(text)
 }
 
 /// A name of 1 to 64 bytes without control characters: what a SKU and a customer id must be.

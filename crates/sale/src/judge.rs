@@ -2,11 +2,13 @@
 //!
 //! A single reserve, the slow path under all locks and a batch are drivers of this judgement. They differ only in what they know
 //! of stock: a driver that does not know enough gets `Unsure`, and asks again when it knows more. Invariants: a grant takes every
-//! line in full; no unit is taken from a later source while an earlier one has one; a shortage is reported only if it is exact.
+//! line in full, unless the request allows less; no unit is taken from a later source while an earlier one has one; a shortage is
+//! reported only if it is exact.
 
 use smallvec::SmallVec;
 
 use super::{
+    attributes::Attributes,
     event::{PricedPortion, PricedPortions},
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Refusal,
@@ -25,6 +27,8 @@ pub struct Request<'a> {
     /// The idempotency key, and the fingerprint of the request.
     pub key: Option<(&'a str, u64)>,
     pub reference: Option<&'a str>,
+    /// None if it has none.
+    pub attributes: Option<&'a Attributes<'a>>,
 }
 
 /// A reserve that has passed all checks without a shard: what to hold, and the limits.
@@ -32,9 +36,11 @@ pub struct Request<'a> {
 pub struct Plan<'a> {
     pub request: Request<'a>,
     pub lines: SmallVec<[PlanLine; 1]>,
+    /// Each line gets what is there of it.
+    pub allow_partial: bool,
     pub hold_seconds: u32,
-    /// No more holds from here on.
-    pub closes_at: Timestamp,
+    /// From here on the plan may be another: the sale ends, a phase begins or ends, a pool is shared.
+    pub until: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +50,10 @@ pub struct PlanLine {
     pub customer_limit: Option<u32>,
     /// The pools that the line may draw from, in order.
     pub sources: SmallVec<[Source; 1]>,
+    /// Whether it may draw from several.
+    pub may_split: bool,
+    /// The order is that of the most available units.
+    pub most_available_first: bool,
 }
 
 /// A pool that a line may draw from, and the price there.
@@ -55,14 +65,25 @@ pub struct Source {
 
 /// What a driver knows of stock.
 pub trait Stock {
-    /// Whether all its answers are of one instant. If not, it shows at most one line of one pool to be short.
+    /// Whether all its answers are of one instant. If not, `is_still` tells.
     const ONE_INSTANT: bool;
 
     /// Units that it may give away without asking others.
     fn here(&self, pool: PoolNumber) -> u64;
 
     /// Units over all shards; None if it does not know.
-    fn everywhere(&self, pool: PoolNumber) -> Option<u64>;
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading>;
+
+    /// Whether the pool had these units at every instant since they were read.
+    fn is_still(&self, pool: PoolNumber, reading: Reading) -> bool;
+}
+
+/// Units of a pool over all shards, as they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    pub units: u64,
+    /// Another one whenever the units changed in between.
+    pub stamp: u64,
 }
 
 /// What comes of a reserve.
@@ -71,15 +92,23 @@ pub enum Judgement {
     /// The key stands for this reservation already.
     Known(ReservationId),
     Refused(Refusal),
-    /// The sale's window was over when it came to be decided.
-    SaleEnded,
+    /// When it came to be decided the plan was no longer the sale's. It is to be planned again, for the shard's time.
+    Outdated,
     /// Each of these lines asks for more than there is.
     Short(Shortages),
     LimitExceeded(LimitExceeded),
     /// The driver's stock does not decide it; that of all shards does.
     Unsure,
     /// These units, to be held now.
-    Grant(PricedPortions),
+    Grant(Grant),
+}
+
+/// Units for a reserve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub portions: PricedPortions,
+    /// Lines that get less than they asked for.
+    pub short: Shortages,
 }
 
 pub type Shortages = SmallVec<[Short; 1]>;
@@ -89,6 +118,7 @@ pub type Shortages = SmallVec<[Short; 1]>;
 pub struct Short {
     pub item: ItemNumber,
     pub requested: u32,
+    /// Units that such a line could get.
     pub available: u64,
 }
 
@@ -101,28 +131,34 @@ pub struct LimitExceeded {
     pub already: u64,
 }
 
-/// Units for every line.
+/// Units for the lines of a plan.
 #[derive(Debug)]
 pub enum Allocation {
-    All(PricedPortions),
+    Grant(Grant),
     Short(Shortages),
     Unsure,
 }
 
+type Readings = SmallVec<[(PoolNumber, Reading); 4]>;
+
 /// Finds units for every line, as far as `stock` knows.
-pub fn allocate<S: Stock>(lines: &[PlanLine], stock: &S) -> Allocation {
-    let (mut portions, mut short) = (PricedPortions::new(), Shortages::new());
-    for line in lines {
-        match allocate_line(line, stock, &mut portions) {
+pub fn allocate<S: Stock>(plan: &Plan<'_>, stock: &S) -> Allocation {
+    let (mut portions, mut short, mut readings) = (PricedPortions::new(), Shortages::new(), Readings::new());
+    for line in &plan.lines {
+        match allocate_line(line, stock, plan.allow_partial, &mut portions, &mut readings) {
             Found::All => {}
             Found::Only(available) => short.push(Short { item: line.item, requested: line.units, available }),
             Found::Unsure => return Allocation::Unsure,
         }
     }
-    match short.len() {
-        0 => Allocation::All(portions),
-        2.. if !S::ONE_INSTANT => Allocation::Unsure,
-        _ => Allocation::Short(short),
+    // Several numbers that were read one after the other say nothing of one instant, unless they are still the same.
+    if !S::ONE_INSTANT && readings.len() > 1 && !readings.iter().all(|&(pool, reading)| stock.is_still(pool, reading)) {
+        return Allocation::Unsure;
+    }
+    if short.is_empty() || (plan.allow_partial && !portions.is_empty()) {
+        Allocation::Grant(Grant { portions, short })
+    } else {
+        Allocation::Short(short)
     }
 }
 
@@ -133,30 +169,78 @@ enum Found {
     Unsure,
 }
 
-fn allocate_line<S: Stock>(line: &PlanLine, stock: &S, portions: &mut PricedPortions) -> Found {
-    let mut wanted = u64::from(line.units);
-    let mut asks_others = false;
-    for &Source { pool, price } in &line.sources {
-        let here = stock.here(pool);
-        // Units of this pool on other shards come before any later source.
-        let there = if here >= wanted {
-            here
-        } else {
-            let Some(everywhere) = stock.everywhere(pool) else { return Found::Unsure };
-            asks_others |= everywhere > here;
-            everywhere
-        };
-        let taken = there.min(wanted);
-        if taken > 0 {
-            let units = u32::try_from(taken).expect("no more than the line asks for");
-            portions.push(PricedPortion { item: line.item, pool, units, price });
-            wanted -= taken;
+#[inline]
+fn allocate_line<S: Stock>(
+    line: &PlanLine,
+    stock: &S,
+    allow_partial: bool,
+    portions: &mut PricedPortions,
+    readings: &mut Readings,
+) -> Found {
+    let wanted = u64::from(line.units);
+    let mut give = |source: &Source, units: u64| {
+        let units = u32::try_from(units).expect("no more than the line asks for");
+        portions.push(PricedPortion { item: line.item, pool: source.pool, units, price: source.price });
+    };
+    // Units of this pool over all shards; fewer than enough are exact.
+    let mut read = |source: &Source, enough: u64| {
+        let here = stock.here(source.pool);
+        if here >= enough {
+            return Some((here, true));
         }
-        if wanted == 0 {
+        let reading = stock.everywhere(source.pool)?;
+        if !S::ONE_INSTANT {
+            readings.push((source.pool, reading));
+        }
+        Some((reading.units, reading.units <= here))
+    };
+    let ordered: SmallVec<[Source; 1]>;
+    let sources = if line.most_available_first && line.sources.len() > 1 {
+        if !S::ONE_INSTANT {
+            return Found::Unsure;
+        }
+        let mut by_units = line.sources.clone();
+        by_units.sort_by_key(|source| std::cmp::Reverse(stock.here(source.pool)));
+        ordered = by_units;
+        &ordered
+    } else {
+        &line.sources
+    };
+    if !line.may_split {
+        let mut most: Option<(&Source, u64, bool)> = None;
+        for source in sources {
+            let Some((units, all_here)) = read(source, wanted) else { return Found::Unsure };
+            if units >= wanted {
+                give(source, wanted);
+                return if all_here { Found::All } else { Found::Unsure };
+            }
+            if most.is_none_or(|(_, most, _)| units > most) {
+                most = Some((source, units, all_here));
+            }
+        }
+        return match most {
+            Some((source, units, all_here)) if allow_partial && units > 0 => {
+                give(source, units);
+                if all_here { Found::Only(units) } else { Found::Unsure }
+            }
+            most => Found::Only(most.map_or(0, |(_, units, _)| units)),
+        };
+    }
+    let (mut missing, mut asks_others) = (wanted, false);
+    for source in sources {
+        // Units of this pool on other shards come before any later source.
+        let Some((units, all_here)) = read(source, missing) else { return Found::Unsure };
+        let taken = units.min(missing);
+        if taken > 0 {
+            give(source, taken);
+            asks_others |= !all_here;
+            missing -= taken;
+        }
+        if missing == 0 {
             return if asks_others { Found::Unsure } else { Found::All };
         }
     }
-    if S::ONE_INSTANT || line.sources.len() == 1 { Found::Only(u64::from(line.units) - wanted) } else { Found::Unsure }
+    if allow_partial && asks_others { Found::Unsure } else { Found::Only(wanted - missing) }
 }
 
 /// A shard by itself: it knows its slices and nothing of the others'.
@@ -167,14 +251,18 @@ impl Stock for Shard {
         u64::try_from(self.slice(pool).available).unwrap_or(0)
     }
 
-    fn everywhere(&self, _: PoolNumber) -> Option<u64> {
+    fn everywhere(&self, _: PoolNumber) -> Option<Reading> {
         None
+    }
+
+    fn is_still(&self, _: PoolNumber, _: Reading) -> bool {
+        false
     }
 }
 
 impl Shard {
-    /// Judges a reserve: the key first, then the plan, the end of the sale's window, as time has passed since the plan was made,
-    /// then stock, then the customer's limits. Changes nothing but the shard's time.
+    /// Judges a reserve: the key first, then the plan, which may be outdated, as time has passed since it was made, then stock,
+    /// then the customer's limits. Changes nothing but the shard's time.
     pub fn judge(
         &mut self,
         now: Timestamp,
@@ -190,16 +278,16 @@ impl Shard {
             Ok(plan) => plan,
             Err(refusal) => return Judgement::Refused(refusal.clone()),
         };
-        if now >= plan.closes_at {
-            return Judgement::SaleEnded;
+        if now >= plan.until {
+            return Judgement::Outdated;
         }
-        let portions = match stock(self, plan) {
-            Allocation::All(portions) => portions,
+        let grant = match stock(self, plan) {
+            Allocation::Grant(grant) => grant,
             Allocation::Short(short) => return Judgement::Short(short),
             Allocation::Unsure => return Judgement::Unsure,
         };
-        match self.check_limits(plan) {
-            Ok(()) => Judgement::Grant(portions),
+        match self.check_limits(plan, &grant) {
+            Ok(()) => Judgement::Grant(grant),
             Err(exceeded) => Judgement::LimitExceeded(exceeded),
         }
     }
@@ -214,13 +302,15 @@ impl Shard {
         })
     }
 
-    /// Whether the customer's limits allow the plan.
-    fn check_limits(&self, plan: &Plan<'_>) -> Result<(), LimitExceeded> {
+    /// Whether the customer's limits allow what the plan gets.
+    fn check_limits(&self, plan: &Plan<'_>, grant: &Grant) -> Result<(), LimitExceeded> {
         let Request { customer, bucket, .. } = plan.request;
         for line in &plan.lines {
             let Some(limit) = line.customer_limit else { continue };
             let already = self.units_of(bucket, customer, line.item);
-            if already + u64::from(line.units) > u64::from(limit) {
+            let short = grant.short.iter().find(|short| short.item == line.item);
+            let units = short.map_or(line.units.into(), |short| short.available);
+            if already + units > u64::from(limit) {
                 return Err(LimitExceeded { item: line.item, limit, already });
             }
         }
@@ -230,62 +320,130 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{cell::Cell, collections::BTreeMap};
 
     use proptest::prelude::*;
 
     use super::*;
 
     /// Units here and everywhere, by pool; `None`: unknown.
-    struct Known<const ONE_INSTANT: bool>(BTreeMap<u32, (u64, Option<u64>)>);
+    struct Known<const ONE_INSTANT: bool> {
+        pools: BTreeMap<u32, (u64, Option<u64>)>,
+        /// Whether others change pools meanwhile.
+        restless: bool,
+        looks: Cell<usize>,
+    }
+
+    impl<const ONE_INSTANT: bool> Known<ONE_INSTANT> {
+        fn of(pools: impl IntoIterator<Item = (u32, (u64, Option<u64>))>) -> Self {
+            Self { pools: pools.into_iter().collect(), restless: false, looks: Cell::new(0) }
+        }
+    }
 
     impl<const ONE_INSTANT: bool> Stock for Known<ONE_INSTANT> {
         const ONE_INSTANT: bool = ONE_INSTANT;
 
         fn here(&self, pool: PoolNumber) -> u64 {
-            self.0[&pool.0].0
+            self.pools[&pool.0].0
         }
 
-        fn everywhere(&self, pool: PoolNumber) -> Option<u64> {
-            self.0[&pool.0].1
+        fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
+            Some(Reading { units: self.pools[&pool.0].1?, stamp: 0 })
+        }
+
+        fn is_still(&self, _: PoolNumber, _: Reading) -> bool {
+            self.looks.set(self.looks.get() + 1);
+            !self.restless
         }
     }
 
     fn line(units: u32, pools: &[u32]) -> PlanLine {
         let sources = pools.iter().map(|&pool| Source { pool: PoolNumber(pool), price: None }).collect();
-        PlanLine { item: ItemNumber(0), units, customer_limit: None, sources }
+        let (may_split, most_available_first) = (true, false);
+        PlanLine { item: ItemNumber(0), units, customer_limit: None, sources, may_split, most_available_first }
+    }
+
+    fn plan(lines: &[PlanLine], allow_partial: bool) -> Plan<'static> {
+        let (bucket, sale) = (Bucket::of("ann"), SaleNumber(0));
+        let request = Request { sale, customer: "ann", bucket, key: None, reference: None, attributes: None };
+        Plan { request, lines: lines.into(), allow_partial, hold_seconds: 60, until: Timestamp::MAX }
+    }
+
+    fn units(grant: &Grant) -> Vec<(u32, u32)> {
+        grant.portions.iter().map(|portion| (portion.pool.0, portion.units)).collect()
     }
 
     fn taken(allocation: Allocation) -> Option<Vec<(u32, u32)>> {
-        let Allocation::All(portions) = allocation else { return None };
-        Some(portions.iter().map(|portion| (portion.pool.0, portion.units)).collect())
+        let Allocation::Grant(grant) = allocation else { return None };
+        Some(units(&grant))
+    }
+
+    fn short(allocation: Allocation) -> Option<Vec<u64>> {
+        let Allocation::Short(short) = allocation else { return None };
+        Some(short.iter().map(|short| short.available).collect())
     }
 
     #[test]
     fn an_earlier_pool_is_drawn_empty_before_a_later_one_is_touched() {
-        let known = Known::<false>([(0, (2, Some(2))), (1, (9, None))].into());
-        assert_eq!(taken(allocate(&[line(3, &[0, 1])], &known)), Some(vec![(0, 2), (1, 1)]));
+        let wanted = plan(&[line(3, &[0, 1])], false);
+        let known = Known::<false>::of([(0, (2, Some(2))), (1, (9, None))]);
+        assert_eq!(taken(allocate(&wanted, &known)), Some(vec![(0, 2), (1, 1)]));
         // Others have units of the first pool, or may have.
         for everywhere in [None, Some(3)] {
-            let known = Known::<false>([(0, (2, everywhere)), (1, (9, None))].into());
-            assert!(matches!(allocate(&[line(3, &[0, 1])], &known), Allocation::Unsure));
+            let known = Known::<false>::of([(0, (2, everywhere)), (1, (9, None))]);
+            assert!(matches!(allocate(&wanted, &known), Allocation::Unsure));
         }
+    }
+
+    #[test]
+    fn a_line_that_may_not_be_split_gets_the_first_pool_that_has_all_of_it() {
+        let whole = |units| PlanLine { may_split: false, ..line(units, &[0, 1, 2]) };
+        let known = Known::<true>::of([(0, (2, Some(2))), (1, (5, Some(5))), (2, (9, Some(9)))]);
+        assert_eq!(taken(allocate(&plan(&[whole(2)], false), &known)), Some(vec![(0, 2)]));
+        assert_eq!(taken(allocate(&plan(&[whole(4)], false), &known)), Some(vec![(1, 4)]));
+        assert_eq!(short(allocate(&plan(&[whole(10)], false), &known)), Some(vec![9]));
+        assert_eq!(taken(allocate(&plan(&[whole(10)], true), &known)), Some(vec![(2, 9)]));
+    }
+
+    #[test]
+    fn the_pool_with_the_most_units_comes_first_where_that_is_asked() {
+        let most = PlanLine { most_available_first: true, ..line(6, &[0, 1, 2]) };
+        let pools = [(0, (4, Some(4))), (1, (5, Some(5))), (2, (5, Some(5)))];
+        assert_eq!(
+            taken(allocate(&plan(&[most.clone()], false), &Known::<true>::of(pools))),
+            Some(vec![(1, 5), (2, 1)])
+        );
+        assert!(matches!(allocate(&plan(&[most], false), &Known::<false>::of(pools)), Allocation::Unsure));
+    }
+
+    #[test]
+    fn a_partial_fill_gets_what_is_there_and_says_what_is_missing() {
+        let known = Known::<true>::of([(0, (2, Some(2))), (1, (0, Some(0)))]);
+        let Allocation::Grant(grant) = allocate(&plan(&[line(3, &[0]), line(1, &[1])], true), &known) else { panic!() };
+        assert_eq!(units(&grant), [(0, 2)]);
+        assert_eq!(
+            grant.short.iter().map(|short| (short.requested, short.available)).collect::<Vec<_>>(),
+            [(3, 2), (1, 0)]
+        );
+        assert_eq!(short(allocate(&plan(&[line(1, &[1])], true), &known)), Some(vec![0]));
+        // Nothing is open to the request.
+        assert_eq!(short(allocate(&plan(&[line(1, &[])], true), &known)), Some(vec![0]));
     }
 
     #[test]
     fn a_shortage_is_exact_or_not_said() {
         let bounds = [(0, (0, Some(2))), (1, (0, Some(0)))];
-        let short = |allocation| match allocation {
-            Allocation::Short(short) => Some(short.iter().map(|short| short.available).collect::<Vec<_>>()),
-            _ => None,
-        };
-        let (loose, exact) = (Known::<false>(bounds.into()), Known::<true>(bounds.into()));
-        assert_eq!(short(allocate(&[line(3, &[0])], &loose)), Some(vec![2]));
-        // Two numbers that were read one after the other say nothing of one instant.
-        assert_eq!(short(allocate(&[line(3, &[0, 1])], &loose)), None);
-        assert_eq!(short(allocate(&[line(3, &[0]), line(1, &[1])], &loose)), None);
-        assert_eq!(short(allocate(&[line(3, &[0, 1])], &exact)), Some(vec![2]));
-        assert_eq!(short(allocate(&[line(3, &[0]), line(1, &[1])], &exact)), Some(vec![2, 0]));
+        let (loose, exact) = (Known::<false>::of(bounds), Known::<true>::of(bounds));
+        let restless = Known::<false> { restless: true, ..Known::of(bounds) };
+        let (one, split, two) = ([line(3, &[0])], [line(3, &[0, 1])], [line(3, &[0]), line(1, &[1])]);
+        assert_eq!(short(allocate(&plan(&one, false), &restless)), Some(vec![2]));
+        for (lines, available) in [(&split[..], vec![2]), (&two[..], vec![2, 0])] {
+            assert_eq!(short(allocate(&plan(lines, false), &loose)), Some(available.clone()));
+            assert_eq!(short(allocate(&plan(lines, false), &exact)), Some(available));
+            // Numbers that changed while they were read say nothing of one instant.
+            assert_eq!(short(allocate(&plan(lines, false), &restless)), None);
+        }
+        assert!(loose.looks.get() > 0 && exact.looks.get() == 0);
     }
 
     proptest! {
@@ -293,20 +451,25 @@ mod tests {
         #[test]
         fn less_knowledge_never_leads_to_another_answer(
             pools in prop::collection::vec((0_u64..5, 0_u64..5, any::<bool>()), 3),
-            lines in prop::collection::vec((1_u32..8, prop::sample::subsequence(vec![0_u32, 1, 2], 1..=3)), 1..3),
+            lines in prop::collection::vec(
+                (1_u32..8, prop::sample::subsequence(vec![0_u32, 1, 2], 0..=3), any::<bool>(), any::<bool>()), 1..3),
+            allow_partial: bool,
         ) {
             let number = |index: usize| index as u32;
             let all = pools.iter().enumerate();
-            let partly = Known::<false>(all.clone().map(|(index, &(here, elsewhere, known))| {
+            let partly = Known::<false>::of(all.clone().map(|(index, &(here, elsewhere, known))| {
                 (number(index), (here, known.then_some(here + elsewhere)))
-            }).collect());
-            let whole = Known::<true>(all.map(|(index, &(here, elsewhere, _))| {
+            }));
+            let whole = Known::<true>::of(all.map(|(index, &(here, elsewhere, _))| {
                 (number(index), (here + elsewhere, Some(here + elsewhere)))
-            }).collect());
-            let lines: Vec<_> = lines.iter().map(|(units, pools)| line(*units, pools)).collect();
-            match (allocate(&lines, &partly), allocate(&lines, &whole)) {
-                (Allocation::Unsure, Allocation::All(_) | Allocation::Short(_)) => {}
-                (Allocation::All(some), Allocation::All(all)) => prop_assert_eq!(some, all),
+            }));
+            let lines: Vec<_> = lines.iter().map(|(units, pools, may_split, most_available_first)| {
+                PlanLine { may_split: *may_split, most_available_first: *most_available_first, ..line(*units, pools) }
+            }).collect();
+            let plan = plan(&lines, allow_partial);
+            match (allocate(&plan, &partly), allocate(&plan, &whole)) {
+                (Allocation::Unsure, Allocation::Grant(_) | Allocation::Short(_)) => {}
+                (Allocation::Grant(some), Allocation::Grant(all)) => prop_assert_eq!(some, all),
                 (Allocation::Short(some), Allocation::Short(all)) => prop_assert_eq!(some, all),
                 (some, all) => prop_assert!(false, "{:?} {:?}", some, all),
             }

@@ -4,6 +4,7 @@
 //! outcome is the same on every machine and on every replay.
 
 pub mod adjustments;
+pub mod attributes;
 pub mod audit;
 pub mod catalogue;
 pub mod code;
@@ -26,3 +27,4 @@ pub mod stock;
 pub mod time;
 pub mod timeline;
 pub mod transition;
+pub mod warnings;

@@ -1,9 +1,13 @@
 //! Outcomes: the answers of the rules. A refusal here is a business answer, not an error.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::{
+    attributes::Attributes,
+    event::AskedUnits,
     expected::Tag,
     ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     settings::{Invalid, Price},
@@ -103,6 +107,17 @@ pub struct Reservation {
     /// When it was confirmed, released or expired; None while it is held.
     pub ended_at: Option<Timestamp>,
     pub extensions: u16,
+    /// None if it has none.
+    pub attributes: Option<Arc<Attributes<'static>>>,
+    /// What was asked of the items of which it got less.
+    pub short: Box<[AskedUnits]>,
+}
+
+impl Reservation {
+    /// Units of an item, wherever they are.
+    pub fn units_of(&self, item: ItemNumber) -> u32 {
+        self.lines.iter().filter(|line| line.item == item).map(|line| line.amounts.sum()).sum()
+    }
 }
 
 /// What memory has of one customer in one sale.
@@ -144,6 +159,10 @@ pub struct Shortage {
     pub sku: CompactString,
     pub requested: u64,
     pub available: u64,
+    /// Units in holds that such a request could draw from when they come back.
+    pub held: u64,
+    /// The earliest end of such a hold, as it was known lately.
+    pub next_release_at: Option<Timestamp>,
 }
 
 /// Why a command was refused. It changed nothing, except that a hold found past its end is expired.
@@ -169,6 +188,8 @@ pub enum Refusal {
     SaleNotStarted {
         opens_at: Timestamp,
     },
+    /// No phase lets such a customer in, now or later.
+    NotEligible,
     SaleEnded,
     SalePaused,
     ReservationExpired(Box<Reservation>),
@@ -177,6 +198,8 @@ pub enum Refusal {
     ExtensionLimitReached(Box<Reservation>),
     InitialStockImmutable {
         sku: String,
+        /// None: the item's.
+        pool: Option<String>,
         initial_stock: u64,
     },
     IdempotencyKeyReused,

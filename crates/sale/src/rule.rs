@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::{
-    ids::{NAME_BYTES_MAX, SaleId, TEXT_BYTES_MAX, check_name, check_text},
+    ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, SaleId, TEXT_BYTES_MAX, check_label, check_name, check_slug, check_text},
     settings::Currency,
     time::Timestamp,
 };
@@ -32,6 +32,20 @@ pub enum Rule {
     Text {
         example: &'static str,
     },
+    /// A name that programs and people choose for something: a tier, a channel, a region, a pool.
+    Slug {
+        example: &'static str,
+    },
+    /// The value of a label.
+    Label {
+        example: &'static str,
+    },
+    /// One of these words.
+    OneOf {
+        words: &'static [&'static str],
+    },
+    /// `true` or `false`.
+    Flag,
     /// A sale's id, or empty to leave it to the path.
     SaleId,
     Time,
@@ -55,7 +69,10 @@ impl Rule {
 
     pub fn allows_text(self, text: &str) -> bool {
         match self {
-            Self::Whole { .. } | Self::Change { .. } => false,
+            Self::Whole { .. } | Self::Change { .. } | Self::Flag => false,
+            Self::Slug { .. } => check_slug(text).is_ok(),
+            Self::Label { .. } => check_label(text).is_ok(),
+            Self::OneOf { words } => words.contains(&text),
             Self::Name { .. } => check_name(text).is_ok(),
             Self::Text { .. } => check_text(text).is_ok(),
             Self::SaleId => text.is_empty() || SaleId::parse(text).is_ok(),
@@ -81,6 +98,21 @@ impl fmt::Display for Rule {
             Self::Text { example } => {
                 write!(f, "must be text of 1 to {TEXT_BYTES_MAX} bytes without control characters, such as {example:?}")
             }
+            Self::Slug { example } => write!(
+                f,
+                "must be 1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore, and begin with a \
+                 letter or digit, such as {example:?}"
+            ),
+            Self::Label { example } => {
+                write!(
+                    f,
+                    "must be text of 1 to {LABEL_BYTES_MAX} bytes without control characters, such as {example:?}"
+                )
+            }
+            Self::OneOf { words } => {
+                write!(f, "must be one of {}, such as {:?}", words.join(", "), words[0])
+            }
+            Self::Flag => f.write_str("must be true or false"),
             Self::SaleId => write!(
                 f,
                 "must be 1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore, and begin with a \
@@ -121,6 +153,9 @@ mod tests {
             Rule::Change { most: 7, example: -7 },
             Rule::Name { example: "tv-55" },
             Rule::Text { example: "order-1" },
+            Rule::Slug { example: "livestream" },
+            Rule::Label { example: "B" },
+            Rule::OneOf { words: &["in_order", "cheapest"] },
             Rule::SaleId,
             Rule::Time,
             Rule::Currency,

@@ -2,13 +2,14 @@
 //!
 //! Invariant: every accepted `SaleSettings` has passed `check`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ids::{SaleId, check_name, check_text},
+    attributes::Audience,
+    ids::{SaleId, check_name, check_slug, check_text},
     object,
     rule::Rule,
     time::Timestamp,
@@ -35,6 +36,27 @@ pub const SKU: Rule = Rule::Name { example: "tv-55" };
 /// Units that one customer may have.
 pub const CUSTOMER_LIMIT: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 2 };
 pub const PRICE_AMOUNT: Rule = Rule::Whole { least: 0, most: AMOUNT_MAX, example: 19_900 };
+/// The name of a phase.
+pub const PHASE_NAME: Rule = Rule::Slug { example: "early-access" };
+/// The id of a pool, unique within its item.
+pub const POOL_ID: Rule = Rule::Slug { example: "members" };
+pub const TIER: Rule = Rule::Slug { example: "gold" };
+pub const CHANNEL: Rule = Rule::Slug { example: "livestream" };
+pub const REGION: Rule = Rule::Slug { example: "eu-west" };
+pub const LOCATION: Rule = Rule::Slug { example: "berlin-1" };
+/// What a unit costs to send from a pool to a region, in a measure of the caller's.
+pub const COST: Rule = Rule::Whole { least: 0, most: AMOUNT_MAX, example: 490 };
+pub const SOURCING: Rule = Rule::OneOf { words: &["in_order", "cheapest", "most_available"] };
+
+/// Phases of one sale.
+pub const PHASES_MAX: usize = 20;
+/// Pools of one item.
+pub const POOLS_MAX: usize = 64;
+/// Tiers, or channels, of one phase or pool; regions with costs of one pool.
+pub const NAMES_MAX: usize = 64;
+/// The pool of an item that declares none.
+pub const DEFAULT_POOL: &str = "default";
+
 pub const QUOTA_REQUESTS: Rule = Rule::Whole { least: 0, most: u32::MAX as u64, example: 20 };
 pub const QUOTA_WINDOW: Rule = Rule::Whole { least: 1, most: WINDOW_SECONDS_MAX as u64, example: 10 };
 
@@ -45,6 +67,11 @@ impl Limits {
 
     pub fn delta(&self) -> Rule {
         Rule::Change { most: self.stock_max, example: self.stock_max.min(50) as i64 }
+    }
+
+    /// Units of one transfer.
+    pub fn transfer(&self) -> Rule {
+        Rule::Whole { least: 1, most: self.stock_max, example: self.stock_max.min(50) as i64 }
     }
 
     pub fn hold_seconds(&self) -> Rule {
@@ -113,9 +140,98 @@ pub struct SaleSettings {
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub rate_limits: Option<RateLimits>,
+    /// Who may buy when. Left out: everybody, for as long as the sale is open.
+    #[serde(default, deserialize_with = "object::list", skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
     /// What is on sale. Items can be added later, but not removed.
     #[serde(deserialize_with = "object::list")]
     pub items: Vec<ItemSettings>,
+}
+
+/// A part of a sale's window in which certain customers may buy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// The phase's name, unique within the sale.
+    pub name: String,
+    /// When it begins. Inside the sale's window.
+    #[schema(value_type = String)]
+    pub opens_at: Timestamp,
+    /// When it ends. Left out: with the sale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub closes_at: Option<Timestamp>,
+    /// Customers of these tiers are let in. Left out: of all tiers, and of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<Vec<String>>,
+    /// Requests through these channels are let in. Left out: through all channels, and through none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
+    /// Units of each item that a customer whom this phase lets in may have. The smaller one of this and the item's limit counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_limit: Option<u32>,
+}
+
+impl Phase {
+    pub fn audience(&self) -> Audience<'_> {
+        Audience { tiers: self.tiers.as_deref(), channels: self.channels.as_deref() }
+    }
+
+    /// Whether it runs at this moment of the sale's window.
+    pub fn runs(&self, at: Timestamp) -> bool {
+        at >= self.opens_at && self.closes_at.is_none_or(|end| at < end)
+    }
+}
+
+/// Which pools a line draws from first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sourcing {
+    /// As listed.
+    #[default]
+    InOrder,
+    /// By `costs` of the request's region; pools without that region come last, else as listed.
+    Cheapest,
+    /// The pool with the most available units first.
+    MostAvailable,
+}
+
+/// A part of an item's stock with units of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSettings {
+    /// The pool's id, unique within the item.
+    pub id: String,
+    /// Units that the pool starts with. Cannot change once the pool exists: adjust or transfer stock instead.
+    pub initial_stock: u64,
+    /// Open to customers of these tiers. Left out: of all tiers, and of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<Vec<String>>,
+    /// Open to requests through these channels. Left out: through all channels, and through none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
+    /// From this moment on it is open to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_at: Option<Timestamp>,
+    /// Where its units are, such as a warehouse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// What a unit costs to send to each region, for `sourcing: cheapest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<BTreeMap<String, u64>>,
+    /// The price of one unit from this pool; left out: the item's.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+}
+
+impl PoolSettings {
+    pub fn audience(&self) -> Audience<'_> {
+        Audience { tiers: self.tiers.as_deref(), channels: self.channels.as_deref() }
+    }
+
+    pub fn is_shared(&self, at: Timestamp) -> bool {
+        self.shared_at.is_some_and(|shared_at| at >= shared_at)
+    }
 }
 
 /// Quotas of requests for one sale. A quota that is left out is that of the configuration.
@@ -169,6 +285,15 @@ pub struct ItemSettings {
     /// Units of this item that one customer may have, held and confirmed together. Overrides the sale's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    /// The parts of its stock. Left out: one pool, `default`. Pools can be added later with `initial_stock` 0, but not removed.
+    #[serde(default, deserialize_with = "object::list", skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolSettings>,
+    /// Which pools a line draws from first. Left out: `in_order`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sourcing: Option<Sourcing>,
+    /// Whether a line may draw from several pools. Left out: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<bool>,
     /// Computed by the service, and ignored in a request. Units confirmed before this moment do not count towards the
     /// customer's limit, because they may have left memory before the limit was set. Left out when all units count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +371,7 @@ impl SaleSettings {
                 refuse(format!("/rate_limits/{member}/window_seconds"), QUOTA_WINDOW.to_string());
             }
         }
+        self.check_phases(&mut refuse);
         if self.items.is_empty() || self.items.len() > limits.items_per_sale_max {
             refuse("/items".into(), format!("must be a list of 1 to {} items", limits.items_per_sale_max));
         }
@@ -261,9 +387,135 @@ impl SaleSettings {
         }
         wrong
     }
+
+    fn check_phases(&self, refuse: &mut impl FnMut(String, String)) {
+        if self.phases.len() > PHASES_MAX {
+            refuse("/phases".into(), format!("must be a list of 1 to {PHASES_MAX} phases"));
+        }
+        let mut seen = HashSet::new();
+        for (index, phase) in self.phases.iter().enumerate().take(PHASES_MAX) {
+            let mut refuse = |member: &str, detail: String| refuse(format!("/phases/{index}/{member}"), detail);
+            if check_slug(&phase.name).is_err() {
+                refuse("name", PHASE_NAME.to_string());
+            }
+            if !seen.insert(phase.name.as_str()) {
+                refuse("name", format!("{:?} appears twice in this sale; rename one", phase.name));
+            }
+            if phase.opens_at < self.opens_at || phase.opens_at >= self.closes_at {
+                refuse("opens_at", format!("must be from {} to before {}", self.opens_at, self.closes_at));
+            }
+            if phase.closes_at.is_some_and(|end| end <= phase.opens_at || end > self.closes_at) {
+                let detail = format!("must be after {}, and at the latest {}", phase.opens_at, self.closes_at);
+                refuse("closes_at", detail);
+            }
+            check_audience(phase.audience(), &mut refuse);
+            if phase.customer_limit == Some(0) {
+                refuse("customer_limit", format!("{CUSTOMER_LIMIT}; leave it out for the item's limit"));
+            }
+        }
+    }
+}
+
+/// Checks the lists of an audience.
+fn check_audience(audience: Audience<'_>, refuse: &mut impl FnMut(&str, String)) {
+    for (member, list, rule) in [("tiers", audience.tiers, TIER), ("channels", audience.channels, CHANNEL)] {
+        let Some(list) = list else { continue };
+        if list.is_empty() || list.len() > NAMES_MAX {
+            refuse(member, format!("must be a list of 1 to {NAMES_MAX} names; leave it out for all"));
+        }
+        for (index, name) in list.iter().enumerate().take(NAMES_MAX) {
+            if check_slug(name).is_err() {
+                refuse(&format!("{member}/{index}"), rule.to_string());
+            }
+        }
+    }
 }
 
 impl ItemSettings {
+    /// Whether the document declares its pools.
+    pub fn has_pools(&self) -> bool {
+        !self.pools.is_empty()
+    }
+
+    /// Ids and initial stocks of its pools, the default one included.
+    pub fn pools_or_default(&self) -> impl Iterator<Item = (&str, u64)> {
+        let default = (!self.has_pools()).then_some((DEFAULT_POOL, self.initial_stock));
+        default.into_iter().chain(self.pools.iter().map(|pool| (pool.id.as_str(), pool.initial_stock)))
+    }
+
+    /// The place of a pool among its pools.
+    pub fn pool_index(&self, id: &str) -> Option<usize> {
+        self.pools_or_default().position(|(known, _)| known == id)
+    }
+
+    /// The id of the pool at this place.
+    pub fn pool_id(&self, index: usize) -> &str {
+        self.pools.get(index).map_or(DEFAULT_POOL, |pool| &pool.id)
+    }
+
+    pub fn sourcing(&self) -> Sourcing {
+        self.sourcing.unwrap_or_default()
+    }
+
+    pub fn may_split(&self) -> bool {
+        self.split.unwrap_or(true)
+    }
+
+    fn check_pools(&self, limits: &Limits, refuse: &mut impl FnMut(&str, String)) {
+        if self.pools.len() > POOLS_MAX {
+            refuse("pools", format!("must be a list of 1 to {POOLS_MAX} pools"));
+        }
+        let (mut seen, mut sum) = (HashSet::new(), 0_u64);
+        let mut currency = self.price.map(|price| price.currency);
+        for (index, pool) in self.pools.iter().enumerate().take(POOLS_MAX) {
+            let mut refuse = |member: &str, detail: String| refuse(&format!("pools/{index}/{member}"), detail);
+            if check_slug(&pool.id).is_err() {
+                refuse("id", POOL_ID.to_string());
+            }
+            if !seen.insert(pool.id.as_str()) {
+                refuse("id", format!("{:?} appears twice in this item; rename one", pool.id));
+            }
+            if pool.initial_stock > limits.stock_max {
+                refuse("initial_stock", limits.initial_stock().to_string());
+            }
+            sum = sum.saturating_add(pool.initial_stock);
+            check_audience(pool.audience(), &mut refuse);
+            if pool.shared_at.is_some() && pool.audience().is_all() {
+                refuse(
+                    "shared_at",
+                    "must be left out: the pool is open to everybody, as it has no tiers or channels".into(),
+                );
+            }
+            if pool.location.as_deref().is_some_and(|location| check_slug(location).is_err()) {
+                refuse("location", LOCATION.to_string());
+            }
+            let costs = pool.costs.iter().flatten();
+            if costs.clone().count() > NAMES_MAX {
+                refuse("costs", format!("must have at most {NAMES_MAX} regions"));
+            }
+            for (region, &cost) in costs.take(NAMES_MAX) {
+                if check_slug(region).is_err() {
+                    refuse("costs", format!("each region {REGION}"));
+                }
+                if cost > AMOUNT_MAX {
+                    refuse(&format!("costs/{region}"), COST.to_string());
+                }
+            }
+            let Some(price) = pool.price else { continue };
+            if price.amount > AMOUNT_MAX {
+                refuse("price/amount", PRICE_AMOUNT.to_string());
+            }
+            let first = *currency.get_or_insert(price.currency);
+            if first != price.currency {
+                refuse("price/currency", format!("must be {}, as an item has one currency", first.as_str()));
+            }
+        }
+        if self.has_pools() && sum != self.initial_stock {
+            let detail = format!("must be {sum}, the sum of its pools' initial_stock");
+            refuse("initial_stock", detail);
+        }
+    }
+
     fn check(&self, limits: &Limits, refuse: &mut impl FnMut(&str, String)) {
         if check_name(&self.sku).is_err() {
             refuse("sku", SKU.to_string());
@@ -277,6 +529,7 @@ impl ItemSettings {
         if self.customer_limit == Some(0) {
             refuse("customer_limit", format!("{CUSTOMER_LIMIT}; leave it out for the sale's limit"));
         }
+        self.check_pools(limits, refuse);
     }
 }
 

@@ -16,16 +16,18 @@ mod show;
 pub(crate) mod testing;
 
 pub(super) use entry::Entry;
-use entry::{Customer, Line, Lines, NOBODY, SOLD_BYTES, Texts};
+use entry::{Customer, Extras, Line, Lines, NOBODY, SOLD_BYTES, Texts, bytes_of};
 pub use search::Search;
 
 use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
+    attributes::Attributes,
     deadlines::Deadlines,
     event::{CustomerEvent, Extended, Held, Portion, Portions, Settled},
     ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, is_erased},
@@ -63,6 +65,8 @@ pub struct Shard {
     pub(super) reservations: Slab<Entry>,
     customers: Slab<Customer>,
     prices: Prices,
+    /// Attributes of reservations in memory, each once.
+    attributes: Shared,
     pub(super) expiries: Deadlines,
     pub(super) retirements: Deadlines,
     live_holds: u64,
@@ -126,6 +130,13 @@ struct Prices {
     by_price: HashMap<Price, u32, FixedState>,
 }
 
+/// Attributes of reservations, each kept once.
+#[derive(Debug, Default)]
+struct Shared {
+    by_hash: Index,
+    list: Slab<Arc<Attributes<'static>>>,
+}
+
 impl Prices {
     fn intern(&mut self, price: Option<Price>) -> u32 {
         let Some(price) = price else { return 0 };
@@ -156,6 +167,7 @@ impl Shard {
             reservations: Slab::default(),
             customers: Slab::default(),
             prices: Prices::default(),
+            attributes: Shared::default(),
             expiries: Deadlines::new(EXPIRY_WIDTH_MILLIS),
             retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
             live_holds: 0,
@@ -241,6 +253,39 @@ impl Shard {
         (holds, None)
     }
 
+    /// The earliest end of a live hold of each of these pools, among holds that end from this moment on. Looks at about `most` of
+    /// them; says where to go on when there are more and some pool has none yet.
+    pub fn earliest_ends(
+        &self,
+        from: Timestamp,
+        pools: &mut BTreeMap<PoolNumber, Option<Timestamp>>,
+        most: usize,
+    ) -> Option<Timestamp> {
+        let mut looked_at = 0;
+        for (bucket, slots) in self.expiries.filed(from, Timestamp::MAX) {
+            if pools.values().all(|end| end.is_some_and(|end| self.expiries.bucket(end) < bucket)) {
+                return None;
+            }
+            for &slot in slots.iter().take(most) {
+                let entry = self
+                    .reservations
+                    .get(slot)
+                    .filter(|entry| entry.state == State::Held && self.expiries.bucket(entry.expires_at) == bucket);
+                let Some(entry) = entry else { continue };
+                for line in entry.lines.iter(entry.state).filter(|line| line.amounts.held > 0) {
+                    if let Some(end) = pools.get_mut(&line.pool) {
+                        *end = Some(end.map_or(entry.expires_at, |end| end.min(entry.expires_at)));
+                    }
+                }
+            }
+            looked_at += slots.len();
+            if looked_at >= most {
+                return Some(self.expiries.after(bucket));
+            }
+        }
+        None
+    }
+
     pub fn slice(&self, pool: PoolNumber) -> Slice {
         self.pools.get(pool.index()).map(|pool| pool.slice).unwrap_or_default()
     }
@@ -313,9 +358,11 @@ impl Shard {
         bucket.by_id.prefetch(entropy);
     }
 
-    /// The sale that a reservation belongs to.
-    pub fn sale_of(&self, id: ReservationId) -> Option<SaleNumber> {
-        self.find(id).map(|slot| self.reservations[slot].sale)
+    /// The sale that a reservation belongs to, and its channel.
+    pub fn place_of(&self, id: ReservationId) -> Option<(SaleNumber, Option<String>)> {
+        let entry = &self.reservations[self.find(id)?];
+        let channel = entry.attributes().and_then(|attributes| attributes.channel.as_deref());
+        Some((entry.sale, channel.map(str::to_owned)))
     }
 
     /// The reservation that a key stands for, with the fingerprint of its request.
@@ -417,14 +464,15 @@ impl Shard {
         }));
         let key = held.key.filter(|_| customer != NOBODY).map(|(key, fingerprint)| (Box::from(key), fingerprint));
         let reference = held.reference.map(Box::from);
-        let has_texts = key.is_some() || reference.is_some();
+        let extras = self.extras_of(held);
+        let has_texts = key.is_some() || reference.is_some() || extras.is_some();
         let created_at = held.id.created_at();
         let entry = Entry {
             id: held.id,
             expires_at: created_at.plus_seconds(held.hold_seconds.into()),
             ended_at: Timestamp::default(),
             lines,
-            texts: has_texts.then(|| Box::new(Texts { key, reference, end_text: None })),
+            texts: has_texts.then(|| Box::new(Texts { key, reference, end_text: None, extras })),
             customer,
             sale: held.sale,
             hold_seconds: held.hold_seconds,
@@ -437,6 +485,41 @@ impl Shard {
         self.expiries.file(expires_at, slot);
         self.index(slot, held);
         self.live_holds += 1;
+    }
+
+    fn extras_of(&mut self, held: &Held<'_>) -> Option<Box<Extras>> {
+        if held.attributes.is_none() && held.short.is_empty() {
+            return None;
+        }
+        let attributes = held.attributes.as_deref().map(|attributes| self.intern(attributes));
+        Some(Box::new(Extras { attributes, short: held.short.clone() }))
+    }
+
+    /// Attributes in memory, which all reservations with the same share: a sale has few tiers, channels and experiments.
+    pub(super) fn intern(&mut self, attributes: &Attributes<'_>) -> Arc<Attributes<'static>> {
+        let hash = self.hasher.hash_one(attributes);
+        let Shared { by_hash, list } = &mut self.attributes;
+        if let Some(slot) = by_hash.find(hash, |slot| *list[slot] == *attributes) {
+            return list[slot].clone();
+        }
+        let new = Arc::new(attributes.clone().into_owned());
+        self.bytes += bytes_of(&new);
+        by_hash.insert(hash, list.insert(new.clone()));
+        new
+    }
+
+    /// Forgets attributes that no other reservation has.
+    fn forget(&mut self, texts: Option<Box<Texts>>) {
+        let attributes = texts.and_then(|texts| texts.extras).and_then(|extras| extras.attributes);
+        // One is this, one is in the table.
+        if let Some(attributes) = attributes.filter(|attributes| Arc::strong_count(attributes) == 2) {
+            self.bytes -= bytes_of(&attributes);
+            let hash = self.hasher.hash_one(&*attributes);
+            let Shared { by_hash, list } = &mut self.attributes;
+            let slot = by_hash.find(hash, |slot| Arc::ptr_eq(&list[slot], &attributes)).expect("they are shared");
+            by_hash.remove(hash, slot);
+            list.remove(slot);
+        }
     }
 
     fn index(&mut self, slot: u32, held: &Held<'_>) {
@@ -488,8 +571,9 @@ impl Shard {
     fn retire(&mut self, id: ReservationId, counted: bool) {
         let slot = self.slot_of(id);
         self.unindex(slot);
-        let entry = self.reservations.remove(slot);
+        let mut entry = self.reservations.remove(slot);
         self.bytes -= entry.bytes();
+        self.forget(entry.texts.take());
         assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
         if entry.customer != NOBODY {
             self.customers[entry.customer].reservations -= 1;

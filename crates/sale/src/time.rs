@@ -18,6 +18,24 @@ pub struct Now {
     pub doubt: i64,
 }
 
+impl Now {
+    /// Whether it holds by both clocks that may be right.
+    pub fn surely(self, holds: impl Fn(Timestamp) -> bool) -> bool {
+        holds(self.time) && (self.doubt == 0 || holds(self.time.shifted(self.doubt)))
+    }
+
+    /// When one of the clocks reaches this moment next; None if both have.
+    pub fn reaches(self, at: Timestamp) -> Option<Timestamp> {
+        let ahead = [at, at.shifted(-self.doubt)].into_iter().filter(|&at| at > self.time);
+        ahead.min()
+    }
+
+    /// The same, or this moment if it is later.
+    pub fn not_before(self, moment: Timestamp) -> Self {
+        Self { time: self.time.max(moment), ..self }
+    }
+}
+
 impl Timestamp {
     /// The last moment that is representable here and in RFC 3339: 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);

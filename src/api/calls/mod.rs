@@ -230,6 +230,8 @@ calls! {
     Availability = sales::AVAILABILITY,
     Report = sales::REPORT,
     Adjust = sales::ADJUST,
+    AdjustAll = sales::ADJUST_ALL,
+    Transfer = sales::TRANSFER,
     Reserve = reservations::RESERVE,
     ReserveBatch = reservations::RESERVE_BATCH,
     CustomerReservations = reservations::CUSTOMER_RESERVATIONS,

@@ -13,9 +13,11 @@ pub(super) static RESERVE: Row = Row {
     summary: "Hold units for a customer",
     description: "Takes all lines or none. The service checks in this order and answers the first failure: the \
                   request is well formed; the sale exists; the idempotency key (a known key gets the first answer \
-                  again, or `idempotency_key_reused`); limits of the service; the sale is open; the items exist; \
-                  stock; the customer's limit. It does not remember refusals: it decides a retry afresh.",
-    parameters: &["IdempotencyKey"],
+                  again, or `idempotency_key_reused`); limits of the service; the sale is open; a phase lets the customer in; the items exist; \
+                  stock; the customer's limit. It does not remember refusals: it decides a retry afresh. With \
+                  `dry_run=true` the call has no effect and looks up no key; it answers 200 with `DryRun` if the \
+                  reserve would be granted.",
+    parameters: &["IdempotencyKey", "DryRunOf"],
     body: asks("ReserveRequest"),
     answers: &[Given {
         status: 201,
@@ -33,6 +35,7 @@ pub(super) static RESERVE: Row = Row {
         &problems::INSUFFICIENT_STOCK,
         &problems::CUSTOMER_LIMIT_EXCEEDED,
         &problems::SALE_NOT_STARTED,
+        &problems::NOT_ELIGIBLE,
         &problems::SALE_ENDED,
         &problems::SALE_PAUSED,
         &problems::IDEMPOTENCY_KEY_REUSED,

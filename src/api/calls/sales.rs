@@ -65,8 +65,9 @@ pub(super) static PUT_SALE: Row = Row {
                   item cannot change, and a sale that an operator closed cannot change. The service ignores \
                   members that GET computes, so PUT takes the answer of a GET as it is. `If-Match` with the \
                   `ETag` of a GET protects changes that somebody else made since then; `If-None-Match: *` creates \
-                  a sale and never replaces one.",
-    parameters: &["IfMatch", "IfNoneMatch"],
+                  a sale and never replaces one. With `dry_run=true` the call changes nothing, and answers with \
+                  `PutDryRun`: what would come of it, and warnings about what is likely to be a mistake.",
+    parameters: &["IfMatch", "IfNoneMatch", "DryRunOf"],
     body: Some(Asked { schema: "SaleSettings", required: true, limit: BodyLimit::Sale }),
     answers: &[
         Given {
@@ -182,8 +183,8 @@ pub(super) static ADJUST: Row = Row {
     id: "adjustStock",
     tag: Tag::Sales,
     summary: "Add units to an item's stock, or remove available ones",
-    description: "Only available units can be removed. With an idempotency key, repeating the call gives the \
-                  first answer again.",
+    description: "Only available units can be removed. An item with several pools needs `pool`. With an idempotency \
+                  key, repeating the call gives the first answer again.",
     parameters: &["IdempotencyKey"],
     body: asks("AdjustRequest"),
     answers: &[Given {
@@ -191,6 +192,64 @@ pub(super) static ADJUST: Row = Row {
         content: Content::Json("Adjustment"),
         example: None,
         description: "The change and its result",
+        headers: &["Idempotent-Replayed"],
+        links: links::OF_ADJUSTMENT,
+    }],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::ITEM_NOT_FOUND,
+        &problems::INSUFFICIENT_STOCK,
+        &problems::IDEMPOTENCY_KEY_REUSED,
+    ],
+    ..BARE
+};
+
+pub(super) static ADJUST_ALL: Row = Row {
+    name: "adjust_all",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/adjustments",
+    access: Access::OfSale(Role::Operator),
+    id: "adjustStockOfMany",
+    tag: Tag::Sales,
+    summary: "Change the stock of several items in one step",
+    description: "Makes all changes or none, in the order of the list. If one cannot be made, the service answers with \
+                  its line and changes nothing. With an idempotency key, repeating the call gives the first answer again.",
+    parameters: &["IdempotencyKey"],
+    body: Some(Asked { schema: "AdjustmentsRequest", required: true, limit: BodyLimit::Sale }),
+    answers: &[Given {
+        status: 201,
+        content: Content::Json("Adjustments"),
+        example: None,
+        description: "The changes and their results",
+        headers: &["Idempotent-Replayed"],
+        links: links::OF_ADJUSTMENT,
+    }],
+    problems: &[
+        &problems::SALE_NOT_FOUND,
+        &problems::ITEM_NOT_FOUND,
+        &problems::INSUFFICIENT_STOCK,
+        &problems::IDEMPOTENCY_KEY_REUSED,
+    ],
+    ..BARE
+};
+
+pub(super) static TRANSFER: Row = Row {
+    name: "transfer",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/items/{sku}/transfers",
+    access: Access::OfSale(Role::Operator),
+    id: "transferStock",
+    tag: Tag::Sales,
+    summary: "Move available units from one pool of an item to another",
+    description: "The item's stock stays as it is. With an idempotency key, repeating the call gives the first answer \
+                  again.",
+    parameters: &["IdempotencyKey"],
+    body: asks("TransferRequest"),
+    answers: &[Given {
+        status: 201,
+        content: Content::Json("Transfer"),
+        example: None,
+        description: "The transfer and its result",
         headers: &["Idempotent-Replayed"],
         links: links::OF_ADJUSTMENT,
     }],
@@ -211,7 +270,9 @@ pub(super) static AVAILABILITY: Row = Row {
     id: "getAvailability",
     tag: Tag::Sales,
     summary: "See what can be reserved",
-    description: "A cheap call, made for polling.",
+    description: "A cheap call, made for polling. With `tier`, `channel` or `region` it counts only the pools that are \
+                  open to such a request; without a query, all pools.",
+    parameters: &["TierOf", "ChannelOf", "RegionOf"],
     answers: &[ok_then("Availability", "What is available now", links::OF_AVAILABILITY)],
     problems: &[&problems::SALE_NOT_FOUND],
     ..BARE

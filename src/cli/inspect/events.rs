@@ -18,13 +18,16 @@ use crate::{
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub(super) const KINDS: [&str; 21] = [
+pub(super) const KINDS: [&str; 24] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
     "sale_closed",
     "status_reached",
+    "phase_opened",
+    "pool_shared",
     "adjusted",
+    "transferred",
     "stocked",
     "audited",
     "keys_noted",
@@ -61,7 +64,10 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CatalogueEvent::SaleResumed { .. } => "sale_resumed",
             CatalogueEvent::SaleClosed { .. } => "sale_closed",
             CatalogueEvent::StatusReached { .. } => "status_reached",
+            CatalogueEvent::PhaseOpened { .. } => "phase_opened",
+            CatalogueEvent::PoolShared { .. } => "pool_shared",
             CatalogueEvent::Adjusted(_) => "adjusted",
+            CatalogueEvent::Transferred(_) => "transferred",
             CatalogueEvent::Stocked { .. } => "stocked",
             CatalogueEvent::Audited(_) => "audited",
             CatalogueEvent::KeysNoted { .. } => "keys_noted",
@@ -197,7 +203,26 @@ fn describe_catalogue_event(event: &CatalogueEvent<'_>, names: &Names) -> Fields
         CatalogueEvent::StatusReached { sale, status, .. } => {
             vec![("sale", json!(names.sale(*sale))), ("status", json!(status.as_str()))]
         }
+        CatalogueEvent::PhaseOpened { sale, phase, opens_at, .. } => {
+            vec![("sale", json!(names.sale(*sale))), ("phase", json!(phase)), ("opens_at", json!(opens_at.to_string()))]
+        }
+        CatalogueEvent::PoolShared { sale, item, pool, shared_at, .. } => vec![
+            ("sale", json!(names.sale(*sale))),
+            ("sku", json!(names.sku(*item))),
+            ("pool", json!(pool.0)),
+            ("shared_at", json!(shared_at.to_string())),
+        ],
         CatalogueEvent::Adjusted(adjusted) => describe_adjusted(adjusted, names),
+        CatalogueEvent::Transferred(transferred) => vec![
+            ("sale", json!(names.sale_of(transferred.item))),
+            ("sku", json!(names.sku(transferred.item))),
+            ("from", json!(transferred.from.0)),
+            ("to", json!(transferred.to.0)),
+            ("quantity", json!(transferred.units)),
+            ("reason", json!(transferred.reason)),
+            ("reference", json!(transferred.reference)),
+            ("idempotency_key", json!(transferred.key.map(|(key, _)| key))),
+        ],
         CatalogueEvent::Stocked { item, pool, stock } => vec![
             ("sale", json!(names.sale_of(*item))),
             ("sku", json!(names.sku(*item))),

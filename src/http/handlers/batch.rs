@@ -20,6 +20,7 @@ use crate::{
         problems::{self, Problem},
         refused::Refused,
     },
+    auth::Caller,
     engine::{Bulk, Epoch},
     http::{
         body::{self, BodyLimit, BoxedRequest},
@@ -62,7 +63,12 @@ const PARTS_AHEAD: usize = 1;
 /// About the bytes of an entry in the answer.
 const RESULT_BYTES: usize = 384;
 
-pub(super) async fn reserve(worker: &Rc<Worker>, sale: Option<SaleNumber>, request: BoxedRequest) -> Answered {
+pub(super) async fn reserve(
+    worker: &Rc<Worker>,
+    caller: &Arc<Caller>,
+    sale: Option<SaleNumber>,
+    request: BoxedRequest,
+) -> Answered {
     if request.headers().contains_key(&IDEMPOTENCY_KEY) {
         let detail = "a batch takes no Idempotency-Key header: give each entry its own idempotency_key";
         return Err(Invalid::new("", detail).into());
@@ -72,12 +78,18 @@ pub(super) async fn reserve(worker: &Rc<Worker>, sale: Option<SaleNumber>, reque
         BodyLimit { bytes_max: limits.batch_body_bytes_max, time_max: limits.body_read_time, share: Share::Large };
     let bytes = body::read(&worker.service.buffers, request, limit, true).await?;
     let (begin, begun) = oneshot::channel();
-    tokio::task::spawn_local(answer(worker.clone(), sale, bytes, begin));
+    tokio::task::spawn_local(answer(worker.clone(), caller.clone(), sale, bytes, begin));
     begun.await.expect("a batch that somebody waits for begins its answer")
 }
 
 /// Reads the body, then streams the answer. Entries borrow from the body, so all of this is one task.
-async fn answer(worker: Rc<Worker>, sale: Option<SaleNumber>, bytes: Bytes, begin: oneshot::Sender<Answered>) {
+async fn answer(
+    worker: Rc<Worker>,
+    caller: Arc<Caller>,
+    sale: Option<SaleNumber>,
+    bytes: Bytes,
+    begin: oneshot::Sender<Answered>,
+) {
     let entries = match read(&worker, &bytes, &begin).await {
         Ok(entries) => entries,
         Err(wrong) => return drop(begin.send(Err(wrong.into()))),
@@ -97,7 +109,7 @@ async fn answer(worker: Rc<Worker>, sale: Option<SaleNumber>, bytes: Bytes, begi
         return;
     }
     let (decided, to_show) = mpsc::channel(PIECES_UNDURABLE);
-    let batch = Batch { worker: &worker, sale, entries };
+    let batch = Batch { worker: &worker, caller, sale, entries };
     tokio::join!(batch.decide(decided), batch.show(to_show, pieces, &room));
 }
 
@@ -122,6 +134,7 @@ async fn read<'a>(worker: &Worker, bytes: &'a [u8], begin: &oneshot::Sender<Answ
 
 struct Batch<'a> {
     worker: &'a Worker,
+    caller: Arc<Caller>,
     /// As it was when the batch began: its id and its number never change.
     sale: Arc<Sale>,
     entries: Entries<'a>,
@@ -210,7 +223,7 @@ impl Batch<'_> {
                 }
             }
         };
-        api.check_entry(sale, entry)
+        api.check_entry(&self.caller, sale, entry)
     }
 
     /// Writes the results of the next entries. Decides the remaining ones now.

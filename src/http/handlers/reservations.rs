@@ -6,7 +6,7 @@ use hyper::{
     header::{HeaderValue, LOCATION},
 };
 
-use super::{IDEMPOTENT_REPLAYED, idempotency_key, json_bytes, long_json, read_small, small};
+use super::{IDEMPOTENT_REPLAYED, idempotency_key, json, json_bytes, long_json, read_small, small};
 use crate::{
     api::{self, Judged, SaleRef, parse_id},
     auth::Caller,
@@ -14,7 +14,7 @@ use crate::{
     http::{
         body::{self, Arrived, BoxedRequest},
         json::{
-            answers::{CustomerBody, ReservationBody},
+            answers::{CustomerBody, DryRunBody, ReservationBody},
             encode, parse,
             requests::{CUSTOMER, ConfirmBody, ExtendBody, ReleaseBody},
         },
@@ -37,6 +37,7 @@ const PATH: &[u8] = b"/v1/reservations/";
 /// serves the whole call.
 pub(super) async fn reserve(
     worker: &Worker,
+    caller: &Caller,
     catalogue: Option<CatalogueGuard>,
     sale: Option<SaleNumber>,
     id: &str,
@@ -44,6 +45,7 @@ pub(super) async fn reserve(
 ) -> Judged<BoxedResponse> {
     // The key outlives the request, whose body is consumed.
     let key = idempotency_key(request.headers())?.map(compact_str::CompactString::from);
+    let dry_run = query::dry_run(request.uri().query())?;
     let sale = sale.map(|number| SaleRef { number, id });
     let (catalogue, bytes) = match body::arrived(&worker.service.buffers, request, small(worker), true).await? {
         Arrived::Whole(bytes) => (catalogue, bytes),
@@ -53,18 +55,37 @@ pub(super) async fn reserve(
         }
     };
     let catalogue = catalogue.unwrap_or_else(|| worker.engine().catalogue());
-    decide(worker, catalogue, sale, key.as_deref(), &bytes)
+    if dry_run {
+        return try_out(worker, caller, id, &bytes);
+    }
+    decide(worker, caller, catalogue, sale, key.as_deref(), &bytes)
+}
+
+/// Says what would come of a reserve.
+fn try_out(worker: &Worker, caller: &Caller, sale: &str, bytes: &Bytes) -> Judged<BoxedResponse> {
+    let body = parse::parse_reserve(bytes, worker.limits())?;
+    let mut checked = body.check(worker.limits(), &worker.api.service.customer_ids)?;
+    checked.through(caller)?;
+    let answer = worker.api.try_reserve(sale, &checked);
+    let catalogue = worker.engine().catalogue();
+    Ok(answer.map(|outcome| match outcome {
+        Ok(tried) => json(StatusCode::OK, &DryRunBody::new(&tried, &catalogue)),
+        Err(refusal) => response::refusal(&refusal, &catalogue),
+    }))
 }
 
 fn decide(
     worker: &Worker,
+    caller: &Caller,
     mut catalogue: CatalogueGuard,
     sale: Option<SaleRef<'_>>,
     key: Option<&str>,
     bytes: &Bytes,
 ) -> Judged<BoxedResponse> {
     let body = parse::parse_reserve(bytes, worker.limits())?;
-    let checked = body.check(worker.limits(), &worker.api.service.customer_ids)?;
+    let mut checked = body.check(worker.limits(), &worker.api.service.customer_ids)?;
+    checked.through(caller)?;
+    worker.api.service.names.admit(checked.extras.as_deref())?;
     let answer = worker.api.reserve(&mut catalogue, sale, &checked, key)?;
     Ok(answer.map(|outcome| match outcome {
         Ok(made) => show_made(&made, &catalogue),

@@ -1,6 +1,6 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use hyper::{
     StatusCode,
@@ -11,28 +11,35 @@ use super::{IDEMPOTENT_REPLAYED, idempotency_key, json, long_json, owed_json, re
 use crate::{
     api::{Judged, StatusChange, problems},
     auth::Caller,
-    engine::{Adjustment, Answer, SaleView},
+    engine::{AdjustmentOf, Answer, SaleView, TransferMade},
     http::{
         body::{self, BodyLimit, BoxedRequest},
         buffers::Share,
         conditions,
         json::{
-            answers::{AdjustmentBody, AvailabilityBody, SaleBody, SalesBody},
+            answers::{
+                AdjustedItem, AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody,
+                PutDryRunBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
+            },
             parse,
             problem::etag,
-            requests::{AdjustBody, NoBody},
+            requests::{AdjustBody, AdjustmentsBody, NoBody, TransferBody},
             settings::{Patch, SettingsBody},
         },
+        query,
         response::{self, BoxedResponse},
         worker::{Service, Worker},
     },
     sale::{
+        attributes::Attributes,
         catalogue::{Put, Sale},
-        command::Adjust,
+        command::{Adjust, AdjustAll, Extras, Transfer},
         expected::Expected,
+        ids::check_slug,
+        object::Object,
         outcome::Refusal,
         rule::Rule,
-        settings::{Invalid, SaleSettings},
+        settings::{CHANNEL, Invalid, REGION, SaleSettings, TIER},
     },
 };
 
@@ -43,10 +50,11 @@ pub(super) async fn put(
     request: BoxedRequest,
 ) -> Judged<BoxedResponse> {
     let expected = conditions::expected(request.headers())?;
+    let dry_run = query::dry_run(request.uri().query())?;
     let bytes = body::read(&worker.service.buffers, request, document_limit(worker), true).await?;
     let (caller, id) = (caller.clone(), id.to_owned());
     // Whatever its size: documents are applied one after the other, so a small one may wait for a large one.
-    worker.aside(move |service| judge_put(service, &caller, &id, &expected, &bytes)).await
+    worker.aside(move |service| judge_put(service, &caller, &id, &expected, dry_run, &bytes)).await
 }
 
 fn document_limit(worker: &Worker) -> BodyLimit {
@@ -54,13 +62,28 @@ fn document_limit(worker: &Worker) -> BodyLimit {
     BodyLimit { bytes_max: limits.sale_body_bytes_max, time_max: limits.body_read_time, share: Share::Large }
 }
 
-fn judge_put(service: &Service, caller: &Caller, id: &str, expected: &Expected, bytes: &[u8]) -> Judged<BoxedResponse> {
+fn judge_put(
+    service: &Service,
+    caller: &Caller,
+    id: &str,
+    expected: &Expected,
+    dry_run: bool,
+    bytes: &[u8],
+) -> Judged<BoxedResponse> {
     let body: SettingsBody = parse::parse(bytes, &service.api.limits)?;
     let mut settings = SaleSettings::from(body);
     if settings.id.is_empty() {
         id.clone_into(&mut settings.id);
     }
     must_be_of_path(&settings.id, id)?;
+    if dry_run {
+        return Ok(service.api.try_put(expected, &settings).map(|outcome| match outcome {
+            Ok((put, warnings)) => {
+                json(StatusCode::OK, &PutDryRunBody { created: put == Put::Created, warnings: &warnings })
+            }
+            Err(refusal) => refused(service, &refusal),
+        }));
+    }
     Ok(show_put(service, service.api.put_sale(caller, expected, &settings)))
 }
 
@@ -164,15 +187,30 @@ pub(super) async fn change_status(
     Ok(show(worker, id, |service, view| owed_json(service, StatusCode::OK, &SaleBody::new(view))).await)
 }
 
-pub(super) async fn availability(worker: &Worker, id: &str) -> Answer<BoxedResponse> {
+pub(super) async fn availability(worker: &Worker, id: &str, query: Option<&str>) -> Judged<BoxedResponse> {
     let id_of_task = id.to_owned();
+    let asked = parse_asked(query)?;
     let show = move |service: &Service| {
-        service.api.availability(&id_of_task).map(|outcome| match outcome {
+        service.api.availability(&id_of_task, asked.as_ref()).map(|outcome| match outcome {
             Ok(view) => long_json(service, StatusCode::OK, &AvailabilityBody::new(&view)),
             Err(refusal) => refused(service, &refusal),
         })
     };
-    if worker.api.service.is_large(id) { worker.aside(show).await } else { show(&worker.service) }
+    Ok(if worker.api.service.is_large(id) { worker.aside(show).await } else { show(&worker.service) })
+}
+
+/// Whose availability is asked for; None: of all pools.
+fn parse_asked(query: Option<&str>) -> Result<Option<Extras<'static>>, Invalid> {
+    let [tier, channel, region] = query::members(query, ["tier", "channel", "region"])?;
+    for (pointer, rule, text) in [("/tier", TIER, &tier), ("/channel", CHANNEL, &channel), ("/region", REGION, &region)]
+    {
+        if text.as_deref().is_some_and(|text| check_slug(text).is_err()) {
+            return Err(Invalid::new(pointer, rule));
+        }
+    }
+    let own = |text: Option<String>| text.map(Cow::Owned);
+    let attributes = Attributes { tier: own(tier), channel: own(channel), region: own(region), labels: Vec::new() };
+    Ok(Some(Extras { attributes, ..Extras::default() }).filter(|extras| !extras.attributes.is_empty()))
 }
 
 /// `item`: the sale's id and the SKU.
@@ -189,27 +227,117 @@ pub(super) async fn adjust(
     let asked = Adjust {
         sale,
         sku,
+        pool: body.pool.as_deref(),
         delta: body.delta,
         reason: body.reason.as_deref(),
         reference: body.reference.as_deref(),
         key: key.as_deref(),
     };
     Ok(worker.api.service.adjust(caller, &asked).map(|outcome| match outcome {
-        Ok(adjustment) => show_adjustment(&adjustment),
-        // Not a sell-out: the operator asked to remove more than is available.
-        Err(refusal @ Refusal::Short(_)) => {
-            response::refusal_as(&problems::INSUFFICIENT_STOCK, &refusal, &worker.engine().catalogue())
+        Ok(adjustment) => {
+            let catalogue = worker.engine().catalogue();
+            let item = catalogue.item_of(adjustment.made.pool);
+            let body = AdjustmentBody::new(&adjustment.made, catalogue.item_numbered(item));
+            replayed_if(adjustment.replayed, json(StatusCode::CREATED, &body))
         }
-        Err(refusal) => refused(&worker.service, &refusal),
+        Err(refusal) => refused_change(&worker.service, &refusal),
     }))
 }
 
-fn show_adjustment(adjustment: &Adjustment) -> BoxedResponse {
-    let mut response = json(StatusCode::CREATED, &AdjustmentBody::new(&adjustment.made));
-    if adjustment.replayed {
+pub(super) async fn adjust_all(
+    worker: &Worker,
+    caller: &Arc<Caller>,
+    sale: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let bytes = body::read(&worker.service.buffers, request, document_limit(worker), true).await?;
+    let (caller, sale) = (caller.clone(), sale.to_owned());
+    worker.aside(move |service| judge_adjustments(service, &caller, &sale, key.as_deref(), &bytes)).await
+}
+
+fn judge_adjustments(
+    service: &Service,
+    caller: &Caller,
+    sale: &str,
+    key: Option<&str>,
+    bytes: &[u8],
+) -> Judged<BoxedResponse> {
+    let body: AdjustmentsBody<'_> = parse::parse(bytes, &service.api.limits)?;
+    body.check(&service.api.limits)?;
+    let changes = body.adjustments.iter().map(|Object(change)| Adjust {
+        sale,
+        sku: &change.sku,
+        pool: change.pool.as_deref(),
+        delta: change.delta,
+        reason: change.reason.as_deref(),
+        reference: change.reference.as_deref(),
+        key: None,
+    });
+    let asked = AdjustAll { sale, changes: changes.collect(), key };
+    Ok(service.api.adjust_all(caller, &asked).map(|outcome| match outcome {
+        Ok(made) => {
+            // Recorded here, because nobody waits if the caller has disconnected.
+            service.api.signal.notify();
+            let catalogue = service.api.engine.catalogue();
+            let results = made.iter().map(|AdjustmentOf { item, adjustment }| {
+                let item = catalogue.item_numbered(*item);
+                AdjustedItem { sku: &item.settings.sku, adjustment: AdjustmentBody::new(&adjustment.made, item) }
+            });
+            let body = AdjustmentsResultBody { results: results.collect() };
+            let replayed = made.first().is_some_and(|first| first.adjustment.replayed);
+            replayed_if(replayed, owed_json(service, StatusCode::CREATED, &body))
+        }
+        Err(refusal) => refused_change(service, &refusal),
+    }))
+}
+
+/// `item`: the sale's id and the SKU.
+pub(super) async fn transfer(
+    worker: &Worker,
+    caller: &Caller,
+    (sale, sku): (&str, &str),
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let bytes = read_small(worker, request, true).await?;
+    let body: TransferBody<'_> = parse::parse(&bytes, worker.limits())?;
+    body.check(worker.limits())?;
+    let asked = Transfer {
+        sale,
+        sku,
+        from: &body.from,
+        to: &body.to,
+        units: body.quantity,
+        reason: body.reason.as_deref(),
+        reference: body.reference.as_deref(),
+        key: key.as_deref(),
+    };
+    Ok(worker.api.service.transfer(caller, &asked).map(|outcome| match outcome {
+        Ok(TransferMade { item, made, replayed }) => {
+            let catalogue = worker.engine().catalogue();
+            let body = TransferResultBody::new(&made, catalogue.item_numbered(item));
+            replayed_if(replayed, json(StatusCode::CREATED, &body))
+        }
+        Err(refusal) => refused_change(&worker.service, &refusal),
+    }))
+}
+
+fn replayed_if(replayed: bool, mut response: BoxedResponse) -> BoxedResponse {
+    if replayed {
         response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// The refusal of a change of stock. It is no sell-out: the operator asked to take more than is available.
+fn refused_change(service: &Service, refusal: &Refusal) -> BoxedResponse {
+    match refusal {
+        Refusal::Short(_) => {
+            response::refusal_as(&problems::INSUFFICIENT_STOCK, refusal, &service.api.engine.catalogue())
+        }
+        refusal => refused(service, refusal),
+    }
 }
 
 /// The sale as it is now, shown by `show_view`.

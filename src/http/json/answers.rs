@@ -1,17 +1,22 @@
 //! Bodies of answers.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Made, SaleView},
+    engine::{Counts, Made, SaleView, Tried},
     sale::{
-        adjustments::Remembered,
+        adjustments::{Remembered, RememberedTransfer},
         catalogue::{Catalogue, Item, Sale},
+        event::PoolLevels,
         ids::ReservationId,
         outcome::{self, OfCustomer, Reservation, Standing, State, Status},
-        settings::{Price, RateLimits, SaleSettings},
+        settings::{Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
+        stock::Amounts,
         time::Timestamp,
+        warnings::Warning,
     },
 };
 
@@ -33,9 +38,25 @@ pub struct ReservationBody<'a> {
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
     pub(in crate::http) lines: (&'a [outcome::ReservedLine], &'a Catalogue),
+    /// The lines that got less than they asked for; only of a reserve that allowed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::http) short: Vec<ShortBody<'a>>,
     /// The caller's name for the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) reference: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) tier: Option<&'a str>,
+    /// As in the request, or the channel of the caller's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) channel: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) region: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_labels")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    pub(in crate::http) labels: Option<&'a [(Cow<'static, str>, Cow<'static, str>)]>,
     /// When the hold was made.
     #[schema(value_type = String)]
     pub(in crate::http) created_at: Timestamp,
@@ -62,6 +83,25 @@ pub struct ReservationBody<'a> {
     pub(in crate::http) replayed_of: Option<StandingBody>,
 }
 
+/// A line that got less than it asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShortOfRequest)]
+pub struct ShortBody<'a> {
+    /// The item's SKU.
+    pub(in crate::http) sku: &'a str,
+    /// Units that the request asked for.
+    pub(in crate::http) requested: u32,
+    /// Units that it got.
+    pub(in crate::http) granted: u32,
+}
+
+fn write_labels<S: Serializer>(
+    labels: &Option<&[(Cow<'static, str>, Cow<'static, str>)]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().flat_map(|labels| labels.iter()).map(|(name, value)| (name, value)))
+}
+
 /// The current state of a reservation.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = ReplayedOf)]
@@ -76,13 +116,24 @@ pub struct StandingBody {
 impl<'a> ReservationBody<'a> {
     pub fn new(reservation: &'a Reservation, catalogue: &'a Catalogue) -> Self {
         let ended = |state| reservation.ended_at.filter(|_| reservation.state == state);
+        let attributes = reservation.attributes.as_deref();
+        let short = reservation.short.iter().map(|asked| ShortBody {
+            sku: catalogue.sku(asked.item),
+            requested: asked.units,
+            granted: reservation.units_of(asked.item),
+        });
         Self {
             id: reservation.id,
             sale: &catalogue.sale_numbered(reservation.sale).settings.id,
             customer: &reservation.customer,
             state: reservation.state.as_str(),
             lines: (&reservation.lines, catalogue),
+            short: short.collect(),
             reference: reservation.reference.as_deref(),
+            tier: attributes.and_then(|attributes| attributes.tier.as_deref()),
+            channel: attributes.and_then(|attributes| attributes.channel.as_deref()),
+            region: attributes.and_then(|attributes| attributes.region.as_deref()),
+            labels: attributes.map(|attributes| attributes.labels.as_slice()).filter(|labels| !labels.is_empty()),
             created_at: reservation.id.created_at(),
             expires_at: reservation.expires_at,
             confirmed_at: ended(State::Confirmed),
@@ -153,9 +204,105 @@ pub struct ReservedLine<'a> {
     sku: &'a str,
     /// Units.
     quantity: u32,
-    /// The price of one unit when the hold was made; left out if the item had none.
+    /// The price of one unit when the hold was made; left out if the item had none, or if the units have different ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
+    /// Where the units came from; left out if the item declares no pools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    from: Vec<FromPool<'a>>,
+}
+
+/// Units from one pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FromPool<'a> {
+    /// The pool's id.
+    pub(super) pool: &'a str,
+    /// Units from it.
+    pub(super) quantity: u32,
+    /// The price of one of them when the hold was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) price: Option<Price>,
+    /// Where the pool is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) location: Option<&'a str>,
+}
+
+impl<'a> FromPool<'a> {
+    pub(super) fn of(line: &outcome::ReservedLine, item: &'a Item) -> Self {
+        Self {
+            pool: item.pool_id(line.pool),
+            quantity: line.amounts.sum(),
+            price: line.price,
+            location: item.pool_settings(line.pool).and_then(|pool| pool.location.as_deref()),
+        }
+    }
+}
+
+/// The lines of a reservation item by item: what it has of each.
+pub(super) fn by_item(lines: &[outcome::ReservedLine]) -> impl Iterator<Item = &[outcome::ReservedLine]> {
+    lines.chunk_by(|line, next| line.item == next.item)
+}
+
+/// The price that all of these units have.
+pub(super) fn one_price(lines: &[outcome::ReservedLine]) -> Option<Price> {
+    let first = lines[0].price;
+    first.filter(|_| lines.iter().all(|line| line.price == first))
+}
+
+impl<'a> ReservedLine<'a> {
+    fn of(lines: &[outcome::ReservedLine], catalogue: &'a Catalogue) -> Self {
+        let item = catalogue.item_numbered(lines[0].item);
+        let from = lines.iter().filter(|_| item.settings.has_pools()).map(|line| FromPool::of(line, item));
+        Self {
+            sku: &item.settings.sku,
+            quantity: lines.iter().map(|line| line.amounts.sum()).sum(),
+            price: one_price(lines),
+            from: from.collect(),
+        }
+    }
+}
+
+/// What a reserve would get.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct DryRunBody<'a> {
+    /// `hold`: the reserve would be granted.
+    would: &'static str,
+    /// The lines of the hold.
+    lines: Vec<ReservedLine<'a>>,
+    /// The lines that would get less than they ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    short: Vec<ShortBody<'a>>,
+    /// When the hold would end.
+    #[schema(value_type = String)]
+    expires_at: Timestamp,
+}
+
+impl<'a> DryRunBody<'a> {
+    pub fn new(tried: &Tried, catalogue: &'a Catalogue) -> Self {
+        let lines: Vec<_> = tried
+            .grant
+            .portions
+            .iter()
+            .map(|portion| outcome::ReservedLine {
+                item: portion.item,
+                pool: portion.pool,
+                price: portion.price,
+                amounts: Amounts::held(portion.units),
+            })
+            .collect();
+        let short = tried.grant.short.iter().map(|short| ShortBody {
+            sku: catalogue.sku(short.item),
+            requested: short.requested,
+            granted: short.available as u32,
+        });
+        Self {
+            would: "hold",
+            lines: by_item(&lines).map(|lines| ReservedLine::of(lines, catalogue)).collect(),
+            short: short.collect(),
+            expires_at: tried.expires_at,
+        }
+    }
 }
 
 fn write_lines<S: Serializer>(
@@ -163,10 +310,9 @@ fn write_lines<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let (lines, catalogue) = lines;
-    let mut list = serializer.serialize_seq(Some(lines.len()))?;
-    for line in *lines {
-        let (sku, quantity, price) = (catalogue.sku(line.item), line.amounts.sum(), line.price);
-        list.serialize_element(&ReservedLine { sku, quantity, price })?;
+    let mut list = serializer.serialize_seq(None)?;
+    for lines in by_item(lines) {
+        list.serialize_element(&ReservedLine::of(lines, catalogue))?;
     }
     list.end()
 }
@@ -196,6 +342,9 @@ pub struct SaleBody<'a> {
     /// Quotas of requests; left out if only those of the configuration apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimits>,
+    /// Who may buy when; left out if everybody may.
+    #[serde(skip_serializing_if = "<[Phase]>::is_empty")]
+    phases: &'a [Phase],
     /// The status, by the clock and by operators' commands. Only an `open` sale takes reservations.
     status: &'static str,
     /// In the order of the sale's settings.
@@ -229,6 +378,15 @@ pub struct ItemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     limit_counts_since: Option<Timestamp>,
+    /// The parts of its stock; left out if the item declares none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<PoolOfItem<'a>>,
+    /// Which pools a line draws from first; left out: `in_order`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sourcing: Option<Sourcing>,
+    /// Whether a line may draw from several pools; left out: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<bool>,
     /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -237,6 +395,62 @@ pub struct ItemBody<'a> {
     held: u64,
     /// Units confirmed.
     confirmed: u64,
+}
+
+/// A pool: its settings, and its units by state.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pool)]
+pub struct PoolOfItem<'a> {
+    /// The pool's id, unique within the item.
+    id: &'a str,
+    /// Units that the pool started with.
+    initial_stock: u64,
+    /// Open to customers of these tiers; left out: of all tiers, and of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tiers: Option<&'a [String]>,
+    /// Open to requests through these channels; left out: through all channels, and through none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<&'a [String]>,
+    /// From this moment on the pool is open to everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    shared_at: Option<Timestamp>,
+    /// Where its units are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
+    /// What a unit costs to send to each region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    costs: Option<&'a BTreeMap<String, u64>>,
+    /// The price of one unit from this pool; left out: the item's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    /// Units in the pool: initial stock, adjustments and transfers.
+    stock: u64,
+    /// Units that can be reserved.
+    available: u64,
+    /// Units in holds.
+    held: u64,
+    /// Units confirmed.
+    confirmed: u64,
+}
+
+impl<'a> PoolOfItem<'a> {
+    fn new(pool: &'a PoolSettings, counts: &Counts) -> Self {
+        Self {
+            id: &pool.id,
+            initial_stock: pool.initial_stock,
+            tiers: pool.tiers.as_deref(),
+            channels: pool.channels.as_deref(),
+            shared_at: pool.shared_at,
+            location: pool.location.as_deref(),
+            costs: pool.costs.as_ref(),
+            price: pool.price,
+            stock: counts.stock(),
+            available: counts.available,
+            held: counts.held,
+            confirmed: counts.confirmed,
+        }
+    }
 }
 
 impl<'a> SaleBody<'a> {
@@ -250,14 +464,19 @@ impl<'a> SaleBody<'a> {
             max_extensions,
             customer_limit,
             rate_limits,
+            phases,
             ..
         } = &*view.sale.settings;
-        let items = view.sale.items.iter().zip(&view.counts).map(|(item, counts)| ItemBody {
+        let items = view.sale.items.iter().zip(&view.counts).zip(&view.pools);
+        let items = items.map(|((item, counts), pools)| ItemBody {
             sku: &item.settings.sku,
             initial_stock: item.settings.initial_stock,
             price: item.settings.price,
             customer_limit: item.settings.customer_limit,
             limit_counts_since: item.settings.limit_counts_since,
+            pools: item.settings.pools.iter().zip(pools).map(|(pool, counts)| PoolOfItem::new(pool, counts)).collect(),
+            sourcing: item.settings.sourcing,
+            split: item.settings.split,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,
@@ -272,6 +491,7 @@ impl<'a> SaleBody<'a> {
             max_extensions: *max_extensions,
             customer_limit: *customer_limit,
             rate_limits: *rate_limits,
+            phases,
             status: view.status.as_str(),
             items: items.collect(),
         }
@@ -323,6 +543,9 @@ impl<'a> AvailabilityBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Adjustment)]
 pub struct AdjustmentBody<'a> {
+    /// The pool; left out if the item has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
     /// Units added, or removed if negative.
     delta: i64,
     /// As in the request.
@@ -335,11 +558,95 @@ pub struct AdjustmentBody<'a> {
     stock: u64,
     /// Units that could be reserved after the change.
     available: u64,
+    /// Units in the pool after the change; left out if the item has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_stock: Option<u64>,
+    /// Units of the pool that could be reserved after the change; left out if the item has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_available: Option<u64>,
+}
+
+/// Changes of stock that were made together.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Adjustments)]
+pub struct AdjustmentsBody<'a> {
+    /// The changes and their results, in the order of the request.
+    pub results: Vec<AdjustedItem<'a>>,
+}
+
+/// One change of several, and its result.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AdjustedItem<'a> {
+    /// The item's SKU.
+    pub sku: &'a str,
+    #[serde(flatten)]
+    pub adjustment: AdjustmentBody<'a>,
+}
+
+/// A transfer between two pools of an item, and its result.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Transfer)]
+pub struct TransferBody<'a> {
+    /// The pool that gave.
+    from: PoolAfter<'a>,
+    /// The pool that got.
+    to: PoolAfter<'a>,
+    /// Units.
+    quantity: u64,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+}
+
+/// A pool after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolAfter<'a> {
+    /// The pool's id.
+    pool: &'a str,
+    /// Units in the pool.
+    stock: u64,
+    /// Units that could be reserved.
+    available: u64,
+}
+
+impl<'a> TransferBody<'a> {
+    pub fn new(made: &'a RememberedTransfer, item: &'a Item) -> Self {
+        let [given, got] = made.after;
+        let after = |pool, levels: PoolLevels| PoolAfter {
+            pool: item.pool_id(pool),
+            stock: levels.stock,
+            available: levels.available,
+        };
+        Self {
+            from: after(made.from, given),
+            to: after(made.to, got),
+            quantity: made.units,
+            reason: made.reason.as_deref(),
+            reference: made.reference.as_deref(),
+        }
+    }
+}
+
+/// What would come of putting a sale document.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PutDryRun)]
+pub struct PutDryRunBody<'a> {
+    /// Whether the sale would be new.
+    pub created: bool,
+    /// What is likely to be a mistake.
+    #[schema(value_type = Vec<Warning>)]
+    pub warnings: &'a [Warning],
 }
 
 impl<'a> AdjustmentBody<'a> {
-    pub fn new(made: &'a Remembered) -> Self {
+    pub fn new(made: &'a Remembered, item: &'a Item) -> Self {
         Self {
+            pool: made.of_pool.map(|_| item.pool_id(made.pool)),
+            pool_stock: made.of_pool.map(|levels| levels.stock),
+            pool_available: made.of_pool.map(|levels| levels.available),
             delta: made.delta,
             reason: made.reason.as_deref(),
             reference: made.reference.as_deref(),

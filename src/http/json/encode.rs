@@ -3,7 +3,7 @@
 //!
 //! Invariant: the bytes equal those of `Serialize`; tests compare the two.
 
-use super::answers::{ReservationBody, StandingBody};
+use super::answers::{FromPool, ReservationBody, StandingBody, by_item, one_price};
 use crate::{
     api::problems::Problem,
     sale::{outcome::Shortage, settings::Price},
@@ -24,24 +24,46 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.extend_from_slice(body.state.as_bytes());
     out.extend_from_slice(b"\",\"lines\":[");
     let (lines, catalogue) = body.lines;
-    for (index, line) in lines.iter().enumerate() {
+    for (index, lines) in by_item(lines).enumerate() {
+        let item = catalogue.item_numbered(lines[0].item);
         out.extend_from_slice(if index == 0 { b"{\"sku\":".as_slice() } else { b",{\"sku\":" });
-        text(out, catalogue.sku(line.item));
+        text(out, &item.settings.sku);
         out.extend_from_slice(b",\"quantity\":");
-        number(out, line.amounts.sum().into());
-        if let Some(Price { amount, currency }) = line.price {
-            out.extend_from_slice(b",\"price\":{\"amount\":");
-            number(out, amount);
-            out.extend_from_slice(b",\"currency\":\"");
-            out.extend_from_slice(currency.as_str().as_bytes());
-            out.extend_from_slice(b"\"}");
+        number(out, lines.iter().map(|line| u64::from(line.amounts.sum())).sum());
+        price(out, one_price(lines));
+        if item.settings.has_pools() {
+            out.extend_from_slice(b",\"from\":[");
+            for (index, line) in lines.iter().enumerate() {
+                from_pool(out, index, &FromPool::of(line, item));
+            }
+            out.push(b']');
         }
         out.push(b'}');
     }
     out.push(b']');
-    if let Some(reference) = body.reference {
-        out.extend_from_slice(b",\"reference\":");
-        text(out, reference);
+    if !body.short.is_empty() {
+        out.extend_from_slice(b",\"short\":");
+        serde_json::to_writer(&mut *out, &body.short).expect("lines are plain JSON");
+    }
+    for (name, value) in [
+        (&b",\"reference\":"[..], body.reference),
+        (b",\"tier\":", body.tier),
+        (b",\"channel\":", body.channel),
+        (b",\"region\":", body.region),
+    ] {
+        if let Some(value) = value {
+            out.extend_from_slice(name);
+            text(out, value);
+        }
+    }
+    if let Some(labels) = body.labels {
+        for (index, (name, value)) in labels.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b",\"labels\":{".as_slice() } else { b"," });
+            text(out, name);
+            out.push(b':');
+            text(out, value);
+        }
+        out.push(b'}');
     }
     let times = [
         (&b",\"created_at\":\""[..], Some(body.created_at)),
@@ -67,6 +89,29 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
         out.extend_from_slice(b"\"}");
     }
     out.push(b'}');
+}
+
+fn from_pool(out: &mut Vec<u8>, index: usize, from: &FromPool<'_>) {
+    out.extend_from_slice(if index == 0 { b"{\"pool\":".as_slice() } else { b",{\"pool\":" });
+    text(out, from.pool);
+    out.extend_from_slice(b",\"quantity\":");
+    number(out, from.quantity.into());
+    price(out, from.price);
+    if let Some(location) = from.location {
+        out.extend_from_slice(b",\"location\":");
+        text(out, location);
+    }
+    out.push(b'}');
+}
+
+fn price(out: &mut Vec<u8>, price: Option<Price>) {
+    if let Some(Price { amount, currency }) = price {
+        out.extend_from_slice(b",\"price\":{\"amount\":");
+        number(out, amount);
+        out.extend_from_slice(b",\"currency\":\"");
+        out.extend_from_slice(currency.as_str().as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
 }
 
 /// Appends the document of a shortage: most answers of a sale once it is sold out. Appends nothing and returns false if a name
@@ -102,6 +147,13 @@ pub fn shortage(out: &mut Vec<u8>, problem: &Problem, lines: &[Shortage]) -> boo
         number(out, line.requested);
         out.extend_from_slice(b",\"available\":");
         number(out, line.available);
+        out.extend_from_slice(b",\"held\":");
+        number(out, line.held);
+        if let Some(at) = line.next_release_at {
+            out.extend_from_slice(b",\"next_release_at\":\"");
+            out.extend_from_slice(&at.encode_bytes());
+            out.push(b'"');
+        }
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

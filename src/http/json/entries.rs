@@ -14,7 +14,7 @@ use super::{
     encode,
     invalid::{escape, why_not_json},
     parse, quick,
-    requests::{LineBody, ReserveBody},
+    requests::{ExtrasBody, Labels, LineBody, ReserveBody, Texts},
 };
 use crate::{
     api::Limits,
@@ -44,13 +44,35 @@ pub(crate) struct EntryBody<'a> {
     /// Makes the entry safe to repeat, in a batch or alone with the same `Idempotency-Key`.
     #[serde(default, borrow)]
     idempotency_key: Option<Cow<'a, str>>,
+    /// The customer's tier. The caller vouches for it.
+    #[serde(default, borrow)]
+    tier: Option<Cow<'a, str>>,
+    /// The channel that the request came through. A key tied to one channel has it as the default.
+    #[serde(default, borrow)]
+    channel: Option<Cow<'a, str>>,
+    /// Where the units are to go; for items whose pools are drawn from by cost.
+    #[serde(default, borrow)]
+    region: Option<Cow<'a, str>>,
+    /// Up to four names with values of 1 to 32 bytes, such as experiments and campaigns. The service stores them and shows them.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    labels: Option<Labels<'a>>,
+    /// Only pools of these locations are drawn from. Left out: pools of all locations, and of none.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<String>>)]
+    locations: Option<Texts<'a>>,
+    /// Whether each line gets what is there of it, instead of all lines or none.
+    #[serde(default)]
+    allow_partial: Option<bool>,
 }
 
 impl<'a> EntryBody<'a> {
     /// The body of the call for one reservation, and its header.
     pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
-        let Self { customer, lines, hold_seconds, reference, idempotency_key } = self;
-        (ReserveBody::of(customer, lines, hold_seconds, reference), idempotency_key)
+        let Self { customer, lines, hold_seconds, reference, idempotency_key, .. } = self;
+        let Self { tier, channel, region, labels, locations, allow_partial, .. } = self;
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial };
+        (ReserveBody::of(customer, lines, hold_seconds, reference, extras), idempotency_key)
     }
 }
 

@@ -71,7 +71,8 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::CustomerLimitExceeded { sku, limit, already } => {
             format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}").into()
         }
-        Refusal::SaleNotStarted { opens_at } => format!("the sale opens at {opens_at}").into(),
+        Refusal::SaleNotStarted { opens_at } => format!("the sale opens for this customer at {opens_at}").into(),
+        Refusal::NotEligible => "no phase of the sale, now or later, has this tier and channel".into(),
         Refusal::SaleEnded => "the sale is closed".into(),
         Refusal::SalePaused => "the sale is paused".into(),
         Refusal::ReservationExpired(reservation) => ended("expired", reservation).into(),
@@ -82,7 +83,12 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
             1 => "the hold has already been extended once; the sale allows no more".into(),
             times => format!("the hold has already been extended {times} times; the sale allows no more").into(),
         },
-        Refusal::InitialStockImmutable { sku, initial_stock } => format!(
+        Refusal::InitialStockImmutable { sku, pool: Some(pool), initial_stock } => format!(
+            "the initial_stock of the pool {pool:?} of {sku:?} is {initial_stock} and cannot change; use an adjustment or \
+             a transfer to change its stock"
+        )
+        .into(),
+        Refusal::InitialStockImmutable { sku, pool: None, initial_stock } => format!(
             "the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change its stock"
         )
         .into(),
@@ -127,6 +133,7 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::ItemNotFound { .. }
         | Refusal::PreconditionFailed { .. }
         | Refusal::ReservationNotFound
+        | Refusal::NotEligible
         | Refusal::SaleEnded
         | Refusal::SalePaused
         | Refusal::InitialStockImmutable { .. }
@@ -215,13 +222,20 @@ pub struct Line<'a> {
     sku: &'a str,
     /// Units that the request asks for.
     requested: u64,
-    /// Units that were available at that instant.
+    /// Units that such a line could have had at that instant.
     available: u64,
+    /// Units in holds that such a line could draw from if they come back. May be 100 ms old.
+    held: u64,
+    /// The earliest end of such a hold. May be 100 ms old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next_release_at: Option<Timestamp>,
 }
 
 impl<'a> From<&'a Shortage> for Line<'a> {
-    fn from(Shortage { sku, requested, available }: &'a Shortage) -> Self {
-        Self { sku, requested: *requested, available: *available }
+    fn from(shortage: &'a Shortage) -> Self {
+        let &Shortage { ref sku, requested, available, held, next_release_at } = shortage;
+        Self { sku, requested, available, held, next_release_at }
     }
 }
 

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::requests::{LineBody, ReserveBody};
+use super::requests::{ExtrasBody, LineBody, ReserveBody};
 use crate::sale::object::Object;
 
 /// The reserve at the start of the bytes, its idempotency key if that is a member, and its end.
 pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, str>>, usize)> {
     let mut reader = Reader { bytes, at: 0 };
     let (mut customer, mut lines, mut hold_seconds, mut reference, mut key) = (None, None, None, None, None);
+    let mut extras = ExtrasBody::default();
     reader.expect(b'{')?;
     loop {
         match reader.name()? {
@@ -22,6 +23,9 @@ pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Co
             b"hold_seconds" if hold_seconds.is_none() => hold_seconds = Some(reader.number()?),
             b"reference" if reference.is_none() => reference = Some(reader.text()?),
             b"idempotency_key" if key.is_none() => key = Some(reader.text()?),
+            b"tier" if extras.tier.is_none() => extras.tier = Some(reader.text()?.into()),
+            b"channel" if extras.channel.is_none() => extras.channel = Some(reader.text()?.into()),
+            b"region" if extras.region.is_none() => extras.region = Some(reader.text()?.into()),
             _ => return None,
         }
         match reader.next()? {
@@ -30,7 +34,7 @@ pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Co
             _ => return None,
         }
     }
-    let body = ReserveBody::of(customer?.into(), lines?, hold_seconds, reference.map(Cow::Borrowed));
+    let body = ReserveBody::of(customer?.into(), lines?, hold_seconds, reference.map(Cow::Borrowed), extras);
     Some((body, key.map(Cow::Borrowed), reader.at))
 }
 
@@ -139,11 +143,12 @@ mod tests {
         reserve(bytes).map(|(body, key, end)| (format!("{:?}", (body, key)), end))
     }
 
-    const USUAL: [&str; 4] = [
+    const USUAL: [&str; 5] = [
         r#"{"customer":"ann","lines":[{"sku":"tv","quantity":1}]}"#,
         r#"{"lines":[{"quantity":12,"sku":"tv"},{"sku":"ünï","quantity":0}],"customer":"bob","hold_seconds":60}"#,
         "{ \"customer\" : \"c\" ,\n\t\"lines\" : [ { \"sku\" : \"a\" , \"quantity\" : 999999999999999999 } ] }\r\n",
         r#"{"customer":"c","reference":"cart 1","idempotency_key":"k-1","lines":[{"sku":"a","quantity":7}]}"#,
+        r#"{"customer":"c","tier":"gold","channel":"app","region":"eu","lines":[{"sku":"a","quantity":7}]}"#,
     ];
 
     #[test]

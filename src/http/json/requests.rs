@@ -3,9 +3,12 @@
 //! Invariant: what parses here is well formed. Unknown members, wrong types and values out of range are refused with a pointer
 //! to each.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
@@ -16,12 +19,16 @@ use crate::{
     },
     privacy::CustomerIds,
     sale::{
-        ids::{check_name, check_text},
+        attributes::{Attributes, LABELS_MAX},
+        command::Extras,
+        ids::{check_label, check_name, check_slug, check_text},
         object::Object,
         rule::Rule,
-        settings::{self, Invalid, SKU},
+        settings::{self, CHANNEL, Invalid, LOCATION, POOL_ID, REGION, SKU, TIER},
     },
 };
+
+use super::invalid::escape;
 
 pub const CUSTOMER: Rule = Rule::Name { example: "ann" };
 pub const REFERENCE: Rule = Rule::Text { example: "order-1" };
@@ -45,6 +52,121 @@ pub struct ReserveBody<'a> {
     /// The caller's name for this reservation, such as a cart's id. The service stores it and shows it, but never uses it.
     #[serde(default, borrow)]
     reference: Option<Cow<'a, str>>,
+    /// The customer's tier. The caller vouches for it.
+    #[serde(default, borrow)]
+    tier: Option<Cow<'a, str>>,
+    /// The channel that the request came through. A key tied to one channel has it as the default.
+    #[serde(default, borrow)]
+    channel: Option<Cow<'a, str>>,
+    /// Where the units are to go; for items whose pools are drawn from by cost.
+    #[serde(default, borrow)]
+    region: Option<Cow<'a, str>>,
+    /// Up to four names with values of 1 to 32 bytes, such as experiments and campaigns. The service stores them and shows them.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    labels: Option<Labels<'a>>,
+    /// Only pools of these locations are drawn from. Left out: pools of all locations, and of none.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<String>>)]
+    locations: Option<Texts<'a>>,
+    /// Whether each line gets what is there of it, instead of all lines or none.
+    #[serde(default)]
+    allow_partial: Option<bool>,
+}
+
+/// Names and values, each name once.
+#[derive(Debug)]
+pub struct Labels<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Pairs<'a> {
+            type Value = Labels<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Labels<'a>, A::Error> {
+                let mut labels = Vec::new();
+                while let Some((Text(name), Text(value))) = object.next_entry::<Text<'a>, Text<'a>>()? {
+                    if labels.len() == LABELS_MAX || labels.iter().any(|(known, _)| *known == name) {
+                        return Err(serde::de::Error::custom("too many labels, or one twice"));
+                    }
+                    labels.push((name, value));
+                }
+                labels.sort();
+                Ok(Labels(labels))
+            }
+        }
+        deserializer.deserialize_map(Pairs(std::marker::PhantomData))
+    }
+}
+
+/// A text that is borrowed where it can be.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A list of texts.
+#[derive(Debug, Deserialize)]
+pub struct Texts<'a>(#[serde(borrow)] Vec<Text<'a>>);
+
+/// The members of a reserve that most requests leave out, as they were sent.
+#[derive(Debug, Default)]
+pub struct ExtrasBody<'a> {
+    pub tier: Option<Cow<'a, str>>,
+    pub channel: Option<Cow<'a, str>>,
+    pub region: Option<Cow<'a, str>>,
+    pub labels: Option<Labels<'a>>,
+    pub locations: Option<Texts<'a>>,
+    pub allow_partial: Option<bool>,
+}
+
+/// Locations of one request.
+pub const LOCATIONS_MAX: usize = 64;
+pub const LABEL_NAME: Rule = Rule::Slug { example: "experiment" };
+pub const LABEL: Rule = Rule::Label { example: "B" };
+
+impl<'a> ExtrasBody<'a> {
+    /// None if there are none.
+    fn check(self, wrong: &mut Vec<Invalid>) -> Option<Box<Extras<'a>>> {
+        let Self { tier, channel, region, labels, locations, allow_partial } = self;
+        for (pointer, rule, text) in
+            [("/tier", TIER, &tier), ("/channel", CHANNEL, &channel), ("/region", REGION, &region)]
+        {
+            if text.as_deref().is_some_and(|text| check_slug(text).is_err()) {
+                wrong.push(Invalid::new(pointer, rule));
+            }
+        }
+        for (name, value) in labels.iter().flat_map(|labels| &labels.0) {
+            let pointer = format!("/labels/{}", escape(name));
+            if check_slug(name).is_err() {
+                wrong.push(Invalid::new(&pointer, format!("its name {LABEL_NAME}")));
+            }
+            if check_label(value).is_err() {
+                wrong.push(Invalid::new(pointer, LABEL));
+            }
+        }
+        if labels.as_ref().is_some_and(|labels| labels.0.is_empty()) {
+            wrong.push(Invalid::new("/labels", format!("must have 1 to {LABELS_MAX} members; leave it out for none")));
+        }
+        if let Some(Texts(texts)) = &locations {
+            if texts.is_empty() || texts.len() > LOCATIONS_MAX {
+                wrong.push(Invalid::new("/locations", format!("must be a list of 1 to {LOCATIONS_MAX} locations")));
+            }
+            for (index, Text(text)) in texts.iter().enumerate().take(LOCATIONS_MAX) {
+                if check_slug(text).is_err() {
+                    wrong.push(Invalid::new(format!("/locations/{index}"), LOCATION));
+                }
+            }
+        }
+        let attributes =
+            Attributes { tier, channel, region, labels: labels.map(|labels| labels.0).unwrap_or_default() };
+        let locations = locations.map(|texts| texts.0.into_iter().map(|Text(text)| text).collect()).unwrap_or_default();
+        let extras = Extras { attributes, locations, allow_partial: allow_partial.unwrap_or(false) };
+        (extras != Extras::default()).then(|| Box::new(extras))
+    }
 }
 
 /// Units of one item.
@@ -65,8 +187,10 @@ impl<'a> ReserveBody<'a> {
         lines: SmallVec<[Object<LineBody<'a>>; 2]>,
         hold_seconds: Option<u64>,
         reference: Option<Cow<'a, str>>,
+        extras: ExtrasBody<'a>,
     ) -> Self {
-        Self { customer, lines, hold_seconds, reference }
+        let ExtrasBody { tier, channel, region, labels, locations, allow_partial } = extras;
+        Self { customer, lines, hold_seconds, reference, tier, channel, region, labels, locations, allow_partial }
     }
 
     /// Everything that is wrong with the members; lines of the same SKU are summed.
@@ -80,6 +204,8 @@ impl<'a> ReserveBody<'a> {
         }
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         let hold_seconds = check_hold(self.hold_seconds, limits.sale.hold_seconds_max, &mut wrong);
+        let Self { tier, channel, region, labels, locations, allow_partial, .. } = self;
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial }.check(&mut wrong);
         let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
         for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.sale.lines_max) {
             if check_name(&line.sku).is_err() {
@@ -104,7 +230,7 @@ impl<'a> ReserveBody<'a> {
             return Err(wrong);
         }
         let (customer, reference) = (ids.known_as(self.customer), self.reference);
-        Ok(CheckedReserve { customer, lines, hold_seconds, reference })
+        Ok(CheckedReserve { customer, lines, hold_seconds, reference, extras })
     }
 }
 
@@ -180,6 +306,9 @@ pub struct NoBody {}
 #[serde(deny_unknown_fields)]
 #[schema(as = AdjustRequest)]
 pub struct AdjustBody<'a> {
+    /// The pool whose stock changes. Required where the item has several.
+    #[serde(default, borrow)]
+    pub pool: Option<Cow<'a, str>>,
     /// Units to add, or to remove if negative. Only available units can be removed.
     pub delta: i64,
     /// Why, for people.
@@ -193,12 +322,112 @@ pub struct AdjustBody<'a> {
 impl AdjustBody<'_> {
     pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
         let mut wrong = Vec::new();
-        if self.delta == 0 {
+        if !limits.sale.delta().allows_number(self.delta.into()) {
             wrong.push(Invalid::new("/delta", limits.sale.delta()));
+        }
+        check_slug_of(&mut wrong, "/pool", POOL_ID, self.pool.as_deref());
+        check_text_of(&mut wrong, "/reason", REASON, &self.reason);
+        check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+/// Changes of the stock of several items, all or none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AdjustmentsRequest)]
+pub struct AdjustmentsBody<'a> {
+    /// The changes. The service makes all of them in one step, or none.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<AdjustOneBody>)]
+    pub adjustments: Vec<Object<AdjustOneBody<'a>>>,
+}
+
+/// One change of several.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AdjustOne)]
+pub struct AdjustOneBody<'a> {
+    /// An item of the sale.
+    #[serde(borrow)]
+    pub sku: Cow<'a, str>,
+    /// The pool whose stock changes. Required where the item has several.
+    #[serde(default, borrow)]
+    pub pool: Option<Cow<'a, str>>,
+    /// Units to add, or to remove if negative. Only available units can be removed.
+    pub delta: i64,
+    /// Why, for people.
+    #[serde(default, borrow)]
+    pub reason: Option<Cow<'a, str>>,
+    /// The caller's name for the change, such as a delivery number.
+    #[serde(default, borrow)]
+    pub reference: Option<Cow<'a, str>>,
+}
+
+/// Changes of one request.
+pub const ADJUSTMENTS_MAX: usize = 10_000;
+
+impl AdjustmentsBody<'_> {
+    pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        if self.adjustments.is_empty() || self.adjustments.len() > ADJUSTMENTS_MAX {
+            wrong.push(Invalid::new("/adjustments", format!("must be a list of 1 to {ADJUSTMENTS_MAX} adjustments")));
+        }
+        for (index, Object(change)) in self.adjustments.iter().enumerate().take(ADJUSTMENTS_MAX) {
+            let at = |member: &str| format!("/adjustments/{index}/{member}");
+            if check_name(&change.sku).is_err() {
+                wrong.push(Invalid::new(at("sku"), SKU));
+            }
+            if !limits.sale.delta().allows_number(change.delta.into()) {
+                wrong.push(Invalid::new(at("delta"), limits.sale.delta()));
+            }
+            check_slug_of(&mut wrong, &at("pool"), POOL_ID, change.pool.as_deref());
+            check_text_of(&mut wrong, &at("reason"), REASON, &change.reason);
+            check_text_of(&mut wrong, &at("reference"), REFERENCE, &change.reference);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+/// Units that go from one pool of an item to another.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TransferRequest)]
+pub struct TransferBody<'a> {
+    /// The pool that gives. Only available units can be moved.
+    #[serde(borrow)]
+    pub from: Cow<'a, str>,
+    /// The pool that gets.
+    #[serde(borrow)]
+    pub to: Cow<'a, str>,
+    /// Units.
+    pub quantity: u64,
+    /// Why, for people.
+    #[serde(default, borrow)]
+    pub reason: Option<Cow<'a, str>>,
+    /// The caller's name for the transfer.
+    #[serde(default, borrow)]
+    pub reference: Option<Cow<'a, str>>,
+}
+
+impl TransferBody<'_> {
+    pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        check_slug_of(&mut wrong, "/from", POOL_ID, Some(&self.from));
+        check_slug_of(&mut wrong, "/to", POOL_ID, Some(&self.to));
+        let quantity = limits.sale.transfer();
+        if !quantity.allows_number(self.quantity.into()) {
+            wrong.push(Invalid::new("/quantity", quantity));
         }
         check_text_of(&mut wrong, "/reason", REASON, &self.reason);
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+fn check_slug_of(wrong: &mut Vec<Invalid>, pointer: &str, rule: Rule, text: Option<&str>) {
+    if text.is_some_and(|text| check_slug(text).is_err()) {
+        wrong.push(Invalid::new(pointer, rule));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: callers may send the answer of a GET back as it is. The service ignores the members that GET computes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
@@ -14,8 +14,9 @@ use crate::sale::{
     object::{self, Object},
     rule::Rule,
     settings::{
-        CUSTOMER_LIMIT, Invalid, ItemSettings, PRICE_AMOUNT, Price, QUOTA_REQUESTS, QUOTA_WINDOW, RateLimits,
-        SALE_NAME, SKU, SaleSettings,
+        CHANNEL, COST, CUSTOMER_LIMIT, Invalid, ItemSettings, LOCATION, NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID,
+        POOLS_MAX, PRICE_AMOUNT, Phase, PoolSettings, Price, QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits,
+        SALE_NAME, SKU, SOURCING, SaleSettings, Sourcing, TIER,
     },
     time::Timestamp,
 };
@@ -47,6 +48,10 @@ pub struct SettingsBody {
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional")]
     rate_limits: Option<RateLimits>,
+    /// Who may buy when; up to 20. Left out: everybody, for as long as the sale is open.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Phase>>)]
+    phases: Option<Vec<Object<Phase>>>,
     /// What is on sale. Items can be added later, but not removed.
     #[schema(value_type = Vec<ItemSettingsBody>)]
     items: Vec<Object<ItemSettingsBody>>,
@@ -71,6 +76,17 @@ pub struct ItemSettingsBody {
     /// Units of this item that one customer may have, held and confirmed together. Overrides the sale's limit.
     #[serde(default)]
     customer_limit: Option<u32>,
+    /// The parts of its stock; up to 64. Left out: one pool, `default`. Pools can be added later with `initial_stock` 0, but not
+    /// removed. The initial stocks of the pools add up to the item's.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<PoolBody>>)]
+    pools: Option<Vec<Object<PoolBody>>>,
+    /// Which pools a line draws from first. Left out: `in_order`.
+    #[serde(default)]
+    sourcing: Option<Sourcing>,
+    /// Whether a line may draw from several pools. Left out: true.
+    #[serde(default)]
+    split: Option<bool>,
     /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "stock")]
     #[schema(value_type = Value)]
@@ -94,6 +110,59 @@ pub struct ItemSettingsBody {
     _limit_counts_since: IgnoredAny,
 }
 
+/// A part of an item's stock with units of its own.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PoolSettings)]
+pub struct PoolBody {
+    /// The pool's id, unique within the item.
+    id: String,
+    /// Units that the pool starts with. Cannot change once the pool exists: adjust or transfer stock instead.
+    initial_stock: u64,
+    /// Open to customers of these tiers. Left out: of all tiers, and of none.
+    #[serde(default)]
+    tiers: Option<Vec<String>>,
+    /// Open to requests through these channels. Left out: through all channels, and through none.
+    #[serde(default)]
+    channels: Option<Vec<String>>,
+    /// From this moment on the pool is open to everybody.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shared_at: Option<Timestamp>,
+    /// Where its units are, such as a warehouse.
+    #[serde(default)]
+    location: Option<String>,
+    /// What a unit costs to send to each region, for `sourcing: cheapest`.
+    #[serde(default)]
+    costs: Option<BTreeMap<String, u64>>,
+    /// The price of one unit from this pool. Left out: the item's.
+    #[serde(default, deserialize_with = "object::optional")]
+    price: Option<Price>,
+    /// Ignored, so that the answer of a GET can be sent back.
+    #[serde(default, rename = "stock")]
+    #[schema(value_type = Value)]
+    _stock: IgnoredAny,
+    /// Ignored, so that the answer of a GET can be sent back.
+    #[serde(default, rename = "available")]
+    #[schema(value_type = Value)]
+    _available: IgnoredAny,
+    /// Ignored, so that the answer of a GET can be sent back.
+    #[serde(default, rename = "held")]
+    #[schema(value_type = Value)]
+    _held: IgnoredAny,
+    /// Ignored, so that the answer of a GET can be sent back.
+    #[serde(default, rename = "confirmed")]
+    #[schema(value_type = Value)]
+    _confirmed: IgnoredAny,
+}
+
+impl From<PoolBody> for PoolSettings {
+    fn from(body: PoolBody) -> Self {
+        let PoolBody { id, initial_stock, tiers, channels, shared_at, location, costs, price, .. } = body;
+        Self { id, initial_stock, tiers, channels, shared_at, location, costs, price }
+    }
+}
+
 impl From<SettingsBody> for SaleSettings {
     fn from(body: SettingsBody) -> Self {
         let SettingsBody {
@@ -105,23 +174,27 @@ impl From<SettingsBody> for SaleSettings {
             max_extensions,
             customer_limit,
             rate_limits,
+            phases,
             items,
             ..
         } = body;
+        let phases = phases.into_iter().flatten().map(|Object(phase)| phase).collect();
         let items = items.into_iter().map(|Object(item)| item.into()).collect();
-        Self { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, items }
+        Self { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, phases, items }
     }
 }
 
 impl From<ItemSettingsBody> for ItemSettings {
     fn from(body: ItemSettingsBody) -> Self {
-        let ItemSettingsBody { sku, initial_stock, price, customer_limit, .. } = body;
-        Self { sku, initial_stock, price, customer_limit, limit_counts_since: None }
+        let ItemSettingsBody { sku, initial_stock, price, customer_limit, pools, sourcing, split, .. } = body;
+        let pools = pools.into_iter().flatten().map(|Object(pool)| pool.into()).collect();
+        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, limit_counts_since: None }
     }
 }
 
 /// Members of a sale and of its items that GET computes.
 const COMPUTED: [&str; 1] = ["status"];
+const COMPUTED_OF_POOL: [&str; 4] = ["stock", "available", "held", "confirmed"];
 const COMPUTED_OF_ITEM: [&str; 5] = ["stock", "available", "held", "confirmed", "limit_counts_since"];
 
 impl Described for SettingsBody {
@@ -139,6 +212,7 @@ impl Described for SettingsBody {
             Member::value("max_extensions", limits.sale.max_extensions()).optional(),
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
             Member::object("rate_limits", Shape::new(rate_limits.into())).optional(),
+            Member::list("phases", phase(), PHASES_MAX).optional(),
             Member::list("items", ItemSettingsBody::shape(limits), limits.sale.items_per_sale_max),
         ];
         Shape::new(members.into_iter().chain(COMPUTED.map(Member::ignored)).collect())
@@ -147,15 +221,48 @@ impl Described for SettingsBody {
 
 impl Described for ItemSettingsBody {
     fn shape(limits: &Limits) -> Shape {
-        let price = Shape::new(vec![Member::value("amount", PRICE_AMOUNT), Member::value("currency", Rule::Currency)]);
         let members = [
             Member::value("sku", SKU),
             Member::value("initial_stock", limits.sale.initial_stock()),
-            Member::object("price", price).optional(),
+            Member::object("price", price()).optional(),
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
+            Member::list("pools", PoolBody::shape(limits), POOLS_MAX).optional(),
+            Member::value("sourcing", SOURCING).optional(),
+            Member::value("split", Rule::Flag).optional(),
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_ITEM.map(Member::ignored)).collect())
     }
+}
+
+impl Described for PoolBody {
+    fn shape(limits: &Limits) -> Shape {
+        let members = [
+            Member::value("id", POOL_ID),
+            Member::value("initial_stock", limits.sale.initial_stock()),
+            Member::values("tiers", TIER, NAMES_MAX).optional(),
+            Member::values("channels", CHANNEL, NAMES_MAX).optional(),
+            Member::value("shared_at", Rule::Time).optional(),
+            Member::value("location", LOCATION).optional(),
+            Member::map("costs", REGION, COST, NAMES_MAX).optional(),
+            Member::object("price", price()).optional(),
+        ];
+        Shape::new(members.into_iter().chain(COMPUTED_OF_POOL.map(Member::ignored)).collect())
+    }
+}
+
+fn price() -> Shape {
+    Shape::new(vec![Member::value("amount", PRICE_AMOUNT), Member::value("currency", Rule::Currency)])
+}
+
+fn phase() -> Shape {
+    Shape::new(vec![
+        Member::value("name", PHASE_NAME),
+        Member::value("opens_at", Rule::Time),
+        Member::value("closes_at", Rule::Time).optional(),
+        Member::values("tiers", TIER, NAMES_MAX).optional(),
+        Member::values("channels", CHANNEL, NAMES_MAX).optional(),
+        Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
+    ])
 }
 
 impl SettingsBody {
@@ -190,6 +297,10 @@ impl Patch {
         for (place, item) in items.iter_mut().enumerate() {
             let members = item.as_object_mut().expect("its shape has objects as items");
             COMPUTED_OF_ITEM.iter().for_each(|computed| drop(members.remove(*computed)));
+            for pool in members.get_mut("pools").and_then(Value::as_array_mut).into_iter().flatten() {
+                let pool = pool.as_object_mut().expect("its shape has objects as pools");
+                COMPUTED_OF_POOL.iter().for_each(|computed| drop(pool.remove(*computed)));
+            }
             let sku = members["sku"].as_str().expect("its shape requires a SKU").to_owned();
             if places.insert(sku, place).is_some() {
                 wrong.push(Invalid::new(format!("/items/{place}/sku"), "appears twice in this patch; remove one"));

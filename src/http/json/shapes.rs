@@ -3,13 +3,17 @@
 use super::{
     entries::EntryBody,
     invalid::{Described, Member, Shape},
-    requests::{AdjustBody, CUSTOMER, ConfirmBody, ExtendBody, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody},
+    requests::{
+        ADJUSTMENTS_MAX, AdjustBody, AdjustmentsBody, CUSTOMER, ConfirmBody, ExtendBody, LABEL, LABEL_NAME,
+        LOCATIONS_MAX, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody, TransferBody,
+    },
 };
 use crate::{
     api::Limits,
     sale::{
+        attributes::LABELS_MAX,
         rule::Rule,
-        settings::{self, SKU},
+        settings::{self, CHANNEL, LOCATION, POOL_ID, REGION, SKU, TIER},
     },
 };
 
@@ -24,6 +28,12 @@ impl Described for ReserveBody<'_> {
             Member::list("lines", line, limits.sale.lines_max),
             Member::value("hold_seconds", settings::hold_seconds(limits.sale.hold_seconds_max)).optional(),
             Member::value("reference", REFERENCE).optional(),
+            Member::value("tier", TIER).optional(),
+            Member::value("channel", CHANNEL).optional(),
+            Member::value("region", REGION).optional(),
+            Member::map("labels", LABEL_NAME, LABEL, LABELS_MAX).optional(),
+            Member::values("locations", LOCATION, LOCATIONS_MAX).optional(),
+            Member::value("allow_partial", Rule::Flag).optional(),
         ])
     }
 }
@@ -55,8 +65,32 @@ impl Described for ExtendBody {
 
 impl Described for AdjustBody<'_> {
     fn shape(limits: &Limits) -> Shape {
+        Shape::new(change_of_stock(limits))
+    }
+}
+
+fn change_of_stock(limits: &Limits) -> Vec<Member> {
+    vec![
+        Member::value("pool", POOL_ID).optional(),
+        Member::value("delta", limits.sale.delta()),
+        Member::value("reason", REASON).optional(),
+        Member::value("reference", REFERENCE).optional(),
+    ]
+}
+
+impl Described for AdjustmentsBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
+        let change = Shape::new(change_of_stock(limits)).and(Member::value("sku", SKU));
+        Shape::new(vec![Member::list("adjustments", change, ADJUSTMENTS_MAX)])
+    }
+}
+
+impl Described for TransferBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
         Shape::new(vec![
-            Member::value("delta", limits.sale.delta()),
+            Member::value("from", POOL_ID),
+            Member::value("to", POOL_ID),
+            Member::value("quantity", limits.sale.transfer()),
             Member::value("reason", REASON).optional(),
             Member::value("reference", REFERENCE).optional(),
         ])
@@ -91,6 +125,8 @@ mod tests {
             ("ReleaseRequest", ReleaseBody::shape(&limits)),
             ("ExtendRequest", ExtendBody::shape(&limits)),
             ("AdjustRequest", AdjustBody::shape(&limits)),
+            ("AdjustmentsRequest", AdjustmentsBody::shape(&limits)),
+            ("TransferRequest", TransferBody::shape(&limits)),
             ("NoMembers", NoBody::shape(&limits)),
             ("SaleSettings", SettingsBody::shape(&limits)),
             ("SalePatch", SettingsBody::shape_of_patch(&limits)),

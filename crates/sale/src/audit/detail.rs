@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::KeyPrint;
 use crate::{
+    command::{AdjustAll, Transfer},
     event::Adjusted,
     settings::{ItemSettings, SaleSettings},
 };
@@ -28,6 +29,8 @@ pub struct KeyFacts<'a> {
     pub role: &'static str,
     /// Patterns of the sales that it reaches; none: all.
     pub sales: Vec<&'a str>,
+    /// Channels that it is tied to; none: all.
+    pub channels: Vec<&'a str>,
     pub print: KeyPrint,
 }
 
@@ -105,7 +108,16 @@ pub fn of_put(before: Option<&SaleSettings>, after: &SaleSettings) -> String {
 /// The members of a sale document but for its items, of which there may be many.
 fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
     let SaleSettings {
-        id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, ..
+        id,
+        name,
+        opens_at,
+        closes_at,
+        hold_seconds,
+        max_extensions,
+        customer_limit,
+        rate_limits,
+        phases,
+        ..
     } = settings;
     let mut sale = members(&SaleSettings {
         id: id.clone(),
@@ -116,6 +128,7 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
         max_extensions: *max_extensions,
         customer_limit: *customer_limit,
         rate_limits: *rate_limits,
+        phases: phases.clone(),
         items: Vec::new(),
     });
     // One never changes and stands beside the record, the others are told by themselves.
@@ -124,9 +137,20 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
     sale
 }
 
+/// Lists that may be long; shown as their length and their BLAKE3.
+const LONG_LISTS: [&str; 2] = ["phases", "pools"];
+
 fn members(of: &impl Serialize) -> BTreeMap<String, Value> {
+    let short = |(name, value): (String, Value)| match &value {
+        Value::Array(list) if LONG_LISTS.contains(&name.as_str()) => {
+            let hash = blake3::hash(value.to_string().as_bytes()).to_hex();
+            let shown = serde_json::json!({ "count": list.len(), "blake3": hash.as_str() });
+            (name, shown)
+        }
+        _ => (name, value),
+    };
     match serde_json::to_value(of) {
-        Ok(Value::Object(members)) => members.into_iter().collect(),
+        Ok(Value::Object(members)) => members.into_iter().map(short).collect(),
         other => unreachable!("settings are plain objects: {other:?}"),
     }
 }
@@ -153,9 +177,12 @@ pub fn of_erasure(reservations: u64) -> String {
     format!("{{\"reservations\":{reservations}}}")
 }
 
-pub fn of_adjustment(adjusted: &Adjusted<'_>) -> String {
+/// `pool`: where the item has several.
+pub fn of_adjustment(adjusted: &Adjusted<'_>, pool: Option<&str>) -> String {
     #[derive(Serialize)]
     struct Adjustment<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<&'a str>,
         delta: i64,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
@@ -165,7 +192,39 @@ pub fn of_adjustment(adjusted: &Adjusted<'_>) -> String {
         available: u64,
     }
     let Adjusted { delta, reason, reference, stock, available, .. } = *adjusted;
-    write(&Adjustment { delta, reason, reference, stock, available })
+    write(&Adjustment { pool, delta, reason, reference, stock, available })
+}
+
+/// Of changes that were made together.
+pub fn of_adjustments(asked: &AdjustAll<'_>) -> String {
+    #[derive(Serialize)]
+    struct Adjustments<'a> {
+        changes: Option<Shown<Change<'a>>>,
+    }
+    #[derive(Serialize)]
+    struct Change<'a> {
+        sku: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<&'a str>,
+        delta: i64,
+    }
+    let changes = asked.changes.iter().map(|change| Change { sku: change.sku, pool: change.pool, delta: change.delta });
+    write(&Adjustments { changes: Shown::of(changes, SHOWN_MAX) })
+}
+
+pub fn of_transfer(asked: &Transfer<'_>) -> String {
+    #[derive(Serialize)]
+    struct Detail<'a> {
+        from: &'a str,
+        to: &'a str,
+        quantity: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+    }
+    let Transfer { from, to, units: quantity, reason, reference, .. } = *asked;
+    write(&Detail { from, to, quantity, reason, reference })
 }
 
 #[derive(Serialize)]
@@ -174,12 +233,15 @@ struct Key<'a> {
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sales: Option<Shown<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Shown<&'a str>>,
 }
 
 impl<'a> Key<'a> {
     fn of(facts: &KeyFacts<'a>) -> Self {
-        let KeyFacts { name, role, sales, .. } = facts;
-        Self { name, role, sales: Shown::of(sales.iter().copied(), PATTERNS_MAX) }
+        let KeyFacts { name, role, sales, channels, .. } = facts;
+        let shown = |all: &Vec<&'a str>| Shown::of(all.iter().copied(), PATTERNS_MAX);
+        Self { name, role, sales: shown(sales), channels: shown(channels) }
     }
 }
 

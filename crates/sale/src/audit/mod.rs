@@ -14,7 +14,7 @@ use compact_str::CompactString;
 
 pub use self::{
     broken::Broken,
-    detail::{KeyFacts, of_adjustment, of_erasure, of_keys, of_put, of_turn},
+    detail::{KeyFacts, of_adjustment, of_adjustments, of_erasure, of_keys, of_put, of_transfer, of_turn},
 };
 use super::{
     codec::{Malformed, Reader, Write},
@@ -49,6 +49,7 @@ pub enum Action {
     StockAdjust = 5,
     KeysChange = 6,
     CustomerErase = 7,
+    StockTransfer = 8,
 }
 
 /// An action that is about to be recorded.
@@ -120,7 +121,7 @@ impl fmt::Display for Actor<'_> {
 }
 
 impl Action {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SalePut,
         Self::SalePause,
         Self::SaleResume,
@@ -128,6 +129,7 @@ impl Action {
         Self::StockAdjust,
         Self::KeysChange,
         Self::CustomerErase,
+        Self::StockTransfer,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -139,6 +141,7 @@ impl Action {
             Self::StockAdjust => "stock.adjust",
             Self::KeysChange => "keys.change",
             Self::CustomerErase => "customer.erase",
+            Self::StockTransfer => "stock.transfer",
         }
     }
 
@@ -273,7 +276,10 @@ impl Trail {
             | CatalogueEvent::SaleResumed { .. }
             | CatalogueEvent::SaleClosed { .. }
             | CatalogueEvent::StatusReached { .. }
+            | CatalogueEvent::PhaseOpened { .. }
+            | CatalogueEvent::PoolShared { .. }
             | CatalogueEvent::Adjusted(_)
+            | CatalogueEvent::Transferred(_)
             | CatalogueEvent::Stocked { .. }
             | CatalogueEvent::ClockSet(_)
             | CatalogueEvent::WrittenBy { .. } => {}

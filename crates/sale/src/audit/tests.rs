@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
+    command::{Adjust, AdjustAll, Transfer},
     event::Adjusted,
     ids::{ItemNumber, NAME_BYTES_MAX, PoolNumber, TEXT_BYTES_MAX},
-    settings::{Currency, ItemSettings, Price, Quota, RateLimits, SaleSettings},
+    settings::{Currency, ItemSettings, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_795_766_400_123);
@@ -156,6 +157,9 @@ fn settings(items: usize) -> SaleSettings {
         price,
         customer_limit: None,
         limit_counts_since: None,
+        pools: Vec::new(),
+        sourcing: None,
+        split: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -166,7 +170,22 @@ fn settings(items: usize) -> SaleSettings {
         max_extensions: None,
         customer_limit: Some(2),
         rate_limits: None,
+        phases: Vec::new(),
         items: (0..items).map(item).collect(),
+    }
+}
+
+fn longest_pool(amount: u64) -> PoolSettings {
+    let names = |count: usize| (0..count).map(|number| format!("{number:0>64}")).collect::<Vec<_>>();
+    PoolSettings {
+        id: "p".repeat(64),
+        initial_stock: amount,
+        tiers: Some(names(64)),
+        channels: Some(names(64)),
+        shared_at: Some(AT),
+        location: Some("l".repeat(64)),
+        costs: Some(names(64).into_iter().map(|name| (name, amount)).collect()),
+        price: None,
     }
 }
 
@@ -215,7 +234,7 @@ fn a_put_tells_what_it_changed_and_nothing_else() {
 
 #[test]
 fn a_change_of_keys_tells_names_and_rights_and_nothing_of_the_keys() {
-    let facts = |name, role, print| KeyFacts { name, role, sales: vec!["a-*"], print: [print; 16] };
+    let facts = |name, role, print| KeyFacts { name, role, sales: vec!["a-*"], channels: vec![], print: [print; 16] };
     let before = BTreeMap::from([("eu".into(), [1; 16]), ("old".into(), [2; 16]), ("us".into(), [3; 16])]);
     let after =
         [facts("eu", "operator", 9), facts("new", "viewer", 4), KeyFacts { sales: vec![], ..facts("us", "x", 3) }];
@@ -238,12 +257,15 @@ fn details_stay_within_their_bound() {
     let quota = Some(Quota { requests: u32::MAX, window_seconds: 86_400 });
     let document = |amount: u64, name: char| {
         let price = Some(Price { amount, currency: Currency::parse("EUR").unwrap() });
-        let item = |number| ItemSettings {
+        let item = |number: usize| ItemSettings {
             sku: longest(number, NAME_BYTES_MAX),
             initial_stock: u64::MAX,
             price,
             customer_limit: Some(amount as u32),
             limit_counts_since: Some(AT),
+            pools: if number < 3 || number > 2990 { vec![longest_pool(amount); 64] } else { Vec::new() },
+            sourcing: Some(Sourcing::MostAvailable),
+            split: Some(amount > 1),
         };
         SaleSettings {
             name: name.to_string().repeat(TEXT_BYTES_MAX),
@@ -266,18 +288,42 @@ fn details_stay_within_their_bound() {
         reason: Some(&before.name),
         reference: Some(&before.name),
         key: None,
+        of_sale: None,
         stock: u64::MAX,
         available: u64::MAX,
+        of_pool: None,
     };
+    let change = Adjust {
+        sale: "drop",
+        sku: &before.items[0].sku,
+        pool: Some(&before.items[0].pools[0].id),
+        delta: i64::MIN,
+        reason: Some(&before.name),
+        reference: Some(&before.name),
+        key: None,
+    };
+    let all = AdjustAll { sale: "drop", changes: vec![change; 10_000], key: None };
+    let pool = before.items[0].pools[0].id.as_str();
+    let (reason, reference) = (Some(before.name.as_str()), Some(before.name.as_str()));
+    let transfer =
+        Transfer { sale: "drop", sku: "tv", from: pool, to: pool, units: u64::MAX, reason, reference, key: None };
     let names: Vec<String> = (0..5000).map(|number| format!("{number:064}")).collect();
     let sales = vec![names[0].as_str(); 500];
-    let key = |name: &'static str| KeyFacts { name, role: "operator", sales: sales.clone(), print: [0; 16] };
+    let key = |name: &'static str| KeyFacts {
+        name,
+        role: "operator",
+        sales: sales.clone(),
+        channels: sales.clone(),
+        print: [0; 16],
+    };
     let known = names.iter().take(3000).map(|name| (name.as_str().into(), [1; 16])).collect();
     let keys: Vec<_> = names[1500..].iter().map(|name| KeyFacts { name, ..key("") }).collect();
     for (what, detail) in [
         ("created", of_put(None, &after)),
         ("replaced", of_put(Some(&before), &after)),
-        ("adjusted", of_adjustment(&adjusted)),
+        ("adjusted", of_adjustment(&adjusted, Some(pool))),
+        ("adjusted together", of_adjustments(&all)),
+        ("transferred", of_transfer(&transfer)),
         ("keys", of_keys("reload", &known, &keys)),
     ] {
         serde_json::from_str::<serde_json::Value>(&detail).unwrap();

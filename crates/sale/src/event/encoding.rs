@@ -37,6 +37,9 @@ mod kind {
     pub(super) const AUDIT_REACHED: u8 = 73;
     pub(super) const CLOCK_SET: u8 = 74;
     pub(super) const WRITTEN_BY: u8 = 75;
+    pub(super) const PHASE_OPENED: u8 = 76;
+    pub(super) const POOL_SHARED: u8 = 77;
+    pub(super) const TRANSFERRED: u8 = 78;
 }
 
 /// Numbers of optional fields, for each event its own.
@@ -44,6 +47,15 @@ mod field {
     pub(super) const KEY: u8 = 1;
     pub(super) const REFERENCE: u8 = 2;
     pub(super) const REASON: u8 = 3;
+    /// Of a hold.
+    pub(super) const TIER: u8 = 4;
+    pub(super) const CHANNEL: u8 = 5;
+    pub(super) const REGION: u8 = 6;
+    pub(super) const LABELS: u8 = 7;
+    pub(super) const SHORT: u8 = 8;
+    /// Of an adjustment.
+    pub(super) const OF_POOL: u8 = 9;
+    pub(super) const OF_SALE: u8 = 10;
     /// Of a settled reservation.
     pub(super) const TEXT: u8 = 1;
     pub(super) const UPTIME: u8 = 1;
@@ -146,6 +158,18 @@ impl<'a> CatalogueEvent<'a> {
                 encode_of_sale(kind::STATUS_REACHED, *sale, *at, lane);
                 lane.u8(*status as u8);
             }
+            Self::PhaseOpened { sale, at, phase, opens_at } => {
+                encode_of_sale(kind::PHASE_OPENED, *sale, *at, lane);
+                lane.u64(opens_at.millis());
+                lane.text(phase);
+            }
+            Self::PoolShared { sale, item, pool, at, shared_at } => {
+                encode_of_sale(kind::POOL_SHARED, *sale, *at, lane);
+                lane.varint(item.0.into());
+                lane.varint(pool.0.into());
+                lane.u64(shared_at.millis());
+            }
+            Self::Transferred(transferred) => transferred.encode(lane),
             Self::Adjusted(adjusted) => adjusted.encode(lane),
             Self::Stocked { item, pool, stock } => {
                 lane.u8(kind::STOCKED);
@@ -200,6 +224,16 @@ impl<'a> CatalogueEvent<'a> {
                 let status = Status::from_u8(fields.u8()?).ok_or(Malformed::Bytes("a status is unknown"))?;
                 Self::StatusReached { sale, at, status }
             }
+            kind::PHASE_OPENED => {
+                let ((sale, at), opens_at) = (decode_of_sale(fields)?, decode_time(fields)?);
+                Self::PhaseOpened { sale, at, phase: fields.text()?, opens_at }
+            }
+            kind::POOL_SHARED => {
+                let (sale, at) = decode_of_sale(fields)?;
+                let (item, pool) = (decode_item(fields)?, decode_pool(fields)?);
+                Self::PoolShared { sale, item, pool, at, shared_at: decode_time(fields)? }
+            }
+            kind::TRANSFERRED => Self::Transferred(Transferred::decode(fields)?),
             kind::ADJUSTED => Self::Adjusted(Adjusted::decode(fields)?),
             kind::STOCKED => {
                 Self::Stocked { item: decode_item(fields)?, pool: decode_pool(fields)?, stock: fields.varint()? }
@@ -301,6 +335,18 @@ impl<'a> Held<'a> {
         }
         encode_key(self.key, lane);
         lane.text_field(field::REFERENCE, self.reference);
+        if let Some(attributes) = &self.attributes {
+            encode_attributes(attributes, lane);
+        }
+        if !self.short.is_empty() {
+            lane.u8(field::SHORT);
+            put_block(lane, |lane| {
+                for asked in &self.short {
+                    lane.varint(asked.item.0.into());
+                    lane.varint(asked.units.into());
+                }
+            });
+        }
     }
 
     fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -320,15 +366,87 @@ impl<'a> Held<'a> {
             };
             portions.push(PricedPortion { item, pool, units, price });
         }
-        let (mut key, mut reference) = (None, None);
+        let (mut key, mut reference, mut attributes, mut short) = (None, None, None::<Box<Attributes<'a>>>, Vec::new());
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => key = Some(decode_key(&mut value)?),
                 field::REFERENCE => reference = Some(value.rest_as_text()?),
+                field::TIER => attributes.get_or_insert_default().tier = Some(value.rest_as_text()?.into()),
+                field::CHANNEL => attributes.get_or_insert_default().channel = Some(value.rest_as_text()?.into()),
+                field::REGION => attributes.get_or_insert_default().region = Some(value.rest_as_text()?.into()),
+                field::LABELS => {
+                    while !value.is_empty() {
+                        let label = (value.text()?.into(), value.text()?.into());
+                        attributes.get_or_insert_default().labels.push(label);
+                    }
+                }
+                field::SHORT => {
+                    while !value.is_empty() {
+                        short.push(AskedUnits { item: decode_item(&mut value)?, units: value.varint32()? });
+                    }
+                }
                 _ => {}
             }
         }
-        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key })
+        let short = short.into_boxed_slice();
+        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key, attributes, short })
+    }
+}
+
+fn encode_attributes(attributes: &Attributes<'_>, lane: &mut Vec<u8>) {
+    lane.text_field(field::TIER, attributes.tier.as_deref());
+    lane.text_field(field::CHANNEL, attributes.channel.as_deref());
+    lane.text_field(field::REGION, attributes.region.as_deref());
+    if !attributes.labels.is_empty() {
+        lane.u8(field::LABELS);
+        put_block(lane, |lane| {
+            for (name, value) in &attributes.labels {
+                lane.text(name);
+                lane.text(value);
+            }
+        });
+    }
+}
+
+impl PoolLevels {
+    fn encode(self, lane: &mut Vec<u8>) {
+        lane.varint(self.stock);
+        lane.varint(self.available);
+    }
+
+    fn decode(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stock: fields.varint()?, available: fields.varint()? })
+    }
+}
+
+impl<'a> Transferred<'a> {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        lane.u8(kind::TRANSFERRED);
+        lane.varint(self.item.0.into());
+        lane.varint(self.from.0.into());
+        lane.varint(self.to.0.into());
+        lane.u64(self.at.millis());
+        lane.varint(self.units);
+        self.after.iter().for_each(|levels| levels.encode(lane));
+        encode_key(self.key, lane);
+        lane.text_field(field::REFERENCE, self.reference);
+        lane.text_field(field::REASON, self.reason);
+    }
+
+    fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let (item, from, to) = (decode_item(fields)?, decode_pool(fields)?, decode_pool(fields)?);
+        let (at, units) = (decode_time(fields)?, fields.varint()?);
+        let after = [PoolLevels::decode(fields)?, PoolLevels::decode(fields)?];
+        let mut transferred = Self { item, from, to, at, units, reason: None, reference: None, key: None, after };
+        while let Some((number, mut value)) = fields.field()? {
+            match number {
+                field::KEY => transferred.key = Some(decode_key(&mut value)?),
+                field::REFERENCE => transferred.reference = Some(value.rest_as_text()?),
+                field::REASON => transferred.reason = Some(value.rest_as_text()?),
+                _ => {}
+            }
+        }
+        Ok(transferred)
     }
 }
 
@@ -426,17 +544,28 @@ impl<'a> Adjusted<'a> {
         encode_key(self.key, lane);
         lane.text_field(field::REFERENCE, self.reference);
         lane.text_field(field::REASON, self.reason);
+        if let Some(sale) = self.of_sale {
+            lane.u8(field::OF_SALE);
+            put_block(lane, |lane| lane.varint(sale.0.into()));
+        }
+        if let Some(levels) = self.of_pool {
+            lane.u8(field::OF_POOL);
+            put_block(lane, |lane| levels.encode(lane));
+        }
     }
 
     fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (item, pool, at) = (decode_item(fields)?, decode_pool(fields)?, decode_time(fields)?);
         let (delta, stock, available) = (fields.signed()?, fields.varint()?, fields.varint()?);
-        let mut adjusted = Self { item, pool, at, delta, reason: None, reference: None, key: None, stock, available };
+        let (reason, reference, key, of_sale, of_pool) = (None, None, None, None, None);
+        let mut adjusted = Self { item, pool, at, delta, reason, reference, key, of_sale, stock, available, of_pool };
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => adjusted.key = Some(decode_key(&mut value)?),
                 field::REFERENCE => adjusted.reference = Some(value.rest_as_text()?),
                 field::REASON => adjusted.reason = Some(value.rest_as_text()?),
+                field::OF_SALE => adjusted.of_sale = Some(decode_sale(&mut value)?),
+                field::OF_POOL => adjusted.of_pool = Some(PoolLevels::decode(&mut value)?),
                 _ => {}
             }
         }

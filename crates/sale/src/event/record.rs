@@ -4,14 +4,14 @@
 //! A new member is optional: earlier versions skip members that they do not know. Invariant: `decode(encode(...))` is what was
 //! encoded.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{
     ids::{ItemNumber, PoolNumber},
-    settings::{Currency, ItemSettings, Price, Quota, RateLimits, SaleSettings},
+    settings::{Currency, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
     time::Timestamp,
 };
 
@@ -42,7 +42,42 @@ struct SaleRecord<'a> {
     customer_limit: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimitsRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    phases: Vec<PhaseRecord>,
     items: Vec<ItemRecord<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PhaseRecord {
+    name: String,
+    opens_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closes_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiers: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_limit: Option<u32>,
+}
+
+/// What a document says of a pool.
+#[derive(Serialize, Deserialize)]
+struct PoolRecord<'a> {
+    id: String,
+    initial_stock: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiers: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    costs: Option<BTreeMap<String, u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    price: Option<PriceRecord<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +109,21 @@ struct ItemRecord<'a> {
     customer_limit: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit_counts_since: Option<u64>,
+    /// As many as `pools`, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", borrow)]
+    declared: Vec<PoolRecord<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sourcing: Option<SourcingRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    split: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SourcingRecord {
+    InOrder,
+    Cheapest,
+    MostAvailable,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +150,7 @@ pub fn encode(settings: &SaleSettings, numbers: &[Numbers]) -> Vec<u8> {
             customer: limits.customer.map(quota),
             key: limits.key.map(quota),
         }),
+        phases: settings.phases.iter().map(PhaseRecord::new).collect(),
         items: settings.items.iter().zip(numbers).map(|(item, numbers)| ItemRecord::new(item, numbers)).collect(),
     };
     serde_json::to_vec(&record).expect("a record is plain data")
@@ -123,9 +174,94 @@ pub fn decode(bytes: &[u8]) -> Result<(SaleSettings, Vec<Numbers>), BadRecord> {
             customer: limits.customer.map(quota),
             key: limits.key.map(quota),
         }),
+        phases: record.phases.into_iter().map(PhaseRecord::settings).collect(),
         items: record.items.into_iter().map(ItemRecord::settings).collect::<Result<_, _>>()?,
     };
     Ok((settings, numbers))
+}
+
+impl PhaseRecord {
+    fn new(phase: &Phase) -> Self {
+        Self {
+            name: phase.name.clone(),
+            opens_at: phase.opens_at.millis(),
+            closes_at: phase.closes_at.map(|end| end.millis()),
+            tiers: phase.tiers.clone(),
+            channels: phase.channels.clone(),
+            customer_limit: phase.customer_limit,
+        }
+    }
+
+    fn settings(self) -> Phase {
+        Phase {
+            name: self.name,
+            opens_at: Timestamp::from_millis(self.opens_at),
+            closes_at: self.closes_at.map(Timestamp::from_millis),
+            tiers: self.tiers,
+            channels: self.channels,
+            customer_limit: self.customer_limit,
+        }
+    }
+}
+
+impl<'a> PoolRecord<'a> {
+    fn new(pool: &'a PoolSettings) -> Self {
+        Self {
+            id: pool.id.clone(),
+            initial_stock: pool.initial_stock,
+            tiers: pool.tiers.clone(),
+            channels: pool.channels.clone(),
+            shared_at: pool.shared_at.map(|at| at.millis()),
+            location: pool.location.clone(),
+            costs: pool.costs.clone(),
+            price: pool.price.as_ref().map(PriceRecord::new),
+        }
+    }
+
+    fn settings(self) -> Result<PoolSettings, serde_json::Error> {
+        Ok(PoolSettings {
+            id: self.id,
+            initial_stock: self.initial_stock,
+            tiers: self.tiers,
+            channels: self.channels,
+            shared_at: self.shared_at.map(Timestamp::from_millis),
+            location: self.location,
+            costs: self.costs,
+            price: self.price.map(PriceRecord::settings).transpose()?,
+        })
+    }
+}
+
+impl<'a> PriceRecord<'a> {
+    fn new(price: &'a Price) -> Self {
+        Self { amount: price.amount, currency: Cow::Borrowed(price.currency.as_str()) }
+    }
+
+    fn settings(self) -> Result<Price, serde_json::Error> {
+        let currency = Currency::parse(&self.currency);
+        let currency = currency.ok_or_else(|| serde::de::Error::custom("a currency is not ISO 4217"))?;
+        Ok(Price { amount: self.amount, currency })
+    }
+}
+
+impl From<Sourcing> for SourcingRecord {
+    fn from(sourcing: Sourcing) -> Self {
+        match sourcing {
+            Sourcing::InOrder => Self::InOrder,
+            Sourcing::Cheapest => Self::Cheapest,
+            Sourcing::MostAvailable => Self::MostAvailable,
+        }
+    }
+}
+
+impl From<SourcingRecord> for Sourcing {
+    fn from(record: SourcingRecord) -> Self {
+        match record {
+            SourcingRecord::InOrder => Self::InOrder,
+            SourcingRecord::Cheapest => Self::Cheapest,
+            SourcingRecord::MostAvailable => Self::MostAvailable,
+        }
+    }
 }
 
 impl<'a> ItemRecord<'a> {
@@ -135,12 +271,12 @@ impl<'a> ItemRecord<'a> {
             pools: numbers.pools.iter().map(|pool| pool.0).collect(),
             sku: Cow::Borrowed(&item.sku),
             initial_stock: item.initial_stock,
-            price: item
-                .price
-                .as_ref()
-                .map(|price| PriceRecord { amount: price.amount, currency: Cow::Borrowed(price.currency.as_str()) }),
+            price: item.price.as_ref().map(PriceRecord::new),
             customer_limit: item.customer_limit,
             limit_counts_since: item.limit_counts_since.map(|since| since.millis()),
+            declared: item.pools.iter().map(PoolRecord::new).collect(),
+            sourcing: item.sourcing.map(Into::into),
+            split: item.split,
         }
     }
 
@@ -149,17 +285,18 @@ impl<'a> ItemRecord<'a> {
     }
 
     fn settings(self) -> Result<ItemSettings, serde_json::Error> {
-        let price = self.price.map(|price| {
-            let currency = Currency::parse(&price.currency);
-            let currency = currency.ok_or_else(|| serde::de::Error::custom("a currency is not ISO 4217"))?;
-            Ok::<_, serde_json::Error>(Price { amount: price.amount, currency })
-        });
+        if !self.declared.is_empty() && self.declared.len() != self.pools.len() {
+            return Err(serde::de::Error::custom("an item has other pools than numbers"));
+        }
         Ok(ItemSettings {
             sku: self.sku.into(),
             initial_stock: self.initial_stock,
-            price: price.transpose()?,
+            price: self.price.map(PriceRecord::settings).transpose()?,
             customer_limit: self.customer_limit,
             limit_counts_since: self.limit_counts_since.map(Timestamp::from_millis),
+            pools: self.declared.into_iter().map(PoolRecord::settings).collect::<Result<_, _>>()?,
+            sourcing: self.sourcing.map(Into::into),
+            split: self.split,
         })
     }
 }
@@ -172,7 +309,12 @@ mod tests {
         let text = r#"{"id":"drop","name":"\"Drop\" \u00e4","opens_at":"2026-11-27T08:00:00Z",
             "closes_at":"2026-11-27T09:00:00Z","hold_seconds":300,"max_extensions":2,"customer_limit":5,
             "rate_limits":{"sale":{"requests":1,"window_seconds":2},"key":{"requests":3,"window_seconds":4}},
+            "phases":[{"name":"early","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z",
+            "tiers":["gold"],"channels":["app"],"customer_limit":1},{"name":"all","opens_at":"2026-11-27T08:10:00Z"}],
             "items":[{"sku":"tv","initial_stock":10,"price":{"amount":19900,"currency":"EUR"},"customer_limit":1,
+            "pools":[{"id":"gold","initial_stock":10,"tiers":["gold"],"channels":["app"],
+            "shared_at":"2026-11-27T08:20:00Z","location":"berlin","costs":{"eu":490},
+            "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,
             "limit_counts_since":"2026-11-27T08:30:00.5Z"},{"sku":"a \"b\"\n","initial_stock":0}]}"#;
         let numbers = |item, pool| Numbers { item: ItemNumber(item), pools: [PoolNumber(pool)].into_iter().collect() };
         (serde_json::from_str(text).unwrap(), vec![numbers(7, 9), numbers(0, 0)])

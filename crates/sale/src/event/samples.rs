@@ -27,6 +27,12 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         PricedPortion { item: ITEM, pool: POOL, units: 2, price },
         PricedPortion { item: ItemNumber(1), pool: PoolNumber(1), units: 1, price: None },
     ];
+    let attributes = Attributes {
+        tier: Some("gold".into()),
+        channel: Some("livestream".into()),
+        region: Some("eu".into()),
+        labels: vec![("experiment".into(), "B".into()), ("host".into(), "ann".into())],
+    };
     let held = Held {
         id: id(),
         sale: SALE,
@@ -35,8 +41,17 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         portions: portions.into_iter().collect(),
         reference: Some("cart-7"),
         key: Some(("key-1", u64::MAX)),
+        attributes: Some(Box::new(attributes)),
+        short: [AskedUnits { item: ITEM, units: 3 }, AskedUnits { item: ItemNumber(2), units: 1 }].into(),
     };
-    let bare = Held { portions: PricedPortions::new(), reference: None, key: None, ..held.clone() };
+    let bare = Held {
+        portions: PricedPortions::new(),
+        reference: None,
+        key: None,
+        attributes: None,
+        short: Box::default(),
+        ..held.clone()
+    };
     let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
     let settled = Settled { id: id(), sale: SALE, at: AT, text: Some("order-9"), portions };
     let expires_at = AT.plus_seconds(60);
@@ -63,8 +78,21 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
         reason: Some("damaged"),
         reference: Some("wh-1"),
         key: Some(("k", 7)),
+        of_sale: Some(SALE),
         stock: 95,
         available: 90,
+        of_pool: Some(PoolLevels { stock: 40, available: 30 }),
+    };
+    let transferred = Transferred {
+        item: ITEM,
+        from: POOL,
+        to: PoolNumber(7),
+        at: AT,
+        units: 5,
+        reason: Some("rebalance"),
+        reference: Some("wh-2"),
+        key: Some(("k", 8)),
+        after: [PoolLevels { stock: 35, available: 25 }, PoolLevels { stock: 5, available: 5 }],
     };
     let record = Record {
         sequence: 1,
@@ -85,7 +113,18 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
         CatalogueEvent::SaleClosed { sale: SALE, at: AT },
         CatalogueEvent::StatusReached { sale: SALE, at: AT, status: Status::Open },
         CatalogueEvent::Adjusted(adjusted.clone()),
-        CatalogueEvent::Adjusted(Adjusted { reason: None, reference: None, key: None, ..adjusted }),
+        CatalogueEvent::Adjusted(Adjusted {
+            reason: None,
+            reference: None,
+            key: None,
+            of_sale: None,
+            of_pool: None,
+            ..adjusted
+        }),
+        CatalogueEvent::PhaseOpened { sale: SALE, at: AT, phase: "early", opens_at: AT.shifted(-1) },
+        CatalogueEvent::PoolShared { sale: SALE, item: ITEM, pool: POOL, at: AT, shared_at: AT.shifted(-1) },
+        CatalogueEvent::Transferred(transferred.clone()),
+        CatalogueEvent::Transferred(Transferred { reason: None, reference: None, key: None, ..transferred }),
         CatalogueEvent::Stocked { item: ITEM, pool: POOL, stock: 100 },
         CatalogueEvent::Audited(Audited { record, hash: blake3::hash(b"1") }),
         CatalogueEvent::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") }),
@@ -111,10 +150,9 @@ pub fn record_of(settings: &SaleSettings, items: &[ItemNumber]) -> Vec<u8> {
 /// A sale with this record is put for the first time.
 pub fn defined(sale: SaleNumber, at: Timestamp, record: &[u8]) -> CatalogueEvent<'_> {
     let (settings, numbers) = record::decode(record).expect("a record of this version");
-    let opened = numbers.iter().zip(&settings.items).map(|(numbers, item)| OpenedPool {
-        item: numbers.item,
-        pool: numbers.pools[0],
-        units: item.initial_stock,
+    let opened = numbers.iter().zip(&settings.items).flat_map(|(numbers, item)| {
+        let pools = numbers.pools.iter().zip(item.pools_or_default());
+        pools.map(|(&pool, (_, units))| OpenedPool { item: numbers.item, pool, units })
     });
     CatalogueEvent::SaleDefined(SaleDefined { sale, at, opened: opened.collect(), record })
 }

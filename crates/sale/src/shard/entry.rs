@@ -1,11 +1,12 @@
 //! A shard's entries for reservations and customers. There are millions of both, so each is as small as possible.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use compact_str::CompactString;
 
 use crate::{
-    event::Settled,
+    attributes::Attributes,
+    event::{AskedUnits, Settled},
     ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
     stock::{Account, Amounts},
@@ -60,6 +61,15 @@ pub(super) struct Texts {
     pub reference: Option<Box<str>>,
     /// Confirmed: the order's reference. Released: the reason.
     pub end_text: Option<Box<str>>,
+    pub extras: Option<Box<Extras>>,
+}
+
+/// What most reservations lack.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// Shared by all reservations with the same; see `Shard::intern`.
+    pub attributes: Option<Arc<Attributes<'static>>>,
+    pub short: Box<[AskedUnits]>,
 }
 
 #[derive(Debug)]
@@ -152,6 +162,14 @@ impl Entry {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
     }
 
+    pub(super) fn attributes(&self) -> Option<&Arc<Attributes<'static>>> {
+        self.texts.as_deref()?.extras.as_deref()?.attributes.as_ref()
+    }
+
+    pub(super) fn short(&self) -> &[AskedUnits] {
+        self.texts.as_deref().and_then(|texts| texts.extras.as_deref()).map_or(&[], |extras| &extras.short)
+    }
+
     /// Whether its customer is still known.
     pub(crate) fn is_somebodys(&self) -> bool {
         self.customer != NOBODY
@@ -162,8 +180,20 @@ impl Texts {
     fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, |text| allocated(text.len()));
         let key = self.key.as_ref().map_or(0, |(key, _)| allocated(key.len()) + CELL_BYTES);
-        allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.end_text)
+        let extras = self
+            .extras
+            .as_deref()
+            .map_or(0, |extras| allocated(size_of::<Extras>()) + allocated(size_of_val::<[AskedUnits]>(&extras.short)));
+        allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.end_text) + extras
     }
+}
+
+/// What attributes take in memory, their place among those that are shared included.
+pub(super) fn bytes_of(attributes: &Attributes<'_>) -> u64 {
+    let texts = attributes.texts().map(|(_, text)| allocated(text.len())).sum::<usize>();
+    let names =
+        attributes.labels.iter().map(|(name, _)| allocated(name.len()) + 2 * size_of::<String>()).sum::<usize>();
+    (allocated(size_of::<Attributes<'_>>() + 16) + texts + names + CELL_BYTES) as u64
 }
 
 impl Lines {

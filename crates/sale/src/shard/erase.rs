@@ -3,7 +3,7 @@
 //! Invariant: no unit moves. The customer's holds stay, without an owner: they can be confirmed, released and extended, and
 //! expire as before. Their units count towards no limit.
 
-use super::{Bucket, NOBODY, Shard};
+use super::{Bucket, Extras, NOBODY, Shard, Texts};
 
 impl Shard {
     /// Reservations in memory that are the customer's.
@@ -11,8 +11,8 @@ impl Shard {
         self.find_customer(Bucket::of(customer), customer).map_or(0, |slot| self.customers[slot].reservations.into())
     }
 
-    /// Removes the customer from its reservations, and with it the texts from callers: idempotency keys and references may also
-    /// name a person.
+    /// Removes the customer from its reservations, and with it the texts from callers: idempotency keys, references and labels
+    /// may also name a person.
     pub(super) fn erase(&mut self, customer: &str) {
         let Some(slot) = self.find_customer(Bucket::of(customer), customer) else { return };
         let bucket = Bucket::of(customer).index() / self.shards;
@@ -24,8 +24,24 @@ impl Shard {
             self.unindex_key(reservation);
             let entry = &mut self.reservations[reservation];
             let bytes_before = entry.bytes();
-            (entry.customer, entry.texts) = (NOBODY, None);
-            self.bytes = self.bytes + entry.bytes() - bytes_before;
+            entry.customer = NOBODY;
+            let texts = entry.texts.take();
+            let kept = texts.as_deref().and_then(|texts| texts.extras.as_deref()).map(|extras| {
+                let attributes = extras.attributes.as_deref().map(|attributes| attributes.without_labels());
+                (attributes, extras.short.clone())
+            });
+            self.bytes = self.bytes + self.reservations[reservation].bytes() - bytes_before;
+            self.forget(texts);
+            // Tier, channel and region are many customers'.
+            let Some((attributes, short)) = kept else { continue };
+            let attributes = attributes.filter(|kept| !kept.is_empty()).map(|attributes| self.intern(&attributes));
+            if attributes.is_some() || !short.is_empty() {
+                let entry = &mut self.reservations[reservation];
+                let bytes_before = entry.bytes();
+                let extras = Some(Box::new(Extras { attributes, short }));
+                entry.texts = Some(Box::new(Texts { extras, ..Texts::default() }));
+                self.bytes = self.bytes + entry.bytes() - bytes_before;
+            }
         }
         self.drop_customer(slot);
     }

@@ -9,6 +9,7 @@ use super::{
     entry::{Entry, NOBODY},
 };
 use crate::{
+    attributes::Attributes,
     event::{CustomerEvent, Extended, Held, PricedPortion, Settled},
     ids::{Bucket, erased_customer},
     outcome::{self, ReservedLine, State},
@@ -46,6 +47,8 @@ impl Shard {
             portions: self.reserved_lines(entry).iter().map(portion).collect(),
             reference: texts.and_then(|texts| texts.reference.as_deref()),
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
+            attributes: entry.attributes().map(|attributes| Box::new(Attributes::clone(attributes))),
+            short: entry.short().into(),
         }));
         let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
         if entry.extensions > 0 || moved {
@@ -84,6 +87,8 @@ impl Shard {
             expires_at: entry.expires_at,
             ended_at: (entry.state != State::Held).then_some(entry.ended_at),
             extensions: entry.extensions,
+            attributes: entry.attributes().cloned(),
+            short: entry.short().into(),
         }
     }
 

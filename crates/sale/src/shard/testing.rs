@@ -29,7 +29,7 @@ pub(crate) fn shard(retention_millis: u64, available: u64) -> Shard {
 
 pub(crate) fn request<'a>(sale: SaleNumber, customer: &'a str, key: Option<&'a str>) -> Request<'a> {
     let reference = Some(if customer == "ann" { "cart of ann" } else { "cart" });
-    Request { sale, customer, bucket: Bucket::of(customer), key: key.map(|key| (key, 7)), reference }
+    Request { sale, customer, bucket: Bucket::of(customer), key: key.map(|key| (key, 7)), reference, attributes: None }
 }
 
 pub(crate) fn reserve(
@@ -40,11 +40,12 @@ pub(crate) fn reserve(
     entropy: u64,
 ) -> Result<ReservationId, Judgement> {
     let sources = [Source { pool: POOL, price: None }].into_iter().collect();
-    let line = PlanLine { item: ITEM, units: 2, customer_limit, sources };
+    let (may_split, most_available_first) = (true, false);
+    let line = PlanLine { item: ITEM, units: 2, customer_limit, sources, may_split, most_available_first };
     let lines = [line].into_iter().collect();
-    let plan = Plan { request, lines, hold_seconds: 60, closes_at: Timestamp::MAX };
-    match shard.judge(now, &request, Ok(&plan), |shard, plan| allocate(&plan.lines, shard)) {
-        Judgement::Grant(portions) => Ok(shard.hold(&plan, portions, entropy, &mut Nowhere).id),
+    let plan = Plan { request, lines, allow_partial: false, hold_seconds: 60, until: Timestamp::MAX };
+    match shard.judge(now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
+        Judgement::Grant(grant) => Ok(shard.hold(&plan, grant, entropy, &mut Nowhere).id),
         other => Err(other),
     }
 }

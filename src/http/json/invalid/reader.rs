@@ -1,6 +1,6 @@
 //! Reads a body of a shape to its end, and records what is wrong with it.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -42,9 +42,26 @@ impl<'de> DeserializeSeed<'de> for OfMember<'_> {
             Kind::Value(rule) => Wanted::Value(*rule),
             Kind::Object(shape) => Wanted::Object(shape),
             Kind::List { entry, most } => Wanted::List(entry, *most),
+            Kind::Values { entry, most } => Wanted::Values(*entry, *most),
+            Kind::Map { name, value, most } => Wanted::Map { name: *name, value: *value, most: *most },
         };
         let wanted = if member.need == Need::Optional { Wanted::NullOr(Box::new(wanted)) } else { wanted };
         deserializer.deserialize_any(Reader { found, rule: &|| member.rule(), wanted })
+    }
+}
+
+/// Reads a value that a rule is about.
+struct OfRule<'a> {
+    rule: Rule,
+    found: &'a mut Found,
+}
+
+impl<'de> DeserializeSeed<'de> for OfRule<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self { rule, found } = self;
+        deserializer.deserialize_any(Reader { found, rule: &|| rule.to_string().into(), wanted: Wanted::Value(rule) })
     }
 }
 
@@ -52,6 +69,8 @@ enum Wanted<'a> {
     Value(Rule),
     Object(&'a Shape),
     List(&'a Shape, usize),
+    Values(Rule, usize),
+    Map { name: Rule, value: Rule, most: usize },
     NullOr(Box<Wanted<'a>>),
 }
 
@@ -93,7 +112,8 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.unless(false)
+        let allowed = matches!(self.wanted.within(), Wanted::Value(Rule::Flag));
+        self.unless(allowed)
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
@@ -119,18 +139,22 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let &Wanted::List(entry, most) = self.wanted.within() else {
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            return self.unless(false);
+        let (entry, most) = match *self.wanted.within() {
+            Wanted::List(entry, most) => (Ok(entry), most),
+            Wanted::Values(rule, most) => (Err(rule), most),
+            _ => {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                return self.unless(false);
+            }
         };
         let (mut count, found) = (0, self.found);
         loop {
             found.at.push(Step::Entry(count));
             // Entries past the limit are counted, but not checked.
-            let more = if count < most {
-                list.next_element_seed(Object { shape: entry, found: &mut *found })?.is_some()
-            } else {
-                list.next_element::<IgnoredAny>()?.is_some()
+            let more = match entry {
+                Ok(shape) if count < most => list.next_element_seed(Object { shape, found: &mut *found })?.is_some(),
+                Err(rule) if count < most => list.next_element_seed(OfRule { rule, found: &mut *found })?.is_some(),
+                _ => list.next_element::<IgnoredAny>()?.is_some(),
             };
             found.at.pop();
             if !more {
@@ -145,6 +169,24 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        if let &Wanted::Map { name, value, most } = self.wanted.within() {
+            let (found, mut seen) = (self.found, BTreeSet::new());
+            while let Some(text) = object.next_key::<String>()? {
+                found.at.push(Step::Member(text.clone()));
+                if !name.allows_text(&text) {
+                    found.wrong(format_args!("its name {name}"));
+                }
+                object.next_value_seed(OfRule { rule: value, found: &mut *found })?;
+                if !seen.insert(text) {
+                    found.wrong("appears twice in this object; remove one");
+                }
+                found.at.pop();
+            }
+            if seen.is_empty() || seen.len() > most {
+                found.wrong((self.rule)());
+            }
+            return Ok(());
+        }
         let &Wanted::Object(shape) = self.wanted.within() else {
             while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return self.unless(false);

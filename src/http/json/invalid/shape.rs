@@ -31,6 +31,17 @@ pub(super) enum Kind {
         entry: Shape,
         most: usize,
     },
+    /// A list of values.
+    Values {
+        entry: Rule,
+        most: usize,
+    },
+    /// An object with names that the caller chooses.
+    Map {
+        name: Rule,
+        value: Rule,
+        most: usize,
+    },
     /// Accepted and ignored, whatever it is.
     Ignored,
 }
@@ -93,6 +104,8 @@ impl Shape {
             (Kind::Value(rule), []) => Some(*rule),
             (Kind::Object(shape), rest) => shape.rule_at(rest),
             (Kind::List { entry, .. }, [Step::Entry(_), rest @ ..]) => entry.rule_at(rest),
+            (Kind::Values { entry, .. }, [Step::Entry(_)]) => Some(*entry),
+            (Kind::Map { value, .. }, [Step::Member(_)]) => Some(*value),
             _ => None,
         }
     }
@@ -102,7 +115,7 @@ impl Shape {
         self.members.iter().map(|member| {
             let inner = match &member.kind {
                 Kind::Object(shape) | Kind::List { entry: shape, .. } => Some(shape),
-                Kind::Value(_) | Kind::Ignored => None,
+                Kind::Value(_) | Kind::Values { .. } | Kind::Map { .. } | Kind::Ignored => None,
             };
             (member.name, inner, member.need == Need::Required)
         })
@@ -123,6 +136,16 @@ impl Member {
         Self { name, kind: Kind::List { entry, most }, need: Need::Required }
     }
 
+    /// A list of 1 to `most` values.
+    pub fn values(name: &'static str, entry: Rule, most: usize) -> Self {
+        Self { name, kind: Kind::Values { entry, most }, need: Need::Required }
+    }
+
+    /// An object of 1 to `most` members of any name.
+    pub fn map(member: &'static str, name: Rule, value: Rule, most: usize) -> Self {
+        Self { name: member, kind: Kind::Map { name, value, most }, need: Need::Required }
+    }
+
     pub fn ignored(name: &'static str) -> Self {
         Self { name, kind: Kind::Ignored, need: Need::Optional }
     }
@@ -141,6 +164,12 @@ impl Member {
             Kind::Value(rule) => rule.to_string().into(),
             Kind::Object(shape) => format!("must be an object with {}", shape.names()).into(),
             Kind::List { most, entry } => list_rule(entry, *most).into(),
+            Kind::Values { entry, most } => {
+                format!("must be a list of 1 to {most} entries, each of which {entry}").into()
+            }
+            Kind::Map { name, value, most } => {
+                format!("must be an object with 1 to {most} members; each name {name}; each value {value}").into()
+            }
             Kind::Ignored => "is ignored".into(),
         }
     }
