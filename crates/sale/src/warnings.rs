@@ -21,6 +21,10 @@ pub struct Warning {
     pub detail: String,
 }
 
+/// Every code of a warning.
+pub const CODES: [&str; 6] =
+    ["short_hold", "phase_gap", "pool_unreachable", "limit_above_stock", "window_past", "ladder_unordered"];
+
 /// Holds shorter than this are likely to end before a payment does.
 const SHORT_HOLD_SECONDS: u64 = 60;
 

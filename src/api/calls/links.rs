@@ -49,6 +49,16 @@ pub(super) const OF_SETTINGS: &[Link] = &[
     link("resumeSale", SALE),
     link("closeSale", SALE),
     Link { operation: "adjustStock", parameters: ITEM, body: Some(r#"{"delta":10}"#) },
+    Link {
+        operation: "adjustStockOfMany",
+        parameters: SALE,
+        body: Some(r#"{"adjustments":[{"sku":"$response.body#/items/0/sku","delta":10}]}"#),
+    },
+    Link {
+        operation: "transferStock",
+        parameters: ITEM,
+        body: Some(r#"{"from":"default","to":"members","quantity":1}"#),
+    },
     RESERVE,
     Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
 ];

@@ -147,6 +147,8 @@ pub struct Given {
 pub enum Content {
     /// JSON of this schema.
     Json(&'static str),
+    /// JSON of the first schema, or of the second for a dry run.
+    JsonOrDryRun(&'static str, &'static str),
     /// JSON, or a page for people.
     JsonOrPage(&'static str),
     /// Events that go on.

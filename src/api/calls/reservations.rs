@@ -19,15 +19,25 @@ pub(super) static RESERVE: Row = Row {
                   reserve would be granted.",
     parameters: &["IdempotencyKey", "DryRunOf"],
     body: asks("ReserveRequest"),
-    answers: &[Given {
-        status: 201,
-        content: Content::Json("Reservation"),
-        example: None,
-        description: "The durable hold. For a repeated key: the hold as first answered, with \
-                      `Idempotent-Replayed: true` and the current state in `replayed_of`",
-        headers: &["Location", "Idempotent-Replayed"],
-        links: links::OF_HOLD,
-    }],
+    answers: &[
+        Given {
+            status: 201,
+            content: Content::Json("Reservation"),
+            example: None,
+            description: "The durable hold. For a repeated key: the hold as first answered, with \
+                          `Idempotent-Replayed: true` and the current state in `replayed_of`",
+            headers: &["Location", "Idempotent-Replayed"],
+            links: links::OF_HOLD,
+        },
+        Given {
+            status: 200,
+            content: Content::Json("DryRun"),
+            example: None,
+            description: "Only for a dry run: what the reserve would get",
+            headers: &[],
+            links: &[],
+        },
+    ],
     problems: &[
         &problems::SALE_NOT_FOUND,
         &problems::ITEM_NOT_FOUND,

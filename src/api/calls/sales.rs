@@ -72,9 +72,9 @@ pub(super) static PUT_SALE: Row = Row {
     answers: &[
         Given {
             status: 200,
-            content: Content::Json("SaleSettings"),
+            content: Content::JsonOrDryRun("SaleSettings", "PutDryRun"),
             example: None,
-            description: "Replaced; the settings as they are now",
+            description: "Replaced; the settings as they are now. For a dry run: what would come of it",
             headers: &["ETag"],
             links: links::OF_SETTINGS,
         },

@@ -8,12 +8,15 @@ use crate::{
     api::{Limits, calls::Call, refusal_counts::REASONS},
     auth::Role,
     events::CURSOR_BYTES,
+    http::json::requests::{ADJUSTMENTS_MAX, LOCATIONS_MAX},
     sale::{
+        attributes::LABELS_MAX,
         audit::Action,
         code::Code,
-        ids::{NAME_BYTES_MAX, TEXT_BYTES_MAX},
+        ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
-        settings::{AMOUNT_MAX, WINDOW_SECONDS_MAX},
+        settings::{AMOUNT_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WINDOW_SECONDS_MAX},
+        warnings,
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},
 };
@@ -99,6 +102,38 @@ pub(super) fn key_pattern() -> String {
     format!("^({bare}|\"{bare}\")$")
 }
 
+fn slug() -> Bound {
+    let sentence =
+        format!("1 to {NAME_BYTES_MAX} characters from a-z, 0-9, dot, dash and underscore; a letter or digit first.");
+    Bound(json!({ "pattern": SLUG, "minLength": 1, "maxLength": NAME_BYTES_MAX }), sentence)
+}
+
+/// A list of names.
+fn names(most: usize) -> Bound {
+    let items = json!({ "type": "string", "pattern": SLUG, "minLength": 1, "maxLength": NAME_BYTES_MAX });
+    Bound(json!({ "minItems": 1, "maxItems": most, "items": items }), format!("1 to {most} names."))
+}
+
+/// Names and values.
+fn labels() -> Bound {
+    let names = json!({ "pattern": SLUG, "minLength": 1, "maxLength": NAME_BYTES_MAX });
+    let value = json!({ "type": "string", "minLength": 1, "maxLength": LABEL_BYTES_MAX, "pattern": PRINTABLE });
+    let keywords = json!({
+        "minProperties": 1, "maxProperties": LABELS_MAX, "propertyNames": names, "additionalProperties": value,
+    });
+    Bound(keywords, format!("1 to {LABELS_MAX} members, each with a text of 1 to {LABEL_BYTES_MAX} bytes."))
+}
+
+/// Costs by region.
+fn costs() -> Bound {
+    let names = json!({ "pattern": SLUG, "minLength": 1, "maxLength": NAME_BYTES_MAX });
+    let cost = json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": AMOUNT_MAX });
+    let keywords = json!({
+        "minProperties": 1, "maxProperties": NAMES_MAX, "propertyNames": names, "additionalProperties": cost,
+    });
+    Bound(keywords, format!("1 to {NAMES_MAX} regions."))
+}
+
 fn sale_id() -> Bound {
     form(json!({ "pattern": SLUG, "maxLength": NAME_BYTES_MAX }))
 }
@@ -151,6 +186,11 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("ReserveRequest", "lines", list(limits.sale.lines_max)),
         ("ReserveRequest", "hold_seconds", hold_seconds()),
         ("ReserveRequest", "reference", free_text()),
+        ("ReserveRequest", "tier", slug()),
+        ("ReserveRequest", "channel", slug()),
+        ("ReserveRequest", "region", slug()),
+        ("ReserveRequest", "labels", labels()),
+        ("ReserveRequest", "locations", names(LOCATIONS_MAX)),
         ("ReserveLine", "sku", name()),
         ("ReserveLine", "quantity", integer(1, quantity_max)),
         ("BatchRequest", "reservations", list(limits.batch_entries_max)),
@@ -159,12 +199,29 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("BatchEntry", "hold_seconds", hold_seconds()),
         ("BatchEntry", "reference", free_text()),
         ("BatchEntry", "idempotency_key", key()),
+        ("BatchEntry", "tier", slug()),
+        ("BatchEntry", "channel", slug()),
+        ("BatchEntry", "region", slug()),
+        ("BatchEntry", "labels", labels()),
+        ("BatchEntry", "locations", names(LOCATIONS_MAX)),
         ("ConfirmRequest", "reference", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
+        ("AdjustRequest", "pool", slug()),
         ("AdjustRequest", "delta", delta(limits)),
         ("AdjustRequest", "reason", free_text()),
         ("AdjustRequest", "reference", free_text()),
+        ("AdjustmentsRequest", "adjustments", list(ADJUSTMENTS_MAX)),
+        ("AdjustOne", "sku", name()),
+        ("AdjustOne", "pool", slug()),
+        ("AdjustOne", "delta", delta(limits)),
+        ("AdjustOne", "reason", free_text()),
+        ("AdjustOne", "reference", free_text()),
+        ("TransferRequest", "from", slug()),
+        ("TransferRequest", "to", slug()),
+        ("TransferRequest", "quantity", integer(1, limits.sale.stock_max)),
+        ("TransferRequest", "reason", free_text()),
+        ("TransferRequest", "reference", free_text()),
         ("SaleSettings", "id", form(json!({ "pattern": format!("^$|{SLUG}"), "maxLength": NAME_BYTES_MAX }))),
         ("SaleSettings", "name", free_text()),
         ("SaleSettings", "opens_at", asked_time()),
@@ -173,6 +230,21 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("SaleSettings", "max_extensions", integer(0, limits.sale.extensions_max.into())),
         ("SaleSettings", "customer_limit", customer_limit()),
         ("SaleSettings", "items", list(limits.sale.items_per_sale_max)),
+        ("SaleSettings", "phases", list(PHASES_MAX)),
+        ("Phase", "name", slug()),
+        ("Phase", "opens_at", asked_time()),
+        ("Phase", "closes_at", asked_time()),
+        ("Phase", "tiers", names(NAMES_MAX)),
+        ("Phase", "channels", names(NAMES_MAX)),
+        ("Phase", "customer_limit", customer_limit()),
+        ("ItemSettings", "pools", list(POOLS_MAX)),
+        ("PoolSettings", "id", slug()),
+        ("PoolSettings", "initial_stock", integer(0, limits.sale.stock_max)),
+        ("PoolSettings", "tiers", names(NAMES_MAX)),
+        ("PoolSettings", "channels", names(NAMES_MAX)),
+        ("PoolSettings", "shared_at", asked_time()),
+        ("PoolSettings", "location", slug()),
+        ("PoolSettings", "costs", costs()),
         ("ItemSettings", "sku", name()),
         ("ItemSettings", "initial_stock", integer(0, limits.sale.stock_max)),
         ("ItemSettings", "customer_limit", customer_limit()),
@@ -209,6 +281,45 @@ fn answers() -> Vec<Row> {
         ("Reservation", "released_at", time()),
         ("Reservation", "expired_at", time()),
         ("Reservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
+        ("Reservation", "tier", slug()),
+        ("Reservation", "channel", slug()),
+        ("Reservation", "region", slug()),
+        ("Reservation", "labels", form(json!({ "minProperties": 1 }))),
+        ("Reservation", "short", at_least_one()),
+        ("ShortOfRequest", "sku", name()),
+        ("ShortOfRequest", "requested", some_units()),
+        ("ShortOfRequest", "granted", form(json!({ "minimum": 0, "maximum": u32::MAX }))),
+        ("ReservedLine", "from", at_least_one()),
+        ("FromPool", "pool", slug()),
+        ("FromPool", "quantity", some_units()),
+        ("FromPool", "location", slug()),
+        ("DryRun", "would", form(json!({ "const": "hold" }))),
+        ("DryRun", "lines", at_least_one()),
+        ("DryRun", "short", at_least_one()),
+        ("DryRun", "expires_at", time()),
+        ("Warning", "code", form(json!({ "enum": warnings::CODES }))),
+        ("Sale", "phases", at_least_one()),
+        ("Item", "pools", at_least_one()),
+        ("Pool", "id", slug()),
+        ("Pool", "initial_stock", units()),
+        ("Pool", "tiers", at_least_one()),
+        ("Pool", "channels", at_least_one()),
+        ("Pool", "shared_at", time()),
+        ("Pool", "location", slug()),
+        ("Pool", "stock", units()),
+        ("Pool", "available", units()),
+        ("Pool", "held", units()),
+        ("Pool", "confirmed", units()),
+        ("Adjustment", "pool", slug()),
+        ("Adjustment", "pool_stock", units()),
+        ("Adjustment", "pool_available", units()),
+        ("Adjustments", "results", at_least_one()),
+        ("Transfer", "quantity", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
+        ("Transfer", "reason", free_text()),
+        ("Transfer", "reference", free_text()),
+        ("PoolAfter", "pool", slug()),
+        ("PoolAfter", "stock", units()),
+        ("PoolAfter", "available", units()),
         ("ReplayedOf", "state", state()),
         ("ReplayedOf", "expires_at", time()),
         ("ReservedLine", "sku", name()),
@@ -313,6 +424,8 @@ fn problems_and_events() -> Vec<Row> {
         ("ShortLine", "sku", name()),
         ("ShortLine", "requested", form(json!({ "minimum": 1 }))),
         ("ShortLine", "available", units()),
+        ("ShortLine", "held", units()),
+        ("ShortLine", "next_release_at", time()),
         ("CustomerLimitExceededProblem", "sku", name()),
         ("CustomerLimitExceededProblem", "limit", some_units()),
         ("CustomerLimitExceededProblem", "already", units()),
@@ -330,6 +443,32 @@ fn problems_and_events() -> Vec<Row> {
         ("ReservationData", "released_at", time()),
         ("ReservationData", "expired_at", time()),
         ("ReservationData", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
+        ("ReservationData", "tier", slug()),
+        ("ReservationData", "channel", slug()),
+        ("ReservationData", "region", slug()),
+        ("ReservationData", "labels", form(json!({ "minProperties": 1 }))),
+        ("ReservationData", "short", at_least_one()),
+        ("ShortData", "sku", name()),
+        ("ShortData", "requested", some_units()),
+        ("ShortData", "granted", form(json!({ "minimum": 0, "maximum": u32::MAX }))),
+        ("LineData", "from", at_least_one()),
+        ("PoolData", "pool", slug()),
+        ("PoolData", "quantity", some_units()),
+        ("TransferData", "sale", sale_id()),
+        ("TransferData", "sku", name()),
+        ("TransferData", "from", slug()),
+        ("TransferData", "to", slug()),
+        ("TransferData", "quantity", form(json!({ "minimum": 1, "maximum": EXACT_MAX }))),
+        ("TransferData", "reason", free_text()),
+        ("TransferData", "reference", free_text()),
+        ("PhaseData", "sale", sale_id()),
+        ("PhaseData", "phase", slug()),
+        ("PhaseData", "opens_at", time()),
+        ("SharingData", "sale", sale_id()),
+        ("SharingData", "sku", name()),
+        ("SharingData", "pool", slug()),
+        ("SharingData", "shared_at", time()),
+        ("AdjustmentData", "pool", slug()),
         ("LineData", "sku", name()),
         ("LineData", "quantity", some_units()),
         ("AdjustmentData", "sale", sale_id()),

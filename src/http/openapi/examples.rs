@@ -34,6 +34,10 @@ pub(super) fn of(schema: &str) -> Value {
         "ReleaseRequest" => json!({ "reason": "the customer changed their mind" }),
         "ExtendRequest" => json!({ "hold_seconds": 300 }),
         "AdjustRequest" => json!({ "delta": 50, "reason": "second delivery", "reference": "delivery-7" }),
+        "AdjustmentsRequest" => json!({ "adjustments": [
+            { "sku": "tv-55", "delta": 50, "reason": "second delivery" }, { "sku": "sofa", "pool": "members", "delta": -2 },
+        ] }),
+        "TransferRequest" => json!({ "from": "members", "to": "everybody", "quantity": 20, "reason": "slow members" }),
         "NoMembers" => json!({}),
         "SaleSettings" => settings(),
         "SalePatch" => json!({
@@ -49,6 +53,26 @@ pub(super) fn of(schema: &str) -> Value {
         "Adjustment" => json!({
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),
+        "Adjustments" => json!({ "results": [
+            { "sku": "tv-55", "delta": 50, "reason": "second delivery", "stock": 1050, "available": 750 },
+            {
+                "sku": "sofa", "pool": "members", "delta": -2, "stock": 98, "available": 60, "pool_stock": 18,
+                "pool_available": 10,
+            },
+        ] }),
+        "Transfer" => json!({
+            "from": { "pool": "members", "stock": 30, "available": 12 },
+            "to": { "pool": "everybody", "stock": 70, "available": 40 },
+            "quantity": 20, "reason": "slow members",
+        }),
+        "DryRun" => json!({
+            "would": "hold",
+            "lines": [{ "sku": "tv-55", "quantity": 1, "price": { "amount": 19900, "currency": "EUR" } }],
+            "expires_at": "2025-11-27T08:05:00.060Z",
+        }),
+        "PutDryRun" => json!({ "created": true, "warnings": [{
+            "pointer": "/hold_seconds", "code": "short_hold", "detail": "holds of 30 s may end before their payments do",
+        }] }),
         "Sale, paused" => sale_in("paused"),
         "Sale, closed" => sale_in("closed"),
         "Reservation" => reservation("held"),
@@ -80,19 +104,20 @@ pub(super) fn of_problem(problem: &Problem) -> Value {
         ),
         Kind::Lines if problem.code == problems::SOLD_OUT.code => (
             "\"tv-55\": 1 requested, 0 available",
-            json!({ "lines": [{ "sku": "tv-55", "requested": 1, "available": 0 }] }),
+            json!({ "lines": [{ "sku": "tv-55", "requested": 1, "available": 0, "held": 120, "next_release_at": "2025-11-27T08:05:00.060Z" }] }),
         ),
         Kind::Lines => (
             "\"tv-55\": 3 requested, 2 available",
-            json!({ "lines": [{ "sku": "tv-55", "requested": 3, "available": 2 }] }),
+            json!({ "lines": [{ "sku": "tv-55", "requested": 3, "available": 2, "held": 0 }] }),
         ),
         Kind::Limit => (
             "the limit for \"tv-55\" is 2 per customer, and the customer has 2",
             json!({ "sku": "tv-55", "limit": 2, "already": 2 }),
         ),
-        Kind::OpensAt => {
-            ("the sale opens at 2025-11-27T08:00:00.000Z", json!({ "opens_at": "2025-11-27T08:00:00.000Z" }))
-        }
+        Kind::OpensAt => (
+            "the sale opens for this customer at 2025-11-27T08:00:00.000Z",
+            json!({ "opens_at": "2025-11-27T08:00:00.000Z" }),
+        ),
         Kind::Oldest => (
             "the journal no longer has the events after this cursor; the oldest resumable cursor is 41.3",
             json!({ "oldest": "41.3" }),

@@ -12,16 +12,19 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 17] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
     ("reservation.confirmed", "ReservationData"),
     ("reservation.released", "ReservationData"),
     ("reservation.expired", "ReservationData"),
     ("stock.adjusted", "AdjustmentData"),
+    ("stock.transferred", "TransferData"),
+    ("item.pool_shared", "SharingData"),
     ("item.sold_out", "LevelData"),
     ("item.back_in_stock", "LevelData"),
     ("sale.opened", "StatusData"),
+    ("sale.phase_opened", "PhaseData"),
     ("sale.paused", "StatusData"),
     ("sale.resumed", "StatusData"),
     ("sale.closed", "StatusData"),

@@ -134,6 +134,11 @@ fn answer(given: &Given) -> Value {
     let mut answer = json!({ "description": given.description });
     match given.content {
         Content::Json(schema) => answer["content"] = document(schema),
+        Content::JsonOrDryRun(schema, dry_run) => {
+            answer["content"] = document(schema);
+            let either = json!({ "oneOf": [reference("schemas", schema), reference("schemas", dry_run)] });
+            answer["content"]["application/json"]["schema"] = either;
+        }
         Content::JsonOrPage(schema) => {
             answer["content"] = document(schema);
             answer["content"]["text/html"] = page();
@@ -252,6 +257,29 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
             "example": "ann",
         },
+        "TierOf": {
+            "name": "tier", "in": "query", "description": "Counts only pools that are open to a customer of this tier.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },
+            "example": "gold",
+        },
+        "ChannelOf": {
+            "name": "channel", "in": "query",
+            "description": "Counts only pools that are open to a request through this channel.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },
+            "example": "livestream",
+        },
+        "RegionOf": {
+            "name": "region", "in": "query",
+            "description": "The region of such a request. It changes the order of pools, not which are open.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },
+            "example": "eu-west",
+        },
+        "DryRunOf": {
+            "name": "dry_run", "in": "query",
+            "description": "With `true` the call makes every check and has no effect.",
+            "schema": { "type": "boolean", "default": false },
+            "example": false,
+        },
         "Before": {
             "name": "before", "in": "query",
             "description": "Records before this: the last page's `next`. It is opaque, and only a key that reaches the same sales can \
@@ -288,7 +316,8 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "description": format!(
                 "Makes the call safe to repeat: the same key with the same request gets the first answer again; with \
                  another request the service refuses it. 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in \
-                 double quotes. Its scope is the sale and customer of a reserve, or the item of an adjustment."
+                 double quotes. Its scope is the sale and customer of a reserve, the item of an adjustment or a transfer, \
+                 or the sale of several adjustments."
             ),
             "schema": { "type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX + 2, "pattern": key_pattern() },
             "example": "6b7f1a52-8a0e-4f63-9d3c-1f2a3b4c5d6e",

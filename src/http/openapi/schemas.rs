@@ -6,17 +6,23 @@ use utoipa::ToSchema;
 use super::{bounds, feed, problems, reference};
 use crate::{
     api::{Limits, calls::Call, problems::PROBLEMS},
-    events::{AdjustmentData, EndingData, ErasureData, LevelData, ReservationData, StatusData},
+    events::{
+        AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
+        TransferData,
+    },
     http::{
         handlers::problems::Page,
         json::{
             answers::{
-                AdjustmentBody, AvailabilityBody, CustomerBody, ErasureBody, ReservationBody, SaleBody, SalesBody,
+                AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody, CustomerBody, DryRunBody,
+                ErasureBody, PutDryRunBody, ReservationBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
             },
             entries::{EntryBody, GrantedBody},
             problem::{Document, Errors, Lines, Of},
             report::ReportBody,
-            requests::{AdjustBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveBody},
+            requests::{
+                AdjustBody, AdjustmentsBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveBody, TransferBody,
+            },
             settings::SettingsBody,
             status::StatusBody,
             trail::TrailBody,
@@ -33,6 +39,8 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<ReleaseBody<'_>>(&mut requests);
     add::<ExtendBody>(&mut requests);
     add::<AdjustBody<'_>>(&mut requests);
+    add::<AdjustmentsBody<'_>>(&mut requests);
+    add::<TransferBody<'_>>(&mut requests);
     add::<NoBody>(&mut requests);
     add::<SettingsBody>(&mut requests);
     requests.values_mut().for_each(describe_choices);
@@ -43,6 +51,10 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<SalesBody<'_>>(&mut answers);
     add::<AvailabilityBody<'_>>(&mut answers);
     add::<AdjustmentBody<'_>>(&mut answers);
+    add::<AdjustmentsResultBody<'_>>(&mut answers);
+    add::<TransferResultBody<'_>>(&mut answers);
+    add::<DryRunBody<'_>>(&mut answers);
+    add::<PutDryRunBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
     add::<CustomerBody<'_>>(&mut answers);
@@ -52,6 +64,9 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<StatusBody<'_>>(&mut answers);
     add::<ReservationData<'_>>(&mut answers);
     add::<AdjustmentData<'_>>(&mut answers);
+    add::<TransferData<'_>>(&mut answers);
+    add::<PhaseData<'_>>(&mut answers);
+    add::<SharingData<'_>>(&mut answers);
     add::<LevelData<'_>>(&mut answers);
     add::<StatusData<'_>>(&mut answers);
     add::<ErasureData<'_>>(&mut answers);
