@@ -11,6 +11,7 @@ mod checks;
 mod checks_tests;
 mod crowd;
 mod plan;
+mod rehearsal;
 mod report;
 mod screen;
 
@@ -52,6 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reservations and double clicks asked for again; of more, evenly chosen ones.
 const SEEN_MAX: usize = 5_000;
+
+pub(super) use self::rehearsal::run as rehearse;
 
 pub fn run(mut config: Config, options: DemoOptions, mut signals: Signals) -> ExitCode {
     // The shoppers have no keys. Without keys, the service accepts only this machine.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod check_config;
+mod check_sale;
 pub mod demo;
 pub mod exit;
 mod health;
@@ -31,7 +32,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::signals::Signals;
 use self::{exit::ExitCode, health::HealthOptions};
 use crate::{
-    config::{ConfigErrors, Flag, Loaded, Sources},
+    config::{Config, ConfigErrors, Flag, Loaded, Sources},
     sale::rule::Rule,
     telemetry::output,
 };
@@ -62,6 +63,16 @@ enum Command {
     /// Print the configuration in force as TOML, with the source of each value that is not a default; or print every error in
     /// it.
     CheckConfig(Settings),
+    /// Check a sale document without a service. Prints what PUT with dry_run=true would answer. Exit code 0: valid; 1: valid, with
+    /// warnings; 2: invalid.
+    CheckSale {
+        /// Configuration file that sets the limits.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The document, in JSON; - reads standard input.
+        #[arg(value_name = "FILE")]
+        document: PathBuf,
+    },
     /// Make API keys, and the key for customers' pseudonyms.
     Keys {
         #[command(subcommand)]
@@ -197,8 +208,15 @@ fn count(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| rule.to_string())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DemoOptions {
+    /// Rehearse this sale document instead, in simulated time and in memory: what would sell out when, who would be refused why.
+    /// - reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "units")]
+    pub sale: Option<PathBuf>,
+    /// Tiers of the shoppers of a rehearsal, separated by commas. Default: those of the document, and none.
+    #[arg(long, value_name = "TIERS", value_delimiter = ',', requires = "sale")]
+    pub tiers: Vec<String>,
     /// Shoppers, with one to three units in their baskets.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = count)]
     pub shoppers: u32,
@@ -225,8 +243,19 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
             let sources = settings.sources();
             with_sources(&sources, |loaded| serve::run(loaded.config, sources.clone(), taken()))
         }
-        Command::Demo { settings, options } => {
-            with_config(settings, |loaded| demo::run(loaded.config, options, taken()))
+        Command::Demo { settings, options } => with_config(settings, |loaded| match &options.sale {
+            Some(document) => rehearse(document, &options, &loaded.config),
+            None => demo::run(loaded.config, options, taken()),
+        }),
+        Command::CheckSale { config, document } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_config(settings, |loaded| match check_sale::run(&document, &loaded.config) {
+                Err(error) if !is_broken_pipe(&error) => {
+                    complain(&format_args!("{error:#}"));
+                    ExitCode::BadConfig
+                }
+                result => finish(result),
+            })
         }
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
@@ -269,6 +298,21 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
     };
     output::finish();
     code.into()
+}
+
+/// Plays a crowd against a sale document.
+fn rehearse(document: &std::path::Path, options: &DemoOptions, config: &Config) -> ExitCode {
+    match check_sale::read(document, config) {
+        Ok(Ok(settings)) => demo::rehearse(config, &settings, options.shoppers, &options.tiers),
+        Ok(Err(errors)) => {
+            errors.iter().for_each(|error| complain(&format_args!("{}: {}", error.pointer, error.detail)));
+            ExitCode::BadConfig
+        }
+        Err(error) => {
+            complain(&format_args!("{error:#}"));
+            ExitCode::BadConfig
+        }
+    }
 }
 
 fn with_config(settings: Settings, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
@@ -402,6 +446,6 @@ mod tests {
     fn the_demo_has_its_defaults() {
         let cli = Cli::try_parse_from(["doorbuster", "demo"]).unwrap();
         let Command::Demo { options, .. } = cli.command else { panic!("the demo was asked for") };
-        assert_eq!(options, DemoOptions { shoppers: 20_000, units: 1000 });
+        assert_eq!(options, DemoOptions { sale: None, tiers: Vec::new(), shoppers: 20_000, units: 1000 });
     }
 }
