@@ -53,6 +53,10 @@ pub fn authorize(caller: &Caller, call: Call, subject: &str) -> Result<(), Refus
         let (role, needed) = (caller.role.as_str(), needed.as_str());
         return Err(problems::FORBIDDEN.because(format!("the key's role is {role}; this call needs {needed}")));
     }
+    if call.row().of_all_channels && caller.channels().len() > 0 {
+        let detail = "this call concerns every channel, and the key is tied to certain channels";
+        return Err(problems::FORBIDDEN.because(detail));
+    }
     match access {
         Access::OfAllSales(_) if !caller.sees_all() => {
             Err(problems::FORBIDDEN.because("this call concerns every sale, and the key is limited to certain sales"))

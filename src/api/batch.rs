@@ -64,7 +64,7 @@ impl Api {
         match bulk.next_outcome() {
             None => self.decide(catalogue, sale, reserve, key.as_deref()),
             Some(answer) => {
-                self.count(sale.number, &answer.value);
+                self.count(sale.number, reserve, &answer.value);
                 answer
             }
         }

@@ -77,12 +77,16 @@ impl Api {
     ) -> Answer<Result<Made, Refusal>> {
         let (engine, now) = (&self.service.engine, self.service.now());
         let answer = engine.reserve_in(catalogue, number, now, &asked.asked(id, key), self.entropy());
-        self.count(number, &answer.value);
+        self.count(number, asked, &answer.value);
         answer
     }
 
     /// Counts the outcome of a reserve.
-    pub(super) fn count(&self, sale: SaleNumber, outcome: &Result<Made, Refusal>) {
+    pub(super) fn count(&self, sale: SaleNumber, asked: &CheckedReserve<'_>, outcome: &Result<Made, Refusal>) {
+        let channel = asked.extras.as_deref().and_then(|extras| extras.attributes.channel.as_deref());
+        if let Some(channel) = channel {
+            self.tally.came_through(channel, outcome.is_ok());
+        }
         match outcome {
             Ok(made) if made.replayed_of.is_some() => self.service.telemetry.reservations.replayed(),
             Ok(_) => self.tally.held(),
@@ -133,8 +137,23 @@ impl Api {
 
 impl Service {
     /// What memory has of the customer of a finished search.
-    pub fn of_customer(&self, search: &Search) -> Answer<OfCustomer> {
-        self.engine.of_customer(self.now(), search)
+    /// As far as the caller may see it.
+    pub fn of_customer(&self, caller: &Caller, search: &Search) -> Answer<OfCustomer> {
+        let mut answer = self.engine.of_customer(self.now(), search);
+        if !caller.sees_everything() {
+            let OfCustomer { reservations, total, .. } = &mut answer.value;
+            let sees = |reservation: &Reservation| {
+                let attributes = reservation.attributes.as_deref();
+                caller.sees_channel(attributes.and_then(|attributes| attributes.channel.as_deref()))
+            };
+            let all = reservations.len();
+            reservations.retain(sees);
+            // How many there are of other channels is not for this caller.
+            if reservations.len() < all {
+                *total = reservations.len();
+            }
+        }
+        answer
     }
 
     /// A search for one customer's reservations in a sale; to be stepped until it is finished. `sale`: None if there is none.

@@ -35,7 +35,8 @@ impl Service {
         settings: &SaleSettings,
     ) -> Answer<Result<(Put, Arc<Sale>), Refusal>> {
         let answer = self.engine.put_sale_if(self.now(), caller.actor(), expected, settings);
-        if answer.value.is_ok() {
+        if let Ok((_, sale)) = &answer.value {
+            self.names.learn(&sale.settings);
             // Recorded here, because nobody waits if the caller has disconnected.
             self.signal.notify();
         }

@@ -309,6 +309,7 @@ impl Running {
         if note_keys(&self.engine, &*self.edge.api.clock, "reload", keys) {
             self.signal.notify();
         }
+        self.edge.api.names.learn_channels(keys.values().flat_map(|key| &key.channels).map(Channel::as_str));
         let keyring = self.edge.api.keyring.load().replaced_by(keys);
         self.edge.api.keyring.store(Arc::new(keyring));
     }

@@ -76,6 +76,8 @@ families! {
         "Successful commands on reservations, and holds that expired.";
     REFUSALS = Counter, "reservation_refusals_total" ["reason"]
         "Refused commands on reservations, by reason.";
+    CHANNEL_RESERVES = Counter, "channel_reserves_total" ["channel", "outcome"]
+        "Reserves that name a channel, by outcome: held or refused. At most limits.channels_max channels, and those of documents.";
     EXPIRY_LAG = Histogram(EXPIRY_LAG_BUCKETS), "expiry_lag_seconds" []
         "Seconds past its end of the latest hold among those that expired together.";
     LIVE_HOLDS = Gauge, "live_holds" [] "Reservations in state held.";
@@ -95,6 +97,8 @@ families! {
         "Items of a sale without available units. Past metrics.sales_max: `other`.";
     STOCK = Gauge, "stock_units" ["sale", "sku", "state"]
         "Units of an item, by state; `stock` is the sum of the others. Past metrics.items_max: `other`.";
+    POOL = Gauge, "pool_units" ["sale", "sku", "pool", "state"]
+        "Units of a pool, by state; only pools that a document declares, and only the first metrics.items_max of them.";
     DRIFT = Gauge, "conservation_drift_units" []
         "Sum over items of |stock - available - held - confirmed|: anything but 0 is a defect.";
     OVERSOLD = Gauge, "oversold_units" []

@@ -1,6 +1,10 @@
 //! Commands on reservations: grants, refusals by reason, and what time ends.
 
+use std::collections::HashMap;
+
+use compact_str::CompactString;
 use metrics::{Counter, Histogram};
+use parking_lot::Mutex;
 
 use super::{Maker, families};
 use crate::{
@@ -23,6 +27,9 @@ pub struct Reservations {
     /// By code; those of operators' documents are counted nowhere.
     refused: Vec<Counter>,
     expiry_lag: Histogram,
+    /// By channel: held and refused. As many as the service knows channels.
+    channels: Mutex<HashMap<CompactString, [Counter; 2]>>,
+    make: Maker,
 }
 
 impl Reservations {
@@ -42,12 +49,24 @@ impl Reservations {
             retired: outcome("retired"),
             refused,
             expiry_lag: make.histogram(&families::EXPIRY_LAG, &[]),
+            channels: Mutex::default(),
+            make: make.clone(),
         }
     }
 
     /// So many reserves made a hold.
     pub fn held(&self, count: u64) {
         self.held.increment(count);
+    }
+
+    /// So many reserves named this channel.
+    pub fn came_through(&self, channel: &str, held: u64, refused: u64) {
+        let mut channels = self.channels.lock();
+        let counters = channels.entry(channel.into()).or_insert_with(|| {
+            ["held", "refused"].map(|outcome| self.make.counter(&families::CHANNEL_RESERVES, &[channel, outcome]))
+        });
+        counters[0].increment(held);
+        counters[1].increment(refused);
     }
 
     /// A reserve whose key was known.

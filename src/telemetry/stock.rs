@@ -8,7 +8,7 @@ use crate::{
     engine::{Counts, Engine},
     sale::{
         catalogue::{Catalogue, Sale},
-        ids::ItemNumber,
+        ids::{ItemNumber, PoolNumber},
         outcome::Status,
         time::Timestamp,
     },
@@ -42,6 +42,10 @@ pub struct Totals {
 #[derive(Default)]
 struct Series {
     items: Vec<Units>,
+    /// By pool, with their numbers; as many as items at most.
+    pools: Vec<(PoolNumber, [Gauge; 3])>,
+    /// Pools of which it is known whether they have series.
+    pools_seen: usize,
     other_items: Option<Units>,
     /// None: a sale whose id is that of the rest.
     sales: Vec<Option<OfSale>>,
@@ -143,6 +147,7 @@ impl Totals {
         let catalogue = engine.catalogue();
         let mut series = self.series.lock();
         self.observe_items(&mut series, &stock, &catalogue);
+        self.observe_pools(&mut series, engine, &catalogue);
         self.observe_sales(&mut series, &stock, &catalogue, engine.time(now));
     }
 
@@ -174,6 +179,26 @@ impl Totals {
         }
         self.drift.set(drift as f64);
         self.oversold.set(oversold as f64);
+    }
+
+    fn observe_pools(&self, series: &mut Series, engine: &Engine, catalogue: &Catalogue) {
+        for number in series.pools_seen..catalogue.pools() {
+            let pool = PoolNumber(number as u32);
+            let item = catalogue.item_numbered(catalogue.item_of(pool));
+            if !item.settings.has_pools() || series.pools.len() >= self.bounds.items_max {
+                continue;
+            }
+            let (sale, sku) = catalogue.names(item.number);
+            let gauge = |state| self.make.gauge(&families::POOL, &[sale, sku, item.pool_id(pool), state]);
+            series.pools.push((pool, ["available", "held", "confirmed"].map(gauge)));
+        }
+        series.pools_seen = catalogue.pools();
+        let counts = engine.counts_of(series.pools.iter().map(|(pool, _)| *pool));
+        for ((_, gauges), counts) in series.pools.iter().zip(counts) {
+            for (gauge, units) in gauges.iter().zip([counts.available, counts.held, counts.confirmed]) {
+                gauge.set(units as f64);
+            }
+        }
     }
 
     fn observe_sales(&self, series: &mut Series, stock: &[(u64, Counts)], catalogue: &Catalogue, now: Timestamp) {

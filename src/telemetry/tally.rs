@@ -5,9 +5,11 @@
 //!
 //! Invariant: a scrape includes everything counted before it began.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use compact_str::CompactString;
 use crossbeam::utils::CachePadded;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::Telemetry;
@@ -27,6 +29,8 @@ struct Noted {
     held: u64,
     /// Reserves refused, by code.
     refused: [u64; Code::ALL.len()],
+    /// Reserves held and refused, by the channel that they name.
+    channels: HashMap<CompactString, [u64; 2], RandomState>,
 }
 
 /// A request that was answered.
@@ -55,6 +59,19 @@ impl Tally {
         self.0.lock().refused[code as usize] += 1;
     }
 
+    /// A reserve named its channel.
+    pub fn came_through(&self, channel: &str, held: bool) {
+        let mut noted = self.0.lock();
+        match noted.channels.get_mut(channel) {
+            Some(counts) => counts[usize::from(!held)] += 1,
+            None => {
+                let mut counts = [0; 2];
+                counts[usize::from(!held)] = 1;
+                noted.channels.insert(channel.into(), counts);
+            }
+        }
+    }
+
     /// Tells what was noted, and forgets it.
     pub(super) fn tell(&self, telemetry: &Telemetry) {
         self.0.lock().tell(telemetry);
@@ -69,6 +86,9 @@ impl Noted {
         }
         self.requests.clear();
         telemetry.reservations.held(std::mem::take(&mut self.held));
+        for (channel, [held, refused]) in self.channels.drain() {
+            telemetry.reservations.came_through(&channel, held, refused);
+        }
         for (code, refused) in Code::ALL.iter().zip(&mut self.refused) {
             telemetry.reservations.refused(*code, std::mem::take(refused));
         }

@@ -179,6 +179,16 @@ impl Engine {
         }
     }
 
+    /// The counts of these pools, in their order, each exact at an instant of its own.
+    pub fn counts_of(&self, pools: impl Iterator<Item = PoolNumber>) -> Vec<Counts> {
+        let pools: Vec<_> = pools.collect();
+        let of_some = |some: &[PoolNumber]| {
+            let guards = self.lock_all();
+            some.iter().map(|&pool| counts_of(pool, &guards)).collect::<Vec<_>>()
+        };
+        pools.chunks(STEP).flat_map(of_some).collect()
+    }
+
     /// What was available of each item, by number, at the end of the last cut before it was looked at: that cut's epoch
     /// and the units. An item that is newer than its cut counts as having been there with its initial stock.
     pub fn available_at_cuts(&self) -> Vec<(Epoch, i64)> {

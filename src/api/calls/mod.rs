@@ -22,6 +22,8 @@ pub struct Row {
     /// With the names of its variable segments in braces.
     pub path: &'static str,
     pub access: Access,
+    /// Whether it concerns what came through every channel, so a key tied to certain channels may not make it.
+    pub of_all_channels: bool,
     pub formats: Formats,
     pub body: Option<Asked>,
     /// As OpenAPI names it.
@@ -42,6 +44,7 @@ const BARE: Row = Row {
     method: Method::Get,
     path: "",
     access: Access::Public,
+    of_all_channels: false,
     formats: Formats::Json,
     body: None,
     id: "",

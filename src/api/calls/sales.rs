@@ -283,6 +283,7 @@ pub(super) static REPORT: Row = Row {
     method: Method::Get,
     path: "/v1/sales/{sale}/report",
     access: Access::OfSale(Role::Viewer),
+    of_all_channels: true,
     id: "getReport",
     tag: Tag::Sales,
     summary: "Get the report of a sale",

@@ -74,7 +74,9 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::Transfer => Box::pin(sales::transfer(worker, caller, (&subject, &sku), request)).await,
         Call::Reserve => reservations::reserve(worker, caller, catalogue, sale, &subject, request).await,
         Call::ReserveBatch => at_once(batch::reserve(worker, caller, sale, request).await),
-        Call::CustomerReservations => Box::pin(reservations::of_customer(worker, sale, request.uri().query())).await,
+        Call::CustomerReservations => {
+            Box::pin(reservations::of_customer(worker, caller, sale, request.uri().query())).await
+        }
         Call::GetReservation => reservations::get(worker, caller, &subject),
         Call::Confirm => reservations::confirm(worker, caller, &subject, request).await,
         Call::Release => reservations::release(worker, caller, &subject, request).await,

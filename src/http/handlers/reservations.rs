@@ -1,5 +1,7 @@
 //! Reserve, look, confirm, release, extend.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::{
     StatusCode,
@@ -119,6 +121,7 @@ pub(super) fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged<BoxedRes
 /// What memory has of one customer in the sale.
 pub(super) async fn of_customer(
     worker: &Worker,
+    caller: &Arc<Caller>,
     sale: Option<SaleNumber>,
     query: Option<&str>,
 ) -> Judged<BoxedResponse> {
@@ -126,8 +129,9 @@ pub(super) async fn of_customer(
     let (sale, mut search) = worker.api.service.search(sale, customer)?;
     while !worker.in_portions(|| worker.engine().search(&mut search)).await {}
     let many_items = api::is_large(worker.engine().catalogue().sale_numbered(sale).items.len());
+    let caller = caller.clone();
     let show = move |service: &Service| {
-        service.api.of_customer(&search).map(|found| {
+        service.api.of_customer(&caller, &search).map(|found| {
             let catalogue = service.api.engine.catalogue();
             let body = CustomerBody::new(&found, catalogue.sale_numbered(sale), &catalogue);
             long_json(service, StatusCode::OK, &body)
