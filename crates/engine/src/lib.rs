@@ -282,6 +282,10 @@ impl Record for Recorder<'_> {
         self.lane.push(event, self.open_epoch, self.generation);
         *self.expired += usize::from(matches!(event, CustomerEvent::Expired(_)));
         event.moves(|moved| self.bounds[moved.pool.index()].follow(&moved));
+        if let CustomerEvent::Held(held) = event {
+            let expires_at = held.id.created_at().plus_seconds(held.hold_seconds.into());
+            held.portions.iter().for_each(|portion| self.bounds[portion.pool.index()].follow_hold(expires_at));
+        }
     }
 }
 

@@ -124,7 +124,19 @@ impl Bound {
 
     /// Whether that was looked for so lately that it can be said.
     pub(crate) fn knows_release(&self, now: Timestamp) -> bool {
-        now.millis().abs_diff(self.looked_at.load(Ordering::Relaxed)) <= RELEASE_AGE_MILLIS
+        let is_ahead = self.release().is_some_and(|release| release > now);
+        is_ahead && now.millis().abs_diff(self.looked_at.load(Ordering::Relaxed)) <= RELEASE_AGE_MILLIS
+    }
+
+    /// A hold of this pool was made, and ends then.
+    pub(crate) fn follow_hold(&self, expires_at: Timestamp) {
+        if self.available.load(Ordering::Relaxed) == LOOSE {
+            return;
+        }
+        let known = self.release.load(Ordering::Relaxed);
+        if known == 0 || known > expires_at.millis() {
+            self.release.store(expires_at.millis(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn note_release(&self, now: Timestamp, release: Option<Timestamp>) {

@@ -72,7 +72,7 @@ impl<'a> EntryBody<'a> {
         let Self { customer, lines, hold_seconds, reference, idempotency_key, .. } = self;
         let Self { tier, channel, region, labels, locations, allow_partial, .. } = self;
         let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial };
-        (ReserveBody::of(customer, lines, hold_seconds, reference, extras), idempotency_key)
+        (ReserveBody::of(customer, lines, hold_seconds, reference, extras.boxed()), idempotency_key)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn of_refused(refused: &Refused) -> Vec<u8> {
 }
 
 /// Room for most documents.
-pub const DOCUMENT_BYTES: usize = 320;
+pub const DOCUMENT_BYTES: usize = 448;
 
 /// Appends the document of a refusal by the rules, as this problem. The catalogue names everything that a reservation refers to.
 pub fn write_refusal(out: &mut Vec<u8>, problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) {

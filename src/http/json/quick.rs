@@ -14,7 +14,7 @@ use crate::sale::object::Object;
 pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Cow<'a, str>>, usize)> {
     let mut reader = Reader { bytes, at: 0 };
     let (mut customer, mut lines, mut hold_seconds, mut reference, mut key) = (None, None, None, None, None);
-    let mut extras = ExtrasBody::default();
+    let mut extras: Option<Box<ExtrasBody<'_>>> = None;
     reader.expect(b'{')?;
     loop {
         match reader.name()? {
@@ -23,9 +23,15 @@ pub(super) fn reserve<'a>(bytes: &'a [u8]) -> Option<(ReserveBody<'a>, Option<Co
             b"hold_seconds" if hold_seconds.is_none() => hold_seconds = Some(reader.number()?),
             b"reference" if reference.is_none() => reference = Some(reader.text()?),
             b"idempotency_key" if key.is_none() => key = Some(reader.text()?),
-            b"tier" if extras.tier.is_none() => extras.tier = Some(reader.text()?.into()),
-            b"channel" if extras.channel.is_none() => extras.channel = Some(reader.text()?.into()),
-            b"region" if extras.region.is_none() => extras.region = Some(reader.text()?.into()),
+            b"tier" if extras.as_ref().is_none_or(|extras| extras.tier.is_none()) => {
+                extras.get_or_insert_default().tier = Some(reader.text()?.into());
+            }
+            b"channel" if extras.as_ref().is_none_or(|extras| extras.channel.is_none()) => {
+                extras.get_or_insert_default().channel = Some(reader.text()?.into());
+            }
+            b"region" if extras.as_ref().is_none_or(|extras| extras.region.is_none()) => {
+                extras.get_or_insert_default().region = Some(reader.text()?.into());
+            }
             _ => return None,
         }
         match reader.next()? {

@@ -38,7 +38,7 @@ pub const REASON: Rule = Rule::Text { example: "the customer changed their mind"
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with the members of a reserve")]
 #[schema(as = ReserveRequest)]
-pub struct ReserveBody<'a> {
+pub struct ReserveWire<'a> {
     /// The customer's id: opaque, chosen by the caller.
     #[serde(borrow)]
     customer: Cow<'a, str>,
@@ -72,6 +72,26 @@ pub struct ReserveBody<'a> {
     /// Whether each line gets what is there of it, instead of all lines or none.
     #[serde(default)]
     allow_partial: Option<bool>,
+}
+
+/// A reserve as it was sent: small, because it is moved often, so what most requests leave out is apart.
+#[derive(Debug, Deserialize)]
+#[serde(from = "ReserveWire<'a>", bound(deserialize = "'de: 'a"))]
+pub struct ReserveBody<'a> {
+    customer: Cow<'a, str>,
+    lines: SmallVec<[Object<LineBody<'a>>; 2]>,
+    hold_seconds: Option<u64>,
+    reference: Option<Cow<'a, str>>,
+    extras: Option<Box<ExtrasBody<'a>>>,
+}
+
+impl<'a> From<ReserveWire<'a>> for ReserveBody<'a> {
+    fn from(wire: ReserveWire<'a>) -> Self {
+        let ReserveWire { customer, lines, hold_seconds, reference, .. } = wire;
+        let ReserveWire { tier, channel, region, labels, locations, allow_partial, .. } = wire;
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial };
+        Self::of(customer, lines, hold_seconds, reference, extras.boxed())
+    }
 }
 
 /// Names and values, each name once.
@@ -130,6 +150,14 @@ pub const LABEL: Rule = Rule::Label { example: "B" };
 
 impl<'a> ExtrasBody<'a> {
     /// None if there are none.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let Self { tier, channel, region, labels, locations, allow_partial } = &self;
+        let some = tier.is_some() || channel.is_some() || region.is_some();
+        let more = labels.is_some() || locations.is_some() || allow_partial.is_some();
+        (some || more).then(|| Box::new(self))
+    }
+
+    /// None if there are none.
     fn check(self, wrong: &mut Vec<Invalid>) -> Option<Box<Extras<'a>>> {
         let Self { tier, channel, region, labels, locations, allow_partial } = self;
         for (pointer, rule, text) in
@@ -187,10 +215,9 @@ impl<'a> ReserveBody<'a> {
         lines: SmallVec<[Object<LineBody<'a>>; 2]>,
         hold_seconds: Option<u64>,
         reference: Option<Cow<'a, str>>,
-        extras: ExtrasBody<'a>,
+        extras: Option<Box<ExtrasBody<'a>>>,
     ) -> Self {
-        let ExtrasBody { tier, channel, region, labels, locations, allow_partial } = extras;
-        Self { customer, lines, hold_seconds, reference, tier, channel, region, labels, locations, allow_partial }
+        Self { customer, lines, hold_seconds, reference, extras }
     }
 
     /// Everything that is wrong with the members; lines of the same SKU are summed.
@@ -204,8 +231,7 @@ impl<'a> ReserveBody<'a> {
         }
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         let hold_seconds = check_hold(self.hold_seconds, limits.sale.hold_seconds_max, &mut wrong);
-        let Self { tier, channel, region, labels, locations, allow_partial, .. } = self;
-        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial }.check(&mut wrong);
+        let extras = self.extras.and_then(|extras| extras.check(&mut wrong));
         let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
         for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.sale.lines_max) {
             if check_name(&line.sku).is_err() {

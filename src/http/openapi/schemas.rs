@@ -21,7 +21,7 @@ use crate::{
             problem::{Document, Errors, Lines, Of},
             report::ReportBody,
             requests::{
-                AdjustBody, AdjustmentsBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveBody, TransferBody,
+                AdjustBody, AdjustmentsBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveWire, TransferBody,
             },
             settings::SettingsBody,
             status::StatusBody,
@@ -33,7 +33,7 @@ use crate::{
 /// Every schema by its name.
 pub(super) fn schemas(limits: &Limits) -> Value {
     let mut requests = Map::new();
-    add::<ReserveBody<'_>>(&mut requests);
+    add::<ReserveWire<'_>>(&mut requests);
     add::<EntryBody<'_>>(&mut requests);
     add::<ConfirmBody<'_>>(&mut requests);
     add::<ReleaseBody<'_>>(&mut requests);
