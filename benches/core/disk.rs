@@ -28,6 +28,8 @@ pub fn held<'a>(customer: &'a str, price: Option<Price>) -> CustomerEvent<'a> {
         portions: [PricedPortion { item: ItemNumber(0), pool: PoolNumber(0), units: 1, price }].into_iter().collect(),
         reference: None,
         key: Some(("8e03978e-40d5-43dd-bc93-6894a57f9324", 7)),
+        attributes: None,
+        short: Box::default(),
     })
 }
 

@@ -58,12 +58,14 @@ impl Stage {
 
     fn reserve(&mut self, customer: &str, number: u64, key: Option<(&str, u64)>) -> Result<ReservationId, Judgement> {
         let sources = [Source { pool: POOL, price: None }].into_iter().collect();
-        let line = PlanLine { item: ITEM, units: 1, customer_limit: Some(2), sources };
-        let request = Request { sale: SALE, customer, bucket: Bucket::of(customer), key, reference: None };
-        let (lines, hold_seconds, closes_at) = ([line].into_iter().collect(), 30, Timestamp::MAX);
-        let plan = Plan { request, lines, hold_seconds, closes_at };
-        match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(&plan.lines, shard)) {
-            Judgement::Grant(portions) => Ok(self.shard.hold(&plan, portions, entropy(number), &mut self.lane).id),
+        let (customer_limit, may_split, most_available_first) = (Some(2), true, false);
+        let line = PlanLine { item: ITEM, units: 1, customer_limit, sources, may_split, most_available_first };
+        let bucket = Bucket::of(customer);
+        let request = Request { sale: SALE, customer, bucket, key, reference: None, attributes: None };
+        let (lines, allow_partial) = ([line].into_iter().collect(), false);
+        let plan = Plan { request, lines, allow_partial, hold_seconds: 30, until: Timestamp::MAX };
+        match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
+            Judgement::Grant(grant) => Ok(self.shard.hold(&plan, grant, entropy(number), &mut self.lane).id),
             other => Err(other),
         }
     }

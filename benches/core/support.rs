@@ -34,7 +34,7 @@ pub fn engine(items: usize, stock: u64) -> Engine {
 
 pub fn asked<'a>(customer: &'a str, sku: &'a str, key: Option<&'a str>) -> Reserve<'a> {
     let lines = [AskedLine { sku, units: 1 }].into_iter().collect();
-    Reserve { sale: "bench", customer, lines, hold_seconds: None, reference: None, key }
+    Reserve { sale: "bench", customer, lines, hold_seconds: None, reference: None, key, extras: None }
 }
 
 /// Random bits for an id.

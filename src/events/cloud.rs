@@ -533,7 +533,7 @@ impl<'a> LineData<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{event::samples, settings::SaleSettings};
+    use crate::sale::{event::samples, ids::ItemNumber, settings::SaleSettings};
 
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::default();

@@ -141,7 +141,8 @@ mod tests {
 
     fn reserve(engine: &Engine, second: u64, customer: &str, sku: &str, units: u32) -> ReservationId {
         let lines = [AskedLine { sku, units }].into_iter().collect();
-        let asked = Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None };
+        let asked =
+            Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None, extras: None };
         engine.reserve(at(second), &asked, second).value.unwrap().reservation.id
     }
 
@@ -177,7 +178,8 @@ mod tests {
         engine.release(at(3), flicker, None).value.unwrap();
         cut();
         engine.confirm(at(4), last, None).value.unwrap();
-        let adjust = Adjust { sale: "drop", sku: "none", delta: 5, reason: None, reference: None, key: None };
+        let adjust =
+            Adjust { sale: "drop", sku: "none", pool: None, delta: 5, reason: None, reference: None, key: None };
         engine.adjust(at(4), Actor::Anybody, &adjust).value.unwrap();
         cut();
         engine.tick(at(70));

@@ -38,7 +38,8 @@ fn lived() -> (Arc<Engine>, Arc<dyn Log>) {
     for number in 0..8 {
         let (customer, sale) = (format!("customer-{number}"), ["one", "two"][number % 2]);
         let lines = [AskedLine { sku: "tv", units: 1 }].into_iter().collect();
-        let asked = Reserve { sale, customer: &customer, lines, hold_seconds: None, reference: None, key: None };
+        let asked =
+            Reserve { sale, customer: &customer, lines, hold_seconds: None, reference: None, key: None, extras: None };
         engine.reserve(NOON, &asked, number as u64).value.unwrap();
     }
     committer.step().unwrap();

@@ -160,7 +160,9 @@ fn what_is_refused_or_repeated_leaves_no_record() {
 }
 
 fn keys<'a>(keys: &[(&'a str, u8)]) -> Vec<KeyFacts<'a>> {
-    keys.iter().map(|&(name, print)| KeyFacts { name, role: "operator", sales: vec![], print: [print; 16] }).collect()
+    keys.iter()
+        .map(|&(name, print)| KeyFacts { name, role: "operator", sales: vec![], channels: vec![], print: [print; 16] })
+        .collect()
 }
 
 #[test]

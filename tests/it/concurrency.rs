@@ -37,7 +37,7 @@ use crate::support::{
     OPENING, a_customer_on_each_of, ask,
     dice::{Dice, scramble},
     harness::Harness,
-    short,
+    short, without_holds,
 };
 
 const THREADS: u64 = 4;
@@ -77,7 +77,7 @@ impl Running {
         let entropy = scramble(self.drawn.fetch_add(1, Ordering::Relaxed));
         let answer = self.engine.reserve(now, asked, entropy);
         self.signal.notify();
-        answer.value
+        without_holds(answer.value)
     }
 
     fn reserve(&self, now: Timestamp, customer: &str, lines: &[(&str, u32)]) -> Result<ReservationId, Refusal> {

@@ -57,7 +57,8 @@ fn open(directory: &Path) -> (Arc<Engine>, Committer<Engine>, FileSnapshots) {
 
 fn reserve(engine: &Engine, second: u64, customer: &str, lines: &[(&str, u32)], key: Option<&str>) -> ReservationId {
     let lines = lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
-    let asked = Reserve { sale: "golden", customer, lines, hold_seconds: None, reference: Some("cart"), key };
+    let asked =
+        Reserve { sale: "golden", customer, lines, hold_seconds: None, reference: Some("cart"), key, extras: None };
     engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation.id
 }
 
@@ -71,7 +72,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, snapshots: &FileSnap
     .unwrap();
     engine.note_start(at(0), Some(Uptime { boot: [5; 16], millis: 123_450 }), "0.1.0");
     engine.put_sale(at(0), Actor::Anybody, &settings).value.unwrap();
-    let key = |name, role| KeyFacts { name, role, sales: vec!["gold*"], print: [7; 16] };
+    let key = |name, role| KeyFacts { name, role, sales: vec!["gold*"], channels: vec![], print: [7; 16] };
     engine.note_keys(at(1), "start", &[key("ops", "operator"), key("stock", "operator")]);
     committer.step().unwrap();
     engine.tick(at(5));
@@ -84,6 +85,7 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, snapshots: &FileSnap
     let adjust = Adjust {
         sale: "golden",
         sku: "tv",
+        pool: None,
         delta: 11,
         reason: Some("found"),
         reference: Some("wh-1"),
@@ -165,7 +167,7 @@ fn the_golden_bytes_are_read_as_the_history() {
     assert_eq!(counts.collect::<Vec<_>>(), [(109, 0, 2), (49, 0, 1)]);
     assert_eq!(view.status.as_str(), "closed");
     // The audit trail is continued.
-    let asked = Adjust { sale: "golden", sku: "tv", delta: 1, reason: None, reference: None, key: None };
+    let asked = Adjust { sale: "golden", sku: "tv", pool: None, delta: 1, reason: None, reference: None, key: None };
     read.adjust(at(100_003), Actor::Anybody, &asked).value.unwrap();
     assert_eq!(read.audit_head().value.sequence, head.sequence + 1);
 }

@@ -260,7 +260,8 @@ fn a_double_release_does_not_inflate_stock() {
 #[test]
 fn availability_counts_live_holds_and_no_expired_ones() {
     let mut harness = harness(5);
-    let shown = |harness: &Harness| harness.engine.availability(harness.now, "drop").value.unwrap().counts[0].available;
+    let shown =
+        |harness: &Harness| harness.engine.availability(harness.now, "drop", None).value.unwrap().counts[0].available;
     let held = harness.hold("ann", "tv", 2);
     assert_eq!(shown(&harness), 3);
     harness.now = held.expires_at.plus_millis(80);

@@ -300,6 +300,7 @@ impl Stage {
                 format!("customer limit exceeded: {sku} limit {limit}, already {already}")
             }
             Refusal::SaleNotStarted { opens_at } => format!("sale not started: opens at {}", clock(*opens_at)),
+            Refusal::NotEligible => "not eligible".into(),
             Refusal::SaleEnded => "sale ended".into(),
             Refusal::SalePaused => "sale paused".into(),
             Refusal::SaleNotFound => "sale not found".into(),
@@ -313,8 +314,9 @@ impl Stage {
             Refusal::ExtensionLimitReached(reservation) => {
                 format!("extension limit reached: {}", self.state(reservation))
             }
-            Refusal::InitialStockImmutable { sku, initial_stock } => {
-                format!("initial stock immutable: {sku} began with {initial_stock}")
+            Refusal::InitialStockImmutable { sku, pool, initial_stock } => {
+                let pool = pool.as_ref().map_or(String::new(), |pool| format!("/{pool}"));
+                format!("initial stock immutable: {sku}{pool} began with {initial_stock}")
             }
             Refusal::Invalid(wrong) => {
                 let pointers: Vec<_> = wrong.iter().map(|wrong| wrong.pointer.as_str()).collect();

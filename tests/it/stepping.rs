@@ -117,7 +117,7 @@ impl Service {
             }
             50..53 => {
                 let (sku, delta) = (self.one_sku(), self.random.random_range(-3..8));
-                let asked = Adjust { sale: SALE, sku, delta, reason: None, reference: None, key: None };
+                let asked = Adjust { sale: SALE, sku, pool: None, delta, reason: None, reference: None, key: None };
                 format!("adjust {:?}", engine.adjust(now, Actor::Key("ops"), &asked).value)
             }
             53 => format!("pause {:?}", engine.pause(now, Actor::Anybody, SALE).value),
@@ -146,7 +146,8 @@ impl Service {
         let count = if lines[0].0 == "mug" { 1 } else { self.random.random_range(1..=2) };
         let lines = lines.into_iter().take(count).map(|(sku, units)| AskedLine { sku, units }).collect();
         let key = self.random.random_bool(0.3).then_some("key");
-        let asked = Reserve { sale: SALE, customer: &customer, lines, hold_seconds: None, reference: None, key };
+        let asked =
+            Reserve { sale: SALE, customer: &customer, lines, hold_seconds: None, reference: None, key, extras: None };
         let made = self.engine.reserve(now, &asked, self.machine.random()).value;
         self.made.extend(made.iter().map(|made| made.reservation.id));
         format!("reserve {made:?}")

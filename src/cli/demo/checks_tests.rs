@@ -45,7 +45,8 @@ fn sale(plan: &Plan, confirmed: [u64; 4]) -> Value {
 
 /// One console and two televisions are sold; a hold of three pairs of buds expired.
 fn right() -> Story {
-    let plan = Plan::new(&Config::default(), DemoOptions { shoppers: 100, units: 20 }, MADE);
+    let plan =
+        Plan::new(&Config::default(), DemoOptions { sale: None, tiers: Vec::new(), shoppers: 100, units: 20 }, MADE);
     let confirmed = End::Confirmed { sent: at(100) };
     let grants = vec![
         grant(&plan, 1, vec![(0, 1), (1, 1)], confirmed),

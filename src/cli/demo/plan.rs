@@ -211,7 +211,7 @@ mod tests {
 
     fn plan(shoppers: u32, units: u32) -> Plan {
         let now = Timestamp::parse("2026-11-27T08:00:12.345Z").unwrap();
-        Plan::new(&Config::default(), DemoOptions { shoppers, units }, now)
+        Plan::new(&Config::default(), DemoOptions { sale: None, tiers: Vec::new(), shoppers, units }, now)
     }
 
     #[test]

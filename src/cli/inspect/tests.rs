@@ -142,6 +142,8 @@ fn held(number: u64) -> Event<'static> {
             .collect(),
         reference: Some("a text that makes the event as long as one with a key"),
         key: None,
+        attributes: None,
+        short: Box::default(),
     }))
 }
 
@@ -273,7 +275,7 @@ fn with_snapshot() -> (Place, Arc<Engine>) {
     engine.put_sale(OPEN, Actor::Anybody, &sale).value.unwrap();
     let reserve = |customer| {
         let lines = [AskedLine { sku: "mat", units: 1 }].into_iter().collect();
-        Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None }
+        Reserve { sale: "drop", customer, lines, hold_seconds: None, reference: None, key: None, extras: None }
     };
     engine.reserve(OPEN, &reserve("ann"), 4).value.unwrap();
     engine.snapshot(&FileSnapshots::new(place.storage.clone()), |_| assert!(committer.step().unwrap())).unwrap();

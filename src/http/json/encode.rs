@@ -217,6 +217,8 @@ mod tests {
                 sku: names[index as usize].into(),
                 requested: index * 1_000_003,
                 available: if index == 3 { 0 } else { index },
+                held: index / 2,
+                next_release_at: (index % 4 == 2).then(|| Timestamp::from_millis(1_795_766_400_000 + index)),
             })
             .collect();
         for problem in [&problems::SOLD_OUT, &problems::INSUFFICIENT_STOCK] {
@@ -256,6 +258,8 @@ mod tests {
                         expires_at: now.plus_seconds(300),
                         ended_at: (state != State::Held).then(|| now.plus_millis(1)),
                         extensions: index as u16 * 13_000,
+                        attributes: None,
+                        short: Box::default(),
                     };
                     let stands = Standing { state, expires_at: now.plus_seconds(600) };
                     let replayed_of = reference.map(|_| stands);

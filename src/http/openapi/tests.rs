@@ -318,7 +318,12 @@ fn it_says_whether_a_key_is_needed() {
         serde_json::to_value(service::contract(config)).unwrap()["paths"][path]["get"]["security"].clone()
     };
     assert_eq!(of(&config, "/v1/sales"), json!([{ "key": [] }, {}]));
-    let key = KeySettings { role: Role::Viewer, sales: Vec::new(), hash: mint(1, [2; 3], [3; 32]).hash };
+    let key = KeySettings {
+        role: Role::Viewer,
+        sales: Vec::new(),
+        channels: Vec::new(),
+        hash: mint(1, [2; 3], [3; 32]).hash,
+    };
     config.auth.keys.insert("someone".to_owned(), key);
     assert_eq!(of(&config, "/v1/sales"), json!([{ "key": [] }]));
     assert_eq!(of(&config, "/openapi.json"), json!([]));

@@ -121,8 +121,10 @@ fn lived(journal: &MemoryJournal) {
         reason: None,
         reference: None,
         key: None,
+        of_sale: None,
         stock: 5010,
         available: 5010,
+        of_pool: None,
     };
     journal.push(&[(CATALOGUE_LANE, &[Event::Catalogue(CatalogueEvent::Adjusted(adjusted))])]);
     let id = |number: usize| {

@@ -131,6 +131,9 @@ fn settings() -> SaleSettings {
         initial_stock: 10,
         price,
         customer_limit: None,
+        pools: Vec::new(),
+        sourcing: None,
+        split: None,
         limit_counts_since: None,
     };
     SaleSettings {
@@ -142,6 +145,7 @@ fn settings() -> SaleSettings {
         max_extensions: None,
         customer_limit: Some(4),
         rate_limits: None,
+        phases: Vec::new(),
         items: vec![item("tv", price), item("phone", None)],
     }
 }
@@ -159,8 +163,18 @@ fn reservation_id(at: Timestamp, customer: &str, entropy: u64) -> ReservationId 
 fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
-    let (sale, hold_seconds) = (SALE, 300);
-    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference: None, key: None }).into()
+    CustomerEvent::Held(Held {
+        id,
+        sale: SALE,
+        customer,
+        hold_seconds: 300,
+        portions,
+        reference: None,
+        key: None,
+        attributes: None,
+        short: Box::default(),
+    })
+    .into()
 }
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {

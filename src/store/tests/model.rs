@@ -121,7 +121,7 @@ impl World {
                 self.now = self.now.plus_millis(millis);
                 let sales = self.catalogue.sales().to_vec();
                 let now = self.now;
-                let changes = sales.iter().filter_map(|sale| sale.status_change(now));
+                let changes = sales.iter().flat_map(|sale| sale.changes_by_clock(now));
                 changes.for_each(|event| self.tell_catalogue(event));
             }
             Step::Define { sale, items } => self.define(sale, items),
@@ -253,6 +253,8 @@ impl World {
             portions,
             reference,
             key: Some(("key", 9)),
+            attributes: None,
+            short: Box::default(),
         })));
         self.holds.push((id, lines, 0));
     }
@@ -303,8 +305,10 @@ impl World {
             reason,
             reference,
             key: None,
+            of_sale: None,
             stock,
             available,
+            of_pool: None,
         }));
         self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
     }

@@ -262,8 +262,10 @@ fn a_report_is_given_up_at_its_deadline(new: New) {
         reason: None,
         reference: None,
         key: None,
+        of_sale: None,
         stock: 50_010,
         available: 50_010,
+        of_pool: None,
     };
     journal.push(&[(CATALOGUE_LANE, &[Event::Catalogue(CatalogueEvent::Adjusted(adjusted))])]);
     for part in 0..10_u64 {

@@ -26,7 +26,7 @@ impl Keys {
     pub fn add(mut self, name: &'static str, role: Role, sales: &[&str]) -> Self {
         let minted = mint(self.texts.len() as u32, [1, 2, 3], [4; 32]);
         let sales = sales.iter().map(|&sale| sale.to_owned().try_into().unwrap()).collect();
-        self.settings.insert(name.to_owned(), KeySettings { role, sales, hash: minted.hash });
+        self.settings.insert(name.to_owned(), KeySettings { role, sales, channels: Vec::new(), hash: minted.hash });
         self.texts.insert(name, minted.key);
         self
     }

@@ -102,7 +102,8 @@ fn a_sale_says_otherwise_for_itself() {
 fn a_key_has_a_quota_of_all_its_calls() {
     let minted = [0, 1].map(|number| mint(number, [1, 2, 3], [4; 32]));
     let keys = ["eu", "us"].into_iter().zip(&minted).map(|(name, minted)| {
-        let settings = KeySettings { role: Role::Operator, sales: Vec::new(), hash: minted.hash.clone() };
+        let settings =
+            KeySettings { role: Role::Operator, sales: Vec::new(), channels: Vec::new(), hash: minted.hash.clone() };
         (name.to_owned(), settings)
     });
     let keys: BTreeMap<_, _> = keys.collect();

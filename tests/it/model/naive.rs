@@ -36,7 +36,7 @@ impl Request {
     pub fn command(&self) -> Reserve<'_> {
         let lines = self.lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
         let Self { sale, customer, hold_seconds, reference, key, .. } = *self;
-        Reserve { sale, customer, lines, hold_seconds, reference, key }
+        Reserve { sale, customer, lines, hold_seconds, reference, key, extras: None }
     }
 
     fn is_the_same_as(&self, other: &Self) -> bool {
@@ -245,7 +245,7 @@ impl Model {
                     None => return invalid("/items"),
                     Some(other) if other.initial_stock != item.initial_stock => {
                         let (sku, initial_stock) = (item.sku.clone(), item.initial_stock);
-                        return Err(Refusal::InitialStockImmutable { sku, initial_stock });
+                        return Err(Refusal::InitialStockImmutable { sku, pool: None, initial_stock });
                     }
                     Some(_) => {}
                 }
@@ -319,7 +319,13 @@ impl Model {
         let available = self.counts(sale_id, asked.sku).available;
         let Some(available) = available.checked_add_signed(asked.delta) else {
             let requested = asked.delta.unsigned_abs();
-            return Err(Refusal::Short(vec![Shortage { sku: asked.sku.into(), requested, available }]));
+            return Err(Refusal::Short(vec![Shortage {
+                sku: asked.sku.into(),
+                requested,
+                available,
+                held: 0,
+                next_release_at: None,
+            }]));
         };
         let stock = stock.checked_add_signed(asked.delta).expect("no less than what is available");
         if stock > self.stock_max {
@@ -369,7 +375,8 @@ impl Model {
         for &(sku, units) in &request.lines {
             let available = self.counts(request.sale, sku).available;
             if available < u64::from(units) {
-                short.push(Shortage { sku: sku.into(), requested: units.into(), available });
+                let requested = units.into();
+                short.push(Shortage { sku: sku.into(), requested, available, held: 0, next_release_at: None });
             }
         }
         if !short.is_empty() {
@@ -515,6 +522,8 @@ impl Model {
             expires_at: known.expires_at,
             ended_at: known.ended_at,
             extensions: known.extensions,
+            attributes: None,
+            short: Box::default(),
         }
     }
 

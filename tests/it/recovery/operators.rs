@@ -56,7 +56,7 @@ fn extend(harness: &mut Harness) -> Said {
 }
 
 fn availability(harness: &mut Harness) -> Said {
-    say(harness.engine.availability(harness.now, "drop"), |view| view.map(|view| (view.status, view.counts)))
+    say(harness.engine.availability(harness.now, "drop", None), |view| view.map(|view| (view.status, view.counts)))
 }
 
 fn show(harness: &mut Harness) -> Said {

@@ -25,9 +25,20 @@ pub fn a_customer_on_each_of(shards: usize) -> Vec<String> {
     (0..shards).map(|shard| on_shard(shard).expect("names do not run out")).collect()
 }
 
-/// The refusal for stock of a single line.
+/// The refusal for stock of a single line, without what may come back.
 pub fn short(sku: &str, requested: u64, available: u64) -> Refusal {
-    Refusal::Short(vec![Shortage { sku: sku.into(), requested, available }])
+    Refusal::Short(vec![Shortage { sku: sku.into(), requested, available, held: 0, next_release_at: None }])
+}
+
+/// The outcome without what a refusal for stock says of holds: these figures may be 100 ms old.
+pub fn without_holds<T>(outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+    outcome.map_err(|refusal| match refusal {
+        Refusal::Short(mut lines) => {
+            lines.iter_mut().for_each(|line| (line.held, line.next_release_at) = (0, None));
+            Refusal::Short(lines)
+        }
+        other => other,
+    })
 }
 
 /// Available, held, confirmed of an item, having checked that nothing is lost or made up.
