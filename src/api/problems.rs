@@ -8,6 +8,8 @@ use crate::sale::code::Code;
 #[derive(Debug)]
 pub struct Problem {
     pub code: &'static str,
+    /// The path of the page that explains it: the problem's `type`.
+    pub path: &'static str,
     pub status: u16,
     pub title: &'static str,
     /// What it means, for people.
@@ -30,11 +32,34 @@ pub enum Kind {
     Reservation,
 }
 
+/// Where the pages of problems are.
+const PAGES: &str = "/problems/";
+
+/// The bytes of a problem's path.
+const fn path_of<const LENGTH: usize>(code: &str) -> [u8; LENGTH] {
+    let (mut path, mut at) = ([b'-'; LENGTH], 0);
+    while at < LENGTH {
+        let byte = if at < PAGES.len() { PAGES.as_bytes()[at] } else { code.as_bytes()[at - PAGES.len()] };
+        if byte != b'_' {
+            path[at] = byte;
+        }
+        at += 1;
+    }
+    path
+}
+
 macro_rules! problems {
     ($($name:ident = $status:literal $code:literal $title:literal, $meaning:literal, $remedy:literal
         $(, with $members:ident)?;)*) => {
         $(pub static $name: Problem = Problem {
             code: $code,
+            path: {
+                const PATH: [u8; PAGES.len() + $code.len()] = path_of($code);
+                match std::str::from_utf8(&PATH) {
+                    Ok(path) => path,
+                    Err(_) => panic!("a code is ASCII"),
+                }
+            },
             status: $status,
             title: $title,
             meaning: $meaning,
@@ -184,13 +209,9 @@ problems! {
 }
 
 impl Problem {
-    /// The path of the page that explains it: the problem's `type`.
-    pub fn path(&self) -> String {
-        format!("/problems/{}", self.slug())
-    }
-
-    pub fn slug(&self) -> String {
-        self.code.replace('_', "-")
+    /// The code with dashes.
+    pub fn slug(&self) -> &'static str {
+        &self.path[PAGES.len()..]
     }
 }
 
@@ -232,7 +253,7 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), PROBLEMS.len());
         assert!(PROBLEMS.iter().all(|problem| (400..600).contains(&problem.status)));
-        assert_eq!(SOLD_OUT.path(), "/problems/sold-out");
+        assert_eq!(SOLD_OUT.path, "/problems/sold-out");
     }
 
     #[test]

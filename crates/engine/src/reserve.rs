@@ -105,11 +105,10 @@ impl Engine {
         let index = request.bucket.shard(self.cells.len());
         let planned = self.plan(now, not_before, asked, sale, request, published, index);
         // Only a known key could bring another answer.
-        if let Err(refusal) = &planned
-            && request.key.is_none()
-        {
-            return Ok(self.judged(Err(refusal.clone())));
-        }
+        let planned = match planned {
+            Err(refusal) if request.key.is_none() => return Ok(self.judged(Err(refusal))),
+            planned => planned,
+        };
         let mut cell = self.cells[index].cell.lock();
         if cell.catalogue_version != published.catalogue.version() {
             return Err(Again::Catalogue);
@@ -339,8 +338,8 @@ impl Engine {
             let bound = &bounds[pool.index()];
             bound.held() > 0 && !bound.knows_release(now)
         };
-        let mut wanted: BTreeMap<PoolNumber, Option<Timestamp>> =
-            pools.filter(is_wanted).map(|pool| (pool, None)).collect();
+        let mut wanted: BTreeMap<PoolNumber, Option<Timestamp>> = BTreeMap::new();
+        pools.filter(is_wanted).for_each(|pool| _ = wanted.insert(pool, None));
         if wanted.is_empty() {
             return;
         }

@@ -29,7 +29,7 @@ pub(crate) fn get(name: &str, headers: &HeaderMap) -> Answered {
 pub(crate) struct Page<'a> {
     /// This page's path: the problem's `type`.
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'static str,
     /// The problem's title.
     title: &'a str,
     /// The HTTP status of the problem.
@@ -45,7 +45,7 @@ pub(crate) struct Page<'a> {
 impl<'a> Page<'a> {
     pub(crate) fn of(problem: &Problem) -> Page<'a> {
         let Problem { code, status, title, meaning, remedy, .. } = problem;
-        Page { kind: problem.path(), title, status: *status, code, meaning, remedy }
+        Page { kind: problem.path, title, status: *status, code, meaning, remedy }
     }
 }
 

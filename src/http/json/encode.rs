@@ -121,8 +121,8 @@ pub fn shortage(out: &mut Vec<u8>, problem: &Problem, lines: &[Shortage]) -> boo
     if !lines.iter().all(|line| line.sku.as_bytes().iter().all(plain)) {
         return false;
     }
-    out.extend_from_slice(b"{\"type\":\"/problems/");
-    out.extend(problem.code.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }));
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(problem.path.as_bytes());
     out.extend_from_slice(b"\",\"title\":");
     text(out, problem.title);
     out.extend_from_slice(b",\"status\":");

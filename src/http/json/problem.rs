@@ -53,7 +53,7 @@ pub(super) fn spell(out: &mut Vec<u8>, problem: &'static Problem, refusal: &Refu
 fn write(out: &mut Vec<u8>, problem: &'static Problem, detail: &str, members: Members<'_>) {
     let &Problem { code, status, title, .. } = problem;
     debug_assert_eq!(members.kind(), problem.members, "{code} has the members that its row in the table says");
-    let document = Document { kind: &problem.path(), title, status, code, detail, members };
+    let document = Document { kind: problem.path, title, status, code, detail, members };
     serde_json::to_writer(out, &document).expect("problems are plain JSON");
 }
 

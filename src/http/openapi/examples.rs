@@ -125,7 +125,7 @@ pub(super) fn of_problem(problem: &Problem) -> Value {
         Kind::Reservation => (problem.title, json!({ "reservation": reservation_of(problem) })),
     };
     let mut document = json!({
-        "type": problem.path(), "title": problem.title, "status": problem.status, "code": problem.code, "detail": detail,
+        "type": problem.path, "title": problem.title, "status": problem.status, "code": problem.code, "detail": detail,
     });
     for (member, value) in own.as_object().into_iter().flatten() {
         document[member] = value.clone();

@@ -176,7 +176,7 @@ fn files(media: &[&str]) -> Value {
 /// Parameters, by the names that calls and paths use for them.
 pub(super) fn parameters(limits: &api::Limits) -> Value {
     // Codes with and without an underscore; those without are slugs already.
-    let codes = PROBLEMS.iter().map(|problem| problem.code.to_owned()).filter(|code| code.contains('_'));
+    let codes = PROBLEMS.iter().map(|problem| problem.code).filter(|code| code.contains('_'));
     let slugs: Vec<_> = PROBLEMS.iter().map(|problem| problem.slug()).chain(codes).collect();
     json!({
         "sale": {

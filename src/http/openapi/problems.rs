@@ -22,7 +22,7 @@ pub(super) fn schema(problem: &Problem) -> Value {
     let mut schema = json!(Document::schema());
     schema["description"] = json!(format!("{} {}", problem.meaning, problem.remedy));
     let fixed = [
-        ("type", json!(problem.path())),
+        ("type", json!(problem.path)),
         ("title", json!(problem.title)),
         ("status", json!(problem.status)),
         ("code", json!(problem.code)),
