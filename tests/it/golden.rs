@@ -16,9 +16,10 @@ use doorbuster::{
         files::{self, FileSettings, FileSnapshots, View},
     },
     sale::{
+        attributes::Attributes,
         audit::{Actor, KeyFacts},
         codec::{Reader, Write, put_block},
-        command::{Adjust, AskedLine, Reserve},
+        command::{Adjust, AdjustAll, AskedLine, Extras, Reserve, Transfer},
         ids::ReservationId,
         settings::SaleSettings,
         time::Timestamp,
@@ -102,12 +103,57 @@ fn live(engine: &Engine, committer: &mut Committer<Engine>, snapshots: &FileSnap
     engine.extend(at(15), extended, 120).value.unwrap();
     assert_eq!(engine.erase_customer(at(16), Actor::Key("ops"), "ann").value, 1);
     committer.step().unwrap();
+    use_rules(engine);
+    committer.step().unwrap();
     engine.tick(at(100));
     engine.tick(at(100_000));
     committer.step().unwrap();
     engine.close(at(100_001), Actor::Key("ops"), "golden").value.unwrap();
     committer.step().unwrap();
     committer.seal().unwrap();
+}
+
+/// A sale with phases and pools, and what can be done with them.
+fn use_rules(engine: &Engine) {
+    let settings: SaleSettings = serde_json::from_str(
+        r#"{"id":"rules","name":"Rules","opens_at":"2026-11-28T08:00:00Z","closes_at":"2026-11-28T09:00:00Z",
+            "hold_seconds":60,"phases":[
+            {"name":"early","opens_at":"2026-11-28T08:00:00Z","closes_at":"2026-11-28T08:00:50Z","tiers":["gold"],
+             "customer_limit":9},{"name":"all","opens_at":"2026-11-28T08:00:50Z"}],
+            "items":[{"sku":"tv","initial_stock":10,"sourcing":"cheapest","split":true,"pools":[
+            {"id":"members","initial_stock":4,"tiers":["gold"],"channels":["app"],"shared_at":"2026-11-28T08:00:40Z",
+             "location":"berlin","costs":{"eu":5},"price":{"amount":100,"currency":"EUR"}},
+            {"id":"rest","initial_stock":6,"price":{"amount":200,"currency":"EUR"}}]},{"sku":"pad","initial_stock":1}]}"#,
+    )
+    .unwrap();
+    engine.put_sale(at(20), Actor::Anybody, &settings).value.unwrap();
+    let attributes = Attributes {
+        tier: Some("gold".into()),
+        channel: Some("app".into()),
+        region: Some("eu".into()),
+        labels: vec![("experiment".into(), "B".into())],
+    };
+    let extras = Extras { attributes, locations: Vec::new(), allow_partial: true };
+    let line = |sku, units| AskedLine { sku, units };
+    let asked = Reserve {
+        sale: "rules",
+        customer: "eve",
+        lines: [line("tv", 5), line("pad", 2)].into_iter().collect(),
+        hold_seconds: None,
+        reference: None,
+        key: Some("key-eve"),
+        extras: Some(&extras),
+    };
+    let made = engine.reserve(at(21), &asked, 21 * 7919).value.unwrap();
+    assert_eq!((made.reservation.lines.len(), made.reservation.short.len()), (3, 1));
+    let (reason, reference) = (Some("rebalance"), Some("wh-2"));
+    let transfer = Transfer { sale: "rules", sku: "tv", from: "rest", to: "members", units: 2, reason, reference, key: Some("key-move") };
+    engine.transfer(at(22), Actor::Key("stock"), &transfer).value.unwrap();
+    let change = |sku, pool, delta| Adjust { sale: "rules", sku, pool, delta, reason: None, reference: None, key: None };
+    let changes = vec![change("tv", Some("rest"), -1), change("pad", None, 3)];
+    let all = AdjustAll { sale: "rules", changes, key: Some("key-all") };
+    engine.adjust_all(at(23), Actor::Key("stock"), &all).value.unwrap();
+    engine.tick(at(41));
 }
 
 /// The files of a journal, segments without the zeros at their ends.
