@@ -533,7 +533,11 @@ impl<'a> LineData<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{event::samples, ids::ItemNumber, settings::SaleSettings};
+    use crate::sale::{
+        event::{record::Numbers, samples},
+        ids::ItemNumber,
+        settings::SaleSettings,
+    };
 
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::default();
@@ -541,11 +545,16 @@ mod tests {
             let settings = format!(
                 r#"{{"id":"sale-{number}","name":"S","opens_at":"2026-11-28T00:00:00Z",
                     "closes_at":"2027-01-01T00:00:00Z","hold_seconds":60,
-                    "items":[{{"sku":"a \"b\"\n","initial_stock":100}}]}}"#
+                    "items":[{{"sku":"a \"b\"\n","initial_stock":100,
+                    "pools":[{{"id":"a","initial_stock":60}},{{"id":"b","initial_stock":40}}]}}]}}"#
             );
+            // The last one has the numbers of the samples.
             let item = ItemNumber(if number == 3 { 70_000 } else { number });
-            let settings: SaleSettings = serde_json::from_str(&settings).unwrap();
-            let record = samples::record_of(&settings, &[item]);
+            let mut settings: SaleSettings = serde_json::from_str(&settings).unwrap();
+            let pools: Vec<u32> = if number == 3 { vec![80_000, 7] } else { vec![number] };
+            settings.items[0].pools.truncate(if number == 3 { 2 } else { 0 });
+            let numbers = Numbers { item, pools: pools.into_iter().map(PoolNumber).collect() };
+            let record = record::encode(&settings, &[numbers]);
             catalogue.apply(&samples::defined(SaleNumber(number), Timestamp::default(), &record));
         }
         catalogue
@@ -588,6 +597,10 @@ mod tests {
             "sale.opened",
             "stock.adjusted",
             "stock.adjusted",
+            "sale.phase_opened",
+            "item.pool_shared",
+            "stock.transferred",
+            "stock.transferred",
         ];
         assert_eq!(kinds, expected);
     }
@@ -600,7 +613,11 @@ mod tests {
             \"time\":\"2026-11-28T08:00:00.123Z\",\"datacontenttype\":\"application/json\",\"cursor\":\"c7\",\
             \"data\":{\"id\":\"01a2212b-107b-72c8-8048-d159e26af37b\",\"sale\":\"sale-3\",\"customer\":\"ann\",\
             \"state\":\"held\",\"lines\":[{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":2,\"price\":{\"amount\":19900,\
-            \"currency\":\"EUR\"}},{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":1}],\"reference\":\"cart-7\",\
+            \"currency\":\"EUR\"},\"from\":[{\"pool\":\"a\",\"quantity\":2,\"price\":{\"amount\":19900,\
+            \"currency\":\"EUR\"}}]},{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":1}],\"short\":[{\"sku\":\
+            \"a \\\"b\\\"\\n\",\"requested\":3,\"granted\":2},{\"sku\":\"a \\\"b\\\"\\n\",\"requested\":1,\
+            \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
+            \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"reference\":\"cart-7\",\
             \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
             \"extensions\":0}}\n";
         assert_eq!(line, held);

@@ -147,9 +147,19 @@ fn use_rules(engine: &Engine) {
     let made = engine.reserve(at(21), &asked, 21 * 7919).value.unwrap();
     assert_eq!((made.reservation.lines.len(), made.reservation.short.len()), (3, 1));
     let (reason, reference) = (Some("rebalance"), Some("wh-2"));
-    let transfer = Transfer { sale: "rules", sku: "tv", from: "rest", to: "members", units: 2, reason, reference, key: Some("key-move") };
+    let transfer = Transfer {
+        sale: "rules",
+        sku: "tv",
+        from: "rest",
+        to: "members",
+        units: 2,
+        reason,
+        reference,
+        key: Some("key-move"),
+    };
     engine.transfer(at(22), Actor::Key("stock"), &transfer).value.unwrap();
-    let change = |sku, pool, delta| Adjust { sale: "rules", sku, pool, delta, reason: None, reference: None, key: None };
+    let change =
+        |sku, pool, delta| Adjust { sale: "rules", sku, pool, delta, reason: None, reference: None, key: None };
     let changes = vec![change("tv", Some("rest"), -1), change("pad", None, 3)];
     let all = AdjustAll { sale: "rules", changes, key: Some("key-all") };
     engine.adjust_all(at(23), Actor::Key("stock"), &all).value.unwrap();

@@ -15,7 +15,7 @@ use std::{
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
-use super::{Answer, Bound, Control, Engine, Guards, Published, Written, stock};
+use super::{Answer, Bound, Control, Engine, Guards, Published, Written, reserve::ENDS_UNDER_ALL_LOCKS, stock};
 use sale::{
     adjustments::{Remembered, RememberedTransfer},
     audit::{self, Action, Actor, Head, KeyFacts, NewRecord},
@@ -302,13 +302,7 @@ impl Engine {
         };
         let (mut given, mut got) = (levels_of(from), levels_of(to));
         if given.available < asked.units {
-            let shortage = Shortage {
-                sku: asked.sku.into(),
-                requested: asked.units,
-                available: given.available,
-                held: guards.iter().map(|cell| cell.shard.slice(from).held).sum(),
-                next_release_at: None,
-            };
+            let shortage = shortage_of(asked.sku, asked.units, from, given.available, &guards);
             return self.judged(Err(Refusal::Short(vec![shortage])));
         }
         let stock_max = self.settings.limits.stock_max;
@@ -352,13 +346,8 @@ impl Engine {
         };
         let before = current(pool, levels);
         let Some(available) = before.available.checked_add_signed(asked.delta) else {
-            return Err(Refusal::Short(vec![Shortage {
-                sku: asked.sku.into(),
-                requested: asked.delta.unsigned_abs(),
-                available: before.available,
-                held: guards.iter().map(|cell| cell.shard.slice(pool).held).sum(),
-                next_release_at: None,
-            }]));
+            let requested = asked.delta.unsigned_abs();
+            return Err(Refusal::Short(vec![shortage_of(asked.sku, requested, pool, before.available, guards)]));
         };
         let stock_max = self.settings.limits.stock_max;
         let stock = before.stock.checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
@@ -536,6 +525,16 @@ fn judge_status_change(
             unreachable!("changes no status")
         }
     }
+}
+
+/// A change that asks for more of a pool than is available, under all locks.
+fn shortage_of(sku: &str, requested: u64, pool: PoolNumber, available: u64, guards: &Guards<'_>) -> Shortage {
+    let mut ends = BTreeMap::from([(pool, None)]);
+    for cell in guards {
+        cell.shard.earliest_ends(cell.shard.now(), &mut ends, ENDS_UNDER_ALL_LOCKS);
+    }
+    let held = guards.iter().map(|cell| cell.shard.slice(pool).held).sum();
+    Shortage { sku: sku.into(), requested, available, held, next_release_at: ends[&pool] }
 }
 
 /// Where a change of stock happens.

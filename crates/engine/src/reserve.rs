@@ -30,7 +30,7 @@ const ENDS_PER_LOCK: usize = 256;
 /// How often a shard is locked for one such look.
 const LOOKS_PER_SHARD: usize = 16;
 /// Holds of one shard that are looked at under all locks, when a bound turns tight.
-const ENDS_UNDER_ALL_LOCKS: usize = 64;
+pub(super) const ENDS_UNDER_ALL_LOCKS: usize = 64;
 /// Pools whose holds are looked for together, and those that may wait for it.
 const POOLS_PER_LOOK: usize = 64;
 const LOOKS_QUEUED_MAX: usize = 10_000;

@@ -348,7 +348,7 @@ pub struct AdjustBody<'a> {
 impl AdjustBody<'_> {
     pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
         let mut wrong = Vec::new();
-        if !limits.sale.delta().allows_number(self.delta.into()) {
+        if self.delta == 0 {
             wrong.push(Invalid::new("/delta", limits.sale.delta()));
         }
         check_slug_of(&mut wrong, "/pool", POOL_ID, self.pool.as_deref());
@@ -404,7 +404,7 @@ impl AdjustmentsBody<'_> {
             if check_name(&change.sku).is_err() {
                 wrong.push(Invalid::new(at("sku"), SKU));
             }
-            if !limits.sale.delta().allows_number(change.delta.into()) {
+            if change.delta == 0 {
                 wrong.push(Invalid::new(at("delta"), limits.sale.delta()));
             }
             check_slug_of(&mut wrong, &at("pool"), POOL_ID, change.pool.as_deref());

@@ -355,7 +355,11 @@ fn its_schemas_are_complete() {
             }
         }
     }
-    for name in schemas_of_requests(&document) {
+    let objects = schemas_of_requests(&document).into_iter().filter(|name| {
+        // The others are words.
+        document["components"]["schemas"][name].get("enum").is_none()
+    });
+    for name in objects {
         assert_eq!(document["components"]["schemas"][&name]["additionalProperties"], json!(false), "{name}");
     }
 }

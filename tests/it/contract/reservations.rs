@@ -56,7 +56,7 @@ fn the_same_sku_twice_is_summed_before_any_check() {
         json!([{ "sku": "tv", "initial_stock": 5 }, { "sku": "mug", "initial_stock": 9, "customer_limit": 3 }]);
     client.put("/v1/sales/drop", &open_sale(limited)).success(201);
     let refused = client.reserve("drop", "ann", [("tv", 3), ("tv", 3)]).refused("insufficient_stock");
-    assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 6, "available": 5 }]));
+    assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 6, "available": 5, "held": 0 }]));
     let refused = client.reserve("drop", "ann", [("mug", 2), ("tv", 1), ("mug", 2)]).refused("customer_limit_exceeded");
     assert_eq!(only(&refused, &["sku", "limit", "already"]), json!({ "sku": "mug", "limit": 3, "already": 0 }));
     let held = client.hold("drop", "ann", [("tv", 2), ("mug", 1), ("tv", 3)]);
@@ -72,16 +72,16 @@ fn all_lines_are_held_or_none() {
     let service = Service::start();
     let mut client = service.client();
     client.put_open_sale("drop", [("tv", 2), ("mug", 2), ("pan", 2)]);
-    client.hold("drop", "bob", [("mug", 2)]);
+    let bobs = client.hold("drop", "bob", [("mug", 2)]);
     let asked = [("tv", 1), ("mug", 1), ("pan", 3)];
     let refused = client.reserve("drop", "ann", asked).refused("sold_out");
     let short = json!([
-        { "sku": "mug", "requested": 1, "available": 0 },
-        { "sku": "pan", "requested": 3, "available": 2 },
+        { "sku": "mug", "requested": 1, "available": 0, "held": 2, "next_release_at": bobs["expires_at"] },
+        { "sku": "pan", "requested": 3, "available": 2, "held": 0 },
     ]);
     assert_eq!(refused["lines"], short, "the lines that are short, and only they");
     let refused = client.reserve("drop", "ann", [("tv", 2), ("pan", 3)]).refused("insufficient_stock");
-    assert_eq!(refused["lines"], json!([{ "sku": "pan", "requested": 3, "available": 2 }]));
+    assert_eq!(refused["lines"], json!([{ "sku": "pan", "requested": 3, "available": 2, "held": 0 }]));
     assert_eq!(client.units("drop", "tv"), [2, 2, 0, 0]);
     assert_eq!(client.units("drop", "pan"), [2, 2, 0, 0]);
     client.reserve("drop", "ann", [("tv", 1), ("car", 1)]).refused("item_not_found");
@@ -95,7 +95,10 @@ fn the_last_unit_is_sold_once_and_comes_back_with_a_release() {
     let held = client.hold("drop", "ann", [("tv", 1)]);
     for _ in 0..3 {
         let refused = client.reserve("drop", "bob", [("tv", 1)]).refused("sold_out");
-        assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 1, "available": 0 }]));
+        let next_release_at = &held["expires_at"];
+        let line =
+            json!({ "sku": "tv", "requested": 1, "available": 0, "held": 1, "next_release_at": next_release_at });
+        assert_eq!(refused["lines"], json!([line]));
     }
     client.act(&held, "release", json!({})).reservation(200);
     client.hold("drop", "bob", [("tv", 1)]);

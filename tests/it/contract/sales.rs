@@ -272,11 +272,12 @@ fn stock_is_adjusted_up_and_down_to_what_is_available() {
     );
 
     let refused = adjust(&mut client, json!({ "delta": -11 })).refused("insufficient_stock");
-    assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 11, "available": 10 }]));
+    let line = &refused["lines"][0];
+    assert_eq!((&line["requested"], &line["available"], &line["held"]), (&json!(11), &json!(10), &json!(4)));
     let all = json!({ "delta": -10, "stock": 4, "available": 0 });
     assert_eq!(adjust(&mut client, json!({ "delta": -10 })).success(201), all, "held units are not touched");
     let refused = adjust(&mut client, json!({ "delta": -1 })).refused("insufficient_stock");
-    assert_eq!(refused["lines"], json!([{ "sku": "tv", "requested": 1, "available": 0 }]));
+    assert_eq!((&refused["lines"][0]["requested"], &refused["lines"][0]["available"]), (&json!(1), &json!(0)));
     let least = adjust(&mut client, json!({ "delta": i64::MIN })).refused("insufficient_stock");
     assert_eq!(least["lines"][0]["requested"], 9_223_372_036_854_775_808_u64);
 

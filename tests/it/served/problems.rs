@@ -100,7 +100,13 @@ fn check_member(code: &str, member: &str, value: &Value) {
         "lines" => {
             let lines = value.as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
             for line in lines {
-                assert_eq!(shapes::members(line), ["available", "requested", "sku"]);
+                let mut members = shapes::members(line);
+                members.retain(|member| *member != "next_release_at");
+                assert_eq!(members, ["available", "held", "requested", "sku"]);
+                if let Some(at) = line.get("next_release_at") {
+                    shapes::check_time(at);
+                    assert_ne!(line["held"], 0, "{line}");
+                }
                 let (available, requested) = (&line["available"], &line["requested"]);
                 assert!(available.as_u64().unwrap() < requested.as_u64().unwrap(), "{line} is not short");
             }

@@ -72,10 +72,18 @@ impl Shape {
         self
     }
 
-    /// The shape of a patch: required members may be left out, except `names`, which identify entries of lists.
+    /// The shape of a patch: required members may be left out, except `names`, which identify entries of lists. A list whose
+    /// entries have none of these is replaced as a whole.
     pub fn of_change(mut self, names: &[&str]) -> Self {
         for member in &mut self.members {
-            if let Kind::Object(shape) | Kind::List { entry: shape, .. } = &mut member.kind {
+            let merged = match &mut member.kind {
+                Kind::Object(shape) => Some(shape),
+                Kind::List { entry, .. } => {
+                    Some(entry).filter(|entry| entry.members.iter().any(|it| names.contains(&it.name)))
+                }
+                Kind::Value(_) | Kind::Values { .. } | Kind::Map { .. } | Kind::Ignored => None,
+            };
+            if let Some(shape) = merged {
                 *shape = std::mem::replace(shape, Self { members: Vec::new() }).of_change(names);
             }
             if member.need == Need::Required && !names.contains(&member.name) {
