@@ -18,6 +18,7 @@ pub enum Guarantee {
     SoldOutIsTrue,
     ExactTime,
     LimitsHold,
+    InOrder,
     WhoDidIt,
     StoreEqualsJournal,
     /// Every answer is in the contract of its request.
@@ -25,7 +26,7 @@ pub enum Guarantee {
 }
 
 impl Guarantee {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoOversell,
         Self::NoLostAnswer,
         Self::AllOrNothing,
@@ -33,6 +34,7 @@ impl Guarantee {
         Self::SoldOutIsTrue,
         Self::ExactTime,
         Self::LimitsHold,
+        Self::InOrder,
         Self::WhoDidIt,
         Self::StoreEqualsJournal,
         Self::Contract,
@@ -47,6 +49,7 @@ impl Guarantee {
             Self::SoldOutIsTrue => "\"Sold out\" is true",
             Self::ExactTime => "Exact time",
             Self::LimitsHold => "Limits hold",
+            Self::InOrder => "In order",
             Self::WhoDidIt => "Who did it is known",
             Self::StoreEqualsJournal => "The SQL store equals the journal",
             Self::Contract => "The contract",

@@ -6,7 +6,7 @@ use crate::{
     guarantees::Guarantee,
     http::{Answer, Call, Exchange},
     ledger::{Span, Wanted},
-    run::Run,
+    run::{LADDER, Run},
     visitor::{Outcome, Verb},
     wire::{Problem, Reservation, Short, State},
 };
@@ -18,7 +18,13 @@ impl Run {
     pub fn reserve_call(&self, wanted: &Wanted) -> Call {
         let lines: Vec<_> =
             wanted.lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
-        let body = json!({"customer": wanted.customer, "lines": lines}).to_string();
+        let mut body = json!({"customer": wanted.customer, "lines": lines});
+        for (name, text) in [("tier", wanted.tier), ("channel", wanted.channel)] {
+            if let Some(text) = text {
+                body[name] = json!(text);
+            }
+        }
+        let body = body.to_string();
         let mut call = Call::post("reserve", format!("{}/reservations", self.sale_path()), Some(body));
         call.idempotency_key = Some(wanted.key.clone());
         call
@@ -69,10 +75,11 @@ impl Run {
         findings.check(Guarantee::Contract, is_of_it, || {
             format!("a reserve of {} was answered {:?} {}", wanted.customer, answer.location, answer.told())
         });
+        self.judge_pools(wanted, &made);
         if !answer.replayed {
             let held = made.expires_at - made.created_at;
             let whole = held == self.plan.hold_seconds as i64 * 1_000_000 && made.state == State::Held;
-            findings.check(Guarantee::ExactTime, whole && made.created_at >= self.opens_at, || {
+            findings.check(Guarantee::ExactTime, whole && made.created_at >= self.opens_to(wanted), || {
                 format!(
                     "{id} is {} for {} ms, made {} ms after the opening",
                     made.state.name(),
@@ -85,6 +92,20 @@ impl Run {
         let entered = self.ledger.books().granted(wanted, &made, span);
         findings.check(Guarantee::Once, entered.is_ok(), || entered.unwrap_err());
         Outcome::Done { reservation: made, replayed: answer.replayed }
+    }
+
+    /// Where units came from and at which price, and what the request said of itself.
+    fn judge_pools(&self, wanted: &Wanted, made: &Reservation) {
+        let same = made.tier.as_deref() == wanted.tier && made.channel.as_deref() == wanted.channel;
+        let prices =
+            made.prices.iter().all(|(pool, price)| LADDER.iter().any(|step| (step.0, step.1) == (pool, *price)));
+        let all = self.plan.ladder != made.pools.is_empty() && (!self.plan.ladder || !made.prices.is_empty());
+        self.findings.check(Guarantee::Contract, same && prices && all, || {
+            format!(
+                "{}: {:?} at {:?}, for {:?} through {:?}",
+                made.id, made.pools, made.prices, made.tier, made.channel
+            )
+        });
     }
 
     fn judge_refusal(&self, wanted: &Wanted, problem: &Problem, span: Span) {
@@ -117,7 +138,7 @@ impl Run {
                     )
                 });
             }
-            "sale_not_started" => books.refused_as_early.push(span.sent),
+            "sale_not_started" => books.refused_as_early.push((span.sent, self.opens_to(wanted))),
             "sale_paused" => books.refused_as_paused.push(span),
             _ => {}
         }

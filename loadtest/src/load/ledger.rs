@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     watch::Moment,
-    wire::{Lines, Reservation, State},
+    wire::{Lines, Pools, Reservation, State},
 };
 
 /// A reserve that is to be made.
@@ -20,6 +20,8 @@ pub struct Wanted {
     pub customer: String,
     /// As they are sent: a SKU may stand in two of them.
     pub lines: Vec<(String, u64)>,
+    pub tier: Option<&'static str>,
+    pub channel: Option<&'static str>,
 }
 
 impl Wanted {
@@ -46,6 +48,8 @@ pub struct Grant {
     pub key: String,
     pub customer: String,
     pub lines: Lines,
+    /// Units by SKU and pool; empty if the items declare none.
+    pub from: Pools,
     pub granted: Span,
     pub expires_at: Moment,
     pub state: State,
@@ -97,8 +101,8 @@ pub struct Books {
     pub adjusted: Vec<Adjusted>,
     pub pauses: Vec<Pause>,
     pub refused_as_paused: Vec<Span>,
-    /// When each reserve was sent that was refused because the sale had not started.
-    pub refused_as_early: Vec<Moment>,
+    /// When each reserve was sent that was refused because the sale had not started, and when it opened to it.
+    pub refused_as_early: Vec<(Moment, Moment)>,
     /// What could not be found out: a line each.
     pub undecided: Vec<String>,
 }
@@ -138,6 +142,7 @@ impl Books {
             key: wanted.key.clone(),
             customer: wanted.customer.clone(),
             lines: wanted.summed(),
+            from: made.pools.clone(),
             granted: Span { sent: first_sent, answered: span.answered },
             expires_at: made.expires_at,
             state: State::Held,
@@ -191,6 +196,16 @@ impl Books {
                     State::Released | State::Expired => {}
                 }
             }
+        }
+        units
+    }
+
+    /// Units that must be held or confirmed of each pool, by SKU and pool.
+    pub fn units_of_pools(&self) -> BTreeMap<(String, String), i64> {
+        let mut units = BTreeMap::new();
+        let out = self.grants.values().filter(|grant| matches!(grant.state, State::Held | State::Confirmed));
+        for (place, quantity) in out.flat_map(|grant| &grant.from) {
+            *units.entry(place.clone()).or_default() += *quantity as i64;
         }
         units
     }

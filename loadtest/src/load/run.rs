@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     guarantees::Findings,
     http::{Call, Http},
-    ledger::Ledger,
+    ledger::{Ledger, Wanted},
     samples::Samples,
     scenarios::{Plan, Scenario},
     watch::{Moment, Watch},
@@ -33,7 +33,30 @@ pub struct Run {
     next: AtomicU64,
 }
 
+/// The tier of those who may buy first on a ladder, and the channels that shoppers come through.
+pub const MEMBERS: &str = "members";
+pub const CHANNELS: [&str; 3] = ["app", "web", "livestream"];
+
+/// Steps of a ladder, the prices of a unit at each, in cents, and its share of the stock, in percent.
+pub const LADDER: [(&str, u64, u64); 3] = [("early", 100, 20), ("regular", 200, 30), ("late", 300, 50)];
+
+/// From the opening to members until that to everybody.
+const MEMBERS_FIRST: Moment = 500_000;
+
 impl Run {
+    /// When the sale opens to whoever wants this.
+    pub fn opens_to(&self, wanted: &Wanted) -> Moment {
+        let later = self.plan.ladder && wanted.tier != Some(MEMBERS);
+        self.opens_at + if later { MEMBERS_FIRST } else { 0 }
+    }
+
+    /// Units that each step of an item's ladder has; the rest of the division is the last one's.
+    pub fn steps(&self) -> [u64; LADDER.len()] {
+        let mut units = LADDER.map(|(.., percent)| self.plan.stock * percent / 100);
+        units[LADDER.len() - 1] += self.plan.stock - units.iter().sum::<u64>();
+        units
+    }
+
     pub fn new(scenario: Scenario, users: usize, http: Http, watch: Arc<Watch>, elsewhere: bool) -> Self {
         let (plan, now) = (scenario.plan(users), watch.now());
         Self {
@@ -83,6 +106,22 @@ impl Run {
             "hold_seconds": self.plan.hold_seconds,
             "items": items,
         });
+        if self.plan.ladder {
+            let pools: Vec<_> = LADDER
+                .iter()
+                .zip(self.steps())
+                .map(|((id, price, _), units)| {
+                    json!({"id": id, "initial_stock": units, "price": {"amount": price, "currency": "EUR"}})
+                })
+                .collect();
+            let items = document["items"].as_array_mut().expect("it was made above");
+            items.iter_mut().for_each(|item| item["pools"] = json!(pools));
+            let everybody = time(self.opens_at + MEMBERS_FIRST)?;
+            document["phases"] = json!([
+                {"name": "members", "opens_at": time(self.opens_at)?, "closes_at": everybody, "tiers": [MEMBERS]},
+                {"name": "everybody", "opens_at": everybody},
+            ]);
+        }
         if let Some(limit) = self.plan.customer_limit {
             document["customer_limit"] = json!(limit);
         }

@@ -1,6 +1,6 @@
 //! After the load: resolves unknown outcomes, waits for holds that expire soon, and compares the ledger with the service.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -8,7 +8,7 @@ use crate::{
     guarantees::Guarantee,
     http::Call,
     ledger::Span,
-    run::Run,
+    run::{LADDER, Run},
     watch::Moment,
     wire::{Item, Sale, State},
 };
@@ -150,6 +150,32 @@ pub async fn look_at_sale(run: &Run) -> Result<Vec<Item>, String> {
     Ok(sale.items)
 }
 
+/// Compares the counts of pools, and looks whether they were drawn from in order: nothing came back in such a run.
+fn hold_pools_against_books(run: &Run, items: &[Item], units: &BTreeMap<(String, String), i64>) {
+    if !run.plan.ladder {
+        return;
+    }
+    for item in items {
+        let of_item = || item.pools.iter().map(|pool| (pool.id.clone(), pool.stock));
+        let steps = LADDER.iter().zip(run.steps()).map(|(step, units)| (step.0.to_owned(), units as i64));
+        run.findings.check(Guarantee::Contract, of_item().eq(steps), || {
+            format!("the pools of {} are {:?}", item.sku, item.pools)
+        });
+        for pool in &item.pools {
+            let out = units.get(&(item.sku.clone(), pool.id.clone())).copied().unwrap_or(0);
+            let same = pool.held + pool.confirmed == out && pool.stock == pool.available + out && pool.available >= 0;
+            run.findings.check(Guarantee::NoOversell, same, || {
+                format!("{out} units of {} are out of {:?} by the answers", item.sku, pool)
+            });
+        }
+        let in_order =
+            item.pools.windows(2).all(|pools| pools[0].available == 0 || pools[1].available == pools[1].stock);
+        run.findings.check(Guarantee::InOrder, in_order, || {
+            format!("a later pool of {} was drawn from before an earlier one was empty: {:?}", item.sku, item.pools)
+        });
+    }
+}
+
 /// Compares the sale's counts with the ledger, to the unit.
 pub async fn hold_against_books(run: &Run) {
     let items = match look_at_sale(run).await {
@@ -157,6 +183,7 @@ pub async fn hold_against_books(run: &Run) {
         Err(error) => return run.ledger.books().undecided.push(format!("could not read the sale: {error}")),
     };
     let books = run.ledger.books();
+    hold_pools_against_books(run, &items, &books.units_of_pools());
     let units = books.units();
     for sku in run.skus() {
         let stock = run.plan.stock as i64 + books.adjusted_units(&sku);

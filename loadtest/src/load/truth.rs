@@ -29,7 +29,7 @@ pub fn judge(run: &Run) {
         eprintln!("{} refusals beyond {SHORTAGES_MAX} were not judged", books.shortages_left_out);
     }
     limits(&books, run.plan.customer_limit, watch, findings);
-    times(run, &books, watch, findings);
+    times(&books, watch, findings);
     pauses(&books, findings);
 }
 
@@ -163,7 +163,7 @@ fn limits(books: &Books, limit: Option<u64>, watch: &Watch, findings: &Findings)
     }
 }
 
-fn times(run: &Run, books: &Books, watch: &Watch, findings: &Findings) {
+fn times(books: &Books, watch: &Watch, findings: &Findings) {
     for (id, grant) in &books.grants {
         let late = (grant.state == State::Confirmed)
             .then(|| grant.ended.map(|ended| ended.sent - watch.latest(grant.expires_at)))
@@ -177,8 +177,8 @@ fn times(run: &Run, books: &Books, watch: &Watch, findings: &Findings) {
         findings
             .check(Guarantee::ExactTime, !overdue, || format!("{id} was still held more than a second after its end"));
     }
-    for sent in &books.refused_as_early {
-        findings.check(Guarantee::ExactTime, *sent <= watch.latest(run.opens_at), || {
+    for (sent, opens_at) in &books.refused_as_early {
+        findings.check(Guarantee::ExactTime, *sent <= watch.latest(*opens_at), || {
             "a reserve was refused as too early after the opening".to_owned()
         });
     }
@@ -211,6 +211,7 @@ mod tests {
             key: String::new(),
             customer: "ann".to_owned(),
             lines: [("tv".to_owned(), units)].into(),
+            from: Default::default(),
             granted: Span { sent, answered },
             expires_at: Moment::MAX / 2,
             state: ended.map_or(State::Held, |ended| ended.0),

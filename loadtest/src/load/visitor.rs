@@ -73,7 +73,7 @@ pub struct Visitor<'a> {
 impl Visitor<'_> {
     /// A reserve of a key of its own.
     pub fn wants(&self, customer: String, lines: Vec<(String, u64)>) -> Wanted {
-        Wanted { key: format!("key-{}", self.run.number()), customer, lines }
+        Wanted { key: format!("key-{}", self.run.number()), customer, lines, tier: None, channel: None }
     }
 
     pub fn new_customer(&self) -> String {

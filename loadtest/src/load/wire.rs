@@ -1,6 +1,6 @@
 //! The API's documents, as far as a load test reads them. An answer with a missing member violates the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -10,26 +10,99 @@ use crate::watch::Moment;
 /// Units by SKU, each SKU once.
 pub type Lines = BTreeMap<String, u64>;
 
+/// Units by SKU and pool.
+pub type Pools = BTreeMap<(String, String), u64>;
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Shown")]
 pub struct Reservation {
     pub id: String,
     pub sale: String,
     pub customer: String,
     pub state: State,
-    #[serde(deserialize_with = "lines")]
     pub lines: Lines,
+    /// Where units came from, where items declare pools.
+    pub pools: Pools,
+    /// The price of a unit by pool.
+    pub prices: BTreeMap<String, u64>,
+    pub tier: Option<String>,
+    pub channel: Option<String>,
     pub reference: Option<String>,
-    #[serde(deserialize_with = "moment")]
     pub created_at: Moment,
-    #[serde(deserialize_with = "moment")]
     pub expires_at: Moment,
-    #[serde(default, deserialize_with = "maybe_moment")]
     pub confirmed_at: Option<Moment>,
-    #[serde(default, deserialize_with = "maybe_moment")]
     pub released_at: Option<Moment>,
-    #[serde(default, deserialize_with = "maybe_moment")]
     pub expired_at: Option<Moment>,
     pub extensions: u32,
+}
+
+/// A reservation as it is written.
+#[derive(Deserialize)]
+struct Shown {
+    id: String,
+    sale: String,
+    customer: String,
+    state: State,
+    #[serde(deserialize_with = "lines")]
+    lines: Vec<Line>,
+    tier: Option<String>,
+    channel: Option<String>,
+    reference: Option<String>,
+    #[serde(deserialize_with = "moment")]
+    created_at: Moment,
+    #[serde(deserialize_with = "moment")]
+    expires_at: Moment,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    confirmed_at: Option<Moment>,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    released_at: Option<Moment>,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    expired_at: Option<Moment>,
+    extensions: u32,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    sku: String,
+    quantity: u64,
+    #[serde(default)]
+    from: Vec<From>,
+}
+
+#[derive(Deserialize)]
+struct From {
+    pool: String,
+    quantity: u64,
+    price: Option<Price>,
+}
+
+#[derive(Deserialize)]
+struct Price {
+    amount: u64,
+}
+
+impl std::convert::From<Shown> for Reservation {
+    fn from(shown: Shown) -> Self {
+        let from = || shown.lines.iter().flat_map(|line| line.from.iter().map(move |from| (&line.sku, from)));
+        Self {
+            lines: shown.lines.iter().map(|line| (line.sku.clone(), line.quantity)).collect(),
+            pools: from().map(|(sku, from)| ((sku.clone(), from.pool.clone()), from.quantity)).collect(),
+            prices: from().filter_map(|(_, from)| Some((from.pool.clone(), from.price.as_ref()?.amount))).collect(),
+            id: shown.id,
+            sale: shown.sale,
+            customer: shown.customer,
+            state: shown.state,
+            tier: shown.tier,
+            channel: shown.channel,
+            reference: shown.reference,
+            created_at: shown.created_at,
+            expires_at: shown.expires_at,
+            confirmed_at: shown.confirmed_at,
+            released_at: shown.released_at,
+            expired_at: shown.expired_at,
+            extensions: shown.extensions,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -66,6 +139,17 @@ pub struct Sale {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Item {
     pub sku: String,
+    pub stock: i64,
+    pub available: i64,
+    pub held: i64,
+    pub confirmed: i64,
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Pool {
+    pub id: String,
     pub stock: i64,
     pub available: i64,
     pub held: i64,
@@ -122,16 +206,19 @@ fn maybe_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mom
     text.map(|text| micros(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
-fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lines, D::Error> {
-    #[derive(Deserialize)]
-    struct Line {
-        sku: String,
-        quantity: u64,
-    }
-    let mut lines = Lines::new();
-    for line in Vec::<Line>::deserialize(deserializer)? {
-        if lines.insert(line.sku.clone(), line.quantity).is_some() {
+fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Line>, D::Error> {
+    let lines = Vec::<Line>::deserialize(deserializer)?;
+    let mut skus = BTreeSet::new();
+    for line in &lines {
+        if !skus.insert(&line.sku) {
             return Err(serde::de::Error::custom(format!("{} appears in two lines", line.sku)));
+        }
+        let from: u64 = line.from.iter().map(|from| from.quantity).sum();
+        if !line.from.is_empty() && from != line.quantity {
+            return Err(serde::de::Error::custom(format!(
+                "{from} of {} units of {} have a pool",
+                line.quantity, line.sku
+            )));
         }
     }
     Ok(lines)

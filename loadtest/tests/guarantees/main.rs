@@ -21,8 +21,8 @@ use crate::{
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load");
 
-const SCENARIOS: [&str; 6] =
-    ["opening-bell", "steady-day", "abandoned-carts", "baskets", "double-clickers", "operator"];
+const SCENARIOS: [&str; 7] =
+    ["opening-bell", "steady-day", "abandoned-carts", "baskets", "double-clickers", "ladder", "operator"];
 
 /// Longer than any run here.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,6 +66,7 @@ fn every_scenario_holds_against_the_service() {
         match scenario {
             "steady-day" => shown.push("Limits hold"),
             "double-clickers" => shown.push("Once"),
+            "ladder" => shown.push("In order"),
             _ => shown.push("\"Sold out\" is true"),
         }
         for guarantee in shown {
@@ -84,6 +85,8 @@ fn every_scenario_holds_against_the_service() {
         ("abandoned-carts", "confirm reservation_expired"),
         ("baskets", "reserve insufficient_stock"),
         ("double-clickers", "reserve idempotency_key_reused"),
+        ("ladder", "reserve sale_not_started"),
+        ("ladder", "reserve sold_out"),
         ("operator", "reserve sale_paused"),
         ("operator", "adjust 201"),
     ] {

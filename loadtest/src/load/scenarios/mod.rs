@@ -3,6 +3,7 @@
 mod abandoned_carts;
 mod baskets;
 mod double_clickers;
+mod ladder;
 mod opening_bell;
 mod operator;
 mod steady_day;
@@ -25,6 +26,8 @@ pub enum Scenario {
     Baskets,
     /// Every request is sent twice at once with the same key, and once more later.
     DoubleClickers,
+    /// Members first, then everybody, at prices that rise with each unit sold.
+    Ladder,
     /// Shoppers, while an operator adds and removes stock, pauses and resumes.
     Operator,
 }
@@ -37,6 +40,8 @@ pub struct Plan {
     pub stock: u64,
     pub hold_seconds: u64,
     pub customer_limit: Option<u64>,
+    /// The items have pools in order, with prices that rise, and the sale has phases.
+    pub ladder: bool,
     /// From the start of the run until the sale opens.
     pub opens_after: Duration,
     /// Codes that a reserve may be refused with. No others may come.
@@ -58,6 +63,7 @@ impl Scenario {
             stock: 2 * users,
             hold_seconds: LONG_HOLD,
             customer_limit: None,
+            ladder: false,
             opens_after: Duration::ZERO,
             refusals: &["sold_out", "insufficient_stock"],
         };
@@ -78,6 +84,12 @@ impl Scenario {
             Self::AbandonedCarts => Plan { stock: users / 4 + 1, hold_seconds: 1, ..plan },
             Self::Baskets => Plan { items: 30, stock: 3 * users, ..plan },
             Self::DoubleClickers => Plan { stock: 10 * users, ..plan },
+            Self::Ladder => Plan {
+                stock: 6 * users,
+                ladder: true,
+                refusals: &["sold_out", "insufficient_stock", "sale_not_started"],
+                ..plan
+            },
             Self::Operator => Plan { refusals: &["sold_out", "insufficient_stock", "sale_paused"], ..plan },
         }
     }
@@ -90,6 +102,7 @@ impl Scenario {
             Self::AbandonedCarts => abandoned_carts::visit(visitor).await,
             Self::Baskets => baskets::visit(visitor).await,
             Self::DoubleClickers => double_clickers::visit(visitor).await,
+            Self::Ladder => ladder::visit(visitor).await,
             Self::Operator => operator::visit(visitor).await,
         }
     }
