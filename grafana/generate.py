@@ -49,6 +49,10 @@ def ended(outcomes: str) -> str:
     return f'sum(rate(doorbuster_reservations_total{{{HERE},outcome=~"{outcomes}"}}[$__rate_interval]))'
 
 
+GRANTED = rate("channel_reserves_total", "channel", ',outcome="held"')
+BY_CHANNEL = rate("channel_reserves_total", "channel")
+
+
 SALE_LIVE: list[Panel] = [
     (
         "Units by state",
@@ -104,6 +108,35 @@ SALE_LIVE: list[Panel] = [
         "short",
         "The items with the fewest available units, of those that have their own series.",
         [(f'bottomk(10, doorbuster_stock_units{{{SALE},state="available"}})', "{{sale}} {{sku}}")],
+        None,
+    ),
+    (
+        "Available by pool",
+        "short",
+        "The pools with the fewest available units, of those that have their own series. An empty pool is not a closed "
+        "one: customers for whom a later pool is open are served from that.",
+        [(f'bottomk(20, doorbuster_pool_units{{{SALE},state="available"}})', "{{sale}} {{sku}} {{pool}}")],
+        None,
+    ),
+    (
+        "Confirmed by pool",
+        "short",
+        "The pools that sold the most units, of those that have their own series.",
+        [(f'topk(20, doorbuster_pool_units{{{SALE},state="confirmed"}})', "{{sale}} {{sku}} {{pool}}")],
+        None,
+    ),
+    (
+        "Reserves by channel",
+        "reqps",
+        "Reserves that name a channel, by channel and outcome, over all sales.",
+        [(rate("channel_reserves_total", "channel, outcome"), "{{channel}} {{outcome}}")],
+        None,
+    ),
+    (
+        "Granted by channel",
+        "percentunit",
+        "The share of each channel's reserves that was granted, over all sales.",
+        [(f"{GRANTED} / ({BY_CHANNEL} > 0)", "{{channel}}")],
         None,
     ),
     ("Sales by status", "short", "Number of sales in each status.", [gauge("sales", "{{status}}")], None),

@@ -302,6 +302,11 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
 
 /// Plays a crowd against a sale document.
 fn rehearse(document: &std::path::Path, options: &DemoOptions, config: &Config) -> ExitCode {
+    // What it prints goes through the same threads as that of a demo that serves.
+    if let Err(error) = logging::start(&config.log) {
+        complain(&format_args!("could not start the log's thread: {error}"));
+        return ExitCode::StorageFailed;
+    }
     match check_sale::read(document, config) {
         Ok(Ok(settings)) => demo::rehearse(config, &settings, options.shoppers, &options.tiers),
         Ok(Err(errors)) => {

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import unquote
 
+import console_rules
 from browser import Browser
 
 from service import ROOT, Service
@@ -505,6 +506,9 @@ def check() -> None:
         edits(page, service)
         reports(page, service)
         audits(page, service)
+        console_rules.check(page, service)
+        page.run("location.hash = arguments[0]", f"sale={SALE}")
+        page.says("#sale-title", "Night drop")
         looks_well(page)
         is_done_by_keyboard(page)
         sent += page.requests()

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import designing
+
 from service import ROOT, binary, environment
 
 PATIENCE = 120.0
@@ -262,6 +264,24 @@ def check_operating() -> None:
     assert done >= 6, f"only {done} blocks were run"
 
 
+def check_designing() -> None:
+    page = ROOT / "docs/designing-a-sale.md"
+    first, key, changes = [block for block in blocks(page) if block.language == "sh"]
+    with Shell() as shell:
+        (shell.work / "examples").symlink_to(ROOT / "examples")
+        shell.serve("serve")
+        told = shell.paste(first.text, f"{page.name}:{first.line + 1}")
+        assert '"warnings": []' in told and "What sold, and when it was out" in told, told
+        assert '"created":true,"warnings":[]' in told and told.count('"id":"early-access"') == 1, told
+        for name in ("livestream-quota", "regional-warehouses"):
+            put = f'curl -sS -X PUT $API/v1/sales/{name} -H "$JSON" -d @examples/sales/{name}.json'
+            shell.paste(put, name)
+        told = shell.paste(changes.text, f"{page.name}:{changes.line + 1}")
+        assert '"stock":840' in told and '"results":[' in told and "problems" not in told, told
+        told = shell.paste(key.text, f"{page.name}:{key.line + 1}")
+        assert 'channels = ["livestream"]' in told, told
+
+
 def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
@@ -325,7 +345,9 @@ def main() -> None:
     check_readme()
     check_tutorial()
     check_operating()
-    print("README, tutorial and operating guide run as they are pasted")
+    check_designing()
+    print("README, tutorial, operating guide and the guide to sales run as they are pasted")
+    print(f"{designing.check()} rows of the guide to sales are what a service does")
     print(f"{check_api(False)} answers of docs/api.md are as printed")
     check_problems_are_listed()
 

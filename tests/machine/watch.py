@@ -24,6 +24,7 @@ from service import PATIENCE, ROOT, Service
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 LOAD_SECONDS = 12
+POOLS = [{"id": "first", "initial_stock": 400}, {"id": "second", "initial_stock": 999_600}]
 # A sell-out is seen against a minute before, and the run is shorter.
 # Nothing sells out here, nobody makes a backup, and there is no certificate: tests/machine/runbook.py has one.
 MAY_BE_EMPTY = {
@@ -119,6 +120,7 @@ def load(service: Service, until: float) -> None:
     while time.monotonic() < until:
         number += 1
         body = {"customer": f"c{number}", "lines": [{"sku": "tv", "quantity": 1}], "hold_seconds": 1 + number % 3 * 100}
+        body["channel"] = ("app", "web")[number % 2]
         held = service.send("POST", "/v1/sales/drop/reservations", body, None)
         if number % 3:
             service.send("POST", f"/v1/reservations/{held['id']}/{('confirm', 'release')[number % 2]}", {}, None)
@@ -162,7 +164,7 @@ def ask_all(found: list[tuple[str, str]]) -> None:
             "opens_at": "2020-01-01T00:00:00Z",
             "closes_at": "2099-01-01T00:00:00Z",
             "hold_seconds": 300,
-            "items": [{"sku": "tv", "initial_stock": 1000000}],
+            "items": [{"sku": "tv", "initial_stock": 1_000_000, "pools": POOLS}],
         }
         for name in ("drop", "other-drop"):
             service.send("PUT", f"/v1/sales/{name}", sale, None)

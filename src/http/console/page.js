@@ -1,12 +1,14 @@
 // The page: who looks, which sale is looked at, and when the service is asked again.
 
-import { adjust, create, edit, find, turn } from "./actions.js";
+import { create, edit, turn } from "./actions.js";
 import { Away, Refused, call, key, salePath } from "./api.js";
 import { make, say, span, units } from "./dom.js";
 import { forgetHistories, historyOf, sumOf } from "./history.js";
 import { showReport } from "./report.js";
+import { find } from "./reservations.js";
 import { SaleView } from "./sale.js";
 import { ServiceView, noticesOf } from "./service.js";
+import { adjust, transfer } from "./stock.js";
 import { showTrail } from "./trail.js";
 
 const POLL_MILLIS = 1000;
@@ -122,6 +124,7 @@ function act(verb, sale, item) {
     poll();
   };
   if (verb === "adjust") adjust(sale, item, done);
+  else if (verb === "transfer") transfer(sale, item, done);
   else if (verb === "report") showReport(sale);
   else if (verb === "edit") edit(sale, done).catch(showFailure);
   else turn(verb, sale, done);

@@ -3,6 +3,8 @@
 import { Chart } from "./chart.js";
 import { compact, make, moment, money, rate, roundMoney, say, share, span, tile, timeOfDay, units } from "./dom.js";
 import { historyOf, sumOf } from "./history.js";
+import { Timeline } from "./phases.js";
+import { Pools } from "./pools.js";
 
 /** More rows are found by typing. */
 const ROWS_MAX = 200;
@@ -10,7 +12,7 @@ const FILTER_FROM = 12;
 const COLUMNS = ["Price", "Stock", "Available", "Held", "Confirmed", "Sells out"];
 
 export class SaleView {
-  /** `act`: what to call for edit, pause, resume, close, report (sale) and adjust (sale, item). */
+  /** `act`: what to call for edit, pause, resume, close, report (sale), adjust and transfer (sale, item). */
   constructor(section, id, act) {
     this.section = section;
     this.id = id;
@@ -40,6 +42,7 @@ export class SaleView {
       pace: tile("Taken per second"),
       end: tile("Sells out"),
     };
+    this.timeline = new Timeline();
     this.filter = make("input", { type: "search", id: "filter", placeholder: "SKU", oninput: () => this.#showItems() });
     this.filterRow = make("div", { class: "row" }, make("label", { for: "filter" }, "Find an item"), this.filter);
     this.body = make("tbody");
@@ -53,6 +56,7 @@ export class SaleView {
       make("div", { class: "head" }, make("div", { class: "row" }, this.name, this.chip), make("div", { class: "row" }, this.report, ...this.buttons)),
       this.about,
       make("div", { class: "tiles" }, ...Object.values(this.tiles).map((each) => each.element)),
+      this.timeline.element,
       this.chart.element,
       make("h3", {}, "Items"),
       this.filterRow,
@@ -78,6 +82,7 @@ export class SaleView {
     };
     for (const button of this.buttons) button.hidden = !mayOperate || !offered[sale.status].includes(button.dataset.verb);
     this.#showTiles();
+    this.timeline.show(sale, now);
     this.chart.show(this.history.times, ...Object.values(this.history.lines));
     this.#showItems();
     this.#showNews();
@@ -113,11 +118,14 @@ export class SaleView {
     this.actHead.hidden = !this.mayOperate;
     const matching = sale.items.filter((item) => item.sku.toLowerCase().includes(wanted));
     const shown = matching.slice(0, ROWS_MAX);
-    for (const item of shown) {
+    const elements = shown.flatMap((item) => {
       if (!rows.has(item.sku)) rows.set(item.sku, this.#row(item.sku));
-      this.#fill(rows.get(item.sku), item);
-    }
-    const elements = shown.map((item) => rows.get(item.sku).element);
+      const row = rows.get(item.sku);
+      this.#fill(row, item);
+      const pools = row.pools.show(item, this.now);
+      for (const pool of pools) pool.lastElementChild.hidden = !this.mayOperate;
+      return [row.element, ...pools];
+    });
     const isSame = elements.length === this.body.children.length && elements.every((row, at) => row === this.body.children[at]);
     if (!isSame) this.body.replaceChildren(...elements);
     const more = matching.length - shown.length;
@@ -127,20 +135,24 @@ export class SaleView {
 
   #row(sku) {
     const cells = COLUMNS.map((name) => make("td", { "data-name": name }));
-    const adjust = make("button", {
-      type: "button", class: "small", "aria-label": `Adjust the stock of ${sku}`,
-      onclick: () => this.act("adjust", this.sale, this.sale.items.find((item) => item.sku === sku)),
-    }, "Adjust");
-    const act = make("td", { class: "act" }, adjust);
+    const button = (verb, name, label) => make("button", {
+      type: "button", class: "small", "aria-label": `${label} of ${sku}`,
+      onclick: () => this.act(verb, this.sale, this.sale.items.find((item) => item.sku === sku)),
+    }, name);
+    const transfer = button("transfer", "Move", "Move units between the pools");
+    const act = make("td", { class: "act" }, button("adjust", "Adjust", "Adjust the stock"), transfer);
+    const pools = new Pools(sku, COLUMNS, () => this.#showItems());
     const mark = make("span", { class: "chip out", hidden: true }, "sold out");
     const end = make("span");
     cells.at(-1).append(mark, end);
-    const element = make("tr", { "data-sku": sku }, make("th", { scope: "row", title: sku }, sku), ...cells, act);
-    return { element, cells, act, mark, end };
+    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), pools.head);
+    const element = make("tr", { "data-sku": sku }, head, ...cells, act);
+    return { element, cells, act, transfer, mark, end, pools };
   }
 
-  #fill({ cells, act, mark, end }, item) {
-    say(cells[0], item.price ? money(item.price.amount, item.price.currency) : "–");
+  #fill({ cells, act, transfer, mark, end }, item) {
+    say(cells[0], priceOf(item));
+    transfer.hidden = !(item.pools?.length > 1);
     ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));
     const isSoldOut = item.available === 0;
     mark.hidden = !isSoldOut;
@@ -158,11 +170,23 @@ export class SaleView {
   }
 }
 
+/** An item's price, or those of its pools. */
+function priceOf({ price, pools = [] }) {
+  const prices = pools.length > 0 ? pools.map((pool) => pool.price ?? price).filter(Boolean) : [price].filter(Boolean);
+  if (prices.length === 0) return "–";
+  const amounts = prices.map(({ amount }) => amount);
+  const [least, most] = [Math.min(...amounts), Math.max(...amounts)];
+  const say = (amount) => money(amount, prices[0].currency);
+  return least === most ? say(least) : `${say(least)} – ${say(most)}`;
+}
+
 /** What the confirmed units are worth at today's prices, and what that leaves out. The report has the prices they were sold at. */
 function worth(items) {
   const sums = new Map();
-  for (const { confirmed, price } of items) {
-    if (price) sums.set(price.currency, (sums.get(price.currency) ?? 0) + confirmed * price.amount);
+  for (const item of items) {
+    for (const { confirmed, price = item.price } of item.pools ?? [item]) {
+      if (price) sums.set(price.currency, (sums.get(price.currency) ?? 0) + confirmed * price.amount);
+    }
   }
   if (sums.size === 0) return ["–", "Items have no prices"];
   return [[...sums].map(([currency, amount]) => roundMoney(amount, currency)).join(" + "), "Confirmed units at today's prices"];

@@ -7,13 +7,13 @@ const RECORDS_PER_PAGE = 50;
 const COLUMNS = ["When", "Who", "What", "Sale", "Item", "Details"];
 const ACTIONS = {
   "sale.put": "Sale saved", "sale.pause": "Paused", "sale.resume": "Resumed", "sale.close": "Closed for good",
-  "stock.adjust": "Stock adjusted", "keys.change": "Keys changed", "customer.erase": "Customer erased",
+  "stock.adjust": "Stock adjusted", "stock.transfer": "Stock moved", "keys.change": "Keys changed", "customer.erase": "Customer erased",
 };
 /** Members of a sale, as its form calls them. */
 const MEMBERS = {
   name: "name", opens_at: "opens", closes_at: "closes", hold_seconds: "seconds of a hold", max_extensions: "extensions of a hold",
   customer_limit: "limit per customer", price: "price", rate_limits: "rate limits", initial_stock: "initial stock",
-  limit_counts_since: "limit counts since",
+  limit_counts_since: "limit counts since", phases: "phases", pools: "pools", sourcing: "sourcing", split: "split",
 };
 
 /** `sales`: ids to choose from. */
@@ -86,16 +86,32 @@ function who(actor) {
 
 /** A record's detail in words. */
 function told(action, detail) {
-  if (action === "stock.adjust") return adjusted(detail);
+  if (action === "stock.adjust") return detail.changes ? adjustedTogether(detail.changes) : adjusted(detail);
+  if (action === "stock.transfer") return transferred(detail);
   if (action === "sale.put") return saved(detail);
   if (action === "keys.change") return keys(detail);
   if (action === "customer.erase") return `${units(detail.reservations)} reservations were in memory`;
   return Object.keys(detail).length > 0 ? JSON.stringify(detail) : "";
 }
 
-function adjusted({ delta, reason, reference, stock, available }) {
-  const change = `${delta > 0 ? "+" : "−"}${units(Math.abs(delta))}: stock ${units(stock)}, of which ${units(available)} available`;
-  return [change, reason && `reason: ${reason}`, reference && `reference: ${reference}`].filter(Boolean).join("; ");
+const signed = (delta) => `${delta > 0 ? "+" : "−"}${units(Math.abs(delta))}`;
+
+const because = (change, { reason, reference }) =>
+  [change, reason && `reason: ${reason}`, reference && `reference: ${reference}`].filter(Boolean).join("; ");
+
+function adjusted(detail) {
+  const { pool, delta, stock, available } = detail;
+  const where = pool ? ` in ${pool}` : "";
+  return because(`${signed(delta)}${where}: stock ${units(stock)}, of which ${units(available)} available`, detail);
+}
+
+function adjustedTogether({ count: all, first }) {
+  const shown = first.map(({ sku, pool, delta }) => `${sku}${pool ? ` in ${pool}` : ""} ${signed(delta)}`).join(", ");
+  return `${count(all, "item")} together: ${shown}${all > first.length ? " and others" : ""}`;
+}
+
+function transferred(detail) {
+  return because(`${units(detail.quantity)} from ${detail.from} to ${detail.to}`, detail);
 }
 
 function saved(detail) {
@@ -110,11 +126,15 @@ function saved(detail) {
 const count = (number, noun) => `${units(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 function changes(changed = {}) {
-  return Object.entries(changed).map(([member, { from, to }]) => `${MEMBERS[member] ?? member} ${value(from)} → ${value(to)}`);
+  return Object.entries(changed).map(([member, { from, to }]) => {
+    const [before, after] = [value(from), value(to)];
+    return `${MEMBERS[member] ?? member} ${before === after ? "changed" : `${before} → ${after}`}`;
+  });
 }
 
 function value(it) {
   if (it === undefined || it === null) return "none";
+  if (Array.isArray(it)) return it.map((each) => each.name ?? each.id ?? each).join(", ") || "none";
   if (typeof it === "object" && "currency" in it) return money(it.amount, it.currency);
   if (typeof it === "string" && /^\d{4}-\d\d-\d\dT/.test(it)) return withSeconds(Date.parse(it));
   return typeof it === "object" ? JSON.stringify(it) : `${typeof it === "number" ? units(it) : it}`;
