@@ -214,13 +214,13 @@ def operates(page: Browser, service: Service) -> None:
 
 
 def adjusts(page: Browser, service: Service) -> None:
-    page.find(f"tr[data-sku='{ITEMS[1]}'] button").click()
+    page.find(f"tr[data-sku='{ITEMS[1]}'] td.act button").click()
     page.fill({"Units": "-100000"})
     page.button("Adjust the stock").click()
     page.says("dialog .wrong", "Not enough stock (409 insufficient_stock)")
     page.button("Cancel").click()
     before = {item["sku"]: item for item in service.get(f"/v1/sales/{SALE}", "viewer")["items"]}
-    page.find(f"tr[data-sku='{ITEMS[0]}'] button").click()
+    page.find(f"tr[data-sku='{ITEMS[0]}'] td.act button").click()
     page.fill({"Units": "+25", "Reason": "second delivery"})
     page.says("dialog", f"The stock will be {before[ITEMS[0]]['stock'] + 25}")
     page.button("Adjust the stock").click()

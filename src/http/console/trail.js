@@ -134,7 +134,8 @@ function changes(changed = {}) {
 
 function value(it) {
   if (it === undefined || it === null) return "none";
-  if (Array.isArray(it)) return it.map((each) => each.name ?? each.id ?? each).join(", ") || "none";
+  // A long list is recorded as its length and its hash.
+  if (typeof it === "object" && "blake3" in it) return units(it.count);
   if (typeof it === "object" && "currency" in it) return money(it.amount, it.currency);
   if (typeof it === "string" && /^\d{4}-\d\d-\d\dT/.test(it)) return withSeconds(Date.parse(it));
   return typeof it === "object" ? JSON.stringify(it) : `${typeof it === "number" ? units(it) : it}`;
