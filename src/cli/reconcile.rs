@@ -200,6 +200,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for (count, what) in [
         (compared.sales, "sales"),
         (compared.items, "items, and the sums of their rows"),
+        (compared.pools, "pools, and the sums of their rows"),
         (compared.stock_movements, "stock movements"),
         (compared.reservations, "reservations"),
         (compared.held, "of them held"),

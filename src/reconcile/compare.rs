@@ -14,6 +14,7 @@ use crate::{
     sale::audit::Broken,
     store::{
         Absences, AuditCheck, AuditGap, AuditRow, Counts, Link, Reference, Standing, StoreError, StoreReader, Table,
+        Totals,
     },
 };
 
@@ -37,10 +38,13 @@ enum Pair<'a> {
     Both(Row, &'a Cells),
 }
 
-/// The movements of an item, by the journal.
+/// Sale, SKU and pool.
+type PoolKey = [String; 3];
+
+/// The movements of a pool, by the journal.
 #[derive(Default)]
 struct Movements {
-    /// The item's stock; None for an item that is not known.
+    /// The pool's stock; None for a pool that is not known.
     stock: Option<i64>,
     known: Vec<Row>,
 }
@@ -76,6 +80,7 @@ impl<'a> Comparison<'a> {
         self.lines()?;
         self.reservations()?;
         self.items()?;
+        self.pools()?;
         self.movements()?;
         self.sums()?;
         self.audit()?;
@@ -205,6 +210,13 @@ impl<'a> Comparison<'a> {
         self.repair.items(self.truth, &wrong, &strangers)
     }
 
+    fn pools(&mut self) -> Result<(), StoreError> {
+        let unknown: &[&str] = if self.truth.is_whole() { &[] } else { &["confirmed_before"] };
+        let (wrong, strangers, count) = self.table(Table::Pools, unknown)?;
+        self.report.compared.pools = count;
+        self.repair.pools(self.truth, &wrong, &strangers)
+    }
+
     fn lines(&mut self) -> Result<(), StoreError> {
         let (_, strangers, _) = self.table(Table::LoneLines, &[])?;
         self.repair.lines(&strangers)
@@ -266,54 +278,54 @@ impl<'a> Comparison<'a> {
     }
 
     fn movements(&mut self) -> Result<(), StoreError> {
-        let mut items: BTreeMap<(String, String), Movements> = BTreeMap::new();
-        let stock = Table::Items.cell("stock");
-        self.truth.reference.walk(Table::Items, |walk| {
+        let mut pools: BTreeMap<PoolKey, Movements> = BTreeMap::new();
+        let stock = Table::Pools.cell("stock");
+        self.truth.reference.walk(Table::Pools, |walk| {
             while let Some(row) = walk.advance()? {
-                items.entry(item_of(&row)).or_default().stock = Some(number(&row[stock]));
+                pools.entry(pool_of(&row)).or_default().stock = Some(number(&row[stock]));
             }
             Ok(())
         })?;
         self.truth.reference.walk(Table::Movements, |walk| {
             while let Some(row) = walk.advance()? {
-                items.entry(item_of(&row)).or_default().known.push(row);
+                pools.entry(pool_of(&row)).or_default().known.push(row);
             }
             Ok(())
         })?;
         let reader = self.reader;
-        let (mut item, mut found): (Option<(String, String)>, Vec<Row>) = (None, Vec::new());
+        let (mut pool, mut found): (Option<PoolKey>, Vec<Row>) = (None, Vec::new());
         reader.rows(Table::Movements, &mut |row| {
-            let of = item_of(row);
-            if item.as_ref() != Some(&of)
-                && let Some(done) = item.replace(of)
+            let of = pool_of(row);
+            if pool.as_ref() != Some(&of)
+                && let Some(done) = pool.replace(of)
             {
-                let known = items.remove(&done).unwrap_or_default();
+                let known = pools.remove(&done).unwrap_or_default();
                 self.movements_of(&done, &known, &std::mem::take(&mut found))?;
             }
             found.push(row.to_vec());
             Ok(())
         })?;
-        if let Some(done) = item {
-            let known = items.remove(&done).unwrap_or_default();
+        if let Some(done) = pool {
+            let known = pools.remove(&done).unwrap_or_default();
             self.movements_of(&done, &known, &found)?;
         }
-        for (item, known) in items {
-            self.movements_of(&item, &known, &[])?;
+        for (pool, known) in pools {
+            self.movements_of(&pool, &known, &[])?;
         }
         Ok(())
     }
 
-    /// The movements that the journal knows are the last of the item; those before them lead to where they begin.
+    /// The movements that the journal knows are the last of the pool; those before them lead to where they begin.
     fn movements_of(
         &mut self,
-        item: &(String, String),
+        pool: &PoolKey,
         movements: &Movements,
         found: &[Row],
     ) -> Result<(), StoreError> {
         let [delta, stock_after] = ["delta", "stock_after"].map(|name| Table::Movements.cell(name));
         let Movements { stock, known } = movements;
         self.report.compared.stock_movements += known.len() as u64;
-        let key = |index: usize| format!("{}/{}/{}", item.0, item.1, index + 1);
+        let key = |index: usize| format!("{}/{}", pool.join("/"), index + 1);
         let is_whole = self.truth.is_whole() || stock.is_none();
         let earlier = if is_whole { 0 } else { found.len().saturating_sub(known.len()) };
         // Where those that are known begin.
@@ -330,7 +342,7 @@ impl<'a> Comparison<'a> {
         }
         let is_led_to = is_whole || (kept == earlier && reached == start);
         if kept == earlier && !is_led_to {
-            let at = earlier.checked_sub(1).map_or_else(|| format!("{}/{}", item.0, item.1), key);
+            let at = earlier.checked_sub(1).map_or_else(|| pool.join("/"), key);
             self.differs("stock_movements", &at, "stock_after", Some(start), Some(reached));
         }
         let rest = &found[earlier..];
@@ -352,13 +364,13 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         if is_led_to {
-            return self.repair.movements(item, earlier + same, &known[same..]);
+            return self.repair.movements(pool, earlier + same, &known[same..]);
         }
         // What the earlier ones were is not known any more: one stands for what they came to.
         let mut made = Vec::new();
         if start != reached {
             let mut summed: Row = vec![None; Table::Movements.cells().len()];
-            (summed[0], summed[1]) = (Some(item.0.clone()), Some(item.1.clone()));
+            summed.iter_mut().zip(pool).for_each(|(cell, name)| *cell = Some(name.clone()));
             for (name, value) in [
                 ("delta", (start - reached).to_string()),
                 ("reason", "reconciled".to_owned()),
@@ -371,43 +383,44 @@ impl<'a> Comparison<'a> {
             made.push(summed);
         }
         made.extend(known.iter().cloned());
-        self.repair.movements(item, kept, &made)
+        self.repair.movements(pool, kept, &made)
     }
 
     fn sums(&mut self) -> Result<(), StoreError> {
-        let mut truth: BTreeMap<(String, String), Counts> = BTreeMap::new();
-        let [stock, available, held, confirmed] =
-            ["stock", "available", "held", "confirmed"].map(|name| Table::Items.cell(name));
-        self.truth.reference.walk(Table::Items, |walk| {
-            while let Some(row) = walk.advance()? {
-                let counts = Counts {
-                    stock: number(&row[stock]),
-                    available: number(&row[available]),
-                    held: number(&row[held]),
-                    confirmed: number(&row[confirmed]),
-                };
-                truth.insert(item_of(&row), counts);
-            }
-            Ok(())
-        })?;
-        for item in self.reader.totals()? {
-            let key = format!("{}/{}", item.sale, item.sku);
-            let Some(truth) = truth.get(&(item.sale, item.sku)) else { continue };
+        let mut truth: BTreeMap<Vec<String>, Counts> = BTreeMap::new();
+        for table in [Table::Items, Table::Pools] {
+            let columns = ["stock", "available", "held", "confirmed"].map(|name| table.cell(name));
+            self.truth.reference.walk(table, |walk| {
+                while let Some(row) = walk.advance()? {
+                    let [stock, available, held, confirmed] = columns.map(|column| number(&row[column]));
+                    let key = row[..table.key_cells()].iter().map(|cell| cell.clone().unwrap_or_default());
+                    truth.insert(key.collect(), Counts { stock, available, held, confirmed });
+                }
+                Ok(())
+            })?;
+        }
+        let key = |total: &Totals| {
+            let names = [Some(&total.sale), Some(&total.sku), total.pool.as_ref()];
+            names.into_iter().flatten().cloned().collect::<Vec<_>>()
+        };
+        for total in self.reader.totals()? {
+            let key = key(&total);
+            let (Some(truth), sum) = (truth.get(&key), total.recomputed) else { continue };
             for (column, truth, sum) in [
-                ("stock", truth.stock, item.recomputed.stock),
-                ("available", truth.available, item.recomputed.available),
-                ("held", truth.held, item.recomputed.held),
-                ("confirmed", truth.confirmed, item.recomputed.confirmed),
+                ("stock", truth.stock, sum.stock),
+                ("available", truth.available, sum.available),
+                ("held", truth.held, sum.held),
+                ("confirmed", truth.confirmed, sum.confirmed),
             ] {
                 if truth != sum {
-                    self.differs("sums of rows", &key, column, Some(truth), Some(sum));
+                    self.differs("sums of rows", &key.join("/"), column, Some(truth), Some(sum));
                 }
             }
         }
         if self.truth.is_whole() {
             return Ok(());
         }
-        self.repair.sums(|sale, sku| truth.get(&(sale.to_owned(), sku.to_owned())).copied())
+        self.repair.sums(|total| truth.get(&key(total)).copied())
     }
 
     /// Records that the journal has are compared with it; those before are a chain that must lead to them.
@@ -535,8 +548,8 @@ fn is(cell: &Option<String>, word: &str) -> bool {
     cell.as_deref() == Some(word)
 }
 
-fn item_of(row: &Cells) -> (String, String) {
-    (row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default())
+fn pool_of(row: &Cells) -> PoolKey {
+    [0, 1, 2].map(|cell| row[cell].clone().unwrap_or_default())
 }
 
 /// A number as a column of whole numbers has it.

@@ -1,8 +1,8 @@
 //! Repairs differences as the comparison finds them.
 //!
 //! The repair rewrites rows that the journal has, and deletes rows that it rules out. It cannot recover data that the journal
-//! no longer has: confirmed units from before are counted in `items.confirmed_before`, and the missing movements of an item
-//! become one with the reason `reconciled`. It writes audit records only if the journal has them, so a changed record from
+//! no longer has: confirmed units from before are counted in `confirmed_before` of items and pools, and the missing movements of a
+//! pool become one with the reason `reconciled`. It writes audit records only if the journal has them, so a changed record from
 //! before stays detectable for ever.
 
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::truth::Truth;
 use crate::{
     sale::time::Timestamp,
-    store::{Absences, Counts, Link, Reference, Repairer, Step, StoreError, Table},
+    store::{Absences, Counts, Link, Reference, Repairer, Step, StoreError, Table, Totals},
 };
 
 /// Rows that go to the store at once.
@@ -68,15 +68,25 @@ impl<'a> Repair<'a> {
         Ok(())
     }
 
-    /// An item's movements: the first `keep` stay, and these follow.
+    pub(super) fn pools(&mut self, truth: &Truth, wrong: &[Value], strangers: &[Value]) -> Result<(), StoreError> {
+        self.put(Step::RemovePools, strangers)?;
+        self.copy(Step::PutPools, &truth.reference, Table::Pools, wrong)?;
+        if truth.is_whole() {
+            self.copy(Step::PutPoolHistory, &truth.reference, Table::Pools, wrong)?;
+        }
+        Ok(())
+    }
+
+    /// A pool's movements: the first `keep` stay, and these follow.
     pub(super) fn movements(
         &mut self,
-        item: &(String, String),
+        pool: &[String; 3],
         keep: usize,
         movements: &[Vec<Option<String>>],
     ) -> Result<(), StoreError> {
         let movements: Vec<Value> = movements.iter().map(|row| object(Table::Movements, row)).collect();
-        let row = json!({ "sale": item.0, "sku": item.1, "keep": keep, "movements": movements });
+        let [sale, sku, pool] = pool;
+        let row = json!({ "sale": sale, "sku": sku, "pool": pool, "keep": keep, "movements": movements });
         self.put(Step::ReplaceMovements, &[row])
     }
 
@@ -122,15 +132,16 @@ impl<'a> Repair<'a> {
         self.flush(truth)
     }
 
-    /// Where rows are gone that nobody can make again: what those that are left lack of an item's confirmed units.
-    pub(super) fn sums(&mut self, truth: impl Fn(&str, &str) -> Option<Counts>) -> Result<(), StoreError> {
+    /// Where rows are gone that nobody can make again: what those that are left lack of the confirmed units of an item or a pool.
+    pub(super) fn sums(&mut self, truth: impl Fn(&Totals) -> Option<Counts>) -> Result<(), StoreError> {
         let Some(repairer) = self.repairer.as_deref_mut() else { return Ok(()) };
         let mut confirmed = Vec::new();
-        for item in repairer.totals()? {
-            let Some(counts) = truth(&item.sale, &item.sku) else { continue };
-            let more = counts.confirmed - item.recomputed.confirmed;
+        for total in repairer.totals()? {
+            let Some(counts) = truth(&total) else { continue };
+            let more = counts.confirmed - total.recomputed.confirmed;
             if more != 0 {
-                confirmed.push(json!({ "sale": item.sale, "sku": item.sku, "delta": more }));
+                let Totals { sale, sku, pool, .. } = total;
+                confirmed.push(json!({ "sale": sale, "sku": sku, "pool": pool, "delta": more }));
             }
         }
         self.put(Step::AddConfirmedBefore, &confirmed)

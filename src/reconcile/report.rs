@@ -25,6 +25,7 @@ pub struct Report {
 pub struct Compared {
     pub sales: u64,
     pub items: u64,
+    pub pools: u64,
     pub stock_movements: u64,
     /// Those of which the journal says, or the snapshot, what they are.
     pub reservations: u64,

@@ -14,7 +14,7 @@ use crate::{
         audit::Head,
         codec::Malformed,
         event::Event,
-        ids::{BUCKETS, Bucket},
+        ids::{BUCKETS, Bucket, PoolNumber},
         time::Timestamp,
     },
     store::{AuditRow, Counts, Reference, StoreError, Window},
@@ -175,13 +175,11 @@ fn of_the_end(
     let catalogue = engine.catalogue();
     reference.know_catalogue(&folded(|each| catalogue.export(|event| each(Event::Catalogue(event.clone()))))?)?;
     let (mut reference, (first_record, _)) = follow(view, reference, from, epoch)?;
-    let counts = engine.stock();
-    for sale in catalogue.sales() {
-        for item in &*sale.items {
-            let counts = counts_of(counts[item.number.index()]);
-            reference.count(&sale.settings.id, &item.settings.sku, &counts)?;
-        }
+    let pools = || (0..catalogue.pools()).map(|number| PoolNumber(number as u32));
+    for (pool, counts) in pools().zip(engine.counts_of(pools())) {
+        reference.count(pool, &counts_of(counts))?;
     }
+    reference.sum_pools()?;
     for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
         let window = folded(|each| engine.export(bucket, |event| each(Event::Customer(event.clone()))))?;
         if !window.reservations().is_empty() {
@@ -225,10 +223,10 @@ fn state(view: &View, settings: Settings, epoch: Epoch) -> Result<Engine, TruthE
     Ok(recovered.finish(epoch)?)
 }
 
-fn counts_of((stock, of): (u64, crate::engine::Counts)) -> Counts {
+fn counts_of(of: crate::engine::Counts) -> Counts {
     let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
     Counts {
-        stock: signed(stock),
+        stock: signed(of.stock()),
         available: signed(of.available),
         held: signed(of.held),
         confirmed: signed(of.confirmed),

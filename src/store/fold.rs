@@ -15,12 +15,14 @@ use super::{audit::AuditRow, levels::Level};
 use crate::{
     engine::batch,
     sale::{
+        attributes::Attributes,
         codec::Malformed,
         event::{
-            Adjusted, CatalogueEvent, CustomerEvent, Event, Held, PricedPortions, SaleDefined, Settled,
-            record::{self, BadRecord},
+            Adjusted, AskedUnits, CatalogueEvent, CustomerEvent, Event, Held, PoolLevels, PricedPortions, SaleDefined,
+            Settled, Transferred,
+            record::{self, BadRecord, Numbers},
         },
-        ids::{Bucket, ItemNumber, ReservationId, SaleNumber, erased_customer},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
         outcome::State,
         settings::SaleSettings,
         stock::{Account, Move},
@@ -48,7 +50,10 @@ pub struct Window {
     payload_bytes: u64,
     at: Option<Timestamp>,
     sales: BTreeMap<SaleNumber, SaleChange>,
-    items: BTreeMap<ItemNumber, ItemChange>,
+    items: BTreeMap<ItemNumber, CountChange>,
+    pools: BTreeMap<PoolNumber, CountChange>,
+    /// When a document of the window first listed a pool.
+    listed: BTreeMap<PoolNumber, Timestamp>,
     /// How low items went, at the ends of batches.
     levels: BTreeMap<ItemNumber, Level>,
     /// Items that the batch being folded moved, and when it did so last.
@@ -78,21 +83,19 @@ pub struct SaleChange {
 #[derive(Debug)]
 pub struct Definition {
     pub settings: SaleSettings,
-    /// The numbers of the items, in the order of the settings.
-    pub items: Vec<ItemNumber>,
+    /// The numbers of the items and their pools, in the order of the settings.
+    pub numbers: Vec<Numbers>,
     /// When the first document of the window was put: the creation, should the sale be new.
     pub created_at: Timestamp,
 }
 
-/// Units to add to an item's counts.
+/// Units to add to the counts of an item or a pool.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct ItemChange {
+pub struct CountChange {
     pub stock: i64,
     pub available: i64,
     pub held: i64,
     pub confirmed: i64,
-    /// When a document of this window first listed the item. It is new if the database does not know it.
-    pub listed_at: Option<Timestamp>,
 }
 
 /// What became of a reservation: a new row when it has `begun`, else a change of one written before.
@@ -111,6 +114,9 @@ pub struct Begun {
     pub hold_seconds: u32,
     pub reference: Option<Box<str>>,
     pub portions: PricedPortions,
+    pub attributes: Option<Box<Attributes<'static>>>,
+    /// What was asked of the items of which it got less.
+    pub short: Box<[AskedUnits]>,
 }
 
 /// The last extension; `count` is how many there were since the hold began.
@@ -131,16 +137,18 @@ pub struct End {
     pub place: Place,
 }
 
-/// An adjustment of stock. Movements are never folded together: each is a row of its own.
+/// An adjustment of stock, or one side of a transfer. Movements are never folded together: each is a row of its own.
 #[derive(Debug)]
 pub struct Movement {
-    pub item: ItemNumber,
+    pub pool: PoolNumber,
     pub at: Timestamp,
     pub delta: i64,
     pub reason: Option<Box<str>>,
     pub reference: Option<Box<str>>,
-    pub stock_after: u64,
-    pub available_after: u64,
+    /// The pool's, right after.
+    pub after: PoolLevels,
+    /// Of a transfer: where the units went to, or came from.
+    pub other: Option<PoolNumber>,
 }
 
 impl Window {
@@ -180,17 +188,27 @@ impl Window {
         &self.sales
     }
 
-    pub fn items(&self) -> &BTreeMap<ItemNumber, ItemChange> {
+    pub fn items(&self) -> &BTreeMap<ItemNumber, CountChange> {
         &self.items
     }
 
+    /// When a document of this window first listed the pool. It is new if the database does not know it.
+    pub fn listed_at(&self, pool: PoolNumber) -> Option<Timestamp> {
+        self.listed.get(&pool).copied()
+    }
+
     /// Items whose counts change, or that were sold out meanwhile.
-    pub(super) fn counted_items(&self) -> impl Iterator<Item = (ItemNumber, &ItemChange, Level)> {
+    pub(super) fn counted_items(&self) -> impl Iterator<Item = (ItemNumber, &CountChange, Level)> {
         let with_level = self.items.iter().map(|(&number, change)| {
             let level = self.levels.get(&number).copied().unwrap_or_default();
             (number, change, level)
         });
         with_level.filter(|(_, change, level)| !change.is_neutral() || level.is_notable())
+    }
+
+    /// Pools whose counts change.
+    pub(super) fn counted_pools(&self) -> impl Iterator<Item = (PoolNumber, &CountChange)> {
+        self.pools.iter().map(|(&number, change)| (number, change)).filter(|(_, change)| !change.is_neutral())
     }
 
     /// In the order of ids, which is the order of creation: a database inserts them at the end of its tree.
@@ -286,15 +304,13 @@ impl Window {
             CatalogueEvent::SaleResumed { sale, at } => self.turn(sale, at, |change| change.paused_at = Some(None)),
             CatalogueEvent::SaleClosed { sale, at } => self.turn(sale, at, |change| change.closed_at = Some(at)),
             CatalogueEvent::StatusReached { sale, at, .. } => self.turn(sale, at, |_| {}),
-            CatalogueEvent::PhaseOpened { sale, at, .. } | CatalogueEvent::PoolShared { sale, at, .. } => {
-                self.turn(sale, at, |_| {})
-            }
-            CatalogueEvent::Adjusted(adjusted) => self.adjust(adjusted),
-            CatalogueEvent::Transferred(ref transferred) => {
-                self.pass(transferred.at);
-                event.moves(|moved| self.count(&moved, transferred.at));
+            // Only time passes: no row says what began.
+            CatalogueEvent::PhaseOpened { at, .. } | CatalogueEvent::PoolShared { at, .. } => {
+                self.pass(at);
                 Ok(())
             }
+            CatalogueEvent::Adjusted(adjusted) => self.adjust(adjusted),
+            CatalogueEvent::Transferred(transferred) => self.transfer(transferred),
             CatalogueEvent::Audited(audited) => {
                 self.pass(audited.record.at);
                 self.audit.push(AuditRow::of(&audited));
@@ -309,15 +325,11 @@ impl Window {
         }
     }
 
-    /// Counts units that moved. The initial stock of an item is not among them: its new row has it.
+    /// Counts units that moved. The initial stock of an item and its pools is not among them: their new rows have it.
     fn count(&mut self, moved: &Move, at: Timestamp) {
-        let item = self.items.entry(moved.item).or_default();
-        let available = moved.change_of(Account::Available);
-        item.stock = item.stock.saturating_add(moved.change_of_stock());
-        item.available = item.available.saturating_add(available);
-        item.held += moved.change_of(Account::Held);
-        item.confirmed += moved.change_of(Account::Confirmed);
-        if available != 0 {
+        self.items.entry(moved.item).or_default().add(moved);
+        self.pools.entry(moved.pool).or_default().add(moved);
+        if moved.change_of(Account::Available) != 0 {
             let last = self.moved.entry(moved.item).or_insert(at);
             *last = at.max(*last);
         }
@@ -335,6 +347,8 @@ impl Window {
             hold_seconds: held.hold_seconds,
             reference: held.reference.map(Into::into),
             portions: held.portions,
+            attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
+            short: held.short,
         });
         Ok(())
     }
@@ -363,13 +377,12 @@ impl Window {
         let (sale, at) = (defined.sale, defined.at);
         let decoded = record::decode(defined.record);
         let (settings, numbers) = decoded.map_err(|source| FoldError::Record { sale, source })?;
-        let items: Vec<ItemNumber> = numbers.iter().map(|numbers| numbers.item).collect();
-        for &item in &items {
-            self.items.entry(item).or_default().listed_at.get_or_insert(at);
+        for &pool in numbers.iter().flat_map(|numbers| &numbers.pools) {
+            self.listed.entry(pool).or_insert(at);
         }
         self.turn(sale, at, |change| {
             let created_at = change.definition.as_ref().map_or(at, |before| before.created_at);
-            change.definition = Some(Definition { settings, items, created_at });
+            change.definition = Some(Definition { settings, numbers, created_at });
         })
     }
 
@@ -383,18 +396,25 @@ impl Window {
     }
 
     fn adjust(&mut self, adjusted: Adjusted<'_>) -> Result<(), FoldError> {
-        self.pass(adjusted.at);
-        let at = adjusted.at;
-        CatalogueEvent::Adjusted(adjusted.clone()).moves(|moved| self.count(&moved, at));
-        self.movements.push(Movement {
-            item: adjusted.item,
-            at: adjusted.at,
-            delta: adjusted.delta,
-            reason: adjusted.reason.map(Into::into),
-            reference: adjusted.reference.map(Into::into),
-            stock_after: adjusted.stock,
-            available_after: adjusted.available,
-        });
+        let Adjusted { pool, at, delta, reason, reference, stock, available, of_pool, .. } = adjusted;
+        self.pass(at);
+        CatalogueEvent::Adjusted(adjusted).moves(|moved| self.count(&moved, at));
+        // A pool that has no other beside it has all of the item.
+        let after = of_pool.unwrap_or(PoolLevels { stock, available });
+        let (reason, reference) = (reason.map(Into::into), reference.map(Into::into));
+        self.movements.push(Movement { pool, at, delta, reason, reference, after, other: None });
+        Ok(())
+    }
+
+    fn transfer(&mut self, transferred: Transferred<'_>) -> Result<(), FoldError> {
+        let Transferred { from, to, at, units, reason, reference, after, .. } = transferred;
+        self.pass(at);
+        CatalogueEvent::Transferred(transferred).moves(|moved| self.count(&moved, at));
+        let delta = i64::try_from(units).expect("stock is limited to 2^63");
+        for (pool, delta, after, other) in [(from, -delta, after[0], to), (to, delta, after[1], from)] {
+            let (reason, reference) = (reason.map(Into::into), reference.map(Into::into));
+            self.movements.push(Movement { pool, at, delta, reason, reference, after, other: Some(other) });
+        }
         Ok(())
     }
 
@@ -406,6 +426,10 @@ impl Window {
         for (&id, change) in of_bucket {
             let Some(begun) = change.begun.as_mut().filter(|begun| begun.customer == customer) else { continue };
             (begun.customer, begun.reference) = (erased_customer(id), None);
+            // Tier, channel and region are many customers'.
+            if let Some(attributes) = &mut begun.attributes {
+                attributes.labels.clear();
+            }
             if let Some(end) = &mut change.end {
                 end.text = None;
             }
@@ -418,7 +442,14 @@ impl Window {
     }
 }
 
-impl ItemChange {
+impl CountChange {
+    fn add(&mut self, moved: &Move) {
+        self.stock = self.stock.saturating_add(moved.change_of_stock());
+        self.available = self.available.saturating_add(moved.change_of(Account::Available));
+        self.held += moved.change_of(Account::Held);
+        self.confirmed += moved.change_of(Account::Confirmed);
+    }
+
     /// Whether the counts stay as they are.
     pub fn is_neutral(&self) -> bool {
         (self.stock, self.available, self.held, self.confirmed) == (0, 0, 0, 0)

@@ -39,13 +39,13 @@ pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
 pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
 pub use error::{FeedError, StoreError};
 pub use fold::{
-    Begun, Definition, End, Extension, FoldError, ItemChange, Movement, ReservationChange, SaleChange, Window,
+    Begun, CountChange, Definition, End, Extension, FoldError, Movement, ReservationChange, SaleChange, Window,
 };
 pub use owner::{Standing, Token};
 pub use postgres::{
     Password, PostgresError, PostgresReader, PostgresRepairer, PostgresSettings, PostgresStore, PostgresUrl,
 };
-pub use reader::{Counts, ItemTotals, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale};
+pub use reader::{Counts, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale, Totals};
 pub use repair::{Repairer, Step};
 pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};

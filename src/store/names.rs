@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::sale::ids::{ItemNumber, SaleNumber};
+use crate::sale::ids::{ItemNumber, PoolNumber, SaleNumber};
 
 use super::{error::StoreError, fold::Window};
 
@@ -14,12 +14,19 @@ use super::{error::StoreError, fold::Window};
 pub(super) struct Names {
     sales: HashMap<SaleNumber, Box<str>, RandomState>,
     items: HashMap<ItemNumber, ItemName, RandomState>,
+    pools: HashMap<PoolNumber, PoolName, RandomState>,
 }
 
 #[derive(Debug)]
 pub(super) struct ItemName {
     pub sale: Box<str>,
     pub sku: Box<str>,
+}
+
+#[derive(Debug)]
+pub(super) struct PoolName {
+    pub item: ItemNumber,
+    pub id: Box<str>,
 }
 
 impl Names {
@@ -31,12 +38,19 @@ impl Names {
         self.items.entry(number).or_insert_with(|| ItemName { sale: sale.into(), sku: sku.into() });
     }
 
+    pub(super) fn learn_pool(&mut self, number: PoolNumber, item: ItemNumber, id: &str) {
+        self.pools.entry(number).or_insert_with(|| PoolName { item, id: id.into() });
+    }
+
     pub(super) fn learn(&mut self, window: &Window) {
         for (&number, sale) in window.sales() {
             let Some(definition) = &sale.definition else { continue };
             self.learn_sale(number, &definition.settings.id);
-            for (&item, settings) in definition.items.iter().zip(&definition.settings.items) {
-                self.learn_item(item, &definition.settings.id, &settings.sku);
+            for (numbers, settings) in definition.numbers.iter().zip(&definition.settings.items) {
+                self.learn_item(numbers.item, &definition.settings.id, &settings.sku);
+                for (&pool, (id, _)) in numbers.pools.iter().zip(settings.pools_or_default()) {
+                    self.learn_pool(pool, numbers.item, id);
+                }
             }
         }
     }
@@ -49,5 +63,12 @@ impl Names {
     pub(super) fn item(&self, number: ItemNumber) -> Result<&ItemName, StoreError> {
         let unknown = || StoreError::Contradiction(format!("an event names item number {}, never defined", number.0));
         self.items.get(&number).ok_or_else(unknown)
+    }
+
+    /// The pool's item and its id.
+    pub(super) fn pool(&self, number: PoolNumber) -> Result<(&ItemName, &str), StoreError> {
+        let unknown = || StoreError::Contradiction(format!("an event names pool number {}, never defined", number.0));
+        let name = self.pools.get(&number).ok_or_else(unknown)?;
+        Ok((self.item(name.item)?, &name.id))
     }
 }

@@ -35,8 +35,8 @@ pub trait StoreReader {
     /// By sale and SKU.
     fn items(&self) -> Result<Vec<StoredItem>, StoreError>;
 
-    /// Every item by sale and SKU, at one moment. Reads all reservations.
-    fn totals(&self) -> Result<Vec<ItemTotals>, StoreError>;
+    /// Every item by sale and SKU, and after it each of its pools, at one moment. Reads all reservations.
+    fn totals(&self) -> Result<Vec<Totals>, StoreError>;
 
     /// Reads all reservations.
     fn count_by_state(&self) -> Result<StateCounts, StoreError>;
@@ -66,7 +66,7 @@ pub trait StoreReader {
     fn audit_gaps(&self) -> Result<Vec<(i64, i64, String)>, StoreError>;
 }
 
-/// Where an item's units are. Signed: this is what stands in the store, whatever that may be.
+/// Where the units of an item or a pool are. Signed: this is what stands in the store, whatever that may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     pub stock: i64,
@@ -75,11 +75,13 @@ pub struct Counts {
     pub confirmed: i64,
 }
 
-/// An item's counts as its row has them, and as its movements, reservations and lines add up to: always the same.
+/// The counts of an item or a pool as its row has them, and as its movements, reservations and lines add up to: always the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemTotals {
+pub struct Totals {
     pub sale: String,
     pub sku: String,
+    /// None: the item's.
+    pub pool: Option<String>,
     pub stored: Counts,
     pub recomputed: Counts,
 }
@@ -135,13 +137,20 @@ pub struct StoredReservation {
     pub released_at: Option<String>,
     pub expired_at: Option<String>,
     pub release_reason: Option<String>,
-    /// By SKU.
+    pub tier: Option<String>,
+    pub channel: Option<String>,
+    pub region: Option<String>,
+    /// JSON.
+    pub labels: Option<String>,
+    pub short: Option<String>,
+    /// By SKU and pool.
     pub lines: Vec<StoredLine>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredLine {
     pub sku: String,
+    pub pool: String,
     pub quantity: u32,
     /// Minor units and ISO 4217 code.
     pub price: Option<(i64, String)>,
@@ -157,27 +166,39 @@ pub(super) const ITEMS: &str = "
 
 pub(super) const STANDING: &str = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
 
-/// Counts of every item, and in the last three columns stock, held and confirmed as other rows add up to. In the SQL that
-/// SQLite and PostgreSQL share.
+/// Counts of every item and every pool, and in the last three columns stock, held and confirmed as other rows add up to. In the
+/// SQL that SQLite and PostgreSQL share.
 pub(super) const TOTALS: &str = "
-    WITH moved AS (
-           SELECT sale, sku, CAST(sum(delta) AS bigint) AS stock FROM stock_movements GROUP BY sale, sku),
-         reserved AS (
-           SELECT sale, sku,
-                  CAST(sum(quantity) FILTER (WHERE state = 'held') AS bigint) AS held,
-                  CAST(sum(quantity) FILTER (WHERE state = 'confirmed') AS bigint) AS confirmed
-             FROM (SELECT sale, sku, state, quantity
+    WITH moved AS MATERIALIZED (
+           SELECT sale, sku, pool, CAST(sum(delta) AS bigint) AS stock FROM stock_movements GROUP BY sale, sku, pool),
+         reserved AS MATERIALIZED (
+           SELECT sale, sku, pool,
+                  CAST(coalesce(sum(quantity) FILTER (WHERE state = 'held'), 0) AS bigint) AS held,
+                  CAST(coalesce(sum(quantity) FILTER (WHERE state = 'confirmed'), 0) AS bigint) AS confirmed
+             FROM (SELECT sale, sku, pool, state, quantity
                      FROM reservations JOIN reservation_lines ON reservation_id = id
                     WHERE state IN ('held', 'confirmed')
                    UNION ALL
-                   SELECT sale, sku, state, quantity
+                   SELECT sale, sku, pool, state, quantity
                      FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
                     WHERE state = 'confirmed') AS line
-            GROUP BY sale, sku)
-    SELECT sale, sku, items.stock, items.available, items.held, items.confirmed,
-           coalesce(moved.stock, 0), coalesce(reserved.held, 0), coalesce(reserved.confirmed, 0) + items.confirmed_before
-      FROM items LEFT JOIN moved USING (sale, sku) LEFT JOIN reserved USING (sale, sku)
-     ORDER BY sale, sku";
+            GROUP BY sale, sku, pool),
+         moved_of_item AS (SELECT sale, sku, CAST(sum(stock) AS bigint) AS stock FROM moved GROUP BY sale, sku),
+         reserved_of_item AS (
+           SELECT sale, sku, CAST(sum(held) AS bigint) AS held, CAST(sum(confirmed) AS bigint) AS confirmed
+             FROM reserved GROUP BY sale, sku)
+    SELECT sale, sku, pool, stock, available, held, confirmed, moved, of_held, of_confirmed
+      FROM (SELECT sale, sku, NULL AS pool, items.stock, items.available, items.held, items.confirmed,
+                   coalesce(moved.stock, 0) AS moved, coalesce(reserved.held, 0) AS of_held,
+                   coalesce(reserved.confirmed, 0) + items.confirmed_before AS of_confirmed
+              FROM items LEFT JOIN moved_of_item AS moved USING (sale, sku)
+                         LEFT JOIN reserved_of_item AS reserved USING (sale, sku)
+            UNION ALL
+            SELECT sale, sku, pool, pools.stock, pools.available, pools.held, pools.confirmed,
+                   coalesce(moved.stock, 0), coalesce(reserved.held, 0),
+                   coalesce(reserved.confirmed, 0) + pools.confirmed_before
+              FROM pools LEFT JOIN moved USING (sale, sku, pool) LEFT JOIN reserved USING (sale, sku, pool)) AS total
+     ORDER BY sale, sku, pool IS NOT NULL, pool";
 
 /// The whole trail as far as it is here.
 pub(super) const AUDIT: &str = "
@@ -192,14 +213,14 @@ pub(super) const AUDIT_GAPS: &str =
 
 pub(super) const COUNT_BY_STATE: &str = "SELECT state, count(*) FROM reservations GROUP BY state";
 
-impl ItemTotals {
+impl Totals {
     /// `columns`: the numbers of a row of `TOTALS`, in its order.
-    pub(super) fn of(sale: String, sku: String, columns: [i64; 7]) -> Self {
+    pub(super) fn of([sale, sku]: [String; 2], pool: Option<String>, columns: [i64; 7]) -> Self {
         let [stock, available, held, confirmed, moved, of_held, of_confirmed] = columns;
         let stored = Counts { stock, available, held, confirmed };
         let left = moved.saturating_sub(of_held).saturating_sub(of_confirmed);
         let recomputed = Counts { stock: moved, available: left, held: of_held, confirmed: of_confirmed };
-        Self { sale, sku, stored, recomputed }
+        Self { sale, sku, pool, stored, recomputed }
     }
 }
 

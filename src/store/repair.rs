@@ -6,7 +6,7 @@
 use super::{
     error::StoreError,
     owner::{Standing, Token},
-    reader::ItemTotals,
+    reader::Totals,
 };
 
 /// A kind of change, with rows as a JSON array of objects. What members they have: the SQL of each says it.
@@ -14,8 +14,10 @@ use super::{
 pub enum Step {
     /// Sales that the journal does not know, with everything in them.
     RemoveSales,
-    /// Items that the journal does not know, with all lines and movements of theirs.
+    /// Items that the journal does not know, with all pools, lines and movements of theirs.
     RemoveItems,
+    /// Pools that the journal does not know, with their movements.
+    RemovePools,
     /// Reservations that the journal does not know, with their lines, wherever they stand.
     RemoveReservations,
     /// Reservations that stand in the archive as well.
@@ -27,11 +29,15 @@ pub enum Step {
     PutItems,
     /// What of an item only a whole journal tells: `sold_out_at` and `confirmed_before`.
     PutItemHistory,
+    /// Pools with their counts.
+    PutPools,
+    /// What of a pool only a whole journal tells: `confirmed_before`.
+    PutPoolHistory,
     /// Reservations with their lines, in the place of those that are there or in the archive.
     PutReservations,
-    /// Movements of items in the place of all but the first so many.
+    /// Movements of pools in the place of all but the first so many.
     ReplaceMovements,
-    /// Changes of `confirmed_before`, where it stays at zero or above.
+    /// Changes of `confirmed_before` of items, and where they name a pool of that, where it stays at zero or above.
     AddConfirmedBefore,
     /// Numbers of audit records that the service never wrote.
     RemoveAudit,
@@ -49,8 +55,8 @@ pub trait Repairer {
     /// Says how many rows were touched.
     fn put(&mut self, step: Step, rows: &str) -> Result<u64, StoreError>;
 
-    /// Every item's counts and sums as the transaction has left them so far.
-    fn totals(&mut self) -> Result<Vec<ItemTotals>, StoreError>;
+    /// The counts and sums of every item and pool as the transaction has left them so far.
+    fn totals(&mut self) -> Result<Vec<Totals>, StoreError>;
 
     fn commit(&mut self) -> Result<(), StoreError>;
 }

@@ -3,7 +3,7 @@
 //!
 //! Invariants: a step is one transaction under the process's token, so a crash between steps or within one neither loses nor
 //! repeats anything. A retired reservation has left the service's memory before, and the store knows that. Sums stay: deleted
-//! confirmed units are added to their item's `confirmed_before`. Only an intact beginning of the trail is deleted, and becomes
+//! confirmed units are added to the `confirmed_before` of their item and their pool. Only an intact beginning of the trail is deleted, and becomes
 //! a gap before the rest. Deletions are recorded in the data directory first; `audit_gaps` and `kept_from` in the store repeat
 //! that for its readers.
 
@@ -93,9 +93,26 @@ impl Source {
 }
 
 pub(super) const RESERVATION_COLUMNS: &str = "id, sale, customer, state, reference, created_at, expires_at, extensions, \
-                                              confirmed_at, released_at, expired_at, release_reason";
-pub(super) const LINE_COLUMNS: &str = "reservation_id, sku, quantity, price_amount, price_currency";
+                                              confirmed_at, released_at, expired_at, release_reason, tier, channel, \
+                                              region, labels, short";
+pub(super) const LINE_COLUMNS: &str = "reservation_id, sku, pool, quantity, price_amount, price_currency";
 pub(super) const AUDIT_COLUMNS: &str = "sequence, at, actor, action, sale, sku, detail, hash";
+
+/// The statements that have items and pools count the confirmed units of reservations that go. `are_these`: what their ids are.
+pub(super) fn remember_confirmed(source: Source, are_these: &str) -> [String; 2] {
+    let [table, lines, _] = source.tables();
+    let statement = |sums: &str, key: &[&str]| {
+        let same: Vec<String> = key.iter().map(|column| format!("{sums}.{column} = gone.{column}")).collect();
+        let (same, key) = (same.join(" AND "), key.join(", "));
+        format!(
+            "UPDATE {sums} SET confirmed_before = confirmed_before + gone.units
+               FROM (SELECT {key}, CAST(sum(quantity) AS bigint) AS units FROM {table} JOIN {lines} ON reservation_id = id
+                      WHERE id {are_these} AND state = 'confirmed' GROUP BY {key}) AS gone
+              WHERE {same}"
+        )
+    };
+    [statement("items", &["sale", "sku"]), statement("pools", &["sale", "sku", "pool"])]
+}
 
 /// The first id that a reservation made at this moment can have: what was over before was made before.
 pub(super) fn first_id(at: Timestamp) -> Uuid {

@@ -20,7 +20,8 @@ use Kind::{Id, Integer, Order, Text, Time};
 pub enum Table {
     Sales,
     Items,
-    /// Movements of each item in order; which of an item's it is, is not in a cell.
+    Pools,
+    /// Movements of each pool in order; which of a pool's it is, is not in a cell.
     Movements,
     Reservations,
     /// Lines without a reservation where they stand: there should be none.
@@ -69,15 +70,37 @@ const ITEMS: Columns = &[
     ("confirmed_before", Integer),
 ];
 
+const POOLS: Columns = &[
+    ("sale", Text),
+    ("sku", Text),
+    ("pool", Text),
+    ("number", Integer),
+    ("position", Integer),
+    ("location", Text),
+    ("initial_stock", Integer),
+    ("stock", Integer),
+    ("available", Integer),
+    ("held", Integer),
+    ("confirmed", Integer),
+    ("price_amount", Integer),
+    ("price_currency", Text),
+    ("tiers", Text),
+    ("channels", Text),
+    ("shared_at", Time),
+    ("confirmed_before", Integer),
+];
+
 const MOVEMENTS: Columns = &[
     ("sale", Text),
     ("sku", Text),
+    ("pool", Text),
     ("delta", Integer),
     ("reason", Text),
     ("reference", Text),
     ("at", Time),
     ("stock_after", Integer),
     ("available_after", Integer),
+    ("other_pool", Text),
 ];
 
 const RESERVATIONS: Columns = &[
@@ -93,10 +116,15 @@ const RESERVATIONS: Columns = &[
     ("released_at", Time),
     ("expired_at", Time),
     ("release_reason", Text),
+    ("tier", Text),
+    ("channel", Text),
+    ("region", Text),
+    ("labels", Text),
+    ("short", Text),
     ("lines", Text),
 ];
 
-const LONE_LINES: Columns = &[("reservation_id", Id), ("sku", Text), ("place", Text)];
+const LONE_LINES: Columns = &[("reservation_id", Id), ("sku", Text), ("pool", Text), ("place", Text)];
 
 const AUDIT: Columns = &[
     ("sequence", Order),
@@ -116,6 +144,7 @@ impl Table {
         match self {
             Self::Sales => "sales",
             Self::Items => "items",
+            Self::Pools => "pools",
             Self::Movements => "stock_movements",
             Self::Reservations => "reservations",
             Self::LoneLines => "reservation_lines",
@@ -127,8 +156,9 @@ impl Table {
     /// How many leading cells of a row are its key.
     pub fn key_cells(self) -> usize {
         match self {
-            Self::LoneLines => 3,
-            Self::Items | Self::Movements => 2,
+            Self::LoneLines => 4,
+            Self::Pools | Self::Movements => 3,
+            Self::Items => 2,
             Self::Sales | Self::Reservations | Self::Audit | Self::WriteBehind => 1,
         }
     }
@@ -137,6 +167,7 @@ impl Table {
         match self {
             Self::Sales => SALES,
             Self::Items => ITEMS,
+            Self::Pools => POOLS,
             Self::Movements => MOVEMENTS,
             Self::Reservations => RESERVATIONS,
             Self::LoneLines => LONE_LINES,
@@ -162,19 +193,20 @@ impl Table {
         let (from, order) = match self {
             Self::Sales => ("sales AS t".to_owned(), "t.id"),
             Self::Items => ("items AS t".to_owned(), "t.sale, t.sku"),
-            Self::Movements => ("stock_movements AS t".to_owned(), "t.sale, t.sku, t.id"),
+            Self::Pools => ("pools AS t".to_owned(), "t.sale, t.sku, t.pool"),
+            Self::Movements => ("stock_movements AS t".to_owned(), "t.sale, t.sku, t.pool, t.id"),
             Self::Reservations => {
                 (both_of(Self::with_lines("", dialect), Self::with_lines("_archive", dialect)), "t.id, t.archived")
             }
             Self::LoneLines => {
                 let lone = |suffix: &str| {
                     format!(
-                        "SELECT reservation_id, sku, '{place}' AS place FROM reservation_lines{suffix}
+                        "SELECT reservation_id, sku, pool, '{place}' AS place FROM reservation_lines{suffix}
                           WHERE NOT EXISTS (SELECT 1 FROM reservations{suffix} WHERE id = reservation_id)",
                         place = if suffix.is_empty() { "live" } else { "archive" },
                     )
                 };
-                (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.place")
+                (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.pool, t.place")
             }
             Self::Audit => {
                 let records =
@@ -187,21 +219,21 @@ impl Table {
     }
 
     fn with_lines(suffix: &str, dialect: Dialect) -> String {
-        let line = "line.quantity || ' x ' || line.sku
+        let line = "line.quantity || ' x ' || line.sku || ' from ' || line.pool
                     || CASE WHEN line.price_amount IS NULL AND line.price_currency IS NULL THEN ''
                             ELSE ' at ' || coalesce(CAST(line.price_amount AS text), '?') || ' '
                                  || coalesce(line.price_currency, '?') END";
         let of_row = format!("FROM reservation_lines{suffix} AS line WHERE line.reservation_id = r.id");
         let lines = match dialect {
             Dialect::Sqlite => {
-                format!("(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku))")
+                format!("(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku, line.pool))")
             }
-            Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku) {of_row})"),
+            Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku, line.pool) {of_row})"),
         };
         let archived = if suffix.is_empty() { 0 } else { 1 };
         format!(
             "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                    expired_at, release_reason, {lines} AS lines, {archived} AS archived
+                    expired_at, release_reason, tier, channel, region, labels, short, {lines} AS lines, {archived} AS archived
                FROM reservations{suffix} AS r"
         )
     }
@@ -211,8 +243,8 @@ impl Table {
         let stored = self.columns().iter().filter(|(name, _)| *name != "lines");
         let mut members: Vec<String> = stored.map(|(name, _)| format!("'{name}', t.{name}")).collect();
         if self == Self::Reservations {
-            let line =
-                "'sku', sku, 'quantity', quantity, 'price_amount', price_amount, 'price_currency', price_currency";
+            let line = "'sku', sku, 'pool', pool, 'quantity', quantity, 'price_amount', price_amount,
+                        'price_currency', price_currency";
             members.push(format!(
                 "'lines', json((SELECT json_group_array(json_object({line})) FROM reservation_lines
                                  WHERE reservation_id = t.id))"
@@ -221,7 +253,7 @@ impl Table {
         let keys: Vec<String> = (0..self.key_cells()).map(|index| format!("value ->> '$[{index}]'")).collect();
         let of_row: Vec<String> = self.cells().take(self.key_cells()).map(|name| format!("t.{name}")).collect();
         let (members, keys, of_row) = (members.join(", "), keys.join(", "), of_row.join(", "));
-        let order = if self == Self::Movements { "t.sale, t.sku, t.id" } else { &of_row };
+        let order = if self == Self::Movements { "t.sale, t.sku, t.pool, t.id" } else { &of_row };
         format!(
             "SELECT json_group_array(json_object({members}))
                FROM (SELECT * FROM {table} AS t WHERE ({of_row}) IN (SELECT {keys} FROM json_each(?1)) ORDER BY {order}) AS t",

@@ -24,7 +24,8 @@ fn next_part(table: &str) -> String {
 /// The words of `erased_customer`.
 fn erase(table: &str) -> String {
     format!(
-        "UPDATE {table} SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL
+        "UPDATE {table} SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL,
+                labels = NULL
           WHERE customer = ANY ($1) AND id >= $2 AND id < $3"
     )
 }

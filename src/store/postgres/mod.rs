@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     clock::monotonic,
-    sale::ids::{ItemNumber, SaleNumber},
+    sale::ids::{ItemNumber, PoolNumber, SaleNumber},
 };
 
 pub use self::{
@@ -209,6 +209,11 @@ async fn connect(settings: &PostgresSettings, patience: &Arc<Patience>) -> Resul
     for row in link.query("reading the items", "SELECT number, sale, sku FROM items", &[]).await? {
         let (number, sale, sku): (i64, &str, &str) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
         names.learn_item(ItemNumber(number_of(number)?), sale, sku);
+    }
+    const POOLS: &str = "SELECT pools.number, items.number, pool FROM pools JOIN items USING (sale, sku)";
+    for row in link.query("reading the pools", POOLS, &[]).await? {
+        let (number, item, id): (i64, i64, &str) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+        names.learn_pool(PoolNumber(number_of(number)?), ItemNumber(number_of(item)?), id);
     }
     Ok((link, names))
 }

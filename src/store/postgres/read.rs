@@ -27,8 +27,8 @@ use crate::{
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
-            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, Totals, parse_state,
         },
         report::{self, Cells, SaleReport},
         rows::natural,
@@ -167,7 +167,7 @@ impl StoreReader for PostgresReader {
         self.with(async |link| link.query("reading the items", ITEMS, &[]).await?.iter().map(item).collect())
     }
 
-    fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
+    fn totals(&self) -> Result<Vec<Totals>, StoreError> {
         self.with(totals)
     }
 
@@ -353,21 +353,21 @@ pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreErro
 
 const RESERVATIONS: &str = "
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-           expired_at, release_reason
+           expired_at, release_reason, tier, channel, region, labels, short
       FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
-    SELECT reservation_id, sku, quantity, price_amount, price_currency
-      FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY sku";
+    SELECT reservation_id, sku, quantity, price_amount, price_currency, pool
+      FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY sku, pool";
 
-pub(super) async fn totals(link: &Link) -> Result<Vec<ItemTotals>, StoreError> {
+pub(super) async fn totals(link: &Link) -> Result<Vec<Totals>, StoreError> {
     let rows = link.query("adding up", TOTALS, &[]).await?;
     let total = |row: &tokio_postgres::Row| {
         let mut columns = [0; 7];
         for (index, column) in columns.iter_mut().enumerate() {
-            *column = get(row, index + 2)?;
+            *column = get(row, index + 3)?;
         }
-        Ok(ItemTotals::of(get(row, 0)?, get(row, 1)?, columns))
+        Ok(Totals::of([get(row, 0)?, get(row, 1)?], get(row, 2)?, columns))
     };
     rows.iter().map(total).collect()
 }
@@ -392,7 +392,12 @@ fn small(what: &str, number: i64) -> Result<u32, StoreError> {
 
 fn line(row: &tokio_postgres::Row) -> Result<StoredLine, StoreError> {
     let (amount, currency): (Option<i64>, Option<String>) = (get(row, 3)?, get(row, 4)?);
-    Ok(StoredLine { sku: get(row, 1)?, quantity: small("a quantity", get(row, 2)?)?, price: amount.zip(currency) })
+    Ok(StoredLine {
+        sku: get(row, 1)?,
+        pool: get(row, 5)?,
+        quantity: small("a quantity", get(row, 2)?)?,
+        price: amount.zip(currency),
+    })
 }
 
 fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> Result<StoredReservation, StoreError> {
@@ -411,6 +416,11 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         released_at: end(9)?,
         expired_at: end(10)?,
         release_reason: get(row, 11)?,
+        tier: get(row, 12)?,
+        channel: get(row, 13)?,
+        region: get(row, 14)?,
+        labels: get(row, 15)?,
+        short: get(row, 16)?,
         lines,
     })
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::store::{
     error::StoreError,
     owner::{Standing, Token},
-    reader::ItemTotals,
+    reader::Totals,
     repair::{Repairer, Step},
     rows::integer,
 };
@@ -106,7 +106,7 @@ impl Repairer for PostgresRepairer {
         })
     }
 
-    fn totals(&mut self) -> Result<Vec<ItemTotals>, StoreError> {
+    fn totals(&mut self) -> Result<Vec<Totals>, StoreError> {
         self.with(read::totals)
     }
 
@@ -126,6 +126,7 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE reservation_id = reservations_archive.id AND sale = gone.id",
             "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM stock_movements USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM pools USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM sales USING json_to_recordset($1::json) AS gone (id text) WHERE sales.id = gone.id",
         ],
@@ -138,8 +139,16 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE line.reservation_id = owner.id AND owner.sale = gone.sale AND line.sku = gone.sku",
             "DELETE FROM stock_movements AS movement USING json_to_recordset($1::json) AS gone (sale text, sku text)
               WHERE movement.sale = gone.sale AND movement.sku = gone.sku",
+            "DELETE FROM pools USING json_to_recordset($1::json) AS gone (sale text, sku text)
+              WHERE pools.sale = gone.sale AND pools.sku = gone.sku",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (sale text, sku text)
               WHERE items.sale = gone.sale AND items.sku = gone.sku",
+        ],
+        Step::RemovePools => &[
+            "DELETE FROM stock_movements AS movement USING json_to_recordset($1::json) AS gone (sale text, sku text, pool text)
+              WHERE movement.sale = gone.sale AND movement.sku = gone.sku AND movement.pool = gone.pool",
+            "DELETE FROM pools USING json_to_recordset($1::json) AS gone (sale text, sku text, pool text)
+              WHERE pools.sale = gone.sale AND pools.sku = gone.sku AND pools.pool = gone.pool",
         ],
         Step::RemoveReservations => &[
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS gone (id uuid)
@@ -159,11 +168,13 @@ fn statements(step: Step) -> &'static [&'static str] {
         ],
         Step::RemoveLines => &[
             "DELETE FROM reservation_lines AS line
-              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, place text)
-              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND gone.place = 'live'",
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, pool text, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND line.pool = gone.pool
+                AND gone.place = 'live'",
             "DELETE FROM reservation_lines_archive AS line
-              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, place text)
-              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND gone.place = 'archive'",
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, pool text, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND line.pool = gone.pool
+                AND gone.place = 'archive'",
         ],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
@@ -207,51 +218,85 @@ fn statements(step: Step) -> &'static [&'static str] {
               FROM json_to_recordset($1::json)
                      AS put (sale text, sku text, sold_out_at timestamptz, confirmed_before bigint)
              WHERE items.sale = put.sale AND items.sku = put.sku"],
+        Step::PutPools => &[
+            "UPDATE pools SET number = -1 - number FROM json_to_recordset($1::json) AS put (sale text, sku text, pool text)
+              WHERE pools.sale = put.sale AND pools.sku = put.sku AND pools.pool = put.pool",
+            "INSERT INTO pools (sale, sku, pool, number, position, location, initial_stock, stock, available, held, confirmed,
+                    price_amount, price_currency, tiers, channels, shared_at)
+             SELECT sale, sku, pool, number, position, location, initial_stock, stock, available, held, confirmed,
+                    price_amount, price_currency, tiers, channels, shared_at
+               FROM json_to_recordset($1::json)
+                      AS put (sale text, sku text, pool text, number bigint, position bigint, location text,
+                              initial_stock bigint, stock bigint, available bigint, held bigint, confirmed bigint,
+                              price_amount bigint, price_currency text, tiers text, channels text,
+                              shared_at timestamptz)
+             ON CONFLICT (sale, sku, pool) DO UPDATE
+                SET number = excluded.number, position = excluded.position, location = excluded.location,
+                    initial_stock = excluded.initial_stock, stock = excluded.stock, available = excluded.available,
+                    held = excluded.held, confirmed = excluded.confirmed, price_amount = excluded.price_amount,
+                    price_currency = excluded.price_currency, tiers = excluded.tiers, channels = excluded.channels,
+                    shared_at = excluded.shared_at",
+        ],
+        Step::PutPoolHistory => &["
+            UPDATE pools SET confirmed_before = put.confirmed_before
+              FROM json_to_recordset($1::json) AS put (sale text, sku text, pool text, confirmed_before bigint)
+             WHERE pools.sale = put.sale AND pools.sku = put.sku AND pools.pool = put.pool"],
         Step::PutReservations => &[
             "DELETE FROM reservation_lines_archive USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservation_id = put.id",
             "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservations_archive.id = put.id",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason)
+                    released_at, expired_at, release_reason, tier, channel, region, labels, short)
              SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason
+                    released_at, expired_at, release_reason, tier, channel, region, labels, short
                FROM json_to_recordset($1::json)
                       AS put (id uuid, sale text, customer text, state text, reference text, created_at timestamptz,
                               expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
-                              released_at timestamptz, expired_at timestamptz, release_reason text)
+                              released_at timestamptz, expired_at timestamptz, release_reason text, tier text,
+                              channel text, region text, labels text, short text)
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
                     expires_at = excluded.expires_at, extensions = excluded.extensions,
                     confirmed_at = excluded.confirmed_at, released_at = excluded.released_at,
-                    expired_at = excluded.expired_at, release_reason = excluded.release_reason",
+                    expired_at = excluded.expired_at, release_reason = excluded.release_reason,
+                    tier = excluded.tier, channel = excluded.channel, region = excluded.region,
+                    labels = excluded.labels, short = excluded.short",
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservation_id = put.id",
-            "INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
-             SELECT put.id, line.sku, line.quantity, line.price_amount, line.price_currency
+            "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
+             SELECT put.id, line.sku, line.pool, line.quantity, line.price_amount, line.price_currency
                FROM json_to_recordset($1::json) AS put (id uuid, lines json),
                     json_to_recordset(put.lines)
-                      AS line (sku text, quantity bigint, price_amount bigint, price_currency text)",
+                      AS line (sku text, pool text, quantity bigint, price_amount bigint, price_currency text)",
         ],
         Step::ReplaceMovements => &[
             "DELETE FROM stock_movements USING (
                SELECT movement.id, put.keep,
-                      row_number() OVER (PARTITION BY movement.sale, movement.sku ORDER BY movement.id) AS place
-                 FROM json_to_recordset($1::json) AS put (sale text, sku text, keep bigint)
-                 JOIN stock_movements AS movement ON movement.sale = put.sale AND movement.sku = put.sku) AS gone
+                      row_number() OVER (PARTITION BY movement.sale, movement.sku, movement.pool ORDER BY movement.id) AS place
+                 FROM json_to_recordset($1::json) AS put (sale text, sku text, pool text, keep bigint)
+                 JOIN stock_movements AS movement
+                   ON movement.sale = put.sale AND movement.sku = put.sku AND movement.pool = put.pool) AS gone
               WHERE stock_movements.id = gone.id AND gone.place > gone.keep",
-            "INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
-             SELECT put.sale, put.sku, (one ->> 'delta')::bigint, one ->> 'reason', one ->> 'reference',
-                    (one ->> 'at')::timestamptz, (one ->> 'stock_after')::bigint, (one ->> 'available_after')::bigint
-               FROM json_to_recordset($1::json) AS put (sale text, sku text, movements json),
+            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+             SELECT put.sale, put.sku, put.pool, (one ->> 'delta')::bigint, one ->> 'reason', one ->> 'reference',
+                    (one ->> 'at')::timestamptz, (one ->> 'stock_after')::bigint, (one ->> 'available_after')::bigint,
+                    one ->> 'other_pool'
+               FROM json_to_recordset($1::json) AS put (sale text, sku text, pool text, movements json),
                     json_array_elements(put.movements) WITH ORDINALITY AS movement (one, place)
-              ORDER BY put.sale, put.sku, place",
+              ORDER BY put.sale, put.sku, put.pool, place",
         ],
-        Step::AddConfirmedBefore => &["
-            UPDATE items SET confirmed_before = confirmed_before + change.delta
-              FROM json_to_recordset($1::json) AS change (sale text, sku text, delta bigint)
-             WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0"],
+        Step::AddConfirmedBefore => &[
+            "UPDATE items SET confirmed_before = confirmed_before + change.delta
+              FROM json_to_recordset($1::json) AS change (sale text, sku text, pool text, delta bigint)
+             WHERE items.sale = change.sale AND items.sku = change.sku AND change.pool IS NULL
+               AND confirmed_before + change.delta >= 0",
+            "UPDATE pools SET confirmed_before = confirmed_before + change.delta
+              FROM json_to_recordset($1::json) AS change (sale text, sku text, pool text, delta bigint)
+             WHERE pools.sale = change.sale AND pools.sku = change.sku AND pools.pool = change.pool
+               AND confirmed_before + change.delta >= 0",
+        ],
         Step::RemoveAudit => &[
             "DELETE FROM audit USING json_to_recordset($1::json) AS gone (sequence bigint)
               WHERE audit.sequence = gone.sequence",

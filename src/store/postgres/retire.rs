@@ -10,7 +10,7 @@ use crate::store::{
     owner::Token,
     retention::{
         AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
-        first_id,
+        first_id, remember_confirmed,
     },
     rows::integer,
 };
@@ -84,13 +84,9 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
             }
         }
         AfterKeeping::Delete => {
-            let remember = format!(
-                "UPDATE items SET confirmed_before = confirmed_before + gone.units
-                   FROM (SELECT sale, sku, sum(quantity)::bigint AS units FROM {table} JOIN {lines} ON reservation_id = id
-                          WHERE id = ANY ($1) AND state = 'confirmed' GROUP BY sale, sku) AS gone
-                  WHERE items.sale = gone.sale AND items.sku = gone.sku"
-            );
-            link.execute("saving sums", &remember, &these).await?;
+            for remember in remember_confirmed(step.place.source, "= ANY ($1)") {
+                link.execute("saving sums", &remember, &these).await?;
+            }
             let before = Moment(step.before);
             link.execute("recording what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
         }

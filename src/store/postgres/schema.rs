@@ -20,11 +20,11 @@ const CREATION_LOCK: i64 = 0x444F_4F52_4255_5354;
 const TABLES: &str = "
     SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
      WHERE nspname = ANY (current_schemas(false))
-       AND relname IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'audit_gaps',
+       AND relname IN ('sales', 'items', 'pools', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'audit_gaps',
                        'write_behind', 'reservations_archive', 'reservation_lines_archive', 'audit_archive')";
 
 /// How many there are.
-const TABLES_COUNT: usize = 11;
+const TABLES_COUNT: usize = 12;
 
 /// What a database must be before anything else is asked of it.
 const SERVER: &str = "
@@ -40,7 +40,8 @@ const RIGHTS_MISSING: &str = "
     SELECT right_name || ' on ' || relname
       FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
       JOIN (VALUES ('sales', 'SELECT'), ('sales', 'INSERT'), ('sales', 'UPDATE'), ('items', 'SELECT'), ('items', 'INSERT'),
-                   ('items', 'UPDATE'), ('reservations', 'SELECT'), ('reservations', 'INSERT'), ('reservations', 'UPDATE'),
+                   ('items', 'UPDATE'), ('pools', 'SELECT'), ('pools', 'INSERT'), ('pools', 'UPDATE'),
+                   ('reservations', 'SELECT'), ('reservations', 'INSERT'), ('reservations', 'UPDATE'),
                    ('reservation_lines', 'SELECT'), ('reservation_lines', 'INSERT'), ('stock_movements', 'SELECT'),
                    ('stock_movements', 'INSERT'), ('audit', 'SELECT'), ('audit', 'INSERT'), ('write_behind', 'SELECT'),
                    ('write_behind', 'UPDATE')) AS needed (table_name, right_name) ON table_name = relname

@@ -17,10 +17,10 @@ use crate::{
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{Definition, Movement, ReservationChange, SaleChange, Window},
+        fold::{CountChange, Definition, Movement, ReservationChange, SaleChange, Window},
         names::Names,
         owner::Token,
-        rows::{ChangedReservation, INITIAL, NewReservation, integer, price_columns},
+        rows::{ChangedReservation, INITIAL, NewReservation, PoolRow, integer, price_columns},
     },
 };
 
@@ -61,25 +61,15 @@ const TURN_SALE: &str = "
        SET paused_at = CASE WHEN $2 THEN $3 ELSE paused_at END, closed_at = coalesce(closed_at, $4), updated_at = $5
      WHERE number = $1";
 
-/// Those that are not there yet, each with its first movement.
+/// Those that are not there yet.
 const ADD_ITEMS: &str = "
-    WITH put AS (
-           SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[],
-                                $8::timestamptz[])
-             WITH ORDINALITY AS put (sku, number, initial_stock, price_amount, price_currency, customer_limit,
-                                     listed_at, place)),
-         added AS (
-           INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                              price_currency, customer_limit)
-           SELECT $1, sku, number, initial_stock, initial_stock, initial_stock, 0, 0, price_amount, price_currency,
-                  customer_limit
-             FROM put
-           ON CONFLICT (sale, sku) DO NOTHING
-           RETURNING sku)
-    INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
-    SELECT $1, sku, initial_stock, $9, NULL, listed_at, initial_stock, initial_stock
-      FROM put JOIN added USING (sku)
-     ORDER BY place";
+    INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
+                       price_currency, customer_limit)
+    SELECT $1, sku, number, initial_stock, initial_stock, initial_stock, 0, 0, price_amount, price_currency,
+           customer_limit
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
+             AS put (sku, number, initial_stock, price_amount, price_currency, customer_limit)
+    ON CONFLICT (sale, sku) DO NOTHING";
 
 /// All that were put, the new ones too: each must be there with its number.
 const PUT_ITEMS: &str = "
@@ -88,6 +78,36 @@ const PUT_ITEMS: &str = "
       FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
              AS put (sku, number, price_amount, price_currency, customer_limit)
      WHERE items.sale = $1 AND items.sku = put.sku AND items.number = put.number";
+
+/// Those that are not there yet, each with its first movement.
+const ADD_POOLS: &str = "
+    WITH put AS (
+           SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[],
+                                $9::text[], $10::text[], $11::timestamptz[], $12::bigint[], $13::timestamptz[])
+             WITH ORDINALITY AS put (sku, pool, number, position, location, price_amount, price_currency, tiers, channels,
+                                     shared_at, initial_stock, listed_at, place)),
+         added AS (
+           INSERT INTO pools (sale, sku, pool, number, position, location, initial_stock, stock, available, held,
+                              confirmed, price_amount, price_currency, tiers, channels, shared_at)
+           SELECT $1, sku, pool, number, position, location, initial_stock, initial_stock, initial_stock, 0, 0,
+                  price_amount, price_currency, tiers, channels, shared_at
+             FROM put
+           ON CONFLICT (sale, sku, pool) DO NOTHING
+           RETURNING number)
+    INSERT INTO stock_movements (sale, sku, pool, delta, reason, at, stock_after, available_after)
+    SELECT $1, sku, pool, initial_stock, $14, listed_at, initial_stock, initial_stock
+      FROM put JOIN added USING (number)
+     ORDER BY place";
+
+/// All that were put, the new ones too: each must be there with its number.
+const PUT_POOLS: &str = "
+    UPDATE pools
+       SET position = put.position, location = put.location, price_amount = put.price_amount,
+           price_currency = put.price_currency, tiers = put.tiers, channels = put.channels, shared_at = put.shared_at
+      FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[],
+                  $10::text[], $11::timestamptz[])
+             AS put (sku, pool, number, position, location, price_amount, price_currency, tiers, channels, shared_at)
+     WHERE pools.sale = $1 AND pools.sku = put.sku AND pools.pool = put.pool AND pools.number = put.number";
 
 const COUNT_ITEMS: &str = "
     UPDATE items
@@ -100,19 +120,30 @@ const COUNT_ITEMS: &str = "
              AS change (number, of_stock, of_available, of_held, of_confirmed, low, low_at, back_at)
      WHERE items.number = change.number";
 
-/// The first item whose counts cannot be what they would come to.
-const BROKEN_ITEM: &str = "
-    SELECT sale, sku, of_stock, of_available, of_held, of_confirmed
+const COUNT_POOLS: &str = "
+    UPDATE pools
+       SET stock = stock + change.of_stock, available = available + change.of_available,
+           held = held + change.of_held, confirmed = confirmed + change.of_confirmed
       FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
              AS change (number, of_stock, of_available, of_held, of_confirmed)
-      JOIN items USING (number)
-     WHERE least(available::numeric + of_available, held::numeric + of_held, confirmed::numeric + of_confirmed) < 0
-        OR stock::numeric + of_stock
-           <> available::numeric + of_available + held + of_held + confirmed + of_confirmed
-     ORDER BY number LIMIT 1";
+     WHERE pools.number = change.number";
+
+/// The first row of items or pools whose counts cannot be what they would come to.
+fn broken(table: &str, which: &str) -> String {
+    format!(
+        "SELECT sale, sku, of_stock, of_available, of_held, of_confirmed, {which}
+           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+                  AS change (number, of_stock, of_available, of_held, of_confirmed)
+           JOIN {table} USING (number)
+          WHERE least(available::numeric + of_available, held::numeric + of_held, confirmed::numeric + of_confirmed) < 0
+             OR stock::numeric + of_stock
+                <> available::numeric + of_available + held + of_held + confirmed + of_confirmed
+          ORDER BY number LIMIT 1"
+    )
+}
 
 const ADD_MOVEMENTS: &str = "
-    COPY stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
+    COPY stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
     FROM STDIN (FORMAT binary)";
 
 const ADD_AUDIT: &str = "
@@ -120,11 +151,11 @@ const ADD_AUDIT: &str = "
 
 const ADD_RESERVATIONS: &str = "
     COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                       released_at, expired_at, release_reason)
+                       released_at, expired_at, release_reason, tier, channel, region, labels, short)
     FROM STDIN (FORMAT binary)";
 
 const ADD_LINES: &str = "
-    COPY reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
+    COPY reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
     FROM STDIN (FORMAT binary)";
 
 /// Once for each session: made anew where a pooler gave this transaction another one. In its name is the format of the
@@ -209,7 +240,8 @@ impl Writer<'_> {
         for (&number, change) in window.sales() {
             if let Some(definition) = &change.definition {
                 self.put_sale(number, definition, change.at).await?;
-                self.put_items(window, definition, change.at).await?;
+                self.put_items(definition).await?;
+                self.put_pools(window, definition, change.at).await?;
             }
             self.turn_sale(number, change).await?;
         }
@@ -247,22 +279,20 @@ impl Writer<'_> {
         self.touched(touched, 1, || format!("an event names sale number {}, never defined", number.0))
     }
 
-    async fn put_items(&mut self, window: &Window, put: &Definition, at: Timestamp) -> Result<(), StoreError> {
+    async fn put_items(&mut self, put: &Definition) -> Result<(), StoreError> {
         let mut columns = ItemColumns::default();
-        for (item, settings) in put.items.iter().zip(&put.settings.items) {
+        for (numbers, settings) in put.numbers.iter().zip(&put.settings.items) {
             let (amount, currency) = price_columns(&settings.price)?;
-            let listed_at = window.items().get(item).and_then(|change| change.listed_at);
             columns.skus.push(&settings.sku);
-            columns.numbers.push(i64::from(item.0));
+            columns.numbers.push(i64::from(numbers.item.0));
             columns.initial.push(integer(settings.initial_stock)?);
             columns.amounts.push(amount);
             columns.currencies.push(currency);
             columns.limits.push(settings.customer_limit.map(i64::from));
-            columns.listed.push(Moment(listed_at.unwrap_or(at)));
         }
-        let ItemColumns { skus, numbers, initial, amounts, currencies, limits, listed } = &columns;
+        let ItemColumns { skus, numbers, initial, amounts, currencies, limits } = &columns;
         let sale = &put.settings.id;
-        let add: [(&(dyn ToSql + Sync), Type); 9] = [
+        let add: [(&(dyn ToSql + Sync), Type); 7] = [
             (sale, Type::TEXT),
             (skus, Type::TEXT_ARRAY),
             (numbers, Type::INT8_ARRAY),
@@ -270,10 +300,8 @@ impl Writer<'_> {
             (amounts, Type::INT8_ARRAY),
             (currencies, Type::TEXT_ARRAY),
             (limits, Type::INT8_ARRAY),
-            (listed, Type::TIMESTAMPTZ_ARRAY),
-            (&INITIAL, Type::TEXT),
         ];
-        let added = self.link.execute("adding items", ADD_ITEMS, &add).await?;
+        self.link.execute("adding items", ADD_ITEMS, &add).await?;
         let again: [(&(dyn ToSql + Sync), Type); 6] = [
             (sale, Type::TEXT),
             (skus, Type::TEXT_ARRAY),
@@ -283,29 +311,60 @@ impl Writer<'_> {
             (limits, Type::INT8_ARRAY),
         ];
         let touched = self.link.execute("putting items", PUT_ITEMS, &again).await?;
-        // An added item is two rows: itself and its first movement.
-        self.rows += added;
         self.touched(touched, skus.len(), || format!("an item of sale {sale:?} has another number in the store"))
+    }
+
+    async fn put_pools(&mut self, window: &Window, put: &Definition, at: Timestamp) -> Result<(), StoreError> {
+        let mut columns = PoolColumns::default();
+        for (numbers, item) in put.numbers.iter().zip(&put.settings.items) {
+            for pool in PoolRow::of(numbers, item) {
+                let pool = pool?;
+                let listed_at = window.listed_at(pool.number).unwrap_or(at);
+                columns.push(&item.sku, pool, listed_at)?;
+            }
+        }
+        let sale = &put.settings.id;
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(sale, Type::TEXT)];
+        parameters.extend(columns.parameters());
+        parameters.push((&INITIAL, Type::TEXT));
+        // An added pool is two rows: itself and its first movement.
+        self.rows += self.link.execute("adding pools", ADD_POOLS, &parameters).await?;
+        let touched = self.link.execute("putting pools", PUT_POOLS, &parameters[..11]).await?;
+        let count = columns.numbers.len();
+        self.touched(touched, count, || format!("a pool of sale {sale:?} has another number in the store"))
     }
 
     async fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
         if movements.is_empty() {
             return Ok(());
         }
-        const TYPES: [Type; 8] =
-            [Type::TEXT, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ, Type::INT8, Type::INT8];
+        const TYPES: [Type; 10] = [
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::INT8,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TIMESTAMPTZ,
+            Type::INT8,
+            Type::INT8,
+            Type::TEXT,
+        ];
         let written = self.link.copy("copying movements", ADD_MOVEMENTS, &TYPES, async |mut copying| {
             for movement in movements {
-                let name = self.names.item(movement.item)?;
-                let row: [&(dyn ToSql + Sync); 8] = [
-                    &&*name.sale,
-                    &&*name.sku,
+                let (item, pool) = self.names.pool(movement.pool)?;
+                let other = movement.other.map(|other| self.names.pool(other)).transpose()?;
+                let row: [&(dyn ToSql + Sync); 10] = [
+                    &&*item.sale,
+                    &&*item.sku,
+                    &pool,
                     &movement.delta,
                     &movement.reason.as_deref(),
                     &movement.reference.as_deref(),
                     &Moment(movement.at),
-                    &integer(movement.stock_after)?,
-                    &integer(movement.available_after)?,
+                    &integer(movement.after.stock)?,
+                    &integer(movement.after.available)?,
+                    &other.map(|(_, id)| id),
                 ];
                 copying.row(&row).await?;
             }
@@ -333,43 +392,55 @@ impl Writer<'_> {
     }
 
     async fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
-        let (mut numbers, mut changes, mut moments) =
-            (Vec::new(), [const { Vec::new() }; 5], [const { Vec::new() }; 2]);
+        let (mut items, mut lows, mut moments) = (CountColumns::default(), Vec::new(), [const { Vec::new() }; 2]);
         for (number, change, level) in window.counted_items() {
-            numbers.push(i64::from(number.0));
+            items.push(number.0, change);
+            lows.push(level.low());
             let at = [level.low_at(), level.back_at()];
             moments.iter_mut().zip(at).for_each(|(column, at)| column.push(at.map(Moment)));
-            let units = [change.stock, change.available, change.held, change.confirmed, level.low()];
-            changes.iter_mut().zip(units).for_each(|(column, units)| column.push(units));
         }
-        if numbers.is_empty() {
+        let mut parameters = items.parameters();
+        parameters.push((&lows, Type::INT8_ARRAY));
+        parameters.extend(moments.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TIMESTAMPTZ_ARRAY)));
+        self.count("items", "''", COUNT_ITEMS, &parameters, lows.len()).await?;
+        let mut pools = CountColumns::default();
+        window.counted_pools().for_each(|(number, change)| pools.push(number.0, change));
+        self.count("pools", "'pool ' || pool || ': '", COUNT_POOLS, &pools.parameters(), pools.numbers.len()).await
+    }
+
+    /// Adds to the counts of so many rows. `which`: what of an item they are, for whom reads the error.
+    async fn count(
+        &mut self,
+        table: &'static str,
+        which: &str,
+        statement: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        rows: usize,
+    ) -> Result<(), StoreError> {
+        if rows == 0 {
             return Ok(());
         }
-        let [stock, available, held, confirmed, low] = &changes;
-        let units = [&numbers, stock, available, held, confirmed, low];
-        let units = units.iter().map(|column| (*column as &(dyn ToSql + Sync), Type::INT8_ARRAY));
-        let moments = moments.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TIMESTAMPTZ_ARRAY));
-        let parameters: Vec<_> = units.chain(moments).collect();
-        // To be able to ask which item it was.
-        self.link.batch("counting items", "SAVEPOINT counts").await?;
-        match self.link.execute("counting items", COUNT_ITEMS, &parameters).await {
+        // To be able to ask which one it was.
+        self.link.batch("counting", "SAVEPOINT counts").await?;
+        match self.link.execute("counting", statement, parameters).await {
             Ok(touched) => {
-                self.link.batch("counting items", "RELEASE SAVEPOINT counts").await?;
-                let unknown = || "an event names an item number that was never defined".to_owned();
-                self.touched(touched, numbers.len(), unknown)
+                self.link.batch("counting", "RELEASE SAVEPOINT counts").await?;
+                self.touched(touched, rows, || format!("an event names a number of {table} that was never defined"))
             }
-            Err(error) if error.is_constraint_of("items") => {
-                self.link.batch("counting items", "ROLLBACK TO SAVEPOINT counts").await?;
-                let rows = self.link.query("looking for the item", BROKEN_ITEM, &parameters[..5]).await?;
-                let Some(row) = rows.first() else { return Err(error.into()) };
+            Err(error) if error.is_constraint_of(table) => {
+                self.link.batch("counting", "ROLLBACK TO SAVEPOINT counts").await?;
+                let found =
+                    self.link.query("looking for the item", &broken(table, which), &parameters[..5]).await?;
+                let Some(row) = found.first() else { return Err(error.into()) };
                 let [stock, available, held, confirmed]: [i64; 4] =
                     [get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?];
                 Err(StoreError::Conservation {
                     sale: get(row, 0)?,
                     sku: get(row, 1)?,
                     detail: format!(
-                        "{error}, on adding {stock} to stock, {available} to available, {held} to held, {confirmed} to \
-                         confirmed"
+                        "{}{error}, on adding {stock} to stock, {available} to available, {held} to held, {confirmed} \
+                         to confirmed",
+                        get::<&str>(row, 6)?
                     ),
                 })
             }
@@ -382,7 +453,7 @@ impl Writer<'_> {
         if begun(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 12] = [
+        const TYPES: [Type; 17] = [
             Type::UUID,
             Type::TEXT,
             Type::TEXT,
@@ -395,12 +466,17 @@ impl Writer<'_> {
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
             Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
         ];
         let written = self.link.copy("copying reservations", ADD_RESERVATIONS, &TYPES, async |mut copying| {
             for (id, change) in begun(window) {
                 let begun = change.begun.as_ref().expect("only these are chosen");
-                let row = NewReservation::of(id, begun, change);
-                let row: [&(dyn ToSql + Sync); 12] = [
+                let row = NewReservation::of(self.names, id, begun, change)?;
+                let row: [&(dyn ToSql + Sync); 17] = [
                     &Uuid::from_bytes(*id.bytes()),
                     &self.names.sale(begun.sale)?,
                     &row.customer,
@@ -413,6 +489,11 @@ impl Writer<'_> {
                     &row.rest.released_at.map(Moment),
                     &row.rest.expired_at.map(Moment),
                     &row.rest.release_reason,
+                    &row.tier,
+                    &row.channel,
+                    &row.region,
+                    &row.labels,
+                    &row.short,
                 ];
                 copying.row(&row).await?;
             }
@@ -426,14 +507,14 @@ impl Writer<'_> {
         if begun(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 5] = [Type::UUID, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT];
+        const TYPES: [Type; 6] = [Type::UUID, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT];
         let written = self.link.copy("copying lines", ADD_LINES, &TYPES, async |mut copying| {
             for (id, change) in begun(window) {
                 let id = Uuid::from_bytes(*id.bytes());
                 for line in change.begun.iter().flat_map(|begun| &begun.portions) {
                     let (amount, currency) = price_columns(&line.price)?;
-                    let (sku, units) = (&*self.names.item(line.item)?.sku, i64::from(line.units));
-                    let row: [&(dyn ToSql + Sync); 5] = [&id, &sku, &units, &amount, &currency];
+                    let ((item, pool), units) = (self.names.pool(line.pool)?, i64::from(line.units));
+                    let row: [&(dyn ToSql + Sync); 6] = [&id, &&*item.sku, &pool, &units, &amount, &currency];
                     copying.row(&row).await?;
                 }
             }
@@ -515,7 +596,79 @@ struct ItemColumns<'a> {
     amounts: Vec<Option<i64>>,
     currencies: Vec<Option<&'a str>>,
     limits: Vec<Option<i64>>,
+}
+
+/// The columns of a sale's pools, as arrays.
+#[derive(Default)]
+struct PoolColumns<'a> {
+    skus: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    numbers: Vec<i64>,
+    positions: Vec<i64>,
+    locations: Vec<Option<&'a str>>,
+    amounts: Vec<Option<i64>>,
+    currencies: Vec<Option<String>>,
+    tiers: Vec<Option<String>>,
+    channels: Vec<Option<String>>,
+    shared: Vec<Option<Moment>>,
+    initial: Vec<i64>,
     listed: Vec<Moment>,
+}
+
+impl<'a> PoolColumns<'a> {
+    fn push(&mut self, sku: &'a str, pool: PoolRow<'a>, listed_at: Timestamp) -> Result<(), StoreError> {
+        let (amount, currency) = price_columns(&pool.price)?;
+        self.skus.push(sku);
+        self.ids.push(pool.id);
+        self.numbers.push(i64::from(pool.number.0));
+        self.positions.push(pool.position);
+        self.locations.push(pool.location);
+        self.amounts.push(amount);
+        self.currencies.push(currency.map(str::to_owned));
+        self.tiers.push(pool.tiers);
+        self.channels.push(pool.channels);
+        self.shared.push(pool.shared_at.map(Moment));
+        self.initial.push(pool.initial_stock);
+        self.listed.push(Moment(listed_at));
+        Ok(())
+    }
+
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 12] {
+        [
+            (&self.skus, Type::TEXT_ARRAY),
+            (&self.ids, Type::TEXT_ARRAY),
+            (&self.numbers, Type::INT8_ARRAY),
+            (&self.positions, Type::INT8_ARRAY),
+            (&self.locations, Type::TEXT_ARRAY),
+            (&self.amounts, Type::INT8_ARRAY),
+            (&self.currencies, Type::TEXT_ARRAY),
+            (&self.tiers, Type::TEXT_ARRAY),
+            (&self.channels, Type::TEXT_ARRAY),
+            (&self.shared, Type::TIMESTAMPTZ_ARRAY),
+            (&self.initial, Type::INT8_ARRAY),
+            (&self.listed, Type::TIMESTAMPTZ_ARRAY),
+        ]
+    }
+}
+
+/// Changes of counts, as arrays: by what number, and of stock, available, held and confirmed.
+#[derive(Default)]
+struct CountColumns {
+    numbers: Vec<i64>,
+    units: [Vec<i64>; 4],
+}
+
+impl CountColumns {
+    fn push(&mut self, number: u32, change: &CountChange) {
+        self.numbers.push(i64::from(number));
+        let units = [change.stock, change.available, change.held, change.confirmed];
+        self.units.iter_mut().zip(units).for_each(|(column, units)| column.push(units));
+    }
+
+    fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        let columns = [&self.numbers].into_iter().chain(&self.units);
+        columns.map(|column| (column as &(dyn ToSql + Sync), Type::INT8_ARRAY)).collect()
+    }
 }
 
 fn begun(window: &Window) -> impl Iterator<Item = (&ReservationId, &ReservationChange)> {

@@ -49,6 +49,33 @@ CREATE TABLE items (
 -- Counts change with every transaction and no index has them: with room on its page a row changes where it is.
 WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
+CREATE TABLE pools (
+  -- A part of an item's stock, and where its units are: what the item has is the sum of its pools. An item that declares
+  -- none has one, 'default'.
+  sale           text   COLLATE "C" NOT NULL,
+  sku            text   COLLATE "C" NOT NULL,
+  pool           text   COLLATE "C" NOT NULL,
+  number         bigint NOT NULL UNIQUE,
+  position       bigint NOT NULL,  -- its place in the sale's document, from 1
+  location       text   COLLATE "C",
+  initial_stock  bigint NOT NULL,
+  stock          bigint NOT NULL,
+  available      bigint NOT NULL CHECK (available >= 0),
+  held           bigint NOT NULL CHECK (held >= 0),
+  confirmed      bigint NOT NULL CHECK (confirmed >= 0),
+  price_amount   bigint,  -- of a unit from here: the pool's own, or else the item's
+  price_currency text,
+  tiers          text,  -- a JSON list: open to customers of these tiers; empty: of all
+  channels       text,  -- a JSON list: open to requests through these channels; empty: through all
+  shared_at      timestamptz,  -- open to everybody from then on
+  -- As in items.
+  confirmed_before bigint NOT NULL DEFAULT 0 CHECK (confirmed_before >= 0),
+  PRIMARY KEY (sale, sku, pool),
+  FOREIGN KEY (sale, sku) REFERENCES items (sale, sku),
+  CONSTRAINT conservation_of_pool CHECK (stock = available + held + confirmed)
+)
+WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
 CREATE TABLE reservations (
   -- Units held for one customer, and what became of them. Neither sale nor id are REFERENCES, here and in the lines: the
   -- journal's order guarantees them, and PostgreSQL would look each of them up.
@@ -64,6 +91,11 @@ CREATE TABLE reservations (
   released_at    timestamptz,
   expired_at     timestamptz,
   release_reason text,
+  tier           text        COLLATE "C",  -- of the customer, as the caller said
+  channel        text        COLLATE "C",  -- that the request came through
+  region         text        COLLATE "C",  -- where the units are to go
+  labels         text,  -- a JSON object of names and values; empty once the customer was erased
+  short          text,  -- a JSON list of what it got less of than it asked for: sku, requested, granted
   CONSTRAINT one_end CHECK (
     CASE state
       WHEN 'held'      THEN confirmed_at IS NULL     AND released_at IS NULL     AND expired_at IS NULL
@@ -80,31 +112,34 @@ CREATE TABLE reservations (
 CREATE INDEX reservations_held_by_expiry ON reservations (expires_at) WHERE state = 'held';
 
 CREATE TABLE reservation_lines (
-  -- What a reservation holds, at the price locked when the hold was made.
+  -- What a reservation holds, at the price locked when the hold was made: a row for each pool that units came from.
   reservation_id uuid   NOT NULL,
   sku            text   COLLATE "C" NOT NULL,
+  pool           text   COLLATE "C" NOT NULL,
   quantity       bigint NOT NULL CHECK (quantity > 0),
   price_amount   bigint,
   price_currency text,
-  PRIMARY KEY (reservation_id, sku)
+  PRIMARY KEY (reservation_id, sku, pool)
 );
 
 CREATE TABLE stock_movements (
-  -- Everything ever put into or taken out of stock, for each item in order; the deltas of an item add up to its stock.
-  -- The first movement of an item has the reason 'initial'.
+  -- Everything ever put into or taken out of a pool, for each pool in order; the deltas of a pool add up to its stock, and
+  -- those of an item. The first movement of a pool has the reason 'initial'. A transfer is two movements that add up to 0.
   id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   sale            text        COLLATE "C" NOT NULL,
   sku             text        COLLATE "C" NOT NULL,
+  pool            text        COLLATE "C" NOT NULL,
   delta           bigint      NOT NULL,
   reason          text,
   reference       text,
   at              timestamptz NOT NULL,
-  stock_after     bigint      NOT NULL,
+  stock_after     bigint      NOT NULL,  -- of the pool
   available_after bigint      NOT NULL,
-  FOREIGN KEY (sale, sku) REFERENCES items (sale, sku)
+  other_pool      text        COLLATE "C",  -- of a transfer: the pool that the units went to, or came from
+  FOREIGN KEY (sale, sku, pool) REFERENCES pools (sale, sku, pool)
 );
 
-CREATE INDEX stock_movements_by_item ON stock_movements (sale, sku);
+CREATE INDEX stock_movements_by_pool ON stock_movements (sale, sku, pool);
 
 CREATE TABLE audit (
   -- Every operator action that changed something, in order. Never changed: each row's hash covers its
@@ -113,7 +148,8 @@ CREATE TABLE audit (
   sequence bigint NOT NULL PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
   at       text   COLLATE "C" NOT NULL,
   actor    text   NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
-  action   text   COLLATE "C" NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
+  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, stock.transfer, keys.change or customer.erase
+  action   text   COLLATE "C" NOT NULL,
   sale     text   COLLATE "C",
   sku      text   COLLATE "C",
   detail   text   NOT NULL,  -- what was asked: a JSON object
@@ -142,16 +178,22 @@ CREATE TABLE reservations_archive (
   confirmed_at   timestamptz,
   released_at    timestamptz,
   expired_at     timestamptz,
-  release_reason text
+  release_reason text,
+  tier           text COLLATE "C",
+  channel        text COLLATE "C",
+  region         text COLLATE "C",
+  labels         text,
+  short          text
 );
 
 CREATE TABLE reservation_lines_archive (
   reservation_id uuid NOT NULL,
   sku            text COLLATE "C" NOT NULL,
+  pool           text COLLATE "C" NOT NULL,
   quantity       bigint NOT NULL CHECK (quantity > 0),
   price_amount   bigint,
   price_currency text,
-  PRIMARY KEY (reservation_id, sku)
+  PRIMARY KEY (reservation_id, sku, pool)
 );
 
 CREATE TABLE audit_archive (
@@ -189,6 +231,13 @@ CREATE VIEW stock_per_item AS
          price_amount, price_currency
     FROM items;
 
+CREATE VIEW stock_per_pool AS
+  -- How is each part of an item's stock selling, and who may buy from it?
+  SELECT sale, sku, position, pool, location, stock, available, held, confirmed,
+         round(100.0 * confirmed / nullif(stock, 0), 1)::double precision AS sold_percent,
+         price_amount, price_currency, tiers, channels, shared_at
+    FROM pools;
+
 CREATE VIEW holds_about_to_expire AS
   -- Whose holds run out within a minute, soonest first? Negative seconds_left: due, and the expiry not yet applied here.
   SELECT id, sale, customer,
@@ -202,12 +251,13 @@ CREATE VIEW holds_about_to_expire AS
 CREATE VIEW customer_reservations AS
   -- What does a customer have, and what became of it? Ask with WHERE customer = '...'; ordered by id is by time.
   SELECT customer, id, sale, state,
-         (SELECT string_agg(quantity || ' x ' || sku, ', ' ORDER BY sku) FROM reservation_lines
-           WHERE reservation_id = id) AS lines,
+         (SELECT string_agg(units || ' x ' || sku, ', ' ORDER BY sku)
+            FROM (SELECT sku, sum(quantity) AS units FROM reservation_lines WHERE reservation_id = id
+                   GROUP BY sku) AS line) AS lines,
          (SELECT sum(quantity * price_amount)::bigint FROM reservation_lines WHERE reservation_id = id) AS amount,
          reference, created_at, expires_at, extensions,
          coalesce(confirmed_at, released_at, expired_at) AS ended_at,
-         release_reason
+         release_reason, tier, channel, region, labels
     FROM reservations;
 
 CREATE VIEW sale_summary AS
@@ -227,27 +277,33 @@ CREATE VIEW sale_summary AS
 
 CREATE VIEW report_reservations AS
   -- Every reservation that reports count, archived ones too.
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels
     FROM reservations
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '-infinity')
   UNION ALL
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at)
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels
     FROM reservations_archive
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '-infinity');
 
 CREATE VIEW report_lines AS
-  -- The same, line by line.
-  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at) AS ended_at
-    FROM reservations JOIN reservation_lines ON reservation_id = id
+  -- The same, line by line; a line that draws from several pools is several rows, and is_line is 1 in one of them, else 0.
+  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels,
+         CASE WHEN EXISTS (SELECT 1 FROM reservation_lines AS other
+                            WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
+                              AND other.pool < line.pool) THEN 0 ELSE 1 END AS is_line
+    FROM reservations JOIN reservation_lines AS line ON line.reservation_id = id
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '-infinity')
   UNION ALL
-  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at)
-    FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
+  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels,
+         CASE WHEN EXISTS (SELECT 1 FROM reservation_lines_archive AS other
+                            WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
+                              AND other.pool < line.pool) THEN 0 ELSE 1 END
+    FROM reservations_archive JOIN reservation_lines_archive AS line ON line.reservation_id = id
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '-infinity');
 
@@ -256,19 +312,19 @@ CREATE VIEW report_items AS
   -- reports count; stock, available, held and confirmed are the item's own, of all time.
   WITH counted AS (
          SELECT sale, sku,
-                count(quantity) AS granted,
-                count(CASE state WHEN 'held' THEN 1 END) AS still_held,
-                count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
-                count(CASE state WHEN 'released' THEN 1 END) AS were_released,
-                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired,
+                CAST(sum(is_line) AS bigint) AS granted,
+                CAST(sum(CASE state WHEN 'held' THEN is_line ELSE 0 END) AS bigint) AS still_held,
+                CAST(sum(CASE state WHEN 'confirmed' THEN is_line ELSE 0 END) AS bigint) AS were_confirmed,
+                CAST(sum(CASE state WHEN 'released' THEN is_line ELSE 0 END) AS bigint) AS were_released,
+                CAST(sum(CASE state WHEN 'expired' THEN is_line ELSE 0 END) AS bigint) AS were_expired,
                 CAST(coalesce(sum(quantity), 0) AS bigint) AS granted_units,
                 CAST(coalesce(sum(CASE state WHEN 'held' THEN quantity END), 0) AS bigint) AS held_units,
                 CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN quantity END), 0) AS bigint) AS confirmed_units,
                 CAST(coalesce(sum(CASE state WHEN 'released' THEN quantity END), 0) AS bigint) AS released_units,
                 CAST(coalesce(sum(CASE state WHEN 'expired' THEN quantity END), 0) AS bigint) AS expired_units
-           FROM (SELECT sale, sku, '' AS state, NULL::bigint AS quantity FROM items
+           FROM (SELECT sale, sku, '' AS state, NULL::bigint AS quantity, 0 AS is_line FROM items
                  UNION ALL
-                 SELECT sale, sku, state, quantity FROM report_lines) AS line
+                 SELECT sale, sku, state, quantity, is_line FROM report_lines) AS line
           GROUP BY sale, sku)
   SELECT items.sale, items.sku, stock, available, held, confirmed,
          granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,

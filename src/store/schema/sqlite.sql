@@ -46,6 +46,32 @@ CREATE TABLE items (
   CONSTRAINT conservation CHECK (stock = available + held + confirmed)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE pools (
+  -- A part of an item's stock, and where its units are: what the item has is the sum of its pools. An item that declares
+  -- none has one, 'default'.
+  sale           TEXT    NOT NULL,
+  sku            TEXT    NOT NULL,
+  pool           TEXT    NOT NULL,
+  number         INTEGER NOT NULL UNIQUE,
+  position       INTEGER NOT NULL,  -- its place in the sale's document, from 1
+  location       TEXT,
+  initial_stock  INTEGER NOT NULL,
+  stock          INTEGER NOT NULL,
+  available      INTEGER NOT NULL CHECK (available >= 0),
+  held           INTEGER NOT NULL CHECK (held >= 0),
+  confirmed      INTEGER NOT NULL CHECK (confirmed >= 0),
+  price_amount   INTEGER,  -- of a unit from here: the pool's own, or else the item's
+  price_currency TEXT,
+  tiers          TEXT,  -- a JSON list: open to customers of these tiers; empty: of all
+  channels       TEXT,  -- a JSON list: open to requests through these channels; empty: through all
+  shared_at      TEXT,  -- open to everybody from then on
+  -- As in items.
+  confirmed_before INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_before >= 0),
+  PRIMARY KEY (sale, sku, pool),
+  FOREIGN KEY (sale, sku) REFERENCES items (sale, sku),
+  CONSTRAINT conservation_of_pool CHECK (stock = available + held + confirmed)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE reservations (
   -- Units held for one customer, and what became of them.
   id             TEXT    NOT NULL PRIMARY KEY,
@@ -60,6 +86,11 @@ CREATE TABLE reservations (
   released_at    TEXT,
   expired_at     TEXT,
   release_reason TEXT,
+  tier           TEXT,  -- of the customer, as the caller said
+  channel        TEXT,  -- that the request came through
+  region         TEXT,  -- where the units are to go
+  labels         TEXT,  -- a JSON object of names and values; empty once the customer was erased
+  short          TEXT,  -- a JSON list of what it got less of than it asked for: sku, requested, granted
   -- CASE, not IN: for a list SQLite builds a temporary tree on every single insert.
   CONSTRAINT one_end CHECK (
     CASE state
@@ -78,31 +109,34 @@ CREATE TABLE reservations (
 CREATE INDEX reservations_held_by_expiry ON reservations (expires_at) WHERE state = 'held';
 
 CREATE TABLE reservation_lines (
-  -- What a reservation holds, at the price locked when the hold was made.
+  -- What a reservation holds, at the price locked when the hold was made: a row for each pool that units came from.
   reservation_id TEXT    NOT NULL REFERENCES reservations (id),
   sku            TEXT    NOT NULL,
+  pool           TEXT    NOT NULL,
   quantity       INTEGER NOT NULL CHECK (quantity > 0),
   price_amount   INTEGER,
   price_currency TEXT,
-  PRIMARY KEY (reservation_id, sku)
+  PRIMARY KEY (reservation_id, sku, pool)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE stock_movements (
-  -- Everything ever put into or taken out of stock, for each item in order; the deltas of an item add up to its stock.
-  -- The first movement of an item has the reason 'initial'.
+  -- Everything ever put into or taken out of a pool, for each pool in order; the deltas of a pool add up to its stock, and
+  -- those of an item. The first movement of a pool has the reason 'initial'. A transfer is two movements that add up to 0.
   id              INTEGER PRIMARY KEY,
   sale            TEXT    NOT NULL,
   sku             TEXT    NOT NULL,
+  pool            TEXT    NOT NULL,
   delta           INTEGER NOT NULL,
   reason          TEXT,
   reference       TEXT,
   at              TEXT    NOT NULL,
-  stock_after     INTEGER NOT NULL,
+  stock_after     INTEGER NOT NULL,  -- of the pool
   available_after INTEGER NOT NULL,
-  FOREIGN KEY (sale, sku) REFERENCES items (sale, sku)
+  other_pool      TEXT,  -- of a transfer: the pool that the units went to, or came from
+  FOREIGN KEY (sale, sku, pool) REFERENCES pools (sale, sku, pool)
 ) STRICT;
 
-CREATE INDEX stock_movements_by_item ON stock_movements (sale, sku);
+CREATE INDEX stock_movements_by_pool ON stock_movements (sale, sku, pool);
 
 CREATE TABLE audit (
   -- Every operator action that changed something, in order. Never changed: each row's hash covers its
@@ -110,7 +144,8 @@ CREATE TABLE audit (
   sequence INTEGER PRIMARY KEY CHECK (sequence > 0),  -- 1, 2, 3 and so on, without gaps
   at       TEXT    NOT NULL,
   actor    TEXT    NOT NULL,  -- key:NAME; anybody, where no keys are configured; process, for what it read by itself
-  action   TEXT    NOT NULL,  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, keys.change or customer.erase
+  -- sale.put, sale.pause, sale.resume, sale.close, stock.adjust, stock.transfer, keys.change or customer.erase
+  action   TEXT    NOT NULL,
   sale     TEXT,
   sku      TEXT,
   detail   TEXT    NOT NULL,  -- what was asked: a JSON object, to the letter as it was hashed
@@ -139,16 +174,22 @@ CREATE TABLE reservations_archive (
   confirmed_at   TEXT,
   released_at    TEXT,
   expired_at     TEXT,
-  release_reason TEXT
+  release_reason TEXT,
+  tier           TEXT,
+  channel        TEXT,
+  region         TEXT,
+  labels         TEXT,
+  short          TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE reservation_lines_archive (
   reservation_id TEXT NOT NULL,
   sku            TEXT NOT NULL,
+  pool           TEXT NOT NULL,
   quantity       INTEGER NOT NULL CHECK (quantity > 0),
   price_amount   INTEGER,
   price_currency TEXT,
-  PRIMARY KEY (reservation_id, sku)
+  PRIMARY KEY (reservation_id, sku, pool)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit_archive (
@@ -186,6 +227,13 @@ CREATE VIEW stock_per_item AS
          price_amount, price_currency
     FROM items;
 
+CREATE VIEW stock_per_pool AS
+  -- How is each part of an item's stock selling, and who may buy from it?
+  SELECT sale, sku, position, pool, location, stock, available, held, confirmed,
+         round(100.0 * confirmed / nullif(stock, 0), 1) AS sold_percent,
+         price_amount, price_currency, tiers, channels, shared_at
+    FROM pools;
+
 CREATE VIEW holds_about_to_expire AS
   -- Whose holds run out within a minute, soonest first? Negative seconds_left: due, and the expiry not yet applied here.
   SELECT id, sale, customer,
@@ -199,11 +247,12 @@ CREATE VIEW holds_about_to_expire AS
 CREATE VIEW customer_reservations AS
   -- What does a customer have, and what became of it? Ask with WHERE customer = '...'; ordered by id is by time.
   SELECT customer, id, sale, state,
-         (SELECT group_concat(quantity || ' x ' || sku, ', ') FROM reservation_lines WHERE reservation_id = id) AS lines,
+         (SELECT group_concat(units || ' x ' || sku, ', ')
+            FROM (SELECT sku, sum(quantity) AS units FROM reservation_lines WHERE reservation_id = id GROUP BY sku)) AS lines,
          (SELECT sum(quantity * price_amount) FROM reservation_lines WHERE reservation_id = id) AS amount,
          reference, created_at, expires_at, extensions,
          coalesce(confirmed_at, released_at, expired_at) AS ended_at,
-         release_reason
+         release_reason, tier, channel, region, labels
     FROM reservations;
 
 CREATE VIEW sale_summary AS
@@ -223,27 +272,33 @@ CREATE VIEW sale_summary AS
 
 CREATE VIEW report_reservations AS
   -- Every reservation that reports count, archived ones too.
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels
     FROM reservations
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '')
   UNION ALL
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at)
+  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels
     FROM reservations_archive
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '');
 
 CREATE VIEW report_lines AS
-  -- The same, line by line.
-  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at) AS ended_at
-    FROM reservations JOIN reservation_lines ON reservation_id = id
+  -- The same, line by line; a line that draws from several pools is several rows, and is_line is 1 in one of them, else 0.
+  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels,
+         CASE WHEN EXISTS (SELECT 1 FROM reservation_lines AS other
+                            WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
+                              AND other.pool < line.pool) THEN 0 ELSE 1 END AS is_line
+    FROM reservations JOIN reservation_lines AS line ON line.reservation_id = id
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '')
   UNION ALL
-  SELECT id, sale, sku, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at)
-    FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
+  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
+         coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels,
+         CASE WHEN EXISTS (SELECT 1 FROM reservation_lines_archive AS other
+                            WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
+                              AND other.pool < line.pool) THEN 0 ELSE 1 END
+    FROM reservations_archive JOIN reservation_lines_archive AS line ON line.reservation_id = id
    WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '');
 
@@ -252,19 +307,19 @@ CREATE VIEW report_items AS
   -- reports count; stock, available, held and confirmed are the item's own, of all time.
   WITH counted AS (
          SELECT sale, sku,
-                count(quantity) AS granted,
-                count(CASE state WHEN 'held' THEN 1 END) AS still_held,
-                count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
-                count(CASE state WHEN 'released' THEN 1 END) AS were_released,
-                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired,
+                CAST(sum(is_line) AS bigint) AS granted,
+                CAST(sum(CASE state WHEN 'held' THEN is_line ELSE 0 END) AS bigint) AS still_held,
+                CAST(sum(CASE state WHEN 'confirmed' THEN is_line ELSE 0 END) AS bigint) AS were_confirmed,
+                CAST(sum(CASE state WHEN 'released' THEN is_line ELSE 0 END) AS bigint) AS were_released,
+                CAST(sum(CASE state WHEN 'expired' THEN is_line ELSE 0 END) AS bigint) AS were_expired,
                 CAST(coalesce(sum(quantity), 0) AS bigint) AS granted_units,
                 CAST(coalesce(sum(CASE state WHEN 'held' THEN quantity END), 0) AS bigint) AS held_units,
                 CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN quantity END), 0) AS bigint) AS confirmed_units,
                 CAST(coalesce(sum(CASE state WHEN 'released' THEN quantity END), 0) AS bigint) AS released_units,
                 CAST(coalesce(sum(CASE state WHEN 'expired' THEN quantity END), 0) AS bigint) AS expired_units
-           FROM (SELECT sale, sku, '' AS state, NULL AS quantity FROM items
+           FROM (SELECT sale, sku, '' AS state, NULL AS quantity, 0 AS is_line FROM items
                  UNION ALL
-                 SELECT sale, sku, state, quantity FROM report_lines) AS line
+                 SELECT sale, sku, state, quantity, is_line FROM report_lines) AS line
           GROUP BY sale, sku)
   SELECT items.sale, items.sku, stock, available, held, confirmed,
          granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::{Runtime, SystemClock},
-    sale::ids::{ItemNumber, SaleNumber},
+    sale::ids::{ItemNumber, PoolNumber, SaleNumber},
 };
 
 use super::{
@@ -58,7 +58,7 @@ const CHECKPOINT_PAGES: i64 = 8 << 10;
 const WAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 
 /// Statements kept prepared; more than there are.
-const STATEMENTS_MAX: usize = 32;
+const STATEMENTS_MAX: usize = 48;
 
 /// Between two looks whether the tables are still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -329,6 +329,13 @@ fn load_names(connection: &Connection) -> Result<Names, StoreError> {
             sale.as_str().map_err(rusqlite::Error::from)?,
             sku.as_str().map_err(rusqlite::Error::from)?,
         );
+    }
+    let mut pools = connection
+        .prepare("SELECT pools.number, items.number, pool FROM pools JOIN items USING (sale, sku)")?;
+    let mut rows = pools.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+        names.learn_pool(PoolNumber(row.get(0)?), ItemNumber(row.get(1)?), id);
     }
     Ok(names)
 }

@@ -12,8 +12,8 @@ use crate::{
         error::StoreError,
         owner::Standing,
         reader::{
-            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, ItemTotals, SALES, StateCounts, StoreReader, StoredItem,
-            StoredLine, StoredReservation, StoredSale, TOTALS, parse_state,
+            AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
+            StoredReservation, StoredSale, TOTALS, Totals, parse_state,
         },
         report::{self, Cells, SaleReport},
         rows::natural,
@@ -68,7 +68,7 @@ impl SqliteReader {
         let Some((state, mut found)) = found.optional()? else { return Ok(None) };
         found.state = parse_state(&state)?;
         let mut statement =
-            self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku")?;
+            self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku, pool")?;
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
     }
@@ -139,7 +139,7 @@ impl StoreReader for SqliteReader {
         Ok(items.collect::<Result<_, _>>()?)
     }
 
-    fn totals(&self) -> Result<Vec<ItemTotals>, StoreError> {
+    fn totals(&self) -> Result<Vec<Totals>, StoreError> {
         totals(&self.connection)
     }
 
@@ -233,14 +233,14 @@ impl StoreReader for SqliteReader {
     }
 }
 
-pub(super) fn totals(connection: &Connection) -> Result<Vec<ItemTotals>, StoreError> {
+pub(super) fn totals(connection: &Connection) -> Result<Vec<Totals>, StoreError> {
     let mut statement = connection.prepare_cached(TOTALS)?;
     let totals = statement.query_map([], |row| {
         let mut columns = [0; 7];
         for (index, column) in columns.iter_mut().enumerate() {
-            *column = row.get(index + 2)?;
+            *column = row.get(index + 3)?;
         }
-        Ok(ItemTotals::of(row.get(0)?, row.get(1)?, columns))
+        Ok(Totals::of([row.get(0)?, row.get(1)?], row.get(2)?, columns))
     })?;
     Ok(totals.collect::<Result<_, _>>()?)
 }
@@ -278,6 +278,11 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
         released_at: row.get("released_at")?,
         expired_at: row.get("expired_at")?,
         release_reason: row.get("release_reason")?,
+        tier: row.get("tier")?,
+        channel: row.get("channel")?,
+        region: row.get("region")?,
+        labels: row.get("labels")?,
+        short: row.get("short")?,
         lines: Vec::new(),
     })
 }
@@ -285,5 +290,10 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
 fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
     let amount: Option<i64> = row.get("price_amount")?;
     let currency: Option<String> = row.get("price_currency")?;
-    Ok(StoredLine { sku: row.get("sku")?, quantity: row.get("quantity")?, price: amount.zip(currency) })
+    Ok(StoredLine {
+        sku: row.get("sku")?,
+        pool: row.get("pool")?,
+        quantity: row.get("quantity")?,
+        price: amount.zip(currency),
+    })
 }

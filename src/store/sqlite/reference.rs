@@ -2,19 +2,22 @@
 //!
 //! A reference is a SQLite database of its own, in memory while it is small and then in an unnamed temporary file. Built from a
 //! whole journal, it equals a store exactly. Built from the journal's end, on top of the service's memory, it lacks older rows,
-//! and an item's `sold_out_at` and `confirmed_before` mean nothing.
+//! and an item's `sold_out_at`, and `confirmed_before`, mean nothing.
 
 use rusqlite::{Connection, Row, params};
 
 use super::{schema, write};
-use crate::store::{
-    error::StoreError,
-    fold::Window,
-    names::Names,
-    owner::Token,
-    reader::Counts,
-    rows::integer,
-    tables::{Dialect, Table},
+use crate::{
+    sale::ids::PoolNumber,
+    store::{
+        error::StoreError,
+        fold::Window,
+        names::Names,
+        owner::Token,
+        reader::Counts,
+        rows::integer,
+        tables::{Dialect, Table},
+    },
 };
 
 const CACHE_KIB_MAX: i64 = 64 << 10;
@@ -59,7 +62,7 @@ impl Reference {
         Ok(transaction.commit()?)
     }
 
-    /// Sales and items as they are now, before the end of the journal is applied: it names some by their numbers alone. No
+    /// Sales, items and pools as they are now, before the end of the journal is applied: it names some by their numbers alone. No
     /// count is of use before `count`.
     pub fn know_catalogue(&mut self, window: &Window) -> Result<(), StoreError> {
         self.connection.pragma_update(None, "ignore_check_constraints", true)?;
@@ -92,13 +95,25 @@ impl Reference {
         Ok(transaction.commit()?)
     }
 
-    /// Where an item's units are.
-    pub fn count(&mut self, sale: &str, sku: &str, counts: &Counts) -> Result<(), StoreError> {
+    /// Where a pool's units are. To be called for all pools, and before `sum_pools`.
+    pub fn count(&mut self, pool: PoolNumber, counts: &Counts) -> Result<(), StoreError> {
         let Counts { stock, available, held, confirmed } = *counts;
         let mut count = self.connection.prepare_cached(
-            "UPDATE items SET stock = ?3, available = ?4, held = ?5, confirmed = ?6 WHERE sale = ?1 AND sku = ?2",
+            "UPDATE pools SET stock = ?2, available = ?3, held = ?4, confirmed = ?5 WHERE number = ?1",
         )?;
-        count.execute(params![sale, sku, stock, available, held, confirmed])?;
+        count.execute(params![pool.0, stock, available, held, confirmed])?;
+        Ok(())
+    }
+
+    /// Has items count what their pools have.
+    pub fn sum_pools(&mut self) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE items SET stock = sums.stock, available = sums.available, held = sums.held, confirmed = sums.confirmed
+               FROM (SELECT sale, sku, sum(stock) AS stock, sum(available) AS available, sum(held) AS held,
+                            sum(confirmed) AS confirmed FROM pools GROUP BY sale, sku) AS sums
+              WHERE items.sale = sums.sale AND items.sku = sums.sku",
+            [],
+        )?;
         Ok(())
     }
 
@@ -110,20 +125,21 @@ impl Reference {
 
     /// A new comparison begins.
     pub fn forget_absent(&self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("DELETE FROM absent; UPDATE items SET confirmed_before = 0")?)
+        Ok(self.connection.execute_batch("DELETE FROM absent; UPDATE items SET confirmed_before = 0; UPDATE pools SET confirmed_before = 0")?)
     }
 
-    /// Once all that are absent are known: has items count the units of theirs that were confirmed.
+    /// Once all that are absent are known: has items and pools count the units of theirs that were confirmed.
     pub fn count_absent(&self) -> Result<(), StoreError> {
-        self.connection.execute(
-            "UPDATE items SET confirmed_before = gone.units
-               FROM (SELECT sale, sku, sum(quantity) AS units
+        Ok(self.connection.execute_batch(
+            "UPDATE pools SET confirmed_before = gone.units
+               FROM (SELECT sale, sku, pool, sum(quantity) AS units
                        FROM absent JOIN reservations USING (id) JOIN reservation_lines ON reservation_id = id
-                      WHERE state = 'confirmed' GROUP BY sale, sku) AS gone
+                      WHERE state = 'confirmed' GROUP BY sale, sku, pool) AS gone
+              WHERE pools.sale = gone.sale AND pools.sku = gone.sku AND pools.pool = gone.pool;
+             UPDATE items SET confirmed_before = gone.units
+               FROM (SELECT sale, sku, sum(confirmed_before) AS units FROM pools GROUP BY sale, sku) AS gone
               WHERE items.sale = gone.sale AND items.sku = gone.sku",
-            [],
-        )?;
-        Ok(())
+        )?)
     }
 
     /// Goes through a table's rows one by one, in the order of their keys.
@@ -205,8 +221,15 @@ mod tests {
         let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         let columns: Vec<(String, String)> = columns.map(Result::unwrap).collect();
         assert!(columns.len() > 60);
-        let tables =
-            [Table::Sales, Table::Items, Table::Movements, Table::Reservations, Table::Audit, Table::WriteBehind];
+        let tables = [
+            Table::Sales,
+            Table::Items,
+            Table::Pools,
+            Table::Movements,
+            Table::Reservations,
+            Table::Audit,
+            Table::WriteBehind,
+        ];
         for (table, column) in columns {
             let (table, column) = (table.trim_end_matches("_archive"), column.as_str());
             // Lines are compared with their reservation, gaps with what may be absent.

@@ -8,7 +8,7 @@ use super::{connect, read, schema};
 use crate::store::{
     error::StoreError,
     owner::{Standing, Token},
-    reader::ItemTotals,
+    reader::Totals,
     repair::{Repairer, Step},
     rows::integer,
 };
@@ -68,7 +68,7 @@ impl Repairer for SqliteRepairer {
         Ok(touched)
     }
 
-    fn totals(&mut self) -> Result<Vec<ItemTotals>, StoreError> {
+    fn totals(&mut self) -> Result<Vec<Totals>, StoreError> {
         read::totals(&self.connection)
     }
 
@@ -88,6 +88,7 @@ fn statements(step: Step) -> &'static [&'static str] {
                SELECT id FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1)))",
             "DELETE FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM stock_movements WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM pools WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM items WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM sales WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
         ],
@@ -100,7 +101,14 @@ fn statements(step: Step) -> &'static [&'static str] {
                  FROM json_each(?1) JOIN reservations_archive ON reservations_archive.sale = value ->> '$.sale')",
             "DELETE FROM stock_movements WHERE (sale, sku) IN (
                SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
+            "DELETE FROM pools WHERE (sale, sku) IN (SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
             "DELETE FROM items WHERE (sale, sku) IN (SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
+        ],
+        Step::RemovePools => &[
+            "DELETE FROM stock_movements WHERE (sale, sku, pool) IN (
+               SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.pool' FROM json_each(?1))",
+            "DELETE FROM pools WHERE (sale, sku, pool) IN (
+               SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.pool' FROM json_each(?1))",
         ],
         Step::RemoveReservations => &[
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -113,10 +121,12 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
         ],
         Step::RemoveLines => &[
-            "DELETE FROM reservation_lines WHERE (reservation_id, sku, 'live') IN (
-               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.place' FROM json_each(?1))",
-            "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku, 'archive') IN (
-               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.place' FROM json_each(?1))",
+            "DELETE FROM reservation_lines WHERE (reservation_id, sku, pool, 'live') IN (
+               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.pool', value ->> '$.place'
+                 FROM json_each(?1))",
+            "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku, pool, 'archive') IN (
+               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.pool', value ->> '$.place'
+                 FROM json_each(?1))",
         ],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
@@ -156,25 +166,51 @@ fn statements(step: Step) -> &'static [&'static str] {
                            value ->> '$.confirmed_before' AS confirmed_before
                       FROM json_each(?1)) AS put
              WHERE items.sale = put.sale AND items.sku = put.sku"],
+        Step::PutPools => &[
+            "UPDATE pools SET number = -1 - number
+              WHERE (sale, sku, pool) IN (SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.pool' FROM json_each(?1))",
+            "INSERT INTO pools (sale, sku, pool, number, position, location, initial_stock, stock, available, held, confirmed,
+                    price_amount, price_currency, tiers, channels, shared_at)
+             SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.pool', value ->> '$.number',
+                    value ->> '$.position', value ->> '$.location', value ->> '$.initial_stock', value ->> '$.stock',
+                    value ->> '$.available', value ->> '$.held', value ->> '$.confirmed', value ->> '$.price_amount',
+                    value ->> '$.price_currency', value ->> '$.tiers', value ->> '$.channels', value ->> '$.shared_at'
+               FROM json_each(?1) WHERE true
+             ON CONFLICT (sale, sku, pool) DO UPDATE
+                SET number = excluded.number, position = excluded.position, location = excluded.location,
+                    initial_stock = excluded.initial_stock, stock = excluded.stock, available = excluded.available,
+                    held = excluded.held, confirmed = excluded.confirmed, price_amount = excluded.price_amount,
+                    price_currency = excluded.price_currency, tiers = excluded.tiers, channels = excluded.channels,
+                    shared_at = excluded.shared_at",
+        ],
+        Step::PutPoolHistory => &["
+            UPDATE pools SET confirmed_before = put.confirmed_before
+              FROM (SELECT value ->> '$.sale' AS sale, value ->> '$.sku' AS sku, value ->> '$.pool' AS pool,
+                           value ->> '$.confirmed_before' AS confirmed_before
+                      FROM json_each(?1)) AS put
+             WHERE pools.sale = put.sale AND pools.sku = put.sku AND pools.pool = put.pool"],
         Step::PutReservations => &[
             "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason)
+                    released_at, expired_at, release_reason, tier, channel, region, labels, short)
              SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
                     value ->> '$.reference', value ->> '$.created_at', value ->> '$.expires_at',
                     value ->> '$.extensions', value ->> '$.confirmed_at', value ->> '$.released_at',
-                    value ->> '$.expired_at', value ->> '$.release_reason'
+                    value ->> '$.expired_at', value ->> '$.release_reason', value ->> '$.tier',
+                    value ->> '$.channel', value ->> '$.region', value ->> '$.labels', value ->> '$.short'
                FROM json_each(?1) WHERE true
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
                     expires_at = excluded.expires_at, extensions = excluded.extensions,
                     confirmed_at = excluded.confirmed_at, released_at = excluded.released_at,
-                    expired_at = excluded.expired_at, release_reason = excluded.release_reason",
+                    expired_at = excluded.expired_at, release_reason = excluded.release_reason,
+                    tier = excluded.tier, channel = excluded.channel, region = excluded.region,
+                    labels = excluded.labels, short = excluded.short",
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
-            "INSERT INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
-             SELECT row.value ->> '$.id', line.value ->> '$.sku', line.value ->> '$.quantity',
+            "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
+             SELECT row.value ->> '$.id', line.value ->> '$.sku', line.value ->> '$.pool', line.value ->> '$.quantity',
                     line.value ->> '$.price_amount', line.value ->> '$.price_currency'
                FROM json_each(?1) AS row, json_each(row.value, '$.lines') AS line",
         ],
@@ -182,22 +218,32 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM stock_movements WHERE id IN (
                SELECT id
                  FROM (SELECT movement.id, value ->> '$.keep' AS keep,
-                              row_number() OVER (PARTITION BY movement.sale, movement.sku ORDER BY movement.id) AS place
+                              row_number() OVER (PARTITION BY movement.sale, movement.sku, movement.pool
+                                                     ORDER BY movement.id) AS place
                          FROM json_each(?1) JOIN stock_movements AS movement
-                           ON movement.sale = value ->> '$.sale' AND movement.sku = value ->> '$.sku')
+                           ON movement.sale = value ->> '$.sale' AND movement.sku = value ->> '$.sku'
+                              AND movement.pool = value ->> '$.pool')
                 WHERE place > keep)",
-            "INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
-             SELECT item.value ->> '$.sale', item.value ->> '$.sku', movement.value ->> '$.delta',
+            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+             SELECT pool.value ->> '$.sale', pool.value ->> '$.sku', pool.value ->> '$.pool', movement.value ->> '$.delta',
                     movement.value ->> '$.reason', movement.value ->> '$.reference', movement.value ->> '$.at',
-                    movement.value ->> '$.stock_after', movement.value ->> '$.available_after'
-               FROM json_each(?1) AS item, json_each(item.value, '$.movements') AS movement
-              ORDER BY item.key, movement.key",
+                    movement.value ->> '$.stock_after', movement.value ->> '$.available_after',
+                    movement.value ->> '$.other_pool'
+               FROM json_each(?1) AS pool, json_each(pool.value, '$.movements') AS movement
+              ORDER BY pool.key, movement.key",
         ],
-        Step::AddConfirmedBefore => &["
-            UPDATE items SET confirmed_before = confirmed_before + change.delta
+        Step::AddConfirmedBefore => &[
+            "UPDATE items SET confirmed_before = confirmed_before + change.delta
               FROM (SELECT value ->> '$.sale' AS sale, value ->> '$.sku' AS sku, value ->> '$.delta' AS delta
+                      FROM json_each(?1) WHERE value ->> '$.pool' IS NULL) AS change
+             WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0",
+            "UPDATE pools SET confirmed_before = confirmed_before + change.delta
+              FROM (SELECT value ->> '$.sale' AS sale, value ->> '$.sku' AS sku, value ->> '$.pool' AS pool,
+                           value ->> '$.delta' AS delta
                       FROM json_each(?1)) AS change
-             WHERE items.sale = change.sale AND items.sku = change.sku AND confirmed_before + change.delta >= 0"],
+             WHERE pools.sale = change.sale AND pools.sku = change.sku AND pools.pool = change.pool
+               AND confirmed_before + change.delta >= 0",
+        ],
         Step::RemoveAudit => &[
             "DELETE FROM audit WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",
             "DELETE FROM audit_archive WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(?1))",

@@ -10,7 +10,7 @@ use crate::store::{
     owner::Token,
     retention::{
         AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
-        first_id,
+        first_id, remember_confirmed,
     },
     rows::integer,
 };
@@ -90,13 +90,9 @@ fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[S
             }
         }
         AfterKeeping::Delete => {
-            let remember = format!(
-                "UPDATE items SET confirmed_before = confirmed_before + gone.units
-                   FROM (SELECT sale, sku, sum(quantity) AS units FROM {table} JOIN {lines} ON reservation_id = id
-                          WHERE id IN {THESE} AND state = 'confirmed' GROUP BY sale, sku) AS gone
-                  WHERE items.sale = gone.sale AND items.sku = gone.sku"
-            );
-            transaction.prepare_cached(&remember)?.execute([&these])?;
+            for remember in remember_confirmed(step.place.source, &format!("IN {THESE}")) {
+                transaction.prepare_cached(&remember)?.execute([&these])?;
+            }
             transaction.prepare_cached(KEPT_FROM)?.execute([step.before.to_string()])?;
         }
     }

@@ -34,10 +34,10 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<bool, StoreE
 pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
     const TABLES: &str = "
         SELECT count(*) FROM sqlite_schema
-         WHERE type = 'table' AND name IN ('sales', 'items', 'reservations', 'reservation_lines', 'stock_movements', 'audit',
-                                           'audit_gaps', 'write_behind', 'reservations_archive',
+         WHERE type = 'table' AND name IN ('sales', 'items', 'pools', 'reservations', 'reservation_lines', 'stock_movements',
+                                           'audit', 'audit_gaps', 'write_behind', 'reservations_archive',
                                            'reservation_lines_archive', 'audit_archive')";
-    const TABLES_COUNT: i64 = 11;
+    const TABLES_COUNT: i64 = 12;
     if connection.prepare_cached(TABLES)?.query_row([], |row| row.get::<_, i64>(0))? < TABLES_COUNT {
         return Err(StoreError::Unsuitable(
             "somebody dropped tables of the store: put back a copy, or move the file away, and the service makes a \

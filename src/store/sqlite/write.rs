@@ -14,18 +14,18 @@ use super::pace::Pace;
 use crate::{
     clock::Runtime,
     sale::{
-        event::PricedPortion,
-        ids::{ItemNumber, ReservationId, SaleNumber},
+        event::{PricedPortion, record::Numbers},
+        ids::{ReservationId, SaleNumber},
         settings::ItemSettings,
         time::Timestamp,
     },
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{Begun, Definition, ItemChange, Movement, ReservationChange, SaleChange, Window},
-        names::Names,
+        fold::{Begun, CountChange, Definition, Movement, ReservationChange, SaleChange, Window},
+        names::{ItemName, Names},
         owner::Token,
-        rows::{ChangedReservation, INITIAL, NewReservation, integer, price_columns},
+        rows::{ChangedReservation, INITIAL, NewReservation, PoolRow, integer, price_columns},
     },
 };
 
@@ -54,22 +54,38 @@ const PUT_ITEM: &str = "
     UPDATE items SET price_amount = ?4, price_currency = ?5, customer_limit = ?6
      WHERE sale = ?1 AND sku = ?2 AND number = ?3";
 
+const ADD_POOL: &str = "
+    INSERT INTO pools (sale, sku, pool, number, position, location, initial_stock, stock, available, held, confirmed,
+                       price_amount, price_currency, tiers, channels, shared_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?12, ?12, ?12, 0, 0, ?7, ?8, ?9, ?10, ?11)
+    ON CONFLICT (sale, sku, pool) DO NOTHING";
+
+const PUT_POOL: &str = "
+    UPDATE pools SET position = ?5, location = ?6, price_amount = ?7, price_currency = ?8, tiers = ?9, channels = ?10,
+                     shared_at = ?11
+     WHERE sale = ?1 AND sku = ?2 AND pool = ?3 AND number = ?4";
+
 const COUNT_ITEM: &str = "
     UPDATE items
        SET stock = stock + ?2, available = available + ?3, held = held + ?4, confirmed = confirmed + ?5,
            sold_out_at = coalesce(sold_out_at, CASE WHEN available = 0 THEN ?8 WHEN available + ?6 = 0 THEN ?7 END)
      WHERE number = ?1";
 
+const COUNT_POOL: &str = "
+    UPDATE pools
+       SET stock = stock + ?2, available = available + ?3, held = held + ?4, confirmed = confirmed + ?5
+     WHERE number = ?1";
+
 const ADD_MOVEMENT: &str = "
-    INSERT INTO stock_movements (sale, sku, delta, reason, reference, at, stock_after, available_after)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// OR FAIL: what a statement added before the row that fails stays until the transaction is rolled back, so SQLite keeps no
 /// copy of each page to take the statement back alone.
 const ADD_RESERVATION: &str = "
     INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                              released_at, expired_at, release_reason)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                              released_at, expired_at, release_reason, tier, channel, region, labels, short)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 const CHANGE_RESERVATION: &str = "
     UPDATE reservations
@@ -81,18 +97,18 @@ const CHANGE_RESERVATION: &str = "
 /// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
 /// the window.
 const ERASE_CUSTOMERS: &str = "
-    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
 const ERASE_ARCHIVED: &str = "
-    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL
+    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
 
 const ADD_LINE: &str = "
-    INSERT OR FAIL INTO reservation_lines (reservation_id, sku, quantity, price_amount, price_currency)
-    VALUES (?1, ?2, ?3, ?4, ?5)";
+    INSERT OR FAIL INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const ADD_AUDIT: &str = "
     INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
@@ -133,7 +149,7 @@ pub(super) fn window_of_reference(
     Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end }.window(window, token)
 }
 
-/// The window's sales and items alone.
+/// The window's sales, items and pools alone.
 pub(super) fn catalogue_of_reference(
     transaction: &Transaction<'_>,
     names: &Names,
@@ -190,9 +206,13 @@ impl Writer<'_> {
         for (&number, change) in window.sales() {
             if let Some(definition) = &change.definition {
                 self.put_sale(number, definition, change.at)?;
-                for (&item, settings) in definition.items.iter().zip(&definition.settings.items) {
-                    let listed_at = window.items().get(&item).and_then(|change| change.listed_at);
-                    self.put_item(&definition.settings.id, item, settings, listed_at.unwrap_or(change.at))?;
+                for (numbers, item) in definition.numbers.iter().zip(&definition.settings.items) {
+                    self.put_item(&definition.settings.id, numbers, item)?;
+                    for pool in PoolRow::of(numbers, item) {
+                        let pool = pool?;
+                        let listed_at = window.listed_at(pool.number).unwrap_or(change.at);
+                        self.put_pool(&definition.settings.id, &item.sku, &pool, listed_at)?;
+                    }
                 }
             }
             self.turn_sale(number, change)?;
@@ -226,44 +246,60 @@ impl Writer<'_> {
         self.touched(touched, || format!("an event names sale number {}, never defined", number.0))
     }
 
-    fn put_item(
-        &mut self,
-        sale: &str,
-        number: ItemNumber,
-        settings: &ItemSettings,
-        listed_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let ItemSettings { sku, customer_limit, .. } = settings;
+    fn put_item(&mut self, sale: &str, numbers: &Numbers, settings: &ItemSettings) -> Result<(), StoreError> {
+        let (ItemSettings { sku, customer_limit, .. }, number) = (settings, numbers.item.0);
         let (amount, currency) = price_columns(&settings.price)?;
         let initial = integer(settings.initial_stock)?;
         let mut add = self.transaction.prepare_cached(ADD_ITEM)?;
-        let added = add.execute(params![sale, sku, number.0, initial, amount, currency, customer_limit])?;
-        if added == 1 {
-            self.rows += 1;
-            let mut add = self.transaction.prepare_cached(ADD_MOVEMENT)?;
-            let none = None::<&str>;
-            add.execute(params![sale, sku, initial, INITIAL, none, Moment::of(listed_at), initial, initial])?;
+        if add.execute(params![sale, sku, number, initial, amount, currency, customer_limit])? == 1 {
             self.rows += 1;
             return Ok(());
         }
         let mut put = self.transaction.prepare_cached(PUT_ITEM)?;
-        let touched = put.execute(params![sale, sku, number.0, amount, currency, customer_limit])?;
-        self.touched(touched, || format!("item {sku:?} of sale {sale:?} has another number than {}", number.0))
+        let touched = put.execute(params![sale, sku, number, amount, currency, customer_limit])?;
+        self.touched(touched, || format!("item {sku:?} of sale {sale:?} has another number than {number}"))
+    }
+
+    fn put_pool(
+        &mut self,
+        sale: &str,
+        sku: &str,
+        pool: &PoolRow<'_>,
+        listed_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let PoolRow { number, id, position, location, initial_stock, price, tiers, channels, shared_at } = pool;
+        let (amount, currency) = price_columns(price)?;
+        let shared_at = shared_at.map(Moment::of);
+        let columns =
+            params![sale, sku, id, number.0, position, location, amount, currency, tiers, channels, shared_at];
+        let with_stock = [columns, params![initial_stock]].concat();
+        if self.transaction.prepare_cached(ADD_POOL)?.execute(&*with_stock)? == 1 {
+            let mut add = self.transaction.prepare_cached(ADD_MOVEMENT)?;
+            let (none, at) = (None::<&str>, Moment::of(listed_at));
+            add.execute(params![sale, sku, id, initial_stock, INITIAL, none, at, initial_stock, initial_stock, none])?;
+            self.rows += 2;
+            return Ok(());
+        }
+        let touched = self.transaction.prepare_cached(PUT_POOL)?.execute(columns)?;
+        self.touched(touched, || format!("pool {id:?} of {sku:?} of sale {sale:?} has another number than {}", number.0))
     }
 
     fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(ADD_MOVEMENT)?;
         for movement in movements {
-            let name = self.names.item(movement.item)?;
+            let (item, pool) = self.names.pool(movement.pool)?;
+            let other = movement.other.map(|other| self.names.pool(other)).transpose()?;
             self.rows += statement.execute(params![
-                name.sale,
-                name.sku,
+                item.sale,
+                item.sku,
+                pool,
                 movement.delta,
                 movement.reason,
                 movement.reference,
                 Moment::of(movement.at),
-                integer(movement.stock_after)?,
-                integer(movement.available_after)?,
+                integer(movement.after.stock)?,
+                integer(movement.after.available)?,
+                other.map(|(_, id)| id),
             ])? as u64;
         }
         Ok(())
@@ -284,29 +320,28 @@ impl Writer<'_> {
     fn counts(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(COUNT_ITEM)?;
         for (number, change, level) in window.counted_items() {
-            let ItemChange { stock, available, held, confirmed, .. } = *change;
+            let CountChange { stock, available, held, confirmed } = *change;
             let (low_at, back_at) = (level.low_at().map(Moment::of), level.back_at().map(Moment::of));
             let touched = statement
                 .execute(params![number.0, stock, available, held, confirmed, level.low(), low_at, back_at])
-                .map_err(|error| self.conservation(number, change, error))?;
+                .map_err(|error| self.names.item(number).map_or_else(
+                    |unknown| unknown,
+                    |item| conservation(item, "", change, error),
+                ))?;
             self.touched(touched, || format!("an event names item number {}, never defined", number.0))?;
         }
-        Ok(())
-    }
-
-    /// Names the item whose counts the database refused.
-    fn conservation(&self, number: ItemNumber, change: &ItemChange, error: rusqlite::Error) -> StoreError {
-        match (error.sqlite_error_code(), self.names.item(number)) {
-            (Some(ErrorCode::ConstraintViolation), Ok(name)) => StoreError::Conservation {
-                sale: name.sale.to_string(),
-                sku: name.sku.to_string(),
-                detail: format!(
-                    "{error}, on adding {} to stock, {} to available, {} to held, {} to confirmed",
-                    change.stock, change.available, change.held, change.confirmed
-                ),
-            },
-            _ => error.into(),
+        let mut statement = self.transaction.prepare_cached(COUNT_POOL)?;
+        for (number, change) in window.counted_pools() {
+            let CountChange { stock, available, held, confirmed } = *change;
+            let touched = statement
+                .execute(params![number.0, stock, available, held, confirmed])
+                .map_err(|error| self.names.pool(number).map_or_else(
+                    |unknown| unknown,
+                    |(item, id)| conservation(item, &format!("pool {id}: "), change, error),
+                ))?;
+            self.touched(touched, || format!("an event names pool number {}, never defined", number.0))?;
         }
+        Ok(())
     }
 
     /// Takes the customers that the window erases out of the rows from before it. Gives those of its reservations whose
@@ -413,6 +448,21 @@ impl Writer<'_> {
     }
 }
 
+/// Names the item whose counts the database refused. `which`: of what of it they are.
+fn conservation(item: &ItemName, which: &str, change: &CountChange, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conservation {
+            sale: item.sale.to_string(),
+            sku: item.sku.to_string(),
+            detail: format!(
+                "{which}{error}, on adding {} to stock, {} to available, {} to held, {} to confirmed",
+                change.stock, change.available, change.held, change.confirmed
+            ),
+        },
+        _ => error.into(),
+    }
+}
+
 /// The statement for many rows that the one for a row, whose text ends with its values, stands for.
 fn of_many_rows(sql: &str, columns: usize) -> String {
     let mut many = sql.to_owned();
@@ -443,7 +493,7 @@ impl Row<'_, '_> {
 type Begins<'a> = (&'a ReservationId, &'a Begun, &'a ReservationChange);
 
 fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &Begins<'_>) -> Result<(), StoreError> {
-    let new = NewReservation::of(id, begun, change);
+    let new = NewReservation::of(names, id, begun, change)?;
     row.put(id.encode(&mut [0; 36]))?;
     row.put(names.sale(begun.sale)?)?;
     row.put(new.customer)?;
@@ -456,6 +506,11 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     row.put(new.rest.released_at.map(Moment::of))?;
     row.put(new.rest.expired_at.map(Moment::of))?;
     row.put(new.rest.release_reason)?;
+    row.put(new.tier)?;
+    row.put(new.channel)?;
+    row.put(new.region)?;
+    row.put(new.labels)?;
+    row.put(new.short)?;
     Ok(())
 }
 
@@ -465,8 +520,10 @@ fn put_line(
     (id, line): &(&ReservationId, &PricedPortion),
 ) -> Result<(), StoreError> {
     let (amount, currency) = price_columns(&line.price)?;
+    let (item, pool) = names.pool(line.pool)?;
     row.put(id.encode(&mut [0; 36]))?;
-    row.put(&*names.item(line.item)?.sku)?;
+    row.put(&*item.sku)?;
+    row.put(pool)?;
     row.put(line.units)?;
     row.put(amount)?;
     row.put(currency)?;

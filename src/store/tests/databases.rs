@@ -148,16 +148,17 @@ impl Database {
         }
     }
 
-    /// Everything in the store, except what the cuts between windows may change: the order of different items' movements;
+    /// Everything in the store, except what the cuts between windows may change: the order of different pools' movements;
     /// and except whose it is.
     pub(super) fn content(&self) -> Vec<Vec<Vec<String>>> {
         [
             "SELECT * FROM sales ORDER BY id",
             "SELECT * FROM items ORDER BY sale, sku",
+            "SELECT * FROM pools ORDER BY sale, sku, pool",
             "SELECT * FROM reservations ORDER BY id",
-            "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
-            "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements
-              ORDER BY sale, sku, id",
+            "SELECT * FROM reservation_lines ORDER BY reservation_id, sku, pool",
+            "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool
+               FROM stock_movements ORDER BY sale, sku, pool, id",
             "SELECT * FROM audit ORDER BY sequence",
             "SELECT one, cursor, updated_at, format FROM write_behind",
         ]

@@ -131,10 +131,10 @@ fn settings() -> SaleSettings {
         initial_stock: 10,
         price,
         customer_limit: None,
+        limit_counts_since: None,
         pools: Vec::new(),
         sourcing: None,
         split: None,
-        limit_counts_since: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -163,18 +163,9 @@ fn reservation_id(at: Timestamp, customer: &str, entropy: u64) -> ReservationId 
 fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
-    CustomerEvent::Held(Held {
-        id,
-        sale: SALE,
-        customer,
-        hold_seconds: 300,
-        portions,
-        reference: None,
-        key: None,
-        attributes: None,
-        short: Box::default(),
-    })
-    .into()
+    let (sale, hold_seconds) = (SALE, 300);
+    let (reference, key, attributes, short) = (None, None, None, Box::default());
+    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short }).into()
 }
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {

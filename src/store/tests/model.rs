@@ -11,9 +11,11 @@ use crate::{
         audit::{Action, Actor, NewRecord, Trail},
         catalogue::Catalogue,
         codec::Malformed,
-        event::{Adjusted, SaleDefined, record},
+        event::{Adjusted, AskedUnits, PoolLevels, Portions, PricedPortions, SaleDefined, Transferred, record},
+        attributes::Attributes,
         expected::Tag,
         outcome::State,
+        settings::{Phase, PoolSettings},
         stock::{Account, StockBook},
     },
 };
@@ -27,6 +29,8 @@ pub(super) enum Step {
     Define {
         sale: u32,
         items: usize,
+        /// Whether items get a pool that they did not begin with.
+        more_pools: bool,
     },
     Reserve {
         customer: u8,
@@ -34,6 +38,8 @@ pub(super) enum Step {
         units: u32,
         second: bool,
         reference: bool,
+        /// Of whom: chooses attributes and whether it may get less than it asks for.
+        sort: u8,
     },
     Extend {
         pick: usize,
@@ -44,8 +50,13 @@ pub(super) enum Step {
         text: bool,
     },
     Adjust {
-        item: usize,
+        pool: usize,
         delta: i64,
+    },
+    Transfer {
+        from: usize,
+        to: usize,
+        units: u64,
     },
     Turn {
         sale: u32,
@@ -65,13 +76,17 @@ const CUSTOMERS: u8 = 9;
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (1..400_000u64).prop_map(|millis| Step::Wait { millis }),
-        1 => (0..2u32, 1..5usize).prop_map(|(sale, items)| Step::Define { sale, items }),
-        9 => (0..CUSTOMERS, 0..8usize, 1..4u32, any::<bool>(), any::<bool>()).prop_map(
-            |(customer, item, units, second, reference)| Step::Reserve { customer, item, units, second, reference }
+        1 => (0..2u32, 1..5usize, any::<bool>())
+            .prop_map(|(sale, items, more_pools)| Step::Define { sale, items, more_pools }),
+        9 => (0..CUSTOMERS, 0..8usize, 1..4u32, any::<bool>(), any::<bool>(), any::<u8>()).prop_map(
+            |(customer, item, units, second, reference, sort)| {
+                Step::Reserve { customer, item, units, second, reference, sort }
+            }
         ),
         3 => any::<usize>().prop_map(|pick| Step::Extend { pick }),
         6 => (any::<usize>(), 0..3u8, any::<bool>()).prop_map(|(pick, state, text)| Step::End { pick, state, text }),
-        2 => (0..8usize, -5..9i64).prop_map(|(item, delta)| Step::Adjust { item, delta }),
+        2 => (0..16usize, -5..9i64).prop_map(|(pool, delta)| Step::Adjust { pool, delta }),
+        2 => (0..16usize, 0..4usize, 1..4u64).prop_map(|(from, to, units)| Step::Transfer { from, to, units }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
         1 => (0..CUSTOMERS).prop_map(|customer| Step::Erase { customer }),
         1 => Just(Step::Noise),
@@ -80,8 +95,6 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 20..250)
 }
 
-type HeldLines = Vec<(usize, u32)>;
-
 /// A service in miniature: turns steps into events that could have happened, and cuts them into batches.
 struct World {
     now: Timestamp,
@@ -89,9 +102,10 @@ struct World {
     catalogue: Catalogue,
     trail: Trail,
     stock: StockBook,
+    /// Of each pool.
     available: Vec<u64>,
-    /// What is held: lines as item and units, and how often it was extended.
-    holds: Vec<(ReservationId, HeldLines, u16)>,
+    /// What is held, and how often it was extended.
+    holds: Vec<(ReservationId, Portions, u16)>,
     lanes: BTreeMap<u16, Vec<u8>>,
     batches: Vec<Vec<u8>>,
 }
@@ -108,7 +122,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         lanes: BTreeMap::new(),
         batches: Vec::new(),
     };
-    world.define(0, 2);
+    world.define(0, 2, false);
     steps.iter().for_each(|step| world.take(step));
     world.cut();
     world.batches
@@ -124,13 +138,15 @@ impl World {
                 let changes = sales.iter().flat_map(|sale| sale.changes_by_clock(now));
                 changes.for_each(|event| self.tell_catalogue(event));
             }
-            Step::Define { sale, items } => self.define(sale, items),
-            Step::Reserve { customer, item, units, second, reference } => {
-                self.reserve(&format!("customer-{customer}"), item, units, second, reference.then_some("cart"));
+            Step::Define { sale, items, more_pools } => self.define(sale, items, more_pools),
+            Step::Reserve { customer, item, units, second, reference, sort } => {
+                let reference = reference.then_some("cart");
+                self.reserve(&format!("customer-{customer}"), item, units, second, reference, sort);
             }
             Step::Extend { pick } => self.extend(pick),
             Step::End { pick, state, text } => self.end(pick, state, text.then_some("it's \"said\" 🛒")),
-            Step::Adjust { item, delta } => self.adjust(item, delta),
+            Step::Adjust { pool, delta } => self.adjust(pool, delta),
+            Step::Transfer { from, to, units } => self.transfer(from, to, units),
             Step::Turn { sale, turn } => self.turn(sale, turn),
             Step::Erase { customer } => {
                 self.tell(&Event::Customer(CustomerEvent::CustomerErased {
@@ -189,62 +205,109 @@ impl World {
         self.batches.push(payload);
     }
 
-    fn define(&mut self, sale: u32, items: usize) {
+    fn define(&mut self, sale: u32, items: usize, more_pools: bool) {
         let number = sale.min(self.catalogue.sales().len() as u32);
         let known = self.catalogue.sales().get(number as usize);
         if known.is_some_and(|sale| sale.items.len() > items) {
             return;
         }
+        let opens_at = self.now.plus_seconds(60);
         let items = (0..items)
             .map(|index| {
                 let settings = settings().items[index % 2].clone();
                 // Some item begins with nothing, and prices change.
                 let initial_stock = [5, 2, 0, 7, 8][index];
                 let price = settings.price.map(|price| Price { amount: 100 + self.now.millis() % 3, ..price });
-                ItemSettings { sku: format!("sku-{index}"), initial_stock, price, ..settings }
+                let sku = format!("sku-{index}");
+                let known = known.and_then(|sale| sale.item(&sku)).map(|item| item.settings.pools.as_slice());
+                let has_more = more_pools || known.is_some_and(|pools| pools.iter().any(|pool| pool.id == "later"));
+                let pools = pools_of(index, initial_stock, has_more, opens_at, self.now.millis());
+                ItemSettings { sku, initial_stock, price, pools, ..settings }
             })
             .collect();
-        let (opens_at, closes_at) = (self.now.plus_seconds(60), self.now.plus_seconds(600));
+        let closes_at = self.now.plus_seconds(600);
+        let (tiers, channels, customer_limit) = (Some(vec!["gold".to_owned()]), None, None);
+        let phase = Phase { name: "early".into(), opens_at, closes_at: None, tiers, channels, customer_limit };
         let name = format!("as of {}", self.now);
-        let document = SaleSettings { id: format!("sale-{number}"), name, opens_at, closes_at, items, ..settings() };
+        let document = SaleSettings {
+            id: format!("sale-{number}"),
+            name,
+            opens_at,
+            closes_at,
+            phases: vec![phase],
+            items,
+            ..settings()
+        };
         let Ok((_, sale, numbers)) = self.catalogue.judge_put(&document, &Default::default()) else { return };
-        for (numbers, settings) in numbers.iter().zip(&document.items) {
-            if numbers.item.index() == self.available.len() {
-                self.available.push(settings.initial_stock);
-            }
-        }
         let record = record::encode(&document, &numbers);
         let definition = self.catalogue.prepare(sale, &numbers, document.clone(), Tag::of(&record));
         let opened = self.catalogue.opened_by(&definition);
+        self.available.extend(opened.iter().map(|opened| opened.units));
         let defined = SaleDefined { sale, at: self.now, opened, record: &record };
         self.tell_catalogue(CatalogueEvent::SaleDefined(defined));
         self.record(Action::SalePut, &format!("{{\"items\":{}}}", document.items.len()));
     }
 
-    fn reserve(&mut self, customer: &str, item: usize, units: u32, second: bool, reference: Option<&str>) {
-        let item = item % self.available.len();
+    fn pools(&self, item: usize) -> Vec<PoolNumber> {
+        self.catalogue.item_numbered(ItemNumber(item as u32)).pools.to_vec()
+    }
+
+    fn levels(&self, pool: PoolNumber) -> PoolLevels {
+        PoolLevels { stock: self.stock.of(pool), available: self.available[pool.index()] }
+    }
+
+    /// Takes units of an item, from its pools in an order that `sort` turns.
+    fn draw(&mut self, item: usize, units: u32, sort: u8) -> PricedPortions {
+        let (mut pools, mut missing) = (self.pools(item), units);
+        let count = pools.len();
+        pools.rotate_left(usize::from(sort) % count);
+        let mut portions = PricedPortions::new();
+        for pool in pools {
+            let units = u64::from(missing).min(self.available[pool.index()]) as u32;
+            if units > 0 {
+                self.available[pool.index()] -= u64::from(units);
+                missing -= units;
+                let item = ItemNumber(item as u32);
+                portions.push(PricedPortion { item, pool, units, price: price_of(&self.catalogue, pool) });
+            }
+        }
+        portions
+    }
+
+    fn reserve(
+        &mut self,
+        customer: &str,
+        item: usize,
+        units: u32,
+        second: bool,
+        reference: Option<&str>,
+        sort: u8,
+    ) {
+        let item = item % self.catalogue.items();
         let sale = self.sale_of(item);
-        let other = (item + 1) % self.available.len();
+        let other = (item + 1) % self.catalogue.items();
         let mut lines = vec![(item, units)];
         if second && other != item && self.sale_of(other) == sale {
             lines.push((other, 1));
         }
-        if lines.iter().any(|&(item, units)| self.available[item] < u64::from(units)) {
+        let mut short = Vec::new();
+        for &(item, units) in &lines {
+            let available: u64 = self.pools(item).iter().map(|pool| self.available[pool.index()]).sum();
+            if available < u64::from(units) {
+                short.push(AskedUnits { item: ItemNumber(item as u32), units });
+            }
+        }
+        if !short.is_empty() && sort < 100 {
             return;
         }
-        lines.iter().for_each(|&(item, units)| self.available[item] -= u64::from(units));
+        let portions: PricedPortions = lines.iter().flat_map(|&(item, units)| self.draw(item, units, sort)).collect();
+        if portions.is_empty() {
+            return;
+        }
         self.entropy += 1 << 20;
         let id = reservation_id(self.now, customer, self.entropy);
-        let priced = lines.iter().map(|&(item, units)| {
-            let item = ItemNumber(item as u32);
-            PricedPortion {
-                item,
-                pool: PoolNumber(item.0),
-                units,
-                price: self.catalogue.item_numbered(item).settings.price,
-            }
-        });
-        let portions = priced.collect();
+        let held = portions.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
+        self.holds.push((id, held.collect(), 0));
         self.tell(&Event::Customer(CustomerEvent::Held(Held {
             id,
             sale,
@@ -253,18 +316,17 @@ impl World {
             portions,
             reference,
             key: Some(("key", 9)),
-            attributes: None,
-            short: Box::default(),
+            attributes: attributes_of(sort).map(Box::new),
+            short: short.into(),
         })));
-        self.holds.push((id, lines, 0));
     }
 
     fn extend(&mut self, pick: usize) {
         let (count, expires_at) = (self.holds.len(), self.now.plus_seconds(500));
-        let Some((id, lines, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
+        let Some((id, portions, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
         *extensions += 1;
-        let (id, item, extensions) = (*id, lines[0].0, *extensions);
-        let extended = Extended { id, sale: self.sale_of(item), at: self.now, expires_at, extensions };
+        let (id, item, extensions) = (*id, portions[0].item, *extensions);
+        let extended = Extended { id, sale: self.sale_of(item.index()), at: self.now, expires_at, extensions };
         self.tell(&CustomerEvent::Extended(extended).into());
     }
 
@@ -272,16 +334,12 @@ impl World {
         if self.holds.is_empty() {
             return;
         }
-        let (id, lines, _) = self.holds.swap_remove(pick % self.holds.len());
+        let (id, portions, _) = self.holds.swap_remove(pick % self.holds.len());
         if state != 0 {
-            lines.iter().for_each(|&(item, units)| self.available[item] += u64::from(units));
+            portions.iter().for_each(|portion| self.available[portion.pool.index()] += u64::from(portion.units));
         }
-        let sale = self.sale_of(lines[0].0);
-        let portion = |&(item, units)| {
-            let item = item as u32;
-            Portion { item: ItemNumber(item), pool: PoolNumber(item), units }
-        };
-        let ended = Settled { id, sale, at: self.now, text, portions: lines.iter().map(portion).collect() };
+        let sale = self.sale_of(portions[0].item.index());
+        let ended = Settled { id, sale, at: self.now, text, portions };
         self.tell(&match state {
             0 => Event::Customer(CustomerEvent::Confirmed(ended)),
             1 => Event::Customer(CustomerEvent::Released(ended)),
@@ -289,28 +347,62 @@ impl World {
         });
     }
 
-    fn adjust(&mut self, item: usize, delta: i64) {
-        let item = item % self.available.len();
-        let Some(available) = self.available[item].checked_add_signed(delta) else { return };
-        self.available[item] = available;
-        let number = ItemNumber(item as u32);
-        let pool = PoolNumber(number.0);
-        let stock = self.stock.of(pool).checked_add_signed(delta).unwrap();
+    fn adjust(&mut self, pool: usize, delta: i64) {
+        let pool = PoolNumber((pool % self.available.len()) as u32);
+        let Some(available) = self.available[pool.index()].checked_add_signed(delta) else { return };
+        self.available[pool.index()] = available;
+        let item = self.catalogue.item_of(pool);
+        let pools = self.pools(item.index());
+        let of_pool =
+            PoolLevels { stock: self.stock.of(pool).checked_add_signed(delta).unwrap(), available };
+        let mut of_item = of_pool;
+        for &other in pools.iter().filter(|other| **other != pool) {
+            of_item.stock += self.levels(other).stock;
+            of_item.available += self.levels(other).available;
+        }
         let (reason, reference) = (Some("counted again"), (delta > 0).then_some("wh-1"));
         self.tell_catalogue(CatalogueEvent::Adjusted(Adjusted {
-            item: number,
+            item,
             pool,
             at: self.now,
             delta,
             reason,
             reference,
             key: None,
-            of_sale: None,
-            stock,
-            available,
-            of_pool: None,
+            of_sale: (delta % 2 == 0).then(|| self.sale_of(item.index())),
+            stock: of_item.stock,
+            available: of_item.available,
+            of_pool: (pools.len() > 1).then_some(of_pool),
         }));
         self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
+    }
+
+    fn transfer(&mut self, from: usize, to: usize, units: u64) {
+        let from = PoolNumber((from % self.available.len()) as u32);
+        let item = self.catalogue.item_of(from);
+        let others: Vec<PoolNumber> = self.pools(item.index()).into_iter().filter(|pool| *pool != from).collect();
+        let Some(&to) = others.get(to % others.len().max(1)) else { return };
+        if self.available[from.index()] < units {
+            return;
+        }
+        self.available[from.index()] -= units;
+        self.available[to.index()] += units;
+        let (mut gave, mut got) = (self.levels(from), self.levels(to));
+        gave.stock -= units;
+        got.stock += units;
+        let (reason, reference) = (Some("rebalance"), (units > 1).then_some("wh-2"));
+        self.tell_catalogue(CatalogueEvent::Transferred(Transferred {
+            item,
+            from,
+            to,
+            at: self.now,
+            units,
+            reason,
+            reference,
+            key: None,
+            after: [gave, got],
+        }));
+        self.record(Action::StockTransfer, &format!("{{\"quantity\":{units}}}"));
     }
 
     fn turn(&mut self, sale: u32, turn: u8) {
@@ -335,19 +427,67 @@ impl World {
     }
 }
 
+/// Every other item declares pools from the beginning; each gets one more if `has_more`.
+fn pools_of(index: usize, initial_stock: u64, has_more: bool, shared_at: Timestamp, tick: u64) -> Vec<PoolSettings> {
+    let pool = |id: &str, initial_stock| PoolSettings {
+        id: id.into(),
+        initial_stock,
+        tiers: None,
+        channels: None,
+        shared_at: None,
+        location: None,
+        costs: None,
+        price: None,
+    };
+    let (begins_with_two, members) = (index % 2 == 1, initial_stock.min(1));
+    let mut pools = Vec::new();
+    if begins_with_two {
+        let (tiers, shared_at) = (Some(vec!["gold".to_owned(), "silver".to_owned()]), Some(shared_at));
+        let price = Some(Price { amount: 90 + tick % 2, currency: Currency::parse("EUR").unwrap() });
+        let location = Some("berlin".to_owned());
+        pools.push(PoolSettings { tiers, shared_at, location, price, ..pool("members", members) });
+        pools.push(pool("default", initial_stock - members));
+    } else if has_more {
+        pools.push(pool("default", initial_stock));
+    }
+    if has_more {
+        let (channels, location) = (Some(vec!["livestream".to_owned()]), (tick % 2 == 0).then(|| "paris".to_owned()));
+        pools.insert(pools.len() / 2, PoolSettings { channels, location, ..pool("later", 0) });
+    }
+    pools
+}
+
+fn attributes_of(sort: u8) -> Option<Attributes<'static>> {
+    let one_of = |names: &[&'static str], by: u8| names.get(usize::from(sort / by) % (names.len() + 1)).copied();
+    let tier = one_of(&["gold", "silver"], 1).map(Into::into);
+    let channel = one_of(&["app", "livestream"], 3).map(Into::into);
+    let region = one_of(&["eu"], 9).map(Into::into);
+    let labels = [("host", one_of(&["ann", "it's \"B\""], 2)), ("x.y-z", one_of(&["1"], 5))];
+    let labels = labels.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into()))).collect();
+    Some(Attributes { tier, channel, region, labels }).filter(|attributes| !attributes.is_empty())
+}
+
+/// The price of a unit from the pool.
+fn price_of(catalogue: &Catalogue, pool: PoolNumber) -> Option<Price> {
+    let item = catalogue.item_numbered(catalogue.item_of(pool));
+    let place = item.pools.iter().position(|known| *known == pool).unwrap();
+    item.settings.pools.get(place).and_then(|pool| pool.price).or(item.settings.price)
+}
+
 /// The rows as applying one event after the other makes them, without a thought for speed.
 #[derive(Default)]
 pub(super) struct Naive {
     pub catalogue: Catalogue,
     changed_at: BTreeMap<SaleNumber, Timestamp>,
     pub counts: BTreeMap<ItemNumber, Counts>,
+    pools: BTreeMap<PoolNumber, Counts>,
     /// What was available when the last batch ended, and when an item was first sold out by one.
     left: BTreeMap<ItemNumber, i64>,
     touched: BTreeMap<ItemNumber, Timestamp>,
     pub sold_out: BTreeMap<ItemNumber, Timestamp>,
     pub reservations: BTreeMap<ReservationId, StoredReservation>,
-    /// Delta, reason, time, and stock after.
-    movements: BTreeMap<ItemNumber, Vec<[String; 4]>>,
+    /// Delta, reason, time, stock after, and the other pool of a transfer.
+    movements: BTreeMap<PoolNumber, Vec<[String; 5]>>,
     pub trail: Trail,
     /// Number, time and detail of each record.
     records: Vec<[String; 3]>,
@@ -416,17 +556,23 @@ impl Naive {
             Event::Customer(CustomerEvent::CustomerErased { customer, .. }) => {
                 for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
                     row.customer = format!("erased-{id}");
-                    (row.reference, row.release_reason) = (None, None);
+                    (row.reference, row.release_reason, row.labels) = (None, None, None);
                 }
             }
             Event::Catalogue(CatalogueEvent::SaleDefined(SaleDefined { sale, at, record, .. })) => {
                 self.changed_at.insert(*sale, *at);
-                for item in record::decode(record).unwrap().1.iter().map(|numbers| &numbers.item) {
-                    let stock = self.catalogue.item_numbered(*item).settings.initial_stock as i64;
-                    let movements = self.movements.entry(*item).or_default();
-                    if movements.is_empty() {
-                        movements.push([stock.to_string(), "initial".into(), at.to_string(), stock.to_string()]);
-                        self.counts.insert(*item, Counts { stock, available: stock, held: 0, confirmed: 0 });
+                for numbers in record::decode(record).unwrap().1 {
+                    let item = self.catalogue.item_numbered(numbers.item).clone();
+                    let stock = item.settings.initial_stock as i64;
+                    let all = Counts { stock, available: stock, held: 0, confirmed: 0 };
+                    self.counts.entry(numbers.item).or_insert(all);
+                    for (&pool, (_, stock)) in numbers.pools.iter().zip(item.settings.pools_or_default()) {
+                        let stock = stock as i64;
+                        let all = Counts { stock, available: stock, held: 0, confirmed: 0 };
+                        self.pools.entry(pool).or_insert(all);
+                        let (stock, none) = (stock.to_string(), "-".to_owned());
+                        let first = [stock.clone(), "initial".into(), at.to_string(), stock, none];
+                        self.movements.entry(pool).or_insert_with(|| vec![first]);
                     }
                 }
             }
@@ -437,12 +583,18 @@ impl Naive {
                 self.changed_at.insert(*sale, *at);
             }
             Event::Catalogue(CatalogueEvent::Adjusted(adjusted)) => {
-                let counts = self.counts.get_mut(&adjusted.item).unwrap();
-                counts.stock += adjusted.delta;
-                counts.available += adjusted.delta;
-                let (delta, reason) = (adjusted.delta.to_string(), adjusted.reason.unwrap().to_owned());
-                let row = [delta, reason, adjusted.at.to_string(), adjusted.stock.to_string()];
-                self.movements.get_mut(&adjusted.item).unwrap().push(row);
+                let Adjusted { item, pool, at, delta, reason, .. } = adjusted;
+                self.put(*item, *pool, *delta);
+                self.moved(*pool, *delta, reason.unwrap(), *at, "-".to_owned());
+            }
+            Event::Catalogue(CatalogueEvent::Transferred(transferred)) => {
+                let Transferred { item, from, to, at, units, reason, .. } = transferred;
+                let units = *units as i64;
+                for (pool, delta, other) in [(*from, -units, *to), (*to, units, *from)] {
+                    self.put(*item, pool, delta);
+                    let [.., other] = self.names(other);
+                    self.moved(pool, delta, reason.unwrap(), *at, other);
+                }
             }
             Event::Catalogue(CatalogueEvent::Audited(audited)) => {
                 self.trail.apply(&CatalogueEvent::Audited(*audited)).unwrap();
@@ -453,16 +605,53 @@ impl Naive {
         }
     }
 
+    /// Sale, SKU and id of a pool.
+    fn names(&self, pool: PoolNumber) -> [String; 3] {
+        let item = self.catalogue.item_numbered(self.catalogue.item_of(pool));
+        let place = item.pools.iter().position(|known| *known == pool).unwrap();
+        let (sale, sku) = self.catalogue.names(item.number);
+        [sale, sku, item.settings.pool_id(place)].map(str::to_owned)
+    }
+
+    /// Puts units into a pool and its item.
+    fn put(&mut self, item: ItemNumber, pool: PoolNumber, delta: i64) {
+        for counts in [self.counts.get_mut(&item).unwrap(), self.pools.get_mut(&pool).unwrap()] {
+            counts.stock += delta;
+            counts.available += delta;
+        }
+    }
+
+    fn moved(&mut self, pool: PoolNumber, delta: i64, reason: &str, at: Timestamp, other: String) {
+        let stock = self.pools[&pool].stock.to_string();
+        let row = [delta.to_string(), reason.to_owned(), at.to_string(), stock, other];
+        self.movements.get_mut(&pool).unwrap().push(row);
+    }
+
     fn hold(&mut self, held: &Held<'_>) {
         let mut lines = Vec::new();
         for line in &held.portions {
-            let counts = self.counts.get_mut(&line.item).unwrap();
-            counts.available -= i64::from(line.units);
-            counts.held += i64::from(line.units);
+            for counts in [self.counts.get_mut(&line.item).unwrap(), self.pools.get_mut(&line.pool).unwrap()] {
+                counts.available -= i64::from(line.units);
+                counts.held += i64::from(line.units);
+            }
             let price = line.price.map(|price| (price.amount as i64, price.currency.as_str().to_owned()));
-            lines.push(StoredLine { sku: self.catalogue.sku(line.item).to_owned(), quantity: line.units, price });
+            let [_, sku, pool] = self.names(line.pool);
+            lines.push(StoredLine { sku, pool, quantity: line.units, price });
         }
-        lines.sort_by(|one, other| one.sku.cmp(&other.sku));
+        lines.sort_by(|one, other| (&one.sku, &one.pool).cmp(&(&other.sku, &other.pool)));
+        let attributes = held.attributes.as_deref();
+        let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        let labels = attributes.filter(|attributes| !attributes.labels.is_empty()).map(|attributes| {
+            let labels = attributes.labels.iter().map(|(name, value)| format!("{name:?}:{}", serde_json::json!(value)));
+            format!("{{{}}}", labels.collect::<Vec<_>>().join(","))
+        });
+        let short = held.short.iter().map(|asked| {
+            let granted: u32 =
+                held.portions.iter().filter(|line| line.item == asked.item).map(|line| line.units).sum();
+            let sku = self.catalogue.sku(asked.item);
+            format!("{{\"sku\":{sku:?},\"requested\":{},\"granted\":{granted}}}", asked.units)
+        });
+        let short = short.collect::<Vec<_>>();
         let created_at = held.id.created_at();
         let row = StoredReservation {
             id: held.id.to_string(),
@@ -477,6 +666,11 @@ impl Naive {
             released_at: None,
             expired_at: None,
             release_reason: None,
+            tier: attributes.and_then(|attributes| text(&attributes.tier)),
+            channel: attributes.and_then(|attributes| text(&attributes.channel)),
+            region: attributes.and_then(|attributes| text(&attributes.region)),
+            labels,
+            short: (!short.is_empty()).then(|| format!("[{}]", short.join(","))),
             lines,
         };
         assert!(self.reservations.insert(held.id, row).is_none());
@@ -484,11 +678,12 @@ impl Naive {
 
     fn end(&mut self, ended: &Settled<'_>, state: State) -> &mut StoredReservation {
         for line in &ended.portions {
-            let counts = self.counts.get_mut(&line.item).unwrap();
-            counts.held -= i64::from(line.units);
-            match state {
-                State::Confirmed => counts.confirmed += i64::from(line.units),
-                _ => counts.available += i64::from(line.units),
+            for counts in [self.counts.get_mut(&line.item).unwrap(), self.pools.get_mut(&line.pool).unwrap()] {
+                counts.held -= i64::from(line.units);
+                match state {
+                    State::Confirmed => counts.confirmed += i64::from(line.units),
+                    _ => counts.available += i64::from(line.units),
+                }
             }
         }
         let row = self.reservations.get_mut(&ended.id).unwrap();
@@ -514,28 +709,58 @@ impl Naive {
         }
         assert_eq!(reader.count_by_state().unwrap(), by_state);
 
+        let totals = reader.totals().unwrap().into_iter();
         let totals: BTreeMap<_, _> =
-            reader.totals().unwrap().into_iter().map(|item| ((item.sale.clone(), item.sku.clone()), item)).collect();
-        assert_eq!(totals.len(), self.counts.len());
-        let moved = database
-            .query("SELECT sale, sku, delta, reason, at, stock_after FROM stock_movements ORDER BY sale, sku, id");
-        let mut expected_moves: Vec<Vec<String>> = Vec::new();
+            totals.map(|total| ((total.sale.clone(), total.sku.clone(), total.pool.clone()), total)).collect();
+        assert_eq!(totals.len(), self.counts.len() + self.pools.len());
+        let check = |[sale, sku]: [&String; 2], pool: Option<&String>, counts: &Counts| {
+            let found = &totals[&(sale.clone(), sku.clone(), pool.cloned())];
+            assert_eq!((found.stored, found.recomputed), (*counts, *counts), "{sale} {sku} {pool:?}");
+        };
         for sale in self.catalogue.sales() {
             let status = sale.status(self.changed_at[&sale.number]).as_str();
             let sql = format!("SELECT name, status FROM sales WHERE id = '{}'", sale.settings.id);
             assert_eq!(database.query(&sql), [[sale.settings.name.clone(), status.into()]]);
             for item in &*sale.items {
-                let found = &totals[&(sale.settings.id.clone(), item.settings.sku.clone())];
-                assert_eq!(found.stored, self.counts[&item.number]);
-                assert_eq!(found.recomputed, found.stored);
-                for movement in &self.movements[&item.number] {
-                    let name = [sale.settings.id.clone(), item.settings.sku.clone()];
-                    expected_moves.push(name.iter().chain(movement).cloned().collect());
-                }
+                check([&sale.settings.id, &item.settings.sku], None, &self.counts[&item.number]);
             }
         }
-        expected_moves.sort_by(|one, other| one[..2].cmp(&other[..2]));
-        assert_eq!(moved, expected_moves);
+        let (mut moves, mut settings) = (Vec::new(), Vec::new());
+        for (&pool, counts) in &self.pools {
+            let names = self.names(pool);
+            check([&names[0], &names[1]], Some(&names[2]), counts);
+            let movements = self.movements[&pool].iter();
+            moves.extend(movements.map(|movement| names.iter().chain(movement).cloned().collect::<Vec<_>>()));
+            settings.push(names.into_iter().chain(self.settings_of(pool)).collect::<Vec<_>>());
+        }
+        moves.sort_by(|one, other| one[..3].cmp(&other[..3]));
+        settings.sort();
+        let columns = "SELECT sale, sku, pool, delta, reason, at, stock_after, coalesce(other_pool, '-')";
+        assert_eq!(database.query(&format!("{columns} FROM stock_movements ORDER BY sale, sku, pool, id")), moves);
+        let columns = "SELECT sale, sku, pool, number, position, location, initial_stock, price_amount, price_currency,
+                              tiers, channels, shared_at";
+        assert_eq!(database.query(&format!("{columns} FROM pools ORDER BY sale, sku, pool")), settings);
+    }
+
+    /// What the last document says of a pool.
+    fn settings_of(&self, pool: PoolNumber) -> [String; 9] {
+        let item = self.catalogue.item_numbered(self.catalogue.item_of(pool));
+        let place = item.pools.iter().position(|known| *known == pool).unwrap();
+        let declared = item.settings.pools.get(place);
+        let none = || "-".to_owned();
+        let list = |list: Option<&Vec<String>>| list.map_or_else(none, |names| format!("{names:?}").replace(", ", ","));
+        let price = price_of(&self.catalogue, pool);
+        [
+            pool.0.to_string(),
+            (place + 1).to_string(),
+            declared.and_then(|pool| pool.location.clone()).unwrap_or_else(none),
+            declared.map_or(item.settings.initial_stock, |pool| pool.initial_stock).to_string(),
+            price.map_or_else(none, |price| price.amount.to_string()),
+            price.map_or_else(none, |price| price.currency.as_str().to_owned()),
+            list(declared.and_then(|pool| pool.tiers.as_ref())),
+            list(declared.and_then(|pool| pool.channels.as_ref())),
+            declared.and_then(|pool| pool.shared_at).map_or_else(none, |at| at.to_string()),
+        ]
     }
 }
 

@@ -46,8 +46,8 @@ fn follow<S: Sink>(write_behind: &mut WriteBehind<MemoryFeed, S>) -> u64 {
 
 const COLUMNS: &str =
     "id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                       expired_at, release_reason";
-const LINES: &str = "reservation_id, sku, quantity, price_amount, price_currency";
+                       expired_at, release_reason, tier, channel, region, labels, short";
+const LINES: &str = "reservation_id, sku, pool, quantity, price_amount, price_currency";
 const AUDIT: &str = "sequence, at, actor, action, sale, sku, detail, hash";
 
 /// Every row of the table and of its archive, and of which it was.
@@ -63,7 +63,7 @@ fn numbers(database: &Database, sql: &str) -> u64 {
 
 fn sums_hold(database: &Database) {
     for item in database.reader().totals().unwrap() {
-        assert_eq!(item.stored, item.recomputed, "{} {}", item.sale, item.sku);
+        assert_eq!(item.stored, item.recomputed, "{} {} {:?}", item.sale, item.sku, item.pool);
     }
 }
 
@@ -90,7 +90,7 @@ fn what_was_over_goes_to_the_archive_and_every_figure_stays(new: New) {
         prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations_archive WHERE NOT {over}")), 0);
         for (table, columns, order) in [
             ("reservations", COLUMNS, "id"),
-            ("reservation_lines", LINES, "reservation_id, sku"),
+            ("reservation_lines", LINES, "reservation_id, sku, pool"),
             ("audit", AUDIT, "sequence"),
         ] {
             let rows = calm.query(&format!("SELECT {columns} FROM {table} ORDER BY {order}"));
@@ -171,7 +171,7 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             }
         }
         let of = |database: &Database| {
-            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, sku"), ("audit", "sequence")]
+            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, sku, pool"), ("audit", "sequence")]
                 .map(|(table, order)| {
                     let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
                     (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
@@ -180,10 +180,10 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
         };
         prop_assert_eq!(of(&faulty), of(&calm));
-        prop_assert_eq!(
-            faulty.query("SELECT sale, sku, confirmed, confirmed_before FROM items ORDER BY number"),
-            calm.query("SELECT sale, sku, confirmed, confirmed_before FROM items ORDER BY number")
-        );
+        for sums in ["items", "pools"] {
+            let sql = format!("SELECT sale, sku, confirmed, confirmed_before FROM {sums} ORDER BY number");
+            prop_assert_eq!(faulty.query(&sql), calm.query(&sql));
+        }
         sums_hold(&faulty);
         Ok(())
     });

@@ -22,7 +22,7 @@ fn a_window_holds_one_change_per_key_and_only_for_whom_something_changed() {
     let change = &window.reservations()[&id];
     assert_eq!(change.extension, Some(Extension { expires_at, count: 1 }));
     assert_eq!(change.end.as_ref().unwrap().state, State::Confirmed);
-    let counts = ItemChange { available: -2, confirmed: 2, ..ItemChange::default() };
+    let counts = CountChange { available: -2, confirmed: 2, ..CountChange::default() };
     assert_eq!(window.items().iter().collect::<Vec<_>>(), [(&TV, &counts)]);
 }
 
@@ -126,7 +126,7 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes(new: New) {
     let questions = [
         (customer.to_owned(), ["PRIMARY KEY", "reservations_pkey"]),
         (format!("SELECT * FROM {holds}"), ["reservations_held_by_expiry"; 2]),
-        (format!("SELECT * FROM {movements}"), ["stock_movements_by_item"; 2]),
+        (format!("SELECT * FROM {movements}"), ["stock_movements_by_pool"; 2]),
         ("SELECT * FROM audit WHERE sale = 'drop' ORDER BY sequence".to_owned(), ["audit_by_sale"; 2]),
     ];
     // As with millions of rows: for an empty table PostgreSQL would take the shortest way.
