@@ -34,7 +34,7 @@ fn asked(reservation: &Value) -> Value {
 
 /// A problem without the names of members that would have been allowed: an entry has one more.
 fn without_names(problem: &Value) -> String {
-    problem.to_string().replace(", reference and idempotency_key", " and reference")
+    problem.to_string().replace(", allow_partial and idempotency_key", " and allow_partial")
 }
 
 /// Every outcome, in an order in which they follow from each other, and malformed ones of every kind between them.
@@ -48,6 +48,10 @@ fn entries_of_every_kind() -> Vec<String> {
         reserve_body("dan", [("gone", 1)]),
         reserve_body("dan", [("gone", 1), ("tv", 1)]),
         reserve_body("dan", [("mug", 100)]),
+        json!({ "customer": "eve", "lines": lines([("tv", 1)]), "tier": "gold", "labels": { "test": "B" } }),
+        json!({ "customer": "eve", "lines": lines([("tv", 100), ("mug", 1)]), "channel": "app", "allow_partial": true }),
+        json!({ "customer": "eve", "lines": lines([("mug", 1)]), "locations": ["berlin"] }),
+        json!({ "customer": "eve", "lines": lines([("mug", 1)]), "tier": "Gold", "labels": {} }),
         reserve_body("dan", [("car", 1)]),
         entry("ann", 4),
         entry("eve", 1),
