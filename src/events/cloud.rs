@@ -34,6 +34,7 @@ pub(super) struct FeedEvent<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all events are of reservations, and each is written at once")]
 enum Data<'a> {
     Reservation(ReservationData<'a>),
     Adjustment(AdjustmentData<'a>),

@@ -316,12 +316,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// The movements that the journal knows are the last of the pool; those before them lead to where they begin.
-    fn movements_of(
-        &mut self,
-        pool: &PoolKey,
-        movements: &Movements,
-        found: &[Row],
-    ) -> Result<(), StoreError> {
+    fn movements_of(&mut self, pool: &PoolKey, movements: &Movements, found: &[Row]) -> Result<(), StoreError> {
         let [delta, stock_after] = ["delta", "stock_after"].map(|name| Table::Movements.cell(name));
         let Movements { stock, known } = movements;
         self.report.compared.stock_movements += known.len() as u64;

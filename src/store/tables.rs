@@ -226,7 +226,9 @@ impl Table {
         let of_row = format!("FROM reservation_lines{suffix} AS line WHERE line.reservation_id = r.id");
         let lines = match dialect {
             Dialect::Sqlite => {
-                format!("(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku, line.pool))")
+                format!(
+                    "(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku, line.pool))"
+                )
             }
             Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku, line.pool) {of_row})"),
         };

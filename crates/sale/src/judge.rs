@@ -410,7 +410,7 @@ mod tests {
         let most = PlanLine { most_available_first: true, ..line(6, &[0, 1, 2]) };
         let pools = [(0, (4, Some(4))), (1, (5, Some(5))), (2, (5, Some(5)))];
         assert_eq!(
-            taken(allocate(&plan(&[most.clone()], false), &Known::<true>::of(pools))),
+            taken(allocate(&plan(std::slice::from_ref(&most), false), &Known::<true>::of(pools))),
             Some(vec![(1, 5), (2, 1)])
         );
         assert!(matches!(allocate(&plan(&[most], false), &Known::<false>::of(pools)), Allocation::Unsure));

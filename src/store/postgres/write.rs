@@ -429,8 +429,7 @@ impl Writer<'_> {
             }
             Err(error) if error.is_constraint_of(table) => {
                 self.link.batch("counting", "ROLLBACK TO SAVEPOINT counts").await?;
-                let found =
-                    self.link.query("looking for the item", &broken(table, which), &parameters[..5]).await?;
+                let found = self.link.query("looking for the item", &broken(table, which), &parameters[..5]).await?;
                 let Some(row) = found.first() else { return Err(error.into()) };
                 let [stock, available, held, confirmed]: [i64; 4] =
                     [get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?];

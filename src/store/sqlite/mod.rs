@@ -330,8 +330,8 @@ fn load_names(connection: &Connection) -> Result<Names, StoreError> {
             sku.as_str().map_err(rusqlite::Error::from)?,
         );
     }
-    let mut pools = connection
-        .prepare("SELECT pools.number, items.number, pool FROM pools JOIN items USING (sale, sku)")?;
+    let mut pools =
+        connection.prepare("SELECT pools.number, items.number, pool FROM pools JOIN items USING (sale, sku)")?;
     let mut rows = pools.query([])?;
     while let Some(row) = rows.next()? {
         let id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;

@@ -67,8 +67,9 @@ impl SqliteReader {
         let found = statement.query_row([&id], |row| Ok((row.get::<_, String>("state")?, reservation(row)?)));
         let Some((state, mut found)) = found.optional()? else { return Ok(None) };
         found.state = parse_state(&state)?;
-        let mut statement =
-            self.connection.prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku, pool")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku, pool")?;
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
     }

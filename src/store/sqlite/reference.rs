@@ -125,7 +125,9 @@ impl Reference {
 
     /// A new comparison begins.
     pub fn forget_absent(&self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("DELETE FROM absent; UPDATE items SET confirmed_before = 0; UPDATE pools SET confirmed_before = 0")?)
+        Ok(self.connection.execute_batch(
+            "DELETE FROM absent; UPDATE items SET confirmed_before = 0; UPDATE pools SET confirmed_before = 0",
+        )?)
     }
 
     /// Once all that are absent are known: has items and pools count the units of theirs that were confirmed.

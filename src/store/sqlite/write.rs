@@ -260,13 +260,7 @@ impl Writer<'_> {
         self.touched(touched, || format!("item {sku:?} of sale {sale:?} has another number than {number}"))
     }
 
-    fn put_pool(
-        &mut self,
-        sale: &str,
-        sku: &str,
-        pool: &PoolRow<'_>,
-        listed_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    fn put_pool(&mut self, sale: &str, sku: &str, pool: &PoolRow<'_>, listed_at: Timestamp) -> Result<(), StoreError> {
         let PoolRow { number, id, position, location, initial_stock, price, tiers, channels, shared_at } = pool;
         let (amount, currency) = price_columns(price)?;
         let shared_at = shared_at.map(Moment::of);
@@ -281,7 +275,9 @@ impl Writer<'_> {
             return Ok(());
         }
         let touched = self.transaction.prepare_cached(PUT_POOL)?.execute(columns)?;
-        self.touched(touched, || format!("pool {id:?} of {sku:?} of sale {sale:?} has another number than {}", number.0))
+        self.touched(touched, || {
+            format!("pool {id:?} of {sku:?} of sale {sale:?} has another number than {}", number.0)
+        })
     }
 
     fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
@@ -324,21 +320,20 @@ impl Writer<'_> {
             let (low_at, back_at) = (level.low_at().map(Moment::of), level.back_at().map(Moment::of));
             let touched = statement
                 .execute(params![number.0, stock, available, held, confirmed, level.low(), low_at, back_at])
-                .map_err(|error| self.names.item(number).map_or_else(
-                    |unknown| unknown,
-                    |item| conservation(item, "", change, error),
-                ))?;
+                .map_err(|error| {
+                    self.names.item(number).map_or_else(|unknown| unknown, |item| conservation(item, "", change, error))
+                })?;
             self.touched(touched, || format!("an event names item number {}, never defined", number.0))?;
         }
         let mut statement = self.transaction.prepare_cached(COUNT_POOL)?;
         for (number, change) in window.counted_pools() {
             let CountChange { stock, available, held, confirmed } = *change;
-            let touched = statement
-                .execute(params![number.0, stock, available, held, confirmed])
-                .map_err(|error| self.names.pool(number).map_or_else(
+            let touched = statement.execute(params![number.0, stock, available, held, confirmed]).map_err(|error| {
+                self.names.pool(number).map_or_else(
                     |unknown| unknown,
                     |(item, id)| conservation(item, &format!("pool {id}: "), change, error),
-                ))?;
+                )
+            })?;
             self.touched(touched, || format!("an event names pool number {}, never defined", number.0))?;
         }
         Ok(())

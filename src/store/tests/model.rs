@@ -8,11 +8,11 @@ use super::*;
 use crate::{
     engine::batch::for_each,
     sale::{
+        attributes::Attributes,
         audit::{Action, Actor, NewRecord, Trail},
         catalogue::Catalogue,
         codec::Malformed,
         event::{Adjusted, AskedUnits, PoolLevels, Portions, PricedPortions, SaleDefined, Transferred, record},
-        attributes::Attributes,
         expected::Tag,
         outcome::State,
         settings::{Phase, PoolSettings},
@@ -274,15 +274,7 @@ impl World {
         portions
     }
 
-    fn reserve(
-        &mut self,
-        customer: &str,
-        item: usize,
-        units: u32,
-        second: bool,
-        reference: Option<&str>,
-        sort: u8,
-    ) {
+    fn reserve(&mut self, customer: &str, item: usize, units: u32, second: bool, reference: Option<&str>, sort: u8) {
         let item = item % self.catalogue.items();
         let sale = self.sale_of(item);
         let other = (item + 1) % self.catalogue.items();
@@ -353,8 +345,7 @@ impl World {
         self.available[pool.index()] = available;
         let item = self.catalogue.item_of(pool);
         let pools = self.pools(item.index());
-        let of_pool =
-            PoolLevels { stock: self.stock.of(pool).checked_add_signed(delta).unwrap(), available };
+        let of_pool = PoolLevels { stock: self.stock.of(pool).checked_add_signed(delta).unwrap(), available };
         let mut of_item = of_pool;
         for &other in pools.iter().filter(|other| **other != pool) {
             of_item.stock += self.levels(other).stock;
@@ -451,7 +442,8 @@ fn pools_of(index: usize, initial_stock: u64, has_more: bool, shared_at: Timesta
         pools.push(pool("default", initial_stock));
     }
     if has_more {
-        let (channels, location) = (Some(vec!["livestream".to_owned()]), (tick % 2 == 0).then(|| "paris".to_owned()));
+        let (channels, location) =
+            (Some(vec!["livestream".to_owned()]), tick.is_multiple_of(2).then(|| "paris".to_owned()));
         pools.insert(pools.len() / 2, PoolSettings { channels, location, ..pool("later", 0) });
     }
     pools
@@ -646,8 +638,7 @@ impl Naive {
             format!("{{{}}}", labels.collect::<Vec<_>>().join(","))
         });
         let short = held.short.iter().map(|asked| {
-            let granted: u32 =
-                held.portions.iter().filter(|line| line.item == asked.item).map(|line| line.units).sum();
+            let granted: u32 = held.portions.iter().filter(|line| line.item == asked.item).map(|line| line.units).sum();
             let sku = self.catalogue.sku(asked.item);
             format!("{{\"sku\":{sku:?},\"requested\":{},\"granted\":{granted}}}", asked.units)
         });

@@ -171,11 +171,12 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             }
         }
         let of = |database: &Database| {
-            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, sku, pool"), ("audit", "sequence")]
-                .map(|(table, order)| {
-                    let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
-                    (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
-                });
+            let rows =
+                [("reservations", "id"), ("reservation_lines", "reservation_id, sku, pool"), ("audit", "sequence")]
+                    .map(|(table, order)| {
+                        let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
+                        (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
+                    });
             let gaps = database.query("SELECT after_sequence, through_sequence, hash FROM audit_gaps");
             (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
         };

@@ -263,7 +263,7 @@ fn details_stay_within_their_bound() {
             price,
             customer_limit: Some(amount as u32),
             limit_counts_since: Some(AT),
-            pools: if number < 3 || number > 2990 { vec![longest_pool(amount); 64] } else { Vec::new() },
+            pools: if !(3..=2990).contains(&number) { vec![longest_pool(amount); 64] } else { Vec::new() },
             sourcing: Some(Sourcing::MostAvailable),
             split: Some(amount > 1),
         };
