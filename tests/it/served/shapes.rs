@@ -48,7 +48,8 @@ pub fn check_reservation(reservation: &Value) {
         _ => panic!("{state:?} is no state of a reservation"),
     };
     let always = ["created_at", "customer", "expires_at", "extensions", "id", "lines", "sale", "state"];
-    let optional = ["reference", "replayed_of"].into_iter().filter(|member| reservation.get(*member).is_some());
+    let optional = ["reference", "replayed_of", "tier", "channel", "region", "labels", "short"];
+    let optional = optional.into_iter().filter(|member| reservation.get(*member).is_some());
     let mut expected: Vec<&str> = always.into_iter().chain(ended_at).chain(optional).collect();
     expected.sort_unstable();
     assert_eq!(members(reservation), expected, "{reservation}");
