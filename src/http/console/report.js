@@ -3,7 +3,9 @@
 import { Refused, call, salePath } from "./api.js";
 import { Chart } from "./chart.js";
 import { make, moment, money, share, span, tile, units } from "./dom.js";
+import { choice } from "./form.js";
 
+const BY = ["channel", "tier", "pool", "location"];
 const SERIES = [["Granted", "available"], ["Confirmed", "confirmed"], ["Expired", "held"], ["Released", "refused"]];
 
 export async function showReport(sale) {
@@ -23,6 +25,7 @@ export async function showReport(sale) {
     chart = new Chart("Units per minute", SERIES, units, "No units granted yet.");
     body.replaceChildren(...parts(report, chart));
     chart.show(...perMinute(report.minutes));
+    body.append(groups(sale));
   } catch (error) {
     const told = error instanceof Refused ? `${error.problem.title}: ${error.message}` : "The service does not answer.";
     body.replaceChildren(make("p", { class: "wrong", role: "alert" }, told));
@@ -83,6 +86,39 @@ function parts(report, chart) {
       ? table(["Reason", "Reserves"], refusals.map(({ reason, count }) => [reason, count]))
       : make("p", { class: "muted" }, "No refusals since the service started."),
   ];
+}
+
+/** What each channel, or tier, pool or location, brought. */
+function groups(sale) {
+  const body = make("div", { class: "report", role: "status" });
+  let turn = 0;
+  const show = async (by) => {
+    const own = (turn += 1);
+    body.replaceChildren(make("p", { class: "muted" }, "Reading the store."));
+    let shown;
+    try {
+      const report = await call("GET", salePath(sale.id, `/report?by=${by}`));
+      shown = report.groups.some(({ value }) => value !== undefined) ? grouped(by, report) : make("p", { class: "muted" }, `No reservation has a ${by}.`);
+    } catch (error) {
+      // A service that does not group says so for each of them.
+      element.hidden = error.status === 400;
+      shown = make("p", { class: "wrong" }, error instanceof Refused ? `${error.problem.title}: ${error.message}` : "The service does not answer.");
+    }
+    // Another one was chosen meanwhile.
+    if (own === turn) body.replaceChildren(shown);
+  };
+  const names = BY.map((by) => `By ${by}`);
+  const element = make("div", { class: "report" }, make("h3", {}, "Groups"), choice("What to group by", names, (place) => show(BY[place])), body);
+  show(BY[0]);
+  return element;
+}
+
+function grouped(by, { groups: all, groups_total: total }) {
+  const rows = all.map((group) => [group.value ?? `without a ${by}`, group.reservations.granted, group.units.granted, group.units.confirmed,
+    group.rates.conversion === undefined ? "–" : share(group.rates.conversion * 10_000, 10_000), revenue(group)]);
+  const shown = table([by[0].toUpperCase() + by.slice(1), "Reservations", "Units granted", "Units sold", "Conversion", "Revenue"], rows);
+  const more = make("p", { class: "muted" }, `The ${units(all.length)} with the most reservations, of ${units(total)}.`);
+  return total > all.length ? make("div", {}, shown, more) : shown;
 }
 
 function revenue(report) {
