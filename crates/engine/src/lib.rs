@@ -18,6 +18,7 @@ mod erase;
 mod operate;
 mod recover;
 mod reserve;
+mod restock;
 mod schedule;
 mod snapshot;
 mod stock;
@@ -45,9 +46,9 @@ pub use self::{
     clockwork::Tick,
     durability::{Durability, Durable, Listener},
     erase::Erasures,
-    operate::{Adjustment, AdjustmentOf, TransferMade},
     recover::{RecoverError, Recovered},
     reserve::{Made, Tried},
+    restock::{Adjustment, AdjustmentOf, TransferMade},
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
     view::{Counts, Levels, SaleView},
