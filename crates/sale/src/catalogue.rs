@@ -4,6 +4,9 @@
 //! changes; a sale closed by its operator stays closed; a sale that the clock opened or closed stays so, even if the clock is
 //! set, until its operator sets other times. A catalogue is a value: the engine publishes a changed copy.
 
+mod plan;
+mod put;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -14,17 +17,14 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use super::{
-    attributes::Attributes,
-    command::{Extras, Reserve},
     event::{
         CatalogueEvent, OpenedPool, SaleDefined,
         record::{self, Numbers},
     },
     expected::Tag,
     ids::{ItemNumber, PoolNumber, SaleNumber},
-    judge::{Plan, PlanLine, Request, Source},
     outcome::{Refusal, Status},
-    settings::{DEFAULT_POOL, Invalid, ItemSettings, Limits, Phase, PoolSettings, SaleSettings, Sourcing},
+    settings::{ItemSettings, Limits, Phase, PoolSettings, SaleSettings},
     time::{Now, Timestamp},
 };
 
@@ -273,33 +273,6 @@ impl Sale {
         let phases = || self.settings.phases.iter().any(|phase| phase.customer_limit.is_some());
         item.customer_limit.is_some() || self.settings.customer_limit.is_some() || phases()
     }
-
-    /// The phase that lets such a request in; None if the sale has no phases.
-    fn admit(&self, now: Now, attributes: &Attributes<'_>) -> Result<Option<&Phase>, Refusal> {
-        let phases = &self.settings.phases;
-        if phases.is_empty() {
-            return Ok(None);
-        }
-        let mine = || phases.iter().filter(|phase| phase.audience().has(attributes));
-        let running = mine().filter(|phase| now.surely(|at| phase.runs(at)));
-        if let Some(phase) = running.max_by_key(|phase| phase.opens_at) {
-            return Ok(Some(phase));
-        }
-        let later = mine().map(|phase| phase.opens_at).filter(|&opens_at| !now.surely(|at| at >= opens_at));
-        match later.min() {
-            Some(opens_at) => Err(Refusal::SaleNotStarted { opens_at }),
-            None => Err(Refusal::NotEligible),
-        }
-    }
-
-    fn refuse_unless_open(&self, now: Now) -> Result<(), Refusal> {
-        match self.status_in_doubt(now) {
-            Status::Open => Ok(()),
-            Status::Closed => Err(Refusal::SaleEnded),
-            Status::Paused => Err(Refusal::SalePaused),
-            Status::Scheduled => Err(Refusal::SaleNotStarted { opens_at: self.settings.opens_at }),
-        }
-    }
 }
 
 impl Catalogue {
@@ -361,107 +334,6 @@ impl Catalogue {
     pub fn counts_customers(&self, number: ItemNumber) -> bool {
         let sale = self.sale_numbered(self.items[number.index()].sale);
         !sale.is_closed() && sale.may_limit_customers(&self.item_numbered(number).settings)
-    }
-
-    /// The checks of a reserve that need no shard, in their order: the sale is open, a phase lets the customer in, each item exists.
-    ///
-    /// # Panics
-    /// When an item is asked for by two lines: they are summed where requests are parsed.
-    pub fn plan<'a>(
-        &self,
-        now: Now,
-        sale: &Sale,
-        request: Request<'a>,
-        asked: &Reserve<'a>,
-    ) -> Result<Plan<'a>, Refusal> {
-        sale.refuse_unless_open(now)?;
-        let Extras { attributes, allow_partial, .. } = asked.extras();
-        let phase = sale.admit(now, attributes)?;
-        let mut until = now.reaches(sale.settings.closes_at).unwrap_or(now.time);
-        for phase in &sale.settings.phases {
-            let bounds = [Some(phase.opens_at), phase.closes_at];
-            until = bounds.into_iter().flatten().filter_map(|at| now.reaches(at)).fold(until, Timestamp::min);
-        }
-        let phase_limit = phase.and_then(|phase| phase.customer_limit);
-        let mut lines = SmallVec::new();
-        for line in &asked.lines {
-            let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
-            let once = lines.iter().all(|known: &PlanLine| known.item != item.number);
-            assert!(once, "a reserve names each SKU once");
-            lines.push(PlanLine {
-                item: item.number,
-                units: line.units,
-                customer_limit: [sale.customer_limit(item), phase_limit].into_iter().flatten().min(),
-                sources: item.sources(now, asked.extras(), &mut until),
-                may_split: item.settings.may_split(),
-                most_available_first: item.settings.sourcing() == Sourcing::MostAvailable,
-            });
-        }
-        let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
-        Ok(Plan {
-            request,
-            lines,
-            hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
-            allow_partial: *allow_partial,
-            until,
-        })
-    }
-
-    /// Judges a sale document against what is there; on success the numbers of its items and pools, new ones at the end.
-    pub fn judge_put(
-        &self,
-        settings: &SaleSettings,
-        limits: &Limits,
-    ) -> Result<(Put, SaleNumber, Vec<Numbers>), Refusal> {
-        let wrong = settings.check(limits);
-        if !wrong.is_empty() {
-            return Err(Refusal::Invalid(wrong));
-        }
-        let present = self.sale(&settings.id).ok();
-        if let Some(sale) = present {
-            judge_replacement(sale, settings)?;
-        }
-        let (mut items, mut pools) = (self.items.len() as u32.., self.pools.len() as u32..);
-        let numbers = settings.items.iter().map(|item| match present.and_then(|sale| sale.item(&item.sku)) {
-            Some(known) => {
-                let mut number =
-                    |id| known.pool(id).unwrap_or_else(|| PoolNumber(pools.next().expect("pools are limited")));
-                let pools = item.pools_or_default().map(|(id, _)| number(id)).collect();
-                Numbers { item: known.number, pools }
-            }
-            None => Numbers {
-                item: ItemNumber(items.next().expect("items are limited")),
-                pools: item.pools_or_default().map(|_| PoolNumber(pools.next().expect("pools are limited"))).collect(),
-            },
-        });
-        let numbers = numbers.collect();
-        match present {
-            Some(sale) => Ok((Put::Replaced, sale.number, numbers)),
-            None => Ok((Put::Created, SaleNumber(self.sales.len() as u32), numbers)),
-        }
-    }
-
-    /// The document as it is kept: with the moment since when units count, for each item whose limit came later than some of
-    /// its units may have left memory. `retention_millis`: how long what is over stays in memory.
-    pub fn with_counts(&self, now: Timestamp, settings: &SaleSettings, retention_millis: u64) -> SaleSettings {
-        let mut settings = settings.clone();
-        let present = self.sale(&settings.id).ok();
-        let limits_all =
-            settings.customer_limit.is_some() || settings.phases.iter().any(|phase| phase.customer_limit.is_some());
-        let remembered_since = now.minus_millis(retention_millis).plus_millis(RETIRED_AHEAD_MILLIS);
-        for item in &mut settings.items {
-            item.limit_counts_since = present.and_then(|sale| {
-                let known = sale.item(&item.sku)?;
-                if item.customer_limit.is_none() && !limits_all {
-                    return None;
-                }
-                if sale.may_limit_customers(&known.settings) {
-                    return known.settings.limit_counts_since;
-                }
-                (remembered_since > sale.created_at).then_some(remembered_since)
-            });
-        }
-        settings
     }
 
     /// The event that pausing makes; None when the sale is paused already.
@@ -672,60 +544,6 @@ impl Catalogue {
     }
 }
 
-fn judge_replacement(sale: &Sale, settings: &SaleSettings) -> Result<(), Refusal> {
-    if sale.is_closed() {
-        return Err(Refusal::SaleEnded);
-    }
-    let mut named: HashMap<&str, &ItemSettings> = HashMap::with_capacity(settings.items.len());
-    named.extend(settings.items.iter().map(|item| (item.sku.as_str(), item)));
-    for known in &*sale.items {
-        let sku = &known.settings.sku;
-        match named.get(sku.as_str()) {
-            None => {
-                let detail = format!("must still have the item {sku:?}: items can be added, but not removed");
-                return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
-            }
-            Some(item) if item.initial_stock != known.settings.initial_stock => {
-                let initial_stock = known.settings.initial_stock;
-                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool: None, initial_stock });
-            }
-            Some(item) => judge_pools(&known.settings, item)?,
-        }
-    }
-    Ok(())
-}
-
-/// Pools of an item can be added without stock, and stay otherwise.
-fn judge_pools(known: &ItemSettings, item: &ItemSettings) -> Result<(), Refusal> {
-    let sku = &known.sku;
-    for (id, initial_stock) in known.pools_or_default() {
-        match item.pools_or_default().find(|(other, _)| *other == id) {
-            None => {
-                let advice = match id {
-                    DEFAULT_POOL => "; the pool of an item that declared none is named so",
-                    _ => "",
-                };
-                let detail = format!(
-                    "the item {sku:?} must still have the pool {id:?}: pools can be added, but not removed{advice}"
-                );
-                return Err(Refusal::Invalid(vec![Invalid::new("/items", detail)]));
-            }
-            Some((_, other)) if other != initial_stock => {
-                let pool = Some(id.to_owned());
-                return Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool, initial_stock });
-            }
-            Some(_) => {}
-        }
-    }
-    let known_too = |id: &str| known.pools_or_default().any(|(known, _)| known == id);
-    match item.pools_or_default().find(|(id, initial_stock)| *initial_stock > 0 && !known_too(id)) {
-        None => Ok(()),
-        Some((id, _)) => {
-            Err(Refusal::InitialStockImmutable { sku: sku.clone(), pool: Some(id.to_owned()), initial_stock: 0 })
-        }
-    }
-}
-
 impl Item {
     /// The pool of this id.
     pub fn pool(&self, id: &str) -> Option<PoolNumber> {
@@ -742,44 +560,5 @@ impl Item {
     pub fn pool_settings(&self, pool: PoolNumber) -> Option<&PoolSettings> {
         let index = self.pools.iter().position(|&known| known == pool)?;
         self.settings.pools.get(index)
-    }
-
-    /// The pools that are open to such a request.
-    pub fn open_pools(&self, now: Now, extras: &Extras<'_>) -> SmallVec<[PoolNumber; 2]> {
-        self.sources(now, extras, &mut Timestamp::MAX.clone()).iter().map(|source| source.pool).collect()
-    }
-
-    /// The pools that are open to a request, in the order in which it draws from them. `until`: made earlier where that changes.
-    fn sources(&self, now: Now, extras: &Extras<'_>, until: &mut Timestamp) -> SmallVec<[Source; 1]> {
-        let settings = &self.settings;
-        if !settings.has_pools() {
-            // Its one pool has no location.
-            let pools = self.pools.iter().filter(|_| extras.locations.is_empty());
-            return pools.map(|&pool| Source { pool, price: settings.price }).collect();
-        }
-        let mut open: SmallVec<[(&PoolSettings, PoolNumber); 8]> = SmallVec::new();
-        for (pool, &number) in settings.pools.iter().zip(&self.pools) {
-            let is_here =
-                || pool.location.as_ref().is_some_and(|here| extras.locations.iter().any(|each| each == here));
-            if !extras.locations.is_empty() && !is_here() {
-                continue;
-            }
-            if !pool.audience().has(&extras.attributes) && !now.surely(|at| pool.is_shared(at)) {
-                if let Some(shared) = pool.shared_at.and_then(|at| now.reaches(at)) {
-                    *until = shared.min(*until);
-                }
-                continue;
-            }
-            open.push((pool, number));
-        }
-        if settings.sourcing() == Sourcing::Cheapest {
-            let cost = |pool: &PoolSettings| {
-                let region = extras.attributes.region.as_deref()?;
-                pool.costs.as_ref()?.get(region).copied()
-            };
-            // Stable: else as listed.
-            open.sort_by_key(|(pool, _)| cost(pool).map_or((true, 0), |cost| (false, cost)));
-        }
-        open.iter().map(|&(pool, number)| Source { pool: number, price: pool.price.or(settings.price) }).collect()
     }
 }
