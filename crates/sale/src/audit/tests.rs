@@ -279,7 +279,7 @@ fn details_stay_within_their_bound() {
     };
     let before = document(1, '"');
     let mut after = document((1 << 53) - 1, '\\');
-    after.items.extend((3000..6000).map(|number| ItemSettings { sku: longest(number, 64), ..before.items[0].clone() }));
+    after.items.extend((3000..6000).map(|number| ItemSettings { sku: longest(number, 64), ..before.items[5].clone() }));
     let adjusted = Adjusted {
         pool: PoolNumber(0),
         item: ItemNumber(0),
