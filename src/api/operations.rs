@@ -9,7 +9,7 @@ use crate::{
     events::{self, Followed, Format, Start, ViewCursors},
     reports::{self, Read},
     sale::{ids::SaleNumber, settings::Invalid},
-    store::{SaleReport, TrailAsk, TrailPage},
+    store::{By, SaleReport, TrailAsk, TrailPage},
 };
 
 /// How long to wait until the store has a new sale, and how often to check.
@@ -27,15 +27,16 @@ impl Service {
         self.engine.erase_customer(self.now(), caller.actor(), &self.customer_ids.known_as(customer))
     }
 
-    /// The report on the sale with this number.
+    /// The report on the sale with this number, and its groups.
     pub async fn report(
         &self,
         id: &str,
         sale: Option<SaleNumber>,
+        by: Option<By>,
     ) -> Result<(SaleNumber, Arc<Read<SaleReport>>), Refused> {
         let sale = sale.ok_or_else(Refused::no_such_sale)?;
         for _ in 0..STORE_WAIT.as_millis() / STORE_LOOK.as_millis() {
-            match self.reports.of(id).await? {
+            match self.reports.of(id, by.clone()).await? {
                 Some(read) => return Ok((sale, read)),
                 None => tokio::time::sleep(STORE_LOOK).await,
             }

@@ -2,8 +2,8 @@
 //!
 //! One low-priority thread reads them one after the other, each over a read-only connection and within a time limit.
 //! Invariants: workers wait for the database only by an await; the number of waiting requests is bounded; and a recent report
-//! is used again, so polling costs nothing. A slow report is kept longer: reading the reports of one sale takes at most a tenth
-//! of the thread's time.
+//! is used again, so polling costs nothing. A slow report is kept longer: reading the reports of one sale with the same groups
+//! takes at most a tenth of the thread's time.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, monotonic},
     engine::Epoch,
     sale::time::Timestamp,
-    store::{SaleReport, StoreError, StoreReader, TrailAsk, TrailPage},
+    store::{By, SaleReport, StoreError, StoreReader, TrailAsk, TrailPage},
 };
 
 /// Reports that are kept to be answered again.
@@ -77,8 +77,11 @@ type Answer<T> = Result<T, Refused>;
 type Report = Option<Arc<Read<SaleReport>>>;
 type Trail = Read<TrailPage>;
 
+/// A sale, and what its report is grouped by.
+type Of = (String, Option<By>);
+
 enum Question {
-    Report { sale: String, answer: oneshot::Sender<Answer<Report>> },
+    Report { of: Of, answer: oneshot::Sender<Answer<Report>> },
     Trail { ask: TrailAsk, answer: oneshot::Sender<Answer<Trail>> },
 }
 
@@ -97,8 +100,8 @@ pub struct Reports {
 
 impl Reports {
     /// The report on a sale; None when the store does not have the sale.
-    pub async fn of(&self, sale: &str) -> Answer<Report> {
-        self.ask(|answer| Question::Report { sale: sale.to_owned(), answer }).await
+    pub async fn of(&self, sale: &str, by: Option<By>) -> Answer<Report> {
+        self.ask(|answer| Question::Report { of: (sale.to_owned(), by), answer }).await
     }
 
     /// A page of the audit trail.
@@ -122,7 +125,7 @@ pub struct Reading {
     parts: Parts,
     settings: Settings,
     asks: mpsc::Receiver<Ask>,
-    kept: HashMap<String, Kept>,
+    kept: HashMap<Of, Kept>,
 }
 
 struct Kept {
@@ -142,8 +145,8 @@ impl Reading {
         while let Some(Ask { question, _place }) = self.asks.blocking_recv() {
             // Whoever went away needs nothing any more.
             match question {
-                Question::Report { sale, answer } if !answer.is_closed() => {
-                    let _ = answer.send(self.report(&sale));
+                Question::Report { of, answer } if !answer.is_closed() => {
+                    let _ = answer.send(self.report(of));
                 }
                 Question::Trail { ask, answer } if !answer.is_closed() => {
                     let _ = answer.send(self.trail(&ask));
@@ -153,19 +156,20 @@ impl Reading {
         }
     }
 
-    fn report(&mut self, sale: &str) -> Answer<Report> {
+    fn report(&mut self, of: Of) -> Answer<Report> {
         let begun = monotonic();
         self.kept.retain(|_, kept| kept.until > begun);
-        if let Some(kept) = self.kept.get(sale) {
+        if let Some(kept) = self.kept.get(&of) {
             return Ok(Some(kept.read.clone()));
         }
-        let (read_at, found) = self.read("a report", |reader, deadline| reader.report(sale, deadline))?;
+        let (sale, by) = &of;
+        let (read_at, found) = self.read("a report", |reader, deadline| reader.report(sale, by.as_ref(), deadline))?;
         let ended = monotonic();
         let Some(found) = found else { return Ok(None) };
         let read = Arc::new(self.date(read_at, found.cursor, found));
         let until = ended + self.settings.kept.max((ended - begun) * KEPT_TIMES);
         if self.settings.kept > Duration::ZERO && self.kept.len() < KEPT_MAX {
-            self.kept.insert(sale.to_owned(), Kept { until, read: read.clone() });
+            self.kept.insert(of, Kept { until, read: read.clone() });
         }
         Ok(Some(read))
     }

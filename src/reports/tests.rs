@@ -51,10 +51,10 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 fn so_many_may_wait_and_no_more_and_all_are_answered_by_one_reading() {
     let Scene { reports, words, opened, _directory } = scene(settings());
     block_on(async {
-        let (one, other) = (reports.of("drop"), reports.of("drop"));
+        let (one, other) = (reports.of("drop", None), reports.of("drop", None));
         let third = async {
             tokio::task::yield_now().await;
-            let third = reports.of("drop").await;
+            let third = reports.of("drop", None).await;
             words.send(()).unwrap();
             third
         };
@@ -62,7 +62,7 @@ fn so_many_may_wait_and_no_more_and_all_are_answered_by_one_reading() {
         assert_eq!(third.err(), Some(Refused::Full));
         assert!(Arc::ptr_eq(&one.unwrap().unwrap(), &other.unwrap().unwrap()));
         // There is room again, and nothing to read.
-        assert_eq!(reports.of("drop").await.unwrap().unwrap().read_at, Timestamp::from_millis(7));
+        assert_eq!(reports.of("drop", None).await.unwrap().unwrap().read_at, Timestamp::from_millis(7));
     });
     assert_eq!(opened.load(Ordering::SeqCst), 1);
 }
@@ -72,13 +72,13 @@ fn nobody_waits_longer_than_the_limit() {
     let Scene { reports, words, opened, _directory } =
         scene(Settings { time: Duration::from_millis(30), ..settings() });
     block_on(async {
-        assert_eq!(reports.of("drop").await.err(), Some(Refused::TooSlow));
+        assert_eq!(reports.of("drop", None).await.err(), Some(Refused::TooSlow));
         // The thread is still at the first, and the second goes away as well: it is never read for.
-        assert_eq!(reports.of("drop").await.err(), Some(Refused::TooSlow));
+        assert_eq!(reports.of("drop", None).await.err(), Some(Refused::TooSlow));
         words.send(()).unwrap();
         // What was read too late for the first is there for the third.
         let mut tries = 0;
-        while reports.of("drop").await.is_err() {
+        while reports.of("drop", None).await.is_err() {
             tries += 1;
             assert!(tries < 500);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -92,9 +92,9 @@ fn a_report_is_read_anew_when_it_is_not_to_be_kept() {
     let Scene { reports, words, opened, _directory } = scene(Settings { kept: Duration::ZERO, ..settings() });
     for _ in 0..3 {
         words.send(()).unwrap();
-        block_on(reports.of("drop")).unwrap().unwrap();
+        block_on(reports.of("drop", None)).unwrap().unwrap();
     }
     words.send(()).unwrap();
-    assert!(block_on(reports.of("none")).unwrap().is_none());
+    assert!(block_on(reports.of("none", None)).unwrap().is_none());
     assert_eq!(opened.load(Ordering::SeqCst), 4);
 }

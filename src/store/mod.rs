@@ -17,6 +17,7 @@ mod absences;
 mod audit;
 mod error;
 mod fold;
+mod groups;
 mod levels;
 mod names;
 mod owner;
@@ -41,6 +42,7 @@ pub use error::{FeedError, StoreError};
 pub use fold::{
     Begun, CountChange, Definition, End, Extension, FoldError, Movement, ReservationChange, SaleChange, Window,
 };
+pub use groups::{By, GroupReport, Groups};
 pub use owner::{Standing, Token};
 pub use postgres::{
     Password, PostgresError, PostgresReader, PostgresRepairer, PostgresSettings, PostgresStore, PostgresUrl,

@@ -7,6 +7,7 @@ use crate::sale::{audit::Broken, ids::ReservationId, outcome::State};
 use super::{
     audit::{AuditCheck, AuditGap},
     error::StoreError,
+    groups::By,
     owner::Standing,
     report::SaleReport,
     tables::Table,
@@ -49,8 +50,9 @@ pub trait StoreReader {
     /// The id of every reservation whose row says that it is held. To be called while the reader holds still.
     fn held(&self, each: &mut dyn FnMut(&str)) -> Result<(), StoreError>;
 
-    /// How a sale did; None when the store does not have the sale. Reads all reservations, and gives up at the deadline.
-    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError>;
+    /// How a sale did, and each group of its reservations; None when the store does not have the sale. Reads all reservations, and
+    /// gives up at the deadline.
+    fn report(&mut self, sale: &str, by: Option<&By>, deadline: Instant) -> Result<Option<SaleReport>, StoreError>;
 
     /// A page of the audit trail. Gives up at the deadline.
     fn trail(&mut self, ask: &TrailAsk, deadline: Instant) -> Result<TrailPage, StoreError>;

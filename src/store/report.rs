@@ -5,7 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{error::StoreError, reader::parse_state, rows::natural};
+use super::{
+    error::StoreError,
+    groups::{By, Groups},
+    reader::parse_state,
+    rows::natural,
+};
 use crate::sale::outcome::State;
 
 /// Most entries of each list of a report; a total is beside each list.
@@ -43,6 +48,8 @@ pub struct SaleReport {
     pub revenue_rows_total: u64,
     /// Units sold and what they come to, by currency; `""` is without a price.
     pub revenue_total: BTreeMap<String, (u64, u64)>,
+    /// If it was asked to group.
+    pub groups: Option<Groups>,
 }
 
 /// Reservations, or units of them, by what became of them; `granted` is the sum of the others.
@@ -126,7 +133,7 @@ pub(super) const OF_REVENUE: &str = "
       FROM report_revenue WHERE sale = $1 ORDER BY sku, price_currency IS NOT NULL, price_currency, price_amount";
 
 impl SaleReport {
-    pub(super) fn begin(head: &impl Cells) -> Result<Self, StoreError> {
+    pub(super) fn begin(head: &impl Cells, by: Option<&By>) -> Result<Self, StoreError> {
         Ok(Self {
             cursor: count(head, 0)?,
             changed_at: head.time(1)?,
@@ -146,6 +153,7 @@ impl SaleReport {
             revenue: Vec::new(),
             revenue_rows_total: 0,
             revenue_total: BTreeMap::new(),
+            groups: by.cloned().map(Groups::by),
         })
     }
 
@@ -217,6 +225,10 @@ impl SaleReport {
         Ok(())
     }
 
+    pub(super) fn group(&mut self, row: &impl Cells) -> Result<(), StoreError> {
+        self.groups.as_mut().map_or(Ok(()), |groups| groups.row(row))
+    }
+
     pub(super) fn finish(mut self) -> Self {
         if self.items_ever_sold_out < self.items_total {
             (self.sold_out_at, self.seconds_to_sell_out) = (None, None);
@@ -227,7 +239,7 @@ impl SaleReport {
 
 impl Reserved {
     /// From the five columns that begin at `first`.
-    fn of(row: &impl Cells, first: usize) -> Result<Self, StoreError> {
+    pub(super) fn of(row: &impl Cells, first: usize) -> Result<Self, StoreError> {
         Ok(Self {
             granted: count(row, first)?,
             held: count(row, first + 1)?,
@@ -265,10 +277,10 @@ fn missing(column: usize) -> StoreError {
     StoreError::Content(format!("nothing in column {column} of a report"))
 }
 
-fn given(row: &impl Cells, column: usize) -> Result<String, StoreError> {
+pub(super) fn given(row: &impl Cells, column: usize) -> Result<String, StoreError> {
     row.text(column)?.ok_or_else(|| missing(column))
 }
 
-fn count(row: &impl Cells, column: usize) -> Result<u64, StoreError> {
+pub(super) fn count(row: &impl Cells, column: usize) -> Result<u64, StoreError> {
     natural("a count", row.integer(column)?.ok_or_else(|| missing(column))?)
 }

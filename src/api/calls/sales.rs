@@ -290,7 +290,9 @@ pub(super) static REPORT: Row = Row {
     description: "Reservations and units by outcome, conversion, sell-through, time to sell-out, units per minute \
                   and revenue, for the sale and for each item. The service reads the report from the store, which \
                   may lag: `as_of` says how far the store was. It counts refusals in memory, from the start of \
-                  the process. It gives the same answer again for some seconds, so the call can be polled.",
+                  the process. It gives the same answer again for some seconds, so the call can be polled. With `by` \
+                  it also has reservations, units and revenue by channel, tier, pool, location or a label.",
+    parameters: &["ByOf"],
     answers: &[ok_then("Report", "The report", links::OF_REPORT)],
     problems: &[&problems::SALE_NOT_FOUND, &problems::STORE_UNAVAILABLE],
     ..BARE

@@ -7,10 +7,14 @@ use crate::{
     auth::Caller,
     http::{
         json::report::ReportBody,
+        query,
         worker::{Service, Worker},
     },
     sale::{ids::SaleNumber, settings::Invalid},
+    store::By,
 };
+
+const BY: &str = "must be channel, tier, pool, location, or label: and the name of a label, such as label:campaign";
 
 pub(super) async fn get(
     worker: &Worker,
@@ -19,10 +23,9 @@ pub(super) async fn get(
     sale: Option<SaleNumber>,
     query: Option<&str>,
 ) -> Answered {
-    if query.is_some_and(|query| !query.is_empty()) {
-        return Err(Invalid::new("", "this call takes no query parameters").into());
-    }
-    let (number, read) = worker.api.service.report(id, sale).await?;
+    let [by] = query::members(query, ["by"])?;
+    let by = by.map(|by| By::parse(&by).ok_or_else(|| Invalid::new("/by", BY))).transpose()?;
+    let (number, read) = worker.api.service.report(id, sale, by).await?;
     let (id, sees_all) = (id.to_owned(), caller.sees_all());
     let show = move |service: &Service| {
         let body = ReportBody::new(&id, number, &read, &service.api.refusals, sees_all);

@@ -1,5 +1,7 @@
 //! The JSON of a report. `docs/kpi.md` defines its members, in words and in SQL.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +13,7 @@ use crate::{
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock},
+    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock},
 };
 
 /// The report of a sale, from the store.
@@ -61,6 +63,15 @@ pub struct ReportBody<'a> {
     revenue_entries_total: u64,
     /// Confirmed units by currency, for all items and prices.
     revenue_by_currency: Vec<CurrencyBody<'a>>,
+    /// What the groups have in common, as the call asked with `by`; left out if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    /// The groups, the one with the most reservations first; the first 1000. Left out without `by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<GroupBody<'a>>>,
+    /// How many groups there are. Left out without `by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups_total: Option<u64>,
     /// Refused reserves.
     refusals: RefusalsBody,
 }
@@ -204,6 +215,23 @@ struct CurrencyBody<'a> {
     revenue: u64,
 }
 
+/// What one channel, tier, pool, location or label brought.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportGroup)]
+struct GroupBody<'a> {
+    /// The channel, tier, pool, location, or value of the label. Left out in the group of those that have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    /// Reservations by outcome. By pool and location, a reservation counts in each group that it has units of.
+    reservations: CountsBody,
+    /// Units of the group by outcome.
+    units: CountsBody,
+    /// Shares, without `sell_through`.
+    rates: RatesBody,
+    /// Confirmed units that have a price, by currency.
+    revenue_by_currency: Vec<CurrencyBody<'a>>,
+}
+
 /// Well-formed reserves that the service refused. A refusal is not an event, so the store does not have it: the process counts
 /// refusals in memory.
 #[derive(Debug, Serialize, ToSchema)]
@@ -239,7 +267,7 @@ impl<'a> ReportBody<'a> {
     ) -> Self {
         let report = &read.found;
         let minutes = |minutes: &'a [MinuteReport]| minutes.iter().map(MinuteBody::of).collect();
-        let of_currency = report.revenue_total.iter().filter(|(currency, _)| !currency.is_empty());
+        let groups = report.groups.as_ref();
         Self {
             sale,
             as_of: AsOf::new(read, report.cursor, report.changed_at.as_deref(), sees_all),
@@ -259,9 +287,10 @@ impl<'a> ReportBody<'a> {
             peak_minute: report.peak.as_ref().map(MinuteBody::of),
             revenue: report.revenue.iter().map(RevenueBody::of).collect(),
             revenue_entries_total: report.revenue_rows_total,
-            revenue_by_currency: of_currency
-                .map(|(currency, &(units, revenue))| CurrencyBody { currency, units, revenue })
-                .collect(),
+            revenue_by_currency: by_currency(&report.revenue_total),
+            by: groups.map(|groups| groups.by.to_string()),
+            groups: groups.map(|groups| groups.groups.iter().map(GroupBody::of).collect()),
+            groups_total: groups.map(|groups| groups.total),
             refusals: RefusalsBody::of(number, refusals),
         }
     }
@@ -332,6 +361,24 @@ impl<'a> RevenueBody<'a> {
             .and_then(|(amount, currency)| Some(Price { amount: *amount, currency: Currency::parse(currency)? }));
         Self { sku, price, units: *units, revenue: *revenue }
     }
+}
+
+impl<'a> GroupBody<'a> {
+    fn of(GroupReport { value, reservations, units, revenue }: &'a GroupReport) -> Self {
+        Self {
+            value: value.as_deref(),
+            reservations: CountsBody::of(reservations),
+            units: CountsBody::of(units),
+            rates: RatesBody::of(reservations, units, &Stock::default()),
+            revenue_by_currency: by_currency(revenue),
+        }
+    }
+}
+
+/// Units and revenue of each currency; `""` is without a price.
+fn by_currency(totals: &BTreeMap<String, (u64, u64)>) -> Vec<CurrencyBody<'_>> {
+    let of_currency = totals.iter().filter(|(currency, _)| !currency.is_empty());
+    of_currency.map(|(currency, &(units, revenue))| CurrencyBody { currency, units, revenue }).collect()
 }
 
 impl RefusalsBody {

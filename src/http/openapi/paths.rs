@@ -257,6 +257,15 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
             "example": "ann",
         },
+        "ByOf": {
+            "name": "by", "in": "query",
+            "description": "Adds reservations, units and revenue by channel, tier, pool, location, or a label, as in `label:campaign`.",
+            "schema": {
+                "type": "string", "maxLength": "label:".len() + NAME_BYTES_MAX,
+                "pattern": "^(channel|tier|pool|location|label:[a-z0-9][a-z0-9._-]{0,63})$",
+            },
+            "example": "channel",
+        },
         "TierOf": {
             "name": "tier", "in": "query", "description": "Counts only pools that are open to a customer of this tier.",
             "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": SLUG },

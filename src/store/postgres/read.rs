@@ -25,6 +25,7 @@ use crate::{
     store::{
         audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
+        groups::By,
         owner::Standing,
         reader::{
             AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
@@ -199,7 +200,7 @@ impl StoreReader for PostgresReader {
         })
     }
 
-    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
+    fn report(&mut self, sale: &str, by: Option<&By>, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
         let limit = deadline.saturating_duration_since(monotonic());
         self.at_one_moment_within(limit, async |link| {
             // Should this side be gone, the server ends it too.
@@ -209,7 +210,7 @@ impl StoreReader for PostgresReader {
             let of_sale: [(&(dyn ToSql + Sync), Type); 1] = [(&sale, Type::TEXT)];
             let head = link.query("beginning a report", report::HEAD, &of_sale).await?;
             let Some(head) = head.first() else { return Ok(None) };
-            let mut found = SaleReport::begin(head)?;
+            let mut found = SaleReport::begin(head, by)?;
             let rows = link.query("reporting on items", report::OF_ITEMS, &of_sale).await?;
             rows.iter().try_for_each(|row| found.item(row))?;
             let rows = link.query("reporting on reservations", report::OF_RESERVATIONS, &of_sale).await?;
@@ -218,6 +219,10 @@ impl StoreReader for PostgresReader {
             rows.iter().try_for_each(|row| found.minute(row))?;
             let rows = link.query("reporting on revenue", report::OF_REVENUE, &of_sale).await?;
             rows.iter().try_for_each(|row| found.revenue(row))?;
+            if let Some(by) = by {
+                let rows = link.query("reporting on groups", &by.select(Dialect::Postgres), &of_sale).await?;
+                rows.iter().try_for_each(|row| found.group(row))?;
+            }
             Ok(Some(found.finish()))
         })
     }

@@ -10,6 +10,7 @@ use crate::{
     store::{
         audit::{AuditCheck, AuditGap, AuditRow},
         error::StoreError,
+        groups::By,
         owner::Standing,
         reader::{
             AUDIT, AUDIT_GAPS, COUNT_BY_STATE, EachRow, ITEMS, SALES, StateCounts, StoreReader, StoredItem, StoredLine,
@@ -173,18 +174,21 @@ impl StoreReader for SqliteReader {
         Ok(())
     }
 
-    fn report(&mut self, sale: &str, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
+    fn report(&mut self, sale: &str, by: Option<&By>, deadline: Instant) -> Result<Option<SaleReport>, StoreError> {
         self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || monotonic() >= deadline))?;
         // One moment.
         let _moment = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?;
         let mut head = self.connection.prepare_cached(report::HEAD)?;
         let mut head = head.query([sale])?;
         let Some(row) = head.next()? else { return Ok(None) };
-        let mut found = SaleReport::begin(row)?;
+        let mut found = SaleReport::begin(row, by)?;
         self.each_of(report::OF_ITEMS, sale, |row| found.item(row))?;
         self.each_of(report::OF_RESERVATIONS, sale, |row| found.state(row))?;
         self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
         self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
+        if let Some(by) = by {
+            self.each_of(&by.select(Dialect::Sqlite), sale, |row| found.group(row))?;
+        }
         Ok(Some(found.finish()))
     }
 

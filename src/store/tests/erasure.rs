@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rusqlite::Connection;
 
 use super::*;
-use crate::sale::ids::erased_customer;
+use crate::sale::{attributes::Attributes, ids::erased_customer};
 
 on_both! {
     what_was_told_before_is_erased_and_what_comes_after_stays,
@@ -19,7 +19,10 @@ fn erased(customer: &str) -> Event<'_> {
 
 fn held_with_reference<'a>(id: ReservationId, customer: &'a str) -> Event<'a> {
     let Event::Customer(CustomerEvent::Held(held)) = held(id, customer, 1) else { unreachable!() };
-    Event::Customer(CustomerEvent::Held(Held { reference: Some("cart"), ..held }))
+    let labels = vec![("host".into(), format!("friend of {customer}").into())];
+    let attributes = Attributes { channel: Some("app".into()), labels, ..Attributes::default() };
+    let attributes = Some(Box::new(attributes));
+    Event::Customer(CustomerEvent::Held(Held { reference: Some("cart"), attributes, ..held }))
 }
 
 fn confirmed(id: ReservationId, text: &str) -> Event<'_> {
@@ -30,8 +33,14 @@ fn released(id: ReservationId, text: &str) -> Event<'_> {
     Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, Some(text))))
 }
 
-/// Customer, reference and reason of each reservation.
+/// Customer, reference and reason of each reservation. Its labels name the customer as long as it does.
 fn texts(database: &Database) -> Vec<Vec<String>> {
+    let labels = "SELECT customer, labels, channel FROM reservations ORDER BY id";
+    for row in database.query(labels) {
+        let expected = format!("{{\"host\":\"friend of {}\"}}", row[0]);
+        let expected = if row[0].starts_with("erased-") { "-".to_owned() } else { expected };
+        assert_eq!((&row[1], row[2].as_str()), (&expected, "app"), "{}", row[0]);
+    }
     database.query("SELECT customer, reference, release_reason FROM reservations ORDER BY id")
 }
 
@@ -155,9 +164,10 @@ fn a_customer_of_many_reservations_is_erased_in_all_of_them(new: New) {
     journal.push(&[(0, &[erased(RECOGNISABLE)])]);
     catch_up(&mut write_behind);
     assert_eq!(database.query(others), others_before);
-    // Customer, reference and reason are gone, and nothing else.
+    // Customer, reference, reason and labels are gone, and nothing else.
     for row in shown.iter_mut().filter(|row| row[2] == RECOGNISABLE) {
-        (row[2], row[4], row[11]) = (format!("erased-{}", row[0]), "-".to_owned(), "-".to_owned());
+        row[2] = format!("erased-{}", row[0]);
+        [4, 11, 15].into_iter().for_each(|text| row[text] = "-".to_owned());
     }
     assert_eq!(database.query("SELECT * FROM reservations ORDER BY id"), shown);
     assert!(database.reader().totals().unwrap().iter().all(|item| item.stored == item.recomputed));

@@ -1,7 +1,7 @@
 //! Reports: every figure against a naive recount of the events, to the unit.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -9,13 +9,14 @@ use super::{
     model::{Naive, batches, for_cases, steps},
     *,
 };
-use crate::sale::{catalogue::Sale, outcome::State};
+use crate::sale::{attributes::Attributes, catalogue::Sale, event::Adjusted, outcome::State};
 
 on_both! {
     every_figure_is_what_a_recount_of_the_events_says,
     sold_out_is_told_as_of_the_first_batch_that_left_nothing,
     what_cannot_be_told_is_left_out,
     a_report_is_given_up_at_its_deadline,
+    so_many_groups_are_told_and_no_more,
 }
 
 fn far() -> Instant {
@@ -43,6 +44,7 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         revenue: Vec::new(),
         revenue_rows_total: 0,
         revenue_total: BTreeMap::new(),
+        groups: read.groups.as_ref().map(|groups| regroup(naive, sale, counts_from, &groups.by)),
     };
     let (mut units, mut with_item) = (BTreeMap::<String, Reserved>::new(), BTreeMap::<String, Reserved>::new());
     let mut minutes = BTreeMap::<String, [u64; 4]>::new();
@@ -54,10 +56,11 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
             continue;
         }
         add(&mut expected.reservations, row.state, 1);
+        let skus: BTreeSet<&String> = row.lines.iter().map(|line| &line.sku).collect();
+        skus.into_iter().for_each(|sku| add(with_item.entry(sku.clone()).or_default(), row.state, 1));
         for line in &row.lines {
             let quantity = u64::from(line.quantity);
             add(units.entry(line.sku.clone()).or_default(), row.state, quantity);
-            add(with_item.entry(line.sku.clone()).or_default(), row.state, 1);
             minutes.entry(minute(&row.created_at)).or_default()[0] += quantity;
             if let Some(at) = ended_at {
                 minutes.entry(minute(at)).or_default()[row.state as usize] += quantity;
@@ -115,6 +118,51 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         expected.revenue.push(RevenueReport { sku, price, units, revenue });
     }
     expected
+}
+
+/// The groups of a sale, counted line by line.
+fn regroup(naive: &Naive, sale: &Sale, counts_from: Option<&str>, by: &By) -> Groups {
+    let mut groups = BTreeMap::<String, GroupReport>::new();
+    for row in naive.reservations.values().filter(|row| row.sale == sale.settings.id) {
+        let ended_at = row.confirmed_at.as_ref().or(row.released_at.as_ref()).or(row.expired_at.as_ref());
+        if ended_at.is_some_and(|at| counts_from.is_some_and(|from| at.as_str() < from)) {
+            continue;
+        }
+        let mut counted = BTreeSet::new();
+        for line in &row.lines {
+            let item = sale.item(&line.sku).unwrap();
+            let value = match by {
+                By::Channel => row.channel.clone(),
+                By::Tier => row.tier.clone(),
+                By::Pool => Some(line.pool.clone()),
+                By::Location => {
+                    let pool = item.settings.pools.iter().find(|pool| pool.id == line.pool);
+                    pool.and_then(|pool| pool.location.clone())
+                }
+                By::Label(name) => row.labels.as_ref().and_then(|labels| {
+                    let labels: BTreeMap<String, String> = serde_json::from_str(labels).unwrap();
+                    labels.get(name).cloned()
+                }),
+            };
+            let key = value.clone().unwrap_or_default();
+            let (reservations, units) = (Reserved::default(), Reserved::default());
+            let empty = GroupReport { value, reservations, units, revenue: BTreeMap::new() };
+            let group = groups.entry(key.clone()).or_insert(empty);
+            if counted.insert(key) {
+                add(&mut group.reservations, row.state, 1);
+            }
+            let quantity = u64::from(line.quantity);
+            add(&mut group.units, row.state, quantity);
+            if let Some((amount, currency)) = line.price.clone().filter(|_| row.state == State::Confirmed) {
+                let sold = group.revenue.entry(currency).or_default();
+                *sold = (sold.0 + quantity, sold.1 + quantity * amount as u64);
+            }
+        }
+    }
+    let total = groups.len() as u64;
+    let mut groups: Vec<GroupReport> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.reservations.granted));
+    Groups { by: by.clone(), groups, total }
 }
 
 fn add(sums: &mut Reserved, state: State, count: u64) {
@@ -192,11 +240,16 @@ fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
 pub(super) fn compare(database: &Database, naive: &Naive, counts_from: Option<&str>) {
     let mut reader = database.reader();
     for sale in naive.catalogue.sales() {
-        let report = reader.report(&sale.settings.id, far()).unwrap().expect("the store has the sale");
+        let report = reader.report(&sale.settings.id, None, far()).unwrap().expect("the store has the sale");
         assert_eq!(report, recount(naive, sale, counts_from, &report));
         compare_views(database, &sale.settings.id, &report);
+        for by in ["channel", "tier", "pool", "location", "label:host", "label:x.y-z", "label:none"] {
+            let grouped = reader.report(&sale.settings.id, By::parse(by).as_ref(), far()).unwrap().unwrap();
+            assert_eq!(grouped, recount(naive, sale, counts_from, &grouped), "by {by}");
+            assert_eq!(SaleReport { groups: None, ..grouped }, report, "by {by}");
+        }
     }
-    assert_eq!(reader.report("none", far()).unwrap(), None);
+    assert_eq!(reader.report("none", None, far()).unwrap(), None);
 }
 
 fn every_figure_is_what_a_recount_of_the_events_says(new: New) {
@@ -236,7 +289,7 @@ fn sold_out_is_told_as_of_the_first_batch_that_left_nothing(new: New) {
 fn what_cannot_be_told_is_left_out(new: New) {
     let (database, journal) = (new(), journal_with_sale(OPENS));
     catch_up(&mut write_behind(&journal, &database));
-    let report = database.reader().report("drop", far()).unwrap().unwrap();
+    let report = database.reader().report("drop", None, far()).unwrap().unwrap();
     assert_eq!((report.reservations, report.minutes.len(), report.peak), (Reserved::default(), 0, None));
     assert_eq!((report.cursor, report.items.len(), report.stock.stock), (1, 2, 20));
     assert_eq!((report.sold_out_at, report.counts_from), (None, None));
@@ -248,26 +301,31 @@ fn what_cannot_be_told_is_left_out(new: New) {
     journal.push(&[(0, &[held(id, "ann", 1), Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None)))])]);
     catch_up(&mut write_behind(&journal, &database));
     database.execute(most, most);
-    let report = database.reader().report("drop", far()).unwrap().unwrap();
+    let report = database.reader().report("drop", None, far()).unwrap().unwrap();
     assert_eq!(report.revenue_total["EUR"], (4_000_000_000, i64::MAX as u64));
 }
 
-fn a_report_is_given_up_at_its_deadline(new: New) {
-    let (database, journal) = (new(), journal_with_sale(OPENS));
-    let adjusted = crate::sale::event::Adjusted {
+/// So many more televisions.
+fn adjusted(delta: i64) -> Event<'static> {
+    let units = 10 + delta.unsigned_abs();
+    Event::Catalogue(CatalogueEvent::Adjusted(Adjusted {
         pool: PoolNumber(TV.0),
         item: TV,
         at: OPENS,
-        delta: 50_000,
+        delta,
         reason: None,
         reference: None,
         key: None,
         of_sale: None,
-        stock: 50_010,
-        available: 50_010,
+        stock: units,
+        available: units,
         of_pool: None,
-    };
-    journal.push(&[(CATALOGUE_LANE, &[Event::Catalogue(CatalogueEvent::Adjusted(adjusted))])]);
+    }))
+}
+
+fn a_report_is_given_up_at_its_deadline(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    journal.push(&[(CATALOGUE_LANE, &[adjusted(50_000)])]);
     for part in 0..10_u64 {
         let id = |number: u64| reservation_id(OPENS.plus_millis(part), "ann", (part * 2000 + number + 1) << 20);
         let events: Vec<_> = (0..2000).map(|number| held(id(number), "ann", 1)).collect();
@@ -275,8 +333,32 @@ fn a_report_is_given_up_at_its_deadline(new: New) {
     }
     catch_up(&mut write_behind(&journal, &database));
     let begun = Instant::now();
-    let refused = database.reader().report("drop", begun + Duration::from_millis(2));
+    let refused = database.reader().report("drop", None, begun + Duration::from_millis(2));
     assert!(refused.is_err(), "{refused:?}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert_eq!(database.reader().report("drop", far()).unwrap().unwrap().units.granted, 20_000);
+    assert_eq!(database.reader().report("drop", None, far()).unwrap().unwrap().units.granted, 20_000);
+}
+
+/// As many campaigns as reservations, and one that has two.
+fn so_many_groups_are_told_and_no_more(new: New) {
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    let count = ROWS_MAX as u64 + 5;
+    let campaigns: Vec<String> = (0..count).map(|number| format!("{number:04}")).collect();
+    let more = adjusted(count as i64 + 1);
+    journal.push(&[(CATALOGUE_LANE, &[more])]);
+    let events = campaigns.iter().chain(campaigns.last()).zip(1..).map(|(campaign, number)| {
+        let id = reservation_id(OPENS, "ann", number << 20);
+        let Event::Customer(CustomerEvent::Held(held)) = held(id, "ann", 1) else { unreachable!() };
+        let labels = vec![("campaign".into(), campaign.as_str().into())];
+        let attributes = Some(Box::new(Attributes { labels, ..Attributes::default() }));
+        Event::Customer(CustomerEvent::Held(Held { attributes, ..held }))
+    });
+    journal.push(&[(0, &events.collect::<Vec<_>>())]);
+    catch_up(&mut write_behind(&journal, &database));
+    let by = By::parse("label:campaign");
+    let groups = database.reader().report("drop", by.as_ref(), far()).unwrap().unwrap().groups.unwrap();
+    assert_eq!((groups.groups.len(), groups.total), (ROWS_MAX, count));
+    let told: Vec<_> = groups.groups.iter().map(|group| (group.value.as_deref(), group.units.granted)).collect();
+    assert_eq!(told[..2], [(campaigns.last().map(String::as_str), 2), (Some("0000"), 1)]);
+    assert_eq!(told[ROWS_MAX - 1].0, Some(campaigns[ROWS_MAX - 2].as_str()));
 }

@@ -94,7 +94,7 @@ fn sold_out_now_and_ever_are_two_names() {
     database.execute("UPDATE items SET stock = stock + 1, available = available + 1 WHERE sku = 'tv'", "");
     assert_eq!(sold_out("sale_summary", "items_sold_out"), ["0"]);
     assert_eq!(sold_out("report_sales", "items_sold_out, items_ever_sold_out"), ["0", "1"]);
-    let report = database.reader().report("drop", crate::clock::monotonic() + std::time::Duration::from_secs(60));
+    let report = database.reader().report("drop", None, crate::clock::monotonic() + std::time::Duration::from_secs(60));
     let report = report.unwrap().unwrap();
     assert_eq!((report.items_sold_out, report.items_ever_sold_out), (0, 1));
 }

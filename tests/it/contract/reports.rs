@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::served::{Ask, Service, wait_until};
+use crate::served::{Ask, Service, open_sale, reserve_body, wait_until};
 
 #[test]
 fn it_is_answered_again_for_some_seconds_and_says_what_it_counts() {
@@ -66,6 +66,60 @@ fn what_is_no_sale_or_no_such_call_is_refused() {
     let mut client = service.client();
     client.put_open_sale("drop", [("tv", 2)]);
     client.get("/v1/sales/none/report").refused("sale_not_found");
-    client.get("/v1/sales/drop/report?from=1").refused("invalid_request");
+    for (query, pointer) in [("from=1", "/from"), ("by=region", "/by"), ("by=label:It's", "/by"), ("by=", "/by")] {
+        let refused = client.get(&format!("/v1/sales/drop/report?{query}")).refused("invalid_request");
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{query}");
+    }
     client.post_nothing("/v1/sales/drop/report").refused("method_not_allowed");
+}
+
+#[test]
+fn it_is_grouped_by_what_requests_and_pools_have_in_common() {
+    let service = Service::start();
+    let mut client = service.client();
+    let price = json!({ "amount": 500, "currency": "EUR" });
+    let pools = json!([
+        { "id": "members", "initial_stock": 2, "tiers": ["gold"], "location": "berlin" },
+        { "id": "default", "initial_stock": 8 },
+    ]);
+    let item = json!({ "sku": "tv", "initial_stock": 10, "price": price, "pools": pools });
+    client.put("/v1/sales/drop", &open_sale(json!([item]))).success(201);
+    let mut ask = |customer: &str, quantity: u32, attributes: serde_json::Value| {
+        let mut body = reserve_body(customer, [("tv", quantity)]);
+        body.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+        client.post("/v1/sales/drop/reservations", &body).reservation(201)
+    };
+    let campaign = json!({ "campaign": "friday" });
+    let sold = ask("ann", 3, json!({ "tier": "gold", "channel": "app", "labels": campaign }));
+    ask("bob", 1, json!({ "channel": "app" }));
+    ask("cem", 1, json!({}));
+    client.act(&sold, "confirm", json!({})).reservation(200);
+    service.wait_for_store();
+
+    let counts = |granted: u64, held: u64, confirmed: u64| json!({ "granted": granted, "held": held, "confirmed": confirmed, "released": 0, "expired": 0 });
+    let revenue = |units: u64| json!([{ "currency": "EUR", "units": units, "revenue": 500 * units }]);
+    let rates = |conversion: f64, unit_conversion: f64| json!({ "conversion": conversion, "unit_conversion": unit_conversion, "expiry_rate": 0.0, "release_rate": 0.0 });
+    let report = client.get("/v1/sales/drop/report?by=channel").success(200);
+    assert_eq!((&report["by"], &report["groups_total"]), (&json!("channel"), &json!(2)));
+    let expected = json!([
+        { "value": "app", "reservations": counts(2, 1, 1), "units": counts(4, 1, 3), "rates": rates(0.5, 0.75),
+          "revenue_by_currency": revenue(3) },
+        { "reservations": counts(1, 1, 0), "units": counts(1, 1, 0), "rates": rates(0.0, 0.0), "revenue_by_currency": [] },
+    ]);
+    assert_eq!(report["groups"], expected);
+    let mut values = |by: &str| {
+        let groups = client.get(&format!("/v1/sales/drop/report?by={by}")).success(200)["groups"].clone();
+        let of = |group: &serde_json::Value| {
+            json!([group["value"], group["reservations"]["granted"], group["units"]["granted"]])
+        };
+        groups.as_array().unwrap().iter().map(of).collect::<serde_json::Value>()
+    };
+    assert_eq!(values("tier"), json!([[null, 2, 2], ["gold", 1, 3]]));
+    // Ann's line is in both pools.
+    assert_eq!(values("pool"), json!([["default", 3, 3], ["members", 1, 2]]));
+    assert_eq!(values("location"), json!([[null, 3, 3], ["berlin", 1, 2]]));
+    assert_eq!(values("label:campaign"), json!([[null, 2, 2], ["friday", 1, 3]]));
+    let plain = client.get("/v1/sales/drop/report").success(200);
+    assert!(["by", "groups", "groups_total"].iter().all(|member| plain.get(member).is_none()), "{plain}");
+    assert_eq!(plain["items"][0]["reservations"], counts(3, 2, 1));
 }

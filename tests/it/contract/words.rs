@@ -355,7 +355,7 @@ fn headers_and_queries_say_what_would_be_right() {
         (Ask::new("GET", "/v1/sales?limit=x"), "limit must be a whole number from 1 to 100"),
         (Ask::new("GET", "/v1/sales?page=2"), "after and limit"),
         (Ask::new("GET", "/v1/events?after=x"), "must be 0 for the beginning, or a cursor that this service gave"),
-        (Ask::new("GET", "/v1/sales/drop/report?a=b"), "no query"),
+        (Ask::new("GET", "/v1/sales/drop/report?a=b"), "the query takes by"),
         (
             Ask::new("PUT", "/v1/sales/drop").json(&open_sale(items([("tv", 100)]))).header("If-Match", "x"),
             "If-Match must be",

@@ -6,8 +6,9 @@
 use serde_json::json;
 
 use super::{
-    Place, Store,
+    Place, Store, cap,
     repairing::{everything_is_in_the_store, stop},
+    short_of_caps,
 };
 use crate::{
     served::{Ask, open_sale, process::Process, reserve_body, wait_until},
@@ -27,9 +28,9 @@ const fn kind(name: &'static str, sql: &'static str, table: &'static str, column
 /// Retention's work by hand: what was over is in the archive. It is no difference.
 const ARCHIVED: &str = "
     INSERT INTO reservations_archive (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                                      released_at, expired_at, release_reason)
+                                      released_at, expired_at, release_reason, tier, channel, region, labels, short)
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at, expired_at,
-           release_reason FROM reservations WHERE id = '{sold}';
+           release_reason, tier, channel, region, labels, short FROM reservations WHERE id = '{sold}';
     INSERT INTO reservation_lines_archive SELECT * FROM reservation_lines WHERE reservation_id = '{sold}';
     DELETE FROM reservation_lines WHERE reservation_id = '{sold}';
     DELETE FROM reservations WHERE id = '{sold}';
@@ -101,6 +102,38 @@ const KINDS: &[Kind] = &[
         "items",
         "",
     ),
+    kind("a pool's number", "UPDATE pools SET number = 77 WHERE sku = 'tv'", "pools", "number"),
+    kind(
+        "the numbers of two pools",
+        "UPDATE pools SET number = -5 WHERE sku = 'tv'; UPDATE pools SET number = 0 WHERE sku = 'mat';
+         UPDATE pools SET number = 1 WHERE sku = 'tv'",
+        "pools",
+        "number",
+    ),
+    kind("a pool's place", "UPDATE pools SET position = 7 WHERE pool = 'members'", "pools", "position"),
+    kind("where a pool is", "UPDATE pools SET location = 'rome' WHERE pool = 'members'", "pools", "location"),
+    kind("that a pool is nowhere", "UPDATE pools SET location = NULL WHERE pool = 'members'", "pools", "location"),
+    kind("a pool's first stock", "UPDATE pools SET initial_stock = 7 WHERE pool = 'members'", "pools", "initial_stock"),
+    kind("a pool's stock", "UPDATE pools SET stock = stock + 1, available = available + 1 WHERE pool = 'members'", "pools", "stock"),
+    kind("what is available of a pool", "UPDATE pools SET available = available - 1, held = held + 1 WHERE sku = 'mat'", "pools", "available"),
+    kind("what is held of a pool", "UPDATE pools SET held = held - 1, confirmed = confirmed + 1 WHERE sku = 'mat'", "pools", "held"),
+    kind("what is confirmed of a pool", "UPDATE pools SET confirmed = confirmed + 1, available = available - 1 WHERE sku = 'tv'", "pools", "confirmed"),
+    kind("a pool's price", "UPDATE pools SET price_amount = 1 WHERE pool = 'members'", "pools", "price_amount"),
+    kind("a pool's currency", "UPDATE pools SET price_currency = 'USD' WHERE sku = 'tv'", "pools", "price_currency"),
+    kind("a pool's tiers", "UPDATE pools SET tiers = '[\"silver\"]' WHERE pool = 'members'", "pools", "tiers"),
+    kind("a pool's channels", "UPDATE pools SET channels = '[]' WHERE pool = 'members'", "pools", "channels"),
+    kind("when a pool is shared", "UPDATE pools SET shared_at = NULL WHERE pool = 'members'", "pools", "shared_at"),
+    kind("units of a pool confirmed before", "UPDATE pools SET confirmed_before = 1 WHERE sku = 'tv'", "pools", "confirmed_before"),
+    kind("a pool is deleted", "DELETE FROM pools WHERE pool = 'members'", "pools", ""),
+    kind(
+        "a pool is invented",
+        "INSERT INTO pools (sale, sku, pool, number, position, initial_stock, stock, available, held, confirmed)
+         VALUES ('drop', 'tv', 'ghost', 99, 2, 5, 5, 5, 0, 0)",
+        "pools",
+        "",
+    ),
+    kind("whose pool's movement it is", "UPDATE stock_movements SET pool = 'default' WHERE pool = 'members' AND reason = 'initial'", "stock_movements", ""),
+    kind("where units were transferred to", "UPDATE stock_movements SET other_pool = NULL WHERE pool = 'members'", "stock_movements", "other_pool"),
     kind("a movement", "UPDATE stock_movements SET delta = delta + 1 WHERE reason = 'found'", "stock_movements", "delta"),
     kind(
         "two movements with the same sum",
@@ -120,15 +153,15 @@ const KINDS: &[Kind] = &[
     kind("all movements are deleted", "DELETE FROM stock_movements", "stock_movements", ""),
     kind(
         "a movement of nothing is invented",
-        "INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-         SELECT sale, sku, 0, 'ghost', at, stock_after, available_after FROM stock_movements WHERE reason = 'found'",
+        "INSERT INTO stock_movements (sale, sku, pool, delta, reason, at, stock_after, available_after)
+         SELECT sale, sku, pool, 0, 'ghost', at, stock_after, available_after FROM stock_movements WHERE reason = 'found'",
         "stock_movements",
         "",
     ),
     kind(
         "a movement of no item is invented",
-        "INSERT INTO stock_movements (sale, sku, delta, reason, at, stock_after, available_after)
-         SELECT sale, 'ghost', 1, 'ghost', at, 1, 1 FROM stock_movements WHERE reason = 'found'",
+        "INSERT INTO stock_movements (sale, sku, pool, delta, reason, at, stock_after, available_after)
+         SELECT sale, 'ghost', pool, 1, 'ghost', at, 1, 1 FROM stock_movements WHERE reason = 'found'",
         "stock_movements",
         "",
     ),
@@ -172,7 +205,7 @@ const KINDS: &[Kind] = &[
     kind(
         "a confirmed one is invented",
         "{GHOST} 'confirmed', created_at, expires_at, 0, created_at, NULL FROM reservations WHERE id = '{held}';
-         INSERT INTO reservation_lines (reservation_id, sku, quantity) VALUES ('{ghost}', 'tv', 1)",
+         INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)",
         "reservations",
         "",
     ),
@@ -181,9 +214,17 @@ const KINDS: &[Kind] = &[
     kind("a line's price", "UPDATE reservation_lines SET price_amount = 1 WHERE reservation_id = '{held}' AND sku = 'tv'", "reservations", "lines"),
     kind("half a price of a line", "UPDATE reservation_lines SET price_amount = 1 WHERE reservation_id = '{held}' AND sku = 'mat'", "reservations", "lines"),
     kind("a line's currency", "UPDATE reservation_lines SET price_currency = 'USD' WHERE reservation_id = '{held}' AND sku = 'tv'", "reservations", "lines"),
+    kind("where a line's units come from", "UPDATE reservation_lines SET pool = 'ghost' WHERE reservation_id = '{short}' AND pool = 'default'", "reservations", "lines"),
+    kind("that a line has two pools", "DELETE FROM reservation_lines WHERE reservation_id = '{short}' AND pool = 'default'", "reservations", "lines"),
+    kind("a tier", "UPDATE reservations SET tier = 'silver' WHERE id = '{short}'", "reservations", "tier"),
+    kind("a channel", "UPDATE reservations SET channel = NULL WHERE id = '{short}'", "reservations", "channel"),
+    kind("a region", "UPDATE reservations SET region = 'us' WHERE id = '{short}'", "reservations", "region"),
+    kind("a label", "UPDATE reservations SET labels = '{}' WHERE id = '{short}'", "reservations", "labels"),
+    kind("what it got less of", "UPDATE reservations SET short = NULL WHERE id = '{short}'", "reservations", "short"),
+    kind("an archived one's tier", "{ARCHIVED} UPDATE reservations_archive SET tier = 'silver'", "reservations", "tier"),
     kind("a line is deleted", "DELETE FROM reservation_lines WHERE reservation_id = '{released}'", "reservations", "lines"),
-    kind("a line is added", "INSERT INTO reservation_lines (reservation_id, sku, quantity) VALUES ('{released}', 'tv', 1)", "reservations", "lines"),
-    kind("a line of nothing", "INSERT INTO reservation_lines (reservation_id, sku, quantity) VALUES ('{ghost}', 'tv', 1)", "reservation_lines", ""),
+    kind("a line is added", "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{released}', 'tv', 'default', 1)", "reservations", "lines"),
+    kind("a line of nothing", "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)", "reservation_lines", ""),
     kind("whose archived reservation it is", "{ARCHIVED} UPDATE reservations_archive SET customer = 'mallory'", "reservations", "customer"),
     kind("when an archived one was confirmed", "{ARCHIVED} UPDATE reservations_archive SET confirmed_at = expires_at", "reservations", "confirmed_at"),
     kind("an archived line's units", "{ARCHIVED} UPDATE reservation_lines_archive SET quantity = 99", "reservations", "lines"),
@@ -203,7 +244,7 @@ const KINDS: &[Kind] = &[
         "reservations",
         "",
     ),
-    kind("an archived line of nothing", "INSERT INTO reservation_lines_archive (reservation_id, sku, quantity) VALUES ('{ghost}', 'tv', 1)", "reservation_lines", ""),
+    kind("an archived line of nothing", "INSERT INTO reservation_lines_archive (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)", "reservation_lines", ""),
     kind("when a record was made", "UPDATE audit SET at = '2026-01-01T00:00:00.000Z' WHERE sequence = 3", "audit", "at"),
     kind("who did it", "UPDATE audit SET actor = 'key:mallory' WHERE sequence = 3", "audit", "actor"),
     kind("what was done", "UPDATE audit SET action = 'sale.close' WHERE sequence = 3", "audit", "action"),
@@ -251,14 +292,14 @@ const KINDS: &[Kind] = &[
     kind("the cursor is deleted", "DELETE FROM write_behind", "write_behind", ""),
     kind(
         "everything is deleted",
-        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM items; DELETE FROM sales;
+        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
          DELETE FROM audit",
         "sales",
         "",
     ),
     kind(
         "everything is deleted, the cursor too",
-        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM items; DELETE FROM sales;
+        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
          DELETE FROM audit; DELETE FROM write_behind",
         "write_behind",
         "",
@@ -269,9 +310,11 @@ const KINDS: &[Kind] = &[
 const CONTENT: &[&str] = &[
     "SELECT * FROM sales ORDER BY id",
     "SELECT * FROM items ORDER BY sale, sku",
-    "SELECT sale, sku, delta, reason, reference, at, stock_after, available_after FROM stock_movements ORDER BY sale, sku, id",
+    "SELECT * FROM pools ORDER BY sale, sku, pool",
+    "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool FROM stock_movements
+      ORDER BY sale, sku, pool, id",
     "SELECT * FROM reservations ORDER BY id",
-    "SELECT * FROM reservation_lines ORDER BY reservation_id, sku",
+    "SELECT * FROM reservation_lines ORDER BY reservation_id, sku, pool",
     "SELECT * FROM reservations_archive",
     "SELECT * FROM reservation_lines_archive",
     "SELECT * FROM audit ORDER BY sequence",
@@ -329,6 +372,7 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
         { "sku": "tv", "initial_stock": 1_000, "price": { "amount": 19_900, "currency": "EUR" } },
         { "sku": "mat", "initial_stock": 50, "customer_limit": 9 },
         { "sku": "pin", "initial_stock": 2 },
+        cap(),
     ]));
     document["name"] = json!("The drop");
     client.put("/v1/sales/drop", &document).success(201);
@@ -350,6 +394,13 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
         let adjustment = json!({ "delta": delta, "reason": reason, "reference": "count-1" });
         client.post("/v1/sales/drop/items/mat/adjustments", &adjustment).success(201);
     }
+    let short = client.post("/v1/sales/drop/reservations", &short_of_caps()).reservation(201);
+    client
+        .post("/v1/sales/drop/items/cap/transfers", &json!({ "from": "members", "to": "default", "quantity": 1 }))
+        .refused("insufficient_stock");
+    client.post("/v1/sales/drop/items/cap/adjustments", &json!({ "pool": "default", "delta": 4 })).success(201);
+    let transfer = json!({ "from": "default", "to": "members", "quantity": 3, "reason": "rebalance" });
+    client.post("/v1/sales/drop/items/cap/transfers", &transfer).success(201);
     client.post_nothing("/v1/sales/third/pause").success(200);
     client.post_nothing("/v1/sales/second/close").success(200);
     let id = |reservation: &serde_json::Value| reservation["id"].as_str().unwrap().to_owned();
@@ -363,6 +414,7 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
         ("{released}", id(&released)),
         ("{expired}", id(&expired)),
         ("{erased}", id(&erased)),
+        ("{short}", id(&short)),
         ("{ghost}", "0198c5f0-0000-7000-8000-000000000001".to_owned()),
     ]
 }

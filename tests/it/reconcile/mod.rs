@@ -158,8 +158,11 @@ fn story(place: &Place) -> Story {
     let mut document = open_sale(json!([
         { "sku": "tv", "initial_stock": 1_000_000, "price": { "amount": 19_900, "currency": "EUR" } },
         { "sku": "mat", "initial_stock": 50, "customer_limit": 9 },
+        cap(),
     ]));
     document["name"] = json!("The drop");
+    // It begins by the clock, and no row says so.
+    document["phases"] = json!([{ "name": "all", "opens_at": document["opens_at"] }]);
     client.put("/v1/sales/drop", &document).success(201);
     repairing::everything_is_in_the_store(&process);
     place.reconcile().is_equal();
@@ -191,7 +194,8 @@ fn story(place: &Place) -> Story {
     let compared = &said.report["compared"];
     assert!(compared["reservations"].as_u64().unwrap() >= seen.max(3000), "{compared}");
     assert!(compared["held"].as_u64().unwrap() > 2, "{compared}");
-    assert_eq!((&compared["sales"], &compared["items"], &compared["audit_records"]), (&json!(1), &json!(2), &json!(5)));
+    assert_eq!((&compared["sales"], &compared["items"], &compared["audit_records"]), (&json!(1), &json!(3), &json!(6)));
+    assert_eq!(compared["pools"], json!(4));
     Story { held }
 }
 
@@ -213,9 +217,30 @@ fn work(client: &mut Client) -> String {
     assert_eq!(client.send(&Ask::new("DELETE", "/v1/customers/eve")).status, 200);
     let adjustment = json!({ "delta": 5, "reason": "found", "reference": "count-1" });
     client.post("/v1/sales/drop/items/mat/adjustments", &adjustment).success(201);
+    client.post("/v1/sales/drop/reservations", &short_of_caps()).reservation(201);
+    let sold = client.post("/v1/sales/drop/items/cap/adjustments", &json!({ "pool": "default", "delta": 4 }));
+    sold.success(201);
     client.post_nothing("/v1/sales/drop/pause").success(200);
     client.post_nothing("/v1/sales/drop/resume").success(200);
     id(&held)
+}
+
+/// An item of two pools.
+fn cap() -> Value {
+    json!({ "sku": "cap", "initial_stock": 5, "pools": [
+        { "id": "members", "initial_stock": 2, "tiers": ["gold"], "channels": ["app"], "shared_at": "2099-01-01T00:00:00Z",
+          "location": "berlin", "price": { "amount": 900, "currency": "EUR" } },
+        { "id": "default", "initial_stock": 3 },
+    ] })
+}
+
+/// Asks for more of it than there is, and gets all of both pools.
+fn short_of_caps() -> Value {
+    let mut body = reserve_body("gus", [("cap", 9)]);
+    body["allow_partial"] = json!(true);
+    (body["tier"], body["channel"], body["region"]) = (json!("gold"), json!("app"), json!("eu"));
+    body["labels"] = json!({ "campaign": "black friday" });
+    body
 }
 
 fn nothing_differs_under_load_and_afterwards(mut place: Place) {
@@ -225,7 +250,7 @@ fn nothing_differs_under_load_and_afterwards(mut place: Place) {
         let row = ["items", "drop/tv", "price_currency", "EUR", "USD"];
         let line = text.lines().find(|line| line.contains("USD")).unwrap_or_else(|| panic!("{text}"));
         assert!(row.iter().all(|cell| line.contains(cell)), "{text}");
-        assert!(text.contains("5  records of the audit trail") && text.ends_with("1 difference\n"), "{text}");
+        assert!(text.contains("6  records of the audit trail") && text.ends_with("1 difference\n"), "{text}");
     });
     place.change(&format!("UPDATE reservations SET customer = 'mallory' WHERE id = '{held}'"), |place| {
         let said = place.reconcile();

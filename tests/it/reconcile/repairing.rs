@@ -205,7 +205,7 @@ fn an_old_store_is_brought_on(mut place: Place) {
     reconciled.is_equal();
     // The records that it lacked were in the journal still.
     assert_eq!(reconciled.report["compared"]["audit_records_elsewhere"], json!(0), "{}", reconciled.report);
-    assert_eq!(place.number("SELECT count(*) FROM audit"), 7);
+    assert_eq!(place.number("SELECT count(*) FROM audit"), 8);
     // What only the old store knew is still there.
     assert_eq!(confirmed_before, 1);
     assert_eq!(place.number("SELECT count(*) FROM reservations WHERE release_reason = 'too late'"), 1);
