@@ -28,6 +28,7 @@ def check(page: Browser, service: Service) -> None:
     shows_pools(page, service)
     moves_stock(page, service)
     shows_where_units_came_from(page, service)
+    reports_by_group(page, service)
     warns_of_changes(page, service)
     is_told_in_the_trail(page, service)
 
@@ -156,6 +157,35 @@ def shows_where_units_came_from(page: Browser, service: Service) -> None:
     page.button("Find").click()
     page.says("dialog .found", f"Short: 196 of 200 × {ITEM}")
     page.check_accessibility("where units came from")
+    page.button("Close").click()
+
+
+def reports_by_group(page: Browser, service: Service) -> None:
+    def by(what: str) -> list[list[str]]:
+        """The groups as the page should show them."""
+        groups = service.get(f"/v1/sales/{SALE}/report?by={what}", "viewer")["groups"]
+        counts = [[it["reservations"]["granted"], it["units"]["granted"], it["units"]["confirmed"]] for it in groups]
+        names = [it.get("value", f"without a {what}") for it in groups]
+        return [[name, *map(str, count)] for name, count in zip(names, counts, strict=True)]
+
+    def shown() -> list[list[str]]:
+        rows = page.run(
+            "const table = document.querySelector('.report .report .report table');"
+            "return table && [...table.querySelectorAll('tbody tr')]"
+            ".map((row) => [...row.children].map((it) => it.innerText))"
+        )
+        return [row[:4] for row in rows or []]
+
+    page.until(lambda: len(by("channel")) == 2, "the store", 30)
+    page.button("Report").click()
+    page.until(lambda: shown() == by("channel"), "groups by channel")
+    assert shown()[0] == ["app", "2", "395", "0"], shown()
+    page.button("By pool").click()
+    page.until(lambda: shown() == by("pool"), "groups by pool")
+    assert {row[0] for row in shown()} == {"members", "everyone"}, shown()
+    page.check_accessibility("a report by pool")
+    page.button("By location").click()
+    page.says("dialog .report", "No reservation has a location.")
     page.button("Close").click()
 
 
