@@ -85,7 +85,7 @@ fn it_is_grouped_by_what_requests_and_pools_have_in_common() {
     let item = json!({ "sku": "tv", "initial_stock": 10, "price": price, "pools": pools });
     client.put("/v1/sales/drop", &open_sale(json!([item]))).success(201);
     let mut ask = |customer: &str, quantity: u32, attributes: serde_json::Value| {
-        let mut body = reserve_body(customer, [("tv", quantity)]);
+        let mut body = reserve_body(customer, [("tv", quantity.into())]);
         body.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
         client.post("/v1/sales/drop/reservations", &body).reservation(201)
     };
