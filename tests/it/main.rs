@@ -23,6 +23,7 @@ mod reconcile;
 mod recovery;
 mod reported_problems;
 mod reports;
+mod rules;
 mod scenarios;
 mod stepping;
 

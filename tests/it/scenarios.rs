@@ -7,29 +7,42 @@
 //! |---|---|
 //! | `at "08:05:00"` | sets the clock on the day of the sale; time alone changes nothing |
 //! | `tick` | lets the clock do its work: expire holds, open and end sales |
-//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `tv.limit=` |
+//! | `phase early from="08:00:00"` | for the next sale; `until=`, `tiers=gold`, `channels=`, `limit=` |
+//! | `pool tv members 10` | for the next sale; `tiers=`, `channels=`, `shared="08:30:00"`, `at=berlin`, `cost.eu=90`, `price=9900` |
+//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `tv.limit=`, `tv.sourcing=`, `tv.split=` |
+//! | `check drop tv=10` | as `sale`, without effect; tells the warnings |
 //! | `pause`, `resume`, `close` | of the sale |
-//! | `adjust tv 5` | puts units in or takes them out; `key=` |
-//! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=` |
+//! | `adjust tv 5` | puts units in or takes them out; `pool=`, `key=` |
+//! | `adjust_all tv.members=5 mug=-2` | several changes of stock, all or none |
+//! | `transfer tv members all 5` | moves units from one pool to another |
+//! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=`, `tier=`, `channel=`, `region=`, `at=berlin`, `partly=yes` |
+//! | `try ann tv=2` | as `reserve`, without effect |
 //! | `erase ann` | a customer; tells how many reservations were theirs |
 //! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=` |
-//! | `availability` | where the units of each item are |
+//! | `availability` | where the units of each item are; what is open to whom, with `tier=`, `channel=` |
 //! | `commit`, `snapshot`, `restart`, `crash` | make durable; take a snapshot; commit, end and start; end without commit and start; `shards=` |
+
+mod draft;
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
 use doorbuster::{
-    engine::{Made, Settings},
+    engine::{Adjustment, Counts, Made, Settings, Tried},
     sale::{
         audit::Actor,
-        ids::ReservationId,
+        catalogue::Catalogue,
+        command::{Adjust, AdjustAll, AskedLine, Extras, Reserve, Transfer},
+        event::PricedPortion,
+        expected::Expected,
+        ids::{ItemNumber, ReservationId},
         outcome::{Refusal, Reservation, State},
-        settings::SaleSettings,
         time::Timestamp,
+        warnings,
     },
 };
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
+use self::draft::Draft;
 use crate::support::{OPENING, ask, harness::Harness};
 
 macro_rules! scripts {
@@ -68,6 +81,15 @@ scripts! {
     crash_before_commit
     changing_a_sale
     erasing_a_customer
+    early_access
+    channel_quota
+    regional_warehouses
+    early_bird_ladder
+    one_per_person
+    staged_release
+    partial_fill
+    dry_run
+    bulk_adjustment
 }
 
 fn directory() -> &'static Path {
@@ -76,7 +98,8 @@ fn directory() -> &'static Path {
 
 fn run(name: &str) {
     let settings = Settings { shards: 4, retention_millis: 24 * 3600 * 1000, ..Settings::default() };
-    let mut stage = Stage { harness: Harness::new(settings), names: BTreeMap::new(), sale: "drop".into() };
+    let harness = Harness::new(settings);
+    let mut stage = Stage { harness, names: BTreeMap::new(), sale: "drop".into(), draft: Draft::default() };
     let path = directory().join(format!("{name}.script"));
     goldenscript::run(&mut stage, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
@@ -87,6 +110,7 @@ struct Stage {
     names: BTreeMap<String, ReservationId>,
     /// The sale that was put last.
     sale: String,
+    draft: Draft,
 }
 
 type Outcome = Result<String, Box<dyn Error>>;
@@ -103,7 +127,10 @@ impl Runner for Stage {
                     self.harness.tick();
                     Ok(String::new())
                 }
+                "phase" => self.draft.phase(&mut args),
+                "pool" => self.draft.pool(&mut args),
                 "sale" => self.put(&mut args),
+                "check" => self.check(&mut args),
                 "pause" => Ok(self
                     .turned("paused", self.harness.engine.pause(self.harness.now, Actor::Anybody, &self.sale).value)),
                 "resume" => Ok(self
@@ -111,7 +138,10 @@ impl Runner for Stage {
                 "close" => Ok(self
                     .turned("closed", self.harness.engine.close(self.harness.now, Actor::Anybody, &self.sale).value)),
                 "adjust" => self.adjust(&mut args),
+                "adjust_all" => self.adjust_all(&mut args),
+                "transfer" => self.transfer(&mut args),
                 "reserve" => self.reserve(&mut args),
+                "try" => self.try_out(&mut args),
                 "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
                 "erase" => {
                     let customer = positional(&mut args)?;
@@ -120,7 +150,7 @@ impl Runner for Stage {
                         self.harness.engine.erase_customer(self.harness.now, Actor::Anybody, customer).value
                     ))
                 }
-                "availability" => Ok(self.availability()),
+                "availability" => self.availability(&mut args),
                 "commit" => {
                     self.harness.commit();
                     Ok(String::new())
@@ -145,34 +175,23 @@ impl Stage {
     }
 
     fn put(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let id = positional(args)?;
-        let mut settings = SaleSettings { id: id.into(), ..ask::sale(id, &[]) };
-        if let Some(opens) = args.take_key("opens") {
-            settings.opens_at = moment(opens)?;
-        }
-        if let Some(closes) = args.take_key("closes") {
-            settings.closes_at = moment(closes)?;
-        }
-        if let Some(seconds) = args.take_key("hold") {
-            settings.hold_seconds = seconds.parse()?;
-        }
-        settings.customer_limit = args.take_key("limit").map(str::parse).transpose()?;
-        settings.max_extensions = args.take_key("extensions").map(str::parse).transpose()?;
-        while let Some((member, value)) = args.next_key() {
-            match member.split_once('.') {
-                Some((sku, "limit")) => {
-                    let item = settings.items.iter_mut().find(|item| item.sku == sku);
-                    item.ok_or("a limit of no item")?.customer_limit = Some(value.parse()?);
-                }
-                Some(_) => return Err(format!("unknown member {member}").into()),
-                None => settings.items.push(ask::item(member, value.parse()?)),
-            }
-        }
-        self.sale = id.to_owned();
+        let settings = std::mem::take(&mut self.draft).document(args)?;
+        self.sale.clone_from(&settings.id);
         Ok(match self.harness.engine.put_sale(self.harness.now, Actor::Anybody, &settings).value {
             Ok((put, sale)) => format!("{put:?}, {}", sale.status(self.harness.now).as_str()).to_lowercase(),
             Err(refusal) => self.refused(&refusal),
         })
+    }
+
+    fn check(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let settings = self.draft.clone().document(args)?;
+        let put = match self.harness.engine.try_put(&Expected::default(), &settings).value {
+            Ok(put) => put,
+            Err(refusal) => return Ok(self.refused(&refusal)),
+        };
+        let warnings = warnings::of(&settings, self.harness.now);
+        let warnings = warnings.iter().map(|warning| format!("warning at {}: {}", warning.pointer, warning.code));
+        Ok([format!("would be {put:?}").to_lowercase()].into_iter().chain(warnings).collect::<Vec<_>>().join("\n"))
     }
 
     fn turned(&self, done: &str, outcome: Result<(), Refusal>) -> String {
@@ -182,11 +201,41 @@ impl Stage {
     fn adjust(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let (sku, delta, key) = (positional(args)?, positional(args)?.parse()?, args.take_key("key"));
         let sale = self.sale.clone();
-        let asked = doorbuster::sale::command::Adjust { key, ..ask::adjust(&sale, sku, delta) };
+        let asked = Adjust { key, pool: args.take_key("pool"), ..ask::adjust(&sale, sku, delta) };
         Ok(match self.harness.adjust(&asked) {
             Ok(adjustment) => {
                 let again = if adjustment.replayed { ", as answered before" } else { "" };
-                format!("{sku}: stock {}, available {}{again}", adjustment.made.stock, adjustment.made.available)
+                format!("{}{again}", adjusted(sku, asked.pool, &adjustment))
+            }
+            Err(refusal) => self.refused(&refusal),
+        })
+    }
+
+    fn adjust_all(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let (sale, mut changes) = (self.sale.clone(), Vec::new());
+        while let Some((place, delta)) = args.next_key() {
+            let (sku, pool) = place.split_once('.').map_or((place, None), |(sku, pool)| (sku, Some(pool)));
+            changes.push(Adjust { pool, ..ask::adjust(&sale, sku, delta.parse()?) });
+        }
+        let asked = AdjustAll { sale: &sale, changes, key: None };
+        Ok(match self.harness.engine.adjust_all(self.harness.now, Actor::Anybody, &asked).value {
+            Ok(made) => {
+                let made = asked.changes.iter().zip(&made);
+                let lines = made.map(|(change, made)| adjusted(change.sku, change.pool, &made.adjustment));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            Err(refusal) => self.refused(&refusal),
+        })
+    }
+
+    fn transfer(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let [sku, from, to] = [positional(args)?, positional(args)?, positional(args)?];
+        let (units, sale) = (positional(args)?.parse()?, self.sale.clone());
+        let asked = Transfer { sale: &sale, sku, from, to, units, reason: None, reference: None, key: None };
+        Ok(match self.harness.engine.transfer(self.harness.now, Actor::Anybody, &asked).value {
+            Ok(transfer) => {
+                let [given, got] = transfer.made.after;
+                format!("{sku}: {from} available {}, {to} available {}", given.available, got.available)
             }
             Err(refusal) => self.refused(&refusal),
         })
@@ -194,21 +243,38 @@ impl Stage {
 
     fn reserve(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let sale = args.take_key("sale").unwrap_or(&self.sale).to_owned();
-        let customer = positional(args)?;
-        let mut asked = ask::reserve(&sale, customer, &[]);
-        asked.key = args.take_key("key");
-        asked.reference = args.take_key("ref");
-        asked.hold_seconds = args.take_key("hold").map(str::parse).transpose()?;
-        while let Some((sku, units)) = args.next_key() {
-            asked.lines.push(doorbuster::sale::command::AskedLine { sku, units: units.parse()? });
-        }
+        let extras = who(args);
+        let asked = asked(&sale, &extras, args)?;
         Ok(match self.harness.reserve(&asked) {
             Ok(Made { reservation, replayed_of }) => {
                 if replayed_of.is_none() {
                     self.names.insert(format!("r{}", self.names.len() + 1), reservation.id);
                 }
                 let again = if replayed_of.is_some() { ", as answered before" } else { "" };
-                format!("{}{again}", self.state(&reservation))
+                let catalogue = self.harness.engine.catalogue();
+                let portions = reservation.lines.iter().map(|line| PricedPortion {
+                    item: line.item,
+                    pool: line.pool,
+                    units: line.amounts.sum(),
+                    price: line.price,
+                });
+                let short = reservation.short.iter().map(|short| (short.item, short.units));
+                let from = places(&catalogue, portions) + &missing(&catalogue, short);
+                format!("{}{from}{again}", self.state(&reservation))
+            }
+            Err(refusal) => self.refused(&refusal),
+        })
+    }
+
+    fn try_out(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let (sale, extras) = (self.sale.clone(), who(args));
+        let asked = asked(&sale, &extras, args)?;
+        Ok(match self.harness.engine.try_out(self.harness.now, &asked).value {
+            Ok(Tried { grant, expires_at }) => {
+                let catalogue = self.harness.engine.catalogue();
+                let short = grant.short.iter().map(|short| (short.item, short.requested));
+                let from = places(&catalogue, grant.portions.iter().copied()) + &missing(&catalogue, short);
+                format!("would hold until {}{from}", clock(expires_at))
             }
             Err(refusal) => self.refused(&refusal),
         })
@@ -230,19 +296,28 @@ impl Stage {
         Ok(outcome.map_or_else(|refusal| self.refused(&refusal), |changed| self.state(&changed)))
     }
 
-    fn availability(&self) -> String {
-        let view = match self.harness.engine.sale(self.harness.now, &self.sale).value {
+    fn availability(&self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let (engine, extras) = (&self.harness.engine, who(args));
+        let for_somebody = !extras.attributes.is_empty();
+        let view = match for_somebody {
+            true => engine.availability(self.harness.now, &self.sale, Some(&extras)).value,
+            false => engine.sale(self.harness.now, &self.sale).value,
+        };
+        let view = match view {
             Ok(view) => view,
-            Err(refusal) => return self.refused(&refusal),
+            Err(refusal) => return Ok(self.refused(&refusal)),
         };
         let mut lines = vec![view.status.as_str().to_owned()];
-        for (item, counts) in view.sale.items.iter().zip(&view.counts) {
-            lines.push(format!(
-                "{}: {} available, {} held, {} confirmed",
-                item.settings.sku, counts.available, counts.held, counts.confirmed
-            ));
+        for ((item, counts), pools) in view.sale.items.iter().zip(&view.counts).zip(&view.pools) {
+            let of = |counts: &Counts| {
+                format!("{} available, {} held, {} confirmed", counts.available, counts.held, counts.confirmed)
+            };
+            lines.push(format!("{}: {}", item.settings.sku, of(counts)));
+            for (index, counts) in pools.iter().enumerate().filter(|_| !for_somebody) {
+                lines.push(format!("  {}: {}", item.settings.pool_id(index), of(counts)));
+            }
         }
-        lines.join("\n")
+        Ok(lines.join("\n"))
     }
 
     fn start_again(&mut self, commit: bool, args: &mut ArgumentConsumer<'_>) -> Outcome {
@@ -327,6 +402,63 @@ impl Stage {
             Refusal::DiskLow => "disk low".into(),
         }
     }
+}
+
+/// Who asks, and for what beside items and units.
+fn who<'a>(args: &mut ArgumentConsumer<'a>) -> Extras<'a> {
+    let mut extras = Extras::default();
+    extras.attributes.tier = args.take_key("tier").map(Into::into);
+    extras.attributes.channel = args.take_key("channel").map(Into::into);
+    extras.attributes.region = args.take_key("region").map(Into::into);
+    extras.locations = args.take_key("at").map(Into::into).into_iter().collect();
+    extras.allow_partial = args.take_key("partly").is_some();
+    extras
+}
+
+fn asked<'a, 'b: 'a>(
+    sale: &'a str,
+    extras: &'a Extras<'a>,
+    args: &mut ArgumentConsumer<'b>,
+) -> Result<Reserve<'a>, Box<dyn Error>> {
+    let mut asked = ask::reserve(sale, positional(args)?, &[]);
+    (asked.key, asked.reference) = (args.take_key("key"), args.take_key("ref"));
+    asked.hold_seconds = args.take_key("hold").map(str::parse).transpose()?;
+    asked.extras = Some(extras);
+    while let Some((sku, units)) = args.next_key() {
+        asked.lines.push(AskedLine { sku, units: units.parse()? });
+    }
+    Ok(asked)
+}
+
+/// `, tv: 2 of members, 1 of all at 9900`; nothing of items that declare no pools.
+fn places(catalogue: &Catalogue, portions: impl Iterator<Item = PricedPortion>) -> String {
+    let mut items: Vec<(ItemNumber, Vec<String>)> = Vec::new();
+    for PricedPortion { item, pool, units, price } in portions {
+        let known = catalogue.item_numbered(item);
+        if !known.settings.has_pools() {
+            continue;
+        }
+        let price = price.map_or(String::new(), |price| format!(" at {}", price.amount));
+        let text = format!("{units} of {}{price}", known.pool_id(pool));
+        match items.last_mut().filter(|last| last.0 == item) {
+            Some((_, texts)) => texts.push(text),
+            None => items.push((item, vec![text])),
+        }
+    }
+    items.iter().map(|(item, texts)| format!(", {}: {}", catalogue.sku(*item), texts.join(" + "))).collect()
+}
+
+/// `, asked tv=4`: items of which there was less, and what was asked.
+fn missing(catalogue: &Catalogue, short: impl Iterator<Item = (ItemNumber, u32)>) -> String {
+    short.map(|(item, units)| format!(", asked {}={units}", catalogue.sku(item))).collect()
+}
+
+fn adjusted(sku: &str, pool: Option<&str>, adjustment: &Adjustment) -> String {
+    let made = &adjustment.made;
+    let pool = made.of_pool.zip(pool).map_or(String::new(), |(levels, id)| {
+        format!("; {id}: stock {}, available {}", levels.stock, levels.available)
+    });
+    format!("{sku}: stock {}, available {}{pool}", made.stock, made.available)
 }
 
 fn positional<'a>(args: &mut ArgumentConsumer<'a>) -> Result<&'a str, Box<dyn Error>> {

@@ -310,7 +310,8 @@ impl Shard {
             let already = self.units_of(bucket, customer, line.item);
             let short = grant.short.iter().find(|short| short.item == line.item);
             let units = short.map_or(line.units.into(), |short| short.available);
-            if already + units > u64::from(limit) {
+            // A line that gets nothing breaks no limit, whatever the customer has: the limit may have been lowered.
+            if units > 0 && already + units > u64::from(limit) {
                 return Err(LimitExceeded { item: line.item, limit, already });
             }
         }

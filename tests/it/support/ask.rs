@@ -1,8 +1,9 @@
 //! Requests and sale documents in few words.
 
 use doorbuster::sale::{
-    command::{Adjust, AskedLine, Reserve},
-    settings::{ItemSettings, SaleSettings},
+    command::{Adjust, AskedLine, Extras, Reserve},
+    settings::{Currency, ItemSettings, Phase, PoolSettings, Price, SaleSettings},
+    time::Timestamp,
 };
 
 use super::OPENING;
@@ -34,6 +35,42 @@ pub fn item(sku: &str, initial_stock: u64) -> ItemSettings {
         split: None,
         limit_counts_since: None,
     }
+}
+
+/// An item whose stock lies in these pools.
+pub fn item_of(sku: &str, pools: Vec<PoolSettings>) -> ItemSettings {
+    let initial_stock = pools.iter().map(|pool| pool.initial_stock).sum();
+    ItemSettings { pools, ..item(sku, initial_stock) }
+}
+
+/// Open to everybody, at the item's price.
+pub fn pool(id: &str, initial_stock: u64) -> PoolSettings {
+    PoolSettings {
+        id: id.into(),
+        initial_stock,
+        tiers: None,
+        channels: None,
+        shared_at: None,
+        location: None,
+        costs: None,
+        price: None,
+    }
+}
+
+/// For everybody, to the end of the sale.
+pub fn phase(name: &str, opens_at: Timestamp) -> Phase {
+    Phase { name: name.into(), opens_at, closes_at: None, tiers: None, channels: None, customer_limit: None }
+}
+
+pub fn cents(amount: u64) -> Option<Price> {
+    Some(Price { amount, currency: Currency::parse("EUR").expect("a currency") })
+}
+
+/// What a customer of this tier says beside what is asked for.
+pub fn tier(tier: &str) -> Extras<'_> {
+    let mut extras = Extras::default();
+    extras.attributes.tier = Some(tier.into());
+    extras
 }
 
 pub fn reserve<'a>(sale: &'a str, customer: &'a str, lines: &[(&'a str, u32)]) -> Reserve<'a> {

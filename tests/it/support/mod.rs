@@ -5,6 +5,7 @@ pub mod dice;
 pub mod harness;
 #[allow(dead_code, reason = "the tests of `src/store` and a bench use the rest")]
 pub mod postgres;
+pub mod threads;
 
 use doorbuster::{
     engine::Engine,

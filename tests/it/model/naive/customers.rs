@@ -1,0 +1,274 @@
+//! What customers do, and how their reservations are shown.
+
+use std::{borrow::Cow, sync::Arc};
+
+use doorbuster::{
+    engine::Made,
+    sale::{
+        command::{AskedLine, Extras, Reserve},
+        event::AskedUnits,
+        ids::{Bucket, PoolNumber, ReservationId},
+        outcome::{self, Refusal, ReservedLine, Standing, State},
+        time::Timestamp,
+    },
+};
+
+use super::{Model, Name, Reservation};
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub sale: Name,
+    pub customer: Name,
+    pub lines: Vec<(Name, u32)>,
+    pub hold_seconds: Option<u32>,
+    pub reference: Option<Name>,
+    pub key: Option<Name>,
+    pub tier: Option<Name>,
+    pub channel: Option<Name>,
+    pub region: Option<Name>,
+    pub label: Option<Name>,
+    pub locations: Vec<Name>,
+    pub allow_partial: bool,
+}
+
+impl Request {
+    /// One that asks for no more than this.
+    pub fn plain(sale: Name, customer: Name, lines: Vec<(Name, u32)>) -> Self {
+        Self {
+            sale,
+            customer,
+            lines,
+            hold_seconds: None,
+            reference: None,
+            key: None,
+            tier: None,
+            channel: None,
+            region: None,
+            label: None,
+            locations: Vec::new(),
+            allow_partial: false,
+        }
+    }
+
+    pub fn extras(&self) -> Extras<'static> {
+        Extras {
+            attributes: self.attributes().unwrap_or_default(),
+            locations: self.locations.iter().map(|&location| Cow::Borrowed(location)).collect(),
+            allow_partial: self.allow_partial,
+        }
+    }
+
+    /// `extras`: its own.
+    pub fn command<'a>(&self, extras: &'a Extras<'static>) -> Reserve<'a> {
+        let lines = self.lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect();
+        let Self { sale, customer, hold_seconds, reference, key, .. } = *self;
+        Reserve { sale, customer, lines, hold_seconds, reference, key, extras: Some(extras) }
+    }
+
+    fn is_the_same_as(&self, other: &Self) -> bool {
+        let in_one_order = |request: &Self| {
+            let (mut lines, mut locations) = (request.lines.clone(), request.locations.clone());
+            lines.sort_unstable();
+            locations.sort_unstable();
+            locations.dedup();
+            (lines, locations)
+        };
+        in_one_order(self) == in_one_order(other)
+            && self.hold_seconds == other.hold_seconds
+            && self.reference == other.reference
+            && self.attributes() == other.attributes()
+            && self.allow_partial == other.allow_partial
+    }
+}
+
+impl Model {
+    /// `position` and `entropy`: of the reservation, if one comes of it.
+    pub fn reserve(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        position: usize,
+        entropy: u64,
+    ) -> Result<(usize, Made), Refusal> {
+        if let Some((first, known)) = self.find_key(request) {
+            if !known.request.is_the_same_as(request) {
+                return Err(Refusal::IdempotencyKeyReused);
+            }
+            let state = self.current(now, first)?;
+            let stands = Standing { state, expires_at: self.reservations[&first].expires_at };
+            return Ok((first, Made { reservation: self.show_as_made(first), replayed_of: Some(stands) }));
+        }
+        let taken = self.take(now, request)?;
+        let reservation = Reservation {
+            id: ReservationId::new(now, Bucket::of(request.customer), entropy),
+            request: request.clone(),
+            lines: taken.lines,
+            short: taken.short.iter().map(|short| short.0).collect(),
+            first_expires_at: taken.expires_at,
+            expires_at: taken.expires_at,
+            state: State::Held,
+            ended_at: None,
+            extensions: 0,
+            confirm_reference: None,
+            erased: false,
+        };
+        self.reservations.insert(position, reservation);
+        self.uncommitted.insert(position);
+        Ok((position, Made { reservation: self.show(position), replayed_of: None }))
+    }
+
+    fn find_key(&self, request: &Request) -> Option<(usize, &Reservation)> {
+        let same_scope = |known: &Request| known.sale == request.sale && known.customer == request.customer;
+        let mut all = self.reservations.iter();
+        let found = all.find(|(_, known)| {
+            !known.erased && request.key.is_some() && known.request.key == request.key && same_scope(&known.request)
+        });
+        found.map(|(&position, known)| (position, known))
+    }
+
+    pub fn look(&mut self, now: Timestamp, position: usize) -> Result<outcome::Reservation, Refusal> {
+        self.current(now, position)?;
+        Ok(self.show(position))
+    }
+
+    pub fn confirm(
+        &mut self,
+        now: Timestamp,
+        position: usize,
+        reference: Option<Name>,
+    ) -> Result<outcome::Reservation, Refusal> {
+        match self.current(now, position)? {
+            State::Held => {
+                self.end(now, position, State::Confirmed);
+                self.reservations.get_mut(&position).expect("just seen").confirm_reference = reference;
+                Ok(self.show(position))
+            }
+            State::Confirmed => {
+                let shown = self.show(position);
+                let same = reference.is_none() || reference == shown.reference.as_deref();
+                if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
+            }
+            _ => Err(self.refuse_ended(position)),
+        }
+    }
+
+    pub fn release(&mut self, now: Timestamp, position: usize) -> Result<outcome::Reservation, Refusal> {
+        match self.current(now, position)? {
+            State::Held => {
+                self.end(now, position, State::Released);
+                Ok(self.show(position))
+            }
+            State::Released => Ok(self.show(position)),
+            _ => Err(self.refuse_ended(position)),
+        }
+    }
+
+    pub fn extend(&mut self, now: Timestamp, position: usize, seconds: u32) -> Result<outcome::Extension, Refusal> {
+        if self.current(now, position)? != State::Held {
+            return Err(self.refuse_ended(position));
+        }
+        let reservation = &self.reservations[&position];
+        let expires_at = now.plus_seconds(seconds.into());
+        if expires_at <= reservation.expires_at {
+            return Ok(outcome::Extension { reservation: self.show(position), longer: false });
+        }
+        let most = self.sales[reservation.request.sale].settings.max_extensions.unwrap_or(self.extensions_max);
+        if u32::from(reservation.extensions) >= most {
+            return Err(Refusal::ExtensionLimitReached(Box::new(self.show(position))));
+        }
+        let reservation = self.reservations.get_mut(&position).expect("just seen");
+        reservation.expires_at = expires_at;
+        reservation.extensions += 1;
+        self.uncommitted.insert(position);
+        Ok(outcome::Extension { reservation: self.show(position), longer: true })
+    }
+
+    /// Whether looking would change nothing.
+    pub fn is_settled(&self, now: Timestamp, position: usize) -> bool {
+        let known = self.reservations.get(&position);
+        known.is_none_or(|known| known.state != State::Held || now < known.expires_at)
+    }
+
+    fn current(&mut self, now: Timestamp, position: usize) -> Result<State, Refusal> {
+        let known = self.reservations.get(&position).ok_or(Refusal::ReservationNotFound)?;
+        if known.state == State::Held && now >= known.expires_at {
+            self.end(now, position, State::Expired);
+        }
+        Ok(self.reservations[&position].state)
+    }
+
+    pub(super) fn end(&mut self, now: Timestamp, position: usize, state: State) {
+        let reservation = self.reservations.get_mut(&position).expect("it is known");
+        (reservation.state, reservation.ended_at) = (state, Some(now));
+        self.uncommitted.insert(position);
+    }
+
+    fn refuse_ended(&self, position: usize) -> Refusal {
+        let reservation = Box::new(self.show(position));
+        match reservation.state {
+            State::Confirmed => Refusal::AlreadyConfirmed(reservation),
+            State::Released => Refusal::AlreadyReleased(reservation),
+            State::Expired => Refusal::ReservationExpired(reservation),
+            State::Held => panic!("a hold is not over"),
+        }
+    }
+
+    fn show(&self, position: usize) -> outcome::Reservation {
+        let known = &self.reservations[&position];
+        let Request { sale, customer, ref lines, reference, .. } = known.request;
+        let shown = known.lines.iter().map(|line| {
+            let item = self.item(sale, self.pools[line.pool].sku);
+            let (pool, amounts) = (PoolNumber(line.pool as u32), known.state.amounts(line.units));
+            ReservedLine { item, pool, price: line.price, amounts }
+        });
+        let asked = lines.iter().filter(|line| known.short.contains(&line.0));
+        let short = asked.map(|&(sku, units)| AskedUnits { item: self.item(sale, sku), units });
+        // Labels may name a person.
+        let attributes = match known.erased {
+            false => known.request.attributes(),
+            true => Request { label: None, ..known.request.clone() }.attributes(),
+        };
+        let reference = reference.filter(|_| !known.erased);
+        outcome::Reservation {
+            id: known.id,
+            sale: self.sales[sale].number,
+            customer: if known.erased { format!("erased-{}", known.id).into() } else { customer.into() },
+            state: known.state,
+            lines: shown.collect(),
+            reference: known.confirm_reference.or(reference).map(Box::from),
+            expires_at: known.expires_at,
+            ended_at: known.ended_at,
+            extensions: known.extensions,
+            attributes: attributes.map(Arc::new),
+            short: short.collect(),
+        }
+    }
+
+    fn show_as_made(&self, position: usize) -> outcome::Reservation {
+        let known = &self.reservations[&position];
+        let mut made = outcome::Reservation {
+            state: State::Held,
+            reference: known.request.reference.map(Box::from),
+            expires_at: known.first_expires_at,
+            ended_at: None,
+            extensions: 0,
+            ..self.show(position)
+        };
+        made.lines.iter_mut().for_each(|line| line.amounts = State::Held.amounts(line.amounts.sum()));
+        made
+    }
+
+    /// How many reservations were the customer's.
+    pub fn erase(&mut self, customer: &str) -> u64 {
+        let mut erased = 0;
+        for (&position, known) in &mut self.reservations {
+            if known.request.customer == customer && !known.erased {
+                (known.erased, known.confirm_reference) = (true, None);
+                self.uncommitted.insert(position);
+                erased += 1;
+            }
+        }
+        self.gone.iter_mut().filter(|gone| gone.customer == customer).for_each(|gone| gone.counted = false);
+        erased
+    }
+}
