@@ -46,6 +46,10 @@ pub enum Command {
         units: u64,
         key: Option<usize>,
     },
+    /// An operator's command with a key once more.
+    RepeatChange {
+        ago: usize,
+    },
     Reserve(Reserve),
     /// A dry run.
     TryOut(Reserve),
@@ -259,6 +263,7 @@ fn plain_command() -> impl Strategy<Value = Command> {
             Command::AdjustAll { sale, changes, key }
         }),
         4 => transfer.prop_map(|(sale, sku, from, to, units, key)| Command::Transfer { sale, sku, from, to, units, key }),
+        3 => (0..4_usize).prop_map(|ago| Command::RepeatChange { ago }),
         40 => reserve().prop_map(Command::Reserve),
         4 => reserve().prop_map(Command::TryOut),
         2 => vec(reserve(), 1..6).prop_map(Command::Batch),

@@ -43,6 +43,8 @@ pub struct World {
     durable: (Model, u64),
     /// Every reservation ever made, also those that a crash undid.
     pub made: Vec<(ReservationId, Request)>,
+    /// Operators' commands that had keys.
+    keyed: Vec<Command>,
     pub tally: Tally,
 }
 
@@ -53,7 +55,7 @@ impl World {
             Harness::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
         let model = Model::new(RETENTION_MILLIS, STOCK_MAX, EXTENSIONS_MAX);
         let durable = (model.clone(), harness.engine.digest());
-        let mut world = Self { harness, model, durable, made: Vec::new(), tally: Tally::default() };
+        let mut world = Self { harness, model, durable, made: Vec::new(), keyed: Vec::new(), tally: Tally::default() };
         world.put(0, first);
         world.commit();
         world
@@ -61,6 +63,17 @@ impl World {
 
     pub fn run(&mut self, command: &Command) {
         self.tally.commands += 1;
+        if let Command::Adjust { key: Some(_), .. }
+        | Command::AdjustAll { key: Some(_), .. }
+        | Command::Transfer { key: Some(_), .. } = command
+        {
+            self.keyed.push(command.clone());
+        }
+        self.carry_out(command);
+        self.compare();
+    }
+
+    fn carry_out(&mut self, command: &Command) {
         match command {
             Command::Put(sale, document) => self.put(*sale, document),
             Command::Pause(sale) => self.turn(*sale, "pause"),
@@ -71,6 +84,12 @@ impl World {
             Command::AdjustAll { sale, changes, key } => self.adjust_all(*sale, changes, *key),
             Command::Transfer { sale, sku, from, to, units, key } => {
                 self.transfer(*sale, SKUS[*sku], [POOLS[*from], POOLS[*to]], *units, *key);
+            }
+            Command::RepeatChange { ago } => {
+                let latest = self.keyed.len().checked_sub(1);
+                if let Some(again) = latest.map(|latest| self.keyed[latest - ago % (latest + 1)].clone()) {
+                    self.carry_out(&again);
+                }
             }
             Command::Reserve(reserve) => self.reserve(&request(reserve)),
             Command::TryOut(reserve) => self.try_out(&request(reserve)),
@@ -134,7 +153,6 @@ impl World {
             Command::LosePower { seed } => self.lose_power(*seed),
             Command::Snapshot { meanwhile, ending } => self.snapshot(meanwhile, *ending),
         }
-        self.compare();
     }
 
     fn settings(&self, sale: usize, document: &Document) -> SaleSettings {
