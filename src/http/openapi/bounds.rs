@@ -498,6 +498,7 @@ fn report() -> Vec<Row> {
     let entries = || form(json!({ "maxItems": ROWS_MAX }));
     vec![
         ("Report", "sale", sale_id()),
+        ("Report", "by", form(json!({ "pattern": "^(channel|tier|pool|location|label:[a-z0-9][a-z0-9._-]{0,63})$" }))),
         ("Report", "counts_from", time()),
         ("Report", "sold_out_at", time()),
         ("Report", "seconds_to_sell_out", seconds()),

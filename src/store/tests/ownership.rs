@@ -79,6 +79,7 @@ fn put_back(database: &Database, cursor: u64, owner_epoch: u64) {
     let rows = format!(
         "DELETE FROM reservation_lines; DELETE FROM reservations;
          UPDATE items SET available = 10, held = 0, confirmed = 0;
+         UPDATE pools SET available = 10, held = 0, confirmed = 0;
          UPDATE write_behind SET cursor = {cursor}, owner_epoch = {owner_epoch}"
     );
     database.execute(&rows, &rows);

@@ -138,7 +138,10 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes(new: New) {
             ("EXPLAIN", 0, of_postgres, ["Seq Scan", "Sort"])
         };
         let plan = database.query(&format!("{explain} {sql}"));
-        let text: String = plan.iter().map(|row| format!("{}\n", row[cell])).collect();
+        // The lines of one reservation, put in order, are read from there.
+        let of_lines = |step: &str| step.starts_with("SCAN (subquery");
+        let text: String =
+            plan.iter().map(|row| &row[cell]).filter(|step| !of_lines(step)).map(|step| format!("{step}\n")).collect();
         assert!(text.contains(index) && never.iter().all(|word| !text.contains(word)), "{text}");
     }
     database.execute("", "ALTER ROLE doorbuster RESET enable_seqscan; ALTER ROLE doorbuster RESET enable_sort");

@@ -78,13 +78,22 @@ pub fn check_reservation(reservation: &Value) {
     for line in lines {
         assert!(line["sku"].is_string() && line["quantity"].as_u64().is_some_and(|quantity| quantity > 0), "{line}");
         match line.get("price") {
-            None => assert_eq!(members(line), ["quantity", "sku"]),
+            None => assert_eq!(members_but(line, "from"), ["quantity", "sku"]),
             Some(price) => {
-                assert_eq!(members(line), ["price", "quantity", "sku"]);
+                assert_eq!(members_but(line, "from"), ["price", "quantity", "sku"]);
                 check_price(price);
             }
         }
+        if let Some(from) = line.get("from").map(|from| from.as_array().expect("a list")) {
+            let sum: u64 = from.iter().map(|from| from["quantity"].as_u64().unwrap()).sum();
+            assert_eq!(line["quantity"], sum, "each unit comes from a pool: {line}");
+        }
     }
+}
+
+/// The members but for this one.
+fn members_but<'a>(document: &'a Value, without: &str) -> Vec<&'a str> {
+    members(document).into_iter().filter(|member| *member != without).collect()
 }
 
 #[track_caller]
