@@ -233,14 +233,9 @@ impl Table {
             Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku, line.pool) {of_row})"),
         };
         let archived = if suffix.is_empty() { 0 } else { 1 };
-        // In SQLite an erasure keeps the length of what it takes away.
-        let labels = match dialect {
-            Dialect::Sqlite => "CASE WHEN labels NOT GLOB '{ *' THEN labels END AS labels",
-            Dialect::Postgres => "labels",
-        };
         format!(
             "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                    expired_at, release_reason, tier, channel, region, {labels}, short, {lines} AS lines, {archived} AS archived
+                    expired_at, release_reason, tier, channel, region, labels, short, {lines} AS lines, {archived} AS archived
                FROM reservations{suffix} AS r"
         )
     }

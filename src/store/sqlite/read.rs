@@ -34,9 +34,6 @@ pub struct SqliteReader {
     connection: Connection,
 }
 
-/// What labels begin with whose customer was erased; see `write::ERASE_CUSTOMERS`. Others have no space there.
-const ERASED_LABELS: &str = "{ ";
-
 impl SqliteReader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -289,7 +286,7 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
         tier: row.get("tier")?,
         channel: row.get("channel")?,
         region: row.get("region")?,
-        labels: row.get::<_, Option<String>>("labels")?.filter(|labels| !labels.starts_with(ERASED_LABELS)),
+        labels: row.get("labels")?,
         short: row.get("short")?,
         lines: Vec::new(),
     })

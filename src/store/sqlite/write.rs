@@ -95,18 +95,13 @@ const CHANGE_RESERVATION: &str = "
      WHERE id = ?1 AND state = 'held'";
 
 /// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
-/// the window. Labels become an empty object of the same length: if rows shrank, pages would be merged, and a merged page keeps
-/// what was moved away from it in its unused part, where nothing overwrites it.
+/// the window.
 const ERASE_CUSTOMERS: &str = "
-    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL,
-           labels = CASE WHEN labels IS NOT NULL
-                         THEN '{' || printf('%*s', length(CAST(labels AS BLOB)) - 2, '') || '}' END
+    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
 const ERASE_ARCHIVED: &str = "
-    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL,
-           labels = CASE WHEN labels IS NOT NULL
-                         THEN '{' || printf('%*s', length(CAST(labels AS BLOB)) - 2, '') || '}' END
+    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
      WHERE customer IN (SELECT value FROM json_each(?1))";
 
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
