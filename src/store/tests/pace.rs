@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 
-const HOLDS: u64 = 5_000;
+const HOLDS: u64 = 20_000;
 
 #[test]
 fn a_window_is_written_with_rests_and_one_that_is_far_behind_without() {
