@@ -48,11 +48,11 @@ pub(super) const OF_SETTINGS: &[Link] = &[
     link("pauseSale", SALE),
     link("resumeSale", SALE),
     link("closeSale", SALE),
-    Link { operation: "adjustStock", parameters: ITEM, body: Some(r#"{"delta":10}"#) },
+    Link { operation: "adjustStock", parameters: ITEM, body: Some(r#"{"pool":"default","delta":10}"#) },
     Link {
         operation: "adjustStockOfMany",
         parameters: SALE,
-        body: Some(r#"{"adjustments":[{"sku":"$response.body#/items/0/sku","delta":10}]}"#),
+        body: Some(r#"{"adjustments":[{"sku":"$response.body#/items/0/sku","pool":"default","delta":10}]}"#),
     },
     Link {
         operation: "transferStock",

@@ -150,7 +150,10 @@ fn answer(given: &Given) -> Value {
     }
     answer["headers"]["X-Request-Id"] = reference("headers", "X-Request-Id");
     for name in given.headers {
-        answer["headers"][name] = reference("headers", name);
+        answer["headers"][name] = match (given.content, *name) {
+            (Content::JsonOrDryRun(..), "ETag") => etag(false),
+            _ => reference("headers", name),
+        };
     }
     for Link { operation, parameters, body } in given.links {
         let parameters: BTreeMap<_, _> = parameters.iter().copied().collect();
@@ -334,6 +337,16 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
     })
 }
 
+/// A dry run has no settings to tell the version of.
+fn etag(required: bool) -> Value {
+    json!({
+        "description": "The version of the settings, for `If-Match` and `If-None-Match`. A dry run has none.",
+        "required": required,
+        "schema": { "type": "string", "pattern": "^\"[0-9a-f]{16}\"$" },
+        "example": "\"0a1b2c3d4e5f6071\"",
+    })
+}
+
 /// Headers of answers.
 pub(super) fn headers() -> Value {
     json!({
@@ -386,11 +399,7 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
             "example": "\"customer\";q=20;w=10",
         },
-        "ETag": {
-            "description": "The version of the settings, for `If-Match` and `If-None-Match`.", "required": true,
-            "schema": { "type": "string", "pattern": "^\"[0-9a-f]{16}\"$" },
-            "example": "\"0a1b2c3d4e5f6071\"",
-        },
+        "ETag": etag(true),
         "Accept-Patch": {
             "description": "Only for PATCH: the media type of its body.",
             "schema": { "type": "string", "const": MERGE_PATCH },
