@@ -151,7 +151,7 @@ fn answer(given: &Given) -> Value {
     answer["headers"]["X-Request-Id"] = reference("headers", "X-Request-Id");
     for name in given.headers {
         answer["headers"][name] = match (given.content, *name) {
-            (Content::JsonOrDryRun(..), "ETag") => etag(false),
+            (Content::JsonOrDryRun(..), "ETag") => reference("headers", "ETag-Unless-Dry-Run"),
             _ => reference("headers", name),
         };
     }
@@ -400,6 +400,7 @@ pub(super) fn headers() -> Value {
             "example": "\"customer\";q=20;w=10",
         },
         "ETag": etag(true),
+        "ETag-Unless-Dry-Run": etag(false),
         "Accept-Patch": {
             "description": "Only for PATCH: the media type of its body.",
             "schema": { "type": "string", "const": MERGE_PATCH },
