@@ -81,15 +81,15 @@ impl Bound {
         if self.available.load(Ordering::Relaxed) == LOOSE {
             return;
         }
-        match (moved.from, moved.to) {
-            (Account::Available, _) => self.take(moved.units),
-            (_, Account::Available) => self.give(moved.units),
-            _ => {}
+        match moved.from {
+            Account::Available => self.take(moved.units),
+            Account::Held => _ = self.held.fetch_sub(moved.units, Ordering::Relaxed),
+            Account::Confirmed | Account::Outside => {}
         }
-        match (moved.from, moved.to) {
-            (Account::Held, _) => drop(self.held.fetch_sub(moved.units, Ordering::Relaxed)),
-            (_, Account::Held) => drop(self.held.fetch_add(moved.units, Ordering::Relaxed)),
-            _ => {}
+        match moved.to {
+            Account::Available => self.give(moved.units),
+            Account::Held => _ = self.held.fetch_add(moved.units, Ordering::Relaxed),
+            Account::Confirmed | Account::Outside => {}
         }
     }
 

@@ -135,7 +135,18 @@ impl Adjustments {
                 let Some(key) = transferred.key else { return };
                 self.transfers.put(transferred.at, transferred.item, key, RememberedTransfer::of(transferred));
             }
-            _ => {}
+            CatalogueEvent::SaleDefined(_)
+            | CatalogueEvent::SalePaused { .. }
+            | CatalogueEvent::SaleResumed { .. }
+            | CatalogueEvent::SaleClosed { .. }
+            | CatalogueEvent::StatusReached { .. }
+            | CatalogueEvent::PhaseOpened { .. }
+            | CatalogueEvent::PoolShared { .. }
+            | CatalogueEvent::Stocked { .. }
+            | CatalogueEvent::Audited(_)
+            | CatalogueEvent::KeysNoted { .. }
+            | CatalogueEvent::AuditReached(_)
+            | CatalogueEvent::WrittenBy { .. } => {}
         }
     }
 

@@ -213,7 +213,6 @@ fn parse_asked(query: Option<&str>) -> Result<Option<Extras<'static>>, Invalid> 
     Ok(Some(Extras { attributes, ..Extras::default() }).filter(|extras| !extras.attributes.is_empty()))
 }
 
-/// `item`: the sale's id and the SKU.
 pub(super) async fn adjust(
     worker: &Worker,
     caller: &Caller,
@@ -292,7 +291,6 @@ fn judge_adjustments(
     }))
 }
 
-/// `item`: the sale's id and the SKU.
 pub(super) async fn transfer(
     worker: &Worker,
     caller: &Caller,

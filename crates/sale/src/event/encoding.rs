@@ -385,6 +385,7 @@ impl<'a> Held<'a> {
                         short.push(AskedUnits { item: decode_item(&mut value)?, units: value.varint32()? });
                     }
                 }
+                // A later version's: skipped.
                 _ => {}
             }
         }
@@ -443,6 +444,7 @@ impl<'a> Transferred<'a> {
                 field::KEY => transferred.key = Some(decode_key(&mut value)?),
                 field::REFERENCE => transferred.reference = Some(value.rest_as_text()?),
                 field::REASON => transferred.reason = Some(value.rest_as_text()?),
+                // A later version's: skipped.
                 _ => {}
             }
         }
@@ -566,6 +568,7 @@ impl<'a> Adjusted<'a> {
                 field::REASON => adjusted.reason = Some(value.rest_as_text()?),
                 field::OF_SALE => adjusted.of_sale = Some(decode_sale(&mut value)?),
                 field::OF_POOL => adjusted.of_pool = Some(PoolLevels::decode(&mut value)?),
+                // A later version's: skipped.
                 _ => {}
             }
         }
