@@ -7,15 +7,33 @@ use smallvec::SmallVec;
 use super::{problems, refused::Refused};
 use crate::{
     auth::Caller,
-    sale::command::{AskedLine, Extras, Reserve},
+    sale::command::{AskedLine, Cancel, Confirm, Extras, Reserve},
 };
+
+/// Lines, each SKU once.
+pub type CheckedLines<'a> = SmallVec<[CheckedLine<'a>; 2]>;
+
+/// A confirmation's members after their checks.
+#[derive(Debug)]
+pub struct CheckedConfirm<'a> {
+    pub lines: Option<CheckedLines<'a>>,
+    pub reference: Option<Cow<'a, str>>,
+}
+
+/// A cancellation's members after their checks.
+#[derive(Debug)]
+pub struct CheckedCancel<'a> {
+    pub lines: Option<CheckedLines<'a>>,
+    pub reason: Option<Cow<'a, str>>,
+    pub restock: bool,
+}
 
 /// A reserve's members after their checks.
 #[derive(Debug)]
 pub struct CheckedReserve<'a> {
     /// The customer's id or pseudonym: all that the layers below see.
     pub customer: Cow<'a, str>,
-    pub lines: SmallVec<[CheckedLine<'a>; 2]>,
+    pub lines: CheckedLines<'a>,
     pub hold_seconds: Option<u32>,
     pub reference: Option<Cow<'a, str>>,
     /// None if it has none.
@@ -27,6 +45,26 @@ pub struct CheckedReserve<'a> {
 pub struct CheckedLine<'a> {
     pub sku: Cow<'a, str>,
     pub units: u32,
+}
+
+/// What the engine is asked.
+pub fn asked_lines<'b>(lines: &'b CheckedLines<'_>) -> SmallVec<[AskedLine<'b>; 2]> {
+    lines.iter().map(|line| AskedLine { sku: &line.sku, units: line.units }).collect()
+}
+
+impl CheckedConfirm<'_> {
+    /// What the engine is asked.
+    pub fn asked(&self) -> Confirm<'_> {
+        Confirm { lines: self.lines.as_ref().map(asked_lines), reference: self.reference.as_deref() }
+    }
+}
+
+impl CheckedCancel<'_> {
+    /// What the engine is asked.
+    pub fn asked<'b>(&'b self, key: Option<&'b str>) -> Cancel<'b> {
+        let &Self { ref lines, ref reason, restock } = self;
+        Cancel { lines: lines.as_ref().map(asked_lines), reason: reason.as_deref(), restock, key }
+    }
 }
 
 impl CheckedReserve<'_> {
@@ -54,7 +92,7 @@ impl CheckedReserve<'_> {
 
     /// What the engine is asked.
     pub fn asked<'b>(&'b self, sale: &'b str, key: Option<&'b str>) -> Reserve<'b> {
-        let lines = self.lines.iter().map(|line| AskedLine { sku: &line.sku, units: line.units }).collect();
+        let lines = asked_lines(&self.lines);
         let Self { customer, hold_seconds, reference, extras, .. } = self;
         Reserve {
             sale,

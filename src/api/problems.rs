@@ -28,8 +28,12 @@ pub enum Kind {
     Lines,
     Limit,
     OpensAt,
+    OpenHolds,
+    ExpiredHolds,
     Oldest,
     Reservation,
+    /// The reservation, and for a late confirmation the lines that lack units.
+    ExpiredReservation,
 }
 
 /// Where the pages of problems are.
@@ -143,6 +147,10 @@ problems! {
         "This reservation would take the customer's held and confirmed units of the item past its limit.",
         "Ask for at most `limit - already` units. Releasing a hold frees its units for the customer's limit.",
         with Limit;
+    TOO_MANY_HOLDS = 409 "too_many_holds" "The customer has too many holds",
+        "The sale limits the holds that a customer may have at once, and the customer has that many.",
+        "Confirm or release one of the customer's holds first.",
+        with OpenHolds;
     SALE_NOT_STARTED = 409 "sale_not_started" "The sale has not started",
         "The sale is not open yet, or the phase that lets this customer in has not begun.",
         "Try again at `opens_at`.",
@@ -157,19 +165,29 @@ problems! {
         "An operator paused the sale. Confirm and release still work.",
         "Try again after an operator resumes the sale.";
     RESERVATION_EXPIRED = 409 "reservation_expired" "The hold has expired",
-        "The hold expired before the service decided this request. Its units are back in stock.",
+        "The hold expired before the service decided this request, and its units are back in stock. A late confirmation \
+         came after the sale's `late_confirm_seconds`, or `lines` names the items that are no longer available. A refused \
+         confirmation leaves an event, `reservation.confirm_refused`.",
         "Reserve again. If a payment arrived for the expired hold, refund it or make a new reservation for the \
          customer.",
+        with ExpiredReservation;
+    NOT_CONFIRMED = 409 "not_confirmed" "The reservation is not confirmed",
+        "Only a confirmed reservation can be cancelled, and this one is a hold.",
+        "Release the hold instead.",
         with Reservation;
     ALREADY_CONFIRMED = 409 "already_confirmed" "The reservation is confirmed",
-        "A confirmed reservation cannot be released, extended, or confirmed again with another reference.",
+        "A confirmed reservation cannot be released, extended, changed, or confirmed again with another reference or \
+         other lines.",
         "Compare `reservation.reference` with yours. If they differ, the reservation was sold for another order: \
-         refund the second payment, or make a new reservation for it. To put units that a customer returns back into \
-         stock, use an adjustment.",
+         refund the second payment, or make a new reservation for it. To give units back, cancel them.",
         with Reservation;
     ALREADY_RELEASED = 409 "already_released" "The reservation is released",
-        "A released reservation cannot be confirmed or extended. Its units are back in stock.",
+        "A released reservation cannot be confirmed, extended, changed or cancelled. Its units are back in stock.",
         "Reserve again.",
+        with Reservation;
+    ALREADY_CANCELLED = 409 "already_cancelled" "The reservation is cancelled",
+        "A cancelled reservation cannot be confirmed, extended, changed or released. It has no units left.",
+        "If a payment arrived for it, refund it. Reserve again for a new order.",
         with Reservation;
     EXTENSION_LIMIT_REACHED = 409 "extension_limit_reached" "The hold has no extensions left",
         "The number of extensions per hold is limited, and this hold has used them all.",
@@ -186,6 +204,10 @@ problems! {
         "The key, the customer in this sale, or the sale has used up its quota; `RateLimit-Policy` names which. \
          Nothing was done.",
         "Try again after Retry-After: the quota then admits the next request.";
+    COOLING_DOWN = 429 "cooling_down" "The customer lets holds expire",
+        "The sale limits the holds that a customer may let expire within an hour, and the customer has let that many expire.",
+        "Try again after Retry-After: fewer of them are then that recent.",
+        with ExpiredHolds;
     OVERLOADED = 503 "overloaded" "The service is at a limit",
         "The service has reached one of its limits. Nothing was done.",
         "Try again after Retry-After.";
@@ -232,6 +254,10 @@ pub fn of(code: Code) -> &'static Problem {
         Code::ReservationExpired => &RESERVATION_EXPIRED,
         Code::AlreadyConfirmed => &ALREADY_CONFIRMED,
         Code::AlreadyReleased => &ALREADY_RELEASED,
+        Code::AlreadyCancelled => &ALREADY_CANCELLED,
+        Code::NotConfirmed => &NOT_CONFIRMED,
+        Code::TooManyHolds => &TOO_MANY_HOLDS,
+        Code::CoolingDown => &COOLING_DOWN,
         Code::ExtensionLimitReached => &EXTENSION_LIMIT_REACHED,
         Code::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
         Code::Overloaded => &OVERLOADED,

@@ -1,13 +1,19 @@
-//! Calls on reservations: reserve, look, confirm, release, extend.
+//! Calls on reservations: reserve, look, extend, change, confirm, release, cancel.
 
 use std::{cell::RefCell, sync::Arc};
 
 use rand::{Rng, rngs::ThreadRng};
 
-use super::{Outcome, Service, commands::CheckedReserve, problems, refusal_counts::Counting, refused::Refused};
+use super::{
+    Outcome, Service,
+    commands::{CheckedCancel, CheckedConfirm, CheckedLines, CheckedReserve, asked_lines},
+    problems,
+    refusal_counts::Counting,
+    refused::Refused,
+};
 use crate::{
     auth::Caller,
-    engine::{Answer, CatalogueGuard, Made, Tried},
+    engine::{Answer, CancelMade, CatalogueGuard, Made, Tried},
     sale::{
         code::Code,
         ids::{ReservationId, SaleNumber},
@@ -103,9 +109,9 @@ impl Api {
         Ok(self.service.engine.look(self.service.now(), id))
     }
 
-    pub fn confirm(&self, caller: &Caller, id: ReservationId, reference: Option<&str>) -> Outcome<Reservation> {
+    pub fn confirm(&self, caller: &Caller, id: ReservationId, asked: &CheckedConfirm<'_>) -> Outcome<Reservation> {
         self.must_see(caller, id)?;
-        let answer = self.service.engine.confirm(self.service.now(), id, reference);
+        let answer = self.service.engine.confirm(self.service.now(), id, asked.asked());
         self.service.telemetry.reservations.confirm(&answer.value);
         Ok(answer)
     }
@@ -114,6 +120,28 @@ impl Api {
         self.must_see(caller, id)?;
         let answer = self.service.engine.release(self.service.now(), id, reason);
         self.service.telemetry.reservations.release(&answer.value);
+        Ok(answer)
+    }
+
+    /// Gives a hold other lines.
+    pub fn change(&self, caller: &Caller, id: ReservationId, lines: &CheckedLines<'_>) -> Outcome<Reservation> {
+        self.must_see(caller, id)?;
+        let answer = self.service.engine.change(self.service.now(), id, &asked_lines(lines));
+        self.service.telemetry.reservations.change(&answer.value);
+        Ok(answer)
+    }
+
+    /// Gives back confirmed units.
+    pub fn cancel(
+        &self,
+        caller: &Caller,
+        id: ReservationId,
+        asked: &CheckedCancel<'_>,
+        key: Option<&str>,
+    ) -> Outcome<CancelMade> {
+        self.must_see(caller, id)?;
+        let answer = self.service.engine.cancel(self.service.now(), id, &asked.asked(key));
+        self.service.telemetry.reservations.cancel(&answer.value);
         Ok(answer)
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::Service;
 use crate::{
     auth::Caller,
-    engine::{Adjustment, AdjustmentOf, Answer, SaleView, TransferMade},
+    engine::{Adjustment, AdjustmentOf, Answer, ExtensionOfAll, SaleView, TransferMade},
     sale::{
         catalogue::{Put, Sale},
-        command::{Adjust, AdjustAll, Extras, Transfer},
+        command::{Adjust, AdjustAll, ExtendAll, Extras, Transfer},
         expected::Expected,
         outcome::Refusal,
         settings::{Invalid, SaleSettings},
@@ -133,6 +133,11 @@ impl Service {
 
     pub fn adjust_all(&self, caller: &Caller, asked: &AdjustAll<'_>) -> Answer<Result<Vec<AdjustmentOf>, Refusal>> {
         self.engine.adjust_all(self.now(), caller.actor(), asked)
+    }
+
+    /// Begins to extend all holds of a sale, or joins an extension with the same key.
+    pub fn extend_all(&self, caller: &Caller, asked: &ExtendAll<'_>) -> Answer<Result<ExtensionOfAll, Refusal>> {
+        self.engine.extend_all(self.now(), caller.actor(), asked)
     }
 
     pub fn transfer(&self, caller: &Caller, asked: &Transfer<'_>) -> Answer<Result<TransferMade, Refusal>> {

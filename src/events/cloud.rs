@@ -14,7 +14,8 @@ use crate::sale::{
     attributes::Attributes,
     catalogue::Catalogue,
     event::{
-        Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, PricedPortion, Settled, Transferred, record,
+        Adjusted, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, Held, Portion,
+        PricedPortion, Settled, Transferred, record,
     },
     ids::{PoolNumber, ReservationId, SaleNumber},
     outcome::{State, Status},
@@ -59,12 +60,25 @@ pub struct ReservationData<'a> {
     /// The customer's id; only when the hold is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<&'a str>,
-    /// The state that the change led to.
+    /// The state that the change led to; of a refused confirmation the state that it found.
     state: &'static str,
-    /// One line per SKU; with prices when the hold is made, and left out for an extension.
+    /// The units that the event is about, one line per SKU; with prices when units are held, and left out for an extension.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     lines: Vec<LineData<'a>>,
+    /// Units that went back: those that were not confirmed, or that a change gave back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    returned: Vec<LineData<'a>>,
+    /// True if the confirmation came when the hold had expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late: Option<bool>,
+    /// Whether cancelled units are sold again; only for cancellations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restock: Option<bool>,
+    /// Why a confirmation was refused: `too_late`, `stock`, `limit`, `released`, `cancelled` or `already_confirmed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
     /// The lines that got less than they asked for; only when the hold is made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -85,10 +99,10 @@ pub struct ReservationData<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
     labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    /// The caller's name for the reservation, from the hold or from its confirmation.
+    /// The caller's name for the reservation, from the hold or from its confirmation, also from a refused one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
-    /// The reason of the release, if there is one.
+    /// The reason of the release or of the cancellation, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     /// When the hold was made.
@@ -110,6 +124,10 @@ pub struct ReservationData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
+    /// When units were cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    cancelled_at: Option<Timestamp>,
     /// How often the hold was extended; only for holds and extensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     extensions: Option<u16>,
@@ -286,6 +304,9 @@ impl<'a> FeedEvent<'a> {
             CustomerEvent::Confirmed(event) => settled("reservation.confirmed", State::Confirmed, event),
             CustomerEvent::Released(event) => settled("reservation.released", State::Released, event),
             CustomerEvent::Expired(event) => settled("reservation.expired", State::Expired, event),
+            CustomerEvent::Changed(changed) => Some(Self::changed(changed, catalogue)),
+            CustomerEvent::Cancelled(cancelled) => Some(Self::cancelled(cancelled, catalogue)),
+            CustomerEvent::ConfirmRefused(refused) => Some(Self::confirm_refused(refused, catalogue)),
             CustomerEvent::CustomerErased { at, customer } => {
                 let (subject, data) = ((*customer).to_owned(), Data::Erasure(ErasureData { customer }));
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
@@ -329,6 +350,8 @@ impl<'a> FeedEvent<'a> {
             CatalogueEvent::Adjusted(adjusted) => Some(Self::adjusted(adjusted, catalogue)),
             CatalogueEvent::Transferred(transferred) => Some(Self::transferred(transferred, catalogue)),
             CatalogueEvent::Stocked { .. } | CatalogueEvent::WrittenBy { .. } => None,
+            // Each extended hold has its own event.
+            CatalogueEvent::HoldsExtending(_) | CatalogueEvent::HoldsExtended(_) => None,
             // Only the auditor needs the operator; the event before shows the change.
             CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => None,
             // Each moved hold has its own event.
@@ -374,10 +397,11 @@ impl<'a> FeedEvent<'a> {
 
     fn settled(kind: &'static str, state: State, settled: &Settled<'a>, catalogue: &'a Catalogue) -> Self {
         let mut reservation = ReservationData::new(settled.id, sale_id(catalogue, settled.sale), state);
-        let priced = |&Portion { item, pool, units }: &Portion| PricedPortion { item, pool, units, price: None };
-        reservation.lines = LineData::of(&settled.portions.iter().map(priced).collect::<Vec<_>>(), catalogue);
+        reservation.lines = LineData::unpriced(&settled.portions, catalogue);
+        reservation.returned = LineData::unpriced(&settled.returned, catalogue);
+        reservation.late = settled.late.then_some(true);
         let at = match state {
-            State::Held | State::Confirmed => {
+            State::Held | State::Confirmed | State::Cancelled => {
                 reservation.reference = settled.text;
                 &mut reservation.confirmed_at
             }
@@ -389,6 +413,31 @@ impl<'a> FeedEvent<'a> {
         };
         *at = Some(settled.at);
         Self::reservation(kind, settled.at, reservation)
+    }
+
+    fn changed(changed: &Changed, catalogue: &'a Catalogue) -> Self {
+        let mut reservation = ReservationData::new(changed.id, sale_id(catalogue, changed.sale), State::Held);
+        reservation.lines = LineData::of(&changed.taken, catalogue);
+        reservation.returned = LineData::unpriced(&changed.returned, catalogue);
+        Self::reservation("reservation.changed", changed.at, reservation)
+    }
+
+    fn cancelled(cancelled: &Cancelled<'a>, catalogue: &'a Catalogue) -> Self {
+        let state = if cancelled.is_all { State::Cancelled } else { State::Confirmed };
+        let mut reservation = ReservationData::new(cancelled.id, sale_id(catalogue, cancelled.sale), state);
+        reservation.lines = LineData::unpriced(&cancelled.portions, catalogue);
+        reservation.reason = cancelled.reason;
+        reservation.restock = Some(cancelled.restock);
+        reservation.cancelled_at = Some(cancelled.at);
+        Self::reservation("reservation.cancelled", cancelled.at, reservation)
+    }
+
+    fn confirm_refused(refused: &ConfirmRefused<'a>, catalogue: &'a Catalogue) -> Self {
+        let sale = sale_id(catalogue, refused.sale);
+        let mut reservation = ReservationData::new(refused.id, sale, refused.cause.state());
+        reservation.reference = refused.reference;
+        reservation.cause = Some(refused.cause.as_str());
+        Self::reservation("reservation.confirm_refused", refused.at, reservation)
     }
 
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
@@ -493,6 +542,10 @@ impl<'a> ReservationData<'a> {
             customer: None,
             state: state.as_str(),
             lines: Vec::new(),
+            returned: Vec::new(),
+            late: None,
+            restock: None,
+            cause: None,
             short: Vec::new(),
             tier: None,
             channel: None,
@@ -505,12 +558,19 @@ impl<'a> ReservationData<'a> {
             confirmed_at: None,
             released_at: None,
             expired_at: None,
+            cancelled_at: None,
             extensions: None,
         }
     }
 }
 
 impl<'a> LineData<'a> {
+    /// Without prices.
+    fn unpriced(portions: &[Portion], catalogue: &'a Catalogue) -> Vec<Self> {
+        let priced = |&Portion { item, pool, units }: &Portion| PricedPortion { item, pool, units, price: None };
+        Self::of(&portions.iter().map(priced).collect::<Vec<_>>(), catalogue)
+    }
+
     /// One for each item.
     fn of(portions: &[PricedPortion], catalogue: &'a Catalogue) -> Vec<Self> {
         let of_item = |portions: &[PricedPortion]| {
@@ -587,9 +647,16 @@ mod tests {
             "reservation.held",
             "reservation.held",
             "reservation.extended",
+            "reservation.extended",
+            "reservation.confirmed",
             "reservation.confirmed",
             "reservation.released",
             "reservation.expired",
+            "reservation.changed",
+            "reservation.cancelled",
+            "reservation.cancelled",
+            "reservation.confirm_refused",
+            "reservation.confirm_refused",
             "customer.erased",
             "sale.put",
             "sale.paused",

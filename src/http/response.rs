@@ -64,7 +64,11 @@ pub(super) fn refusal(refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse
 pub(super) fn refusal_as(problem: &'static Problem, refusal: &Refusal, catalogue: &Catalogue) -> BoxedResponse {
     let mut document = Vec::with_capacity(DOCUMENT_BYTES);
     json::problem::write_refusal(&mut document, problem, refusal, catalogue);
-    of_problem(problem, document)
+    let mut response = of_problem(problem, document);
+    if let Refusal::CoolingDown { retry_after_seconds, .. } = refusal {
+        response.headers_mut().insert(RETRY_AFTER, (*retry_after_seconds).into());
+    }
+    response
 }
 
 fn of_problem(problem: &'static Problem, document: Vec<u8>) -> BoxedResponse {

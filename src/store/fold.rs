@@ -291,6 +291,7 @@ impl Window {
             CustomerEvent::Confirmed(settled) => self.end(settled, State::Confirmed),
             CustomerEvent::Released(settled) => self.end(settled, State::Released),
             CustomerEvent::Expired(settled) => self.end(settled, State::Expired),
+            CustomerEvent::Changed(_) | CustomerEvent::Cancelled(_) | CustomerEvent::ConfirmRefused(_) => Ok(()),
             CustomerEvent::CustomerErased { customer, .. } => self.erase(at, customer),
             // What memory keeps: the rows already show it.
             CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => Ok(()),
@@ -318,7 +319,9 @@ impl Window {
             }
             // Snapshots say again what rows already show.
             CatalogueEvent::Stocked { .. } => Ok(()),
-            CatalogueEvent::KeysNoted { .. }
+            CatalogueEvent::HoldsExtending(_)
+            | CatalogueEvent::HoldsExtended(_)
+            | CatalogueEvent::KeysNoted { .. }
             | CatalogueEvent::AuditReached(_)
             | CatalogueEvent::ClockSet(_)
             | CatalogueEvent::WrittenBy { .. } => Ok(()),

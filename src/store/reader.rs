@@ -95,6 +95,7 @@ pub struct StateCounts {
     pub confirmed: u64,
     pub released: u64,
     pub expired: u64,
+    pub cancelled: u64,
 }
 
 /// A sale as its row has it; times are RFC 3339 text.
@@ -233,6 +234,7 @@ impl StateCounts {
             State::Confirmed => &mut self.confirmed,
             State::Released => &mut self.released,
             State::Expired => &mut self.expired,
+            State::Cancelled => &mut self.cancelled,
         };
         *place = count.unsigned_abs();
         Ok(())

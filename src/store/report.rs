@@ -60,6 +60,7 @@ pub struct Reserved {
     pub confirmed: u64,
     pub released: u64,
     pub expired: u64,
+    pub cancelled: u64,
 }
 
 /// Where the units of an item or a sale are, of all time.
@@ -193,6 +194,7 @@ impl SaleReport {
             State::Confirmed => reserved.confirmed = counted,
             State::Released => reserved.released = counted,
             State::Expired => reserved.expired = counted,
+            State::Cancelled => reserved.cancelled = counted,
         }
         reserved.granted += counted;
         Ok(())
@@ -246,6 +248,7 @@ impl Reserved {
             confirmed: count(row, first + 2)?,
             released: count(row, first + 3)?,
             expired: count(row, first + 4)?,
+            cancelled: 0,
         })
     }
 

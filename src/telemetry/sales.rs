@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{Maker, families};
 use crate::{
-    engine::Tick,
+    engine::{CancelMade, Tick},
     sale::{
         code::Code,
         outcome::{Extension, Refusal, Reservation},
@@ -21,6 +21,10 @@ pub struct Reservations {
     replayed: Counter,
     confirmed: Counter,
     released: Counter,
+    confirmed_late: Counter,
+    confirm_refused: Counter,
+    changed: Counter,
+    cancelled: Counter,
     extended: Counter,
     expired: Counter,
     retired: Counter,
@@ -44,6 +48,10 @@ impl Reservations {
             replayed: outcome("replayed"),
             confirmed: outcome("confirmed"),
             released: outcome("released"),
+            confirmed_late: outcome("confirmed_late"),
+            confirm_refused: outcome("confirm_refused"),
+            changed: outcome("changed"),
+            cancelled: outcome("cancelled"),
             extended: outcome("extended"),
             expired: outcome("expired"),
             retired: outcome("retired"),
@@ -75,11 +83,29 @@ impl Reservations {
     }
 
     pub fn confirm(&self, outcome: &Result<Reservation, Refusal>) {
-        self.count(&self.confirmed, outcome);
+        match outcome {
+            Ok(reservation) if reservation.late => self.confirmed_late.increment(1),
+            Ok(_) => self.confirmed.increment(1),
+            Err(refusal) => {
+                self.confirm_refused.increment(u64::from(refusal.loses_payment()));
+                self.refuse(refusal);
+            }
+        }
     }
 
     pub fn release(&self, outcome: &Result<Reservation, Refusal>) {
         self.count(&self.released, outcome);
+    }
+
+    pub fn change(&self, outcome: &Result<Reservation, Refusal>) {
+        self.count(&self.changed, outcome);
+    }
+
+    pub fn cancel(&self, outcome: &Result<CancelMade, Refusal>) {
+        match outcome {
+            Ok(made) => self.cancelled.increment(u64::from(!made.replayed)),
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     /// A hold that does not last longer than before was not extended.
@@ -93,6 +119,7 @@ impl Reservations {
     pub fn ticked(&self, tick: &Tick) {
         self.expired.increment((tick.expired + tick.expired_meanwhile) as u64);
         self.retired.increment(tick.retired as u64);
+        self.extended.increment(tick.extended);
         if tick.expired > 0 {
             self.expiry_lag.record(tick.lag_millis as f64 / 1000.0);
         }

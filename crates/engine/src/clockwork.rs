@@ -16,6 +16,8 @@ pub struct Tick {
     /// Holds that expired since the last tick because a request looked at them.
     pub expired_meanwhile: usize,
     pub retired: usize,
+    /// Holds that were extended with all of their sale.
+    pub extended: u64,
     /// Sales that opened or ended.
     pub status_changes: usize,
     /// The longest time that a hold expired by this tick was overdue, in milliseconds.
@@ -45,6 +47,7 @@ impl Engine {
                 }
             }
         }
+        tick.extended = self.extend_due(now);
         self.measure_fullness();
         tick
     }

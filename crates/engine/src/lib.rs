@@ -15,6 +15,8 @@ mod clockwork;
 mod customer;
 mod durability;
 mod erase;
+mod extend_all;
+mod life;
 mod operate;
 mod recover;
 mod reserve;
@@ -46,6 +48,8 @@ pub use self::{
     clockwork::Tick,
     durability::{Durability, Durable, Listener},
     erase::Erasures,
+    extend_all::{Extending, ExtensionOfAll},
+    life::CancelMade,
     recover::{RecoverError, Recovered},
     reserve::{Made, Tried},
     restock::{Adjustment, AdjustmentOf, TransferMade},
@@ -61,6 +65,7 @@ use sale::{
     catalogue::Catalogue,
     decide::Record,
     event::{CatalogueEvent, CustomerEvent},
+    extensions::Extensions,
     ids::{PoolNumber, ReservationId},
     settings::Limits,
     shard::Shard,
@@ -211,6 +216,7 @@ struct Control {
     schedule: Schedule,
     stock: StockBook,
     adjustments: Adjustments,
+    extensions: Extensions,
     trail: Trail,
     bounds: Bounds,
     lane: Lane,
@@ -264,6 +270,7 @@ impl Control {
         written.events += 1;
         self.stock.apply(event);
         self.adjustments.apply(event);
+        self.extensions.apply(event);
         self.trail.apply(event).expect("a record is made to follow the one before");
         self.timeline.see_catalogue(event);
     }

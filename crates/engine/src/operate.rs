@@ -22,7 +22,7 @@ use sale::{
     expected::{Expected, Tag},
     ids::SaleNumber,
     outcome::Refusal,
-    settings::SaleSettings,
+    settings::{Invalid, SaleSettings},
     time::Timestamp,
 };
 
@@ -139,6 +139,14 @@ impl Engine {
             return Err(Refusal::PreconditionFailed { present });
         }
         let (put, number, numbers) = catalogue.judge_put(settings, &self.settings.limits)?;
+        let retention_seconds = self.settings.retention_millis / 1000;
+        if u64::from(settings.late_confirm_seconds) > retention_seconds {
+            let detail = format!(
+                "must be at most {retention_seconds}, because a reservation leaves memory that long after its end; set \
+                 retention_seconds in the configuration for more"
+            );
+            return Err(Refusal::Invalid(vec![Invalid::new("/late_confirm_seconds", detail)]));
+        }
         if catalogue.sales().len() <= number.index() && number.index() >= self.settings.sales_max {
             return Err(Refusal::Full("limits.sales_max"));
         }
@@ -272,8 +280,11 @@ fn judge_status_change(
         Action::SalePause => catalogue.pause(now, sale),
         Action::SaleResume => catalogue.resume(now, sale),
         Action::SaleClose => Ok(catalogue.close(now, sale)),
-        Action::SalePut | Action::StockAdjust | Action::StockTransfer | Action::KeysChange | Action::CustomerErase => {
-            unreachable!("changes no status")
-        }
+        Action::SalePut
+        | Action::StockAdjust
+        | Action::StockTransfer
+        | Action::HoldsExtend
+        | Action::KeysChange
+        | Action::CustomerErase => unreachable!("changes no status"),
     }
 }

@@ -24,6 +24,7 @@ use sale::{
     catalogue::Catalogue,
     codec::{Malformed, Reader},
     event::{CatalogueEvent, Event},
+    extensions::Extensions,
     ids::{BUCKETS, PoolNumber},
     shard::Shard,
     stock::StockBook,
@@ -57,6 +58,7 @@ pub struct Recovered {
     catalogue: Catalogue,
     stock: StockBook,
     adjustments: Adjustments,
+    extensions: Extensions,
     trail: Trail,
     /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
     from: Vec<(Epoch, u32)>,
@@ -76,6 +78,7 @@ impl Recovered {
             catalogue: Catalogue::default(),
             stock: StockBook::default(),
             adjustments: Adjustments::new(settings.retention_millis),
+            extensions: Extensions::default(),
             trail: Trail::default(),
             from: vec![(0, 0); BUCKETS + 1],
             timeline: Timeline::new(settings.retention_millis),
@@ -122,6 +125,9 @@ impl Recovered {
     pub fn batch(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), RecoverError> {
         let taken = batch::for_each(payload, |_, place, event| {
             self.timeline.see(&event);
+            if let Event::Customer(event) = &event {
+                self.extensions.see(event);
+            }
             let part = match &event {
                 Event::Customer(event) => event.bucket().index(),
                 Event::Catalogue(_) => BUCKETS,
@@ -142,6 +148,7 @@ impl Recovered {
                 self.catalogue.apply(event);
                 self.stock.apply(event);
                 self.adjustments.apply(event);
+                self.extensions.apply(event);
                 self.trail.apply(event)?;
                 if let CatalogueEvent::WrittenBy { version } = event {
                     (*version).clone_into(&mut self.written_by);
@@ -218,6 +225,7 @@ impl Recovered {
                 stock: self.stock,
                 written_by: self.written_by,
                 adjustments: self.adjustments,
+                extensions: self.extensions,
                 trail: self.trail,
                 bounds,
                 lane: lane(),

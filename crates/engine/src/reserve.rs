@@ -1,22 +1,21 @@
-//! Customers' commands: reserve, extend, confirm, release, look.
+//! Customers' commands: reserve. `life` has those on reservations.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use smallvec::SmallVec;
 
 use super::{
-    Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Recorder, Settings,
+    Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Settings,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
 };
 use sale::{
     catalogue::{Catalogue, Sale},
     command::Reserve,
-    event::PricedPortions,
-    ids::{Bucket, PoolNumber, ReservationId, SaleNumber},
-    judge::{Allocation, Grant, Judgement, LimitExceeded, Plan, Request, Shortages, allocate},
-    outcome::{Extension, Refusal, Replay, Reservation, Shortage, Standing},
-    settings::Limits,
-    shard::Shard,
+    ids::{Bucket, PoolNumber, SaleNumber},
+    judge::{
+        Allocation, BudgetExceeded, Grant, Judgement, LimitExceeded, Plan, PlanLine, Request, Shortages, allocate,
+    },
+    outcome::{Refusal, Replay, Reservation, Shortage, Standing},
     time::Timestamp,
 };
 
@@ -183,9 +182,14 @@ impl Engine {
             Judgement::Grant(grant) => {
                 // What is too small for this is likely to be asked again: then nobody needs all locks for it.
                 self.tighten_short(plan, &totals, &guards, published, Some(grant));
-                self.gather(&mut guards, &grant.portions, |pool| totals.available(pool), index);
+                let portions = grant.portions.iter().map(|portion| (portion.pool, portion.units));
+                self.gather(&mut guards, portions, |pool| totals.available(pool), index);
             }
-            Judgement::Known(_) | Judgement::Refused(_) | Judgement::LimitExceeded(_) | Judgement::Unsure => {}
+            Judgement::Known(_)
+            | Judgement::Refused(_)
+            | Judgement::LimitExceeded(_)
+            | Judgement::BudgetExceeded(_)
+            | Judgement::Unsure => {}
         }
         let cell = &mut guards[index];
         Ok(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))
@@ -230,15 +234,14 @@ impl Engine {
     }
 
     /// Moves units to a shard that is about to give them away.
-    fn gather(
+    pub(super) fn gather(
         &self,
         guards: &mut Guards<'_>,
-        portions: &PricedPortions,
+        portions: impl IntoIterator<Item = (PoolNumber, u32)>,
         total: impl Fn(PoolNumber) -> u64,
         index: usize,
     ) {
-        for portion in portions {
-            let (pool, units) = (portion.pool, portion.units);
+        for (pool, units) in portions {
             if guards[index].shard.slice(pool).available < i64::from(units) {
                 self.set_available(guards, pool, total(pool), index, units.into());
             }
@@ -271,6 +274,7 @@ impl Engine {
                 Ok(Made { reservation: first, replayed_of: Some(stands) })
             }
             Judgement::LimitExceeded(exceeded) => Err(limit_exceeded(exceeded, catalogue)),
+            Judgement::BudgetExceeded(exceeded) => Err(budget_exceeded(exceeded)),
             Judgement::Refused(Refusal::IdempotencyKeyReused) => Err(Refusal::IdempotencyKeyReused),
             // These show no customer's state.
             Judgement::Refused(refusal) => return self.judged(Err(refusal)),
@@ -322,6 +326,7 @@ impl Engine {
                     Err(Refusal::Short(shortages(&short, &plan, &published)))
                 }
                 Judgement::LimitExceeded(exceeded) => Err(limit_exceeded(exceeded, &published.catalogue)),
+                Judgement::BudgetExceeded(exceeded) => Err(budget_exceeded(exceeded)),
                 Judgement::Refused(refusal) => Err(refusal),
                 Judgement::Known(_) | Judgement::Unsure => unreachable!("it has no key, and everything is known"),
             };
@@ -372,13 +377,18 @@ impl Engine {
         }
     }
 
+    /// Why no new units are taken at all.
+    pub(super) fn refuse_if_asked_to(&self) -> Result<(), Refusal> {
+        match self.refusing.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            reasons if reasons & DISK_LOW != 0 => Err(Refusal::DiskLow),
+            _ => Err(Refusal::BacklogFull),
+        }
+    }
+
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
     fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
-        match self.refusing.load(Ordering::Relaxed) {
-            0 => {}
-            reasons if reasons & DISK_LOW != 0 => return Err(Refusal::DiskLow),
-            _ => return Err(Refusal::BacklogFull),
-        }
+        self.refuse_if_asked_to()?;
         if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
         }
@@ -429,51 +439,6 @@ impl Engine {
     pub fn memory_bytes(&self) -> u64 {
         self.cells.iter().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
-
-    pub fn confirm(
-        &self,
-        now: Timestamp,
-        id: ReservationId,
-        reference: Option<&str>,
-    ) -> Answer<Result<Reservation, Refusal>> {
-        self.change(id, |shard, _, record| shard.confirm(now, id, reference, record))
-    }
-
-    pub fn release(
-        &self,
-        now: Timestamp,
-        id: ReservationId,
-        reason: Option<&str>,
-    ) -> Answer<Result<Reservation, Refusal>> {
-        self.change(id, |shard, _, record| shard.release(now, id, reason, record))
-    }
-
-    pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Extension, Refusal>> {
-        let limits: &Limits = &self.settings.limits;
-        self.change(id, |shard, catalogue, record| {
-            let most = |sale| catalogue.sale_numbered(sale).max_extensions(limits);
-            shard.extend(now, id, hold_seconds, most, record)
-        })
-    }
-
-    /// The reservation as it is now; a hold whose time is over is expired by looking at it.
-    pub fn look(&self, now: Timestamp, id: ReservationId) -> Answer<Result<Reservation, Refusal>> {
-        self.change(id, |shard, _, record| shard.look(now, id, record))
-    }
-
-    fn change<T>(
-        &self,
-        id: ReservationId,
-        change: impl FnOnce(&mut Shard, &Catalogue, &mut Recorder<'_>) -> T,
-    ) -> Answer<T> {
-        let index = self.shard_of(id);
-        let mut cell = self.cells[index].cell.lock();
-        // Loaded under the lock: the bounds then cover every item that the shard knows.
-        let published = self.published.load();
-        let value = self
-            .decide(index, &published.bounds, &mut cell, |shard, record| change(shard, &published.catalogue, record));
-        self.answer(value, &cell.lane)
-    }
 }
 
 /// Who asks, with the key's fingerprint.
@@ -489,9 +454,17 @@ pub(super) fn request_of<'a>(sale: &Sale, asked: &Reserve<'a>) -> Request<'a> {
 }
 
 fn shortages(short: &Shortages, plan: &Plan<'_>, published: &Published) -> Vec<Shortage> {
+    shortages_of(short, &plan.lines, published)
+}
+
+pub(super) fn shortages_of<'a>(
+    short: &Shortages,
+    lines: impl IntoIterator<Item = &'a PlanLine> + Copy,
+    published: &Published,
+) -> Vec<Shortage> {
     let Published { catalogue, bounds, .. } = published;
     let named = short.iter().map(|short| {
-        let line = plan.lines.iter().find(|line| line.item == short.item).expect("a line of the plan is short");
+        let line = lines.into_iter().find(|line| line.item == short.item).expect("a line of the plan is short");
         let sources = line.sources.iter().map(|source| &bounds[source.pool.index()]);
         let held: u64 = sources.clone().map(|bound| bound.held()).sum();
         let releases = sources.filter(|bound| bound.held() > 0).filter_map(|bound| bound.release());
@@ -506,16 +479,28 @@ fn shortages(short: &Shortages, plan: &Plan<'_>, published: &Published) -> Vec<S
     named.collect()
 }
 
-fn limit_exceeded(LimitExceeded { item, limit, already }: LimitExceeded, catalogue: &Catalogue) -> Refusal {
+fn budget_exceeded(exceeded: BudgetExceeded) -> Refusal {
+    match exceeded {
+        BudgetExceeded::Open { limit, open } => Refusal::TooManyHolds { limit, open },
+        BudgetExceeded::Expired { limit, expired, retry_after_seconds } => {
+            Refusal::CoolingDown { limit, expired, retry_after_seconds }
+        }
+    }
+}
+
+pub(super) fn limit_exceeded(LimitExceeded { item, limit, already }: LimitExceeded, catalogue: &Catalogue) -> Refusal {
     Refusal::CustomerLimitExceeded { sku: catalogue.sku(item).into(), limit, already }
 }
 
 /// Units of a plan's pools over all shards, at one instant.
-struct Totals(SmallVec<[(PoolNumber, u64, u64); 4]>);
+pub(super) struct Totals(SmallVec<[(PoolNumber, u64, u64); 4]>);
 
 impl Totals {
     fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
-        let pools = plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool);
+        Self::of_pools(plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool), guards)
+    }
+
+    pub(super) fn of_pools(pools: impl Iterator<Item = PoolNumber>, guards: &Guards<'_>) -> Self {
         let sum = |pool| {
             let shards = guards.iter().map(|cell| &cell.shard);
             let held = shards.clone().map(|shard| shard.slice(pool).held).sum();
@@ -529,7 +514,7 @@ impl Totals {
         (known.1, known.2)
     }
 
-    fn available(&self, pool: PoolNumber) -> u64 {
+    pub(super) fn available(&self, pool: PoolNumber) -> u64 {
         self.of_pool(pool).0
     }
 

@@ -12,8 +12,8 @@ use sale::{
     audit::{self, Action, Actor, NewRecord},
     catalogue::{Catalogue, Item},
     command::{Adjust, AdjustAll, Transfer},
-    event::{Adjusted, CatalogueEvent, PoolLevels, Transferred},
-    ids::{ItemNumber, PoolNumber},
+    event::{Adjusted, CatalogueEvent, PoolLevels, Portion, Transferred},
+    ids::{ItemNumber, PoolNumber, SaleNumber},
     outcome::{Refusal, Shortage},
     settings::Invalid,
     time::Timestamp,
@@ -204,9 +204,32 @@ impl Engine {
         levels: &mut BTreeMap<PoolNumber, PoolLevels>,
         at: Timestamp,
         asked: &Adjust<'a>,
-        place: &PoolPlace,
+        place: &Place,
     ) -> Result<Adjusted<'a>, Refusal> {
-        let &PoolPlace { item, pool, ref pools } = place;
+        match self.adjusted(control, guards, levels, at, asked.delta, place) {
+            Ok(adjusted) => Ok(Adjusted { reason: asked.reason, reference: asked.reference, ..adjusted }),
+            Err(Impossible::Short { available }) => {
+                let requested = asked.delta.unsigned_abs();
+                Err(Refusal::Short(vec![shortage_of(asked.sku, requested, place.pool, available, guards)]))
+            }
+            Err(Impossible::TooMuch { stock_max }) => {
+                let detail = format!("must not raise the item's stock above {stock_max} units");
+                Err(Refusal::Invalid(vec![Invalid::new("/delta", detail)]))
+            }
+        }
+    }
+
+    /// A change of a pool's stock, after those that `levels` already has.
+    pub(super) fn adjusted(
+        &self,
+        control: &Control,
+        guards: &Guards<'_>,
+        levels: &mut BTreeMap<PoolNumber, PoolLevels>,
+        at: Timestamp,
+        delta: i64,
+        place: &Place,
+    ) -> Result<Adjusted<'static>, Impossible> {
+        let &Place { item, pool, ref pools } = place;
         let current = |pool: PoolNumber, levels: &BTreeMap<PoolNumber, PoolLevels>| {
             levels.get(&pool).copied().unwrap_or_else(|| PoolLevels {
                 stock: control.stock.of(pool),
@@ -214,32 +237,29 @@ impl Engine {
             })
         };
         let before = current(pool, levels);
-        let Some(available) = before.available.checked_add_signed(asked.delta) else {
-            let requested = asked.delta.unsigned_abs();
-            return Err(Refusal::Short(vec![shortage_of(asked.sku, requested, pool, before.available, guards)]));
-        };
+        let available = before.available.checked_add_signed(delta);
+        let available = available.ok_or(Impossible::Short { available: before.available })?;
         let stock_max = self.settings.limits.stock_max;
-        let stock = before.stock.checked_add_signed(asked.delta).filter(|&stock| stock <= stock_max);
+        let stock = before.stock.checked_add_signed(delta).filter(|&stock| stock <= stock_max);
         let others = pools.iter().filter(|&&other| other != pool).map(|&other| current(other, levels));
         let others = others.fold(PoolLevels::default(), |sum, other| PoolLevels {
             stock: sum.stock + other.stock,
             available: sum.available + other.available,
         });
-        let Some(stock) = stock.filter(|stock| stock + others.stock <= stock_max) else {
-            let too_much = Invalid::new("/delta", format!("must not raise the item's stock above {stock_max} units"));
-            return Err(Refusal::Invalid(vec![too_much]));
-        };
+        let stock = stock.filter(|stock| stock + others.stock <= stock_max);
+        let stock = stock.ok_or(Impossible::TooMuch { stock_max })?;
         let of_pool = PoolLevels { stock, available };
         levels.insert(pool, of_pool);
         Ok(Adjusted {
             item,
             pool,
             at,
-            delta: asked.delta,
-            reason: asked.reason,
-            reference: asked.reference,
+            delta,
+            reason: None,
+            reference: None,
             key: None,
             of_sale: None,
+            of_reservation: None,
             stock: stock + others.stock,
             available: available + others.available,
             of_pool: (pools.len() > 1).then_some(of_pool),
@@ -263,12 +283,24 @@ impl Engine {
         }
         control.write(&record, &mut written);
         self.append(control, guards, written);
+        self.spread(control, guards, levels);
+    }
+
+    /// Under all locks: spreads what these pools have from now on.
+    pub(super) fn spread(&self, control: &Control, guards: &mut Guards<'_>, levels: &BTreeMap<PoolNumber, PoolLevels>) {
         for (&pool, levels) in levels {
             self.set_available(guards, pool, levels.available, 0, 0);
             // There may be many more: the bound says nothing until somebody is refused again.
             control.bounds[pool.index()].loosen();
         }
     }
+}
+
+/// Why a pool's stock cannot change so.
+#[derive(Debug)]
+pub(super) enum Impossible {
+    Short { available: u64 },
+    TooMuch { stock_max: u64 },
 }
 
 /// A change that asks for more of a pool than is available, under all locks.
@@ -282,18 +314,27 @@ fn shortage_of(sku: &str, requested: u64, pool: PoolNumber, available: u64, guar
 }
 
 /// Where a change of stock happens.
-struct PoolPlace {
+pub(super) struct Place {
     item: ItemNumber,
     pool: PoolNumber,
     /// All of the item's.
     pools: SmallVec<[PoolNumber; 2]>,
 }
 
+impl Place {
+    /// Of a pool that a reservation of the sale has units of.
+    pub(super) fn of(catalogue: &Catalogue, sale: SaleNumber, portion: &Portion) -> Self {
+        let item = catalogue.sale_numbered(sale).item(catalogue.sku(portion.item));
+        let pools = item.expect("a sale has the items of its reservations").pools.clone();
+        Self { item: portion.item, pool: portion.pool, pools }
+    }
+}
+
 fn find_item<'a>(catalogue: &'a Catalogue, sale: &str, sku: &str) -> Result<&'a Item, Refusal> {
     catalogue.sale(sale)?.item(sku).ok_or_else(|| Refusal::ItemNotFound { sku: sku.to_owned() })
 }
 
-fn find_pool(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<PoolPlace, Refusal> {
+fn find_pool(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<Place, Refusal> {
     let item = find_item(catalogue, asked.sale, asked.sku)?;
     let pool = match (asked.pool, &*item.pools) {
         (None, [only]) => *only,
@@ -302,7 +343,7 @@ fn find_pool(catalogue: &Catalogue, asked: &Adjust<'_>) -> Result<PoolPlace, Ref
             item.pool(id).ok_or_else(|| unknown_pool(item, "/pool", "must be one of the item's pools:"))?
         }
     };
-    Ok(PoolPlace { item: item.number, pool, pools: item.pools.clone() })
+    Ok(Place { item: item.number, pool, pools: item.pools.clone() })
 }
 
 fn find_pools(catalogue: &Catalogue, asked: &Transfer<'_>) -> Result<(ItemNumber, [PoolNumber; 2]), Refusal> {

@@ -69,6 +69,7 @@ impl Engine {
             CatalogueEvent::WrittenBy { version: &control.written_by }.encode(&mut first);
         }
         control.adjustments.export(|event| event.encode(&mut last));
+        control.extensions.export(|event| event.encode(&mut last));
         control.trail.export(|event| event.encode(&mut last));
         // At least as far as what comes before: the last batch may be one of nothing, which is in no lane.
         let reaches = control.lane.last_epoch.max(first_epoch - 1);

@@ -1,4 +1,4 @@
-//! Remembers changes of stock with an idempotency key, so that a repeat gets the first answer.
+//! Remembers changes of stock, and extensions of all holds, with an idempotency key, so that a repeat gets the first answer.
 //!
 //! Invariant: a change is remembered for at least the retention time. The scope of a key is the item of one change, and the sale
 //! of several that were made together; adjustments and transfers have keys of their own.
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    event::{Adjusted, CatalogueEvent, PoolLevels, Transferred},
+    event::{Adjusted, CatalogueEvent, HoldsExtended, PoolLevels, Transferred},
     ids::{ItemNumber, PoolNumber, SaleNumber},
     time::Timestamp,
 };
@@ -19,6 +19,8 @@ pub struct Adjustments {
     single: Memory<ItemNumber, Remembered>,
     together: Memory<SaleNumber, Vec<(ItemNumber, Remembered)>>,
     transfers: Memory<ItemNumber, RememberedTransfer>,
+    /// How many holds of a sale were extended together.
+    extensions: Memory<SaleNumber, u64>,
 }
 
 /// Answers by key, with the fingerprint of the request of each.
@@ -95,6 +97,7 @@ impl Adjustments {
             single: Memory::new(retention_millis),
             together: Memory::new(retention_millis),
             transfers: Memory::new(retention_millis),
+            extensions: Memory::new(retention_millis),
         }
     }
 
@@ -112,12 +115,18 @@ impl Adjustments {
         self.transfers.find(item, key)
     }
 
+    /// How many holds were extended by the request that a key of a sale stands for.
+    pub fn find_extension(&self, sale: SaleNumber, key: &str) -> Option<(u64, u64)> {
+        self.extensions.find(sale, key).map(|(fingerprint, holds)| (fingerprint, *holds))
+    }
+
     pub fn apply(&mut self, event: &CatalogueEvent<'_>) {
         match event {
             CatalogueEvent::ClockSet(set) => {
                 self.single.set_clock(set.by);
                 self.together.set_clock(set.by);
                 self.transfers.set_clock(set.by);
+                self.extensions.set_clock(set.by);
             }
             CatalogueEvent::Adjusted(adjusted) => {
                 let Some(key) = adjusted.key else { return };
@@ -135,6 +144,10 @@ impl Adjustments {
                 let Some(key) = transferred.key else { return };
                 self.transfers.put(transferred.at, transferred.item, key, RememberedTransfer::of(transferred));
             }
+            CatalogueEvent::HoldsExtended(extended) => {
+                let Some(key) = extended.key else { return };
+                self.extensions.put(extended.at, extended.sale, key, extended.holds);
+            }
             CatalogueEvent::SaleDefined(_)
             | CatalogueEvent::SalePaused { .. }
             | CatalogueEvent::SaleResumed { .. }
@@ -142,6 +155,7 @@ impl Adjustments {
             | CatalogueEvent::StatusReached { .. }
             | CatalogueEvent::PhaseOpened { .. }
             | CatalogueEvent::PoolShared { .. }
+            | CatalogueEvent::HoldsExtending(_)
             | CatalogueEvent::Stocked { .. }
             | CatalogueEvent::Audited(_)
             | CatalogueEvent::KeysNoted { .. }
@@ -172,6 +186,10 @@ impl Adjustments {
                 key: Some((key, fingerprint)),
                 after: made.after,
             }));
+        }
+        for (at, sale, key, fingerprint, &holds) in self.extensions.iter() {
+            let (run, key) = (0, Some((key, fingerprint)));
+            each(&CatalogueEvent::HoldsExtended(HoldsExtended { sale, at, run, holds, key }));
         }
     }
 }
@@ -206,6 +224,7 @@ impl Remembered {
             reference: self.reference.as_deref(),
             key: Some(key),
             of_sale,
+            of_reservation: None,
             stock: self.stock,
             available: self.available,
             of_pool: self.of_pool,
@@ -241,6 +260,7 @@ mod tests {
             reference: None,
             key: Some((key, 1)),
             of_sale,
+            of_reservation: None,
             stock: 15,
             available: 15,
             of_pool: None,

@@ -399,7 +399,8 @@ impl Catalogue {
             // The trail's.
             CatalogueEvent::Audited(_) | CatalogueEvent::KeysNoted { .. } | CatalogueEvent::AuditReached(_) => {}
             // The engine's.
-            CatalogueEvent::WrittenBy { .. } => {}
+            CatalogueEvent::HoldsExtending(_) | CatalogueEvent::HoldsExtended(_) | CatalogueEvent::WrittenBy { .. } => {
+            }
         }
     }
 

@@ -38,6 +38,10 @@ codes! {
     ReservationExpired "reservation_expired",
     AlreadyConfirmed "already_confirmed",
     AlreadyReleased "already_released",
+    AlreadyCancelled "already_cancelled",
+    NotConfirmed "not_confirmed",
+    TooManyHolds "too_many_holds",
+    CoolingDown "cooling_down",
     ExtensionLimitReached "extension_limit_reached",
     IdempotencyKeyReused "idempotency_key_reused",
     Overloaded "overloaded",
@@ -56,6 +60,19 @@ impl Code {
 }
 
 impl Refusal {
+    /// Whether a confirmation that is refused so leaves a payment to be returned.
+    pub fn loses_payment(&self) -> bool {
+        let code = self.code();
+        [
+            Code::ReservationExpired,
+            Code::AlreadyConfirmed,
+            Code::AlreadyReleased,
+            Code::AlreadyCancelled,
+            Code::CustomerLimitExceeded,
+        ]
+        .contains(&code)
+    }
+
     /// Sold out when a line has nothing left, else not enough.
     pub fn code(&self) -> Code {
         match self {
@@ -71,9 +88,13 @@ impl Refusal {
             Self::NotEligible => Code::NotEligible,
             Self::SaleEnded => Code::SaleEnded,
             Self::SalePaused => Code::SalePaused,
-            Self::ReservationExpired(_) => Code::ReservationExpired,
+            Self::ReservationExpired(_) | Self::ExpiredAndShort { .. } => Code::ReservationExpired,
             Self::AlreadyConfirmed(_) => Code::AlreadyConfirmed,
             Self::AlreadyReleased(_) => Code::AlreadyReleased,
+            Self::AlreadyCancelled(_) => Code::AlreadyCancelled,
+            Self::NotConfirmed(_) => Code::NotConfirmed,
+            Self::TooManyHolds { .. } => Code::TooManyHolds,
+            Self::CoolingDown { .. } => Code::CoolingDown,
             Self::ExtensionLimitReached(_) => Code::ExtensionLimitReached,
             Self::InitialStockImmutable { .. } => Code::InitialStockImmutable,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,

@@ -50,13 +50,8 @@ impl<'a> Reserve<'a> {
     /// What "the same request" means for an idempotency key: the summed lines in any order, the hold time asked for
     /// and the reference. Sale and customer are the key's scope. Stable across versions: it is kept in the journal.
     pub fn fingerprint(&self) -> u64 {
-        let mut lines: SmallVec<[AskedLine<'_>; 2]> = self.lines.clone();
-        lines.sort_unstable_by_key(|line| line.sku);
         let mut hasher = Xxh3Default::new();
-        for line in &lines {
-            put_text(&mut hasher, line.sku);
-            hasher.update(&line.units.to_le_bytes());
-        }
+        put_lines(&mut hasher, &self.lines);
         hasher.update(&self.hold_seconds.unwrap_or(0).to_le_bytes());
         put_text(&mut hasher, self.reference.unwrap_or(""));
         // A request without any has the fingerprint that it always had.
@@ -79,6 +74,73 @@ impl<'a> Reserve<'a> {
             }
             hasher.update(&[u8::from(*allow_partial)]);
         }
+        hasher.digest()
+    }
+}
+
+/// A request to confirm a reservation.
+#[derive(Debug, Clone, Default)]
+pub struct Confirm<'a> {
+    /// What is confirmed, each SKU once; the rest goes back. None: everything.
+    pub lines: Option<SmallVec<[AskedLine<'a>; 2]>>,
+    pub reference: Option<&'a str>,
+}
+
+impl<'a> From<Option<&'a str>> for Confirm<'a> {
+    /// Of everything, with this reference.
+    fn from(reference: Option<&'a str>) -> Self {
+        Self { lines: None, reference }
+    }
+}
+
+/// A request to give back units of a confirmed reservation.
+#[derive(Debug, Clone)]
+pub struct Cancel<'a> {
+    /// What is cancelled, each SKU once. None: everything.
+    pub lines: Option<SmallVec<[AskedLine<'a>; 2]>>,
+    pub reason: Option<&'a str>,
+    /// Whether the units are sold again; if not, they leave the sale.
+    pub restock: bool,
+    /// Required if `lines` are given.
+    pub key: Option<&'a str>,
+}
+
+impl Cancel<'_> {
+    /// As `Reserve::fingerprint`; the reservation is the key's scope.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        put_lines(&mut hasher, self.lines.as_deref().unwrap_or_default());
+        hasher.update(&[u8::from(self.restock)]);
+        put_text(&mut hasher, self.reason.unwrap_or(""));
+        hasher.digest()
+    }
+}
+
+/// Hashes lines, whatever their order.
+fn put_lines(hasher: &mut Xxh3Default, lines: &[AskedLine<'_>]) {
+    let mut lines: SmallVec<[AskedLine<'_>; 2]> = lines.into();
+    lines.sort_unstable_by_key(|line| line.sku);
+    for line in &lines {
+        put_text(hasher, line.sku);
+        hasher.update(&line.units.to_le_bytes());
+    }
+}
+
+/// A request to extend all holds of a sale.
+#[derive(Debug, Clone, Copy)]
+pub struct ExtendAll<'a> {
+    pub sale: &'a str,
+    pub seconds: u32,
+    pub reason: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+impl ExtendAll<'_> {
+    /// As `Reserve::fingerprint`; the sale is the key's scope.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        hasher.update(&self.seconds.to_le_bytes());
+        put_text(&mut hasher, self.reason.unwrap_or(""));
         hasher.digest()
     }
 }

@@ -4,8 +4,9 @@
 //! answer is what was recorded.
 
 use super::{
-    event::{AskedUnits, CustomerEvent, Extended, Held, Portions, PricedPortion, Settled},
-    ids::{ItemNumber, ReservationId, SaleNumber},
+    event::{AskedUnits, CustomerEvent, Extended, Held, Portions, PricedPortion, Progress, Settled},
+    extensions::Running,
+    ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     judge::{Grant, Plan},
     outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, ReservedLine, Standing, State},
     shard::{Search, Shard},
@@ -66,6 +67,9 @@ impl Shard {
             short: short.iter().map(|short| AskedUnits { item: short.item, units: short.requested }).collect(),
         });
         self.take(&event, record);
+        if plan.hold_budget.is_some() {
+            self.count_new_customer(plan);
+        }
         let CustomerEvent::Held(held) = event else { unreachable!("it was made above") };
         let line = |portion: &PricedPortion| {
             let (item, pool, price) = (portion.item, portion.pool, portion.price);
@@ -80,6 +84,8 @@ impl Shard {
             reference: held.reference.map(Box::from),
             expires_at: now.plus_seconds(held.hold_seconds.into()),
             ended_at: None,
+            confirmed_at: None,
+            late: false,
             extensions: 0,
             attributes: held.attributes.map(|attributes| self.intern(&attributes)),
             short: held.short,
@@ -114,20 +120,6 @@ impl Shard {
         OfCustomer { reservations, total, units: self.units_by_item(&search.customer) }
     }
 
-    /// A confirmed reservation is answered again to the reference that it shows, or to none. Another reference is most
-    /// likely another payment, and is refused.
-    pub fn confirm(
-        &mut self,
-        now: Timestamp,
-        id: ReservationId,
-        reference: Option<&str>,
-        record: &mut impl Record,
-    ) -> Result<Reservation, Refusal> {
-        let shown = self.settle_by(Command::Confirm, now, id, reference, record)?;
-        let same = reference.is_none() || reference == shown.reference.as_deref();
-        if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
-    }
-
     pub fn release(
         &mut self,
         now: Timestamp,
@@ -135,29 +127,18 @@ impl Shard {
         reason: Option<&str>,
         record: &mut impl Record,
     ) -> Result<Reservation, Refusal> {
-        self.settle_by(Command::Release, now, id, reason, record)
-    }
-
-    /// Follows the table of transitions for a command that moves all held units. `text`: the reference or the reason.
-    fn settle_by(
-        &mut self,
-        command: Command,
-        now: Timestamp,
-        id: ReservationId,
-        text: Option<&str>,
-        record: &mut impl Record,
-    ) -> Result<Reservation, Refusal> {
         let (slot, at) = self.current(now, id, record)?;
         let entry = &self.reservations[slot];
-        match transition(entry.state, command) {
-            Transition::Become(next) => {
-                let settled = Settled { id, sale: entry.sale, at, text, portions: self.held_portions(slot) };
-                self.take(&settled_as(next, settled), record);
+        match transition(entry.state, Command::Release) {
+            Transition::Become(_) => {
+                let (portions, returned) = (self.held_portions(slot), Portions::new());
+                let settled = Settled { id, sale: entry.sale, at, text: reason, portions, returned, late: false };
+                self.take(&CustomerEvent::Released(settled), record);
                 Ok(self.show(slot))
             }
-            Transition::Repeat => Ok(self.show(slot)),
             Transition::Refuse(reason) => Err(self.refuse(slot, reason)),
-            Transition::Lengthen | Transition::Nothing => unreachable!("{command:?} moves units or is refused"),
+            Transition::Repeat => Ok(self.show(slot)),
+            other => unreachable!("a release comes to {other:?}"),
         }
     }
 
@@ -185,8 +166,38 @@ impl Shard {
             return Err(Refusal::ExtensionLimitReached(Box::new(self.show(slot))));
         }
         let extensions = entry.extensions + 1;
-        self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions }), record);
+        self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all: None }), record);
         Ok(Extension { reservation: self.show(slot), longer: true })
+    }
+
+    /// Extends all holds of a bucket as one step of an extension. Returns how many reservations it looked at.
+    pub fn extend_bucket(
+        &mut self,
+        now: Timestamp,
+        bucket: Bucket,
+        run: &mut Running,
+        record: &mut impl Record,
+    ) -> usize {
+        let at = self.advance(now);
+        let slots = self.slots_of(bucket);
+        for &slot in &slots {
+            let entry = &self.reservations[slot];
+            let is_meant = entry.sale == run.sale && entry.state == State::Held && entry.id.created_at() <= run.at;
+            if !is_meant {
+                continue;
+            }
+            if at >= entry.expires_at {
+                self.expire(at, slot, record);
+                continue;
+            }
+            run.holds += 1;
+            let (id, sale, extensions) = (entry.id, entry.sale, entry.extensions);
+            let expires_at = entry.expires_at.plus_seconds(run.seconds.into());
+            let with_all = Some(Progress { run: run.run, holds: run.holds });
+            self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all }), record);
+        }
+        run.buckets = bucket.index() as u32 + 1;
+        slots.len()
     }
 
     /// Looks at up to `most` deadlines that have passed, and expires the holds that are still due.
@@ -245,7 +256,10 @@ impl Shard {
             let entry = &self.reservations[slot];
             let (id, extensions, sale) = (entry.id, entry.extensions, entry.sale);
             let expires_at = entry.expires_at.shifted(by);
-            self.take(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions }), record);
+            self.take(
+                &CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all: None }),
+                record,
+            );
         }
         slots.len()
     }
@@ -260,7 +274,7 @@ impl Shard {
     }
 
     /// The slot of a reservation, expired first when its time is over.
-    fn current(
+    pub(super) fn current(
         &mut self,
         now: Timestamp,
         id: ReservationId,
@@ -275,48 +289,46 @@ impl Shard {
         Ok((slot, now))
     }
 
-    fn expire(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) {
+    pub(super) fn expire(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) {
         let entry = &self.reservations[slot];
         assert!(now >= entry.expires_at, "no hold expires early");
-        let Transition::Become(next) = transition(entry.state, Command::Expire) else { return };
-        let settled =
-            Settled { id: entry.id, sale: entry.sale, at: now, text: None, portions: self.held_portions(slot) };
-        self.take(&settled_as(next, settled), record);
+        let Transition::Become(_) = transition(entry.state, Command::Expire) else { return };
+        let (portions, returned) = (self.held_portions(slot), Portions::new());
+        let (id, sale) = (entry.id, entry.sale);
+        let settled = Settled { id, sale, at: now, text: None, portions, returned, late: false };
+        self.take(&CustomerEvent::Expired(settled), record);
     }
 
-    fn held_portions(&self, slot: u32) -> Portions {
+    pub(super) fn held_portions(&self, slot: u32) -> Portions {
         self.portions(&self.reservations[slot], |amounts| amounts.held)
     }
 
-    fn refuse(&self, slot: u32, reason: Reason) -> Refusal {
+    pub(super) fn refuse(&self, slot: u32, reason: Reason) -> Refusal {
         let reservation = Box::new(self.show(slot));
         match reason {
+            Reason::NotConfirmed => Refusal::NotConfirmed(reservation),
             Reason::AlreadyConfirmed => Refusal::AlreadyConfirmed(reservation),
             Reason::AlreadyReleased => Refusal::AlreadyReleased(reservation),
+            Reason::AlreadyCancelled => Refusal::AlreadyCancelled(reservation),
             Reason::ReservationExpired => Refusal::ReservationExpired(reservation),
         }
     }
 
-    fn take(&mut self, event: &CustomerEvent<'_>, record: &mut impl Record) {
+    pub(super) fn take(&mut self, event: &CustomerEvent<'_>, record: &mut impl Record) {
         self.apply(event);
         record.record(event);
-    }
-}
-
-/// The event by which a hold comes to this state.
-fn settled_as(next: State, settled: Settled<'_>) -> CustomerEvent<'_> {
-    match next {
-        State::Confirmed => CustomerEvent::Confirmed(settled),
-        State::Released => CustomerEvent::Released(settled),
-        State::Expired => CustomerEvent::Expired(settled),
-        State::Held => unreachable!("a hold becomes something else"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::testing::{self, DROP, NOW, Nowhere, request};
+    use crate::{
+        change::{Judged, Target},
+        command::{AskedLine, Cancel},
+        shard::testing::{self, DROP, NOW, Nowhere, request},
+        time::Now,
+    };
 
     /// A reservation in this state, and a moment at which it is.
     fn in_state(state: State) -> (Shard, ReservationId, Timestamp) {
@@ -324,9 +336,13 @@ mod tests {
         let id = testing::reserve(&mut shard, NOW, request(DROP, "ann", None), None, 1 << 8).unwrap();
         match state {
             State::Held => {}
-            State::Confirmed => drop(shard.confirm(NOW, id, Some("order"), &mut Nowhere).unwrap()),
+            State::Confirmed => drop(testing::confirm(&mut shard, NOW, id, Some("order")).unwrap()),
             State::Released => drop(shard.release(NOW, id, None, &mut Nowhere).unwrap()),
             State::Expired => return (shard, id, NOW.plus_seconds(60)),
+            State::Cancelled => {
+                testing::confirm(&mut shard, NOW, id, Some("order")).unwrap();
+                command(&mut shard, Command::Cancel, NOW, id).unwrap();
+            }
         }
         (shard, id, NOW.plus_seconds(1))
     }
@@ -334,8 +350,22 @@ mod tests {
     fn command(shard: &mut Shard, command: Command, now: Timestamp, id: ReservationId) -> Result<Reservation, Refusal> {
         match command {
             Command::Extend => shard.extend(now, id, 600, |_| 1, &mut Nowhere).map(|extension| extension.reservation),
-            Command::Confirm => shard.confirm(now, id, None, &mut Nowhere),
+            Command::Change => {
+                let (catalogue, lines) = (testing::catalogue(), [AskedLine { sku: "tv", units: 3 }]);
+                let hold = shard.hold_to_change(now, id, &mut Nowhere)?;
+                let target = Target::plan(&catalogue, Now { time: now, doubt: 0 }, &hold, &lines)?;
+                let Judged::Change(moved) = shard.judge_change(&hold, &target, shard) else {
+                    panic!("there is enough")
+                };
+                Ok(shard.change(&hold, moved, &mut Nowhere))
+            }
+            Command::Confirm => testing::confirm(shard, now, id, None),
             Command::Release => shard.release(now, id, None, &mut Nowhere),
+            Command::Cancel => {
+                let asked = Cancel { lines: None, reason: None, restock: true, key: None };
+                let cancelled = shard.cancel(now, id, &asked, &testing::catalogue(), &mut Nowhere);
+                cancelled.map(|cancelled| cancelled.reservation)
+            }
             Command::Expire => shard.look(now.max(NOW.plus_seconds(60)), id, &mut Nowhere),
         }
     }
@@ -355,6 +385,12 @@ mod tests {
                         assert_eq!((after.state, outcome.unwrap()), (next, after.clone()), "{told}");
                     }
                     Transition::Lengthen => assert!(after.expires_at > before.expires_at, "{told}"),
+                    Transition::Change => {
+                        assert_eq!((after.state, after.units_of(testing::ITEM)), (state, 3), "{told}")
+                    }
+                    Transition::ConfirmLate => {
+                        assert_eq!((after.state, after.late), (State::Confirmed, true), "{told}")
+                    }
                     Transition::Repeat | Transition::Nothing => {
                         assert_eq!((&outcome.unwrap(), &after), (&before, &before), "{told}");
                     }
@@ -362,6 +398,15 @@ mod tests {
                         assert_eq!((outcome.unwrap_err().code(), &after), (reason.code(), &before), "{told}");
                     }
                 }
+                // A snapshot brings back the same.
+                let mut again = testing::shard(1_000_000, 100);
+                shard.export(Bucket::of("ann"), |event| again.apply(event));
+                assert_eq!(again.look(now, id, &mut Nowhere).unwrap(), after, "{told}");
+                assert_eq!(
+                    (again.slice(testing::POOL), again.bytes()),
+                    (shard.slice(testing::POOL), shard.bytes()),
+                    "{told}"
+                );
             }
         }
     }

@@ -15,7 +15,7 @@ use super::{
     attributes::Attributes,
     audit::{Audited, Head, KeyPrint},
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-    outcome::Status,
+    outcome::{State, Status},
     settings::Price,
     stock::{Account, Move},
     time::Timestamp,
@@ -66,7 +66,8 @@ pub struct AskedUnits {
     pub units: u32,
 }
 
-/// The hold's end was moved: by its caller, which `extensions` counts, or with the clock, which it does not.
+/// The hold's end was moved: by its caller, which `extensions` counts, or with the clock or with all holds of its sale, which it
+/// does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extended {
     pub id: ReservationId,
@@ -74,9 +75,20 @@ pub struct Extended {
     pub at: Timestamp,
     pub expires_at: Timestamp,
     pub extensions: u16,
+    /// It was moved with all holds of its sale.
+    pub with_all: Option<Progress>,
 }
 
-/// Held units were confirmed, or went back.
+/// How far an extension of all holds of a sale has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of this extension: the service counts them.
+    pub run: u64,
+    /// Holds that it has extended so far.
+    pub holds: u64,
+}
+
+/// Units of a reservation were confirmed, or held ones went back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled<'a> {
     pub id: ReservationId,
@@ -86,6 +98,90 @@ pub struct Settled<'a> {
     pub text: Option<&'a str>,
     /// The units that moved.
     pub portions: Portions,
+    /// Of a confirmation: the held units that were not confirmed and went back in the same step.
+    pub returned: Portions,
+    /// Of a confirmation: the hold had expired, so the units were taken from what was available.
+    pub late: bool,
+}
+
+/// A hold has other lines from here on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    /// Units that went back.
+    pub returned: Portions,
+    /// Units that were added, at the price that they lock.
+    pub taken: PricedPortions,
+}
+
+/// Confirmed units went back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled<'a> {
+    pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub reason: Option<&'a str>,
+    pub portions: Portions,
+    /// False: an adjustment in the same step takes the units out of the sale.
+    pub restock: bool,
+    /// Whether the reservation has no confirmed units left.
+    pub is_all: bool,
+    pub key: Option<(&'a str, u64)>,
+}
+
+/// A payment arrived for a reservation that could not be confirmed: it is to be returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfirmRefused<'a> {
+    pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    /// The confirmation's.
+    pub reference: Option<&'a str>,
+    pub cause: RefusedConfirm,
+}
+
+/// Why a reservation was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RefusedConfirm {
+    /// The hold had expired, and the time for a late confirmation was over.
+    TooLate = 0,
+    /// Its units were no longer available.
+    Stock = 1,
+    /// The customer has used the limit otherwise.
+    Limit = 2,
+    Released = 3,
+    Cancelled = 4,
+    /// It is confirmed with another reference.
+    AlreadyConfirmed = 5,
+}
+
+impl RefusedConfirm {
+    pub const ALL: [Self; 6] =
+        [Self::TooLate, Self::Stock, Self::Limit, Self::Released, Self::Cancelled, Self::AlreadyConfirmed];
+
+    /// The state in which it found the reservation.
+    pub fn state(self) -> State {
+        match self {
+            Self::TooLate | Self::Stock | Self::Limit => State::Expired,
+            Self::Released => State::Released,
+            Self::Cancelled => State::Cancelled,
+            Self::AlreadyConfirmed => State::Confirmed,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLate => "too_late",
+            Self::Stock => "stock",
+            Self::Limit => "limit",
+            Self::Released => "released",
+            Self::Cancelled => "cancelled",
+            Self::AlreadyConfirmed => "already_confirmed",
+        }
+    }
 }
 
 /// What happened to a customer's reservations.
@@ -96,6 +192,9 @@ pub enum CustomerEvent<'a> {
     Confirmed(Settled<'a>),
     Released(Settled<'a>),
     Expired(Settled<'a>),
+    Changed(Changed),
+    Cancelled(Cancelled<'a>),
+    ConfirmRefused(ConfirmRefused<'a>),
     /// The reservation leaves memory. `counted`: its confirmed units go on counting towards the customer's limit.
     Retired {
         id: ReservationId,
@@ -134,6 +233,8 @@ pub struct Adjusted<'a> {
     pub key: Option<(&'a str, u64)>,
     /// One of several changes of a sale that were made together; the key is of all.
     pub of_sale: Option<SaleNumber>,
+    /// The units were cancelled and not restocked: they were this reservation's.
+    pub of_reservation: Option<ReservationId>,
     /// The item's stock and available units right after.
     pub stock: u64,
     pub available: u64,
@@ -154,6 +255,28 @@ pub struct Transferred<'a> {
     pub key: Option<(&'a str, u64)>,
     /// Stock and available units of both pools right after: of the one that gave, and of the one that got.
     pub after: [PoolLevels; 2],
+}
+
+/// All holds of a sale are being extended. Each gets an event of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldsExtending<'a> {
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub run: u64,
+    pub seconds: u32,
+    pub key: Option<(&'a str, u64)>,
+    /// Snapshots only: buckets that are done, and holds that were extended.
+    pub done: Option<(u32, u64)>,
+}
+
+/// All holds of a sale were extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldsExtended<'a> {
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub run: u64,
+    pub holds: u64,
+    pub key: Option<(&'a str, u64)>,
 }
 
 /// A pool's stock and its available units.
@@ -221,6 +344,8 @@ pub enum CatalogueEvent<'a> {
     },
     Adjusted(Adjusted<'a>),
     Transferred(Transferred<'a>),
+    HoldsExtending(HoldsExtending<'a>),
+    HoldsExtended(HoldsExtended<'a>),
     /// Snapshots only: a pool's stock, all adjustments included.
     Stocked {
         item: ItemNumber,
@@ -258,6 +383,9 @@ impl CustomerEvent<'_> {
             Self::Held(held) => held.id.bucket(),
             Self::Extended(extended) => extended.id.bucket(),
             Self::Confirmed(settled) | Self::Released(settled) | Self::Expired(settled) => settled.id.bucket(),
+            Self::Changed(changed) => changed.id.bucket(),
+            Self::Cancelled(cancelled) => cancelled.id.bucket(),
+            Self::ConfirmRefused(refused) => refused.id.bucket(),
             Self::Retired { id, .. } => id.bucket(),
             Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Bucket::of(customer),
             Self::Sold { bucket, .. } => *bucket,
@@ -270,6 +398,9 @@ impl CustomerEvent<'_> {
             Self::Held(held) => Some(held.id.created_at()),
             Self::Extended(extended) => Some(extended.at),
             Self::Confirmed(settled) | Self::Released(settled) | Self::Expired(settled) => Some(settled.at),
+            Self::Changed(changed) => Some(changed.at),
+            Self::Cancelled(cancelled) => Some(cancelled.at),
+            Self::ConfirmRefused(refused) => Some(refused.at),
             Self::CustomerErased { at, .. } => Some(*at),
             Self::Retired { .. } | Self::Carried { .. } | Self::Sold { .. } => None,
         }
@@ -278,25 +409,41 @@ impl CustomerEvent<'_> {
     /// What it does to which pool.
     #[inline]
     pub fn moves(&self, mut each: impl FnMut(Move)) {
-        let mut settle = |settled: &Settled<'_>, to| {
-            for &Portion { item, pool, units } in &settled.portions {
-                each(Move { item, pool, from: Account::Held, to, units: units.into() });
+        let (available, held, confirmed) = (Account::Available, Account::Held, Account::Confirmed);
+        let mut shift = |portions: &Portions, from, to| {
+            for &Portion { item, pool, units } in portions {
+                each(Move { item, pool, from, to, units: units.into() });
             }
         };
         match self {
-            Self::Held(held) => {
-                for &PricedPortion { item, pool, units, .. } in &held.portions {
-                    let units = units.into();
-                    each(Move { item, pool, from: Account::Available, to: Account::Held, units });
-                }
+            Self::Held(hold) => take(&hold.portions, each),
+            Self::Confirmed(settled) => {
+                shift(&settled.portions, if settled.late { available } else { held }, confirmed);
+                shift(&settled.returned, held, available);
             }
-            Self::Confirmed(settled) => settle(settled, Account::Confirmed),
-            Self::Released(settled) | Self::Expired(settled) => settle(settled, Account::Available),
+            Self::Released(settled) | Self::Expired(settled) => shift(&settled.portions, held, available),
+            Self::Changed(changed) => {
+                shift(&changed.returned, held, available);
+                take(&changed.taken, each);
+            }
+            Self::Cancelled(cancelled) => shift(&cancelled.portions, confirmed, available),
             &Self::Sold { item, pool, units, .. } => {
                 each(Move { item, pool, from: Account::Available, to: Account::Confirmed, units });
             }
-            Self::Extended(_) | Self::Retired { .. } | Self::Carried { .. } | Self::CustomerErased { .. } => {}
+            Self::Extended(_)
+            | Self::ConfirmRefused(_)
+            | Self::Retired { .. }
+            | Self::Carried { .. }
+            | Self::CustomerErased { .. } => {}
         }
+    }
+}
+
+/// The moves of units that a hold takes.
+#[inline]
+fn take(portions: &PricedPortions, mut each: impl FnMut(Move)) {
+    for &PricedPortion { item, pool, units, .. } in portions {
+        each(Move { item, pool, from: Account::Available, to: Account::Held, units: units.into() });
     }
 }
 
@@ -313,6 +460,8 @@ impl CatalogueEvent<'_> {
             | Self::PoolShared { at, .. } => Some(*at),
             Self::Adjusted(adjusted) => Some(adjusted.at),
             Self::Transferred(transferred) => Some(transferred.at),
+            Self::HoldsExtending(extending) => Some(extending.at),
+            Self::HoldsExtended(extended) => Some(extended.at),
             Self::Audited(audited) => Some(audited.record.at),
             Self::ClockSet(set) => Some(set.at),
             Self::Stocked { .. } | Self::KeysNoted { .. } | Self::AuditReached(_) | Self::WrittenBy { .. } => None,
@@ -345,6 +494,8 @@ impl CatalogueEvent<'_> {
             | Self::StatusReached { .. }
             | Self::PhaseOpened { .. }
             | Self::PoolShared { .. }
+            | Self::HoldsExtending(_)
+            | Self::HoldsExtended(_)
             | Self::Audited(_)
             | Self::KeysNoted { .. }
             | Self::AuditReached(_)

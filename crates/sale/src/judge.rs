@@ -12,7 +12,7 @@ use super::{
     event::{PricedPortion, PricedPortions},
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Refusal,
-    settings::Price,
+    settings::{HoldBudget, Price},
     shard::Shard,
     time::Timestamp,
 };
@@ -39,6 +39,7 @@ pub struct Plan<'a> {
     /// Each line gets what is there of it.
     pub allow_partial: bool,
     pub hold_seconds: u32,
+    pub hold_budget: Option<HoldBudget>,
     /// From here on the plan may be another: the sale ends, a phase begins or ends, a pool is shared.
     pub until: Timestamp,
 }
@@ -97,6 +98,7 @@ pub enum Judgement {
     /// Each of these lines asks for more than there is.
     Short(Shortages),
     LimitExceeded(LimitExceeded),
+    BudgetExceeded(BudgetExceeded),
     /// The driver's stock does not decide it; that of all shards does.
     Unsure,
     /// These units, to be held now.
@@ -131,6 +133,13 @@ pub struct LimitExceeded {
     pub already: u64,
 }
 
+/// A customer's hold budget in a sale that a plan would break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetExceeded {
+    Open { limit: u32, open: u32 },
+    Expired { limit: u32, expired: u32, retry_after_seconds: u64 },
+}
+
 /// Units for the lines of a plan.
 #[derive(Debug)]
 pub enum Allocation {
@@ -139,13 +148,22 @@ pub enum Allocation {
     Unsure,
 }
 
+/// The driver's stock does not decide a request; that of all shards does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsure;
+
 type Readings = SmallVec<[(PoolNumber, Reading); 4]>;
 
-/// Finds units for every line, as far as `stock` knows.
+/// Finds units for every line of a plan, as far as `stock` knows.
 pub fn allocate<S: Stock>(plan: &Plan<'_>, stock: &S) -> Allocation {
+    allocate_lines(&plan.lines, plan.allow_partial, stock)
+}
+
+/// Finds units for every line, as far as `stock` knows.
+pub fn allocate_lines<S: Stock>(lines: &[PlanLine], allow_partial: bool, stock: &S) -> Allocation {
     let (mut portions, mut short, mut readings) = (PricedPortions::new(), Shortages::new(), Readings::new());
-    for line in &plan.lines {
-        match allocate_line(line, stock, plan.allow_partial, &mut portions, &mut readings) {
+    for line in lines {
+        match allocate_line(line, stock, allow_partial, &mut portions, &mut readings) {
             Found::All => {}
             Found::Only(available) => short.push(Short { item: line.item, requested: line.units, available }),
             Found::Unsure => return Allocation::Unsure,
@@ -155,7 +173,7 @@ pub fn allocate<S: Stock>(plan: &Plan<'_>, stock: &S) -> Allocation {
     if !S::ONE_INSTANT && readings.len() > 1 && !readings.iter().all(|&(pool, reading)| stock.is_still(pool, reading)) {
         return Allocation::Unsure;
     }
-    if short.is_empty() || (plan.allow_partial && !portions.is_empty()) {
+    if short.is_empty() || (allow_partial && !portions.is_empty()) {
         Allocation::Grant(Grant { portions, short })
     } else {
         Allocation::Short(short)
@@ -286,10 +304,15 @@ impl Shard {
             Allocation::Short(short) => return Judgement::Short(short),
             Allocation::Unsure => return Judgement::Unsure,
         };
-        match self.check_limits(plan, &grant) {
-            Ok(()) => Judgement::Grant(grant),
-            Err(exceeded) => Judgement::LimitExceeded(exceeded),
+        if let Err(exceeded) = self.check_limits(plan, &grant) {
+            return Judgement::LimitExceeded(exceeded);
         }
+        if let Some(budget) = plan.hold_budget
+            && let Err(exceeded) = self.check_budget(plan, budget)
+        {
+            return Judgement::BudgetExceeded(exceeded);
+        }
+        Judgement::Grant(grant)
     }
 
     /// What the key says: it is known, or it belongs to another request.
@@ -367,7 +390,8 @@ mod tests {
     fn plan(lines: &[PlanLine], allow_partial: bool) -> Plan<'static> {
         let (bucket, sale) = (Bucket::of("ann"), SaleNumber(0));
         let request = Request { sale, customer: "ann", bucket, key: None, reference: None, attributes: None };
-        Plan { request, lines: lines.into(), allow_partial, hold_seconds: 60, until: Timestamp::MAX }
+        let (hold_seconds, hold_budget, until) = (60, None, Timestamp::MAX);
+        Plan { request, lines: lines.into(), allow_partial, hold_seconds, hold_budget, until }
     }
 
     fn units(grant: &Grant) -> Vec<(u32, u32)> {

@@ -6,14 +6,18 @@
 pub mod adjustments;
 pub mod attributes;
 pub mod audit;
+pub mod cancel;
 pub mod catalogue;
+pub mod change;
 pub mod code;
 pub mod codec;
 pub mod command;
+pub mod confirm;
 pub mod deadlines;
 pub mod decide;
 pub mod event;
 pub mod expected;
+pub mod extensions;
 pub mod ids;
 mod index;
 pub mod judge;

@@ -1,6 +1,6 @@
 //! Outcomes: the answers of the rules. A refusal here is a business answer, not an error.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -22,17 +22,18 @@ pub enum State {
     Confirmed = 1,
     Released = 2,
     Expired = 3,
+    Cancelled = 4,
 }
 
 impl State {
-    pub const ALL: [Self; 4] = [Self::Held, Self::Confirmed, Self::Released, Self::Expired];
+    pub const ALL: [Self; 5] = [Self::Held, Self::Confirmed, Self::Released, Self::Expired, Self::Cancelled];
 
     /// Where the units of a reservation are that are all in one place.
     pub fn account(self) -> Account {
         match self {
             Self::Held => Account::Held,
             Self::Confirmed => Account::Confirmed,
-            Self::Released | Self::Expired => Account::Available,
+            Self::Released | Self::Expired | Self::Cancelled => Account::Available,
         }
     }
 
@@ -43,8 +44,19 @@ impl State {
             Self::Held => amounts.held = units,
             Self::Confirmed => amounts.confirmed = units,
             Self::Released | Self::Expired => amounts.returned = units,
+            Self::Cancelled => amounts.cancelled = units,
         }
         amounts
+    }
+
+    /// The units that a line of a reservation in this state is about.
+    pub fn units(self, amounts: Amounts) -> u32 {
+        match self {
+            Self::Held => amounts.held,
+            Self::Confirmed => amounts.confirmed,
+            Self::Released | Self::Expired => amounts.returned,
+            Self::Cancelled => amounts.cancelled,
+        }
     }
 
     pub fn as_str(self) -> &'static str {
@@ -53,6 +65,7 @@ impl State {
             Self::Confirmed => "confirmed",
             Self::Released => "released",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -104,8 +117,12 @@ pub struct Reservation {
     pub lines: SmallVec<[ReservedLine; 1]>,
     pub reference: Option<Box<str>>,
     pub expires_at: Timestamp,
-    /// When it was confirmed, released or expired; None while it is held.
+    /// When it came to its state: confirmed, released, expired or cancelled; None while it is held.
     pub ended_at: Option<Timestamp>,
+    /// When it was confirmed, if it was cancelled since.
+    pub confirmed_at: Option<Timestamp>,
+    /// It was confirmed when the hold had expired.
+    pub late: bool,
     pub extensions: u16,
     /// None if it has none.
     pub attributes: Option<Arc<Attributes<'static>>>,
@@ -114,9 +131,27 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Units of an item, wherever they are.
+    /// The lines with the units that its state is about.
+    pub fn shown_lines(&self) -> Cow<'_, [ReservedLine]> {
+        let is_all = |line: &ReservedLine| self.state.units(line.amounts) == line.amounts.sum();
+        if self.lines.iter().all(is_all) {
+            return Cow::Borrowed(&self.lines);
+        }
+        let shown = self.lines.iter().map(|line| {
+            let amounts = self.state.amounts(self.state.units(line.amounts));
+            ReservedLine { amounts, ..*line }
+        });
+        Cow::Owned(shown.filter(|line| line.amounts.sum() > 0).collect())
+    }
+
+    /// Units of an item: those that its state is about.
     pub fn units_of(&self, item: ItemNumber) -> u32 {
-        self.lines.iter().filter(|line| line.item == item).map(|line| line.amounts.sum()).sum()
+        self.sum_of(item, |amounts| self.state.units(amounts))
+    }
+
+    /// A sum over the item's lines.
+    pub fn sum_of(&self, item: ItemNumber, units: impl Fn(Amounts) -> u32) -> u32 {
+        self.lines.iter().filter(|line| line.item == item).map(|line| units(line.amounts)).sum()
     }
 }
 
@@ -193,8 +228,15 @@ pub enum Refusal {
     SaleEnded,
     SalePaused,
     ReservationExpired(Box<Reservation>),
+    /// It expired, and a late confirmation finds too few units.
+    ExpiredAndShort {
+        reservation: Box<Reservation>,
+        short: Vec<Shortage>,
+    },
+    NotConfirmed(Box<Reservation>),
     AlreadyConfirmed(Box<Reservation>),
     AlreadyReleased(Box<Reservation>),
+    AlreadyCancelled(Box<Reservation>),
     ExtensionLimitReached(Box<Reservation>),
     InitialStockImmutable {
         sku: String,
@@ -203,6 +245,17 @@ pub enum Refusal {
         initial_stock: u64,
     },
     IdempotencyKeyReused,
+    /// The customer has as many holds in the sale as its hold budget allows.
+    TooManyHolds {
+        limit: u32,
+        open: u32,
+    },
+    /// Too many of the customer's holds in the sale expired lately.
+    CoolingDown {
+        limit: u32,
+        expired: u32,
+        retry_after_seconds: u64,
+    },
     /// A limit of the whole service is reached: its name.
     Full(&'static str),
     /// The store is too far behind.

@@ -57,6 +57,12 @@ pub const NAMES_MAX: usize = 64;
 /// The pool of an item that declares none.
 pub const DEFAULT_POOL: &str = "default";
 
+/// For how long after its end a hold may still be confirmed.
+pub const LATE_CONFIRM_SECONDS: Rule = Rule::Whole { least: 0, most: LATE_CONFIRM_SECONDS_MAX as u64, example: 600 };
+const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
+/// Holds of one customer in a sale.
+pub const BUDGET: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 3 };
+
 pub const QUOTA_REQUESTS: Rule = Rule::Whole { least: 0, most: u32::MAX as u64, example: 20 };
 pub const QUOTA_WINDOW: Rule = Rule::Whole { least: 1, most: WINDOW_SECONDS_MAX as u64, example: 10 };
 
@@ -137,6 +143,13 @@ pub struct SaleSettings {
     /// Units of each item that one customer may have, held and confirmed together. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_limit: Option<u32>,
+    /// For how long after its end a hold may still be confirmed, in seconds, if its units are still available. Left out: 0, not at
+    /// all. No longer than reservations stay in memory (`retention_seconds` of the configuration).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_confirm_seconds: u32,
+    /// How many holds a customer may have at once, and let expire. Left out: any number.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub hold_budget: Option<HoldBudget>,
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub rate_limits: Option<RateLimits>,
@@ -181,6 +194,18 @@ impl Phase {
     pub fn runs(&self, at: Timestamp) -> bool {
         at >= self.opens_at && self.closes_at.is_none_or(|end| at < end)
     }
+}
+
+/// Holds of one customer in a sale. A member that is left out limits nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldBudget {
+    /// Holds that a customer may have at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_holds: Option<u32>,
+    /// Holds that a customer may let expire within an hour. Whoever reached it waits until fewer of them are that recent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired_per_hour: Option<u32>,
 }
 
 /// Which pools a line draws from first.
@@ -342,6 +367,11 @@ impl<'de> Deserialize<'de> for Currency {
 /// Largest price, in minor units: it must fit a signed 64-bit column and stay exact in JSON (2^53 - 1).
 pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl SaleSettings {
     /// Every error in the document, with its pointer; empty if the document is valid.
     pub fn check(&self, limits: &Limits) -> Vec<Invalid> {
@@ -364,6 +394,15 @@ impl SaleSettings {
         }
         if self.customer_limit == Some(0) {
             refuse("/customer_limit".into(), format!("{CUSTOMER_LIMIT}; leave it out for no limit"));
+        }
+        if self.late_confirm_seconds > LATE_CONFIRM_SECONDS_MAX {
+            refuse("/late_confirm_seconds".into(), LATE_CONFIRM_SECONDS.to_string());
+        }
+        let budget = self.hold_budget.unwrap_or_default();
+        for (member, limit) in [("open_holds", budget.open_holds), ("expired_per_hour", budget.expired_per_hour)] {
+            if limit == Some(0) {
+                refuse(format!("/hold_budget/{member}"), format!("{BUDGET}; leave it out for no limit"));
+            }
         }
         let limits_of = self.rate_limits.unwrap_or_default();
         for (member, quota) in [("sale", limits_of.sale), ("customer", limits_of.customer), ("key", limits_of.key)] {

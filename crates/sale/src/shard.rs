@@ -8,13 +8,16 @@
 //! This file has the state and `apply`, the only way to change it; `decide.rs` has the decisions. Replay uses only `apply`, and
 //! `available` may be negative until it ends.
 
+mod budget;
 mod entry;
 mod erase;
+mod life;
 mod search;
 mod show;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use budget::Budgets;
 pub(super) use entry::Entry;
 use entry::{Customer, Extras, Line, Lines, NOBODY, SOLD_BYTES, Texts, bytes_of};
 pub use search::Search;
@@ -29,7 +32,7 @@ use std::{
 use super::{
     attributes::Attributes,
     deadlines::Deadlines,
-    event::{CustomerEvent, Extended, Held, Portion, Portions, Settled},
+    event::{CustomerEvent, Held, Portion, Portions},
     ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, is_erased},
     index::Index,
     judge::{Plan, Request},
@@ -69,6 +72,7 @@ pub struct Shard {
     attributes: Shared,
     pub(super) expiries: Deadlines,
     pub(super) retirements: Deadlines,
+    budgets: Budgets,
     live_holds: u64,
     /// What reservations and customers take in memory.
     bytes: u64,
@@ -170,6 +174,7 @@ impl Shard {
             attributes: Shared::default(),
             expiries: Deadlines::new(EXPIRY_WIDTH_MILLIS),
             retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
+            budgets: Budgets::default(),
             live_holds: 0,
             bytes: 0,
         }
@@ -315,6 +320,9 @@ impl Shard {
             CustomerEvent::Confirmed(settled) => self.settle(settled, State::Confirmed),
             CustomerEvent::Released(settled) => self.settle(settled, State::Released),
             CustomerEvent::Expired(settled) => self.settle(settled, State::Expired),
+            CustomerEvent::Changed(changed) => self.change_lines(changed),
+            CustomerEvent::Cancelled(cancelled) => self.cancel_units(cancelled),
+            CustomerEvent::ConfirmRefused(refused) => self.note_refused(refused),
             CustomerEvent::Retired { id, counted } => self.retire(*id, *counted),
             CustomerEvent::Carried { customer, item, units } => {
                 let customer = self.customer(Bucket::of(customer), customer);
@@ -332,6 +340,11 @@ impl Shard {
         let pool = &mut self.pools[moved.pool.index()];
         pool.item = moved.item;
         pool.slice.shift(moved);
+    }
+
+    /// The slots of a bucket's reservations.
+    pub(super) fn slots_of(&self, bucket: Bucket) -> Vec<u32> {
+        self.buckets[bucket.index() / self.shards].by_id.iter().collect()
     }
 
     pub(super) fn find(&self, id: ReservationId) -> Option<u32> {
@@ -442,6 +455,7 @@ impl Shard {
         self.bucket(bucket).by_name.remove(hash, slot);
         let customer = self.customers.remove(slot);
         self.bytes -= customer.bytes();
+        self.budgets.forget(slot, &mut self.bytes);
         customer
     }
 
@@ -478,7 +492,9 @@ impl Shard {
             hold_seconds: held.hold_seconds,
             extensions: 0,
             state: State::Held,
+            late: false,
         };
+        self.budgets.open(customer, held.sale);
         self.bytes += entry.bytes();
         let expires_at = entry.expires_at;
         let slot = self.reservations.insert(entry);
@@ -492,7 +508,7 @@ impl Shard {
             return None;
         }
         let attributes = held.attributes.as_deref().map(|attributes| self.intern(attributes));
-        Some(Box::new(Extras { attributes, short: held.short.clone() }))
+        Some(Box::new(Extras { attributes, short: held.short.clone(), history: None }))
     }
 
     /// Attributes in memory, which all reservations with the same share: a sale has few tiers, channels and experiments.
@@ -531,40 +547,6 @@ impl Shard {
         bucket.by_id.insert(hash, slot);
         if let Some(key) = reservations[slot].key() {
             bucket.by_key.insert(key_hash(hasher, held.sale, held.customer, key), slot);
-        }
-    }
-
-    fn lengthen(&mut self, extended: &Extended) {
-        let slot = self.slot_of(extended.id);
-        let entry = &mut self.reservations[slot];
-        assert_eq!(entry.state, State::Held, "only a hold is extended: {}", extended.id);
-        let bytes_before = entry.bytes();
-        (entry.expires_at, entry.extensions) = (extended.expires_at, extended.extensions);
-        self.bytes = self.bytes + entry.bytes() - bytes_before;
-        self.expiries.file(extended.expires_at, slot);
-    }
-
-    /// Held units were confirmed, or went back. `cause`: the state of a reservation of which nothing is left.
-    fn settle(&mut self, settled: &Settled<'_>, cause: State) {
-        let slot = self.slot_of(settled.id);
-        let Self { reservations, customers, bytes, .. } = self;
-        let entry = &mut reservations[slot];
-        assert_eq!(entry.state, State::Held, "only a hold becomes {}: {}", cause.as_str(), settled.id);
-        let bytes_before = entry.bytes();
-        for portion in &settled.portions {
-            let moved = (Account::Held, cause.account());
-            entry.lines.shift(entry.state, portion.pool, moved, portion.units);
-            if cause != State::Confirmed && entry.customer != NOBODY {
-                let grown = customers[entry.customer].give_up(portion.item, portion.units.into());
-                *bytes = bytes.strict_add_signed(grown);
-            }
-        }
-        entry.settle(cause, settled);
-        let is_over = entry.state != State::Held;
-        *bytes = *bytes + entry.bytes() - bytes_before;
-        if is_over {
-            self.retirements.file(settled.at.plus_millis(self.retention_millis), slot);
-            self.live_holds -= 1;
         }
     }
 

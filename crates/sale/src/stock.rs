@@ -42,13 +42,15 @@ impl Move {
     }
 }
 
-/// Where the units of a reservation's line are. Their sum is what was reserved.
+/// Where the units of a reservation's line are. Their sum is what the hold had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amounts {
     pub held: u32,
     pub confirmed: u32,
-    /// No longer the reservation's: released, expired or cancelled.
+    /// Held units that went back: released, expired, or left over by a confirmation.
     pub returned: u32,
+    /// Confirmed units that went back.
+    pub cancelled: u32,
 }
 
 impl Amounts {
@@ -57,25 +59,33 @@ impl Amounts {
     }
 
     pub fn sum(&self) -> u32 {
-        self.held + self.confirmed + self.returned
+        self.held + self.confirmed + self.returned + self.cancelled
     }
 
-    /// Moves units from one account to another. Units that leave the reservation are returned.
+    /// Units in an account, as far as they can still move. What was available again may be confirmed late.
+    pub fn in_account(&self, account: Account) -> u32 {
+        match account {
+            Account::Held => self.held,
+            Account::Confirmed => self.confirmed,
+            Account::Available => self.returned,
+            Account::Outside => 0,
+        }
+    }
+
+    /// Moves units from one account to another.
     ///
     /// # Panics
-    /// If the reservation does not have them there.
+    /// If the reservation does not have them there, or if no event moves units so.
     pub fn shift(&mut self, from: Account, to: Account, units: u32) {
-        let source = self.account(from);
+        let (source, target) = match (from, to) {
+            (Account::Held, Account::Confirmed) => (&mut self.held, &mut self.confirmed),
+            (Account::Held, Account::Available) => (&mut self.held, &mut self.returned),
+            (Account::Available, Account::Confirmed) => (&mut self.returned, &mut self.confirmed),
+            (Account::Confirmed, Account::Available) => (&mut self.confirmed, &mut self.cancelled),
+            (from, to) => panic!("no unit of a reservation moves from {from:?} to {to:?}"),
+        };
         *source = source.checked_sub(units).expect("a reservation has the units that an event moves");
-        *self.account(to) += units;
-    }
-
-    fn account(&mut self, account: Account) -> &mut u32 {
-        match account {
-            Account::Held => &mut self.held,
-            Account::Confirmed => &mut self.confirmed,
-            Account::Available | Account::Outside => &mut self.returned,
-        }
+        *target += units;
     }
 }
 
@@ -133,9 +143,11 @@ mod tests {
         let mut amounts = Amounts::held(5);
         amounts.shift(Account::Held, Account::Confirmed, 3);
         amounts.shift(Account::Held, Account::Available, 2);
-        amounts.shift(Account::Confirmed, Account::Outside, 1);
-        assert_eq!(amounts, Amounts { held: 0, confirmed: 2, returned: 3 });
+        amounts.shift(Account::Confirmed, Account::Available, 1);
+        assert_eq!(amounts, Amounts { held: 0, confirmed: 2, returned: 2, cancelled: 1 });
         assert_eq!(amounts.sum(), 5);
+        amounts.shift(Account::Available, Account::Confirmed, 2);
+        assert_eq!(amounts, Amounts { held: 0, confirmed: 4, returned: 0, cancelled: 1 });
     }
 
     #[test]

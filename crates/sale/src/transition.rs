@@ -8,8 +8,10 @@ use super::{code::Code, outcome::State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Extend,
+    Change,
     Confirm,
     Release,
+    Cancel,
     /// The clock reached `expires_at`.
     Expire,
 }
@@ -17,11 +19,17 @@ pub enum Command {
 /// What comes of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// All held units move, and an event says so. The reservation has this state from then on.
+    /// Units move, and an event says so. The reservation has this state from then on, unless some of its units stay where they
+    /// were.
     Become(State),
     /// The hold lasts longer, and an event says so, unless it has no extensions left.
     Lengthen,
-    /// Nothing changes. The answer is the reservation as it is; for a confirm only if the reference is not another one.
+    /// The hold gets other lines, and an event says so, unless they are the same.
+    Change,
+    /// The units are taken again, if the sale still allows it and they are available. Else an event says that a payment is to be
+    /// returned.
+    ConfirmLate,
+    /// Nothing changes. The answer is the reservation as it is; for a confirm only if it asks for the same.
     Repeat,
     /// Nothing changes, and the caller is told why not.
     Refuse(Reason),
@@ -32,19 +40,23 @@ pub enum Transition {
 /// Why the state does not allow the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    NotConfirmed,
     AlreadyConfirmed,
     AlreadyReleased,
+    AlreadyCancelled,
     ReservationExpired,
 }
 
 impl Command {
-    pub const ALL: [Self; 4] = [Self::Extend, Self::Confirm, Self::Release, Self::Expire];
+    pub const ALL: [Self; 6] = [Self::Extend, Self::Change, Self::Confirm, Self::Release, Self::Cancel, Self::Expire];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Extend => "extend",
+            Self::Change => "change",
             Self::Confirm => "confirm",
             Self::Release => "release",
+            Self::Cancel => "cancel",
             Self::Expire => "expire",
         }
     }
@@ -52,19 +64,25 @@ impl Command {
 
 /// The table.
 pub const fn transition(state: State, command: Command) -> Transition {
-    use Command::{Confirm, Expire, Extend, Release};
-    use Transition::{Become, Lengthen, Nothing, Refuse, Repeat};
+    use Command::{Cancel, Change, Confirm, Expire, Extend, Release};
+    use Transition::{Become, Refuse, Repeat};
     match (state, command) {
-        (State::Held, Extend) => Lengthen,
+        (State::Held, Extend) => Transition::Lengthen,
+        (State::Held, Change) => Transition::Change,
         (State::Held, Confirm) => Become(State::Confirmed),
         (State::Held, Release) => Become(State::Released),
+        (State::Held, Cancel) => Refuse(Reason::NotConfirmed),
         (State::Held, Expire) => Become(State::Expired),
         (State::Confirmed, Confirm) => Repeat,
-        (State::Confirmed, Extend | Release) => Refuse(Reason::AlreadyConfirmed),
+        (State::Confirmed, Cancel) => Become(State::Cancelled),
+        (State::Confirmed, Extend | Change | Release) => Refuse(Reason::AlreadyConfirmed),
         (State::Released, Release) => Repeat,
-        (State::Released, Extend | Confirm) => Refuse(Reason::AlreadyReleased),
-        (State::Expired, Extend | Confirm | Release) => Refuse(Reason::ReservationExpired),
-        (State::Confirmed | State::Released | State::Expired, Expire) => Nothing,
+        (State::Released, Extend | Change | Confirm | Cancel) => Refuse(Reason::AlreadyReleased),
+        (State::Expired, Confirm) => Transition::ConfirmLate,
+        (State::Expired, Extend | Change | Release | Cancel) => Refuse(Reason::ReservationExpired),
+        (State::Cancelled, Cancel) => Repeat,
+        (State::Cancelled, Extend | Change | Confirm | Release) => Refuse(Reason::AlreadyCancelled),
+        (State::Confirmed | State::Released | State::Expired | State::Cancelled, Expire) => Transition::Nothing,
     }
 }
 
@@ -72,8 +90,10 @@ impl Reason {
     /// The code of the problem that a caller gets.
     pub fn code(self) -> Code {
         match self {
+            Self::NotConfirmed => Code::NotConfirmed,
             Self::AlreadyConfirmed => Code::AlreadyConfirmed,
             Self::AlreadyReleased => Code::AlreadyReleased,
+            Self::AlreadyCancelled => Code::AlreadyCancelled,
             Self::ReservationExpired => Code::ReservationExpired,
         }
     }
@@ -89,10 +109,15 @@ pub fn as_markdown() -> String {
         table.push_str(&format!("\n| `{}` |", state.as_str()));
         for command in Command::ALL {
             let cell = match transition(state, command) {
+                Transition::Become(next) if command == Command::Cancel => {
+                    format!("→ `{}`, or `{}` with fewer units", next.as_str(), state.as_str())
+                }
                 Transition::Become(next) => format!("→ `{}`", next.as_str()),
                 Transition::Lengthen => "lasts longer, or `extension_limit_reached`".to_owned(),
+                Transition::Change => "other lines".to_owned(),
+                Transition::ConfirmLate => "late: → `confirmed`, or `reservation_expired`".to_owned(),
                 Transition::Repeat if command == Command::Confirm => {
-                    "the same again; with another reference `already_confirmed`".to_owned()
+                    "the same again; with another reference or other lines `already_confirmed`".to_owned()
                 }
                 Transition::Repeat => "the same again".to_owned(),
                 Transition::Refuse(reason) => format!("`{}`", reason.code().as_str()),
@@ -110,11 +135,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_hold_changes_and_every_end_is_final() {
+    fn what_is_over_changes_only_by_a_cancellation_or_a_late_confirmation() {
         for state in State::ALL {
             for command in Command::ALL {
-                let changes = matches!(transition(state, command), Transition::Become(_) | Transition::Lengthen);
-                assert_eq!(changes, state == State::Held, "{state:?} {command:?}");
+                let stays = matches!(
+                    transition(state, command),
+                    Transition::Repeat | Transition::Refuse(_) | Transition::Nothing
+                );
+                let changes = match state {
+                    State::Held => command != Command::Cancel,
+                    State::Confirmed => command == Command::Cancel,
+                    State::Expired => command == Command::Confirm,
+                    State::Released | State::Cancelled => false,
+                };
+                assert_eq!(changes, !stays, "{state:?} {command:?}");
             }
         }
     }

@@ -34,6 +34,13 @@ const CONFIRM: Link = link("confirmReservation", RESERVATION);
 const RELEASE: Link = link("releaseReservation", RESERVATION);
 const EXTEND: Link = Link { operation: "extendReservation", parameters: RESERVATION, body: Some(LONGER) };
 
+const CHANGE: Link = Link {
+    operation: "changeReservation",
+    parameters: RESERVATION,
+    body: Some(r#"{"lines":[{"sku":"$response.body#/lines/0/sku","quantity":2}]}"#),
+};
+const CANCEL: Link = link("cancelReservation", RESERVATION);
+
 pub(super) const OF_SALES: &[Link] = &[
     link("getSale", &[("sale", "$response.body#/sales/0/id")]),
     link("listSales", &[("after", "$response.body#/next")]),
@@ -59,6 +66,7 @@ pub(super) const OF_SETTINGS: &[Link] = &[
         parameters: ITEM,
         body: Some(r#"{"from":"default","to":"members","quantity":1}"#),
     },
+    Link { operation: "extendHolds", parameters: SALE, body: Some(r#"{"seconds":60}"#) },
     RESERVE,
     Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
 ];
@@ -76,10 +84,11 @@ pub(super) const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.bo
 pub(super) const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
 
 /// What can be done with a hold.
-pub(super) const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
+pub(super) const OF_RESERVATION: &[Link] = &[CONFIRM, CHANGE, RELEASE, EXTEND];
 pub(super) const OF_HOLD: &[Link] =
-    &[link("getReservation", RESERVATION), CONFIRM, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
+    &[link("getReservation", RESERVATION), CONFIRM, CHANGE, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
 pub(super) const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
+pub(super) const OF_CONFIRMED: &[Link] = &[link("getReservation", RESERVATION), CANCEL];
 
 pub(super) const OF_CUSTOMER: &[Link] = &[link("getReservation", &[("id", "$response.body#/reservations/0/id")])];
 

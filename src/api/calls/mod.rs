@@ -194,7 +194,7 @@ impl Tag {
     pub fn description(self) -> &'static str {
         match self {
             Self::Sales => "For operators: sales and their stock",
-            Self::Reservations => "For checkout services: hold, confirm, release, extend",
+            Self::Reservations => "For checkout services: hold, change, confirm, release, extend, cancel",
             Self::Customers => "Erasing a customer's data",
             Self::Events => "The feed of durable changes",
             Self::Audit => "Operators' changes, for operators and auditors",
@@ -237,6 +237,7 @@ calls! {
     Adjust = sales::ADJUST,
     AdjustAll = sales::ADJUST_ALL,
     Transfer = sales::TRANSFER,
+    ExtendAll = sales::EXTEND_ALL,
     Reserve = reservations::RESERVE,
     ReserveBatch = reservations::RESERVE_BATCH,
     CustomerReservations = reservations::CUSTOMER_RESERVATIONS,
@@ -244,6 +245,8 @@ calls! {
     Confirm = reservations::CONFIRM,
     Release = reservations::RELEASE,
     Extend = reservations::EXTEND,
+    Change = reservations::CHANGE,
+    Cancel = reservations::CANCEL,
     EraseCustomer = service::ERASE_CUSTOMER,
     Audit = service::AUDIT,
     Events = service::EVENTS,

@@ -14,7 +14,7 @@ pub(super) static RESERVE: Row = Row {
     description: "Takes all lines or none. The service checks in this order and answers the first failure: the \
                   request is well formed; the sale exists; the idempotency key (a known key gets the first answer \
                   again, or `idempotency_key_reused`); limits of the service; the sale is open; a phase lets the customer in; the items exist; \
-                  stock; the customer's limit. It does not remember refusals: it decides a retry afresh. With \
+                  stock; the customer's limit; the customer's hold budget. It does not remember refusals: it decides a retry afresh. With \
                   `dry_run=true` the call has no effect and looks up no key; it answers 200 with `DryRun` if the \
                   reserve would be granted.",
     parameters: &["IdempotencyKey", "DryRunOf"],
@@ -44,6 +44,8 @@ pub(super) static RESERVE: Row = Row {
         &problems::SOLD_OUT,
         &problems::INSUFFICIENT_STOCK,
         &problems::CUSTOMER_LIMIT_EXCEEDED,
+        &problems::TOO_MANY_HOLDS,
+        &problems::COOLING_DOWN,
         &problems::SALE_NOT_STARTED,
         &problems::NOT_ELIGIBLE,
         &problems::SALE_ENDED,
@@ -117,16 +119,84 @@ pub(super) static CONFIRM: Row = Row {
     id: "confirmReservation",
     tag: Tag::Reservations,
     summary: "Confirm a hold: its units are sold",
-    description: "Works only before `expires_at`. Repeating the call with the reservation's reference, or with \
-                  none, gives the same reservation. The service refuses another reference (`already_confirmed`): \
-                  it would be a second payment for units already sold.",
+    description: "With `lines`, these units are confirmed and the rest goes back into stock in the same step. Works before \
+                  `expires_at`, and up to the sale's `late_confirm_seconds` after it if the same units are still available \
+                  in the same pools: the answer then has `late: true`. Repeating the call with the same lines and the \
+                  reservation's reference, or with no reference, gives the same reservation. The service refuses another \
+                  reference or other lines (`already_confirmed`): it would be a second payment for units already sold. \
+                  Each refused reference leaves an event, `reservation.confirm_refused`, so that its payment can be returned.",
     body: may_ask("ConfirmRequest"),
-    answers: &[shows("Reservation", "Reservation, confirmed", "The reservation, confirmed", links::OF_ENDED)],
+    answers: &[shows("Reservation", "Reservation, confirmed", "The reservation, confirmed", links::OF_CONFIRMED)],
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
         &problems::RESERVATION_EXPIRED,
         &problems::ALREADY_CONFIRMED,
         &problems::ALREADY_RELEASED,
+        &problems::ALREADY_CANCELLED,
+        &problems::CUSTOMER_LIMIT_EXCEEDED,
+    ],
+    ..BARE
+};
+
+pub(super) static CHANGE: Row = Row {
+    name: "change",
+    method: Method::Post,
+    path: "/v1/reservations/{id}/change",
+    access: Access::Any(Role::Checkout),
+    id: "changeReservation",
+    tag: Tag::Reservations,
+    summary: "Give a hold other lines",
+    description: "Replaces the lines in one step, as if the old units were free for it. Units that stay keep their pool and \
+                  price, and `expires_at` stays. What the hold gets more of is checked as in a reserve; giving units back needs \
+                  no open sale. If the service refuses, nothing changes. Repeating the call gives the same reservation.",
+    body: asks("ChangeRequest"),
+    answers: &[shows("Reservation", "Reservation, changed", "The reservation with its new lines", links::OF_HOLD)],
+    problems: &[
+        &problems::RESERVATION_NOT_FOUND,
+        &problems::ITEM_NOT_FOUND,
+        &problems::SOLD_OUT,
+        &problems::INSUFFICIENT_STOCK,
+        &problems::CUSTOMER_LIMIT_EXCEEDED,
+        &problems::SALE_NOT_STARTED,
+        &problems::NOT_ELIGIBLE,
+        &problems::SALE_ENDED,
+        &problems::SALE_PAUSED,
+        &problems::RESERVATION_EXPIRED,
+        &problems::ALREADY_CONFIRMED,
+        &problems::ALREADY_RELEASED,
+        &problems::ALREADY_CANCELLED,
+        &problems::BACKLOG_FULL,
+        &problems::DISK_LOW,
+    ],
+    ..BARE
+};
+
+pub(super) static CANCEL: Row = Row {
+    name: "cancel",
+    method: Method::Post,
+    path: "/v1/reservations/{id}/cancel",
+    access: Access::Any(Role::Checkout),
+    id: "cancelReservation",
+    tag: Tag::Reservations,
+    summary: "Cancel a confirmed reservation, or a part of it",
+    description: "The units go back into stock, or leave the sale with `restock: false`. They count towards no limit from then on. \
+                  Without `lines` everything is cancelled, and repeating the call gives the same reservation. With `lines` the \
+                  reservation stays `confirmed` with fewer units until none are left; an `Idempotency-Key` is then required, and \
+                  a repeat with the same key changes nothing. A reservation that has left memory (404) cannot be cancelled: put \
+                  its units back with an adjustment.",
+    parameters: &["IdempotencyKey"],
+    body: may_ask("CancelRequest"),
+    answers: &[Given {
+        headers: &["Idempotent-Replayed"],
+        ..shows("Reservation", "Reservation, cancelled", "The reservation without the units", links::OF_ENDED)
+    }],
+    problems: &[
+        &problems::RESERVATION_NOT_FOUND,
+        &problems::NOT_CONFIRMED,
+        &problems::RESERVATION_EXPIRED,
+        &problems::ALREADY_RELEASED,
+        &problems::ALREADY_CANCELLED,
+        &problems::IDEMPOTENCY_KEY_REUSED,
     ],
     ..BARE
 };
@@ -143,7 +213,12 @@ pub(super) static RELEASE: Row = Row {
                   first reason.",
     body: may_ask("ReleaseRequest"),
     answers: &[shows("Reservation", "Reservation, released", "The reservation, released", links::OF_ENDED)],
-    problems: &[&problems::RESERVATION_NOT_FOUND, &problems::RESERVATION_EXPIRED, &problems::ALREADY_CONFIRMED],
+    problems: &[
+        &problems::RESERVATION_NOT_FOUND,
+        &problems::RESERVATION_EXPIRED,
+        &problems::ALREADY_CONFIRMED,
+        &problems::ALREADY_CANCELLED,
+    ],
     ..BARE
 };
 
@@ -164,6 +239,7 @@ pub(super) static EXTEND: Row = Row {
         &problems::RESERVATION_EXPIRED,
         &problems::ALREADY_CONFIRMED,
         &problems::ALREADY_RELEASED,
+        &problems::ALREADY_CANCELLED,
         &problems::EXTENSION_LIMIT_REACHED,
     ],
     ..BARE

@@ -262,6 +262,28 @@ pub(super) static TRANSFER: Row = Row {
     ..BARE
 };
 
+pub(super) static EXTEND_ALL: Row = Row {
+    name: "extend_all",
+    method: Method::Post,
+    path: "/v1/sales/{sale}/holds/extend",
+    access: Access::OfSale(Role::Operator),
+    of_all_channels: true,
+    id: "extendHolds",
+    tag: Tag::Sales,
+    summary: "Extend all holds of a sale",
+    description: "Every live hold of the sale ends `seconds` later, for example while a payment provider is down. It counts towards \
+                  no `max_extensions`. The service works in steps, while requests go on, and answers after the last. If the service \
+                  or the connection fails, repeat the call with its key: each hold is extended once.",
+    parameters: &["IdempotencyKey"],
+    body: asks("ExtendAllRequest"),
+    answers: &[Given {
+        headers: &["Idempotent-Replayed"],
+        ..ok_then("ExtendedHolds", "How many holds were extended", &[])
+    }],
+    problems: &[&problems::SALE_NOT_FOUND, &problems::IDEMPOTENCY_KEY_REUSED],
+    ..BARE
+};
+
 pub(super) static AVAILABILITY: Row = Row {
     name: "availability",
     method: Method::Get,

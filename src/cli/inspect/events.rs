@@ -12,13 +12,15 @@ use crate::{
     journal::Epoch,
     sale::{
         audit::{Audited, Record},
-        event::{Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, SaleDefined, Settled, record},
+        event::{
+            Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, PricedPortion, SaleDefined, Settled, record,
+        },
         time::Timestamp,
     },
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub(super) const KINDS: [&str; 24] = [
+pub(super) const KINDS: [&str; 29] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -28,6 +30,8 @@ pub(super) const KINDS: [&str; 24] = [
     "pool_shared",
     "adjusted",
     "transferred",
+    "holds_extending",
+    "holds_extended",
     "stocked",
     "audited",
     "keys_noted",
@@ -39,6 +43,9 @@ pub(super) const KINDS: [&str; 24] = [
     "confirmed",
     "released",
     "expired",
+    "changed",
+    "cancelled",
+    "confirm_refused",
     "retired",
     "carried",
     "sold",
@@ -53,6 +60,9 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CustomerEvent::Confirmed(_) => "confirmed",
             CustomerEvent::Released(_) => "released",
             CustomerEvent::Expired(_) => "expired",
+            CustomerEvent::Changed(_) => "changed",
+            CustomerEvent::Cancelled(_) => "cancelled",
+            CustomerEvent::ConfirmRefused(_) => "confirm_refused",
             CustomerEvent::Retired { .. } => "retired",
             CustomerEvent::Carried { .. } => "carried",
             CustomerEvent::Sold { .. } => "sold",
@@ -68,6 +78,8 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CatalogueEvent::PoolShared { .. } => "pool_shared",
             CatalogueEvent::Adjusted(_) => "adjusted",
             CatalogueEvent::Transferred(_) => "transferred",
+            CatalogueEvent::HoldsExtending(_) => "holds_extending",
+            CatalogueEvent::HoldsExtended(_) => "holds_extended",
             CatalogueEvent::Stocked { .. } => "stocked",
             CatalogueEvent::Audited(_) => "audited",
             CatalogueEvent::KeysNoted { .. } => "keys_noted",
@@ -178,6 +190,26 @@ fn describe_customer_event(event: &CustomerEvent<'_>, names: &Names) -> Fields {
         CustomerEvent::Released(settled) | CustomerEvent::Expired(settled) => {
             describe_settled(settled, "reason", names)
         }
+        CustomerEvent::Changed(changed) => vec![
+            ("reservation", json!(changed.id.to_string())),
+            ("sale", json!(names.sale(changed.sale))),
+            ("returned", lines_of(&changed.returned, names)),
+            ("lines", priced_lines_of(&changed.taken, names)),
+        ],
+        CustomerEvent::Cancelled(cancelled) => vec![
+            ("reservation", json!(cancelled.id.to_string())),
+            ("sale", json!(names.sale(cancelled.sale))),
+            ("lines", lines_of(&cancelled.portions, names)),
+            ("restock", json!(cancelled.restock)),
+            ("reason", json!(cancelled.reason)),
+            ("idempotency_key", json!(cancelled.key.map(|(key, _)| key))),
+        ],
+        CustomerEvent::ConfirmRefused(refused) => vec![
+            ("reservation", json!(refused.id.to_string())),
+            ("sale", json!(names.sale(refused.sale))),
+            ("cause", json!(refused.cause.as_str())),
+            ("reference", json!(refused.reference)),
+        ],
         CustomerEvent::Retired { id, counted } => {
             vec![("reservation", json!(id.to_string())), ("counted", json!(counted))]
         }
@@ -222,6 +254,16 @@ fn describe_catalogue_event(event: &CatalogueEvent<'_>, names: &Names) -> Fields
             ("reason", json!(transferred.reason)),
             ("reference", json!(transferred.reference)),
             ("idempotency_key", json!(transferred.key.map(|(key, _)| key))),
+        ],
+        CatalogueEvent::HoldsExtending(extending) => vec![
+            ("sale", json!(names.sale(extending.sale))),
+            ("seconds", json!(extending.seconds)),
+            ("idempotency_key", json!(extending.key.map(|(key, _)| key))),
+        ],
+        CatalogueEvent::HoldsExtended(extended) => vec![
+            ("sale", json!(names.sale(extended.sale))),
+            ("holds", json!(extended.holds)),
+            ("idempotency_key", json!(extended.key.map(|(key, _)| key))),
         ],
         CatalogueEvent::Stocked { item, pool, stock } => vec![
             ("sale", json!(names.sale_of(*item))),
@@ -269,16 +311,11 @@ fn describe_audited(audited: &Audited<'_>) -> Fields {
 
 fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
     let at = held.id.created_at();
-    let lines = held.portions.iter().map(|line| Line {
-        sku: names.sku(line.item),
-        quantity: line.units,
-        price: line.price.map(|price| json!(price)),
-    });
     vec![
         ("reservation", json!(held.id.to_string())),
         ("sale", json!(names.sale(held.sale))),
         ("customer", json!(held.customer)),
-        ("lines", lines.map(|line| json!(line)).collect()),
+        ("lines", priced_lines_of(&held.portions, names)),
         ("expires_at", json!(at.plus_seconds(held.hold_seconds.into()))),
         ("reference", json!(held.reference)),
         ("idempotency_key", json!(held.key.map(|(key, _)| key))),
@@ -286,13 +323,32 @@ fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
 }
 
 fn describe_settled(settled: &Settled<'_>, text: &'static str, names: &Names) -> Fields {
-    let line = |line: &Portion| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
-    vec![
+    let mut fields = vec![
         ("reservation", json!(settled.id.to_string())),
         ("sale", json!(names.sale(settled.sale))),
-        ("lines", settled.portions.iter().map(line).collect()),
+        ("lines", lines_of(&settled.portions, names)),
         (text, json!(settled.text)),
-    ]
+    ];
+    if !settled.returned.is_empty() {
+        fields.push(("returned", lines_of(&settled.returned, names)));
+    }
+    if settled.late {
+        fields.push(("late", json!(true)));
+    }
+    fields
+}
+
+fn lines_of(portions: &[Portion], names: &Names) -> Value {
+    let line = |line: &Portion| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
+    portions.iter().map(line).collect()
+}
+
+fn priced_lines_of(portions: &[PricedPortion], names: &Names) -> Value {
+    let line = |line: &PricedPortion| {
+        let price = line.price.map(|price| json!(price));
+        json!(Line { sku: names.sku(line.item), quantity: line.units, price })
+    };
+    portions.iter().map(line).collect()
 }
 
 fn describe_adjusted(adjusted: &Adjusted<'_>, names: &Names) -> Fields {

@@ -16,7 +16,7 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 use hyper::{
     Request, StatusCode,
-    header::{HeaderMap, HeaderName},
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Serialize;
 
@@ -72,6 +72,7 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::Adjust => sales::adjust(worker, caller, (&subject, &sku), request).await,
         Call::AdjustAll => Box::pin(sales::adjust_all(worker, caller, &subject, request)).await,
         Call::Transfer => Box::pin(sales::transfer(worker, caller, (&subject, &sku), request)).await,
+        Call::ExtendAll => Box::pin(sales::extend_all(worker, caller, &subject, request)).await,
         Call::Reserve => reservations::reserve(worker, caller, catalogue, sale, &subject, request).await,
         Call::ReserveBatch => at_once(batch::reserve(worker, caller, sale, request).await),
         Call::CustomerReservations => {
@@ -80,6 +81,8 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::GetReservation => reservations::get(worker, caller, &subject),
         Call::Confirm => reservations::confirm(worker, caller, &subject, request).await,
         Call::Release => reservations::release(worker, caller, &subject, request).await,
+        Call::Change => reservations::change(worker, caller, &subject, request).await,
+        Call::Cancel => reservations::cancel(worker, caller, &subject, request).await,
         Call::Extend => reservations::extend(worker, caller, &subject, request).await,
         Call::EraseCustomer => customers::erase(worker, caller, &subject),
         Call::Audit => at_once(Box::pin(trail::get(worker, caller, request.uri().query())).await),
@@ -162,6 +165,13 @@ fn owed_json(service: &Service, status: StatusCode, value: &impl Serialize) -> B
 
 fn json_bytes(status: StatusCode, bytes: impl Into<Body>) -> BoxedResponse {
     response::respond(status, "application/json", bytes)
+}
+
+fn replayed_if(replayed: bool, mut response: BoxedResponse) -> BoxedResponse {
+    if replayed {
+        response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// The `Idempotency-Key`, bare or quoted.

@@ -1,4 +1,4 @@
-//! Reserve, look, confirm, release, extend.
+//! Reserve, look, extend, change, confirm, release, cancel.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use hyper::{
     header::{HeaderValue, LOCATION},
 };
 
-use super::{IDEMPOTENT_REPLAYED, idempotency_key, json, json_bytes, long_json, read_small, small};
+use super::{idempotency_key, json, json_bytes, long_json, read_small, replayed_if, small};
 use crate::{
     api::{self, Judged, SaleRef, parse_id},
     auth::Caller,
-    engine::{CatalogueGuard, Made},
+    engine::{CancelMade, CatalogueGuard, Made},
     http::{
         body::{self, Arrived, BoxedRequest},
         json::{
             answers::{CustomerBody, DryRunBody, ReservationBody},
             encode, parse,
-            requests::{CUSTOMER, ConfirmBody, ExtendBody, ReleaseBody},
+            requests::{CUSTOMER, CancelBody, ChangeBody, ConfirmBody, ExtendBody, ReleaseBody},
         },
         query,
         response::{self, BoxedResponse},
@@ -107,10 +107,7 @@ fn show_made(made: &Made, catalogue: &Catalogue) -> BoxedResponse {
     let location = HeaderValue::from_maybe_shared(body.split_to(PATH.len() + id.len()));
     let mut response = json_bytes(StatusCode::CREATED, body);
     response.headers_mut().insert(LOCATION, location.expect("an id is ASCII"));
-    if made.replayed_of.is_some() {
-        response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    }
-    response
+    replayed_if(made.replayed_of.is_some(), response)
 }
 
 pub(super) fn get(worker: &Worker, caller: &Caller, id: &str) -> Judged<BoxedResponse> {
@@ -156,8 +153,7 @@ pub(super) async fn confirm(
     let id = parse_id(id)?;
     let bytes = read_small(worker, request, false).await?;
     let body: ConfirmBody<'_> = parse::parse_optional(&bytes, worker.limits())?;
-    body.check()?;
-    let answer = worker.api.confirm(caller, id, body.reference.as_deref())?;
+    let answer = worker.api.confirm(caller, id, &body.check(worker.limits())?)?;
     Ok(answer.map(|outcome| show(worker, &outcome)))
 }
 
@@ -173,6 +169,27 @@ pub(super) async fn release(
     body.check()?;
     let answer = worker.api.release(caller, id, body.reason.as_deref())?;
     Ok(answer.map(|outcome| show(worker, &outcome)))
+}
+
+pub(super) async fn change(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+    let id = parse_id(id)?;
+    let bytes = read_small(worker, request, true).await?;
+    let body: ChangeBody<'_> = parse::parse(&bytes, worker.limits())?;
+    let answer = worker.api.change(caller, id, &body.check(worker.limits())?)?;
+    Ok(answer.map(|outcome| show(worker, &outcome)))
+}
+
+pub(super) async fn cancel(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let id = parse_id(id)?;
+    let bytes = read_small(worker, request, false).await?;
+    let body: CancelBody<'_> = parse::parse_optional(&bytes, worker.limits())?;
+    let asked = body.check(worker.limits(), key.is_some())?;
+    let answer = worker.api.cancel(caller, id, &asked, key.as_deref())?;
+    Ok(answer.map(|outcome| match outcome {
+        Ok(CancelMade { reservation, replayed }) => replayed_if(replayed, show(worker, &Ok(reservation))),
+        Err(refusal) => show(worker, &Err(refusal)),
+    }))
 }
 
 pub(super) async fn extend(worker: &Worker, caller: &Caller, id: &str, request: BoxedRequest) -> Judged<BoxedResponse> {

@@ -1,17 +1,17 @@
 //! Sales: put, get, list, pause, resume, close, availability, adjustments.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use hyper::{
     StatusCode,
     header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue},
 };
 
-use super::{IDEMPOTENT_REPLAYED, idempotency_key, json, long_json, owed_json, read_small};
+use super::{idempotency_key, json, long_json, owed_json, read_small, replayed_if};
 use crate::{
     api::{Judged, StatusChange, problems},
     auth::Caller,
-    engine::{AdjustmentOf, Answer, SaleView, TransferMade},
+    engine::{AdjustmentOf, Answer, ExtensionOfAll, SaleView, TransferMade},
     http::{
         body::{self, BodyLimit, BoxedRequest},
         buffers::Share,
@@ -19,11 +19,11 @@ use crate::{
         json::{
             answers::{
                 AdjustedItem, AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody,
-                PutDryRunBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
+                ExtendedHoldsBody, PutDryRunBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
             },
             parse,
             problem::etag,
-            requests::{AdjustBody, AdjustmentsBody, NoBody, TransferBody},
+            requests::{AdjustBody, AdjustmentsBody, ExtendAllBody, NoBody, TransferBody},
             settings::{Patch, SettingsBody},
         },
         query,
@@ -33,7 +33,7 @@ use crate::{
     sale::{
         attributes::Attributes,
         catalogue::{Put, Sale},
-        command::{Adjust, AdjustAll, Extras, Transfer},
+        command::{Adjust, AdjustAll, ExtendAll, Extras, Transfer},
         expected::Expected,
         ids::check_slug,
         object::Object,
@@ -291,6 +291,37 @@ fn judge_adjustments(
     }))
 }
 
+/// Extends all holds of a sale. The service does it in steps, and this call waits for the last.
+pub(super) async fn extend_all(
+    worker: &Worker,
+    caller: &Caller,
+    sale: &str,
+    request: BoxedRequest,
+) -> Judged<BoxedResponse> {
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let bytes = read_small(worker, request, true).await?;
+    let body: ExtendAllBody<'_> = parse::parse(&bytes, worker.limits())?;
+    let seconds = body.check(worker.limits())?;
+    let asked = ExtendAll { sale, seconds, reason: body.reason.as_deref(), key: key.as_deref() };
+    let mut answer = worker.api.service.extend_all(caller, &asked);
+    // Recorded here, because nobody waits if the caller has disconnected.
+    worker.api.service.signal.notify();
+    while let Ok(ExtensionOfAll::Running(extending)) = answer.value {
+        tokio::time::sleep(EXTENSION_LOOK).await;
+        answer = worker.engine().extension_of_all(extending).map(Ok);
+    }
+    Ok(answer.map(|outcome| match outcome {
+        Ok(ExtensionOfAll::Done { holds, replayed }) => {
+            replayed_if(replayed, json(StatusCode::OK, &ExtendedHoldsBody { holds }))
+        }
+        Ok(ExtensionOfAll::Running(_)) => unreachable!("it was waited for"),
+        Err(refusal) => refused_change(&worker.service, &refusal),
+    }))
+}
+
+/// How often a call looks whether an extension of all holds is done.
+const EXTENSION_LOOK: Duration = Duration::from_millis(5);
+
 pub(super) async fn transfer(
     worker: &Worker,
     caller: &Caller,
@@ -319,13 +350,6 @@ pub(super) async fn transfer(
         }
         Err(refusal) => refused_change(&worker.service, &refusal),
     }))
-}
-
-fn replayed_if(replayed: bool, mut response: BoxedResponse) -> BoxedResponse {
-    if replayed {
-        response.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    }
-    response
 }
 
 /// The refusal of a change of stock. It is no sell-out: the operator asked to take more than is available.

@@ -13,7 +13,7 @@ use crate::{
         event::PoolLevels,
         ids::ReservationId,
         outcome::{self, OfCustomer, Reservation, Standing, State, Status},
-        settings::{Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
+        settings::{HoldBudget, Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
         stock::Amounts,
         time::Timestamp,
         warnings::Warning,
@@ -32,12 +32,23 @@ pub struct ReservationBody<'a> {
     pub(in crate::http) sale: &'a str,
     /// The customer's id from the reserve.
     pub(in crate::http) customer: &'a str,
-    /// `held` until the reservation is confirmed, released or expired; these three are final.
+    /// `held` until the reservation is confirmed, released or expired. A confirmed one can be cancelled, and an expired one may be
+    /// confirmed late.
     pub(in crate::http) state: &'static str,
-    /// One line per SKU, with the price at the time of the hold.
+    /// One line per SKU, with the price at the time of the hold. The units that `state` is about: of a confirmed reservation those
+    /// that are still confirmed.
     #[serde(serialize_with = "write_lines")]
     #[schema(value_type = Vec<ReservedLine>)]
-    pub(in crate::http) lines: (&'a [outcome::ReservedLine], &'a Catalogue),
+    pub(in crate::http) lines: (Cow<'a, [outcome::ReservedLine]>, &'a Catalogue),
+    /// Held units that were not confirmed and went back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::http) returned: Vec<UnitsBody<'a>>,
+    /// Confirmed units that were cancelled; only while others are still confirmed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::http) cancelled: Vec<UnitsBody<'a>>,
+    /// True if it was confirmed when the hold had expired.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::http) late: bool,
     /// The lines that got less than they asked for; only of a reserve that allowed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::http) short: Vec<ShortBody<'a>>,
@@ -63,7 +74,7 @@ pub struct ReservationBody<'a> {
     /// When the hold ends. The service refuses a confirm at this moment or later.
     #[schema(value_type = String)]
     pub(in crate::http) expires_at: Timestamp,
-    /// When the reservation was confirmed; only in state `confirmed`.
+    /// When the reservation was confirmed; only in states `confirmed` and `cancelled`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(in crate::http) confirmed_at: Option<Timestamp>,
@@ -75,12 +86,26 @@ pub struct ReservationBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(in crate::http) expired_at: Option<Timestamp>,
+    /// When the last of its units was cancelled; only in state `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(in crate::http) cancelled_at: Option<Timestamp>,
     /// How often the hold was extended.
     pub(in crate::http) extensions: u16,
     /// The reservation's current state; only in the answer to a reserve that repeats an idempotency key. The other members are
     /// then those of the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) replayed_of: Option<StandingBody>,
+}
+
+/// Units of one item.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Units)]
+pub struct UnitsBody<'a> {
+    /// The item's SKU.
+    pub(in crate::http) sku: &'a str,
+    /// Units.
+    pub(in crate::http) quantity: u32,
 }
 
 /// A line that got less than it asked for.
@@ -106,7 +131,7 @@ fn write_labels<S: Serializer>(
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = ReplayedOf)]
 pub struct StandingBody {
-    /// `held` until the reservation is confirmed, released or expired; these three are final.
+    /// As the reservation's.
     pub(in crate::http) state: &'static str,
     /// When the hold ends, or would have ended.
     #[schema(value_type = String)]
@@ -120,14 +145,23 @@ impl<'a> ReservationBody<'a> {
         let short = reservation.short.iter().map(|asked| ShortBody {
             sku: catalogue.sku(asked.item),
             requested: asked.units,
-            granted: reservation.units_of(asked.item),
+            granted: reservation.sum_of(asked.item, |amounts| amounts.sum()),
         });
         Self {
             id: reservation.id,
             sale: &catalogue.sale_numbered(reservation.sale).settings.id,
             customer: &reservation.customer,
             state: reservation.state.as_str(),
-            lines: (&reservation.lines, catalogue),
+            lines: (reservation.shown_lines(), catalogue),
+            returned: units_by_item(reservation, catalogue, |amounts| match reservation.state {
+                State::Confirmed | State::Cancelled => amounts.returned,
+                State::Held | State::Released | State::Expired => 0,
+            }),
+            cancelled: units_by_item(reservation, catalogue, |amounts| match reservation.state {
+                State::Confirmed => amounts.cancelled,
+                State::Held | State::Released | State::Expired | State::Cancelled => 0,
+            }),
+            late: reservation.late,
             short: short.collect(),
             reference: reservation.reference.as_deref(),
             tier: attributes.and_then(|attributes| attributes.tier.as_deref()),
@@ -136,9 +170,10 @@ impl<'a> ReservationBody<'a> {
             labels: attributes.map(|attributes| attributes.labels.as_slice()).filter(|labels| !labels.is_empty()),
             created_at: reservation.id.created_at(),
             expires_at: reservation.expires_at,
-            confirmed_at: ended(State::Confirmed),
+            confirmed_at: ended(State::Confirmed).or(reservation.confirmed_at),
             released_at: ended(State::Released),
             expired_at: ended(State::Expired),
+            cancelled_at: ended(State::Cancelled),
             extensions: reservation.extensions,
             replayed_of: None,
         }
@@ -150,6 +185,22 @@ impl<'a> ReservationBody<'a> {
             |standing: Standing| StandingBody { state: standing.state.as_str(), expires_at: standing.expires_at };
         Self { replayed_of: made.replayed_of.map(stands), ..Self::new(&made.reservation, catalogue) }
     }
+}
+
+/// Units of each item, where there are some.
+fn units_by_item<'a>(
+    reservation: &Reservation,
+    catalogue: &'a Catalogue,
+    units: impl Fn(Amounts) -> u32,
+) -> Vec<UnitsBody<'a>> {
+    let mut by_item: Vec<UnitsBody<'a>> = Vec::new();
+    for lines in by_item_of(&reservation.lines) {
+        let quantity = lines.iter().map(|line| units(line.amounts)).sum();
+        if quantity > 0 {
+            by_item.push(UnitsBody { sku: catalogue.sku(lines[0].item), quantity });
+        }
+    }
+    by_item
 }
 
 /// One customer's reservations in one sale, as far as memory has them.
@@ -239,7 +290,7 @@ impl<'a> FromPool<'a> {
 }
 
 /// The lines of a reservation item by item: what it has of each.
-pub(super) fn by_item(lines: &[outcome::ReservedLine]) -> impl Iterator<Item = &[outcome::ReservedLine]> {
+pub(super) fn by_item_of(lines: &[outcome::ReservedLine]) -> impl Iterator<Item = &[outcome::ReservedLine]> {
     lines.chunk_by(|line, next| line.item == next.item)
 }
 
@@ -298,7 +349,7 @@ impl<'a> DryRunBody<'a> {
         });
         Self {
             would: "hold",
-            lines: by_item(&lines).map(|lines| ReservedLine::of(lines, catalogue)).collect(),
+            lines: by_item_of(&lines).map(|lines| ReservedLine::of(lines, catalogue)).collect(),
             short: short.collect(),
             expires_at: tried.expires_at,
         }
@@ -306,12 +357,12 @@ impl<'a> DryRunBody<'a> {
 }
 
 fn write_lines<S: Serializer>(
-    lines: &(&[outcome::ReservedLine], &Catalogue),
+    lines: &(Cow<'_, [outcome::ReservedLine]>, &Catalogue),
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let (lines, catalogue) = lines;
     let mut list = serializer.serialize_seq(None)?;
-    for lines in by_item(lines) {
+    for lines in by_item_of(lines) {
         list.serialize_element(&ReservedLine::of(lines, catalogue))?;
     }
     list.end()
@@ -339,6 +390,12 @@ pub struct SaleBody<'a> {
     /// Units of each item that one customer may have, held and confirmed together; left out if there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_limit: Option<u32>,
+    /// For how long after its end a hold may still be confirmed, in seconds; left out: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_confirm_seconds: Option<u32>,
+    /// How many holds a customer may have at once, and let expire; left out: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_budget: Option<HoldBudget>,
     /// Quotas of requests; left out if only those of the configuration apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimits>,
@@ -349,6 +406,14 @@ pub struct SaleBody<'a> {
     status: &'static str,
     /// In the order of the sale's settings.
     items: Vec<ItemBody<'a>>,
+}
+
+/// The result of an extension of all holds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExtendedHolds)]
+pub struct ExtendedHoldsBody {
+    /// Holds that end later now.
+    pub holds: u64,
 }
 
 /// The result of an erasure.
@@ -463,6 +528,8 @@ impl<'a> SaleBody<'a> {
             hold_seconds,
             max_extensions,
             customer_limit,
+            late_confirm_seconds,
+            hold_budget,
             rate_limits,
             phases,
             ..
@@ -490,6 +557,8 @@ impl<'a> SaleBody<'a> {
             hold_seconds: *hold_seconds,
             max_extensions: *max_extensions,
             customer_limit: *customer_limit,
+            late_confirm_seconds: Some(*late_confirm_seconds).filter(|&seconds| seconds > 0),
+            hold_budget: *hold_budget,
             rate_limits: *rate_limits,
             phases,
             status: view.status.as_str(),

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the bytes equal those of `Serialize`; tests compare the two.
 
-use super::answers::{FromPool, ReservationBody, StandingBody, by_item, one_price};
+use super::answers::{FromPool, ReservationBody, StandingBody, by_item_of, one_price};
 use crate::{
     api::problems::Problem,
     sale::{outcome::Shortage, settings::Price},
@@ -23,8 +23,8 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     out.extend_from_slice(b",\"state\":\"");
     out.extend_from_slice(body.state.as_bytes());
     out.extend_from_slice(b"\",\"lines\":[");
-    let (lines, catalogue) = body.lines;
-    for (index, lines) in by_item(lines).enumerate() {
+    let (lines, catalogue) = &body.lines;
+    for (index, lines) in by_item_of(lines).enumerate() {
         let item = catalogue.item_numbered(lines[0].item);
         out.extend_from_slice(if index == 0 { b"{\"sku\":".as_slice() } else { b",{\"sku\":" });
         text(out, &item.settings.sku);
@@ -41,6 +41,15 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
         out.push(b'}');
     }
     out.push(b']');
+    for (name, units) in [(&b",\"returned\":"[..], &body.returned), (b",\"cancelled\":", &body.cancelled)] {
+        if !units.is_empty() {
+            out.extend_from_slice(name);
+            serde_json::to_writer(&mut *out, units).expect("units are plain JSON");
+        }
+    }
+    if body.late {
+        out.extend_from_slice(b",\"late\":true");
+    }
     if !body.short.is_empty() {
         out.extend_from_slice(b",\"short\":");
         serde_json::to_writer(&mut *out, &body.short).expect("lines are plain JSON");
@@ -71,6 +80,7 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
         (b",\"confirmed_at\":\"", body.confirmed_at),
         (b",\"released_at\":\"", body.released_at),
         (b",\"expired_at\":\"", body.expired_at),
+        (b",\"cancelled_at\":\"", body.cancelled_at),
     ];
     for (name, time) in times {
         if let Some(time) = time {
@@ -237,13 +247,15 @@ mod tests {
         let catalogue = catalogue();
         let price = Some(Price { amount: u64::MAX, currency: Currency::parse("EUR").unwrap() });
         let line = |item, price| {
-            let amounts = Amounts::held(1_u32 << (item * 6));
+            let units = 1_u32 << (item * 6);
+            let mixed = Amounts { held: units, confirmed: units + 1, returned: 2 * units, cancelled: item };
+            let amounts = if item % 2 == 0 { mixed } else { State::Held.amounts(units) };
             ReservedLine { item: ItemNumber(item), pool: PoolNumber(item), price, amounts }
         };
         let now = Timestamp::from_millis(1_795_766_400_000);
         let mut shown = 0;
         for (index, name) in NAMES.into_iter().enumerate() {
-            for state in [State::Held, State::Confirmed, State::Released, State::Expired] {
+            for state in State::ALL {
                 for (lines, reference) in [
                     (vec![line(index as u32, None)], None),
                     ((0..6).map(|item| line(item, price.filter(|_| item % 2 == 0))).collect(), Some(name)),
@@ -257,6 +269,8 @@ mod tests {
                         reference: reference.map(Box::from),
                         expires_at: now.plus_seconds(300),
                         ended_at: (state != State::Held).then(|| now.plus_millis(1)),
+                        confirmed_at: (state == State::Cancelled).then_some(now),
+                        late: index % 2 == 0,
                         extensions: index as u16 * 13_000,
                         attributes: None,
                         short: Box::default(),
@@ -272,6 +286,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(shown, NAMES.len() * 8);
+        assert_eq!(shown, NAMES.len() * 10);
     }
 }

@@ -78,6 +78,19 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::ReservationExpired(reservation) => ended("expired", reservation).into(),
         Refusal::AlreadyConfirmed(reservation) => ended("was confirmed", reservation).into(),
         Refusal::AlreadyReleased(reservation) => ended("was released", reservation).into(),
+        Refusal::AlreadyCancelled(reservation) => ended("was cancelled", reservation).into(),
+        Refusal::NotConfirmed(_) => "the reservation is a hold; release it instead".into(),
+        Refusal::ExpiredAndShort { reservation, short: lines } => {
+            format!("{}, and its units are gone: {}", ended("expired", reservation), short(lines)).into()
+        }
+        Refusal::TooManyHolds { limit, open } => {
+            format!("the customer has {open} holds in this sale, which allows {limit} at once").into()
+        }
+        Refusal::CoolingDown { limit, expired, retry_after_seconds } => format!(
+            "{expired} of the customer's holds in this sale expired within the hour, and the sale allows {limit}; try again \
+             in {retry_after_seconds} s"
+        )
+        .into(),
         Refusal::ExtensionLimitReached(reservation) => match reservation.extensions {
             0 => "the sale allows no extensions".into(),
             1 => "the hold has already been extended once; the sale allows no more".into(),
@@ -106,7 +119,7 @@ fn short(lines: &[Shortage]) -> String {
 
 fn ended(how: &str, reservation: &Reservation) -> String {
     let at = reservation.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let confirmed = reservation.state == State::Confirmed;
+    let confirmed = matches!(reservation.state, State::Confirmed | State::Cancelled);
     let reference = match &reservation.reference {
         _ if !confirmed => String::new(),
         None => ", without a reference".to_owned(),
@@ -123,9 +136,16 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
             Members::Limit(Limit { sku, limit: *limit, already: *already })
         }
         Refusal::SaleNotStarted { opens_at } => Members::OpensAt(OpensAt { opens_at: *opens_at }),
-        Refusal::ReservationExpired(reservation)
+        Refusal::ReservationExpired(reservation) => Members::Expired(OfExpired::new(reservation, &[], catalogue)),
+        Refusal::ExpiredAndShort { reservation, short } => {
+            Members::Expired(OfExpired::new(reservation, short, catalogue))
+        }
+        &Refusal::TooManyHolds { limit, open } => Members::OpenHolds(OpenHolds { limit, open }),
+        &Refusal::CoolingDown { limit, expired, .. } => Members::ExpiredHolds(ExpiredHolds { limit, expired }),
+        Refusal::NotConfirmed(reservation)
         | Refusal::AlreadyConfirmed(reservation)
         | Refusal::AlreadyReleased(reservation)
+        | Refusal::AlreadyCancelled(reservation)
         | Refusal::ExtensionLimitReached(reservation) => {
             Members::Reservation(Of { reservation: ReservationBody::new(reservation, catalogue) })
         }
@@ -180,7 +200,10 @@ enum Members<'a> {
     Limit(Limit<'a>),
     OpensAt(OpensAt),
     Oldest(Oldest<'a>),
+    OpenHolds(OpenHolds),
+    ExpiredHolds(ExpiredHolds),
     Reservation(Of<'a>),
+    Expired(OfExpired<'a>),
 }
 
 impl Members<'_> {
@@ -192,7 +215,10 @@ impl Members<'_> {
             Self::Limit(_) => Kind::Limit,
             Self::OpensAt(_) => Kind::OpensAt,
             Self::Oldest(_) => Kind::Oldest,
+            Self::OpenHolds(_) => Kind::OpenHolds,
+            Self::ExpiredHolds(_) => Kind::ExpiredHolds,
             Self::Reservation(_) => Kind::Reservation,
+            Self::Expired(_) => Kind::ExpiredReservation,
         }
     }
 }
@@ -255,6 +281,39 @@ pub struct OpensAt {
     /// When the sale opens.
     #[schema(value_type = String)]
     opens_at: Timestamp,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OpenHolds {
+    /// Holds that a customer may have in the sale at once.
+    limit: u32,
+    /// Holds that the customer has.
+    open: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ExpiredHolds {
+    /// Holds that a customer may let expire within an hour.
+    limit: u32,
+    /// Holds of the customer that expired within the last hour.
+    expired: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OfExpired<'a> {
+    /// The reservation as it is.
+    reservation: ReservationBody<'a>,
+    /// The lines whose units are no longer available; only for a late confirmation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    lines: Vec<Line<'a>>,
+}
+
+impl<'a> OfExpired<'a> {
+    fn new(reservation: &'a Reservation, short: &'a [Shortage], catalogue: &'a Catalogue) -> Self {
+        let lines = short.iter().map(Line::from).collect();
+        Self { reservation: ReservationBody::new(reservation, catalogue), lines }
+    }
 }
 
 #[derive(Serialize, ToSchema)]

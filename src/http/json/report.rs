@@ -310,7 +310,7 @@ impl<'a> AsOf<'a> {
 }
 
 impl CountsBody {
-    fn of(&Reserved { granted, held, confirmed, released, expired }: &Reserved) -> Self {
+    fn of(&Reserved { granted, held, confirmed, released, expired, cancelled: _ }: &Reserved) -> Self {
         Self { granted, held, confirmed, released, expired }
     }
 }

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     api::{
         Limits,
-        commands::{CheckedLine, CheckedReserve},
+        commands::{CheckedCancel, CheckedConfirm, CheckedLine, CheckedLines, CheckedReserve},
     },
     privacy::CustomerIds,
     sale::{
@@ -226,38 +226,61 @@ impl<'a> ReserveBody<'a> {
         if check_name(&self.customer).is_err() {
             wrong.push(Invalid::new("/customer", CUSTOMER));
         }
-        if self.lines.is_empty() || self.lines.len() > limits.sale.lines_max {
-            wrong.push(Invalid::new("/lines", format!("must be a list of 1 to {} lines", limits.sale.lines_max)));
-        }
+        check_count(&self.lines, limits, &mut wrong);
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
         let hold_seconds = check_hold(self.hold_seconds, limits.sale.hold_seconds_max, &mut wrong);
         let extras = self.extras.and_then(|extras| extras.check(&mut wrong));
-        let mut lines: SmallVec<[CheckedLine<'_>; 2]> = SmallVec::new();
-        for (index, Object(line)) in self.lines.into_iter().enumerate().take(limits.sale.lines_max) {
-            if check_name(&line.sku).is_err() {
-                wrong.push(Invalid::new(format!("/lines/{index}/sku"), SKU));
-            }
-            let most = u64::from(limits.quantity_max);
-            if line.quantity == 0 || line.quantity > most {
-                wrong.push(Invalid::new(format!("/lines/{index}/quantity"), Rule::whole(1, most)));
-                continue;
-            }
-            let units = line.quantity as u32;
-            match lines.iter_mut().find(|known| known.sku == line.sku) {
-                None => lines.push(CheckedLine { sku: line.sku, units }),
-                Some(known) if u64::from(known.units) + line.quantity <= most => known.units += units,
-                Some(_) => {
-                    let detail = format!("the units of {:?} add up to more than {most}", line.sku);
-                    wrong.push(Invalid::new(format!("/lines/{index}/quantity"), detail));
-                }
-            }
-        }
+        let lines = sum_lines(self.lines, limits, &mut wrong);
         if !wrong.is_empty() {
             return Err(wrong);
         }
         let (customer, reference) = (ids.known_as(self.customer), self.reference);
         Ok(CheckedReserve { customer, lines, hold_seconds, reference, extras })
     }
+}
+
+type LinesBody<'a> = SmallVec<[Object<LineBody<'a>>; 2]>;
+
+fn check_count(lines: &LinesBody<'_>, limits: &Limits, wrong: &mut Vec<Invalid>) {
+    if lines.is_empty() || lines.len() > limits.sale.lines_max {
+        wrong.push(Invalid::new("/lines", format!("must be a list of 1 to {} lines", limits.sale.lines_max)));
+    }
+}
+
+/// Checks lines, and sums those of the same SKU.
+fn sum_lines<'a>(asked: LinesBody<'a>, limits: &Limits, wrong: &mut Vec<Invalid>) -> CheckedLines<'a> {
+    let mut lines = CheckedLines::new();
+    for (index, Object(line)) in asked.into_iter().enumerate().take(limits.sale.lines_max) {
+        if check_name(&line.sku).is_err() {
+            wrong.push(Invalid::new(format!("/lines/{index}/sku"), SKU));
+        }
+        let most = u64::from(limits.quantity_max);
+        if line.quantity == 0 || line.quantity > most {
+            wrong.push(Invalid::new(format!("/lines/{index}/quantity"), Rule::whole(1, most)));
+            continue;
+        }
+        let units = line.quantity as u32;
+        match lines.iter_mut().find(|known| known.sku == line.sku) {
+            None => lines.push(CheckedLine { sku: line.sku, units }),
+            Some(known) if u64::from(known.units) + line.quantity <= most => known.units += units,
+            Some(_) => {
+                let detail = format!("the units of {:?} add up to more than {most}", line.sku);
+                wrong.push(Invalid::new(format!("/lines/{index}/quantity"), detail));
+            }
+        }
+    }
+    lines
+}
+
+/// As `sum_lines`, where they may be left out.
+fn sum_some_lines<'a>(
+    asked: Option<LinesBody<'a>>,
+    limits: &Limits,
+    wrong: &mut Vec<Invalid>,
+) -> Option<CheckedLines<'a>> {
+    let lines = asked?;
+    check_count(&lines, limits, wrong);
+    Some(sum_lines(lines, limits, wrong))
 }
 
 fn check_hold(seconds: Option<u64>, most: u64, wrong: &mut Vec<Invalid>) -> Option<u32> {
@@ -268,21 +291,104 @@ fn check_hold(seconds: Option<u64>, most: u64, wrong: &mut Vec<Invalid>) -> Opti
     u32::try_from(seconds).ok()
 }
 
-/// Why a hold is confirmed. All members are optional.
+/// What of a reservation is confirmed, and why. All members are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ConfirmRequest)]
 pub struct ConfirmBody<'a> {
+    /// What to confirm, at most what is held of each item; the rest goes back into stock in the same step. Left out: everything.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<LineBody>>)]
+    lines: Option<LinesBody<'a>>,
     /// The caller's name for the confirmation, such as an order number. Replaces the reservation's reference.
     #[serde(default, borrow)]
-    pub reference: Option<Cow<'a, str>>,
+    reference: Option<Cow<'a, str>>,
 }
 
-impl ConfirmBody<'_> {
-    pub fn check(&self) -> Result<(), Vec<Invalid>> {
+impl<'a> ConfirmBody<'a> {
+    pub fn check(self, limits: &Limits) -> Result<CheckedConfirm<'a>, Vec<Invalid>> {
         let mut wrong = Vec::new();
+        let lines = sum_some_lines(self.lines, limits, &mut wrong);
         check_text_of(&mut wrong, "/reference", REFERENCE, &self.reference);
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(CheckedConfirm { lines, reference: self.reference }) } else { Err(wrong) }
+    }
+}
+
+/// The lines that a hold is to have.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChangeRequest)]
+pub struct ChangeBody<'a> {
+    /// What to hold from now on. The service adds up lines of the same SKU.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<LineBody>)]
+    lines: LinesBody<'a>,
+}
+
+impl<'a> ChangeBody<'a> {
+    pub fn check(self, limits: &Limits) -> Result<CheckedLines<'a>, Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        check_count(&self.lines, limits, &mut wrong);
+        let lines = sum_lines(self.lines, limits, &mut wrong);
+        if wrong.is_empty() { Ok(lines) } else { Err(wrong) }
+    }
+}
+
+/// What of a confirmed reservation is cancelled, and why. All members are optional.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = CancelRequest)]
+pub struct CancelBody<'a> {
+    /// Kept in the store, for people.
+    #[serde(default, borrow)]
+    reason: Option<Cow<'a, str>>,
+    /// Whether the units are sold again. If false, they leave the sale, and the item's `stock` falls by as many. Left out: true.
+    #[serde(default)]
+    restock: Option<bool>,
+    /// What to cancel, at most what is confirmed of each item. An `Idempotency-Key` is then required. Left out: everything.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<LineBody>>)]
+    lines: Option<LinesBody<'a>>,
+}
+
+impl<'a> CancelBody<'a> {
+    /// `has_key`: whether the request has an idempotency key.
+    pub fn check(self, limits: &Limits, has_key: bool) -> Result<CheckedCancel<'a>, Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        check_text_of(&mut wrong, "/reason", REASON, &self.reason);
+        let lines = sum_some_lines(self.lines, limits, &mut wrong);
+        if lines.is_some() && !has_key {
+            let detail =
+                format!("the header Idempotency-Key is required to cancel `lines`, and {}", Rule::IdempotencyKey);
+            wrong.push(Invalid::new("", detail));
+        }
+        let restock = self.restock.unwrap_or(true);
+        if wrong.is_empty() { Ok(CheckedCancel { lines, reason: self.reason, restock }) } else { Err(wrong) }
+    }
+}
+
+/// How much later all holds of a sale are to end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ExtendAllRequest)]
+pub struct ExtendAllBody<'a> {
+    /// Seconds by which each hold ends later than before.
+    seconds: u64,
+    /// Kept in the audit trail, for people.
+    #[serde(default, borrow)]
+    pub reason: Option<Cow<'a, str>>,
+}
+
+impl ExtendAllBody<'_> {
+    pub fn check(&self, limits: &Limits) -> Result<u32, Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        let rule = settings::hold_seconds(limits.sale.hold_seconds_max);
+        if !rule.allows_number(self.seconds.into()) {
+            wrong.push(Invalid::new("/seconds", rule));
+        }
+        check_text_of(&mut wrong, "/reason", REASON, &self.reason);
+        let seconds = u32::try_from(self.seconds).ok().filter(|_| wrong.is_empty());
+        seconds.ok_or(wrong)
     }
 }
 

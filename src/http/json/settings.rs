@@ -14,9 +14,9 @@ use crate::sale::{
     object::{self, Object},
     rule::Rule,
     settings::{
-        CHANNEL, COST, CUSTOMER_LIMIT, Invalid, ItemSettings, LOCATION, NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID,
-        POOLS_MAX, PRICE_AMOUNT, Phase, PoolSettings, Price, QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits,
-        SALE_NAME, SKU, SOURCING, SaleSettings, Sourcing, TIER,
+        BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, HoldBudget, Invalid, ItemSettings, LATE_CONFIRM_SECONDS, LOCATION,
+        NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase, PoolSettings, Price,
+        QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings, Sourcing, TIER,
     },
     time::Timestamp,
 };
@@ -45,6 +45,13 @@ pub struct SettingsBody {
     /// Units of each item that one customer may have, held and confirmed together. Left out: no limit.
     #[serde(default)]
     customer_limit: Option<u32>,
+    /// For how long after its end a hold may still be confirmed, in seconds, if its units are still available. At most the
+    /// configuration's `retention_seconds`. Left out: not at all.
+    #[serde(default)]
+    late_confirm_seconds: Option<u32>,
+    /// How many holds a customer may have at once, and let expire. Left out: any number.
+    #[serde(default, deserialize_with = "object::optional")]
+    hold_budget: Option<HoldBudget>,
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional")]
     rate_limits: Option<RateLimits>,
@@ -173,6 +180,8 @@ impl From<SettingsBody> for SaleSettings {
             hold_seconds,
             max_extensions,
             customer_limit,
+            late_confirm_seconds,
+            hold_budget,
             rate_limits,
             phases,
             items,
@@ -180,7 +189,20 @@ impl From<SettingsBody> for SaleSettings {
         } = body;
         let phases = phases.into_iter().flatten().map(|Object(phase)| phase).collect();
         let items = items.into_iter().map(|Object(item)| item.into()).collect();
-        Self { id, name, opens_at, closes_at, hold_seconds, max_extensions, customer_limit, rate_limits, phases, items }
+        Self {
+            id,
+            name,
+            opens_at,
+            closes_at,
+            hold_seconds,
+            max_extensions,
+            customer_limit,
+            late_confirm_seconds: late_confirm_seconds.unwrap_or_default(),
+            hold_budget,
+            rate_limits,
+            phases,
+            items,
+        }
     }
 }
 
@@ -203,6 +225,7 @@ impl Described for SettingsBody {
             Shape::new(vec![Member::value("requests", QUOTA_REQUESTS), Member::value("window_seconds", QUOTA_WINDOW)])
         };
         let rate_limits = ["sale", "customer", "key"].map(|name| Member::object(name, quota()).optional());
+        let budget = ["open_holds", "expired_per_hour"].map(|name| Member::value(name, BUDGET).optional());
         let members = [
             Member::value("id", Rule::SaleId).kept(),
             Member::value("name", SALE_NAME),
@@ -211,6 +234,8 @@ impl Described for SettingsBody {
             Member::value("hold_seconds", limits.sale.hold_seconds()),
             Member::value("max_extensions", limits.sale.max_extensions()).optional(),
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
+            Member::value("late_confirm_seconds", LATE_CONFIRM_SECONDS).optional(),
+            Member::object("hold_budget", Shape::new(budget.into())).optional(),
             Member::object("rate_limits", Shape::new(rate_limits.into())).optional(),
             Member::list("phases", phase(), PHASES_MAX).optional(),
             Member::list("items", ItemSettingsBody::shape(limits), limits.sale.items_per_sale_max),

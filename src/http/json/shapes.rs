@@ -4,8 +4,9 @@ use super::{
     entries::EntryBody,
     invalid::{Described, Member, Shape},
     requests::{
-        ADJUSTMENTS_MAX, AdjustBody, AdjustmentsBody, CUSTOMER, ConfirmBody, ExtendBody, LABEL, LABEL_NAME,
-        LOCATIONS_MAX, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody, TransferBody,
+        ADJUSTMENTS_MAX, AdjustBody, AdjustmentsBody, CUSTOMER, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody,
+        ExtendBody, LABEL, LABEL_NAME, LOCATIONS_MAX, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody,
+        TransferBody,
     },
 };
 use crate::{
@@ -17,15 +18,19 @@ use crate::{
     },
 };
 
+fn lines(limits: &Limits) -> Member {
+    let line = Shape::new(vec![
+        Member::value("sku", SKU),
+        Member::value("quantity", Rule::whole(1, limits.quantity_max.into())),
+    ]);
+    Member::list("lines", line, limits.sale.lines_max)
+}
+
 impl Described for ReserveBody<'_> {
     fn shape(limits: &Limits) -> Shape {
-        let line = Shape::new(vec![
-            Member::value("sku", SKU),
-            Member::value("quantity", Rule::whole(1, limits.quantity_max.into())),
-        ]);
         Shape::new(vec![
             Member::value("customer", CUSTOMER),
-            Member::list("lines", line, limits.sale.lines_max),
+            lines(limits),
             Member::value("hold_seconds", settings::hold_seconds(limits.sale.hold_seconds_max)).optional(),
             Member::value("reference", REFERENCE).optional(),
             Member::value("tier", TIER).optional(),
@@ -46,8 +51,33 @@ impl Described for EntryBody<'_> {
 }
 
 impl Described for ConfirmBody<'_> {
-    fn shape(_: &Limits) -> Shape {
-        Shape::new(vec![Member::value("reference", REFERENCE).optional()])
+    fn shape(limits: &Limits) -> Shape {
+        Shape::new(vec![lines(limits).optional(), Member::value("reference", REFERENCE).optional()])
+    }
+}
+
+impl Described for ChangeBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
+        Shape::new(vec![lines(limits)])
+    }
+}
+
+impl Described for CancelBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
+        Shape::new(vec![
+            Member::value("reason", REASON).optional(),
+            Member::value("restock", Rule::Flag).optional(),
+            lines(limits).optional(),
+        ])
+    }
+}
+
+impl Described for ExtendAllBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
+        Shape::new(vec![
+            Member::value("seconds", settings::hold_seconds(limits.sale.hold_seconds_max)),
+            Member::value("reason", REASON).optional(),
+        ])
     }
 }
 
@@ -122,6 +152,9 @@ mod tests {
             ("ReserveRequest", ReserveBody::shape(&limits)),
             ("BatchEntry", EntryBody::shape(&limits)),
             ("ConfirmRequest", ConfirmBody::shape(&limits)),
+            ("ChangeRequest", ChangeBody::shape(&limits)),
+            ("CancelRequest", CancelBody::shape(&limits)),
+            ("ExtendAllRequest", ExtendAllBody::shape(&limits)),
             ("ReleaseRequest", ReleaseBody::shape(&limits)),
             ("ExtendRequest", ExtendBody::shape(&limits)),
             ("AdjustRequest", AdjustBody::shape(&limits)),

@@ -31,6 +31,10 @@ pub(super) fn of(schema: &str) -> Value {
             { "status": 409, "problem": of_problem(&problems::SOLD_OUT) },
         ] }),
         "ConfirmRequest" => json!({ "reference": "order-1" }),
+        "ChangeRequest" => json!({ "lines": [{ "sku": "tv-55", "quantity": 2 }] }),
+        "CancelRequest" => json!({ "reason": "the customer sent it back" }),
+        "ExtendAllRequest" => json!({ "seconds": 600, "reason": "the payment provider is down" }),
+        "ExtendedHolds" => json!({ "holds": 120 }),
         "ReleaseRequest" => json!({ "reason": "the customer changed their mind" }),
         "ExtendRequest" => json!({ "hold_seconds": 300 }),
         "AdjustRequest" => json!({ "delta": 50, "reason": "second delivery", "reference": "delivery-7" }),
@@ -77,6 +81,8 @@ pub(super) fn of(schema: &str) -> Value {
         "Sale, closed" => sale_in("closed"),
         "Reservation" => reservation("held"),
         "Reservation, confirmed" => confirmed(),
+        "Reservation, changed" => changed(),
+        "Reservation, cancelled" => cancelled(),
         "Reservation, released" => reservation("released"),
         "Reservation, extended" => extended(1),
         "Status" => status(),
@@ -114,6 +120,13 @@ pub(super) fn of_problem(problem: &Problem) -> Value {
             "the limit for \"tv-55\" is 2 per customer, and the customer has 2",
             json!({ "sku": "tv-55", "limit": 2, "already": 2 }),
         ),
+        Kind::OpenHolds => {
+            ("the customer has 3 holds in this sale, which allows 3 at once", json!({ "limit": 3, "open": 3 }))
+        }
+        Kind::ExpiredHolds => (
+            "5 of the customer's holds in this sale expired within the hour, and the sale allows 5; try again in 900 s",
+            json!({ "limit": 5, "expired": 5 }),
+        ),
         Kind::OpensAt => (
             "the sale opens for this customer at 2025-11-27T08:00:00.000Z",
             json!({ "opens_at": "2025-11-27T08:00:00.000Z" }),
@@ -122,7 +135,9 @@ pub(super) fn of_problem(problem: &Problem) -> Value {
             "the journal no longer has the events after this cursor; the oldest resumable cursor is 41.3",
             json!({ "oldest": "41.3" }),
         ),
-        Kind::Reservation => (problem.title, json!({ "reservation": reservation_of(problem) })),
+        Kind::Reservation | Kind::ExpiredReservation => {
+            (problem.title, json!({ "reservation": reservation_of(problem) }))
+        }
     };
     let mut document = json!({
         "type": problem.path, "title": problem.title, "status": problem.status, "code": problem.code, "detail": detail,
@@ -139,6 +154,8 @@ fn reservation_of(problem: &Problem) -> Value {
         "reservation_expired" => reservation("expired"),
         "already_confirmed" => confirmed(),
         "already_released" => reservation("released"),
+        "already_cancelled" => cancelled(),
+        "not_confirmed" => reservation("held"),
         _ => extended(EXTENSIONS_MAX),
     }
 }
@@ -151,6 +168,21 @@ fn confirmed() -> Value {
     let mut confirmed = reservation("confirmed");
     confirmed["reference"] = of("ConfirmRequest")["reference"].clone();
     confirmed
+}
+
+/// With the lines that the example of a change names.
+fn changed() -> Value {
+    let mut changed = reservation("held");
+    changed["lines"][0]["quantity"] = json!(2);
+    changed
+}
+
+/// Cancelled ten minutes after its confirmation.
+fn cancelled() -> Value {
+    let mut cancelled = confirmed();
+    cancelled["state"] = json!("cancelled");
+    cancelled["cancelled_at"] = json!("2025-11-27T08:12:30.000Z");
+    cancelled
 }
 
 /// Extended so often, the last time two and a half minutes after it was made.

@@ -12,9 +12,12 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 17] = [
+const KINDS: [(&str, &str); 20] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
+    ("reservation.changed", "ReservationData"),
+    ("reservation.cancelled", "ReservationData"),
+    ("reservation.confirm_refused", "ReservationData"),
     ("reservation.confirmed", "ReservationData"),
     ("reservation.released", "ReservationData"),
     ("reservation.expired", "ReservationData"),

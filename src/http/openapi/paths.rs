@@ -347,6 +347,26 @@ fn etag(required: bool) -> Value {
     })
 }
 
+/// An answer of the same status that is not about a quota has none.
+fn rate_limit(required: bool) -> Value {
+    json!({
+        "description": "The quota that is used up, what is left of it, and the seconds until the service admits the next request \
+                        (draft-ietf-httpapi-ratelimit-headers-10).",
+        "required": required,
+        "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";r=0;t=[0-9]+$" },
+        "example": "\"customer\";r=0;t=3",
+    })
+}
+
+fn rate_limit_policy(required: bool) -> Value {
+    json!({
+        "description": "That quota: the number of requests, and the seconds in which that many become available again.",
+        "required": required,
+        "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
+        "example": "\"customer\";q=20;w=10",
+    })
+}
+
 /// Headers of answers.
 pub(super) fn headers() -> Value {
     json!({
@@ -385,20 +405,10 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "string", "minLength": 1, "maxLength": CURSOR_BYTES_MAX },
             "example": examples::CURSOR,
         },
-        "RateLimit": {
-            "description": "The quota that is used up, what is left of it, and the seconds until the service admits \
-                            the next request (draft-ietf-httpapi-ratelimit-headers-10).",
-            "required": true,
-            "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";r=0;t=[0-9]+$" },
-            "example": "\"customer\";r=0;t=3",
-        },
-        "RateLimit-Policy": {
-            "description": "That quota: the number of requests, and the seconds in which that many become available \
-                            again.",
-            "required": true,
-            "schema": { "type": "string", "pattern": "^\"(key|customer|sale)\";q=[0-9]+;w=[0-9]+$" },
-            "example": "\"customer\";q=20;w=10",
-        },
+        "RateLimit": rate_limit(true),
+        "RateLimit-Of-Quota": rate_limit(false),
+        "RateLimit-Policy": rate_limit_policy(true),
+        "RateLimit-Policy-Of-Quota": rate_limit_policy(false),
         "ETag": etag(true),
         "ETag-Unless-Dry-Run": etag(false),
         "Accept-Patch": {

@@ -7,8 +7,8 @@ use utoipa::PartialSchema;
 
 use super::{examples, reference};
 use crate::{
-    api::problems::{Kind, PROBLEMS, Problem},
-    http::json::problem::{Document, Errors, Limit, Lines, Of, Oldest, OpensAt},
+    api::problems::{COOLING_DOWN, Kind, PROBLEMS, Problem},
+    http::json::problem::{Document, Errors, ExpiredHolds, Limit, Lines, Of, OfExpired, Oldest, OpenHolds, OpensAt},
 };
 
 /// What the schema and the response of the problem are called, such as `SoldOutProblem`.
@@ -48,7 +48,10 @@ fn own_members(kind: Kind) -> Option<Value> {
         Kind::Limit => Some(json!(Limit::schema())),
         Kind::OpensAt => Some(json!(OpensAt::schema())),
         Kind::Oldest => Some(json!(Oldest::schema())),
+        Kind::OpenHolds => Some(json!(OpenHolds::schema())),
+        Kind::ExpiredHolds => Some(json!(ExpiredHolds::schema())),
         Kind::Reservation => Some(json!(Of::schema())),
+        Kind::ExpiredReservation => Some(json!(OfExpired::schema())),
     }
 }
 
@@ -104,12 +107,20 @@ fn response(problems: &[&Problem]) -> Value {
         401 => &["WWW-Authenticate"],
         405 => &["Allow"],
         415 => &["Accept-Patch"],
+        429 if problems.iter().all(|problem| problem.code == COOLING_DOWN.code) => &["Retry-After"],
         429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
         503 => &["Retry-After"],
         _ => &[],
     };
+    let of_quota = problems.iter().all(|problem| problem.code != COOLING_DOWN.code);
     for header in headers {
-        response["headers"][*header] = reference("headers", header);
+        // A hold budget is no quota of requests.
+        let component = match *header {
+            "RateLimit" if !of_quota => "RateLimit-Of-Quota",
+            "RateLimit-Policy" if !of_quota => "RateLimit-Policy-Of-Quota",
+            header => header,
+        };
+        response["headers"][*header] = reference("headers", component);
     }
     let id = if problems[0].status >= 500 { "X-Request-Id-Of-Failure" } else { "X-Request-Id" };
     response["headers"]["X-Request-Id"] = reference("headers", id);

@@ -15,13 +15,15 @@ use crate::{
         json::{
             answers::{
                 AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody, CustomerBody, DryRunBody,
-                ErasureBody, PutDryRunBody, ReservationBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
+                ErasureBody, ExtendedHoldsBody, PutDryRunBody, ReservationBody, SaleBody, SalesBody,
+                TransferBody as TransferResultBody,
             },
             entries::{EntryBody, GrantedBody},
             problem::{Document, Errors, Lines, Of},
             report::ReportBody,
             requests::{
-                AdjustBody, AdjustmentsBody, ConfirmBody, ExtendBody, NoBody, ReleaseBody, ReserveWire, TransferBody,
+                AdjustBody, AdjustmentsBody, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody, ExtendBody, NoBody,
+                ReleaseBody, ReserveWire, TransferBody,
             },
             settings::SettingsBody,
             status::StatusBody,
@@ -37,6 +39,9 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<EntryBody<'_>>(&mut requests);
     add::<ConfirmBody<'_>>(&mut requests);
     add::<ReleaseBody<'_>>(&mut requests);
+    add::<ChangeBody<'_>>(&mut requests);
+    add::<CancelBody<'_>>(&mut requests);
+    add::<ExtendAllBody<'_>>(&mut requests);
     add::<ExtendBody>(&mut requests);
     add::<AdjustBody<'_>>(&mut requests);
     add::<AdjustmentsBody<'_>>(&mut requests);
@@ -61,6 +66,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<ReportBody<'_>>(&mut answers);
     add::<TrailBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
+    add::<ExtendedHoldsBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);
     add::<ReservationData<'_>>(&mut answers);
     add::<AdjustmentData<'_>>(&mut answers);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::KeyPrint;
 use crate::{
-    command::{AdjustAll, Transfer},
+    command::{AdjustAll, ExtendAll, Transfer},
     event::Adjusted,
     settings::{ItemSettings, SaleSettings},
 };
@@ -115,6 +115,8 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
         hold_seconds,
         max_extensions,
         customer_limit,
+        late_confirm_seconds,
+        hold_budget,
         rate_limits,
         phases,
         ..
@@ -127,6 +129,8 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
         hold_seconds: *hold_seconds,
         max_extensions: *max_extensions,
         customer_limit: *customer_limit,
+        late_confirm_seconds: *late_confirm_seconds,
+        hold_budget: *hold_budget,
         rate_limits: *rate_limits,
         phases: phases.clone(),
         items: Vec::new(),
@@ -225,6 +229,17 @@ pub fn of_transfer(asked: &Transfer<'_>) -> String {
     }
     let Transfer { from, to, units: quantity, reason, reference, .. } = *asked;
     write(&Detail { from, to, quantity, reason, reference })
+}
+
+/// All holds of a sale are extended.
+pub fn of_extension(asked: &ExtendAll<'_>) -> String {
+    #[derive(Serialize)]
+    struct Detail<'a> {
+        seconds: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    }
+    write(&Detail { seconds: asked.seconds, reason: asked.reason })
 }
 
 #[derive(Serialize)]

@@ -14,7 +14,9 @@ use compact_str::CompactString;
 
 pub use self::{
     broken::Broken,
-    detail::{KeyFacts, of_adjustment, of_adjustments, of_erasure, of_keys, of_put, of_transfer, of_turn},
+    detail::{
+        KeyFacts, of_adjustment, of_adjustments, of_erasure, of_extension, of_keys, of_put, of_transfer, of_turn,
+    },
 };
 use super::{
     codec::{Malformed, Reader, Write},
@@ -50,6 +52,7 @@ pub enum Action {
     KeysChange = 6,
     CustomerErase = 7,
     StockTransfer = 8,
+    HoldsExtend = 9,
 }
 
 /// An action that is about to be recorded.
@@ -121,7 +124,7 @@ impl fmt::Display for Actor<'_> {
 }
 
 impl Action {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SalePut,
         Self::SalePause,
         Self::SaleResume,
@@ -130,6 +133,7 @@ impl Action {
         Self::KeysChange,
         Self::CustomerErase,
         Self::StockTransfer,
+        Self::HoldsExtend,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -142,6 +146,7 @@ impl Action {
             Self::KeysChange => "keys.change",
             Self::CustomerErase => "customer.erase",
             Self::StockTransfer => "stock.transfer",
+            Self::HoldsExtend => "holds.extend",
         }
     }
 
@@ -280,6 +285,8 @@ impl Trail {
             | CatalogueEvent::PoolShared { .. }
             | CatalogueEvent::Adjusted(_)
             | CatalogueEvent::Transferred(_)
+            | CatalogueEvent::HoldsExtending(_)
+            | CatalogueEvent::HoldsExtended(_)
             | CatalogueEvent::Stocked { .. }
             | CatalogueEvent::ClockSet(_)
             | CatalogueEvent::WrittenBy { .. } => {}

@@ -84,6 +84,7 @@ impl Catalogue {
             request,
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
+            hold_budget: sale.settings.hold_budget,
             allow_partial: *allow_partial,
             until,
         })

@@ -25,6 +25,9 @@ mod kind {
     pub(super) const CARRIED: u8 = 7;
     pub(super) const SOLD: u8 = 8;
     pub(super) const CUSTOMER_ERASED: u8 = 9;
+    pub(super) const CHANGED: u8 = 10;
+    pub(super) const CANCELLED: u8 = 11;
+    pub(super) const CONFIRM_REFUSED: u8 = 12;
     pub(super) const SALE_DEFINED: u8 = 64;
     pub(super) const SALE_PAUSED: u8 = 65;
     pub(super) const SALE_RESUMED: u8 = 66;
@@ -40,6 +43,8 @@ mod kind {
     pub(super) const PHASE_OPENED: u8 = 76;
     pub(super) const POOL_SHARED: u8 = 77;
     pub(super) const TRANSFERRED: u8 = 78;
+    pub(super) const HOLDS_EXTENDING: u8 = 79;
+    pub(super) const HOLDS_EXTENDED: u8 = 80;
 }
 
 /// Numbers of optional fields, for each event its own.
@@ -56,8 +61,15 @@ mod field {
     /// Of an adjustment.
     pub(super) const OF_POOL: u8 = 9;
     pub(super) const OF_SALE: u8 = 10;
+    pub(super) const OF_RESERVATION: u8 = 11;
     /// Of a settled reservation.
     pub(super) const TEXT: u8 = 1;
+    pub(super) const RETURNED: u8 = 2;
+    pub(super) const LATE: u8 = 3;
+    /// Of an extension.
+    pub(super) const WITH_ALL: u8 = 1;
+    /// Of an extension of all holds.
+    pub(super) const DONE: u8 = 2;
     pub(super) const UPTIME: u8 = 1;
 }
 
@@ -94,6 +106,9 @@ impl<'a> CustomerEvent<'a> {
             Self::Confirmed(settled) => settled.encode(kind::CONFIRMED, lane),
             Self::Released(settled) => settled.encode(kind::RELEASED, lane),
             Self::Expired(settled) => settled.encode(kind::EXPIRED, lane),
+            Self::Changed(changed) => changed.encode(lane),
+            Self::Cancelled(cancelled) => cancelled.encode(lane),
+            Self::ConfirmRefused(refused) => refused.encode(lane),
             Self::Retired { id, counted } => {
                 lane.u8(kind::RETIRED);
                 lane.put(id.bytes());
@@ -127,6 +142,9 @@ impl<'a> CustomerEvent<'a> {
             kind::CONFIRMED => Self::Confirmed(Settled::decode(fields)?),
             kind::RELEASED => Self::Released(Settled::decode(fields)?),
             kind::EXPIRED => Self::Expired(Settled::decode(fields)?),
+            kind::CHANGED => Self::Changed(Changed::decode(fields)?),
+            kind::CANCELLED => Self::Cancelled(Cancelled::decode(fields)?),
+            kind::CONFIRM_REFUSED => Self::ConfirmRefused(ConfirmRefused::decode(fields)?),
             kind::RETIRED => Self::Retired { id: decode_id(fields)?, counted: fields.u8()? != 0 },
             kind::CARRIED => {
                 Self::Carried { customer: fields.text()?, item: decode_item(fields)?, units: fields.varint()? }
@@ -170,6 +188,8 @@ impl<'a> CatalogueEvent<'a> {
                 lane.u64(shared_at.millis());
             }
             Self::Transferred(transferred) => transferred.encode(lane),
+            Self::HoldsExtending(extending) => extending.encode(lane),
+            Self::HoldsExtended(extended) => extended.encode(lane),
             Self::Adjusted(adjusted) => adjusted.encode(lane),
             Self::Stocked { item, pool, stock } => {
                 lane.u8(kind::STOCKED);
@@ -234,6 +254,8 @@ impl<'a> CatalogueEvent<'a> {
                 Self::PoolShared { sale, item, pool, at, shared_at: decode_time(fields)? }
             }
             kind::TRANSFERRED => Self::Transferred(Transferred::decode(fields)?),
+            kind::HOLDS_EXTENDING => Self::HoldsExtending(HoldsExtending::decode(fields)?),
+            kind::HOLDS_EXTENDED => Self::HoldsExtended(HoldsExtended::decode(fields)?),
             kind::ADJUSTED => Self::Adjusted(Adjusted::decode(fields)?),
             kind::STOCKED => {
                 Self::Stocked { item: decode_item(fields)?, pool: decode_pool(fields)?, stock: fields.varint()? }
@@ -325,14 +347,7 @@ impl<'a> Held<'a> {
         lane.varint(self.hold_seconds.into());
         lane.text(self.customer);
         lane.varint(self.portions.len() as u64);
-        for &PricedPortion { item, pool, units, price } in &self.portions {
-            Portion { item, pool, units }.encode(lane);
-            // One more than the amount, as 0 is "no price".
-            lane.varint(price.map_or(0, |price| price.amount + 1));
-            if let Some(price) = price {
-                lane.put(price.currency.as_str().as_bytes());
-            }
-        }
+        self.portions.iter().for_each(|portion| portion.encode(lane));
         encode_key(self.key, lane);
         lane.text_field(field::REFERENCE, self.reference);
         if let Some(attributes) = &self.attributes {
@@ -353,19 +368,7 @@ impl<'a> Held<'a> {
         let id = decode_id(fields)?;
         let (sale, hold_seconds) = (decode_sale(fields)?, fields.varint32()?);
         let customer = fields.text()?;
-        let mut portions = PricedPortions::new();
-        for _ in 0..fields.varint()? {
-            let Portion { item, pool, units } = Portion::decode(fields)?;
-            let price = match fields.varint()?.checked_sub(1) {
-                None => None,
-                Some(amount) => {
-                    let letters = std::str::from_utf8(fields.take(3)?).ok();
-                    let currency = letters.and_then(Currency::parse);
-                    Some(Price { amount, currency: currency.ok_or(Malformed::Bytes("a currency is not ISO 4217"))? })
-                }
-            };
-            portions.push(PricedPortion { item, pool, units, price });
-        }
+        let portions = (0..fields.varint()?).map(|_| PricedPortion::decode(fields)).collect::<Result<_, _>>()?;
         let (mut key, mut reference, mut attributes, mut short) = (None, None, None::<Box<Attributes<'a>>>, Vec::new());
         while let Some((number, mut value)) = fields.field()? {
             match number {
@@ -452,6 +455,40 @@ impl<'a> Transferred<'a> {
     }
 }
 
+impl PricedPortion {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        let &Self { item, pool, units, price } = self;
+        Portion { item, pool, units }.encode(lane);
+        // One more than the amount, as 0 is "no price".
+        lane.varint(price.map_or(0, |price| price.amount + 1));
+        if let Some(price) = price {
+            lane.put(price.currency.as_str().as_bytes());
+        }
+    }
+
+    fn decode(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let Portion { item, pool, units } = Portion::decode(fields)?;
+        let price = match fields.varint()?.checked_sub(1) {
+            None => None,
+            Some(amount) => {
+                let letters = std::str::from_utf8(fields.take(3)?).ok();
+                let currency = letters.and_then(Currency::parse);
+                Some(Price { amount, currency: currency.ok_or(Malformed::Bytes("a currency is not ISO 4217"))? })
+            }
+        };
+        Ok(Self { item, pool, units, price })
+    }
+}
+
+fn encode_portions(portions: &Portions, lane: &mut Vec<u8>) {
+    lane.varint(portions.len() as u64);
+    portions.iter().for_each(|portion| portion.encode(lane));
+}
+
+fn decode_portions(fields: &mut Reader<'_>) -> Result<Portions, Malformed> {
+    (0..fields.varint()?).map(|_| Portion::decode(fields)).collect()
+}
+
 impl Portion {
     fn encode(&self, lane: &mut Vec<u8>) {
         lane.varint(self.item.0.into());
@@ -472,6 +509,13 @@ impl Extended {
         encode_since(self.id, self.at, lane);
         encode_since(self.id, self.expires_at, lane);
         lane.varint(self.extensions.into());
+        if let Some(Progress { run, holds }) = self.with_all {
+            lane.u8(field::WITH_ALL);
+            put_block(lane, |lane| {
+                lane.varint(run);
+                lane.varint(holds);
+            });
+        }
     }
 
     fn decode(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -479,7 +523,138 @@ impl Extended {
         let (at, expires_at) = (decode_since(id, fields)?, decode_since(id, fields)?);
         let extensions = u16::try_from(fields.varint()?);
         let extensions = extensions.map_err(|_| Malformed::Bytes("a hold has too many extensions"))?;
-        Ok(Self { id, sale, at, expires_at, extensions })
+        let mut with_all = None;
+        while let Some((number, mut value)) = fields.field()? {
+            if number == field::WITH_ALL {
+                with_all = Some(Progress { run: value.varint()?, holds: value.varint()? });
+            }
+        }
+        Ok(Self { id, sale, at, expires_at, extensions, with_all })
+    }
+}
+
+impl Changed {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        lane.u8(kind::CHANGED);
+        lane.put(self.id.bytes());
+        lane.varint(self.sale.0.into());
+        encode_since(self.id, self.at, lane);
+        encode_portions(&self.returned, lane);
+        lane.varint(self.taken.len() as u64);
+        self.taken.iter().for_each(|portion| portion.encode(lane));
+    }
+
+    fn decode(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (id, sale) = (decode_id(fields)?, decode_sale(fields)?);
+        let (at, returned) = (decode_since(id, fields)?, decode_portions(fields)?);
+        let taken = (0..fields.varint()?).map(|_| PricedPortion::decode(fields)).collect::<Result<_, _>>()?;
+        Ok(Self { id, sale, at, returned, taken })
+    }
+}
+
+impl<'a> Cancelled<'a> {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        lane.u8(kind::CANCELLED);
+        lane.put(self.id.bytes());
+        lane.varint(self.sale.0.into());
+        encode_since(self.id, self.at, lane);
+        encode_portions(&self.portions, lane);
+        lane.u8(u8::from(self.restock));
+        lane.u8(u8::from(self.is_all));
+        encode_key(self.key, lane);
+        lane.text_field(field::REASON, self.reason);
+    }
+
+    fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let (id, sale) = (decode_id(fields)?, decode_sale(fields)?);
+        let (at, portions) = (decode_since(id, fields)?, decode_portions(fields)?);
+        let (restock, is_all) = (fields.u8()? != 0, fields.u8()? != 0);
+        let mut cancelled = Self { id, sale, at, reason: None, portions, restock, is_all, key: None };
+        while let Some((number, mut value)) = fields.field()? {
+            match number {
+                field::KEY => cancelled.key = Some(decode_key(&mut value)?),
+                field::REASON => cancelled.reason = Some(value.rest_as_text()?),
+                // A later version's: skipped.
+                _ => {}
+            }
+        }
+        Ok(cancelled)
+    }
+}
+
+impl<'a> ConfirmRefused<'a> {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        lane.u8(kind::CONFIRM_REFUSED);
+        lane.put(self.id.bytes());
+        lane.varint(self.sale.0.into());
+        encode_since(self.id, self.at, lane);
+        lane.u8(self.cause as u8);
+        lane.text_field(field::REFERENCE, self.reference);
+    }
+
+    fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let (id, sale) = (decode_id(fields)?, decode_sale(fields)?);
+        let at = decode_since(id, fields)?;
+        let cause = RefusedConfirm::ALL.get(usize::from(fields.u8()?)).copied();
+        let cause = cause.ok_or(Malformed::Bytes("the cause of a refused confirmation is unknown"))?;
+        let mut refused = Self { id, sale, at, reference: None, cause };
+        while let Some((number, mut value)) = fields.field()? {
+            if number == field::REFERENCE {
+                refused.reference = Some(value.rest_as_text()?);
+            }
+        }
+        Ok(refused)
+    }
+}
+
+impl<'a> HoldsExtending<'a> {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        encode_of_sale(kind::HOLDS_EXTENDING, self.sale, self.at, lane);
+        lane.varint(self.run);
+        lane.varint(self.seconds.into());
+        encode_key(self.key, lane);
+        if let Some((buckets, holds)) = self.done {
+            lane.u8(field::DONE);
+            put_block(lane, |lane| {
+                lane.varint(buckets.into());
+                lane.varint(holds);
+            });
+        }
+    }
+
+    fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let (sale, at) = decode_of_sale(fields)?;
+        let (run, seconds) = (fields.varint()?, fields.varint32()?);
+        let mut extending = Self { sale, at, run, seconds, key: None, done: None };
+        while let Some((number, mut value)) = fields.field()? {
+            match number {
+                field::KEY => extending.key = Some(decode_key(&mut value)?),
+                field::DONE => extending.done = Some((value.varint32()?, value.varint()?)),
+                // A later version's: skipped.
+                _ => {}
+            }
+        }
+        Ok(extending)
+    }
+}
+
+impl<'a> HoldsExtended<'a> {
+    fn encode(&self, lane: &mut Vec<u8>) {
+        encode_of_sale(kind::HOLDS_EXTENDED, self.sale, self.at, lane);
+        lane.varint(self.run);
+        lane.varint(self.holds);
+        encode_key(self.key, lane);
+    }
+
+    fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let (sale, at) = decode_of_sale(fields)?;
+        let mut extended = Self { sale, at, run: fields.varint()?, holds: fields.varint()?, key: None };
+        while let Some((number, mut value)) = fields.field()? {
+            if number == field::KEY {
+                extended.key = Some(decode_key(&mut value)?);
+            }
+        }
+        Ok(extended)
     }
 }
 
@@ -489,25 +664,32 @@ impl<'a> Settled<'a> {
         lane.put(self.id.bytes());
         lane.varint(self.sale.0.into());
         encode_since(self.id, self.at, lane);
-        lane.varint(self.portions.len() as u64);
-        self.portions.iter().for_each(|portion| portion.encode(lane));
+        encode_portions(&self.portions, lane);
         lane.text_field(field::TEXT, self.text);
+        if !self.returned.is_empty() {
+            lane.u8(field::RETURNED);
+            put_block(lane, |lane| encode_portions(&self.returned, lane));
+        }
+        if self.late {
+            lane.u8(field::LATE);
+            put_block(lane, |_| {});
+        }
     }
 
     fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (id, sale) = (decode_id(fields)?, decode_sale(fields)?);
-        let at = decode_since(id, fields)?;
-        let mut portions = Portions::new();
-        for _ in 0..fields.varint()? {
-            portions.push(Portion::decode(fields)?);
-        }
-        let mut text = None;
+        let (at, portions) = (decode_since(id, fields)?, decode_portions(fields)?);
+        let mut settled = Self { id, sale, at, text: None, portions, returned: Portions::new(), late: false };
         while let Some((number, mut value)) = fields.field()? {
-            if number == field::TEXT {
-                text = Some(value.rest_as_text()?);
+            match number {
+                field::TEXT => settled.text = Some(value.rest_as_text()?),
+                field::RETURNED => settled.returned = decode_portions(&mut value)?,
+                field::LATE => settled.late = true,
+                // A later version's: skipped.
+                _ => {}
             }
         }
-        Ok(Self { id, sale, at, text, portions })
+        Ok(settled)
     }
 }
 
@@ -550,6 +732,10 @@ impl<'a> Adjusted<'a> {
             lane.u8(field::OF_SALE);
             put_block(lane, |lane| lane.varint(sale.0.into()));
         }
+        if let Some(id) = self.of_reservation {
+            lane.u8(field::OF_RESERVATION);
+            put_block(lane, |lane| lane.put(id.bytes()));
+        }
         if let Some(levels) = self.of_pool {
             lane.u8(field::OF_POOL);
             put_block(lane, |lane| levels.encode(lane));
@@ -559,14 +745,27 @@ impl<'a> Adjusted<'a> {
     fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (item, pool, at) = (decode_item(fields)?, decode_pool(fields)?, decode_time(fields)?);
         let (delta, stock, available) = (fields.signed()?, fields.varint()?, fields.varint()?);
-        let (reason, reference, key, of_sale, of_pool) = (None, None, None, None, None);
-        let mut adjusted = Self { item, pool, at, delta, reason, reference, key, of_sale, stock, available, of_pool };
+        let mut adjusted = Self {
+            item,
+            pool,
+            at,
+            delta,
+            reason: None,
+            reference: None,
+            key: None,
+            of_sale: None,
+            of_reservation: None,
+            stock,
+            available,
+            of_pool: None,
+        };
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => adjusted.key = Some(decode_key(&mut value)?),
                 field::REFERENCE => adjusted.reference = Some(value.rest_as_text()?),
                 field::REASON => adjusted.reason = Some(value.rest_as_text()?),
                 field::OF_SALE => adjusted.of_sale = Some(decode_sale(&mut value)?),
+                field::OF_RESERVATION => adjusted.of_reservation = Some(decode_id(&mut value)?),
                 field::OF_POOL => adjusted.of_pool = Some(PoolLevels::decode(&mut value)?),
                 // A later version's: skipped.
                 _ => {}

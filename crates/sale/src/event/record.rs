@@ -11,7 +11,9 @@ use smallvec::SmallVec;
 
 use crate::{
     ids::{ItemNumber, PoolNumber},
-    settings::{Currency, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
+    settings::{
+        Currency, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing,
+    },
     time::Timestamp,
 };
 
@@ -42,6 +44,10 @@ struct SaleRecord<'a> {
     customer_limit: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimitsRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    late_confirm_seconds: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold_budget: Option<HoldBudgetRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     phases: Vec<PhaseRecord>,
     items: Vec<ItemRecord<'a>>,
@@ -88,6 +94,14 @@ struct RateLimitsRecord {
     customer: Option<QuotaRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<QuotaRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HoldBudgetRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open_holds: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expired_per_hour: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,6 +164,11 @@ pub fn encode(settings: &SaleSettings, numbers: &[Numbers]) -> Vec<u8> {
             customer: limits.customer.map(quota),
             key: limits.key.map(quota),
         }),
+        late_confirm_seconds: Some(settings.late_confirm_seconds).filter(|&seconds| seconds > 0),
+        hold_budget: settings.hold_budget.map(|budget| HoldBudgetRecord {
+            open_holds: budget.open_holds,
+            expired_per_hour: budget.expired_per_hour,
+        }),
         phases: settings.phases.iter().map(PhaseRecord::new).collect(),
         items: settings.items.iter().zip(numbers).map(|(item, numbers)| ItemRecord::new(item, numbers)).collect(),
     };
@@ -174,6 +193,10 @@ pub fn decode(bytes: &[u8]) -> Result<(SaleSettings, Vec<Numbers>), BadRecord> {
             customer: limits.customer.map(quota),
             key: limits.key.map(quota),
         }),
+        late_confirm_seconds: record.late_confirm_seconds.unwrap_or_default(),
+        hold_budget: record
+            .hold_budget
+            .map(|budget| HoldBudget { open_holds: budget.open_holds, expired_per_hour: budget.expired_per_hour }),
         phases: record.phases.into_iter().map(PhaseRecord::settings).collect(),
         items: record.items.into_iter().map(ItemRecord::settings).collect::<Result<_, _>>()?,
     };
@@ -308,6 +331,7 @@ mod tests {
     fn document() -> (SaleSettings, Vec<Numbers>) {
         let text = r#"{"id":"drop","name":"\"Drop\" \u00e4","opens_at":"2026-11-27T08:00:00Z",
             "closes_at":"2026-11-27T09:00:00Z","hold_seconds":300,"max_extensions":2,"customer_limit":5,
+            "late_confirm_seconds":600,"hold_budget":{"open_holds":3,"expired_per_hour":5},
             "rate_limits":{"sale":{"requests":1,"window_seconds":2},"key":{"requests":3,"window_seconds":4}},
             "phases":[{"name":"early","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z",
             "tiers":["gold"],"channels":["app"],"customer_limit":1},{"name":"all","opens_at":"2026-11-27T08:10:00Z"}],

@@ -53,15 +53,37 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         ..held.clone()
     };
     let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
-    let settled = Settled { id: id(), sale: SALE, at: AT, text: Some("order-9"), portions };
-    let expires_at = AT.plus_seconds(60);
+    let settled = Settled {
+        id: id(),
+        sale: SALE,
+        at: AT,
+        text: Some("order-9"),
+        portions: portions.clone(),
+        returned: Portions::new(),
+        late: false,
+    };
+    let partly = Settled { returned: portions.clone(), late: true, ..settled.clone() };
+    let extended =
+        Extended { id: id(), sale: SALE, at: AT, expires_at: AT.plus_seconds(60), extensions: 2, with_all: None };
+    let changed = Changed { id: id(), sale: SALE, at: AT, returned: portions.clone(), taken: held.portions.clone() };
+    let (reason, key) = (Some("returned"), Some(("key-2", 3)));
+    let cancelled = Cancelled { id: id(), sale: SALE, at: AT, reason, portions, restock: true, is_all: true, key };
+    let refused =
+        ConfirmRefused { id: id(), sale: SALE, at: AT, reference: Some("order-9"), cause: RefusedConfirm::Stock };
     vec![
         CustomerEvent::Held(held),
         CustomerEvent::Held(bare),
-        CustomerEvent::Extended(Extended { id: id(), sale: SALE, at: AT, expires_at, extensions: 2 }),
+        CustomerEvent::Extended(extended),
+        CustomerEvent::Extended(Extended { with_all: Some(Progress { run: 4, holds: 300 }), ..extended }),
         CustomerEvent::Confirmed(settled.clone()),
+        CustomerEvent::Confirmed(partly),
         CustomerEvent::Released(Settled { text: None, at: AT.shifted(-90_000), ..settled.clone() }),
         CustomerEvent::Expired(Settled { text: None, at: AT.plus_seconds(300), ..settled }),
+        CustomerEvent::Changed(changed),
+        CustomerEvent::Cancelled(cancelled.clone()),
+        CustomerEvent::Cancelled(Cancelled { reason: None, restock: false, is_all: false, key: None, ..cancelled }),
+        CustomerEvent::ConfirmRefused(refused),
+        CustomerEvent::ConfirmRefused(ConfirmRefused { reference: None, cause: RefusedConfirm::TooLate, ..refused }),
         CustomerEvent::Retired { id: id(), counted: true },
         CustomerEvent::Carried { customer: "ann", item: ITEM, units: 4 },
         CustomerEvent::Sold { bucket: Bucket::of("ann"), item: ITEM, pool: POOL, units: 9 },
@@ -79,6 +101,7 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
         reference: Some("wh-1"),
         key: Some(("k", 7)),
         of_sale: Some(SALE),
+        of_reservation: Some(id()),
         stock: 95,
         available: 90,
         of_pool: Some(PoolLevels { stock: 40, available: 30 }),
@@ -94,6 +117,9 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
         key: Some(("k", 8)),
         after: [PoolLevels { stock: 35, available: 25 }, PoolLevels { stock: 5, available: 5 }],
     };
+    let (run, seconds, key) = (4, 600, Some(("k", 9)));
+    let extending = HoldsExtending { sale: SALE, at: AT, run, seconds, key, done: Some((17, 300)) };
+    let extended = HoldsExtended { sale: SALE, at: AT, run, holds: 500, key };
     let record = Record {
         sequence: 1,
         at: AT,
@@ -118,6 +144,7 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
             reference: None,
             key: None,
             of_sale: None,
+            of_reservation: None,
             of_pool: None,
             ..adjusted
         }),
@@ -125,6 +152,10 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
         CatalogueEvent::PoolShared { sale: SALE, item: ITEM, pool: POOL, at: AT, shared_at: AT.shifted(-1) },
         CatalogueEvent::Transferred(transferred.clone()),
         CatalogueEvent::Transferred(Transferred { reason: None, reference: None, key: None, ..transferred }),
+        CatalogueEvent::HoldsExtending(extending),
+        CatalogueEvent::HoldsExtending(HoldsExtending { key: None, done: None, ..extending }),
+        CatalogueEvent::HoldsExtended(extended),
+        CatalogueEvent::HoldsExtended(HoldsExtended { key: None, ..extended }),
         CatalogueEvent::Stocked { item: ITEM, pool: POOL, stock: 100 },
         CatalogueEvent::Audited(Audited { record, hash: blake3::hash(b"1") }),
         CatalogueEvent::Audited(Audited { record: bare_record, hash: blake3::hash(b"2") }),

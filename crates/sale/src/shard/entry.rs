@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::{
     attributes::Attributes,
-    event::{AskedUnits, Settled},
+    event::{AskedUnits, RefusedConfirm},
     ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
     stock::{Account, Amounts},
@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(super) hold_seconds: u32,
     pub extensions: u16,
     pub state: State,
+    /// Confirmed when the hold had expired.
+    pub late: bool,
 }
 
 /// In the place of a customer's slot: the customer was erased.
@@ -59,7 +61,7 @@ pub(super) enum Lines {
 pub(super) struct Texts {
     pub key: Option<(Box<str>, u64)>,
     pub reference: Option<Box<str>>,
-    /// Confirmed: the order's reference. Released: the reason.
+    /// Confirmed or cancelled: the order's reference. Released: the reason.
     pub end_text: Option<Box<str>>,
     pub extras: Option<Box<Extras>>,
 }
@@ -70,7 +72,24 @@ pub(super) struct Extras {
     /// Shared by all reservations with the same; see `Shard::intern`.
     pub attributes: Option<Arc<Attributes<'static>>>,
     pub short: Box<[AskedUnits]>,
+    pub history: Option<Box<History>>,
 }
+
+/// What few reservations have behind them, as far as answers depend on it.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// The lines as they were first held, if they were changed since.
+    pub as_made: Option<(Box<[Line]>, Box<[AskedUnits]>)>,
+    /// When it was confirmed, if it was cancelled since.
+    pub confirmed_at: Option<Timestamp>,
+    /// Keys of cancellations, with the fingerprints of their requests.
+    pub cancellations: Vec<(Box<str>, u64)>,
+    /// References of refused confirmations, the latest last: each is recorded once.
+    pub refused: Vec<(Option<Box<str>>, RefusedConfirm)>,
+}
+
+/// References of refused confirmations that are remembered of one reservation.
+pub(super) const REFUSED_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Customer {
@@ -137,25 +156,35 @@ impl Entry {
         (RESERVATION_BYTES + extensions + self.lines.bytes() + texts) as u64
     }
 
-    /// Takes over that units were settled, after the lines did. The state follows from where the units are now.
-    pub(super) fn settle(&mut self, cause: State, settled: &Settled<'_>) {
-        let Lines::Whole { .. } = self.lines else {
-            let any = |units: fn(Amounts) -> u32| self.lines.iter(self.state).any(|line| units(line.amounts) > 0);
-            let next = match () {
-                () if any(|amounts| amounts.held) => State::Held,
-                () if any(|amounts| amounts.confirmed) => State::Confirmed,
-                () => cause,
-            };
-            return self.settle_as(next, settled);
+    /// Takes over that units moved, after the lines did. The state follows from where the units are now. `cause`: the state of a
+    /// reservation of which nothing else is left.
+    pub(super) fn follow_units(&mut self, cause: State) {
+        self.state = match self.lines {
+            Lines::Whole { .. } => cause,
+            Lines::Parts(_) => {
+                let any = |units: fn(Amounts) -> u32| self.lines.iter(self.state).any(|line| units(line.amounts) > 0);
+                match () {
+                    () if any(|amounts| amounts.held) => State::Held,
+                    () if any(|amounts| amounts.confirmed) => State::Confirmed,
+                    () => cause,
+                }
+            }
         };
-        self.settle_as(cause, settled);
     }
 
-    fn settle_as(&mut self, state: State, settled: &Settled<'_>) {
-        (self.state, self.ended_at) = (state, settled.at);
-        if let Some(text) = settled.text {
+    pub(super) fn end_with(&mut self, text: Option<&str>) {
+        if let Some(text) = text {
             self.texts.get_or_insert_default().end_text = Some(text.into());
         }
+    }
+
+    pub(super) fn history(&self) -> Option<&History> {
+        self.texts.as_deref()?.extras.as_deref()?.history.as_deref()
+    }
+
+    /// Its history, to be changed; begun if there is none.
+    pub(super) fn history_mut(&mut self) -> &mut History {
+        self.texts.get_or_insert_default().extras.get_or_insert_default().history.get_or_insert_default()
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
@@ -180,11 +209,38 @@ impl Texts {
     fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, |text| allocated(text.len()));
         let key = self.key.as_ref().map_or(0, |(key, _)| allocated(key.len()) + CELL_BYTES);
-        let extras = self
-            .extras
-            .as_deref()
-            .map_or(0, |extras| allocated(size_of::<Extras>()) + allocated(size_of_val::<[AskedUnits]>(&extras.short)));
+        let extras = self.extras.as_deref().map_or(0, Extras::bytes);
         allocated(size_of::<Self>()) + key + text(&self.reference) + text(&self.end_text) + extras
+    }
+}
+
+impl Extras {
+    fn bytes(&self) -> usize {
+        let history = self.history.as_deref().map_or(0, History::bytes);
+        allocated(size_of::<Self>()) + allocated(size_of_val::<[AskedUnits]>(&self.short)) + history
+    }
+}
+
+impl History {
+    /// What is left of it when the customer is erased: no text of a caller.
+    pub(super) fn without_texts(&self) -> Option<Self> {
+        let kept = Self { as_made: self.as_made.clone(), confirmed_at: self.confirmed_at, ..Self::default() };
+        (kept.as_made.is_some() || kept.confirmed_at.is_some()).then_some(kept)
+    }
+
+    fn bytes(&self) -> usize {
+        let Self { as_made, confirmed_at: _, cancellations, refused } = self;
+        let as_made = as_made.as_ref().map_or(0, |(lines, short)| {
+            allocated(size_of_val::<[Line]>(lines)) + allocated(size_of_val::<[AskedUnits]>(short))
+        });
+        let keys = cancellations.iter().map(|(key, _)| allocated(key.len())).sum::<usize>();
+        let references = refused.iter().flat_map(|(reference, _)| reference).map(|it| allocated(it.len()));
+        allocated(size_of::<Self>())
+            + as_made
+            + allocated(cancellations.capacity() * size_of::<(Box<str>, u64)>())
+            + keys
+            + allocated(refused.capacity() * size_of::<(Option<Box<str>>, RefusedConfirm)>())
+            + references.sum::<usize>()
     }
 }
 
@@ -197,7 +253,7 @@ pub(super) fn bytes_of(attributes: &Attributes<'_>) -> u64 {
 }
 
 impl Lines {
-    /// Of a new hold.
+    /// Of a hold.
     pub(super) fn held(lines: impl ExactSizeIterator<Item = Line>) -> Self {
         let mut lines = lines;
         if lines.len() == 1
@@ -224,7 +280,7 @@ impl Lines {
         Iter { whole, parts: parts.iter() }
     }
 
-    /// Moves units of a pool. `state`: the reservation's before the event. Returns by how many bytes the lines grew.
+    /// Moves units of a pool. `state`: the reservation's before the event.
     ///
     /// # Panics
     /// If the reservation does not have the units there.
@@ -241,9 +297,29 @@ impl Lines {
             *self = Self::Parts(Box::new(self.iter(state).collect()));
         }
         let Self::Parts(lines) = self else { unreachable!("it was just made") };
-        let line = lines.iter_mut().find(|line| line.pool == pool).expect("a reservation has the pools of its events");
-        line.amounts.shift(from, to, units);
+        // There are several lines of a pool if its price changed. The first is confirmed first, the last goes back first.
+        let of_pool = lines.iter_mut().filter(|line| line.pool == pool);
+        let left = if to == Account::Confirmed {
+            shift_in_order(of_pool, (from, to), units)
+        } else {
+            shift_in_order(of_pool.rev(), (from, to), units)
+        };
+        assert_eq!(left, 0, "a reservation has the units that an event moves");
     }
+}
+
+/// Moves units of lines, as many as there are; the rest.
+fn shift_in_order<'a>(
+    lines: impl Iterator<Item = &'a mut Line>,
+    (from, to): (Account, Account),
+    mut units: u32,
+) -> u32 {
+    for line in lines {
+        let moved = units.min(line.amounts.in_account(from));
+        line.amounts.shift(from, to, moved);
+        units -= moved;
+    }
+    units
 }
 
 /// Iterates over lines.
@@ -419,7 +495,7 @@ mod tests {
         let mut lines = Lines::held([line(1)].into_iter());
         lines.shift(State::Held, PoolNumber(1), confirm, 3);
         lines.shift(State::Confirmed, PoolNumber(1), (Account::Held, Account::Available), 5);
-        let mixed = Amounts { held: 0, confirmed: 3, returned: 5 };
+        let mixed = Amounts { confirmed: 3, returned: 5, ..Amounts::default() };
         assert_eq!(amounts(&lines, State::Confirmed), [mixed]);
         assert!(lines.bytes() > 0);
     }

@@ -3,7 +3,7 @@
 //! Invariant: no unit moves. The customer's holds stay, without an owner: they can be confirmed, released and extended, and
 //! expire as before. Their units count towards no limit.
 
-use super::{Bucket, Extras, NOBODY, Shard, Texts};
+use super::{Bucket, Extras, NOBODY, Shard, Texts, entry::History};
 
 impl Shard {
     /// Reservations in memory that are the customer's.
@@ -28,17 +28,18 @@ impl Shard {
             let texts = entry.texts.take();
             let kept = texts.as_deref().and_then(|texts| texts.extras.as_deref()).map(|extras| {
                 let attributes = extras.attributes.as_deref().map(|attributes| attributes.without_labels());
-                (attributes, extras.short.clone())
+                let history = extras.history.as_deref().and_then(History::without_texts);
+                (attributes, extras.short.clone(), history)
             });
             self.bytes = self.bytes + self.reservations[reservation].bytes() - bytes_before;
             self.forget(texts);
             // Tier, channel and region are many customers'.
-            let Some((attributes, short)) = kept else { continue };
+            let Some((attributes, short, history)) = kept else { continue };
             let attributes = attributes.filter(|kept| !kept.is_empty()).map(|attributes| self.intern(&attributes));
-            if attributes.is_some() || !short.is_empty() {
+            if attributes.is_some() || !short.is_empty() || history.is_some() {
                 let entry = &mut self.reservations[reservation];
                 let bytes_before = entry.bytes();
-                let extras = Some(Box::new(Extras { attributes, short }));
+                let extras = Some(Box::new(Extras { attributes, short, history: history.map(Box::new) }));
                 entry.texts = Some(Box::new(Texts { extras, ..Texts::default() }));
                 self.bytes = self.bytes + entry.bytes() - bytes_before;
             }
@@ -54,7 +55,7 @@ mod tests {
         *,
     };
     use crate::{
-        event::{CustomerEvent, Portion, Settled},
+        event::{CustomerEvent, Portion, Portions, Settled},
         ids::{ReservationId, erased_customer},
         judge::Judgement,
         outcome::State,
@@ -72,14 +73,14 @@ mod tests {
     fn lived() -> (Shard, [ReservationId; 4]) {
         let mut shard = testing::shard(RETENTION_MILLIS, 100);
         let gone = hold(&mut shard, "ann", None, 1);
-        shard.confirm(NOW, gone, Some("order of ann"), &mut Nowhere).unwrap();
+        testing::confirm(&mut shard, NOW, gone, Some("order of ann")).unwrap();
         shard.retire_due(NOW.plus_seconds(3), 9, |_| true, &mut Nowhere);
         assert_eq!(shard.reservations(), 0);
         let held = hold(&mut shard, "ann", Some("key of ann"), 2);
         let released = hold(&mut shard, "ann", None, 3);
         shard.release(NOW, released, Some("ann moved"), &mut Nowhere).unwrap();
         let confirmed = hold(&mut shard, "ann", None, 4);
-        shard.confirm(NOW, confirmed, Some("order of ann"), &mut Nowhere).unwrap();
+        testing::confirm(&mut shard, NOW, confirmed, Some("order of ann")).unwrap();
         hold(&mut shard, "bob", Some("key of bob"), 5);
         (shard, [gone, held, released, confirmed])
     }
@@ -135,7 +136,7 @@ mod tests {
             let more = testing::reserve(&mut shard, NOW, request(DROP, "ann", None), LIMIT, 99 << 8);
             assert!(matches!(more, Err(Judgement::LimitExceeded(exceeded)) if exceeded.already == 6));
             let ended = match state {
-                State::Confirmed => shard.confirm(NOW, held, Some("later"), &mut Nowhere).unwrap(),
+                State::Confirmed => testing::confirm(&mut shard, NOW, held, Some("later")).unwrap(),
                 State::Released => shard.release(NOW, held, None, &mut Nowhere).unwrap(),
                 _ => shard.look(NOW.plus_seconds(70), held, &mut Nowhere).unwrap(),
             };
@@ -150,20 +151,27 @@ mod tests {
         }
     }
 
-    /// No command settles a part of a hold yet; the events can.
     #[test]
     fn units_that_are_settled_in_parts_are_where_their_events_say() {
         let mut shard = testing::shard(RETENTION_MILLIS, 100);
         let id = hold(&mut shard, "ann", None, 1);
         let part = |units| [Portion { item: ITEM, pool: POOL, units }].into_iter().collect();
-        let settled = |units, text| Settled { id, sale: DROP, at: NOW, text, portions: part(units) };
+        let settled = |units, text| Settled {
+            id,
+            sale: DROP,
+            at: NOW,
+            text,
+            portions: part(units),
+            returned: Portions::new(),
+            late: false,
+        };
         shard.apply(&CustomerEvent::Released(settled(1, None)));
         assert_eq!(shard.look(NOW, id, &mut Nowhere).unwrap().state, State::Held);
         shard.apply(&CustomerEvent::Confirmed(settled(1, Some("order"))));
         let shown = shard.look(NOW, id, &mut Nowhere).unwrap();
         assert_eq!(
             (shown.state, shown.lines[0].amounts),
-            (State::Confirmed, Amounts { held: 0, confirmed: 1, returned: 1 })
+            (State::Confirmed, Amounts { confirmed: 1, returned: 1, ..Amounts::default() })
         );
         let slice = shard.slice(POOL);
         assert_eq!((slice.available, slice.held, slice.confirmed, shard.live_holds()), (99, 0, 1, 0));

@@ -191,7 +191,7 @@ mod tests {
     fn it_is_shown_as_it_stands_and_no_longer_when_it_is_not_the_customers() {
         let mut shard = shard();
         let [confirmed, held, due] = [1, 2, 3].map(|number| hold(&mut shard, "ann", DROP, number));
-        shard.confirm(NOW.plus_seconds(1), confirmed, None, &mut Nowhere).unwrap();
+        testing::confirm(&mut shard, NOW.plus_seconds(1), confirmed, None).unwrap();
         shard.extend(NOW.plus_seconds(1), held, 600, |_| 9, &mut Nowhere).unwrap();
         let mut search = Search::new("ann", DROP, 9);
         found(&shard, &mut search);

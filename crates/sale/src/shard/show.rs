@@ -6,11 +6,14 @@ use smallvec::SmallVec;
 
 use super::{
     Shard,
-    entry::{Entry, NOBODY},
+    entry::{Entry, Line, NOBODY},
 };
 use crate::{
     attributes::Attributes,
-    event::{CustomerEvent, Extended, Held, PricedPortion, Settled},
+    event::{
+        Cancelled, Changed, ConfirmRefused, CustomerEvent, Extended, Held, Portion, Portions, PricedPortion,
+        PricedPortions, Settled,
+    },
     ids::{Bucket, erased_customer},
     outcome::{self, ReservedLine, State},
 };
@@ -35,47 +38,103 @@ impl Shard {
 
     fn export_reservation(&self, entry: &Entry, each: &mut impl FnMut(&CustomerEvent<'_>)) {
         let (id, sale, texts) = (entry.id, entry.sale, entry.texts.as_deref());
-        let portion = |line: &ReservedLine| {
-            let &ReservedLine { item, pool, price, amounts } = line;
-            PricedPortion { item, pool, units: amounts.sum(), price }
+        let as_made = entry.history().and_then(|history| history.as_made.as_ref());
+        let portions = self.priced_portions(entry.lines.iter(entry.state));
+        let (first, short) = match as_made {
+            Some((lines, short)) => (self.priced_portions(lines.iter().copied()), short.clone()),
+            None => (portions.clone(), entry.short().into()),
         };
+        let returned = first.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
+        let returned = returned.collect();
         each(&CustomerEvent::Held(Held {
             id,
             sale,
             customer: &self.customer_of(entry),
             hold_seconds: entry.hold_seconds,
-            portions: self.reserved_lines(entry).iter().map(portion).collect(),
+            portions: first,
             reference: texts.and_then(|texts| texts.reference.as_deref()),
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
             attributes: entry.attributes().map(|attributes| Box::new(Attributes::clone(attributes))),
-            short: entry.short().into(),
+            short,
         }));
         let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
         if entry.extensions > 0 || moved {
-            let (expires_at, extensions) = (entry.expires_at, entry.extensions);
-            each(&CustomerEvent::Extended(Extended { id, sale, at: id.created_at(), expires_at, extensions }));
+            let (at, expires_at, extensions) = (id.created_at(), entry.expires_at, entry.extensions);
+            each(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all: None }));
         }
+        if as_made.is_some() {
+            each(&CustomerEvent::Changed(Changed { id, sale, at: id.created_at(), returned, taken: portions }));
+        }
+        self.export_end(entry, each);
+        for (reference, cause) in entry.history().iter().flat_map(|history| &history.refused) {
+            let (at, reference, cause) = (entry.ended_at, reference.as_deref(), *cause);
+            each(&CustomerEvent::ConfirmRefused(ConfirmRefused { id, sale, at, reference, cause }));
+        }
+    }
+
+    /// The events by which a reservation came to its state.
+    fn export_end(&self, entry: &Entry, each: &mut impl FnMut(&CustomerEvent<'_>)) {
+        let (id, sale) = (entry.id, entry.sale);
+        let text = entry.texts.as_deref().and_then(|texts| texts.end_text.as_deref());
+        let settled = |at, portions, text| {
+            let (returned, late) = (Portions::new(), false);
+            Settled { id, sale, at, text, portions, returned, late }
+        };
         let returned = self.portions(entry, |amounts| amounts.returned);
-        let confirmed = self.portions(entry, |amounts| amounts.confirmed);
-        let text = texts.and_then(|texts| texts.end_text.as_deref());
-        let settled = |portions, text| Settled { id, sale, at: entry.ended_at, text, portions };
-        if entry.state == State::Expired {
-            return each(&CustomerEvent::Expired(settled(returned, text)));
+        match entry.state {
+            State::Held => return,
+            State::Released => return each(&CustomerEvent::Released(settled(entry.ended_at, returned, text))),
+            State::Expired => return each(&CustomerEvent::Expired(settled(entry.ended_at, returned, None))),
+            State::Confirmed | State::Cancelled => {}
         }
-        if !returned.is_empty() {
-            let text = text.filter(|_| entry.state == State::Released);
-            each(&CustomerEvent::Released(settled(returned, text)));
+        let (history, late) = (entry.history(), entry.late);
+        let at = history.and_then(|history| history.confirmed_at).unwrap_or(entry.ended_at);
+        let portions = self.portions(entry, |amounts| amounts.confirmed + amounts.cancelled);
+        let returned = if late {
+            let all = self.portions(entry, |amounts| amounts.sum());
+            each(&CustomerEvent::Expired(settled(entry.expires_at, all, None)));
+            Portions::new()
+        } else {
+            returned
+        };
+        each(&CustomerEvent::Confirmed(Settled { returned, late, ..settled(at, portions, text) }));
+        let cancelled = Cancelled {
+            id,
+            sale,
+            at: entry.ended_at,
+            reason: None,
+            portions: Portions::new(),
+            restock: true,
+            is_all: entry.state == State::Cancelled,
+            key: None,
+        };
+        let keys = history.iter().flat_map(|history| &history.cancellations);
+        for (key, fingerprint) in keys {
+            each(&CustomerEvent::Cancelled(Cancelled { key: Some((key, *fingerprint)), ..cancelled.clone() }));
         }
-        if !confirmed.is_empty() {
-            each(&CustomerEvent::Confirmed(settled(confirmed, text)));
+        let portions = self.portions(entry, |amounts| amounts.cancelled);
+        if !portions.is_empty() {
+            each(&CustomerEvent::Cancelled(Cancelled { portions, ..cancelled }));
         }
+    }
+
+    /// All units of these lines, wherever they are.
+    fn priced_portions(&self, lines: impl Iterator<Item = Line>) -> PricedPortions {
+        let portion = |line: Line| PricedPortion {
+            item: self.pools[line.pool.index()].item,
+            pool: line.pool,
+            units: line.amounts.sum(),
+            price: self.prices.get(line.price),
+        };
+        lines.map(portion).collect()
     }
 
     /// The reservation as it is now.
     pub(crate) fn show(&self, slot: u32) -> outcome::Reservation {
         let entry = &self.reservations[slot];
         let texts = entry.texts.as_deref();
-        let of_order = texts.and_then(|texts| texts.end_text.as_ref()).filter(|_| entry.state == State::Confirmed);
+        let has_order = matches!(entry.state, State::Confirmed | State::Cancelled);
+        let of_order = texts.and_then(|texts| texts.end_text.as_ref()).filter(|_| has_order);
         let reference = of_order.or(texts.and_then(|texts| texts.reference.as_ref()));
         outcome::Reservation {
             id: entry.id,
@@ -86,6 +145,8 @@ impl Shard {
             reference: reference.cloned(),
             expires_at: entry.expires_at,
             ended_at: (entry.state != State::Held).then_some(entry.ended_at),
+            confirmed_at: entry.history().and_then(|history| history.confirmed_at),
+            late: entry.late,
             extensions: entry.extensions,
             attributes: entry.attributes().cloned(),
             short: entry.short().into(),
@@ -100,9 +161,15 @@ impl Shard {
             reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
             expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
             ended_at: None,
+            confirmed_at: None,
+            late: false,
             extensions: 0,
             ..self.show(slot)
         };
+        if let Some((lines, short)) = entry.history().and_then(|history| history.as_made.as_ref()) {
+            shown.lines = lines.iter().map(|&line| self.reserved_line(line)).collect();
+            shown.short.clone_from(short);
+        }
         shown.lines.iter_mut().for_each(|line| line.amounts = State::Held.amounts(line.amounts.sum()));
         shown
     }
@@ -116,11 +183,11 @@ impl Shard {
     }
 
     fn reserved_lines(&self, entry: &Entry) -> SmallVec<[ReservedLine; 1]> {
-        let lines = self.lines_of(entry);
-        let shown = lines.map(|(item, line)| {
-            let price = self.prices.get(line.price);
-            ReservedLine { item, pool: line.pool, price, amounts: line.amounts }
-        });
-        shown.collect()
+        entry.lines.iter(entry.state).map(|line| self.reserved_line(line)).collect()
+    }
+
+    fn reserved_line(&self, line: Line) -> ReservedLine {
+        let Line { pool, price, amounts } = line;
+        ReservedLine { item: self.pools[pool.index()].item, pool, price: self.prices.get(price), amounts }
     }
 }

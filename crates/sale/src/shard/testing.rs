@@ -1,17 +1,20 @@
-//! What the tests of a shard share: one pool, and reserves of two of its units.
+//! What the tests of a shard share: one pool, reserves of two of its units, and the sale of both.
 
 use super::Shard;
 use crate::{
+    catalogue::Catalogue,
+    command::Confirm,
     decide::Record,
-    event::CustomerEvent,
+    event::{CustomerEvent, samples},
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-    judge::{Judgement, Plan, PlanLine, Request, Source, allocate},
+    judge::{Judgement, Plan, PlanLine, Request, Source, allocate, allocate_lines},
+    outcome::{Refusal, Reservation},
     time::Timestamp,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
 pub(crate) const DROP: SaleNumber = SaleNumber(0);
-pub(crate) const ITEM: ItemNumber = ItemNumber(7);
+pub(crate) const ITEM: ItemNumber = ItemNumber(0);
 pub(crate) const POOL: PoolNumber = PoolNumber(0);
 
 pub(crate) struct Nowhere;
@@ -43,9 +46,31 @@ pub(crate) fn reserve(
     let (may_split, most_available_first) = (true, false);
     let line = PlanLine { item: ITEM, units: 2, customer_limit, sources, may_split, most_available_first };
     let lines = [line].into_iter().collect();
-    let plan = Plan { request, lines, allow_partial: false, hold_seconds: 60, until: Timestamp::MAX };
+    let (allow_partial, hold_seconds, hold_budget, until) = (false, 60, None, Timestamp::MAX);
+    let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, until };
     match shard.judge(now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
         Judgement::Grant(grant) => Ok(shard.hold(&plan, grant, entropy, &mut Nowhere).id),
         other => Err(other),
     }
+}
+
+/// The sale: a hold may be confirmed up to ten minutes late.
+pub(crate) fn catalogue() -> Catalogue {
+    let document = r#"{"id":"drop","name":"Drop","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-28T08:00:00Z",
+        "hold_seconds":60,"late_confirm_seconds":600,"items":[{"sku":"tv","initial_stock":100}]}"#;
+    let settings = serde_json::from_str(document).expect("a document");
+    let mut catalogue = Catalogue::default();
+    catalogue.apply(&samples::defined(DROP, NOW, &samples::record_of(&settings, &[ITEM])));
+    catalogue
+}
+
+/// Confirms as the shard alone can.
+pub(crate) fn confirm<'a>(
+    shard: &mut Shard,
+    now: Timestamp,
+    id: ReservationId,
+    asked: impl Into<Confirm<'a>>,
+) -> Result<Reservation, Refusal> {
+    let stock = |shard: &Shard, lines: &[PlanLine]| allocate_lines(lines, false, shard);
+    shard.confirm(now, id, &asked.into(), &catalogue(), stock, &mut Nowhere).expect("the shard has all units")
 }
