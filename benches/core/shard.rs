@@ -4,10 +4,12 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use doorbuster::sale::{
+    catalogue::Catalogue,
+    command::Confirm,
     decide::Record,
     event::CustomerEvent,
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-    judge::{Judgement, Plan, PlanLine, Request, Source, allocate},
+    judge::{Judgement, Plan, PlanLine, Request, Source, allocate, allocate_lines},
     shard::Shard,
     time::Timestamp,
 };
@@ -63,7 +65,8 @@ impl Stage {
         let bucket = Bucket::of(customer);
         let request = Request { sale: SALE, customer, bucket, key, reference: None, attributes: None };
         let (lines, allow_partial) = ([line].into_iter().collect(), false);
-        let plan = Plan { request, lines, allow_partial, hold_seconds: 30, until: Timestamp::MAX };
+        let (hold_seconds, hold_budget, until) = (30, None, Timestamp::MAX);
+        let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, until };
         match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
             Judgement::Grant(grant) => Ok(self.shard.hold(&plan, grant, entropy(number), &mut self.lane).id),
             other => Err(other),
@@ -97,7 +100,7 @@ pub fn decisions(criterion: &mut Criterion) {
         });
     }
 
-    let mut stage = Stage::new(1_000_000_000);
+    let (mut stage, catalogue) = (Stage::new(1_000_000_000), Catalogue::default());
     group.bench_function("confirm, 256 of them", |bencher| {
         bencher.iter_custom(|rounds| {
             let mut time = std::time::Duration::ZERO;
@@ -107,8 +110,10 @@ pub fn decisions(criterion: &mut Criterion) {
                 let held: Vec<ReservationId> = names.iter().enumerate().map(&mut hold).collect();
                 let started = std::time::Instant::now();
                 for id in held {
-                    let confirmed = stage.shard.confirm(stage.now, id, Some("order"), &mut stage.lane);
-                    black_box(confirmed).expect("it is held");
+                    let asked = Confirm { lines: None, reference: Some("order") };
+                    let stock = |shard: &Shard, lines: &[PlanLine]| allocate_lines(lines, false, shard);
+                    let confirmed = stage.shard.confirm(stage.now, id, &asked, &catalogue, stock, &mut stage.lane);
+                    black_box(confirmed).expect("the shard decides it").expect("it is held");
                 }
                 time += started.elapsed();
             }

@@ -27,7 +27,7 @@ use crate::{
         audit::Actor,
         codec::Write as _,
         command::{AskedLine, Reserve},
-        event::{CatalogueEvent, CustomerEvent, Held, Portion, PricedPortion, Settled, samples},
+        event::{CatalogueEvent, CustomerEvent, Held, Portion, Portions, PricedPortion, Settled, samples},
         ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::SaleSettings,
         time::Timestamp,
@@ -80,8 +80,8 @@ impl Place {
             log.append(1 + number, &payload(3, &[held(number)])).unwrap();
         }
         let portions = [Portion { item: ItemNumber(0), pool: PoolNumber(0), units: 2 }].into_iter().collect();
-        let (id, sale, at) = (id(0), SaleNumber(0), OPEN.plus_seconds(5));
-        let ended = Settled { id, sale, at, text: Some("order 9"), portions };
+        let (id, sale, at, returned) = (id(0), SaleNumber(0), OPEN.plus_seconds(5), Portions::new());
+        let ended = Settled { id, sale, at, text: Some("order 9"), portions, returned, late: false };
         log.append(1 + holds, &payload(3, &[Event::Customer(CustomerEvent::Confirmed(ended))])).unwrap();
         (place, log)
     }

@@ -10,7 +10,7 @@ use crate::{
     http::json::{
         entries::EntryBody,
         parse,
-        requests::{AdjustBody, ConfirmBody, ExtendBody, NoBody, ReserveBody},
+        requests::{AdjustBody, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody, ExtendBody, NoBody, ReserveBody},
         settings::SettingsBody,
     },
     privacy::CustomerIds,
@@ -143,7 +143,7 @@ proptest! {
     /// Bodies with a value in the place of another, a member taken out, twice, or under another name.
     #[test]
     fn shapes_refuse_what_serde_refuses(
-        body in 0..6,
+        body in 0..9,
         change in 0..5,
         place in any::<prop::sample::Index>(),
         value in prop::sample::select(VALUES.to_vec()),
@@ -153,7 +153,10 @@ proptest! {
             2 => SALE,
             3 => r#"{"delta":5,"reason":"a","reference":"b"}"#,
             4 => r#"{"hold_seconds":60}"#,
-            _ => r#"{"reference":"a"}"#,
+            5 => r#"{"reason":"x","restock":false,"lines":[{"sku":"tv","quantity":1}]}"#,
+            6 => r#"{"lines":[{"sku":"tv","quantity":1}]}"#,
+            7 => r#"{"seconds":60,"reason":"x"}"#,
+            _ => r#"{"lines":[{"sku":"tv","quantity":1}],"reference":"a"}"#,
         };
         let colons: Vec<usize> = text.match_indices("\":").map(|(at, _)| at).collect();
         let at = colons[place.index(colons.len())];
@@ -177,8 +180,11 @@ proptest! {
                 body.check(&limits()).is_ok()
             }),
             4 => agree(&changed, |body: ExtendBody| body.check(&limits()).is_ok()),
+            5 => agree(&changed, |body: CancelBody<'_>| body.check(&limits(), true).is_ok()),
+            6 => agree(&changed, |body: ChangeBody<'_>| body.check(&limits()).is_ok()),
+            7 => agree(&changed, |body: ExtendAllBody<'_>| body.check(&limits()).is_ok()),
             _ => {
-                agree(&changed, |body: ConfirmBody<'_>| body.check().is_ok());
+                agree(&changed, |body: ConfirmBody<'_>| body.check(&limits()).is_ok());
                 agree(&changed, |_: NoBody| true);
             }
         }
