@@ -59,7 +59,7 @@ pub const DEFAULT_POOL: &str = "default";
 
 /// For how long after its end a hold may still be confirmed.
 pub const LATE_CONFIRM_SECONDS: Rule = Rule::Whole { least: 0, most: LATE_CONFIRM_SECONDS_MAX as u64, example: 600 };
-const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
+pub const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
 /// Holds of one customer in a sale.
 pub const BUDGET: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 3 };
 

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod batch;
+mod beside;
 mod bout;
 mod ceiling;
 mod compare;
@@ -134,6 +135,18 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// P14 and P18: batches with rules and without; and p99 of reserves alone, while a sale of 10,000 items is put again, and
+    /// while all holds are extended.
+    Beside {
+        /// Reserves per second.
+        #[arg(long, default_value_t = 10_000, value_parser = at_least_one::<u32>())]
+        per_second: u32,
+        /// Live holds that are extended.
+        #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one::<u64>())]
+        holds: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// A good client's latency, alone and beside each attack, or those named.
     Attacks {
         names: Vec<String>,
@@ -190,6 +203,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Overload { connections, common } => overload::run(connections, &common),
         Command::Growth { holds, items, common } => growth::run(&holds, items, &common),
         Command::Soak { minutes, common } => soak::run(minutes, &common),
+        Command::Beside { per_second, holds, common } => beside::run(per_second, holds, &common),
         Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
     }
@@ -214,6 +228,7 @@ mod tests {
             "growth --items 0",
             "compare old new --holds 0",
             "soak --minutes 0",
+            "beside --holds 0",
         ] {
             let told = Arguments::try_parse_from(["measure"].into_iter().chain(wrong.split(' ')));
             assert_eq!(told.err().map(|error| error.kind()), Some(ErrorKind::ValueValidation), "{wrong}");

@@ -15,6 +15,8 @@ pub struct Setup {
     pub durable: bool,
     pub items: u64,
     pub stock: u64,
+    /// A phase, three pools of rising prices for each item, and a customer's limit.
+    pub rules: bool,
     /// Quotas of customers and of the sale, wide enough to let everybody in.
     pub quotas: bool,
     /// None: as many as there are cores.
@@ -31,6 +33,7 @@ impl Setup {
         durable: true,
         items: 1,
         stock: 1_000_000_000,
+        rules: false,
         quotas: false,
         workers: None,
         store_away: false,
@@ -67,18 +70,35 @@ pub fn start_again(binary: &Path, directory: &Path, setup: &Setup) -> anyhow::Re
     Service::start(binary, directory, &environment)
 }
 
+/// Three steps of a ladder. The first is empty soon, so that requests draw from the second.
+fn ladder(stock: u64) -> String {
+    let steps = [stock.min(1000), stock.saturating_sub(1000) / 2];
+    let steps = [steps[0], steps[1], stock - steps[0] - steps[1]];
+    let pools = steps.iter().enumerate().map(|(step, units)| {
+        let amount = 9900 + step * 5000;
+        format!(r#"{{"id":"step-{step}","initial_stock":{units},"price":{{"amount":{amount},"currency":"EUR"}}}}"#)
+    });
+    format!(r#","pools":[{}]"#, pools.collect::<Vec<_>>().join(","))
+}
+
 fn put_sale(service: &Service, setup: &Setup) -> anyhow::Result<()> {
     let mut items = String::new();
     for number in 0..setup.items {
         let comma = if number == 0 { "" } else { "," };
+        let pools = if setup.rules { ladder(setup.stock) } else { String::new() };
         let stock = setup.stock;
         write!(
             items,
-            r#"{comma}{{"sku":"sku-{number}","initial_stock":{stock},"price":{{"amount":19900,"currency":"EUR"}}}}"#
+            r#"{comma}{{"sku":"sku-{number}","initial_stock":{stock},"price":{{"amount":19900,"currency":"EUR"}}{pools}}}"#
         )?;
     }
+    let phases = if setup.rules {
+        r#""customer_limit":5,"phases":[{"name":"early","opens_at":"2020-01-01T00:00:00Z","closes_at":"2020-01-02T00:00:00Z","tiers":["gold"],"customer_limit":1},{"name":"all","opens_at":"2020-01-02T00:00:00Z","customer_limit":2}],"#
+    } else {
+        ""
+    };
     let document = format!(
-        r#"{{"name":"Measured","opens_at":"2020-01-01T00:00:00Z","closes_at":"2099-01-01T00:00:00Z","hold_seconds":{},"items":[{items}]}}"#,
+        r#"{{"name":"Measured","opens_at":"2020-01-01T00:00:00Z","closes_at":"2099-01-01T00:00:00Z","hold_seconds":{},{phases}"items":[{items}]}}"#,
         setup.hold_seconds
     );
     let (status, told) = call(service.address, "PUT", &format!("/v1/sales/{SALE}"), &document)?;

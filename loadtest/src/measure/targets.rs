@@ -109,6 +109,22 @@ fn targets(common: &Common) -> Vec<Target> {
             Bound::AtLeast(0.95),
         ),
         target(
+            "P14",
+            "rate, a sale with phases, a ladder of three pools and limits / a plain sale, 256 connections",
+            doorbuster("with rules", Setup { rules: true, ..durable }, 256),
+            doorbuster("plain", durable, 256),
+            rate,
+            Bound::AtLeast(0.90),
+        ),
+        target(
+            "P14r",
+            "as P14, refusals after sell-out",
+            doorbuster("with rules, sold out", Setup { rules: true, stock: 3, ..durable }, 256),
+            doorbuster("plain, sold out", Setup { stock: 3, ..durable }, 256),
+            rate,
+            Bound::AtLeast(0.95),
+        ),
+        target(
             "P1a",
             "as P1 with the store away: what the rows behind an answer cost",
             doorbuster("buffered, store away", Setup { durable: false, store_away: true, ..durable }, 64),

@@ -13,9 +13,10 @@ use crate::{
         attributes::LABELS_MAX,
         audit::Action,
         code::Code,
+        event::RefusedConfirm,
         ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status},
-        settings::{AMOUNT_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WINDOW_SECONDS_MAX},
+        settings::{AMOUNT_MAX, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WINDOW_SECONDS_MAX},
         warnings,
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},
@@ -148,8 +149,7 @@ pub(super) fn time() -> Bound {
 }
 
 fn state() -> Bound {
-    let states = [State::Held, State::Confirmed, State::Released, State::Expired].map(State::as_str);
-    form(json!({ "enum": states }))
+    form(json!({ "enum": State::ALL.map(State::as_str) }))
 }
 
 fn status() -> Bound {
@@ -204,7 +204,13 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("BatchEntry", "region", slug()),
         ("BatchEntry", "labels", labels()),
         ("BatchEntry", "locations", names(LOCATIONS_MAX)),
+        ("ConfirmRequest", "lines", list(limits.sale.lines_max)),
         ("ConfirmRequest", "reference", free_text()),
+        ("ChangeRequest", "lines", list(limits.sale.lines_max)),
+        ("CancelRequest", "reason", free_text()),
+        ("CancelRequest", "lines", list(limits.sale.lines_max)),
+        ("ExtendAllRequest", "seconds", hold_seconds()),
+        ("ExtendAllRequest", "reason", free_text()),
         ("ReleaseRequest", "reason", free_text()),
         ("ExtendRequest", "hold_seconds", hold_seconds()),
         ("AdjustRequest", "pool", slug()),
@@ -229,6 +235,9 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("SaleSettings", "hold_seconds", integer(1, limits.sale.hold_seconds_max)),
         ("SaleSettings", "max_extensions", integer(0, limits.sale.extensions_max.into())),
         ("SaleSettings", "customer_limit", customer_limit()),
+        ("SaleSettings", "late_confirm_seconds", integer(0, LATE_CONFIRM_SECONDS_MAX.into())),
+        ("HoldBudget", "open_holds", integer(1, u32::MAX.into())),
+        ("HoldBudget", "expired_per_hour", integer(1, u32::MAX.into())),
         ("SaleSettings", "items", list(limits.sale.items_per_sale_max)),
         ("SaleSettings", "phases", list(PHASES_MAX)),
         ("Phase", "name", slug()),
@@ -280,6 +289,13 @@ fn answers() -> Vec<Row> {
         ("Reservation", "confirmed_at", time()),
         ("Reservation", "released_at", time()),
         ("Reservation", "expired_at", time()),
+        ("Reservation", "cancelled_at", time()),
+        ("Reservation", "returned", at_least_one()),
+        ("Reservation", "cancelled", at_least_one()),
+        ("Units", "sku", name()),
+        ("Units", "quantity", some_units()),
+        ("ExtendedHolds", "holds", units()),
+        ("Sale", "late_confirm_seconds", some_units()),
         ("Reservation", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
         ("Reservation", "tier", slug()),
         ("Reservation", "channel", slug()),
@@ -426,6 +442,11 @@ fn problems_and_events() -> Vec<Row> {
         ("ShortLine", "available", units()),
         ("ShortLine", "held", units()),
         ("ShortLine", "next_release_at", time()),
+        ("ReservationExpiredProblem", "lines", at_least_one()),
+        ("TooManyHoldsProblem", "limit", some_units()),
+        ("TooManyHoldsProblem", "open", some_units()),
+        ("CoolingDownProblem", "limit", some_units()),
+        ("CoolingDownProblem", "expired", some_units()),
         ("CustomerLimitExceededProblem", "sku", name()),
         ("CustomerLimitExceededProblem", "limit", some_units()),
         ("CustomerLimitExceededProblem", "already", units()),
@@ -442,6 +463,10 @@ fn problems_and_events() -> Vec<Row> {
         ("ReservationData", "confirmed_at", time()),
         ("ReservationData", "released_at", time()),
         ("ReservationData", "expired_at", time()),
+        ("ReservationData", "cancelled_at", time()),
+        ("ReservationData", "returned", at_least_one()),
+        ("ReservationData", "late", form(json!({ "const": true }))),
+        ("ReservationData", "cause", form(json!({ "enum": RefusedConfirm::ALL.map(RefusedConfirm::as_str) }))),
         ("ReservationData", "extensions", form(json!({ "minimum": 0, "maximum": u16::MAX }))),
         ("ReservationData", "tier", slug()),
         ("ReservationData", "channel", slug()),

@@ -102,10 +102,11 @@ pub(super) fn schemas(limits: &Limits) -> Value {
 pub(super) const PATCH: &str = "SalePatch";
 
 /// What a sale is put as, and what a patch has in its place.
-const PATCHED: [(&str, &str); 5] = [
+const PATCHED: [(&str, &str); 6] = [
     ("SaleSettings", PATCH),
     ("ItemSettings", "ItemPatch"),
     ("RateLimits", "RateLimitsPatch"),
+    ("HoldBudget", "HoldBudgetPatch"),
     ("Quota", "QuotaPatch"),
     ("Price", "PricePatch"),
 ];
@@ -125,6 +126,8 @@ fn add_patch(schemas: &mut Value) {
             if whole == "RateLimits" {
                 let reference = member.as_object_mut().and_then(|member| member.remove("$ref"));
                 member["oneOf"] = json!([{ "type": "null" }, { "$ref": reference }]);
+            } else if whole == "HoldBudget" {
+                member["type"] = json!([member["type"], "null"]);
             }
         }
         schemas[patch] = schema;

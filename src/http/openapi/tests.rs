@@ -172,13 +172,15 @@ fn its_examples_show_what_their_calls_did() {
         let answer = &operation["responses"][status]["content"]["application/json"]["example"];
         (operation["requestBody"]["content"]["application/json"]["example"].clone(), answer.clone())
     };
-    let ends = ["confirmed_at", "released_at", "expired_at"];
+    let ends = ["confirmed_at", "released_at", "expired_at", "cancelled_at"];
     for (id, status, state) in [
         ("reserve", "201", "held"),
         ("getReservation", "200", "held"),
         ("confirmReservation", "200", "confirmed"),
         ("releaseReservation", "200", "released"),
         ("extendReservation", "200", "held"),
+        ("changeReservation", "200", "held"),
+        ("cancelReservation", "200", "cancelled"),
     ] {
         let (_, answer) = example(id, status);
         assert_is_in(state, &answer, &ends);
@@ -188,6 +190,8 @@ fn its_examples_show_what_their_calls_did() {
         ("reservation_expired", "expired"),
         ("already_confirmed", "confirmed"),
         ("already_released", "released"),
+        ("already_cancelled", "cancelled"),
+        ("not_confirmed", "held"),
         ("extension_limit_reached", "held"),
     ] {
         let reservation = &document["components"]["examples"][code]["value"]["reservation"];
@@ -201,6 +205,8 @@ fn its_examples_show_what_their_calls_did() {
     }
     let (asked, confirmed) = example("confirmReservation", "200");
     assert_eq!(confirmed["reference"], asked["reference"]);
+    let (asked, changed) = example("changeReservation", "200");
+    assert_eq!(changed["lines"][0]["quantity"], asked["lines"][0]["quantity"]);
     let (asked, adjusted) = example("adjustStock", "201");
     for member in ["delta", "reason", "reference"] {
         assert_eq!(adjusted[member], asked[member], "{member}");
@@ -227,10 +233,12 @@ fn its_examples_show_what_their_calls_did() {
 fn assert_is_in(state: &str, reservation: &Value, ends: &[&str]) {
     assert_eq!(reservation["state"], state, "{reservation}");
     for end in ends {
-        assert_eq!(reservation.get(end).is_some(), *end == format!("{state}_at"), "{end} of {reservation}");
+        let was = *end == format!("{state}_at") || (state == "cancelled" && *end == "confirmed_at");
+        assert_eq!(reservation.get(end).is_some(), was, "{end} of {reservation}");
     }
     let ended = reservation[format!("{state}_at")].as_str().or(reservation["expires_at"].as_str());
-    assert!(reservation["created_at"].as_str() < ended && ended <= reservation["expires_at"].as_str(), "{reservation}");
+    let in_time = state == "cancelled" || ended <= reservation["expires_at"].as_str();
+    assert!(reservation["created_at"].as_str() < ended && in_time, "{reservation}");
 }
 
 /// Links lead to calls, give them what they need, and take it from where the schemas have it.

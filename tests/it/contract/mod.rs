@@ -19,6 +19,7 @@ mod expiry;
 mod hostile;
 mod idempotency;
 mod keys;
+mod life;
 mod limits;
 mod malformed;
 mod memory;

@@ -45,10 +45,25 @@ pub fn check_reservation(reservation: &Value) {
         "confirmed" => Some("confirmed_at"),
         "released" => Some("released_at"),
         "expired" => Some("expired_at"),
+        "cancelled" => Some("cancelled_at"),
         _ => panic!("{state:?} is no state of a reservation"),
     };
     let always = ["created_at", "customer", "expires_at", "extensions", "id", "lines", "sale", "state"];
-    let optional = ["reference", "replayed_of", "tier", "channel", "region", "labels", "short"];
+    let mut optional = vec![
+        "reference",
+        "replayed_of",
+        "tier",
+        "channel",
+        "region",
+        "labels",
+        "short",
+        "returned",
+        "cancelled",
+        "late",
+    ];
+    if state == "cancelled" {
+        optional.push("confirmed_at");
+    }
     let optional = optional.into_iter().filter(|member| reservation.get(*member).is_some());
     let mut expected: Vec<&str> = always.into_iter().chain(ended_at).chain(optional).collect();
     expected.sort_unstable();
@@ -60,6 +75,13 @@ pub fn check_reservation(reservation: &Value) {
     match ended_at.map(|member| check_time(&reservation[member])) {
         None => {}
         Some(at) if state == "expired" => assert!(at >= expires_at, "expired early: {reservation}"),
+        Some(at) if state == "cancelled" => {
+            assert!(check_time(&reservation["confirmed_at"]) <= at, "cancelled before it was confirmed: {reservation}");
+        }
+        Some(at) if reservation.get("late").is_some() => {
+            assert_eq!(reservation["late"], true);
+            assert!(state == "confirmed" && at >= expires_at, "late: {reservation}");
+        }
         Some(at) => assert!((created_at..expires_at).contains(&at), "{state} outside of its time: {reservation}"),
     }
     for member in ["sale", "customer"] {
