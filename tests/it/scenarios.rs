@@ -35,7 +35,7 @@ use doorbuster::{
         event::PricedPortion,
         expected::Expected,
         ids::{ItemNumber, ReservationId},
-        outcome::{Refusal, Reservation, State},
+        outcome::{Refusal, Reservation, Shortage, State},
         time::Timestamp,
         warnings,
     },
@@ -365,11 +365,8 @@ impl Stage {
     fn refused(&self, refusal: &Refusal) -> String {
         match refusal {
             Refusal::Short(short) => {
-                let lines = short
-                    .iter()
-                    .map(|line| format!("{} asked {}, available {}", line.sku, line.requested, line.available));
                 let word = if short.iter().any(|line| line.available == 0) { "sold out" } else { "insufficient stock" };
-                format!("{word}: {}", lines.collect::<Vec<_>>().join("; "))
+                format!("{word}: {}", lacking(short))
             }
             Refusal::CustomerLimitExceeded { sku, limit, already } => {
                 format!("customer limit exceeded: {sku} limit {limit}, already {already}")
@@ -396,6 +393,15 @@ impl Stage {
             Refusal::Invalid(wrong) => {
                 let pointers: Vec<_> = wrong.iter().map(|wrong| wrong.pointer.as_str()).collect();
                 format!("invalid: {}", pointers.join(", "))
+            }
+            Refusal::ExpiredAndShort { reservation, short } => {
+                format!("reservation expired: {}; {}", self.state(reservation), lacking(short))
+            }
+            Refusal::NotConfirmed(reservation) => format!("not confirmed: {}", self.state(reservation)),
+            Refusal::AlreadyCancelled(reservation) => format!("already cancelled: {}", self.state(reservation)),
+            Refusal::TooManyHolds { limit, open } => format!("too many holds: limit {limit}, open {open}"),
+            Refusal::CoolingDown { limit, expired, retry_after_seconds } => {
+                format!("cooling down: limit {limit}, expired {expired}, try again in {retry_after_seconds} s")
             }
             Refusal::Full(limit) => format!("full: {limit}"),
             Refusal::BacklogFull => "backlog full".into(),
@@ -451,6 +457,12 @@ fn places(catalogue: &Catalogue, portions: impl Iterator<Item = PricedPortion>) 
 /// `, asked tv=4`: items of which there was less, and what was asked.
 fn missing(catalogue: &Catalogue, short: impl Iterator<Item = (ItemNumber, u32)>) -> String {
     short.map(|(item, units)| format!(", asked {}={units}", catalogue.sku(item))).collect()
+}
+
+/// `tv asked 2, available 1; mug asked 1, available 0`.
+fn lacking(short: &[Shortage]) -> String {
+    let lines = short.iter().map(|line| format!("{} asked {}, available {}", line.sku, line.requested, line.available));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn adjusted(sku: &str, pool: Option<&str>, adjustment: &Adjustment) -> String {

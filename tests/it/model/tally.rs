@@ -78,6 +78,11 @@ impl Tally {
             Refusal::InitialStockImmutable { pool: Some(_), .. } => "pool's initial stock immutable",
             Refusal::InitialStockImmutable { .. } => "initial stock immutable",
             Refusal::IdempotencyKeyReused => "key reused",
+            Refusal::ExpiredAndShort { .. } => "expired, and short of stock",
+            Refusal::NotConfirmed(_) => "not confirmed",
+            Refusal::AlreadyCancelled(_) => "already cancelled",
+            Refusal::TooManyHolds { .. } => "too many holds",
+            Refusal::CoolingDown { .. } => "cooling down",
             Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }

@@ -19,6 +19,8 @@ pub fn sale(id: &str, items: &[(&str, u64)]) -> SaleSettings {
         max_extensions: None,
         customer_limit: None,
         rate_limits: None,
+        late_confirm_seconds: 0,
+        hold_budget: None,
         phases: Vec::new(),
         items: items.iter().map(|&(sku, stock)| item(sku, stock)).collect(),
     }

@@ -209,7 +209,7 @@ impl Model {
             State::Confirmed => Refusal::AlreadyConfirmed(reservation),
             State::Released => Refusal::AlreadyReleased(reservation),
             State::Expired => Refusal::ReservationExpired(reservation),
-            State::Held => panic!("a hold is not over"),
+            State::Held | State::Cancelled => panic!("it is held or over"),
         }
     }
 
@@ -238,6 +238,8 @@ impl Model {
             reference: known.confirm_reference.or(reference).map(Box::from),
             expires_at: known.expires_at,
             ended_at: known.ended_at,
+            confirmed_at: None,
+            late: false,
             extensions: known.extensions,
             attributes: attributes.map(Arc::new),
             short: short.collect(),

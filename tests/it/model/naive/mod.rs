@@ -177,7 +177,7 @@ impl Model {
                 match reservation.state {
                     State::Held => held += u64::from(line.units),
                     State::Confirmed => confirmed += u64::from(line.units),
-                    State::Released | State::Expired => {}
+                    State::Released | State::Expired | State::Cancelled => {}
                 }
             }
         }
