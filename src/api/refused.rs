@@ -84,6 +84,14 @@ impl Refused {
     pub fn no_such_reservation() -> Self {
         problems::RESERVATION_NOT_FOUND.because(NO_SUCH_RESERVATION)
     }
+
+    /// As `no_such_reservation`, with what to do if it was there.
+    pub fn no_such_reservation_to_cancel() -> Self {
+        problems::RESERVATION_NOT_FOUND.because(
+            "no reservation in memory has this id; one that ended leaves memory after engine.retention_seconds: put its units \
+             back into the sale with an adjustment",
+        )
+    }
 }
 
 impl From<Invalid> for Refused {

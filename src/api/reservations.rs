@@ -139,7 +139,7 @@ impl Api {
         asked: &CheckedCancel<'_>,
         key: Option<&str>,
     ) -> Outcome<CancelMade> {
-        self.must_see(caller, id)?;
+        self.must_see(caller, id).map_err(|_| Refused::no_such_reservation_to_cancel())?;
         let answer = self.service.engine.cancel(self.service.now(), id, &asked.asked(key));
         self.service.telemetry.reservations.cancel(&answer.value);
         Ok(answer)

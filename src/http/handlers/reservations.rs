@@ -10,7 +10,7 @@ use hyper::{
 
 use super::{idempotency_key, json, json_bytes, long_json, read_small, replayed_if, small};
 use crate::{
-    api::{self, Judged, SaleRef, parse_id},
+    api::{self, Judged, SaleRef, parse_id, refused::Refused},
     auth::Caller,
     engine::{CancelMade, CatalogueGuard, Made},
     http::{
@@ -188,6 +188,7 @@ pub(super) async fn cancel(worker: &Worker, caller: &Caller, id: &str, request: 
     let answer = worker.api.cancel(caller, id, &asked, key.as_deref())?;
     Ok(answer.map(|outcome| match outcome {
         Ok(CancelMade { reservation, replayed }) => replayed_if(replayed, show(worker, &Ok(reservation))),
+        Err(Refusal::ReservationNotFound) => response::refused(&Refused::no_such_reservation_to_cancel()),
         Err(refusal) => show(worker, &Err(refusal)),
     }))
 }

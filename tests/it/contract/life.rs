@@ -271,6 +271,19 @@ fn cancelled_units_are_sold_again_or_leave_the_sale() {
 }
 
 #[test]
+fn what_has_left_memory_cannot_be_cancelled_and_the_answer_says_what_to_do() {
+    let service = Service::start_with(|config| config.engine.retention_seconds = 1);
+    let mut client = service.client();
+    client.put_open_sale("drop", [("tv", 3)]);
+    let held = client.hold("drop", "ann", [("tv", 1)]);
+    client.act(&held, "confirm", json!({})).reservation(200);
+    wait_until("it has left memory", || client.get(&address(&held)).status == 404);
+    let refused = client.act(&held, "cancel", json!({})).refused("reservation_not_found");
+    assert!(refused["detail"].as_str().unwrap().contains("adjustment"), "{refused}");
+    assert_eq!(client.units("drop", "tv"), [3, 2, 0, 1]);
+}
+
+#[test]
 fn a_late_payment_gets_its_units_or_leaves_an_event() {
     let priced = json!({ "sku": "tv", "initial_stock": 2, "price": { "amount": 100, "currency": "EUR" } });
     let (service, mut client) = start(json!([priced]));

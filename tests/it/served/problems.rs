@@ -122,7 +122,7 @@ fn check_member(code: &str, member: &str, value: &Value) {
         }
         "oldest" => assert!(value.as_str().is_some_and(|cursor| !cursor.is_empty()), "{value}"),
         "sku" => assert!(value.is_string(), "{value}"),
-        "limit" | "already" => assert!(value.is_u64(), "{value}"),
+        "limit" | "already" | "open" | "expired" => assert!(value.is_u64(), "{value}"),
         "opens_at" => {
             shapes::check_time(value);
         }

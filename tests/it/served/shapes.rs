@@ -128,7 +128,9 @@ fn check_price(price: &Value) {
 #[track_caller]
 pub fn check_sale(sale: &Value) {
     let always = ["closes_at", "hold_seconds", "id", "items", "name", "opens_at", "status"];
-    let optional = ["max_extensions", "customer_limit"].into_iter().filter(|member| sale.get(*member).is_some());
+    let optional = ["max_extensions", "customer_limit", "late_confirm_seconds", "hold_budget"]
+        .into_iter()
+        .filter(|member| sale.get(*member).is_some());
     let mut expected: Vec<&str> = always.into_iter().chain(optional).collect();
     expected.sort_unstable();
     assert_eq!(members(sale), expected, "{sale}");

@@ -69,7 +69,7 @@ impl Shard {
 
     pub(super) fn change_lines(&mut self, changed: &Changed) {
         let slot = self.slot_of(changed.id);
-        let Self { reservations, customers, prices, bytes, .. } = self;
+        let Self { reservations, customers, prices, pools, bytes, .. } = self;
         let entry = &mut reservations[slot];
         assert_eq!(entry.state, State::Held, "only a hold is changed: {}", changed.id);
         let bytes_before = entry.bytes();
@@ -93,7 +93,12 @@ impl Shard {
             let price = prices.intern(portion.price);
             match lines.iter_mut().find(|line| line.pool == portion.pool && line.price == price) {
                 Some(line) => line.amounts.held += portion.units,
-                None => lines.push(Line { pool: portion.pool, price, amounts: Amounts::held(portion.units) }),
+                None => {
+                    // Lines of an item stay together.
+                    let last = lines.iter().rposition(|line| pools[line.pool.index()].item == portion.item);
+                    let line = Line { pool: portion.pool, price, amounts: Amounts::held(portion.units) };
+                    lines.insert(last.map_or(lines.len(), |last| last + 1), line);
+                }
             }
         }
         entry.lines = Lines::held(lines.into_iter());
