@@ -95,6 +95,8 @@ impl Engine {
         let totals = Totals::of_pools(pools.iter().map(|(pool, _)| *pool), &guards);
         let enough = pools.iter().copied().filter(|&(pool, units)| totals.available(pool) >= u64::from(units));
         self.gather(&mut guards, enough, |pool| totals.available(pool), index);
+        let short = pools.iter().filter(|&&(pool, units)| totals.available(pool) < u64::from(units));
+        self.tighten(short.map(|(pool, _)| *pool), &totals, &guards, &published);
         let cell = &mut guards[index];
         let confirmed = self.decide(index, &published.bounds, cell, |shard, record| {
             let stock =
@@ -135,9 +137,13 @@ impl Engine {
         let pools = target.growing().flat_map(|line| &line.sources).map(|source| source.pool);
         let totals = Totals::of_pools(pools, &guards);
         let judged = guards[index].shard.judge_change(&hold, &target, &AllShards(|pool| totals.available(pool)));
-        if let Judged::Change(moved) = &judged {
-            let taken = moved.taken.iter().map(|portion| (portion.pool, portion.units));
-            self.gather(&mut guards, taken, |pool| totals.available(pool), index);
+        match &judged {
+            Judged::Change(moved) => {
+                let taken = moved.taken.iter().map(|portion| (portion.pool, portion.units));
+                self.gather(&mut guards, taken, |pool| totals.available(pool), index);
+            }
+            Judged::Short(_) => self.tighten_short(target.growing(), &totals, &guards, &published, None),
+            Judged::LimitExceeded(_) | Judged::Unsure => {}
         }
         self.conclude_change(judged, &hold, &target, index, &mut guards[index], &published)
     }
