@@ -264,6 +264,24 @@ def check_operating() -> None:
     assert done >= 6, f"only {done} blocks were run"
 
 
+def check_checkout() -> None:
+    """Each answer has what the lines behind its command say, in their order."""
+    page = ROOT / "docs/checkout.md"
+    done = 0
+    with Shell() as shell:
+        shell.serve("serve")
+        for block in blocks(page):
+            if block.language != "sh":
+                continue
+            where = f"{page.name}:{block.line + 1}"
+            rest = told = shell.paste(block.text, where)
+            for wanted in re.findall(r"^# → (.*)$", block.text, flags=re.MULTILINE):
+                _, found, rest = rest.partition(wanted)
+                assert found, f"{where}: {wanted} is missing in\n{told}"
+                done += 1
+    assert done >= 12, f"only {done} answers were looked at"
+
+
 def check_designing() -> None:
     page = ROOT / "docs/designing-a-sale.md"
     first, key, changes = [block for block in blocks(page) if block.language == "sh"]
@@ -345,8 +363,9 @@ def main() -> None:
     check_readme()
     check_tutorial()
     check_operating()
+    check_checkout()
     check_designing()
-    print("README, tutorial, operating guide and the guide to sales run as they are pasted")
+    print("README, tutorial, guides to operating, checkouts and sales run as they are pasted")
     print(f"{designing.check()} rows of the guide to sales are what a service does")
     print(f"{check_api(False)} answers of docs/api.md are as printed")
     check_problems_are_listed()
