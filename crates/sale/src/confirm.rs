@@ -1,7 +1,7 @@
 //! Confirmations: of all that is held or of a part, in time or late.
 //!
 //! Invariant: a payment is never lost. A confirmation gets its units, or it is refused with a reason and leaves an event that names
-//! its reference, once for each reference.
+//! its reference, once for each reference. A reference that was refused stays refused: its payment may have been returned.
 
 use std::collections::BTreeMap;
 
@@ -159,6 +159,10 @@ impl Shard {
             .collect();
         match stock(self, &lines) {
             Allocation::Unsure => Err(Unsure),
+            // An event told readers to return this payment.
+            Allocation::Grant(_) if asked.reference.is_some() && self.has_refused(slot, asked.reference) => {
+                Ok(Err(self.refuse(slot, Reason::ReservationExpired)))
+            }
             Allocation::Grant(_) => {
                 let (sale, text, returned) = (sale.number, asked.reference, Portions::new());
                 let settled = Settled { id, sale, at, text, portions, returned, late: true };
@@ -247,5 +251,28 @@ impl Shard {
             }
         }
         if wrong.is_empty() { Ok(wanted) } else { Err(Refusal::Invalid(wrong)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outcome::State,
+        shard::testing::{DROP, NOW, Nowhere, confirm, request, reserve, shard},
+    };
+
+    #[test]
+    fn a_refused_reference_stays_refused_when_the_units_are_back() {
+        let mut shard = shard(3_600_000, 2);
+        let late = NOW.plus_seconds(61);
+        let first = reserve(&mut shard, NOW, request(DROP, "ann", None), None, 1).unwrap();
+        shard.look(late, first, &mut Nowhere).unwrap();
+        let slot = shard.find(first).unwrap();
+        shard.note_refusal(slot, late, Some("payment-1"), RefusedConfirm::Stock, &mut Nowhere);
+        let again = confirm(&mut shard, late, first, Some("payment-1"));
+        assert!(matches!(again, Err(Refusal::ReservationExpired(_))), "{again:?}");
+        let another = confirm(&mut shard, late, first, Some("payment-2")).unwrap();
+        assert_eq!((another.state, another.late), (State::Confirmed, true));
     }
 }
