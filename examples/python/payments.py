@@ -1,10 +1,10 @@
-"""Payments that go every way they can, and a checkout that keeps only those that it sold units for. See examples/README.md.
+"""Payments that go every way they can, and a checkout that keeps only those that it sold units for.
 
     python payments.py [--seed 7] [--orders 300]
 
-The provider is slow, repeats its callbacks and sends them out of order: in time, late, far too late, twice, for a part, after a
-release, after a cancellation, after the sale. At the end: units sold = payments kept, and every other payment has an event or an
-answer to refund it by. Otherwise the program ends with 1.
+The provider is slow, repeats its callbacks and sends them out of order: in time, late, far too late, twice, for a part,
+after a release, after a cancellation, after the sale. At the end: units sold = payments kept, and every other payment
+has an event to refund it by. Otherwise the program ends with 1. See examples/README.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 API = urllib.parse.urlsplit(os.environ.get("API_URL", "http://127.0.0.1:8080"))
@@ -61,7 +62,7 @@ class Refused(Exception):
 
 
 class Doorbuster:
-    """The API, with retries. Every call can be repeated: reserves and cancellations have a key, a confirm has its reference."""
+    """The API, with retries. Every call can be repeated: by its key, or because the answer is then the same."""
 
     def __init__(self, sale: str) -> None:
         self.sale = sale
@@ -96,6 +97,9 @@ class Doorbuster:
         times = {"opens_at": "2026-01-01T00:00:00Z", "closes_at": "2036-01-01T00:00:00Z"}
         rules = {"hold_seconds": HOLD_SECONDS, "late_confirm_seconds": LATE_SECONDS, "customer_limit": LIMIT}
         self.call("PUT", f"/v1/sales/{self.sale}", {"name": "Console drop", **times, **rules, "items": [item]})
+
+    def close(self) -> None:
+        self.call("POST", f"/v1/sales/{self.sale}/close")
 
     def item(self) -> dict[str, Any]:
         [item] = self.call("GET", f"/v1/sales/{self.sale}")["items"]
@@ -221,7 +225,7 @@ class Provider:
 
 
 class Refunds(threading.Thread):
-    """Reads the feed, and refunds every payment that keeps no units. It needs no answer of the API, so none can be lost.
+    """Reads the feed, and refunds every payment that keeps no units. It needs no answer of the API.
 
     A real service handles an event and saves its cursor in one transaction.
     """
@@ -357,8 +361,8 @@ class Checkout:
                 pay(dice, held, units, soon)
                 restock = dice.random() < 0.7
                 # One unit first, with a key; later all that are left.
-                part = {"lines": lines(1), "restock": restock, "reason": "one came back"}
-                after(soon + dice.uniform(0, 1.5), lambda: self.cancel(held, part, f"return-{held}"))
+                one = {"lines": lines(1), "restock": restock, "reason": "one came back"}
+                after(soon + dice.uniform(0, 1.5), lambda: self.cancel(held, one, f"return-{held}"))
                 after(soon + dice.uniform(1, 3), lambda: self.cancel(held, {"restock": restock}))
             case "cart changed":
                 # The payment is for what the answer says, whether the change was granted or not.
@@ -440,8 +444,8 @@ def main() -> None:
 
     dice = random.Random(asked.seed)
     for number in range(asked.orders):
-        stage.after(dice.uniform(0, SELLING_SECONDS), lambda number=number: checkout.buy(number))
-    stage.after(SELLING_SECONDS, lambda: api.call("POST", f"/v1/sales/{api.sale}/close") and None)
+        stage.after(dice.uniform(0, SELLING_SECONDS), partial(checkout.buy, number))
+    stage.after(SELLING_SECONDS, api.close)
     stage.play()
 
     deadline = time.monotonic() + 10
