@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.error
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import unquote
@@ -283,6 +284,82 @@ def reports(page: Browser, service: Service) -> None:
     page.button("Close").click()
 
 
+def cancels(page: Browser, service: Service) -> None:
+    """A reservation that was confirmed late and in part: a part of it, and then the rest."""
+    service.send("PATCH", f"/v1/sales/{SALE}", {"late_confirm_seconds": 60}, "operator")
+    asked = {"customer": "kim", "hold_seconds": 1, "lines": [{"sku": ITEMS[2], "quantity": 4}]}
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", asked, "checkout")
+    path = f"/v1/reservations/{held['id']}"
+    page.until(lambda: service.get(path, "viewer")["state"] == "expired", "the hold's end")
+    paid = {"reference": "payment-8", "lines": [{"sku": ITEMS[2], "quantity": 3}]}
+    service.send("POST", f"{path}/confirm", paid, "checkout")
+    stock = stock_of(service)
+    page.find("#find").click()
+    page.fill({"Reservation": held["id"]})
+    page.button("Find").click()
+    page.says("dialog .found", "confirmed, late")
+    told = page.text("dialog .found")
+    assert f"Returned 1 × {ITEMS[2]}" in " ".join(told.split()), told
+    page.button("Cancel units").click()
+    page.says("dialog", "Cancel the reservation of kim?")
+    page.fill({ITEMS[2]: "4"})
+    assert not page.button("Cancel the units").is_enabled(), "more than are confirmed"
+    page.fill({ITEMS[2]: "1", "Reason": "arrived torn"})
+    page.button("Take them out of the sale").click()
+    page.says("dialog", "Taken out of the sale's stock: 1. The rest stays sold.")
+    page.check_accessibility("a cancellation")
+    page.button("Cancel the units").click()
+    page.says("dialog .found", f"Cancelled\n1 × {ITEMS[2]}")
+    shown = service.get(path, "viewer")
+    assert (shown["state"], shown["lines"][0]["quantity"]) == ("confirmed", 2), shown
+    assert stock_of(service) == stock - 1, "the unit left the sale"
+    page.button("Cancel units").click()
+    page.says("dialog", "Available to other customers at once: 2. Nothing of this reservation stays sold.")
+    page.button("Cancel the units").click()
+    page.says("dialog .found", "cancelled, late")
+    assert service.get(path, "viewer")["state"] == "cancelled" and stock_of(service) == stock - 1
+    assert not [it for it in page.shown("dialog button") if it.text == "Cancel units"], "nothing is left"
+    page.check_accessibility("a cancelled reservation")
+    page.button("Close").click()
+    service.send("PATCH", f"/v1/sales/{SALE}", {"late_confirm_seconds": None}, "operator")
+
+
+def stock_of(service: Service) -> int:
+    return int(service.get(f"/v1/sales/{SALE}", "viewer")["items"][2]["stock"])
+
+
+def extends(page: Browser, service: Service) -> None:
+    """All holds. The first answer is lost, after the service has done what was asked."""
+    line = {"sku": ITEMS[2], "quantity": 1}
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", {"customer": "zoe", "lines": [line]}, "checkout")
+    page.run(
+        "const real = window.fetch; let lost = false;"
+        "window.fetch = async (path, options) => {"
+        "  const answer = await real(path, options);"
+        "  if (!`${path}`.includes('holds/extend') || lost) return answer;"
+        "  lost = true; throw new TypeError('lost');"
+        "}"
+    )
+    page.button("Extend all holds").click()
+    assert not page.button("Extend all holds", "dialog").is_enabled(), "it is to be confirmed"
+    page.fill({"Extend by": "900", "Reason": "the provider is down", f"Type {SALE} to confirm": SALE})
+    page.says("dialog", "Every hold will end 15 min later.")
+    page.check_accessibility("extending all holds")
+    page.requests()
+    page.button("Extend all holds", "dialog").click()
+    page.says("dialog", "No answer yet.")
+    page.says("dialog", "Holds extended")
+    assert re.search(r"[\d,]+ holds? ends? 15 min later", page.text("dialog")), page.text("dialog")
+    page.check_accessibility("extended holds")
+    sent = [it["headers"] for it in page.requests() if "holds/extend" in it["url"]]
+    keys = [headers["Idempotency-Key"] for headers in sent]
+    assert len(keys) == 2 and len(set(keys)) == 1, f"repeated with its key: {keys}"
+    page.button("Close").click()
+    shown = service.get(f"/v1/reservations/{held['id']}", "viewer")
+    ends = [datetime.fromisoformat(it["expires_at"]) for it in (held, shown)]
+    assert ends[1] - ends[0] == timedelta(seconds=900) and shown["extensions"] == 0, "once"
+
+
 def finds_by_customer(page: Browser, service: Service) -> None:
     """In the dialog that finds reservations: all of a customer, as the API tells it."""
     service.send("PATCH", f"/v1/sales/{SALE}", {"customer_limit": 3}, "operator")
@@ -347,6 +424,7 @@ def audits(page: Browser, service: Service) -> None:
     assert adjusted[1] == "operator" and adjusted[4] == ITEMS[0], adjusted
     assert adjusted[5].startswith("+25: stock 65,") and adjusted[5].endswith("reason: second delivery"), adjusted
     assert rows[-1][5] == "created, with 3 items" and [row[2] for row in rows].count("Paused") == 1, rows
+    assert any(row[2] == "Holds extended" and "15 min later; reason: the provider" in row[5] for row in rows), rows
     assert any("limit per customer none → 7" in row[5] and "price €199.50 → €209.00" in row[5] for row in rows), rows
     fits_on_a_phone(page, "the audit trail")
     page.fill({"Sale": "No sale"})
@@ -444,9 +522,18 @@ def views(page: Browser, service: Service) -> None:
     page.says("#sale-title", "Night drop")
     shows_what_the_api_says(page, service)
     buttons = {each.text for each in page.shown("button")}
-    offered = buttons & {"Pause", "Resume", "Close for good", "Adjust", "New sale", "Audit trail"}
+    offered = buttons & {"Pause", "Resume", "Close for good", "Adjust", "New sale", "Audit trail", "Extend all holds"}
     assert not offered, f"a viewer is offered {offered}"
     page.check_accessibility("a viewer's page")
+    held = {"customer": "lee", "lines": [{"sku": ITEMS[2], "quantity": 1}]}
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", held, "checkout")
+    service.send("POST", f"/v1/reservations/{held['id']}/confirm", {}, "checkout")
+    page.find("#find").click()
+    page.fill({"Reservation": held["id"]})
+    page.button("Find").click()
+    page.says("dialog .found", "confirmed")
+    assert not [it for it in page.shown("dialog button") if it.text == "Cancel units"], "a viewer may not cancel"
+    page.button("Close").click()
 
 
 def closes(page: Browser, service: Service) -> None:
@@ -458,7 +545,8 @@ def closes(page: Browser, service: Service) -> None:
     page.button("Close the sale").click()
     page.says("#sale .head .chip", "closed")
     assert service.get(f"/v1/sales/{SALE}", "viewer")["status"] == "closed"
-    page.until(lambda: not page.shown("#sale [data-verb]"), "nothing more to be offered")
+    offered = lambda: [each.text for each in page.shown("#sale [data-verb]")]  # noqa: E731
+    page.until(lambda: offered() == ["Extend all holds"], "only the last holds to be left")
 
 
 def keeps_to_itself(page: Browser, service: Service, sent: list[dict[str, Any]]) -> None:
@@ -504,6 +592,8 @@ def check() -> None:
         drains(page, service)
         operates(page, service)
         edits(page, service)
+        extends(page, service)
+        cancels(page, service)
         reports(page, service)
         audits(page, service)
         console_rules.check(page, service)

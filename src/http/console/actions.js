@@ -117,6 +117,7 @@ function rulesOf(sale) {
     hold_seconds: field("A hold lasts", count("hold_seconds"), "In seconds. Existing holds keep their time."),
     max_extensions: field("Extensions of a hold", count("max_extensions"), "At most; empty: the service's limit."),
     customer_limit: field("Limit per customer", count("customer_limit"), "Units of each item; empty: none."),
+    late_confirm_seconds: field("Late payments", count("late_confirm_seconds"), "Seconds after a hold's end; empty: none."),
   };
 }
 
@@ -242,7 +243,7 @@ function saleBody(main, rows) {
     hold_seconds: number(text.hold_seconds),
     items: rows.map(itemOf),
   };
-  for (const name of ["max_extensions", "customer_limit"]) if (text[name]) body[name] = number(text[name]);
+  for (const name of ["max_extensions", "customer_limit", "late_confirm_seconds"]) if (text[name]) body[name] = number(text[name]);
   return body;
 }
 

@@ -11,14 +11,17 @@ export class Warned extends Error {
   }
 }
 
-/** A dialog around a form. `send` gives a promise; what it is refused with, or warned of, is shown, and the form stays. */
-export function ask(title, parts, verb, { danger = false, wide = false, stays = false, ready = () => true, send, done }) {
+let ids = 0;
+
+/** A dialog around a form. `leave`: the button that closes it. `send` gives a promise; what it is refused with, or warned of, is shown, and the form stays. */
+export function ask(title, parts, verb, { danger = false, wide = false, stays = false, leave = stays ? "Close" : "Cancel", ready = () => true, send, done }) {
+  const id = `dialog-${(ids += 1)}`;
   const wrong = make("div", { class: "wrong", role: "alert", hidden: true });
   const button = make("button", { type: "submit", class: danger ? "danger" : "main" }, verb);
-  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, stays ? "Close" : "Cancel");
+  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, leave);
   const form = make("form", { novalidate: true, autocomplete: "off" },
-    make("h2", { id: "dialog-title" }, title), ...parts, wrong, make("div", { class: "end" }, cancel, button));
-  const dialog = make("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : null }, form);
+    make("h2", { id }, title), ...parts, wrong, make("div", { class: "end" }, cancel, button));
+  const dialog = make("dialog", { "aria-labelledby": id, class: wide ? "wide" : null }, form);
   const check = () => (button.disabled = !ready());
   form.addEventListener("input", () => {
     say(button, verb);
@@ -48,6 +51,17 @@ export function ask(title, parts, verb, { danger = false, wide = false, stays = 
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   check();
+  dialog.showModal();
+}
+
+/** Says what was done, until somebody has read it. */
+export function tell(title, text) {
+  const id = `dialog-${(ids += 1)}`;
+  const close = make("button", { type: "button", class: "main", onclick: () => dialog.close() }, "Close");
+  const dialog = make("dialog", { "aria-labelledby": id },
+    make("form", {}, make("h2", { id }, title), make("p", { role: "status" }, text), make("div", { class: "end" }, close)));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
   dialog.showModal();
 }
 
@@ -84,8 +98,6 @@ function pointerOf(input) {
   return `/items/${place}${input.dataset.pointer}`;
 }
 
-let fields = 0;
-
 export function field(label, members = {}, hint = "") {
   return labelled("input", label, members, hint);
 }
@@ -101,7 +113,7 @@ export function select(label, options, members = {}, hint = "") {
 }
 
 function labelled(tag, label, members, hint, ...children) {
-  const id = `field-${(fields += 1)}`;
+  const id = `field-${(ids += 1)}`;
   const input = make(tag, { id, ...members, "aria-describedby": hint ? `${id}-hint` : null }, ...children);
   const told = hint ? make("span", { class: "hint", id: `${id}-hint` }, hint) : null;
   return { input, element: make("div", { class: "field" }, make("label", { for: id }, label), input, told) };

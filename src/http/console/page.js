@@ -4,6 +4,7 @@ import { create, edit, turn } from "./actions.js";
 import { Away, Refused, call, key, salePath } from "./api.js";
 import { make, say, span, units } from "./dom.js";
 import { forgetHistories, historyOf, sumOf } from "./history.js";
+import { extendAll } from "./holds.js";
 import { showReport } from "./report.js";
 import { find } from "./reservations.js";
 import { SaleView } from "./sale.js";
@@ -125,6 +126,7 @@ function act(verb, sale, item) {
   };
   if (verb === "adjust") adjust(sale, item, done);
   else if (verb === "transfer") transfer(sale, item, done);
+  else if (verb === "extend") extendAll(sale, done);
   else if (verb === "report") showReport(sale);
   else if (verb === "edit") edit(sale, done).catch(showFailure);
   else turn(verb, sale, done);
@@ -249,7 +251,7 @@ part("forget").addEventListener("click", () => {
   startAnew();
 });
 part("create").addEventListener("click", createSale);
-part("find").addEventListener("click", () => find(state.view?.id ?? "", state.caller?.role !== "viewer"));
+part("find").addEventListener("click", () => find(state.view?.id ?? "", state.caller?.role !== "viewer", poll));
 part("trail").addEventListener("click", () => showTrail(state.sales.map(({ id }) => id)));
 part("more").addEventListener("click", () => {
   state.pages += 1;

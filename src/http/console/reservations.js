@@ -3,9 +3,11 @@
 import { call, salePath } from "./api.js";
 import { make, moment, money, units, withSeconds } from "./dom.js";
 import { ask, choice, field } from "./form.js";
+import { cancel } from "./holds.js";
 
-/** A reservation by its id, or all that a customer has in a sale. `sale`: the one that is looked at. */
-export function find(sale, mayAskForCustomers) {
+/** A reservation by its id, or all that a customer has in a sale. `sale`: the one that is looked at. `isCheckout`: the caller may ask
+ * for customers and cancel. `changed`: called after a cancellation. */
+export function find(sale, isCheckout, changed) {
   const plain = { spellcheck: "false", autocapitalize: "off" };
   const id = field("Reservation", { "data-pointer": "", ...plain }, "The id from the answer to the reserve.");
   const customer = field("Customer", { "data-pointer": "/customer", ...plain }, "The customer id that the checkout sends.");
@@ -22,23 +24,36 @@ export function find(sale, mayAskForCustomers) {
     // Another field decides whether there is something to look for.
     ofCustomer.dispatchEvent(new Event("input", { bubbles: true }));
   });
-  way.hidden = !mayAskForCustomers;
+  way.hidden = !isCheckout;
   const send = async () => {
     found.replaceChildren();
     if (!byCustomer) return call("GET", `v1/reservations/${encodeURIComponent(typed(id))}`);
     return call("GET", salePath(typed(of), `/reservations?customer=${encodeURIComponent(typed(customer))}`));
+  };
+  const show = (answer) => {
+    const again = () => {
+      changed();
+      return send().then(show, () => found.replaceChildren());
+    };
+    const offer = (reservation) => (isCheckout && reservation.state === "confirmed" ? offerToCancel(reservation, again) : null);
+    found.replaceChildren(...(byCustomer ? has(answer, offer) : facts(answer, offer)));
   };
   ask("Find a reservation", [way, id.element, ofCustomer, found], "Find", {
     wide: true,
     stays: true,
     ready: () => (byCustomer ? typed(customer) !== "" && typed(of) !== "" : typed(id) !== ""),
     send,
-    done: (answer) => found.replaceChildren(...(byCustomer ? has(answer) : facts(answer))),
+    done: show,
   });
 }
 
-/** What a customer has in a sale: units against limits, and reservations. */
-function has({ reservations, reservations_total: total, limits }) {
+function offerToCancel(reservation, done) {
+  const label = `Cancel the reservation ${reservation.id}`;
+  return make("div", {}, make("button", { type: "button", class: "small", "aria-label": label, onclick: () => cancel(reservation, done) }, "Cancel units"));
+}
+
+/** What a customer has in a sale: units against limits, and reservations. `offer`: what may be done to one. */
+function has({ reservations, reservations_total: total, limits }, offer) {
   const some = limits.filter(({ already }) => already > 0);
   const rows = some.map(({ sku, limit, already }) => make("tr", {}, make("th", { scope: "row" }, sku),
     ...[["Has", already], ["Limit", limit], ["Left", Math.max(0, limit - already)]].map(([name, count]) => make("td", { "data-name": name }, units(count)))));
@@ -47,11 +62,11 @@ function has({ reservations, reservations_total: total, limits }) {
   const others = limits.length - some.length;
   const rest = others > 0 ? `Of ${units(others)} ${some.length > 0 ? "other " : ""}items with a limit the customer has none.` : "";
   const told = limits.length === 0 ? "No item of this sale has a limit per customer." : rest;
-  const shown = reservations.map((reservation) => make("li", {}, ...entry(reservation)));
-  const counted = total ? `The newest ${units(shown.length)} of ${units(total)} reservations` : `${units(shown.length)} ${shown.length === 1 ? "reservation" : "reservations"}, the newest first`;
+  const shown = reservations.map((reservation) => make("li", {}, ...entry(reservation), offer(reservation) ?? ""));
+  const heading = total ? `The newest ${units(shown.length)} of ${units(total)} reservations` : `${units(shown.length)} ${shown.length === 1 ? "reservation" : "reservations"}, the newest first`;
   return [
     make("h3", {}, "Units against limits"), some.length > 0 ? table : null, told ? make("p", { class: "muted" }, told) : null,
-    make("h3", {}, shown.length > 0 ? counted : "No reservations"),
+    make("h3", {}, shown.length > 0 ? heading : "No reservations"),
     shown.length > 0
       ? make("ul", { class: "entries", role: "list" }, ...shown)
       : make("p", { class: "muted" }, "Memory has none of this customer in this sale. What was over long ago is in the store alone."),
@@ -62,7 +77,8 @@ function has({ reservations, reservations_total: total, limits }) {
 function entry(reservation) {
   const { id, state, lines, reference, created_at: made, expires_at: until, [`${state}_at`]: ended } = reservation;
   const at = (time) => withSeconds(Date.parse(time));
-  const when = state === "held" ? `held until ${at(until)}` : `${state} ${at(ended)}`;
+  const how = reservation.late ? `${state} late` : state;
+  const when = state === "held" ? `held until ${at(until)}` : `${how} ${at(ended)}`;
   const what = lines.map(({ sku, quantity }) => `${units(quantity)} × ${sku}`).join(", ");
   return [
     make("div", { class: "row" }, make("span", { class: `chip ${state}` }, state), make("strong", {}, what)),
@@ -72,12 +88,14 @@ function entry(reservation) {
   ];
 }
 
-/** What a reservation says beside its lines: where units came from, what was short, and who asked. */
-function notes({ lines, short, tier, channel, region, labels }) {
+const counted = (lines) => (lines ?? []).map(({ sku, quantity }) => `${units(quantity)} × ${sku}`).join(", ");
+
+/** What a reservation says beside its lines: what went back, where units came from, what was short, and who asked. */
+function notes({ lines, returned, cancelled, short, tier, channel, region, labels }) {
   const from = lines.filter((line) => line.from).map((line) => `${line.sku} ${line.from.map(part).join(", ")}`);
   const missing = (short ?? []).map(({ sku, requested, granted }) => `${units(granted)} of ${units(requested)} × ${sku}`);
   const named = Object.entries(labels ?? {}).map(([name, value]) => `${name} = ${value}`);
-  const all = [["From", from.join("; ")], ["Short", missing.join(", ")], ["Tier", tier], ["Channel", channel], ["Region", region], ["Labels", named.join(", ")]];
+  const all = [["Returned", counted(returned)], ["Cancelled", counted(cancelled)], ["From", from.join("; ")], ["Short", missing.join(", ")], ["Tier", tier], ["Channel", channel], ["Region", region], ["Labels", named.join(", ")]];
   return all.filter(([, text]) => text);
 }
 
@@ -86,11 +104,11 @@ function part({ pool, quantity, price, location }) {
   return `${units(quantity)} from ${pool}${location ? ` (${location})` : ""}${at}`;
 }
 
-function facts(reservation) {
+function facts(reservation, offer) {
   const named = [
-    ["State", reservation.state], ["Sale", reservation.sale], ["Customer", reservation.customer], ["Reference", reservation.reference],
+    ["State", reservation.late ? `${reservation.state}, late` : reservation.state], ["Sale", reservation.sale], ["Customer", reservation.customer], ["Reference", reservation.reference],
     ["Created", reservation.created_at], ["Expires", reservation.expires_at], ["Confirmed", reservation.confirmed_at],
-    ["Released", reservation.released_at], ["Expired", reservation.expired_at], ["Extensions", reservation.extensions],
+    ["Released", reservation.released_at], ["Expired", reservation.expired_at], ["Cancelled", reservation.cancelled_at], ["Extensions", reservation.extensions],
   ];
   const list = named.filter(([, value]) => value !== undefined).flatMap(([name, value]) => {
     const told = name !== "Reference" && /^\d{4}-\d\d-\d\dT/.test(value) ? moment(Date.parse(value)) : `${value}`;
@@ -99,5 +117,5 @@ function facts(reservation) {
   const told = notes(reservation).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
   const lines = reservation.lines.map(({ sku, quantity, price }) =>
     make("li", {}, `${units(quantity)} × ${sku}${price ? ` at ${money(price.amount, price.currency)}` : ""}`));
-  return [make("dl", { class: "facts" }, ...list, ...told), make("ul", {}, ...lines)];
+  return [make("dl", { class: "facts" }, ...list, ...told), make("ul", {}, ...lines), offer(reservation)].filter(Boolean);
 }

@@ -12,7 +12,7 @@ const FILTER_FROM = 12;
 const COLUMNS = ["Price", "Stock", "Available", "Held", "Confirmed", "Sells out"];
 
 export class SaleView {
-  /** `act`: what to call for edit, pause, resume, close, report (sale), adjust and transfer (sale, item). */
+  /** `act`: what to call for edit, extend, pause, resume, close, report (sale), adjust and transfer (sale, item). */
   constructor(section, id, act) {
     this.section = section;
     this.id = id;
@@ -29,9 +29,9 @@ export class SaleView {
     this.chip = make("span", { class: "chip" });
     this.about = make("p", { class: "muted" });
     this.report = make("button", { type: "button", onclick: () => this.act("report", this.sale) }, "Report");
-    this.buttons = ["edit", "pause", "resume", "close"].map((verb) =>
+    this.buttons = ["edit", "extend", "pause", "resume", "close"].map((verb) =>
       make("button", { type: "button", "data-verb": verb, hidden: true, onclick: () => this.act(verb, this.sale) }, {
-        edit: "Edit", pause: "Pause", resume: "Resume", close: "Close for good",
+        edit: "Edit", extend: "Extend all holds", pause: "Pause", resume: "Resume", close: "Close for good",
       }[verb]),
     );
     this.tiles = {
@@ -78,7 +78,9 @@ export class SaleView {
     this.chip.className = `chip ${sale.status}`;
     say(this.about, `${sale.id} · ${windowOf(sale, now)} · holds last ${span(sale.hold_seconds)}`);
     const offered = {
-      open: ["edit", "pause", "close"], scheduled: ["edit", "pause", "close"], paused: ["edit", "resume", "close"], closed: [],
+      open: ["edit", "extend", "pause", "close"], scheduled: ["edit", "pause", "close"], paused: ["edit", "extend", "resume", "close"],
+      // Its last holds can still be confirmed.
+      closed: sumOf(sale).held > 0 ? ["extend"] : [],
     };
     for (const button of this.buttons) button.hidden = !mayOperate || !offered[sale.status].includes(button.dataset.verb);
     this.#showTiles();

@@ -8,11 +8,12 @@ const COLUMNS = ["When", "Who", "What", "Sale", "Item", "Details"];
 const ACTIONS = {
   "sale.put": "Sale saved", "sale.pause": "Paused", "sale.resume": "Resumed", "sale.close": "Closed for good",
   "stock.adjust": "Stock adjusted", "stock.transfer": "Stock moved", "keys.change": "Keys changed", "customer.erase": "Customer erased",
+  "holds.extend": "Holds extended",
 };
 /** Members of a sale, as its form calls them. */
 const MEMBERS = {
   name: "name", opens_at: "opens", closes_at: "closes", hold_seconds: "seconds of a hold", max_extensions: "extensions of a hold",
-  customer_limit: "limit per customer", price: "price", rate_limits: "rate limits", initial_stock: "initial stock",
+  customer_limit: "limit per customer", late_confirm_seconds: "seconds of late payments", hold_budget: "hold budget", price: "price", rate_limits: "rate limits", initial_stock: "initial stock",
   limit_counts_since: "limit counts since", phases: "phases", pools: "pools", sourcing: "sourcing", split: "split",
 };
 
@@ -90,6 +91,7 @@ function told(action, detail) {
   if (action === "stock.transfer") return transferred(detail);
   if (action === "sale.put") return saved(detail);
   if (action === "keys.change") return keys(detail);
+  if (action === "holds.extend") return because(`all holds end ${span(detail.seconds)} later`, detail);
   if (action === "customer.erase") return `${units(detail.reservations)} reservations were in memory`;
   return Object.keys(detail).length > 0 ? JSON.stringify(detail) : "";
 }

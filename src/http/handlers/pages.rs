@@ -73,6 +73,7 @@ site! {
     "trail.js": JAVASCRIPT,
     "sale.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
+    "holds.js": JAVASCRIPT,
     "service.js": JAVASCRIPT,
     "chart.js": JAVASCRIPT,
     "actions.js": JAVASCRIPT,
