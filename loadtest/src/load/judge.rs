@@ -194,6 +194,24 @@ impl Run {
         Outcome::Done { reservation: after, replayed: false }
     }
 
+    /// Judges the answer to a call that shows a reservation when it succeeds. What the reservation must be, the scenario knows.
+    pub fn judge_call(&self, call: &Call, exchange: &Exchange, may: &[&str]) -> Outcome {
+        let Ok(answer) = &exchange.answer else { return Outcome::Nothing };
+        if exchange.unknown() {
+            return Outcome::Nothing;
+        }
+        if answer.status != 200 {
+            return self.problem(call.name, answer, may).map_or(Outcome::Nothing, Outcome::Refused);
+        }
+        match answer.read::<Reservation>() {
+            Ok(reservation) => Outcome::Done { reservation, replayed: answer.replayed },
+            Err(error) => {
+                self.findings.broken(Guarantee::Contract, format!("a {} was answered with {error}", call.name));
+                Outcome::Nothing
+            }
+        }
+    }
+
     /// Judges an answer that shows a reservation. It may be shown in the state that the books have, or one that it can be in
     /// since: expired.
     pub fn judge_shown(&self, id: &str, exchange: &Exchange) -> Option<Reservation> {

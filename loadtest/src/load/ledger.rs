@@ -61,6 +61,8 @@ pub struct Grant {
     pub told_expired: Option<Moment>,
     /// The last request that was answered with it as held.
     pub seen_held: Option<Moment>,
+    /// It was confirmed after its end.
+    pub late: bool,
 }
 
 /// A refusal for want of stock, of one line.
@@ -99,6 +101,8 @@ pub struct Books {
     pub shortages: Vec<Shortage>,
     pub shortages_left_out: u64,
     pub adjusted: Vec<Adjusted>,
+    /// Units that left the sale with a cancellation. The audit trail has no record of them.
+    pub left: Vec<Adjusted>,
     pub pauses: Vec<Pause>,
     pub refused_as_paused: Vec<Span>,
     /// When each reserve was sent that was refused because the sale had not started, and when it opened to it.
@@ -150,6 +154,7 @@ impl Books {
             doubtful: false,
             told_expired: None,
             seen_held: None,
+            late: false,
         };
         self.grants.insert(made.id.clone(), grant);
         Ok(())
@@ -184,6 +189,13 @@ impl Books {
         Ok(())
     }
 
+    /// An answer says that it stands so: confirmed, a part or all of it, or cancelled.
+    pub fn stands(&mut self, id: &str, state: State, lines: &Lines, late: bool, span: Span) {
+        let Some(grant) = self.grants.get_mut(id) else { return };
+        (grant.state, grant.late, grant.ended) = (state, late, Some(span));
+        grant.lines.clone_from(lines);
+    }
+
     /// What must be there of each item: units held and units confirmed.
     pub fn units(&self) -> BTreeMap<String, (i64, i64)> {
         let mut units: BTreeMap<String, (i64, i64)> = BTreeMap::new();
@@ -193,7 +205,7 @@ impl Books {
                 match grant.state {
                     State::Held => *held += *quantity as i64,
                     State::Confirmed => *confirmed += *quantity as i64,
-                    State::Released | State::Expired => {}
+                    State::Released | State::Expired | State::Cancelled => {}
                 }
             }
         }
@@ -212,6 +224,11 @@ impl Books {
 
     /// Units that were put into an item beyond its initial stock.
     pub fn adjusted_units(&self, sku: &str) -> i64 {
-        self.adjusted.iter().filter(|adjusted| adjusted.sku == sku).map(|adjusted| adjusted.delta).sum()
+        self.changes_of(sku).map(|adjusted| adjusted.delta).sum()
+    }
+
+    /// All changes of an item's stock.
+    pub fn changes_of(&self, sku: &str) -> impl Iterator<Item = &Adjusted> {
+        self.adjusted.iter().chain(&self.left).filter(move |adjusted| adjusted.sku == sku)
     }
 }

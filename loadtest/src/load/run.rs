@@ -122,6 +122,9 @@ impl Run {
                 {"name": "everybody", "opens_at": everybody},
             ]);
         }
+        if self.plan.late_confirm_seconds > 0 {
+            document["late_confirm_seconds"] = json!(self.plan.late_confirm_seconds);
+        }
         if let Some(limit) = self.plan.customer_limit {
             document["customer_limit"] = json!(limit);
         }

@@ -38,13 +38,14 @@ struct Stored {
 }
 
 const RESERVATIONS: &str = "SELECT state, count(*) FROM reservations WHERE sale = $1 GROUP BY state";
-const UNITS: &str = "SELECT sku, state, CAST(sum(quantity) AS bigint) FROM reservations \
-    JOIN reservation_lines ON reservation_id = id WHERE sale = $1 GROUP BY sku, state";
+/// Of a cancelled reservation what was cancelled, of others what is left of it.
+const UNITS: &str = "SELECT sku, state, \
+    CAST(sum(CASE state WHEN 'cancelled' THEN cancelled ELSE quantity - returned - cancelled END) AS bigint) \
+    FROM reservations JOIN reservation_lines ON reservation_id = id WHERE sale = $1 GROUP BY sku, state";
 const ITEMS: &str = "SELECT sku, stock, available, held, confirmed FROM stock_per_item WHERE sale = $1";
 const MOVEMENTS: &str = "SELECT sku, CAST(sum(delta) AS bigint) FROM stock_movements WHERE sale = $1 GROUP BY sku";
 const ACTIONS: &str = "SELECT action, count(*) FROM audit WHERE sale = $1 GROUP BY action";
-const UNTIMELY: &str =
-    "SELECT count(*) FROM reservations WHERE sale = $1 AND (confirmed_at >= expires_at OR expired_at < expires_at)";
+const UNTIMELY: &str = "SELECT count(*) FROM reservations WHERE sale = $1 AND (confirmed_at >= expires_at AND NOT late OR expired_at < expires_at)";
 
 impl Store {
     /// A path of a SQLite file, or the URL of a PostgreSQL database.

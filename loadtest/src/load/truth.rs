@@ -41,7 +41,7 @@ fn takings<'a>(grants: impl Iterator<Item = &'a Grant>, sku: &str, watch: &Watch
         let units = *grant.lines.get(sku)? as i64;
         let back = match grant.state {
             State::Confirmed => None,
-            State::Released => grant.ended.map(|ended| ended.sent),
+            State::Released | State::Cancelled => grant.ended.map(|ended| ended.sent),
             State::Held | State::Expired => Some(watch.earliest(grant.expires_at)),
         };
         Some((units, grant.granted.answered, back))
@@ -58,7 +58,7 @@ struct Stock {
 
 impl Stock {
     fn of(books: &Books, sku: &str, initial: i64) -> Self {
-        let adjusted = books.adjusted.iter().filter(|adjusted| adjusted.sku == sku);
+        let adjusted = books.changes_of(sku);
         Self { initial, adjusted: adjusted.map(|it| (it.delta, it.span.sent, it.span.answered)).collect() }
     }
 
@@ -107,7 +107,7 @@ fn shortages(books: &Books, sku: &str, stock: &Stock, watch: &Watch, findings: &
         let Some(&units) = grant.lines.get(sku) else { continue };
         sent.push((grant.granted.sent, units as i64));
         let back = match grant.state {
-            State::Released => grant.ended.map(|ended| ended.answered),
+            State::Released | State::Cancelled => grant.ended.map(|ended| ended.answered),
             State::Expired => Some(watch.latest(grant.expires_at) + OVERDUE_MAX),
             State::Held | State::Confirmed => None,
         };
@@ -165,7 +165,7 @@ fn limits(books: &Books, limit: Option<u64>, watch: &Watch, findings: &Findings)
 
 fn times(books: &Books, watch: &Watch, findings: &Findings) {
     for (id, grant) in &books.grants {
-        let late = (grant.state == State::Confirmed)
+        let late = (grant.state == State::Confirmed && !grant.late)
             .then(|| grant.ended.map(|ended| ended.sent - watch.latest(grant.expires_at)))
             .flatten();
         findings.check(Guarantee::ExactTime, late.is_none_or(|late| late <= 0), || {
@@ -219,6 +219,7 @@ mod tests {
             doubtful: false,
             told_expired: None,
             seen_held: None,
+            late: false,
         }
     }
 

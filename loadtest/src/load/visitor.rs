@@ -8,7 +8,7 @@ use reqwest::Method;
 use crate::{
     guarantees::Guarantee,
     http::{Call, Exchange},
-    ledger::Wanted,
+    ledger::{Span, Wanted},
     run::Run,
     samples::Kind,
     wire::{Availability, Problem, Reservation, State},
@@ -160,6 +160,22 @@ impl Visitor<'_> {
             grant.doubtful = true;
         }
         Outcome::Nothing
+    }
+
+    /// A call on a reservation that can be repeated, until its outcome is known; and from when to when it was under way.
+    pub async fn ask(&mut self, call: &Call, may: &[&str]) -> (Outcome, Span) {
+        let run = self.run;
+        let sent = run.watch.now();
+        for _ in 0..REPEATS_MAX {
+            let exchange = run.http.send(call).await;
+            let outcome = run.judge_call(call, &exchange, may);
+            self.note_outcome(call, &exchange, &outcome).await;
+            if !exchange.unknown() {
+                return (outcome, Span { sent, answered: exchange.answered });
+            }
+            tokio::time::sleep(REPEAT_AFTER).await;
+        }
+        (Outcome::Nothing, Span { sent, answered: run.watch.now() })
     }
 
     /// The same call twice at once.

@@ -33,7 +33,13 @@ pub struct Reservation {
     pub confirmed_at: Option<Moment>,
     pub released_at: Option<Moment>,
     pub expired_at: Option<Moment>,
+    pub cancelled_at: Option<Moment>,
     pub extensions: u32,
+    /// Held units that went back.
+    pub returned: Lines,
+    /// Confirmed units that went back, while others are still confirmed.
+    pub cancelled: Lines,
+    pub late: bool,
 }
 
 /// A reservation as it is written.
@@ -58,7 +64,15 @@ struct Shown {
     released_at: Option<Moment>,
     #[serde(default, deserialize_with = "maybe_moment")]
     expired_at: Option<Moment>,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    cancelled_at: Option<Moment>,
     extensions: u32,
+    #[serde(default)]
+    returned: Vec<Line>,
+    #[serde(default)]
+    cancelled: Vec<Line>,
+    #[serde(default)]
+    late: bool,
 }
 
 #[derive(Deserialize)]
@@ -83,9 +97,13 @@ struct Price {
 
 impl std::convert::From<Shown> for Reservation {
     fn from(shown: Shown) -> Self {
+        let units = |lines: &[Line]| lines.iter().map(|line| (line.sku.clone(), line.quantity)).collect();
         let from = || shown.lines.iter().flat_map(|line| line.from.iter().map(move |from| (&line.sku, from)));
         Self {
-            lines: shown.lines.iter().map(|line| (line.sku.clone(), line.quantity)).collect(),
+            lines: units(&shown.lines),
+            returned: units(&shown.returned),
+            cancelled: units(&shown.cancelled),
+            late: shown.late,
             pools: from().map(|(sku, from)| ((sku.clone(), from.pool.clone()), from.quantity)).collect(),
             prices: from().filter_map(|(_, from)| Some((from.pool.clone(), from.price.as_ref()?.amount))).collect(),
             id: shown.id,
@@ -100,6 +118,7 @@ impl std::convert::From<Shown> for Reservation {
             confirmed_at: shown.confirmed_at,
             released_at: shown.released_at,
             expired_at: shown.expired_at,
+            cancelled_at: shown.cancelled_at,
             extensions: shown.extensions,
         }
     }
@@ -112,20 +131,24 @@ pub enum State {
     Confirmed,
     Released,
     Expired,
+    Cancelled,
 }
 
 impl State {
+    const ALL: [Self; 5] = [Self::Held, Self::Confirmed, Self::Released, Self::Expired, Self::Cancelled];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Held => "held",
             Self::Confirmed => "confirmed",
             Self::Released => "released",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Held, Self::Confirmed, Self::Released, Self::Expired].into_iter().find(|state| state.name() == name)
+        Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 

@@ -21,8 +21,16 @@ use crate::{
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load");
 
-const SCENARIOS: [&str; 7] =
-    ["opening-bell", "steady-day", "abandoned-carts", "baskets", "double-clickers", "ladder", "operator"];
+const SCENARIOS: [&str; 8] = [
+    "opening-bell",
+    "steady-day",
+    "abandoned-carts",
+    "baskets",
+    "double-clickers",
+    "ladder",
+    "operator",
+    "second-thoughts",
+];
 
 /// Longer than any run here.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -65,7 +73,7 @@ fn every_scenario_holds_against_the_service() {
         shown.extend(["The SQL store equals the journal", "The contract"]);
         match scenario {
             "steady-day" => shown.push("Limits hold"),
-            "double-clickers" => shown.push("Once"),
+            "double-clickers" | "second-thoughts" => shown.push("Once"),
             "ladder" => shown.push("In order"),
             _ => shown.push("\"Sold out\" is true"),
         }
@@ -89,6 +97,10 @@ fn every_scenario_holds_against_the_service() {
         ("ladder", "reserve sold_out"),
         ("operator", "reserve sale_paused"),
         ("operator", "adjust 201"),
+        ("second-thoughts", "change 200"),
+        ("second-thoughts", "confirm already_confirmed"),
+        ("second-thoughts", "cancel 200"),
+        ("second-thoughts", "confirm already_cancelled"),
     ] {
         assert!(told_of(scenario).contains(came), "{scenario}: {}", told_of(scenario));
     }

@@ -6,6 +6,7 @@ mod double_clickers;
 mod ladder;
 mod opening_bell;
 mod operator;
+mod second_thoughts;
 mod steady_day;
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub enum Scenario {
     Ladder,
     /// Shoppers, while an operator adds and removes stock, pauses and resumes.
     Operator,
+    /// Holds are changed, confirmed in part and late, and cancelled in parts.
+    SecondThoughts,
 }
 
 /// The sale of a scenario, and the refusals allowed in it.
@@ -40,6 +43,8 @@ pub struct Plan {
     pub stock: u64,
     pub hold_seconds: u64,
     pub customer_limit: Option<u64>,
+    /// For how long holds may be confirmed after their end.
+    pub late_confirm_seconds: u64,
     /// The items have pools in order, with prices that rise, and the sale has phases.
     pub ladder: bool,
     /// From the start of the run until the sale opens.
@@ -63,6 +68,7 @@ impl Scenario {
             stock: 2 * users,
             hold_seconds: LONG_HOLD,
             customer_limit: None,
+            late_confirm_seconds: 0,
             ladder: false,
             opens_after: Duration::ZERO,
             refusals: &["sold_out", "insufficient_stock"],
@@ -91,6 +97,13 @@ impl Scenario {
                 ..plan
             },
             Self::Operator => Plan { refusals: &["sold_out", "insufficient_stock", "sale_paused"], ..plan },
+            Self::SecondThoughts => Plan {
+                stock: 10_000_000,
+                hold_seconds: 1,
+                late_confirm_seconds: second_thoughts::LATE_CONFIRM_SECONDS,
+                refusals: &[],
+                ..plan
+            },
         }
     }
 
@@ -104,6 +117,7 @@ impl Scenario {
             Self::DoubleClickers => double_clickers::visit(visitor).await,
             Self::Ladder => ladder::visit(visitor).await,
             Self::Operator => operator::visit(visitor).await,
+            Self::SecondThoughts => second_thoughts::visit(visitor).await,
         }
     }
 }
