@@ -79,7 +79,18 @@ SALE_LIVE: list[Panel] = [
         "Conversion",
         "percentunit",
         "The share of ended holds that was confirmed.",
-        [(f"{ended('confirmed')} / ({ended('confirmed|released|expired')} > 0)", "confirmed")],
+        [(f"{ended('confirmed|confirmed_late')} / ({ended('confirmed|released|expired')} > 0)", "confirmed")],
+        None,
+    ),
+    (
+        "Late and refused payments",
+        "reqps",
+        "Confirms that came after their hold had expired and got its units, and confirms that were refused: payments to "
+        "return. A provider that repeats a refused payment counts each time.",
+        [
+            (ended("confirmed_late"), "confirmed late"),
+            (ended("confirm_refused"), "to return"),
+        ],
         None,
     ),
     (

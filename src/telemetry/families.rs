@@ -73,7 +73,9 @@ families! {
     RATE_LIMIT_CALLERS = Gauge, "rate_limit_callers" [] "Callers that rate limits remember, of all kinds and sales.";
 
     RESERVATIONS = Counter, "reservations_total" ["outcome"]
-        "Successful commands on reservations, and holds that expired.";
+        "Successful commands on reservations, by outcome; and holds that expired (expired), reservations that left memory \
+         (retired), and confirms refused so that a payment must be returned (confirm_refused, each repeat counted). \
+         confirmed_late: after the hold had expired, which counts as expired, too.";
     REFUSALS = Counter, "reservation_refusals_total" ["reason"]
         "Refused commands on reservations, by reason.";
     CHANNEL_RESERVES = Counter, "channel_reserves_total" ["channel", "outcome"]

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -434,6 +435,31 @@ def near_limit() -> None:
         assert 'limit="limits.reservations_max"} 10' in shown and "reservations_in_memory 9" in shown, shown
 
 
+def payments_to_return() -> None:
+    """A payment comes twice and one after a release; then the other holds last longer, once."""
+    with selling() as service:
+        [sold] = service.shop(range(1))
+        released, held = service.hold("customer-1"), service.hold("customer-2")
+        service.send("POST", f"/v1/reservations/{released}/release", {}, None)
+        for reservation, code in ((sold, "already_confirmed"), (released, "already_released")):
+            try:
+                service.send("POST", f"/v1/reservations/{reservation}/confirm", {"reference": "payment-2"}, None)
+            except urllib.error.HTTPError as error:
+                assert json.load(error)["code"] == code
+            else:
+                raise AssertionError(f"{code} was to come")
+        series = 'doorbuster_reservations_total{outcome="confirm_refused"}'
+        wait("they are counted", lambda: service.metric(series) == 2)
+        shown = service.paste("DoorbusterPaymentsToReturn", "look")
+        assert '1 "cause":"released"' in shown and '1 "cause":"already_confirmed"' in shown, shown
+        before = service.get(f"/v1/reservations/{held}", None)["expires_at"]
+        for _ in range(2):
+            assert '{"holds":1}' in service.paste("DoorbusterPaymentsToReturn", "do")
+        after = service.get(f"/v1/reservations/{held}", None)["expires_at"]
+        longer = datetime.fromisoformat(after) - datetime.fromisoformat(before)
+        assert longer.total_seconds() == 600, longer
+
+
 def log_lines_dropped() -> None:
     """The log's disk is full; with room again, nothing has to be restarted."""
     with selling() as service:
@@ -450,7 +476,7 @@ def main() -> None:
     every_entry_is_complete()
     started = time.monotonic()
     scenes = [healthy, down, journal_failed, store_away, store_stuck, certificate]
-    scenes += [clock_jumped, disk_low, reload_failed, near_limit, log_lines_dropped]
+    scenes += [clock_jumped, disk_low, reload_failed, near_limit, log_lines_dropped, payments_to_return]
     scenes += [partial(damaged, way) for way in ("cut", "restore")]
     # They mostly wait.
     with ThreadPoolExecutor(3) as pool:

@@ -124,7 +124,18 @@ def load(service: Service, until: float) -> None:
         held = service.send("POST", "/v1/sales/drop/reservations", body, None)
         if number % 3:
             service.send("POST", f"/v1/reservations/{held['id']}/{('confirm', 'release')[number % 2]}", {}, None)
+        if number % 20 == 8:
+            refused_confirm(service, held["id"])
         time.sleep(0.005)
+
+
+def refused_confirm(service: Service, reservation: str) -> None:
+    """A second payment for what was confirmed."""
+    try:
+        service.send("POST", f"/v1/reservations/{reservation}/confirm", {"reference": "another"}, None)
+    except urllib.error.HTTPError as error:
+        error.close()
+        assert error.code == 409, error.code
 
 
 class Prometheus:
