@@ -6,6 +6,7 @@
 //! makes a reported cursor durable.
 
 mod copy;
+mod lines;
 mod pace;
 mod read;
 mod reference;
