@@ -136,6 +136,7 @@ fn lived(journal: &MemoryJournal) {
         reference: None,
         key: None,
         of_sale: None,
+        of_reservation: None,
         stock: 5010,
         available: 5010,
         of_pool: None,

@@ -173,6 +173,7 @@ fn events_that_contradict_each_other() {
                 expires_at: OPENS,
                 extensions: 1,
                 sale: SALE,
+                with_all: None,
             })),
         ],
     ] {

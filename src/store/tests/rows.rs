@@ -9,7 +9,14 @@ fn a_window_holds_one_change_per_key_and_only_for_whom_something_changed() {
     let (later, expires_at) = (OPENS.plus_seconds(30), OPENS.plus_seconds(400));
     let lane = [
         held(id, "ann", 2),
-        Event::Customer(CustomerEvent::Extended(Extended { id, at: later, expires_at, extensions: 1, sale: SALE })),
+        Event::Customer(CustomerEvent::Extended(Extended {
+            id,
+            at: later,
+            expires_at,
+            extensions: 1,
+            sale: SALE,
+            with_all: None,
+        })),
         Event::Customer(CustomerEvent::Confirmed(ended(id, later, 2, Some("order-9")))),
         Event::Customer(CustomerEvent::Retired { id, counted: true }),
     ];
@@ -71,6 +78,7 @@ fn the_views_answer_their_questions(new: New) {
                 expires_at: far,
                 extensions: 1,
                 sale: SALE,
+                with_all: None,
             }))],
         ),
         (2, &[Event::Customer(CustomerEvent::Confirmed(ended(sold, then, 3, Some("order-9"))))]),
