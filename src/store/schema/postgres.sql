@@ -91,7 +91,7 @@ CREATE TABLE reservations (
   released_at    timestamptz,
   expired_at     timestamptz,  -- empty again once it is confirmed late
   cancelled_at   timestamptz,  -- when the last of its confirmed units was cancelled
-  late           boolean     NOT NULL,  -- confirmed after its hold had expired
+  late           boolean     NOT NULL DEFAULT false,  -- confirmed after its hold had expired
   release_reason text,
   cancel_reason  text,  -- the last one, also where only some units were cancelled
   tier           text        COLLATE "C",  -- of the customer, as the caller said
@@ -124,8 +124,8 @@ CREATE TABLE reservation_lines (
   sku            text   COLLATE "C" NOT NULL,
   pool           text   COLLATE "C" NOT NULL,
   quantity       bigint NOT NULL,  -- units of the hold, after its last change
-  returned       bigint NOT NULL,  -- of them: left over by a confirmation of fewer, and returned to stock
-  cancelled      bigint NOT NULL,  -- of them: confirmed, and cancelled later
+  returned       bigint NOT NULL DEFAULT 0,  -- of them: left over by a confirmation of fewer, and returned to stock
+  cancelled      bigint NOT NULL DEFAULT 0,  -- of them: confirmed, and cancelled later
   price_amount   bigint,
   price_currency text,
   PRIMARY KEY (reservation_id, line),
@@ -203,7 +203,7 @@ CREATE TABLE reservations_archive (
   released_at    timestamptz,
   expired_at     timestamptz,
   cancelled_at   timestamptz,
-  late           boolean NOT NULL,
+  late           boolean NOT NULL DEFAULT false,
   release_reason text,
   cancel_reason  text,
   tier           text COLLATE "C",
@@ -219,8 +219,8 @@ CREATE TABLE reservation_lines_archive (
   sku            text COLLATE "C" NOT NULL,
   pool           text COLLATE "C" NOT NULL,
   quantity       bigint NOT NULL CHECK (quantity > 0),
-  returned       bigint NOT NULL,
-  cancelled      bigint NOT NULL,
+  returned       bigint NOT NULL DEFAULT 0,
+  cancelled      bigint NOT NULL DEFAULT 0,
   price_amount   bigint,
   price_currency text,
   PRIMARY KEY (reservation_id, line)

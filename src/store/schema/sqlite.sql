@@ -86,7 +86,7 @@ CREATE TABLE reservations (
   released_at    TEXT,
   expired_at     TEXT,  -- empty again once it is confirmed late
   cancelled_at   TEXT,  -- when the last of its confirmed units was cancelled
-  late           INTEGER NOT NULL,  -- 1: confirmed after its hold had expired
+  late           INTEGER NOT NULL DEFAULT 0,  -- 1: confirmed after its hold had expired
   release_reason TEXT,
   cancel_reason  TEXT,  -- the last one, also where only some units were cancelled
   tier           TEXT,  -- of the customer, as the caller said
@@ -121,8 +121,8 @@ CREATE TABLE reservation_lines (
   sku            TEXT    NOT NULL,
   pool           TEXT    NOT NULL,
   quantity       INTEGER NOT NULL,  -- units of the hold, after its last change
-  returned       INTEGER NOT NULL,  -- of them: left over by a confirmation of fewer, and returned to stock
-  cancelled      INTEGER NOT NULL,  -- of them: confirmed, and cancelled later
+  returned       INTEGER NOT NULL DEFAULT 0,  -- of them: left over by a confirmation of fewer, and returned to stock
+  cancelled      INTEGER NOT NULL DEFAULT 0,  -- of them: confirmed, and cancelled later
   price_amount   INTEGER,
   price_currency TEXT,
   PRIMARY KEY (reservation_id, line),
@@ -199,7 +199,7 @@ CREATE TABLE reservations_archive (
   released_at    TEXT,
   expired_at     TEXT,
   cancelled_at   TEXT,
-  late           INTEGER NOT NULL,
+  late           INTEGER NOT NULL DEFAULT 0,
   release_reason TEXT,
   cancel_reason  TEXT,
   tier           TEXT,
@@ -215,8 +215,8 @@ CREATE TABLE reservation_lines_archive (
   sku            TEXT NOT NULL,
   pool           TEXT NOT NULL,
   quantity       INTEGER NOT NULL CHECK (quantity > 0),
-  returned       INTEGER NOT NULL,
-  cancelled      INTEGER NOT NULL,
+  returned       INTEGER NOT NULL DEFAULT 0,
+  cancelled      INTEGER NOT NULL DEFAULT 0,
   price_amount   INTEGER,
   price_currency TEXT,
   PRIMARY KEY (reservation_id, line)

@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 
 use rusqlite::{
-    CachedStatement, ErrorCode, OptionalExtension, ToSql, Transaction, params,
+    CachedStatement, ErrorCode, ToSql, Transaction, params,
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{lines, pace::Pace};
+use super::{erase, lines, pace::Pace};
 use crate::{
     clock::Runtime,
     sale::{
@@ -99,37 +99,6 @@ const CHANGE_RESERVATION: &str = "
            cancel_reason = coalesce(?13, cancel_reason), short = CASE WHEN ?14 THEN NULL ELSE short END
      WHERE id = ?1 AND state = ?2";
 
-/// Texts of erased customers in rows without a customer: to be erased while reservations still name them.
-const ERASE_REFUSED: &str = "
-    UPDATE refused_confirmations SET reference = NULL
-     WHERE reference IS NOT NULL
-       AND (EXISTS (SELECT 1 FROM reservations AS r
-                     WHERE r.id = reservation_id AND r.customer IN (SELECT value FROM json_each(?1)))
-            OR EXISTS (SELECT 1 FROM reservations_archive AS r
-                        WHERE r.id = reservation_id AND r.customer IN (SELECT value FROM json_each(?1))))";
-
-const ERASE_MOVEMENTS: &str = "
-    UPDATE stock_movements SET reason = NULL
-     WHERE reservation_id IS NOT NULL AND reason IS NOT NULL
-       AND (EXISTS (SELECT 1 FROM reservations AS r
-                     WHERE r.id = reservation_id AND r.customer IN (SELECT value FROM json_each(?1)))
-            OR EXISTS (SELECT 1 FROM reservations_archive AS r
-                        WHERE r.id = reservation_id AND r.customer IN (SELECT value FROM json_each(?1))))";
-
-/// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
-/// the window.
-const ERASE_CUSTOMERS: &str = "
-    UPDATE reservations
-       SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, cancel_reason = NULL, labels = NULL
-     WHERE customer IN (SELECT value FROM json_each(?1))";
-
-const ERASE_ARCHIVED: &str = "
-    UPDATE reservations_archive
-       SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, cancel_reason = NULL, labels = NULL
-     WHERE customer IN (SELECT value FROM json_each(?1))";
-
-const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
-
 const ADD_REFUSED: &str = "
     INSERT INTO refused_confirmations (reservation_id, sale, at, reference, cause) VALUES (?1, ?2, ?3, ?4, ?5)";
 
@@ -207,7 +176,8 @@ impl Writer<'_> {
         self.move_cursor(window, token)?;
         self.sales(window)?;
         // Before what is new: a customer who comes back is a new one.
-        let erasures = self.erase(window)?;
+        let (erased, erasures) = erase::customers(self.transaction, window)?;
+        self.rows += erased;
         self.movements(window.movements(), &erasures)?;
         self.audit(window.audit())?;
         self.counts(window)?;
@@ -366,29 +336,6 @@ impl Writer<'_> {
             self.touched(touched, || format!("an event names pool number {}, never defined", number.0))?;
         }
         Ok(())
-    }
-
-    /// Takes the customers that the window erases out of the rows from before it. Gives those of its reservations that are theirs,
-    /// and where they were erased: earlier texts must not be written.
-    fn erase(&mut self, window: &Window) -> Result<Erasures, StoreError> {
-        let mut erasures = Erasures::new();
-        if window.erased().is_empty() {
-            return Ok(erasures);
-        }
-        let mut customer_of = self.transaction.prepare_cached(CUSTOMER_OF)?;
-        for id in window.doubtful() {
-            let customer: Option<String> =
-                customer_of.query_row([id.encode(&mut [0; 36])], |row| row.get(0)).optional()?;
-            if let Some(erased_at) = customer.and_then(|customer| window.erased_at(&customer)) {
-                erasures.insert(id, erased_at);
-            }
-        }
-        let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
-        let customers = serde_json::to_string(&customers).expect("a list of texts");
-        for erase in [ERASE_REFUSED, ERASE_MOVEMENTS, ERASE_CUSTOMERS, ERASE_ARCHIVED] {
-            self.rows += self.transaction.prepare_cached(erase)?.execute([&customers])? as u64;
-        }
-        Ok(erasures)
     }
 
     fn reservations(&mut self, window: &Window, erasures: &Erasures) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod audit;
 mod databases;
 mod erasure;
 mod exactly_once;
+mod life;
 mod model;
 mod ownership;
 mod pace;

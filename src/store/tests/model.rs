@@ -101,6 +101,13 @@ pub(super) enum Step {
     Cut,
 }
 
+impl Step {
+    /// Whether it happens to a reservation that is no longer held.
+    pub(super) fn is_of_what_is_over(&self) -> bool {
+        matches!(self, Self::ConfirmLate { .. } | Self::Cancel { .. } | Self::RefuseConfirm { .. })
+    }
+}
+
 /// Few, so that those who are erased have something.
 const CUSTOMERS: u8 = 9;
 

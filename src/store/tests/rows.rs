@@ -141,7 +141,7 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes(new: New) {
     database.execute("", "ALTER ROLE doorbuster SET enable_seqscan = off; ALTER ROLE doorbuster SET enable_sort = off");
     for (sql, [of_sqlite, of_postgres]) in questions {
         let (explain, cell, index, never) = if database.is_sqlite() {
-            ("EXPLAIN QUERY PLAN", 3, of_sqlite, ["SCAN", "TEMP B-TREE"])
+            ("EXPLAIN QUERY PLAN", 3, of_sqlite, ["SCAN", "TEMP B-TREE FOR ORDER BY"])
         } else {
             ("EXPLAIN", 0, of_postgres, ["Seq Scan", "Sort"])
         };
