@@ -203,6 +203,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         (compared.pools, "pools, and the sums of their rows"),
         (compared.stock_movements, "stock movements"),
         (compared.reservations, "reservations"),
+        (compared.refused_confirmations, "refused confirmations"),
         (compared.held, "of them held"),
         (compared.audit_records, "records of the audit trail"),
     ] {

@@ -1,6 +1,9 @@
 //! Compares the journal and the store row by row.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -79,6 +82,7 @@ impl<'a> Comparison<'a> {
         self.sales()?;
         self.lines()?;
         self.reservations()?;
+        self.refused()?;
         self.items()?;
         self.pools()?;
         self.movements()?;
@@ -223,9 +227,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn reservations(&mut self) -> Result<(), StoreError> {
-        let [state, created_at, confirmed_at, released_at, expired_at] =
-            ["state", "created_at", "confirmed_at", "released_at", "expired_at"]
-                .map(|name| Table::Reservations.cell(name));
+        let [state, created_at] = ["state", "created_at"].map(|name| Table::Reservations.cell(name));
+        let ends = ["cancelled_at", "confirmed_at", "released_at", "expired_at"];
+        let ends = ends.map(|name| Table::Reservations.cell(name));
         let since = self.truth.since.map(|at| at.to_string());
         let (truth, reader) = (self.truth, self.reader);
         let mut last = None;
@@ -235,7 +239,7 @@ impl<'a> Comparison<'a> {
                 Pair::Missing(known) => {
                     compared.reservations += 1;
                     compared.held += u64::from(is(&known[state], "held"));
-                    let ended = [confirmed_at, released_at, expired_at].into_iter().find_map(|end| known[end].as_ref());
+                    let ended = ends.into_iter().find_map(|end| known[end].as_ref());
                     let id = known[0].clone().unwrap_or_default();
                     // None is before every text: what was not deleted may not be absent.
                     if ended.is_some() && ended < self.kept_from.as_ref() {
@@ -277,9 +281,55 @@ impl<'a> Comparison<'a> {
         self.repair.end_reservations(truth)
     }
 
+    /// After reservations: what belongs to one that may be gone may be gone as well. Rows from before the journal's beginning are
+    /// as they are.
+    fn refused(&mut self) -> Result<(), StoreError> {
+        let [at, reference] = ["at", "reference"].map(|name| Table::Refused.cell(name));
+        let since = self.truth.since.map(|at| at.to_string());
+        let (truth, reader) = (self.truth, self.reader);
+        let mut wrong = BTreeSet::new();
+        let keys = Table::Refused.key_cells();
+        let moment = |row: &Cells| [0, at].map(|cell| row[cell].clone().unwrap_or_default());
+        merge(&truth.reference, reader, Table::Refused, |pair| {
+            self.report.compared.refused_confirmations += u64::from(!matches!(pair, Pair::Stranger(_)));
+            match pair {
+                Pair::Missing(known) => {
+                    let id = known[0].clone().unwrap_or_default();
+                    if self.kept_from.is_none() || !truth.reference.may_be_gone(&id)? {
+                        self.lone("refused_confirmations", &shown(&known[..keys]), true);
+                        wrong.insert(moment(&known));
+                    }
+                }
+                Pair::Stranger(found) => {
+                    if since.is_none() || found[at] > since {
+                        self.lone("refused_confirmations", &shown(&found[..keys]), false);
+                        wrong.insert(moment(found));
+                    }
+                }
+                Pair::Both(known, found) => {
+                    let id = known[0].clone().unwrap_or_default();
+                    let is_doubtful = known[reference].is_none() && self.is_doubtful(&id)?;
+                    let unknown: &[&str] = if is_doubtful { &["reference"] } else { &[] };
+                    if self.cells(Table::Refused, &shown(&known[..keys]), &known, found, unknown) {
+                        wrong.insert(moment(&known));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        let wrong: Vec<[String; 2]> = wrong.into_iter().collect();
+        self.repair.refused(truth, &wrong)
+    }
+
+    /// Whether texts of a reservation may have been erased without the reference's knowing it.
+    fn is_doubtful(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(!self.truth.is_whole() && !self.truth.reference.knows_customer_of(id)?)
+    }
+
     fn movements(&mut self) -> Result<(), StoreError> {
         let mut pools: BTreeMap<PoolKey, Movements> = BTreeMap::new();
         let stock = Table::Pools.cell("stock");
+        let [reservation, reason] = ["reservation_id", "reason"].map(|name| Table::Movements.cell(name));
         self.truth.reference.walk(Table::Pools, |walk| {
             while let Some(row) = walk.advance()? {
                 pools.entry(pool_of(&row)).or_default().stock = Some(number(&row[stock]));
@@ -303,6 +353,12 @@ impl<'a> Comparison<'a> {
                 self.movements_of(&done, &known, &std::mem::take(&mut found))?;
             }
             found.push(row.to_vec());
+            let row = found.last_mut().expect("just pushed");
+            if let Some(id) = row[reservation].clone()
+                && self.is_doubtful(&id)?
+            {
+                row[reason] = None;
+            }
             Ok(())
         })?;
         if let Some(done) = pool {

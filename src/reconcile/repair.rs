@@ -124,6 +124,14 @@ impl<'a> Repair<'a> {
         self.copy(Step::PutReservations, &truth.reference, Table::Reservations, &keys)
     }
 
+    /// Refused confirmations of these reservations at these moments.
+    pub(super) fn refused(&mut self, truth: &Truth, wrong: &[[String; 2]]) -> Result<(), StoreError> {
+        let gone: Vec<Value> = wrong.iter().map(|[id, at]| json!({ "reservation_id": id, "at": at })).collect();
+        let keys: Vec<Value> = wrong.iter().map(|key| json!(key)).collect();
+        self.put(Step::RemoveRefused, &gone)?;
+        self.copy(Step::PutRefused, &truth.reference, Table::Refused, &keys)
+    }
+
     /// There are no more reservations.
     pub(super) fn end_reservations(&mut self, truth: &Truth) -> Result<(), StoreError> {
         let (strangers, copies) = (std::mem::take(&mut self.strangers), std::mem::take(&mut self.copies));

@@ -27,6 +27,7 @@ pub struct Compared {
     pub items: u64,
     pub pools: u64,
     pub stock_movements: u64,
+    pub refused_confirmations: u64,
     /// Those of which the journal says, or the snapshot, what they are.
     pub reservations: u64,
     /// Of the reservations: those that are held.

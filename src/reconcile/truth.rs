@@ -186,6 +186,7 @@ fn of_the_end(
             reference.know_reservations(window)?;
         }
     }
+    reference.forget_doubtful_texts()?;
     Ok((reference, first_record))
 }
 

@@ -1,8 +1,8 @@
 //! Folds a window of batches to its final rows, so that each key is written once, however often it changed.
 //!
 //! Pure: no SQL, no look-ups, no clock. Invariant: applying the window at once leaves the same rows as applying its
-//! events one by one. That works because events carry what they need: a `Held` its lines and prices, an ending its
-//! lines.
+//! events one by one. That works because events carry what they need: a `Held` its lines and prices, every other event the
+//! units that it moved.
 //!
 //! A window has only whole batches. A batch is a consistent cut, so the sums at its end conserve stock, even though its lanes
 //! follow one another and the sums in between may not.
@@ -11,18 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 
-use super::{audit::AuditRow, levels::Level};
+use super::{
+    audit::AuditRow,
+    levels::Level,
+    life::{Extension, Refused, ReservationChange, Told},
+};
 use crate::{
     engine::batch,
     sale::{
-        attributes::Attributes,
         codec::Malformed,
         event::{
-            Adjusted, AskedUnits, CatalogueEvent, CustomerEvent, Event, Held, PoolLevels, PricedPortions, SaleDefined,
-            Settled, Transferred,
+            Adjusted, CatalogueEvent, CustomerEvent, Event, PoolLevels, SaleDefined, Transferred,
             record::{self, BadRecord, Numbers},
         },
-        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
+        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         outcome::State,
         settings::SaleSettings,
         stock::{Account, Move},
@@ -37,8 +39,10 @@ pub enum FoldError {
     Malformed(#[from] Malformed),
     #[error("sale number {}: {source}", sale.0)]
     Record { sale: SaleNumber, source: BadRecord },
-    #[error("reservation {id} was {event} after it had already {before}")]
-    OutOfOrder { id: ReservationId, event: &'static str, before: &'static str },
+    #[error("reservation {id} was {event} while it was {state}")]
+    OutOfOrder { id: ReservationId, event: &'static str, state: &'static str },
+    #[error("reservation {id} lacks units that an event moves")]
+    LacksUnits { id: ReservationId },
 }
 
 /// Batches `after + 1` to `through`, folded. Its memory is a small multiple of `payload_bytes`.
@@ -59,6 +63,8 @@ pub struct Window {
     /// Items that the batch being folded moved, and when it did so last.
     moved: BTreeMap<ItemNumber, Timestamp>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
+    /// Confirmations that were refused.
+    refused: Vec<Refused>,
     /// Customers who were erased, and where in the window that was first.
     erased: BTreeMap<CompactString, Place>,
     movements: Vec<Movement>,
@@ -67,6 +73,9 @@ pub struct Window {
 
 /// The number of an event within its window.
 pub(super) type Place = u64;
+
+/// Reservations whose customers were erased in a window, and where.
+pub(super) type Erasures = BTreeMap<ReservationId, Place>;
 
 /// What became of a sale.
 #[derive(Debug)]
@@ -98,53 +107,16 @@ pub struct CountChange {
     pub confirmed: i64,
 }
 
-/// What became of a reservation: a new row when it has `begun`, else a change of one written before.
-#[derive(Debug, Default)]
-pub struct ReservationChange {
-    pub begun: Option<Begun>,
-    pub extension: Option<Extension>,
-    pub end: Option<End>,
-}
-
-/// A hold as it began; its creation time is in its id.
-#[derive(Debug)]
-pub struct Begun {
-    pub sale: SaleNumber,
-    pub customer: CompactString,
-    pub hold_seconds: u32,
-    pub reference: Option<Box<str>>,
-    pub portions: PricedPortions,
-    pub attributes: Option<Box<Attributes<'static>>>,
-    /// What was asked of the items of which it got less.
-    pub short: Box<[AskedUnits]>,
-}
-
-/// The last extension; `count` is how many there were since the hold began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extension {
-    pub expires_at: Timestamp,
-    pub count: u16,
-}
-
-#[derive(Debug)]
-pub struct End {
-    /// Never `Held`.
-    pub state: State,
-    pub at: Timestamp,
-    /// Confirmed: the order's reference, which takes the place of the hold's. Released: the reason.
-    pub text: Option<Box<str>>,
-    /// For the text of a reservation from before the window whose customer was erased within it: before that or after.
-    pub place: Place,
-}
-
 /// An adjustment of stock, or one side of a transfer. Movements are never folded together: each is a row of its own.
 #[derive(Debug)]
 pub struct Movement {
     pub pool: PoolNumber,
     pub at: Timestamp,
     pub delta: i64,
-    pub reason: Option<Box<str>>,
+    pub reason: Option<Told>,
     pub reference: Option<Box<str>>,
+    /// The reservation whose units were cancelled and left the sale.
+    pub reservation: Option<ReservationId>,
     /// The pool's, right after.
     pub after: PoolLevels,
     /// Of a transfer: where the units went to, or came from.
@@ -227,19 +199,30 @@ impl Window {
         &self.erased
     }
 
-    /// Endings with a text of reservations from before the window, where their customer may be one whom the window erases:
-    /// only the database knows whose they are. See `erases_text`.
-    pub fn doubtful_texts(&self) -> impl Iterator<Item = (&ReservationId, &End)> {
-        let buckets: BTreeSet<Bucket> = self.erased.keys().map(|customer| Bucket::of(customer)).collect();
-        let changes = self.reservations.iter().filter(move |(id, change)| {
-            change.begun.is_none() && !buckets.is_empty() && buckets.contains(&id.bucket())
-        });
-        changes.filter_map(|(id, change)| Some((id, change.end.as_ref().filter(|end| end.text.is_some())?)))
+    /// Where the window erased the customer first.
+    pub fn erased_at(&self, customer: &str) -> Option<Place> {
+        self.erased.get(customer).copied()
     }
 
-    /// Whether the text was told before the customer was erased, and must not be written.
-    pub fn erases_text(&self, customer: &str, end: &End) -> bool {
-        self.erased.get(customer).is_some_and(|&place| end.place < place)
+    /// Reservations from before the window of which it tells a text, and whose customer may be one whom it erases: only the
+    /// database knows whose they are.
+    pub fn doubtful(&self) -> BTreeSet<ReservationId> {
+        let buckets: BTreeSet<Bucket> = self.erased.keys().map(|customer| Bucket::of(customer)).collect();
+        if buckets.is_empty() {
+            return BTreeSet::new();
+        }
+        let changed = self.reservations.iter().filter(|(_, change)| change.has_text()).map(|(id, _)| *id);
+        let refused = self.refused.iter().filter(|refused| refused.reference.is_some()).map(|refused| refused.id);
+        let taken_out = self.movements.iter().filter(|movement| movement.reason.is_some());
+        let taken_out = taken_out.filter_map(|movement| movement.reservation);
+        let is_from_before = |id: &ReservationId| self.reservations.get(id).is_none_or(|change| change.begun.is_none());
+        let all = changed.chain(refused).chain(taken_out);
+        all.filter(|id| buckets.contains(&id.bucket()) && is_from_before(id)).collect()
+    }
+
+    /// In the order in which they happened.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
     }
 
     /// In the order in which they happened.
@@ -276,22 +259,30 @@ impl Window {
     }
 
     fn customer_event(&mut self, event: CustomerEvent<'_>) -> Result<(), FoldError> {
-        let at = event.at().unwrap_or_default();
+        let (at, place) = (event.at().unwrap_or_default(), self.events);
         match &event {
             // Snapshots say again what rows already show.
             CustomerEvent::Sold { .. } => {}
             event => event.moves(|moved| self.count(&moved, at)),
         }
         match event {
-            CustomerEvent::Held(held) => self.begin(held),
+            CustomerEvent::Held(held) => self.change(held.id, at).begin(held),
             CustomerEvent::Extended(extended) => {
                 let extension = Extension { expires_at: extended.expires_at, count: extended.extensions };
-                self.extend(extended.id, at, extension)
+                self.change(extended.id, at).extend(extended.id, extension)
             }
-            CustomerEvent::Confirmed(settled) => self.end(settled, State::Confirmed),
-            CustomerEvent::Released(settled) => self.end(settled, State::Released),
-            CustomerEvent::Expired(settled) => self.end(settled, State::Expired),
-            CustomerEvent::Changed(_) | CustomerEvent::Cancelled(_) | CustomerEvent::ConfirmRefused(_) => Ok(()),
+            CustomerEvent::Confirmed(settled) => self.change(settled.id, at).end(settled, State::Confirmed, place),
+            CustomerEvent::Released(settled) => self.change(settled.id, at).end(settled, State::Released, place),
+            CustomerEvent::Expired(settled) => self.change(settled.id, at).end(settled, State::Expired, place),
+            CustomerEvent::Changed(changed) => self.change(changed.id, at).change(changed),
+            // In a snapshot, an event without units brings back a key.
+            CustomerEvent::Cancelled(cancelled) if cancelled.portions.is_empty() => Ok(()),
+            CustomerEvent::Cancelled(cancelled) => self.change(cancelled.id, at).cancel(cancelled, place),
+            CustomerEvent::ConfirmRefused(refused) => {
+                self.pass(at);
+                self.refused.push(Refused::of(&refused, place));
+                Ok(())
+            }
             CustomerEvent::CustomerErased { customer, .. } => self.erase(at, customer),
             // What memory keeps: the rows already show it.
             CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => Ok(()),
@@ -338,42 +329,10 @@ impl Window {
         }
     }
 
-    fn begin(&mut self, held: Held<'_>) -> Result<(), FoldError> {
-        self.pass(held.id.created_at());
-        let change = self.reservations.entry(held.id).or_default();
-        if change.begun.is_some() || change.extension.is_some() || change.end.is_some() {
-            return Err(FoldError::OutOfOrder { id: held.id, event: "held", before: "begun" });
-        }
-        change.begun = Some(Begun {
-            sale: held.sale,
-            customer: held.customer.into(),
-            hold_seconds: held.hold_seconds,
-            reference: held.reference.map(Into::into),
-            portions: held.portions,
-            attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
-            short: held.short,
-        });
-        Ok(())
-    }
-
-    fn extend(&mut self, id: ReservationId, at: Timestamp, extension: Extension) -> Result<(), FoldError> {
+    /// What became of a reservation, for an event of this time.
+    fn change(&mut self, id: ReservationId, at: Timestamp) -> &mut ReservationChange {
         self.pass(at);
-        let change = self.reservations.entry(id).or_default();
-        if change.end.is_some() {
-            return Err(FoldError::OutOfOrder { id, event: "extended", before: "ended" });
-        }
-        change.extension = Some(extension);
-        Ok(())
-    }
-
-    fn end(&mut self, settled: Settled<'_>, state: State) -> Result<(), FoldError> {
-        self.pass(settled.at);
-        let change = self.reservations.entry(settled.id).or_default();
-        if change.end.is_some() {
-            return Err(FoldError::OutOfOrder { id: settled.id, event: state.as_str(), before: "ended" });
-        }
-        change.end = Some(End { state, at: settled.at, text: settled.text.map(Into::into), place: self.events });
-        Ok(())
+        self.reservations.entry(id).or_default()
     }
 
     fn define(&mut self, defined: &SaleDefined<'_>) -> Result<(), FoldError> {
@@ -399,13 +358,14 @@ impl Window {
     }
 
     fn adjust(&mut self, adjusted: Adjusted<'_>) -> Result<(), FoldError> {
-        let Adjusted { pool, at, delta, reason, reference, stock, available, of_pool, .. } = adjusted;
+        let Adjusted { pool, at, delta, reason, reference, of_reservation, stock, available, of_pool, .. } = adjusted;
         self.pass(at);
         CatalogueEvent::Adjusted(adjusted).moves(|moved| self.count(&moved, at));
         // A pool that has no other beside it has all of the item.
         let after = of_pool.unwrap_or(PoolLevels { stock, available });
-        let (reason, reference) = (reason.map(Into::into), reference.map(Into::into));
-        self.movements.push(Movement { pool, at, delta, reason, reference, after, other: None });
+        let (reason, reference) = (Told::of(reason, self.events), reference.map(Into::into));
+        let reservation = of_reservation;
+        self.movements.push(Movement { pool, at, delta, reason, reference, reservation, after, other: None });
         Ok(())
     }
 
@@ -415,8 +375,9 @@ impl Window {
         CatalogueEvent::Transferred(transferred).moves(|moved| self.count(&moved, at));
         let delta = i64::try_from(units).expect("stock is limited to 2^63");
         for (pool, delta, after, other) in [(from, -delta, after[0], to), (to, delta, after[1], from)] {
-            let (reason, reference) = (reason.map(Into::into), reference.map(Into::into));
-            self.movements.push(Movement { pool, at, delta, reason, reference, after, other: Some(other) });
+            let (reason, reference) = (Told::of(reason, self.events), reference.map(Into::into));
+            let (reservation, other) = (None, Some(other));
+            self.movements.push(Movement { pool, at, delta, reason, reference, reservation, after, other });
         }
         Ok(())
     }
@@ -425,16 +386,18 @@ impl Window {
         self.pass(at);
         self.erased.entry(customer.into()).or_insert(self.events);
         let bucket = Bucket::of(customer);
-        let of_bucket = self.reservations.iter_mut().filter(|(id, _)| id.bucket() == bucket);
-        for (&id, change) in of_bucket {
-            let Some(begun) = change.begun.as_mut().filter(|begun| begun.customer == customer) else { continue };
-            (begun.customer, begun.reference) = (erased_customer(id), None);
-            // Tier, channel and region are many customers'.
-            if let Some(attributes) = &mut begun.attributes {
-                attributes.labels.clear();
+        let mut theirs = BTreeSet::new();
+        for (&id, change) in self.reservations.iter_mut().filter(|(id, _)| id.bucket() == bucket) {
+            if change.erase(id, customer) {
+                theirs.insert(id);
             }
-            if let Some(end) = &mut change.end {
-                end.text = None;
+        }
+        for refused in self.refused.iter_mut().filter(|refused| theirs.contains(&refused.id)) {
+            refused.reference = None;
+        }
+        for movement in self.movements.iter_mut() {
+            if movement.reservation.is_some_and(|id| theirs.contains(&id)) {
+                movement.reason = None;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     error::StoreError,
-    report::{Cells, ROWS_MAX, Reserved, count, given},
+    report::{Cells, ROWS_MAX, Reserved, Units, count, given},
     tables::Dialect,
 };
 use crate::sale::ids::check_slug;
@@ -38,7 +38,7 @@ pub struct GroupReport {
     /// None: those that have none.
     pub value: Option<String>,
     pub reservations: Reserved,
-    pub units: Reserved,
+    pub units: Units,
     /// Units sold for a price and what they come to, by currency.
     pub revenue: BTreeMap<String, (u64, u64)>,
 }
@@ -73,29 +73,36 @@ impl By {
         };
         format!(
             "WITH line AS (
-                    SELECT coalesce({value}, '') AS value, id, state, quantity, line.price_currency, line.price_amount
+                    SELECT coalesce({value}, '') AS value, id, state, quantity, returned, cancelled, sold,
+                           line.price_currency, line.price_amount
                       FROM report_lines AS line{from} WHERE sale = $1),
                   reservation AS (
-                    SELECT value, id, state, sum(quantity) AS units FROM line GROUP BY value, id, state),
+                    SELECT value, id, state, sum(quantity) AS units, sum(returned) AS returned,
+                           sum(cancelled) AS cancelled, sum(sold) AS sold
+                      FROM line GROUP BY value, id, state),
                   most AS (
                     SELECT value, count(*) AS granted,
                            count(CASE state WHEN 'held' THEN 1 END) AS still_held,
                            count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
                            count(CASE state WHEN 'released' THEN 1 END) AS were_released,
                            count(CASE state WHEN 'expired' THEN 1 END) AS were_expired,
+                           count(CASE state WHEN 'cancelled' THEN 1 END) AS were_cancelled,
                            CAST(sum(units) AS bigint) AS granted_units,
                            CAST(coalesce(sum(CASE state WHEN 'held' THEN units END), 0) AS bigint) AS held_units,
-                           CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN units END), 0) AS bigint) AS confirmed_units,
+                           CAST(coalesce(sum(sold), 0) AS bigint) AS confirmed_units,
                            CAST(coalesce(sum(CASE state WHEN 'released' THEN units END), 0) AS bigint) AS released_units,
                            CAST(coalesce(sum(CASE state WHEN 'expired' THEN units END), 0) AS bigint) AS expired_units,
+                           CAST(coalesce(sum(cancelled), 0) AS bigint) AS cancelled_units,
+                           CAST(coalesce(sum(returned), 0) AS bigint) AS returned_units,
                            count(*) OVER () AS total
                       FROM reservation GROUP BY value ORDER BY granted DESC, value LIMIT {ROWS_MAX}),
                   sold AS (
-                    SELECT value, price_currency, price_amount, CAST(sum(quantity) AS bigint) AS units
-                      FROM line WHERE state = 'confirmed' AND price_currency IS NOT NULL
+                    SELECT value, price_currency, price_amount, CAST(sum(sold) AS bigint) AS units
+                      FROM line WHERE sold > 0 AND price_currency IS NOT NULL
                      GROUP BY value, price_currency, price_amount)
-             SELECT most.value, granted, still_held, were_confirmed, were_released, were_expired,
-                    granted_units, held_units, confirmed_units, released_units, expired_units, total,
+             SELECT most.value, granted, still_held, were_confirmed, were_released, were_expired, were_cancelled,
+                    granted_units, held_units, confirmed_units, released_units, expired_units, cancelled_units,
+                    returned_units, total,
                     price_currency, price_amount, units
                FROM most LEFT JOIN sold ON sold.value = most.value
               ORDER BY granted DESC, most.value, price_currency, price_amount"
@@ -124,13 +131,13 @@ impl Groups {
     pub(super) fn row(&mut self, row: &impl Cells) -> Result<(), StoreError> {
         let value = Some(given(row, 0)?).filter(|value| !value.is_empty());
         if self.groups.last().is_none_or(|last| last.value != value) {
-            self.total = count(row, 11)?;
-            let (reservations, units) = (Reserved::of(row, 1)?, Reserved::of(row, 6)?);
+            self.total = count(row, 14)?;
+            let (reservations, units) = (Reserved::of(row, 1)?, Units::of(row, 7)?);
             self.groups.push(GroupReport { value, reservations, units, revenue: BTreeMap::new() });
         }
         let group = self.groups.last_mut().expect("pushed above");
-        if let Some(currency) = row.text(12)? {
-            let (price, units) = (count(row, 13)?, count(row, 14)?);
+        if let Some(currency) = row.text(15)? {
+            let (price, units) = (count(row, 16)?, count(row, 17)?);
             let (units_total, revenue) = group.revenue.entry(currency).or_default();
             *units_total += units;
             *revenue = revenue.saturating_add(price.saturating_mul(units)).min(i64::MAX as u64);

@@ -19,6 +19,8 @@ mod error;
 mod fold;
 mod groups;
 mod levels;
+mod life;
+mod lines;
 mod names;
 mod owner;
 mod postgres;
@@ -39,17 +41,17 @@ mod tests;
 pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
 pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
 pub use error::{FeedError, StoreError};
-pub use fold::{
-    Begun, CountChange, Definition, End, Extension, FoldError, Movement, ReservationChange, SaleChange, Window,
-};
+pub use fold::{CountChange, Definition, FoldError, Movement, SaleChange, Window};
 pub use groups::{By, GroupReport, Groups};
+pub use life::{Begun, Cancellation, End, Extension, Refused, ReservationChange, Told};
+pub use lines::{Line, Lines, LinesChange};
 pub use owner::{Standing, Token};
 pub use postgres::{
     Password, PostgresError, PostgresReader, PostgresRepairer, PostgresSettings, PostgresStore, PostgresUrl,
 };
 pub use reader::{Counts, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale, Totals};
 pub use repair::{Repairer, Step};
-pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock};
+pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units};
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
 pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteStore};
 pub use status::{StoreState, StoreStatus};

@@ -6,9 +6,14 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::sale::ids::{ItemNumber, PoolNumber, SaleNumber};
+use crate::sale::ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber};
 
-use super::{error::StoreError, fold::Window};
+use super::{
+    error::StoreError,
+    fold::Window,
+    lines::{Lines, LinesChange},
+    rows::PoolKey,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -63,6 +68,28 @@ impl Names {
     pub(super) fn item(&self, number: ItemNumber) -> Result<&ItemName, StoreError> {
         let unknown = || StoreError::Contradiction(format!("an event names item number {}, never defined", number.0));
         self.items.get(&number).ok_or_else(unknown)
+    }
+
+    /// Applies changes to the lines that a reservation has in the store.
+    pub(super) fn apply(
+        &self,
+        id: &ReservationId,
+        changes: &[LinesChange],
+        lines: &mut Lines<PoolKey>,
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            let key = |pool| self.pool(pool).map(|(item, pool)| (item.sku.to_string(), pool.to_owned()));
+            if !change.apply(lines, key)? {
+                let lacks =
+                    format!("reservation {id} lacks units that an event moves: its lines are not as they were written");
+                return Err(StoreError::Contradiction(lacks));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn item_of(&self, number: PoolNumber) -> Option<ItemNumber> {
+        self.pools.get(&number).map(|name| name.item)
     }
 
     /// The pool's item and its id.

@@ -139,14 +139,17 @@ pub struct StoredReservation {
     pub confirmed_at: Option<String>,
     pub released_at: Option<String>,
     pub expired_at: Option<String>,
+    pub cancelled_at: Option<String>,
+    pub late: bool,
     pub release_reason: Option<String>,
+    pub cancel_reason: Option<String>,
     pub tier: Option<String>,
     pub channel: Option<String>,
     pub region: Option<String>,
     /// JSON.
     pub labels: Option<String>,
     pub short: Option<String>,
-    /// By SKU and pool.
+    /// In the order in which units were taken.
     pub lines: Vec<StoredLine>,
 }
 
@@ -155,6 +158,10 @@ pub struct StoredLine {
     pub sku: String,
     pub pool: String,
     pub quantity: u32,
+    /// Of them: left over by a confirmation of fewer.
+    pub returned: u32,
+    /// Of them: confirmed, and cancelled later.
+    pub cancelled: u32,
     /// Minor units and ISO 4217 code.
     pub price: Option<(i64, String)>,
 }
@@ -177,12 +184,13 @@ pub(super) const TOTALS: &str = "
          reserved AS MATERIALIZED (
            SELECT sale, sku, pool,
                   CAST(coalesce(sum(quantity) FILTER (WHERE state = 'held'), 0) AS bigint) AS held,
-                  CAST(coalesce(sum(quantity) FILTER (WHERE state = 'confirmed'), 0) AS bigint) AS confirmed
-             FROM (SELECT sale, sku, pool, state, quantity
+                  CAST(coalesce(sum(quantity - returned - cancelled) FILTER (WHERE state = 'confirmed'), 0) AS bigint)
+                    AS confirmed
+             FROM (SELECT sale, sku, pool, state, quantity, returned, cancelled
                      FROM reservations JOIN reservation_lines ON reservation_id = id
                     WHERE state IN ('held', 'confirmed')
                    UNION ALL
-                   SELECT sale, sku, pool, state, quantity
+                   SELECT sale, sku, pool, state, quantity, returned, cancelled
                      FROM reservations_archive JOIN reservation_lines_archive ON reservation_id = id
                     WHERE state = 'confirmed') AS line
             GROUP BY sale, sku, pool),
@@ -242,7 +250,6 @@ impl StateCounts {
 }
 
 pub(super) fn parse_state(word: &str) -> Result<State, StoreError> {
-    let states = [State::Held, State::Confirmed, State::Released, State::Expired];
-    let found = states.into_iter().find(|state| state.as_str() == word);
+    let found = State::ALL.into_iter().find(|state| state.as_str() == word);
     found.ok_or_else(|| StoreError::Content(format!("a reservation in state {word:?}")))
 }

@@ -24,6 +24,8 @@ pub enum Step {
     RemoveArchived,
     /// Lines of no reservation.
     RemoveLines,
+    /// All refused confirmations of reservations at certain moments.
+    RemoveRefused,
     PutSales,
     /// Items with their counts.
     PutItems,
@@ -35,6 +37,7 @@ pub enum Step {
     PutPoolHistory,
     /// Reservations with their lines, in the place of those that are there or in the archive.
     PutReservations,
+    PutRefused,
     /// Movements of pools in the place of all but the first so many.
     ReplaceMovements,
     /// Changes of `confirmed_before` of items, and where they name a pool of that, where it stays at zero or above.

@@ -11,7 +11,7 @@ use super::{
     reader::parse_state,
     rows::natural,
 };
-use crate::sale::outcome::State;
+use crate::sale::{event::RefusedConfirm, outcome::State};
 
 /// Most entries of each list of a report; a total is beside each list.
 pub const ROWS_MAX: usize = 1000;
@@ -26,7 +26,11 @@ pub struct SaleReport {
     /// Reservations that ended earlier are not counted: they were deleted.
     pub counts_from: Option<String>,
     pub reservations: Reserved,
-    pub units: Reserved,
+    pub units: Units,
+    /// Reservations that were confirmed after their hold had expired.
+    pub late: u64,
+    /// Confirmations that were refused, by cause.
+    pub refused: BTreeMap<RefusedConfirm, u64>,
     pub stock: Stock,
     /// By SKU.
     pub items: Vec<ItemReport>,
@@ -52,7 +56,7 @@ pub struct SaleReport {
     pub groups: Option<Groups>,
 }
 
-/// Reservations, or units of them, by what became of them; `granted` is the sum of the others.
+/// Reservations by what became of them; `granted` is the sum of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reserved {
     pub granted: u64,
@@ -61,6 +65,20 @@ pub struct Reserved {
     pub released: u64,
     pub expired: u64,
     pub cancelled: u64,
+}
+
+/// Units of reservations by what became of them; `granted` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Units {
+    pub granted: u64,
+    pub held: u64,
+    /// Confirmed, and not cancelled.
+    pub confirmed: u64,
+    pub released: u64,
+    pub expired: u64,
+    pub cancelled: u64,
+    /// Left over by a confirmation of fewer.
+    pub returned: u64,
 }
 
 /// Where the units of an item or a sale are, of all time.
@@ -76,7 +94,7 @@ pub struct Stock {
 pub struct ItemReport {
     pub sku: String,
     pub reservations: Reserved,
-    pub units: Reserved,
+    pub units: Units,
     pub stock: Stock,
     pub sold_out_at: Option<String>,
     pub seconds_to_sell_out: Option<f64>,
@@ -117,12 +135,16 @@ pub(super) const HEAD: &str = "
 
 pub(super) const OF_ITEMS: &str = "
     SELECT sku, reservations, held_reservations, confirmed_reservations, released_reservations, expired_reservations,
-           granted_units, held_units, confirmed_units, released_units, expired_units,
-           stock, available, held, confirmed, sold_out_at, seconds_to_sell_out
+           cancelled_reservations, granted_units, held_units, confirmed_units, released_units, expired_units,
+           cancelled_units, returned_units, stock, available, held, confirmed, sold_out_at, seconds_to_sell_out
       FROM report_items WHERE sale = $1 ORDER BY sku";
 
-pub(super) const OF_RESERVATIONS: &str =
-    "SELECT state, count(*) FROM report_reservations WHERE sale = $1 GROUP BY state";
+pub(super) const OF_RESERVATIONS: &str = "
+    SELECT state, count(*), count(CASE WHEN late THEN 1 END)
+      FROM report_reservations WHERE sale = $1 GROUP BY state";
+
+pub(super) const OF_REFUSED: &str =
+    "SELECT cause, count(*) FROM report_refused_confirmations WHERE sale = $1 GROUP BY cause";
 
 pub(super) const OF_MINUTES: &str = "
     SELECT minute, CAST(sum(granted_units) AS bigint), CAST(sum(confirmed_units) AS bigint),
@@ -140,7 +162,9 @@ impl SaleReport {
             changed_at: head.time(1)?,
             counts_from: head.time(2)?,
             reservations: Reserved::default(),
-            units: Reserved::default(),
+            units: Units::default(),
+            late: 0,
+            refused: BTreeMap::new(),
             stock: Stock::default(),
             items: Vec::new(),
             items_total: 0,
@@ -162,15 +186,15 @@ impl SaleReport {
         let item = ItemReport {
             sku: given(row, 0)?,
             reservations: Reserved::of(row, 1)?,
-            units: Reserved::of(row, 6)?,
+            units: Units::of(row, 7)?,
             stock: Stock {
-                stock: count(row, 11)?,
-                available: count(row, 12)?,
-                held: count(row, 13)?,
-                confirmed: count(row, 14)?,
+                stock: count(row, 14)?,
+                available: count(row, 15)?,
+                held: count(row, 16)?,
+                confirmed: count(row, 17)?,
             },
-            sold_out_at: row.time(15)?,
-            seconds_to_sell_out: row.real(16)?,
+            sold_out_at: row.time(18)?,
+            seconds_to_sell_out: row.real(19)?,
         };
         self.units.add(&item.units);
         self.stock.add(&item.stock);
@@ -197,6 +221,15 @@ impl SaleReport {
             State::Cancelled => reserved.cancelled = counted,
         }
         reserved.granted += counted;
+        self.late += count(row, 2)?;
+        Ok(())
+    }
+
+    pub(super) fn refused(&mut self, row: &impl Cells) -> Result<(), StoreError> {
+        let (word, counted) = (given(row, 0)?, count(row, 1)?);
+        let found = RefusedConfirm::ALL.into_iter().find(|cause| cause.as_str() == word);
+        let unknown = || StoreError::Content(format!("a confirmation that was refused for the cause {word:?}"));
+        self.refused.insert(found.ok_or_else(unknown)?, counted);
         Ok(())
     }
 
@@ -240,7 +273,7 @@ impl SaleReport {
 }
 
 impl Reserved {
-    /// From the five columns that begin at `first`.
+    /// From the six columns that begin at `first`.
     pub(super) fn of(row: &impl Cells, first: usize) -> Result<Self, StoreError> {
         Ok(Self {
             granted: count(row, first)?,
@@ -248,7 +281,22 @@ impl Reserved {
             confirmed: count(row, first + 2)?,
             released: count(row, first + 3)?,
             expired: count(row, first + 4)?,
-            cancelled: 0,
+            cancelled: count(row, first + 5)?,
+        })
+    }
+}
+
+impl Units {
+    /// From the seven columns that begin at `first`.
+    pub(super) fn of(row: &impl Cells, first: usize) -> Result<Self, StoreError> {
+        Ok(Self {
+            granted: count(row, first)?,
+            held: count(row, first + 1)?,
+            confirmed: count(row, first + 2)?,
+            released: count(row, first + 3)?,
+            expired: count(row, first + 4)?,
+            cancelled: count(row, first + 5)?,
+            returned: count(row, first + 6)?,
         })
     }
 
@@ -258,6 +306,8 @@ impl Reserved {
         self.confirmed += other.confirmed;
         self.released += other.released;
         self.expired += other.expired;
+        self.cancelled += other.cancelled;
+        self.returned += other.returned;
     }
 }
 

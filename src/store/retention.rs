@@ -93,9 +93,10 @@ impl Source {
 }
 
 pub(super) const RESERVATION_COLUMNS: &str = "id, sale, customer, state, reference, created_at, expires_at, extensions, \
-                                              confirmed_at, released_at, expired_at, release_reason, tier, channel, \
-                                              region, labels, short";
-pub(super) const LINE_COLUMNS: &str = "reservation_id, sku, pool, quantity, price_amount, price_currency";
+                                              confirmed_at, released_at, expired_at, cancelled_at, late, \
+                                              release_reason, cancel_reason, tier, channel, region, labels, short";
+pub(super) const LINE_COLUMNS: &str =
+    "reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount, price_currency";
 pub(super) const AUDIT_COLUMNS: &str = "sequence, at, actor, action, sale, sku, detail, hash";
 
 /// The statements that have items and pools count the confirmed units of reservations that go. `are_these`: what their ids are.
@@ -106,7 +107,8 @@ pub(super) fn remember_confirmed(source: Source, are_these: &str) -> [String; 2]
         let (same, key) = (same.join(" AND "), key.join(", "));
         format!(
             "UPDATE {sums} SET confirmed_before = confirmed_before + gone.units
-               FROM (SELECT {key}, CAST(sum(quantity) AS bigint) AS units FROM {table} JOIN {lines} ON reservation_id = id
+               FROM (SELECT {key}, CAST(sum(quantity - returned - cancelled) AS bigint) AS units
+                       FROM {table} JOIN {lines} ON reservation_id = id
                       WHERE id {are_these} AND state = 'confirmed' GROUP BY {key}) AS gone
               WHERE {same}"
         )

@@ -9,29 +9,40 @@ use crate::sale::{
     event::{AskedUnits, record::Numbers},
     ids::{PoolNumber, ReservationId},
     outcome::State,
-    settings::{ItemSettings, PoolSettings, Price},
+    settings::{Currency, ItemSettings, PoolSettings, Price},
     time::Timestamp,
 };
 
 use super::{
     error::StoreError,
-    fold::{Begun, ReservationChange},
+    fold::Place,
+    life::{Begun, ReservationChange, Told},
     names::Names,
 };
 
 /// The reason of the movement that a pool begins with.
 pub(super) const INITIAL: &str = "initial";
 
-/// The columns of a reservation that change after it began; None leaves what is there.
+/// The columns of a reservation that change after it began; None leaves what is there, unless it says otherwise.
 pub(super) struct ChangedReservation<'a> {
+    /// What its row says before. Always `Held` for one that begins.
+    pub found: State,
     pub state: State,
     pub reference: Option<&'a str>,
     pub expires_at: Option<Timestamp>,
     pub extensions: Option<u16>,
     pub confirmed_at: Option<Timestamp>,
+    /// None is none.
     pub released_at: Option<Timestamp>,
+    /// None is none: what was confirmed late has not expired.
     pub expired_at: Option<Timestamp>,
+    pub cancelled_at: Option<Timestamp>,
+    pub is_late: Option<bool>,
+    /// None is none.
     pub release_reason: Option<&'a str>,
+    pub cancel_reason: Option<&'a str>,
+    /// The hold got other lines, so what it got less of is known no more.
+    pub is_changed: bool,
 }
 
 /// The columns of a reservation that begins, and may have ended in the same window.
@@ -68,25 +79,29 @@ pub(super) struct PoolRow<'a> {
 }
 
 impl<'a> ChangedReservation<'a> {
-    pub(super) fn of(change: &'a ReservationChange) -> Self {
+    /// `erased_at`: where in the window its customer was erased, if the window did that and the fold could not know.
+    pub(super) fn of(change: &'a ReservationChange, erased_at: Option<Place>) -> Self {
         let end = change.end.as_ref();
         let at_if = |this: State| end.filter(|end| end.state == this).map(|end| end.at);
-        let text_if = |this: State| end.filter(|end| end.state == this).and_then(|end| end.text.as_deref());
+        let text_if = |this: State| {
+            let told = end.filter(|end| end.state == this).and_then(|end| end.text.as_ref());
+            Told::unless_erased(told, erased_at)
+        };
         Self {
-            state: end.map_or(State::Held, |end| end.state),
+            found: change.found.unwrap_or(State::Held),
+            state: change.state(),
             reference: text_if(State::Confirmed),
             expires_at: change.extension.map(|extension| extension.expires_at),
             extensions: change.extension.map(|extension| extension.count),
             confirmed_at: at_if(State::Confirmed),
             released_at: at_if(State::Released),
             expired_at: at_if(State::Expired),
+            cancelled_at: change.cancellation.filter(|cancelled| cancelled.is_all).map(|cancelled| cancelled.at),
+            is_late: end.filter(|end| end.state == State::Confirmed).map(|end| end.is_late),
             release_reason: text_if(State::Released),
+            cancel_reason: Told::unless_erased(change.cancel_reason.as_ref(), erased_at),
+            is_changed: change.is_changed,
         }
-    }
-
-    /// Without texts from before the customer was erased.
-    pub(super) fn without_texts_if(self, erased: bool) -> Self {
-        if erased { Self { reference: None, release_reason: None, ..self } } else { self }
     }
 }
 
@@ -98,7 +113,7 @@ impl<'a> NewReservation<'a> {
         change: &'a ReservationChange,
     ) -> Result<Self, StoreError> {
         let created_at = id.created_at();
-        let mut rest = ChangedReservation::of(change);
+        let mut rest = ChangedReservation::of(change, None);
         rest.reference = rest.reference.or(begun.reference.as_deref());
         let attributes = begun.attributes.as_deref();
         Ok(Self {
@@ -158,8 +173,8 @@ fn short(names: &Names, begun: &Begun) -> Result<Option<String>, StoreError> {
         return Ok(None);
     }
     let line = |asked: &AskedUnits| {
-        let of_item = begun.portions.iter().filter(|portion| portion.item == asked.item);
-        let granted = of_item.map(|portion| portion.units).sum();
+        let of_item = begun.lines.iter().filter(|line| names.item_of(line.pool) == Some(asked.item));
+        let granted = of_item.map(|line| line.quantity).sum();
         Ok(Short { sku: &names.item(asked.item)?.sku, requested: asked.units, granted })
     };
     let lines = begun.short.iter().map(line).collect::<Result<Vec<_>, StoreError>>()?;
@@ -168,6 +183,21 @@ fn short(names: &Names, begun: &Begun) -> Result<Option<String>, StoreError> {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers are JSON")
+}
+
+/// A pool in a row of a reservation, whose sale is known: its SKU and its id.
+pub(super) type PoolKey = (String, String);
+
+/// A price as two columns have it.
+pub(super) fn price_of(amount: Option<i64>, currency: Option<&str>) -> Result<Option<Price>, StoreError> {
+    let Some((amount, currency)) = amount.zip(currency) else { return Ok(None) };
+    let unknown = || StoreError::Content(format!("a price in {currency:?}"));
+    Ok(Some(Price { amount: natural("a price", amount)?, currency: Currency::parse(currency).ok_or_else(unknown)? }))
+}
+
+/// Units or a count, of which a column may hold more than there can be.
+pub(super) fn small(what: &str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::Content(format!("{what} of {number}")))
 }
 
 /// Amount and currency, each a column.

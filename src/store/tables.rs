@@ -11,10 +11,12 @@ enum Kind {
     Integer,
     Time,
     Id,
+    /// 1 or 0.
+    Flag,
     /// A number that rows are ordered by: with leading zeros, so that its text sorts as it does.
     Order,
 }
-use Kind::{Id, Integer, Order, Text, Time};
+use Kind::{Flag, Id, Integer, Order, Text, Time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -26,6 +28,8 @@ pub enum Table {
     Reservations,
     /// Lines without a reservation where they stand: there should be none.
     LoneLines,
+    /// Refused confirmations; those of a reservation at one moment are numbered in their order.
+    Refused,
     Audit,
     WriteBehind,
 }
@@ -101,6 +105,7 @@ const MOVEMENTS: Columns = &[
     ("stock_after", Integer),
     ("available_after", Integer),
     ("other_pool", Text),
+    ("reservation_id", Id),
 ];
 
 const RESERVATIONS: Columns = &[
@@ -115,7 +120,10 @@ const RESERVATIONS: Columns = &[
     ("confirmed_at", Time),
     ("released_at", Time),
     ("expired_at", Time),
+    ("cancelled_at", Time),
+    ("late", Flag),
     ("release_reason", Text),
+    ("cancel_reason", Text),
     ("tier", Text),
     ("channel", Text),
     ("region", Text),
@@ -124,7 +132,11 @@ const RESERVATIONS: Columns = &[
     ("lines", Text),
 ];
 
-const LONE_LINES: Columns = &[("reservation_id", Id), ("sku", Text), ("pool", Text), ("place", Text)];
+const LONE_LINES: Columns = &[("reservation_id", Id), ("line", Order), ("place", Text)];
+
+/// A journal whose beginning is gone knows not all of a reservation's, but all of a moment.
+const REFUSED: Columns =
+    &[("reservation_id", Id), ("at", Time), ("number", Order), ("sale", Text), ("reference", Text), ("cause", Text)];
 
 const AUDIT: Columns = &[
     ("sequence", Order),
@@ -148,6 +160,7 @@ impl Table {
             Self::Movements => "stock_movements",
             Self::Reservations => "reservations",
             Self::LoneLines => "reservation_lines",
+            Self::Refused => "refused_confirmations",
             Self::Audit => "audit",
             Self::WriteBehind => "write_behind",
         }
@@ -156,8 +169,7 @@ impl Table {
     /// How many leading cells of a row are its key.
     pub fn key_cells(self) -> usize {
         match self {
-            Self::LoneLines => 4,
-            Self::Pools | Self::Movements => 3,
+            Self::Pools | Self::Movements | Self::LoneLines | Self::Refused => 3,
             Self::Items => 2,
             Self::Sales | Self::Reservations | Self::Audit | Self::WriteBehind => 1,
         }
@@ -171,6 +183,7 @@ impl Table {
             Self::Movements => MOVEMENTS,
             Self::Reservations => RESERVATIONS,
             Self::LoneLines => LONE_LINES,
+            Self::Refused => REFUSED,
             Self::Audit => AUDIT,
             Self::WriteBehind => WRITE_BEHIND,
         }
@@ -201,13 +214,14 @@ impl Table {
             Self::LoneLines => {
                 let lone = |suffix: &str| {
                     format!(
-                        "SELECT reservation_id, sku, pool, '{place}' AS place FROM reservation_lines{suffix}
+                        "SELECT reservation_id, line, '{place}' AS place FROM reservation_lines{suffix}
                           WHERE NOT EXISTS (SELECT 1 FROM reservations{suffix} WHERE id = reservation_id)",
                         place = if suffix.is_empty() { "live" } else { "archive" },
                     )
                 };
-                (both_of(lone(""), lone("_archive")), "t.reservation_id, t.sku, t.pool, t.place")
+                (both_of(lone(""), lone("_archive")), "t.reservation_id, t.line, t.place")
             }
+            Self::Refused => (format!("({REFUSED_NUMBERED}) AS t"), "t.reservation_id, t.at, t.number"),
             Self::Audit => {
                 let records =
                     |table| format!("SELECT sequence, at, actor, action, sale, sku, detail, hash FROM {table}");
@@ -219,43 +233,53 @@ impl Table {
     }
 
     fn with_lines(suffix: &str, dialect: Dialect) -> String {
-        let line = "line.quantity || ' x ' || line.sku || ' from ' || line.pool
+        let line = "line.line || ': ' || line.quantity || ' x ' || line.sku || ' from ' || line.pool
                     || CASE WHEN line.price_amount IS NULL AND line.price_currency IS NULL THEN ''
                             ELSE ' at ' || coalesce(CAST(line.price_amount AS text), '?') || ' '
-                                 || coalesce(line.price_currency, '?') END";
+                                 || coalesce(line.price_currency, '?') END
+                    || CASE line.returned WHEN 0 THEN '' ELSE ', ' || line.returned || ' returned' END
+                    || CASE line.cancelled WHEN 0 THEN '' ELSE ', ' || line.cancelled || ' cancelled' END";
         let of_row = format!("FROM reservation_lines{suffix} AS line WHERE line.reservation_id = r.id");
         let lines = match dialect {
             Dialect::Sqlite => {
-                format!(
-                    "(SELECT group_concat(one, ', ') FROM (SELECT {line} AS one {of_row} ORDER BY line.sku, line.pool))"
-                )
+                format!("(SELECT group_concat(one, '; ') FROM (SELECT {line} AS one {of_row} ORDER BY line.line))")
             }
-            Dialect::Postgres => format!("(SELECT string_agg({line}, ', ' ORDER BY line.sku, line.pool) {of_row})"),
+            Dialect::Postgres => format!("(SELECT string_agg({line}, '; ' ORDER BY line.line) {of_row})"),
         };
         let archived = if suffix.is_empty() { 0 } else { 1 };
         format!(
             "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                    expired_at, release_reason, tier, channel, region, labels, short, {lines} AS lines, {archived} AS archived
+                    expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, {lines} AS lines, {archived} AS archived
                FROM reservations{suffix} AS r"
         )
     }
 
     /// The rows with these keys as a JSON array of objects, from SQLite. The keys are a JSON array of arrays.
     pub(super) fn as_json(self) -> String {
-        let stored = self.columns().iter().filter(|(name, _)| *name != "lines");
+        let (key_cells, omitted) = match self {
+            Self::Reservations => (1, "lines"),
+            // All of a reservation at one moment.
+            Self::Refused => (2, "number"),
+            _ => (self.key_cells(), ""),
+        };
+        let stored = self.columns().iter().filter(|(name, _)| *name != omitted);
         let mut members: Vec<String> = stored.map(|(name, _)| format!("'{name}', t.{name}")).collect();
         if self == Self::Reservations {
-            let line = "'sku', sku, 'pool', pool, 'quantity', quantity, 'price_amount', price_amount,
-                        'price_currency', price_currency";
+            let line = "'line', line, 'sku', sku, 'pool', pool, 'quantity', quantity, 'returned', returned,
+                        'cancelled', cancelled, 'price_amount', price_amount, 'price_currency', price_currency";
             members.push(format!(
                 "'lines', json((SELECT json_group_array(json_object({line})) FROM reservation_lines
                                  WHERE reservation_id = t.id))"
             ));
         }
-        let keys: Vec<String> = (0..self.key_cells()).map(|index| format!("value ->> '$[{index}]'")).collect();
-        let of_row: Vec<String> = self.cells().take(self.key_cells()).map(|name| format!("t.{name}")).collect();
+        let keys: Vec<String> = (0..key_cells).map(|index| format!("value ->> '$[{index}]'")).collect();
+        let of_row: Vec<String> = self.cells().take(key_cells).map(|name| format!("t.{name}")).collect();
         let (members, keys, of_row) = (members.join(", "), keys.join(", "), of_row.join(", "));
-        let order = if self == Self::Movements { "t.sale, t.sku, t.pool, t.id" } else { &of_row };
+        let order = match self {
+            Self::Movements => "t.sale, t.sku, t.pool, t.id",
+            Self::Refused => "t.id",
+            _ => &of_row,
+        };
         format!(
             "SELECT json_group_array(json_object({members}))
                FROM (SELECT * FROM {table} AS t WHERE ({of_row}) IN (SELECT {keys} FROM json_each(?1)) ORDER BY {order}) AS t",
@@ -263,6 +287,10 @@ impl Table {
         )
     }
 }
+
+const REFUSED_NUMBERED: &str = "
+    SELECT reservation_id, at, row_number() OVER (PARTITION BY reservation_id, at ORDER BY id) AS number, sale, reference, cause
+      FROM refused_confirmations";
 
 fn both_of(one: String, other: String) -> String {
     format!("({one} UNION ALL {other}) AS t")
@@ -273,6 +301,8 @@ impl Kind {
         match (dialect, self) {
             (_, Text) | (Dialect::Sqlite, Integer | Time | Id) => format!("t.{name}"),
             (Dialect::Sqlite, Order) => format!("printf('%020d', t.{name})"),
+            (Dialect::Sqlite, Flag) => format!("t.{name}"),
+            (Dialect::Postgres, Flag) => format!("t.{name}::int::text"),
             (Dialect::Postgres, Integer | Id) => format!("t.{name}::text"),
             (Dialect::Postgres, Order) => format!("lpad(t.{name}::text, 20, '0')"),
             // Milliseconds as the service writes them; what somebody put there more exactly stays as exact, and so differs.

@@ -143,7 +143,7 @@ pub struct ConfirmRefused<'a> {
 }
 
 /// Why a reservation was not confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RefusedConfirm {
     /// The hold had expired, and the time for a late confirmation was over.

@@ -10,10 +10,11 @@ use crate::{
     reports::Read,
     sale::{
         ids::SaleNumber,
+        outcome::State,
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock},
+    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock, Units},
 };
 
 /// The report of a sale, from the store.
@@ -31,7 +32,9 @@ pub struct ReportBody<'a> {
     /// Reservations by outcome.
     reservations: CountsBody,
     /// Units of those reservations by outcome.
-    units: CountsBody,
+    units: UnitsBody,
+    /// Confirmations of those reservations that came late or were refused.
+    confirmations: ConfirmationsBody,
     /// Units of all items by state.
     stock: StockBody,
     /// Shares.
@@ -98,7 +101,7 @@ pub struct AsOf<'a> {
     lag_seconds: f64,
 }
 
-/// Counts by outcome: `granted = held + confirmed + released + expired`.
+/// Reservations by outcome: `granted = held + confirmed + released + expired + cancelled`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReportCounts)]
 struct CountsBody {
@@ -106,12 +109,59 @@ struct CountsBody {
     granted: u64,
     /// Still held.
     held: u64,
-    /// Confirmed: sold.
+    /// Confirmed: sold, all of it or a part.
     confirmed: u64,
     /// Released by their callers.
     released: u64,
-    /// Expired.
+    /// Expired, and not confirmed late.
     expired: u64,
+    /// Cancelled: nothing is left of them.
+    cancelled: u64,
+}
+
+/// Units by outcome: `granted = held + confirmed + released + expired + cancelled + returned`. Where a hold was changed, its units
+/// are those that it had after its last change.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportUnits)]
+struct UnitsBody {
+    /// Ever granted.
+    granted: u64,
+    /// Still held.
+    held: u64,
+    /// Confirmed and not cancelled: sold.
+    confirmed: u64,
+    /// Released by their callers.
+    released: u64,
+    /// Expired, of reservations that were not confirmed late.
+    expired: u64,
+    /// Confirmed, and cancelled later.
+    cancelled: u64,
+    /// Returned to stock by a confirmation of fewer units than were held.
+    returned: u64,
+}
+
+/// Late and refused confirmations. A refused one may stand for a payment that is to be returned.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportConfirmations)]
+struct ConfirmationsBody {
+    /// Reservations that were confirmed after their holds had expired, cancelled or not.
+    late: u64,
+    /// Refused confirmations, each reference of a reservation counted once.
+    refused: u64,
+    /// Of them: those that came after the hold had expired.
+    refused_late: u64,
+    /// By cause; causes without refusals are left out.
+    refused_by_cause: Vec<RefusedConfirmationsBody>,
+}
+
+/// Confirmations that were refused for one cause.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRefusedConfirmations)]
+struct RefusedConfirmationsBody {
+    /// Why: `too_late`, `stock`, `limit`, `released`, `cancelled` or `already_confirmed`.
+    cause: &'static str,
+    /// How many.
+    count: u64,
 }
 
 /// Units by state, whatever `counts_from` says: `stock = available + held + confirmed`.
@@ -158,7 +208,7 @@ struct ItemBody<'a> {
     /// Reservations of the item, by outcome.
     reservations: CountsBody,
     /// Units of the item in those reservations, by outcome.
-    units: CountsBody,
+    units: UnitsBody,
     /// The item's units by state.
     stock: StockBody,
     /// Shares.
@@ -179,7 +229,7 @@ struct MinuteBody<'a> {
     minute: &'a str,
     /// Units granted in this minute.
     granted: u64,
-    /// Units confirmed in this minute.
+    /// Units confirmed in this minute, cancelled later or not.
     confirmed: u64,
     /// Units released in this minute.
     released: u64,
@@ -225,7 +275,7 @@ struct GroupBody<'a> {
     /// Reservations by outcome. By pool and location, a reservation counts in each group that it has units of.
     reservations: CountsBody,
     /// Units of the group by outcome.
-    units: CountsBody,
+    units: UnitsBody,
     /// Shares, without `sell_through`.
     rates: RatesBody,
     /// Confirmed units that have a price, by currency.
@@ -273,7 +323,8 @@ impl<'a> ReportBody<'a> {
             as_of: AsOf::new(read, report.cursor, report.changed_at.as_deref(), sees_all),
             counts_from: report.counts_from.as_deref(),
             reservations: CountsBody::of(&report.reservations),
-            units: CountsBody::of(&report.units),
+            units: UnitsBody::of(&report.units),
+            confirmations: ConfirmationsBody::of(report),
             stock: StockBody::of(&report.stock),
             rates: RatesBody::of(&report.reservations, &report.units, &report.stock),
             sold_out_at: report.sold_out_at.as_deref(),
@@ -310,8 +361,29 @@ impl<'a> AsOf<'a> {
 }
 
 impl CountsBody {
-    fn of(&Reserved { granted, held, confirmed, released, expired, cancelled: _ }: &Reserved) -> Self {
-        Self { granted, held, confirmed, released, expired }
+    fn of(&Reserved { granted, held, confirmed, released, expired, cancelled }: &Reserved) -> Self {
+        Self { granted, held, confirmed, released, expired, cancelled }
+    }
+}
+
+impl UnitsBody {
+    fn of(&Units { granted, held, confirmed, released, expired, cancelled, returned }: &Units) -> Self {
+        Self { granted, held, confirmed, released, expired, cancelled, returned }
+    }
+}
+
+impl ConfirmationsBody {
+    fn of(report: &SaleReport) -> Self {
+        let late = report.refused.iter().filter(|(cause, _)| cause.state() == State::Expired);
+        let by_cause = report.refused.iter();
+        Self {
+            late: report.late,
+            refused: report.refused.values().sum(),
+            refused_late: late.map(|(_, count)| count).sum(),
+            refused_by_cause: by_cause
+                .map(|(cause, &count)| RefusedConfirmationsBody { cause: cause.as_str(), count })
+                .collect(),
+        }
     }
 }
 
@@ -322,7 +394,7 @@ impl StockBody {
 }
 
 impl RatesBody {
-    fn of(reservations: &Reserved, units: &Reserved, stock: &Stock) -> Self {
+    fn of(reservations: &Reserved, units: &Units, stock: &Stock) -> Self {
         Self {
             conversion: share(reservations.confirmed, reservations.granted),
             unit_conversion: share(units.confirmed, units.granted),
@@ -338,7 +410,7 @@ impl<'a> ItemBody<'a> {
         Self {
             sku: &item.sku,
             reservations: CountsBody::of(&item.reservations),
-            units: CountsBody::of(&item.units),
+            units: UnitsBody::of(&item.units),
             stock: StockBody::of(&item.stock),
             rates: RatesBody::of(&item.reservations, &item.units, &item.stock),
             sold_out_at: item.sold_out_at.as_deref(),
@@ -368,7 +440,7 @@ impl<'a> GroupBody<'a> {
         Self {
             value: value.as_deref(),
             reservations: CountsBody::of(reservations),
-            units: CountsBody::of(units),
+            units: UnitsBody::of(units),
             rates: RatesBody::of(reservations, units, &Stock::default()),
             revenue_by_currency: by_currency(revenue),
         }

@@ -283,7 +283,7 @@ fn trail() -> Value {
         "hash": "5e0a3b1c9d7f42688b1e6a0c4d2f9357a1b3c5d7e9f0123456789abcdef01234",
     });
     let as_of = json!({
-        "epoch": 41, "changed_at": "2025-11-27T08:05:30.000Z", "read_at": "2025-11-27T08:06:00.000Z",
+        "epoch": 41, "changed_at": "2025-11-27T08:11:30.000Z", "read_at": "2025-11-27T08:12:00.000Z",
         "lag_epochs": 0, "lag_seconds": 0.0,
     });
     json!({ "as_of": as_of, "records": [adjustment], "next": CURSOR })
@@ -291,26 +291,31 @@ fn trail() -> Value {
 
 /// The example by hand of `docs/kpi.md`.
 fn report() -> Value {
-    let reservations = json!({ "granted": 8, "held": 1, "confirmed": 5, "released": 1, "expired": 1 });
-    let units = json!({ "granted": 10, "held": 1, "confirmed": 7, "released": 1, "expired": 1 });
-    let stock = json!({ "stock": 8, "available": 0, "held": 1, "confirmed": 7 });
+    let reservations = json!({ "granted": 8, "held": 1, "confirmed": 4, "released": 1, "expired": 1, "cancelled": 1 });
+    let units = json!({
+        "granted": 10, "held": 1, "confirmed": 5, "released": 1, "expired": 1, "cancelled": 1, "returned": 1,
+    });
+    let stock = json!({ "stock": 8, "available": 2, "held": 1, "confirmed": 5 });
     let rates = json!({
-        "conversion": 0.625, "unit_conversion": 0.7, "expiry_rate": 0.125, "release_rate": 0.125, "sell_through": 0.875,
+        "conversion": 0.5, "unit_conversion": 0.5, "expiry_rate": 0.125, "release_rate": 0.125, "sell_through": 0.625,
     });
     let minutes = json!([
         { "minute": "2025-11-27T08:00:00.000Z", "granted": 8, "confirmed": 5, "released": 1, "expired": 0 },
-        { "minute": "2025-11-27T08:05:00.000Z", "granted": 2, "confirmed": 2, "released": 0, "expired": 1 },
+        { "minute": "2025-11-27T08:05:00.000Z", "granted": 2, "confirmed": 1, "released": 0, "expired": 1 },
     ]);
     let (sold_out_at, seconds) = ("2025-11-27T08:00:12.500Z", 12.5);
     let price = json!({ "amount": 19900, "currency": "EUR" });
     json!({
         "sale": "doorbuster-tv",
         "as_of": {
-            "epoch": 41, "changed_at": "2025-11-27T08:05:30.000Z", "read_at": "2025-11-27T08:06:00.000Z",
+            "epoch": 41, "changed_at": "2025-11-27T08:11:30.000Z", "read_at": "2025-11-27T08:12:00.000Z",
             "lag_epochs": 0, "lag_seconds": 0.0,
         },
         "reservations": reservations,
         "units": units,
+        "confirmations": {
+            "late": 0, "refused": 1, "refused_late": 1, "refused_by_cause": [{ "cause": "too_late", "count": 1 }],
+        },
         "stock": stock,
         "rates": rates,
         "sold_out_at": sold_out_at,
@@ -320,14 +325,14 @@ fn report() -> Value {
             "sold_out_at": sold_out_at, "seconds_to_sell_out": seconds,
         }],
         "items_total": 1,
-        "items_sold_out": 1,
+        "items_sold_out": 0,
         "items_ever_sold_out": 1,
         "minutes": minutes,
         "minutes_total": 2,
         "peak_minute": minutes[0],
-        "revenue": [{ "sku": "tv-55", "price": price, "units": 7, "revenue": 139_300 }],
+        "revenue": [{ "sku": "tv-55", "price": price, "units": 5, "revenue": 99_500 }],
         "revenue_entries_total": 1,
-        "revenue_by_currency": [{ "currency": "EUR", "units": 7, "revenue": 139_300 }],
+        "revenue_by_currency": [{ "currency": "EUR", "units": 5, "revenue": 99_500 }],
         "refusals": {
             "since": "2025-11-27T07:00:00.000Z", "total": 3, "by_reason": [{ "reason": "sold_out", "count": 3 }],
         },

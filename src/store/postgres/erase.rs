@@ -1,6 +1,6 @@
 //! Removes erased customers from rows older than the window.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::{get, link::Link};
 use crate::{
     sale::ids::ReservationId,
-    store::{error::StoreError, fold::Window},
+    store::{
+        error::StoreError,
+        fold::{Erasures, Window},
+    },
 };
 
 /// Reservations that one statement looks at. All at once could take longer than any one statement may, at each try anew.
@@ -25,30 +28,45 @@ fn next_part(table: &str) -> String {
 fn erase(table: &str) -> String {
     format!(
         "UPDATE {table} SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL,
-                labels = NULL
+                cancel_reason = NULL, labels = NULL
           WHERE customer = ANY ($1) AND id >= $2 AND id < $3"
+    )
+}
+
+/// Texts of erased customers in rows without a customer: to be erased while reservations still name them.
+fn erase_texts(table: &str, text: &str) -> String {
+    let is_theirs = |reservations: &str| {
+        format!("EXISTS (SELECT 1 FROM {reservations} AS r WHERE r.id = reservation_id AND r.customer = ANY ($1))")
+    };
+    let (live, archived) = (is_theirs("reservations"), is_theirs("reservations_archive"));
+    format!(
+        "UPDATE {table} SET {text} = NULL
+          WHERE reservation_id IS NOT NULL AND {text} IS NOT NULL AND ({live} OR {archived})"
     )
 }
 
 #[derive(Default)]
 pub(super) struct Erased {
     pub rows: u64,
-    /// Reservations that change in this window, and whose texts were told before their customer was erased: they must not
-    /// be written.
-    pub told_before: BTreeSet<ReservationId>,
+    /// Where the customers of reservations that change in this window were erased: earlier texts must not be written.
+    pub erasures: Erasures,
 }
 
 pub(super) async fn customers(link: &Link, window: &Window) -> Result<Erased, StoreError> {
     if window.erased().is_empty() {
         return Ok(Erased::default());
     }
-    let told_before = told_before(link, window).await?;
+    let erasures = erasures(link, window).await?;
     let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
     let mut rows = 0;
+    for (table, text) in [("refused_confirmations", "reference"), ("stock_movements", "reason")] {
+        let these: [(&(dyn ToSql + Sync), Type); 1] = [(&customers, Type::TEXT_ARRAY)];
+        rows += link.execute("erasing texts of customers", &erase_texts(table, text), &these).await?;
+    }
     for table in ["reservations", "reservations_archive"] {
         rows += erase_in(link, table, &customers).await?;
     }
-    Ok(Erased { rows, told_before })
+    Ok(Erased { rows, erasures })
 }
 
 async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, StoreError> {
@@ -66,18 +84,16 @@ async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, S
     Ok(rows)
 }
 
-async fn told_before(link: &Link, window: &Window) -> Result<BTreeSet<ReservationId>, StoreError> {
+async fn erasures(link: &Link, window: &Window) -> Result<Erasures, StoreError> {
     let uuid = |id: &ReservationId| Uuid::from_bytes(*id.bytes());
-    let doubtful: Vec<Uuid> = window.doubtful_texts().map(|(id, _)| uuid(id)).collect();
-    if doubtful.is_empty() {
-        return Ok(BTreeSet::new());
+    let doubtful = window.doubtful();
+    let ids: Vec<Uuid> = doubtful.iter().map(uuid).collect();
+    if ids.is_empty() {
+        return Ok(Erasures::new());
     }
-    let rows =
-        link.query("finding the customers of these texts", CUSTOMERS_OF, &[(&doubtful, Type::UUID_ARRAY)]).await?;
+    let rows = link.query("finding the customers of these texts", CUSTOMERS_OF, &[(&ids, Type::UUID_ARRAY)]).await?;
     let customers: BTreeMap<Uuid, &str> =
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, StoreError>>()?;
-    let told_before = window
-        .doubtful_texts()
-        .filter(|(id, end)| customers.get(&uuid(id)).is_some_and(|customer| window.erases_text(customer, end)));
-    Ok(told_before.map(|(id, _)| *id).collect())
+    let erased = doubtful.iter().filter_map(|id| Some((*id, window.erased_at(customers.get(&uuid(id))?)?)));
+    Ok(erased.collect())
 }

@@ -9,6 +9,7 @@
 
 mod erase;
 mod error;
+mod lines;
 mod link;
 mod read;
 mod repair;

@@ -32,7 +32,7 @@ use crate::{
             StoredReservation, StoredSale, TOTALS, Totals, parse_state,
         },
         report::{self, Cells, SaleReport},
-        rows::natural,
+        rows::{natural, small},
         tables::{Dialect, Table},
         trail::{self, TrailAsk, TrailPage},
     },
@@ -215,6 +215,8 @@ impl StoreReader for PostgresReader {
             rows.iter().try_for_each(|row| found.item(row))?;
             let rows = link.query("reporting on reservations", report::OF_RESERVATIONS, &of_sale).await?;
             rows.iter().try_for_each(|row| found.state(row))?;
+            let rows = link.query("reporting on refused confirmations", report::OF_REFUSED, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.refused(row))?;
             let rows = link.query("reporting on minutes", report::OF_MINUTES, &of_sale).await?;
             rows.iter().try_for_each(|row| found.minute(row))?;
             let rows = link.query("reporting on revenue", report::OF_REVENUE, &of_sale).await?;
@@ -358,12 +360,12 @@ pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreErro
 
 const RESERVATIONS: &str = "
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-           expired_at, release_reason, tier, channel, region, labels, short
+           expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason
       FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
-    SELECT reservation_id, sku, quantity, price_amount, price_currency, pool
-      FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY sku, pool";
+    SELECT reservation_id, sku, quantity, price_amount, price_currency, pool, returned, cancelled
+      FROM reservation_lines WHERE reservation_id = ANY ($1) ORDER BY reservation_id, line";
 
 pub(super) async fn totals(link: &Link) -> Result<Vec<Totals>, StoreError> {
     let rows = link.query("adding up", TOTALS, &[]).await?;
@@ -391,16 +393,14 @@ async fn reservations(link: &Link, ids: &[ReservationId]) -> Result<Vec<StoredRe
     found.iter().map(reservation).collect()
 }
 
-fn small(what: &str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::Content(format!("{what} of {number}")))
-}
-
 fn line(row: &tokio_postgres::Row) -> Result<StoredLine, StoreError> {
     let (amount, currency): (Option<i64>, Option<String>) = (get(row, 3)?, get(row, 4)?);
     Ok(StoredLine {
         sku: get(row, 1)?,
         pool: get(row, 5)?,
         quantity: small("a quantity", get(row, 2)?)?,
+        returned: small("returned units", get(row, 6)?)?,
+        cancelled: small("cancelled units", get(row, 7)?)?,
         price: amount.zip(currency),
     })
 }
@@ -420,7 +420,10 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         confirmed_at: end(8)?,
         released_at: end(9)?,
         expired_at: end(10)?,
+        cancelled_at: end(17)?,
+        late: get(row, 18)?,
         release_reason: get(row, 11)?,
+        cancel_reason: get(row, 19)?,
         tier: get(row, 12)?,
         channel: get(row, 13)?,
         region: get(row, 14)?,

@@ -125,6 +125,7 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines_archive USING reservations_archive, json_to_recordset($1::json) AS gone (id text)
               WHERE reservation_id = reservations_archive.id AND sale = gone.id",
             "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM refused_confirmations USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM stock_movements USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM pools USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
@@ -151,6 +152,8 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE pools.sale = gone.sale AND pools.sku = gone.sku AND pools.pool = gone.pool",
         ],
         Step::RemoveReservations => &[
+            "DELETE FROM refused_confirmations USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE reservation_id = gone.id",
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS gone (id uuid)
               WHERE reservation_id = gone.id",
             "DELETE FROM reservations USING json_to_recordset($1::json) AS gone (id uuid)
@@ -168,14 +171,22 @@ fn statements(step: Step) -> &'static [&'static str] {
         ],
         Step::RemoveLines => &[
             "DELETE FROM reservation_lines AS line
-              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, pool text, place text)
-              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND line.pool = gone.pool
-                AND gone.place = 'live'",
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, line bigint, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.line = gone.line AND gone.place = 'live'",
             "DELETE FROM reservation_lines_archive AS line
-              USING json_to_recordset($1::json) AS gone (reservation_id uuid, sku text, pool text, place text)
-              WHERE line.reservation_id = gone.reservation_id AND line.sku = gone.sku AND line.pool = gone.pool
-                AND gone.place = 'archive'",
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, line bigint, place text)
+              WHERE line.reservation_id = gone.reservation_id AND line.line = gone.line AND gone.place = 'archive'",
         ],
+        Step::RemoveRefused => &["
+            DELETE FROM refused_confirmations AS refused
+              USING json_to_recordset($1::json) AS gone (reservation_id uuid, at timestamptz)
+              WHERE refused.reservation_id = gone.reservation_id AND refused.at = gone.at"],
+        Step::PutRefused => &["
+            INSERT INTO refused_confirmations (reservation_id, sale, at, reference, cause)
+             SELECT (one ->> 'reservation_id')::uuid, one ->> 'sale', (one ->> 'at')::timestamptz, one ->> 'reference',
+                    one ->> 'cause'
+               FROM json_array_elements($1::json) WITH ORDINALITY AS put (one, place)
+              ORDER BY place"],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
             "UPDATE sales SET number = -1 - number FROM json_to_recordset($1::json) AS put (id text)
@@ -247,29 +258,36 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservations_archive.id = put.id",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason, tier, channel, region, labels, short)
+                    released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
+                    labels, short)
              SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason, tier, channel, region, labels, short
+                    released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
+                    labels, short
                FROM json_to_recordset($1::json)
                       AS put (id uuid, sale text, customer text, state text, reference text, created_at timestamptz,
                               expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
-                              released_at timestamptz, expired_at timestamptz, release_reason text, tier text,
-                              channel text, region text, labels text, short text)
+                              released_at timestamptz, expired_at timestamptz, cancelled_at timestamptz, late boolean,
+                              release_reason text, cancel_reason text, tier text, channel text,
+                              region text, labels text, short text)
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
                     expires_at = excluded.expires_at, extensions = excluded.extensions,
                     confirmed_at = excluded.confirmed_at, released_at = excluded.released_at,
-                    expired_at = excluded.expired_at, release_reason = excluded.release_reason,
+                    expired_at = excluded.expired_at, cancelled_at = excluded.cancelled_at, late = excluded.late,
+                    release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
                     labels = excluded.labels, short = excluded.short",
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservation_id = put.id",
-            "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
-             SELECT put.id, line.sku, line.pool, line.quantity, line.price_amount, line.price_currency
+            "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,
+                    price_currency)
+             SELECT put.id, line.line, line.sku, line.pool, line.quantity, line.returned, line.cancelled,
+                    line.price_amount, line.price_currency
                FROM json_to_recordset($1::json) AS put (id uuid, lines json),
                     json_to_recordset(put.lines)
-                      AS line (sku text, pool text, quantity bigint, price_amount bigint, price_currency text)",
+                      AS line (line bigint, sku text, pool text, quantity bigint, returned bigint, cancelled bigint,
+                               price_amount bigint, price_currency text)",
         ],
         Step::ReplaceMovements => &[
             "DELETE FROM stock_movements USING (
@@ -279,10 +297,11 @@ fn statements(step: Step) -> &'static [&'static str] {
                  JOIN stock_movements AS movement
                    ON movement.sale = put.sale AND movement.sku = put.sku AND movement.pool = put.pool) AS gone
               WHERE stock_movements.id = gone.id AND gone.place > gone.keep",
-            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
+                    reservation_id)
              SELECT put.sale, put.sku, put.pool, (one ->> 'delta')::bigint, one ->> 'reason', one ->> 'reference',
                     (one ->> 'at')::timestamptz, (one ->> 'stock_after')::bigint, (one ->> 'available_after')::bigint,
-                    one ->> 'other_pool'
+                    one ->> 'other_pool', (one ->> 'reservation_id')::uuid
                FROM json_to_recordset($1::json) AS put (sale text, sku text, pool text, movements json),
                     json_array_elements(put.movements) WITH ORDINALITY AS movement (one, place)
               ORDER BY put.sale, put.sku, put.pool, place",

@@ -52,7 +52,7 @@ pub(super) async fn step(
 async fn candidates(link: &Link, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<Uuid>), StoreError> {
     let [table, ..] = step.place.source.tables();
     let select = format!(
-        "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < $3 FROM {table}
+        "SELECT id, state <> 'held' AND coalesce(cancelled_at, confirmed_at, released_at, expired_at) < $3 FROM {table}
           WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4"
     );
     let (end, before, most) = (first_id(step.before), Moment(step.before), i64::from(step.rows_max));
@@ -89,6 +89,8 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
             }
             let before = Moment(step.before);
             link.execute("recording what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
+            let refused = "DELETE FROM refused_confirmations WHERE reservation_id = ANY ($1)";
+            link.execute("deleting refused confirmations", refused, &these).await?;
         }
     }
     for (from, id) in [(lines, "reservation_id"), (table, "id")] {

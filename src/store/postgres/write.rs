@@ -3,12 +3,10 @@
 //! Invariant: a statement changes exactly the expected number of rows, or the window fails. The store never hides a difference
 //! from the journal.
 
-use std::collections::BTreeSet;
-
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{erase, get, link::Link, values::Moment};
+use super::{erase, get, lines, link::Link, values::Moment};
 use crate::{
     sale::{
         ids::{ReservationId, SaleNumber},
@@ -17,7 +15,8 @@ use crate::{
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{CountChange, Definition, Movement, ReservationChange, SaleChange, Window},
+        fold::{CountChange, Definition, Erasures, Movement, SaleChange, Window},
+        life::{ReservationChange, Told},
         names::Names,
         owner::Token,
         rows::{ChangedReservation, INITIAL, NewReservation, PoolRow, integer, price_columns},
@@ -143,7 +142,8 @@ fn broken(table: &str, which: &str) -> String {
 }
 
 const ADD_MOVEMENTS: &str = "
-    COPY stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+    COPY stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
+                          reservation_id)
     FROM STDIN (FORMAT binary)";
 
 const ADD_AUDIT: &str = "
@@ -151,12 +151,12 @@ const ADD_AUDIT: &str = "
 
 const ADD_RESERVATIONS: &str = "
     COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                       released_at, expired_at, release_reason, tier, channel, region, labels, short)
+                       released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
+                       region, labels, short)
     FROM STDIN (FORMAT binary)";
 
-const ADD_LINES: &str = "
-    COPY reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
-    FROM STDIN (FORMAT binary)";
+const ADD_REFUSED: &str = "
+    COPY refused_confirmations (reservation_id, sale, at, reference, cause) FROM STDIN (FORMAT binary)";
 
 /// Once for each session: made anew where a pooler gave this transaction another one. In its name is the format of the
 /// schema, so that a session that an older program used is no trouble. It has no statistics: its rows are looked up one by
@@ -166,29 +166,34 @@ const MAKE_CHANGES: &str = "
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_seqscan = off;
-    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_3 (
-      id uuid, state text, reference text, expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
-      released_at timestamptz, expired_at timestamptz, release_reason text
+    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_4 (
+      id uuid, found text, state text, reference text, expires_at timestamptz, extensions bigint,
+      confirmed_at timestamptz, released_at timestamptz, expired_at timestamptz, cancelled_at timestamptz, late boolean,
+      release_reason text, cancel_reason text, is_changed boolean
     ) ON COMMIT DELETE ROWS";
 
 const COPY_CHANGES: &str = "
-    COPY pg_temp.doorbuster_changes_3 (id, state, reference, expires_at, extensions, confirmed_at, released_at,
-                                       expired_at, release_reason)
+    COPY pg_temp.doorbuster_changes_4 (id, found, state, reference, expires_at, extensions, confirmed_at, released_at,
+                                       expired_at, cancelled_at, late, release_reason, cancel_reason, is_changed)
     FROM STDIN (FORMAT binary)";
 
 const CHANGE_RESERVATIONS: &str = "
     UPDATE reservations AS reservation
        SET state = change.state, reference = coalesce(change.reference, reservation.reference),
            expires_at = coalesce(change.expires_at, reservation.expires_at),
-           extensions = coalesce(change.extensions, reservation.extensions), confirmed_at = change.confirmed_at,
-           released_at = change.released_at, expired_at = change.expired_at, release_reason = change.release_reason
-      FROM pg_temp.doorbuster_changes_3 AS change
-     WHERE reservation.id = change.id AND reservation.state = 'held'";
+           extensions = coalesce(change.extensions, reservation.extensions),
+           confirmed_at = coalesce(change.confirmed_at, reservation.confirmed_at), released_at = change.released_at,
+           expired_at = change.expired_at, cancelled_at = change.cancelled_at,
+           late = coalesce(change.late, reservation.late), release_reason = change.release_reason,
+           cancel_reason = coalesce(change.cancel_reason, reservation.cancel_reason),
+           short = CASE WHEN change.is_changed THEN NULL ELSE reservation.short END
+      FROM pg_temp.doorbuster_changes_4 AS change
+     WHERE reservation.id = change.id AND reservation.state = change.found";
 
 /// One that the statement above did not touch: no row of this id was written by this transaction.
 const UNCHANGED_RESERVATION: &str = "
-    SELECT change.id
-      FROM pg_temp.doorbuster_changes_3 AS change LEFT JOIN reservations AS reservation USING (id)
+    SELECT change.id, change.found
+      FROM pg_temp.doorbuster_changes_4 AS change LEFT JOIN reservations AS reservation USING (id)
      WHERE reservation.id IS NULL OR reservation.xmin::text <> pg_current_xact_id()::xid::text
      ORDER BY change.id LIMIT 1";
 
@@ -199,15 +204,17 @@ pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &
     // First, because a writer holds this row, and a process that lost the store finds out here.
     writer.move_cursor(window, token).await?;
     writer.sales(window).await?;
-    writer.movements(window.movements()).await?;
-    writer.audit(window.audit()).await?;
-    writer.counts(window).await?;
     // Before what is new: who comes back is a new customer.
     let erased = erase::customers(link, window).await?;
     writer.rows += erased.rows;
+    writer.movements(window.movements(), &erased.erasures).await?;
+    writer.audit(window.audit()).await?;
+    writer.counts(window).await?;
+    writer.refused(window, &erased.erasures).await?;
     writer.new_reservations(window).await?;
-    writer.new_lines(window).await?;
-    writer.changes(window, &erased.told_before).await?;
+    writer.rows += lines::add_new(link, names, window).await?;
+    writer.changes(window, &erased.erasures).await?;
+    writer.rows += lines::change(link, names, window).await?;
     link.batch("COMMIT", "COMMIT").await?;
     Ok(writer.rows)
 }
@@ -334,11 +341,11 @@ impl Writer<'_> {
         self.touched(touched, count, || format!("a pool of sale {sale:?} has another number in the store"))
     }
 
-    async fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
+    async fn movements(&mut self, movements: &[Movement], erasures: &Erasures) -> Result<(), StoreError> {
         if movements.is_empty() {
             return Ok(());
         }
-        const TYPES: [Type; 10] = [
+        const TYPES: [Type; 11] = [
             Type::TEXT,
             Type::TEXT,
             Type::TEXT,
@@ -349,22 +356,25 @@ impl Writer<'_> {
             Type::INT8,
             Type::INT8,
             Type::TEXT,
+            Type::UUID,
         ];
         let written = self.link.copy("copying movements", ADD_MOVEMENTS, &TYPES, async |mut copying| {
             for movement in movements {
                 let (item, pool) = self.names.pool(movement.pool)?;
                 let other = movement.other.map(|other| self.names.pool(other)).transpose()?;
-                let row: [&(dyn ToSql + Sync); 10] = [
+                let erased_at = movement.reservation.and_then(|id| erasures.get(&id).copied());
+                let row: [&(dyn ToSql + Sync); 11] = [
                     &&*item.sale,
                     &&*item.sku,
                     &pool,
                     &movement.delta,
-                    &movement.reason.as_deref(),
+                    &Told::unless_erased(movement.reason.as_ref(), erased_at),
                     &movement.reference.as_deref(),
                     &Moment(movement.at),
                     &integer(movement.after.stock)?,
                     &integer(movement.after.available)?,
                     &other.map(|(_, id)| id),
+                    &movement.reservation.map(uuid_of),
                 ];
                 copying.row(&row).await?;
             }
@@ -452,7 +462,7 @@ impl Writer<'_> {
         if begun(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 17] = [
+        const TYPES: [Type; 20] = [
             Type::UUID,
             Type::TEXT,
             Type::TEXT,
@@ -464,6 +474,9 @@ impl Writer<'_> {
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::BOOL,
+            Type::TEXT,
             Type::TEXT,
             Type::TEXT,
             Type::TEXT,
@@ -475,8 +488,8 @@ impl Writer<'_> {
             for (id, change) in begun(window) {
                 let begun = change.begun.as_ref().expect("only these are chosen");
                 let row = NewReservation::of(self.names, id, begun, change)?;
-                let row: [&(dyn ToSql + Sync); 17] = [
-                    &Uuid::from_bytes(*id.bytes()),
+                let row: [&(dyn ToSql + Sync); 20] = [
+                    &uuid_of(*id),
                     &self.names.sale(begun.sale)?,
                     &row.customer,
                     &row.rest.state.as_str(),
@@ -487,7 +500,10 @@ impl Writer<'_> {
                     &row.rest.confirmed_at.map(Moment),
                     &row.rest.released_at.map(Moment),
                     &row.rest.expired_at.map(Moment),
+                    &row.rest.cancelled_at.map(Moment),
+                    &row.rest.is_late.unwrap_or(false),
                     &row.rest.release_reason,
+                    &row.rest.cancel_reason,
                     &row.tier,
                     &row.channel,
                     &row.region,
@@ -502,34 +518,37 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn new_lines(&mut self, window: &Window) -> Result<(), StoreError> {
-        if begun(window).next().is_none() {
+    async fn refused(&mut self, window: &Window, erasures: &Erasures) -> Result<(), StoreError> {
+        if window.refused().is_empty() {
             return Ok(());
         }
-        const TYPES: [Type; 6] = [Type::UUID, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT];
-        let written = self.link.copy("copying lines", ADD_LINES, &TYPES, async |mut copying| {
-            for (id, change) in begun(window) {
-                let id = Uuid::from_bytes(*id.bytes());
-                for line in change.begun.iter().flat_map(|begun| &begun.portions) {
-                    let (amount, currency) = price_columns(&line.price)?;
-                    let ((item, pool), units) = (self.names.pool(line.pool)?, i64::from(line.units));
-                    let row: [&(dyn ToSql + Sync); 6] = [&id, &&*item.sku, &pool, &units, &amount, &currency];
-                    copying.row(&row).await?;
-                }
+        const TYPES: [Type; 5] = [Type::UUID, Type::TEXT, Type::TIMESTAMPTZ, Type::TEXT, Type::TEXT];
+        let written = self.link.copy("copying refused confirmations", ADD_REFUSED, &TYPES, async |mut copying| {
+            for refused in window.refused() {
+                let reference = Told::unless_erased(refused.reference.as_ref(), erasures.get(&refused.id).copied());
+                let row: [&(dyn ToSql + Sync); 5] = [
+                    &uuid_of(refused.id),
+                    &self.names.sale(refused.sale)?,
+                    &Moment(refused.at),
+                    &reference,
+                    &refused.cause.as_str(),
+                ];
+                copying.row(&row).await?;
             }
-            Ok(())
+            Ok::<_, StoreError>(())
         });
-        self.rows += written.await.map_err(|error| contradicted("reservation_lines", error))?;
+        self.rows += written.await?;
         Ok(())
     }
 
     /// What began in an earlier window and changed in this one.
-    async fn changes(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
+    async fn changes(&mut self, window: &Window, erasures: &Erasures) -> Result<(), StoreError> {
         if changed(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 9] = [
+        const TYPES: [Type; 14] = [
             Type::UUID,
+            Type::TEXT,
             Type::TEXT,
             Type::TEXT,
             Type::TIMESTAMPTZ,
@@ -537,14 +556,19 @@ impl Writer<'_> {
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
+            Type::TIMESTAMPTZ,
+            Type::BOOL,
             Type::TEXT,
+            Type::TEXT,
+            Type::BOOL,
         ];
         self.link.batch("making the temporary table", MAKE_CHANGES).await?;
         let copied = self.link.copy("copying changes", COPY_CHANGES, &TYPES, async |mut copying| {
             for (id, change) in changed(window) {
-                let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
-                let row: [&(dyn ToSql + Sync); 9] = [
-                    &Uuid::from_bytes(*id.bytes()),
+                let row = ChangedReservation::of(change, erasures.get(id).copied());
+                let row: [&(dyn ToSql + Sync); 14] = [
+                    &uuid_of(*id),
+                    &row.found.as_str(),
                     &row.state.as_str(),
                     &row.reference,
                     &row.expires_at.map(Moment),
@@ -552,7 +576,11 @@ impl Writer<'_> {
                     &row.confirmed_at.map(Moment),
                     &row.released_at.map(Moment),
                     &row.expired_at.map(Moment),
+                    &row.cancelled_at.map(Moment),
+                    &row.is_late,
                     &row.release_reason,
+                    &row.cancel_reason,
+                    &row.is_changed,
                 ];
                 copying.row(&row).await?;
             }
@@ -563,9 +591,11 @@ impl Writer<'_> {
         let touched = touched.map_err(|error| contradicted("reservations", error.into()))?;
         if touched != copied {
             let rows = self.link.query("looking for the reservation", UNCHANGED_RESERVATION, &[]).await?;
-            let id: Option<Uuid> = rows.first().map(|row| get(row, 0)).transpose()?;
-            let id = id.map_or_else(|| "of some id".to_owned(), |id| id.to_string());
-            let told = format!("reservation {id} changed, but it is missing or not held");
+            let (id, found) = match rows.first() {
+                Some(row) => (get::<Uuid>(row, 0)?.to_string(), get(row, 1)?),
+                None => ("of some id".to_owned(), "what it was"),
+            };
+            let told = format!("reservation {id} changed, but it is missing or not {found}");
             return Err(StoreError::Contradiction(told));
         }
         self.rows += touched;
@@ -670,7 +700,11 @@ impl CountColumns {
     }
 }
 
-fn begun(window: &Window) -> impl Iterator<Item = (&ReservationId, &ReservationChange)> {
+pub(super) fn uuid_of(id: ReservationId) -> Uuid {
+    Uuid::from_bytes(*id.bytes())
+}
+
+pub(super) fn begun(window: &Window) -> impl Iterator<Item = (&ReservationId, &ReservationChange)> {
     window.reservations().iter().filter(|(_, change)| change.begun.is_some())
 }
 
@@ -679,7 +713,7 @@ fn changed(window: &Window) -> impl Iterator<Item = (&ReservationId, &Reservatio
 }
 
 /// A row that a constraint refused says that the store is not what the journal made it.
-fn contradicted(table: &'static str, error: StoreError) -> StoreError {
+pub(super) fn contradicted(table: &'static str, error: StoreError) -> StoreError {
     match error {
         StoreError::Postgres(error) if error.is_constraint_of(table) => {
             StoreError::Contradiction(format!("{table}: {error}"))

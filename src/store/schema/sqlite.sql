@@ -77,15 +77,18 @@ CREATE TABLE reservations (
   id             TEXT    NOT NULL PRIMARY KEY,
   sale           TEXT    NOT NULL REFERENCES sales (id),
   customer       TEXT    NOT NULL,  -- 'erased-' and the id once the customer was erased
-  state          TEXT    NOT NULL,  -- held, confirmed, released or expired
+  state          TEXT    NOT NULL,  -- held, confirmed, released, expired or cancelled
   reference      TEXT,  -- of the cart while it is held, of the order once it is confirmed with one
   created_at     TEXT    NOT NULL,
   expires_at     TEXT    NOT NULL,
   extensions     INTEGER NOT NULL,
   confirmed_at   TEXT,
   released_at    TEXT,
-  expired_at     TEXT,
+  expired_at     TEXT,  -- empty again once it is confirmed late
+  cancelled_at   TEXT,  -- when the last of its confirmed units was cancelled
+  late           INTEGER NOT NULL DEFAULT 0,  -- 1: confirmed after its hold had expired
   release_reason TEXT,
+  cancel_reason  TEXT,  -- the last one, also where only some units were cancelled
   tier           TEXT,  -- of the customer, as the caller said
   channel        TEXT,  -- that the request came through
   region         TEXT,  -- where the units are to go
@@ -94,12 +97,15 @@ CREATE TABLE reservations (
   -- CASE, not IN: for a list SQLite builds a temporary tree on every single insert.
   CONSTRAINT one_end CHECK (
     CASE state
-      WHEN 'held'      THEN confirmed_at IS NULL     AND released_at IS NULL     AND expired_at IS NULL
-      WHEN 'confirmed' THEN confirmed_at IS NOT NULL AND released_at IS NULL     AND expired_at IS NULL
-      WHEN 'released'  THEN confirmed_at IS NULL     AND released_at IS NOT NULL AND expired_at IS NULL
-      WHEN 'expired'   THEN confirmed_at IS NULL     AND released_at IS NULL     AND expired_at IS NOT NULL
+      WHEN 'held'      THEN coalesce(confirmed_at, released_at, expired_at, cancelled_at) IS NULL
+      WHEN 'confirmed' THEN confirmed_at IS NOT NULL AND coalesce(released_at, expired_at, cancelled_at) IS NULL
+      WHEN 'released'  THEN released_at  IS NOT NULL AND coalesce(confirmed_at, expired_at, cancelled_at) IS NULL
+      WHEN 'expired'   THEN expired_at   IS NOT NULL AND coalesce(confirmed_at, released_at, cancelled_at) IS NULL
+      WHEN 'cancelled' THEN confirmed_at IS NOT NULL AND cancelled_at IS NOT NULL
+                            AND coalesce(released_at, expired_at) IS NULL
       ELSE FALSE
-    END)
+    END),
+  CONSTRAINT late_is_confirmed CHECK (confirmed_at IS NOT NULL OR NOT late)
 ) STRICT, WITHOUT ROWID;
 
 -- Which holds run out next is asked often and its index is small: holds only, added to at its end.
@@ -111,12 +117,16 @@ CREATE INDEX reservations_held_by_expiry ON reservations (expires_at) WHERE stat
 CREATE TABLE reservation_lines (
   -- What a reservation holds, at the price locked when the hold was made: a row for each pool that units came from.
   reservation_id TEXT    NOT NULL REFERENCES reservations (id),
+  line           INTEGER NOT NULL,  -- 1, 2, 3 and so on, in the order in which units were taken
   sku            TEXT    NOT NULL,
   pool           TEXT    NOT NULL,
-  quantity       INTEGER NOT NULL CHECK (quantity > 0),
+  quantity       INTEGER NOT NULL,  -- units of the hold, after its last change
+  returned       INTEGER NOT NULL DEFAULT 0,  -- of them: left over by a confirmation of fewer, and returned to stock
+  cancelled      INTEGER NOT NULL DEFAULT 0,  -- of them: confirmed, and cancelled later
   price_amount   INTEGER,
   price_currency TEXT,
-  PRIMARY KEY (reservation_id, sku, pool)
+  PRIMARY KEY (reservation_id, line),
+  CONSTRAINT units_of_line CHECK (quantity > 0 AND returned >= 0 AND cancelled >= 0 AND returned + cancelled <= quantity)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE stock_movements (
@@ -133,10 +143,24 @@ CREATE TABLE stock_movements (
   stock_after     INTEGER NOT NULL,  -- of the pool
   available_after INTEGER NOT NULL,
   other_pool      TEXT,  -- of a transfer: the pool that the units went to, or came from
+  reservation_id  TEXT,  -- of units that were cancelled and not restocked: whose they were
   FOREIGN KEY (sale, sku, pool) REFERENCES pools (sale, sku, pool)
 ) STRICT;
 
 CREATE INDEX stock_movements_by_pool ON stock_movements (sale, sku, pool);
+
+CREATE TABLE refused_confirmations (
+  -- Confirmations that came for a reservation that could not be confirmed: payments to be returned. One row for each
+  -- reference. Kept as long as the reservation.
+  id             INTEGER PRIMARY KEY,
+  reservation_id TEXT    NOT NULL,
+  sale           TEXT    NOT NULL,
+  at             TEXT    NOT NULL,
+  reference      TEXT,  -- of the confirmation; empty once the customer was erased
+  cause          TEXT    NOT NULL  -- too_late, stock, limit, released, cancelled or already_confirmed
+) STRICT;
+
+CREATE INDEX refused_confirmations_by_reservation ON refused_confirmations (reservation_id);
 
 CREATE TABLE audit (
   -- Every operator action that changed something, in order. Never changed: each row's hash covers its
@@ -174,7 +198,10 @@ CREATE TABLE reservations_archive (
   confirmed_at   TEXT,
   released_at    TEXT,
   expired_at     TEXT,
+  cancelled_at   TEXT,
+  late           INTEGER NOT NULL DEFAULT 0,
   release_reason TEXT,
+  cancel_reason  TEXT,
   tier           TEXT,
   channel        TEXT,
   region         TEXT,
@@ -184,12 +211,15 @@ CREATE TABLE reservations_archive (
 
 CREATE TABLE reservation_lines_archive (
   reservation_id TEXT NOT NULL,
+  line           INTEGER NOT NULL,
   sku            TEXT NOT NULL,
   pool           TEXT NOT NULL,
   quantity       INTEGER NOT NULL CHECK (quantity > 0),
+  returned       INTEGER NOT NULL DEFAULT 0,
+  cancelled      INTEGER NOT NULL DEFAULT 0,
   price_amount   INTEGER,
   price_currency TEXT,
-  PRIMARY KEY (reservation_id, sku, pool)
+  PRIMARY KEY (reservation_id, line)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit_archive (
@@ -245,14 +275,18 @@ CREATE VIEW holds_about_to_expire AS
    ORDER BY expires_at;
 
 CREATE VIEW customer_reservations AS
-  -- What does a customer have, and what became of it? Ask with WHERE customer = '...'; ordered by id is by time.
+  -- What does a customer have, and what became of it? Ask with WHERE customer = '...'; ordered by id is by time. Of a
+  -- confirmed one, lines and amount are of what it still has; of a cancelled one, of what was cancelled.
   SELECT customer, id, sale, state,
          (SELECT group_concat(units || ' x ' || sku, ', ')
-            FROM (SELECT sku, sum(quantity) AS units FROM reservation_lines WHERE reservation_id = id GROUP BY sku)) AS lines,
-         (SELECT sum(quantity * price_amount) FROM reservation_lines WHERE reservation_id = id) AS amount,
+            FROM (SELECT sku, sum(CASE state WHEN 'cancelled' THEN cancelled ELSE quantity - returned - cancelled END) AS units
+                    FROM reservation_lines WHERE reservation_id = id GROUP BY sku)
+           WHERE units > 0) AS lines,
+         (SELECT sum(price_amount * CASE state WHEN 'cancelled' THEN cancelled ELSE quantity - returned - cancelled END)
+            FROM reservation_lines WHERE reservation_id = id) AS amount,
          reference, created_at, expires_at, extensions,
-         coalesce(confirmed_at, released_at, expired_at) AS ended_at,
-         release_reason, tier, channel, region, labels
+         coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at,
+         late, release_reason, cancel_reason, tier, channel, region, labels
     FROM reservations;
 
 CREATE VIEW sale_summary AS
@@ -272,34 +306,47 @@ CREATE VIEW sale_summary AS
 
 CREATE VIEW report_reservations AS
   -- Every reservation that reports count, archived ones too.
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels
+  SELECT id, sale, state, late, created_at, coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at,
+         tier, channel, region, labels
     FROM reservations
-   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+   WHERE state = 'held' OR coalesce(cancelled_at, confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '')
   UNION ALL
-  SELECT id, sale, state, created_at, coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels
+  SELECT id, sale, state, late, created_at, coalesce(cancelled_at, confirmed_at, released_at, expired_at),
+         tier, channel, region, labels
     FROM reservations_archive
-   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+   WHERE state = 'held' OR coalesce(cancelled_at, confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '');
 
+CREATE VIEW report_refused_confirmations AS
+  -- Confirmations that were refused, of reservations that reports count.
+  SELECT id, reservation_id, sale, at, reference, cause
+    FROM refused_confirmations
+   WHERE EXISTS (SELECT 1 FROM report_reservations WHERE report_reservations.id = reservation_id);
+
 CREATE VIEW report_lines AS
-  -- The same, line by line; a line that draws from several pools is several rows, and is_line is 1 in one of them, else 0.
-  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels,
+  -- The same, line by line; an item of which units came from several pools, or at several prices, is several rows, and is_line
+  -- is 1 in one of them, else 0. quantity is all that was held; sold is what was confirmed of it and not cancelled.
+  SELECT id, sale, sku, pool, state, quantity, returned, cancelled,
+         CASE state WHEN 'confirmed' THEN quantity - returned - cancelled ELSE 0 END AS sold,
+         price_amount, price_currency, created_at, confirmed_at,
+         coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels,
          CASE WHEN EXISTS (SELECT 1 FROM reservation_lines AS other
                             WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
-                              AND other.pool < line.pool) THEN 0 ELSE 1 END AS is_line
+                              AND other.line < line.line) THEN 0 ELSE 1 END AS is_line
     FROM reservations JOIN reservation_lines AS line ON line.reservation_id = id
-   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+   WHERE state = 'held' OR coalesce(cancelled_at, confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '')
   UNION ALL
-  SELECT id, sale, sku, pool, state, quantity, price_amount, price_currency, created_at,
-         coalesce(confirmed_at, released_at, expired_at), tier, channel, region, labels,
+  SELECT id, sale, sku, pool, state, quantity, returned, cancelled,
+         CASE state WHEN 'confirmed' THEN quantity - returned - cancelled ELSE 0 END,
+         price_amount, price_currency, created_at, confirmed_at,
+         coalesce(cancelled_at, confirmed_at, released_at, expired_at), tier, channel, region, labels,
          CASE WHEN EXISTS (SELECT 1 FROM reservation_lines_archive AS other
                             WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
-                              AND other.pool < line.pool) THEN 0 ELSE 1 END
+                              AND other.line < line.line) THEN 0 ELSE 1 END
     FROM reservations_archive JOIN reservation_lines_archive AS line ON line.reservation_id = id
-   WHERE state = 'held' OR coalesce(confirmed_at, released_at, expired_at)
+   WHERE state = 'held' OR coalesce(cancelled_at, confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '');
 
 CREATE VIEW report_items AS
@@ -312,19 +359,22 @@ CREATE VIEW report_items AS
                 CAST(sum(CASE state WHEN 'confirmed' THEN is_line ELSE 0 END) AS bigint) AS were_confirmed,
                 CAST(sum(CASE state WHEN 'released' THEN is_line ELSE 0 END) AS bigint) AS were_released,
                 CAST(sum(CASE state WHEN 'expired' THEN is_line ELSE 0 END) AS bigint) AS were_expired,
+                CAST(sum(CASE state WHEN 'cancelled' THEN is_line ELSE 0 END) AS bigint) AS were_cancelled,
                 CAST(coalesce(sum(quantity), 0) AS bigint) AS granted_units,
                 CAST(coalesce(sum(CASE state WHEN 'held' THEN quantity END), 0) AS bigint) AS held_units,
-                CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN quantity END), 0) AS bigint) AS confirmed_units,
+                CAST(coalesce(sum(sold), 0) AS bigint) AS confirmed_units,
                 CAST(coalesce(sum(CASE state WHEN 'released' THEN quantity END), 0) AS bigint) AS released_units,
-                CAST(coalesce(sum(CASE state WHEN 'expired' THEN quantity END), 0) AS bigint) AS expired_units
-           FROM (SELECT sale, sku, '' AS state, NULL AS quantity, 0 AS is_line FROM items
+                CAST(coalesce(sum(CASE state WHEN 'expired' THEN quantity END), 0) AS bigint) AS expired_units,
+                CAST(coalesce(sum(cancelled), 0) AS bigint) AS cancelled_units,
+                CAST(coalesce(sum(returned), 0) AS bigint) AS returned_units
+           FROM (SELECT sale, sku, '' AS state, NULL AS quantity, 0 AS returned, 0 AS cancelled, 0 AS sold, 0 AS is_line FROM items
                  UNION ALL
-                 SELECT sale, sku, state, quantity, is_line FROM report_lines) AS line
+                 SELECT sale, sku, state, quantity, returned, cancelled, sold, is_line FROM report_lines) AS line
           GROUP BY sale, sku)
   SELECT items.sale, items.sku, stock, available, held, confirmed,
          granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,
-         were_released AS released_reservations, were_expired AS expired_reservations,
-         granted_units, held_units, confirmed_units, released_units, expired_units,
+         were_released AS released_reservations, were_expired AS expired_reservations, were_cancelled AS cancelled_reservations,
+         granted_units, held_units, confirmed_units, released_units, expired_units, cancelled_units, returned_units,
          round(1.0 * were_confirmed / nullif(granted, 0), 4) AS conversion,
          round(1.0 * confirmed_units / nullif(granted_units, 0), 4) AS unit_conversion,
          round(1.0 * were_expired / nullif(granted, 0), 4) AS expiry_rate,
@@ -345,10 +395,12 @@ CREATE VIEW report_sales AS
                 count(CASE state WHEN 'held' THEN 1 END) AS still_held,
                 count(CASE state WHEN 'confirmed' THEN 1 END) AS were_confirmed,
                 count(CASE state WHEN 'released' THEN 1 END) AS were_released,
-                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired
-           FROM (SELECT id AS sale, NULL AS state FROM sales
+                count(CASE state WHEN 'expired' THEN 1 END) AS were_expired,
+                count(CASE state WHEN 'cancelled' THEN 1 END) AS were_cancelled,
+                count(CASE WHEN late THEN 1 END) AS were_late
+           FROM (SELECT id AS sale, NULL AS state, FALSE AS late FROM sales
                  UNION ALL
-                 SELECT sale, state FROM report_reservations) AS reservation
+                 SELECT sale, state, late FROM report_reservations) AS reservation
           GROUP BY sale),
        summed AS (
          SELECT sale, count(sku) AS items,
@@ -363,14 +415,18 @@ CREATE VIEW report_sales AS
                 CAST(sum(confirmed_units) AS bigint) AS confirmed_units,
                 CAST(sum(released_units) AS bigint) AS released_units,
                 CAST(sum(expired_units) AS bigint) AS expired_units,
+                CAST(sum(cancelled_units) AS bigint) AS cancelled_units,
+                CAST(sum(returned_units) AS bigint) AS returned_units,
                 CASE WHEN count(sold_out_at) = count(sku) THEN max(sold_out_at) END AS sold_out_at
            FROM report_items
           GROUP BY sale)
   SELECT sales.id AS sale, name, status, opens_at, closes_at, items, items_sold_out, items_ever_sold_out,
          stock, available, held, confirmed,
          granted AS reservations, still_held AS held_reservations, were_confirmed AS confirmed_reservations,
-         were_released AS released_reservations, were_expired AS expired_reservations,
-         granted_units, held_units, confirmed_units, released_units, expired_units,
+         were_released AS released_reservations, were_expired AS expired_reservations, were_cancelled AS cancelled_reservations,
+         were_late AS late_reservations,
+         (SELECT count(*) FROM report_refused_confirmations AS refused WHERE refused.sale = sales.id) AS refused_confirmations,
+         granted_units, held_units, confirmed_units, released_units, expired_units, cancelled_units, returned_units,
          round(1.0 * were_confirmed / nullif(granted, 0), 4) AS conversion,
          round(1.0 * confirmed_units / nullif(granted_units, 0), 4) AS unit_conversion,
          round(1.0 * were_expired / nullif(granted, 0), 4) AS expiry_rate,
@@ -386,7 +442,8 @@ CREATE VIEW report_sales AS
     JOIN summed ON summed.sale = sales.id;
 
 CREATE VIEW report_minutes AS
-  -- Units per minute, in UTC, of minutes in which anything happened to an item: held, and how it ended.
+  -- Units per minute, in UTC, of minutes in which anything happened to an item: held, confirmed (cancelled later or not),
+  -- released or expired.
   SELECT sale, sku, minute,
          CAST(coalesce(sum(granted), 0) AS bigint) AS granted_units,
          CAST(coalesce(sum(CASE state WHEN 'confirmed' THEN ended END), 0) AS bigint) AS confirmed_units,
@@ -394,14 +451,16 @@ CREATE VIEW report_minutes AS
          CAST(coalesce(sum(CASE state WHEN 'expired' THEN ended END), 0) AS bigint) AS expired_units
     FROM (SELECT sale, sku, substr(created_at, 1, 16) || ':00.000Z' AS minute, state, quantity AS granted, 0 AS ended FROM report_lines
           UNION ALL
-          SELECT sale, sku, substr(ended_at, 1, 16) || ':00.000Z', state, 0, quantity FROM report_lines
-           WHERE ended_at IS NOT NULL) AS moved
+          SELECT sale, sku, substr(coalesce(confirmed_at, ended_at), 1, 16) || ':00.000Z',
+                 CASE WHEN confirmed_at IS NULL THEN state ELSE 'confirmed' END, 0, quantity - returned
+            FROM report_lines WHERE ended_at IS NOT NULL) AS moved
    GROUP BY sale, sku, minute;
 
 CREATE VIEW report_revenue AS
-  -- What confirmed units come to, by the price that was locked with their hold. Minor units (cents); empty without a price.
+  -- What confirmed units that were not cancelled come to, by the price that was locked with their hold. Minor units (cents);
+  -- empty without a price.
   SELECT sale, sku, price_currency, price_amount, units,
          CAST(units * price_amount AS bigint) AS revenue
-    FROM (SELECT sale, sku, price_currency, price_amount, CAST(sum(quantity) AS bigint) AS units
-            FROM report_lines WHERE state = 'confirmed'
+    FROM (SELECT sale, sku, price_currency, price_amount, CAST(sum(sold) AS bigint) AS units
+            FROM report_lines WHERE sold > 0
            GROUP BY sale, sku, price_currency, price_amount) AS sold;

@@ -6,6 +6,8 @@
 //! makes a reported cursor durable.
 
 mod copy;
+mod erase;
+mod lines;
 mod pace;
 mod read;
 mod reference;
@@ -58,7 +60,7 @@ const CHECKPOINT_PAGES: i64 = 8 << 10;
 const WAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 
 /// Statements kept prepared; more than there are.
-const STATEMENTS_MAX: usize = 48;
+const STATEMENTS_MAX: usize = 64;
 
 /// Between two looks whether the tables are still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -70,7 +70,7 @@ impl SqliteReader {
         found.state = parse_state(&state)?;
         let mut statement = self
             .connection
-            .prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY sku, pool")?;
+            .prepare_cached("SELECT * FROM reservation_lines WHERE reservation_id = ?1 ORDER BY line")?;
         found.lines = statement.query_map([&id], line)?.collect::<Result<_, _>>()?;
         Ok(Some(found))
     }
@@ -184,6 +184,7 @@ impl StoreReader for SqliteReader {
         let mut found = SaleReport::begin(row, by)?;
         self.each_of(report::OF_ITEMS, sale, |row| found.item(row))?;
         self.each_of(report::OF_RESERVATIONS, sale, |row| found.state(row))?;
+        self.each_of(report::OF_REFUSED, sale, |row| found.refused(row))?;
         self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
         self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
         if let Some(by) = by {
@@ -282,7 +283,10 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
         confirmed_at: row.get("confirmed_at")?,
         released_at: row.get("released_at")?,
         expired_at: row.get("expired_at")?,
+        cancelled_at: row.get("cancelled_at")?,
+        late: row.get("late")?,
         release_reason: row.get("release_reason")?,
+        cancel_reason: row.get("cancel_reason")?,
         tier: row.get("tier")?,
         channel: row.get("channel")?,
         region: row.get("region")?,
@@ -299,6 +303,8 @@ fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
         sku: row.get("sku")?,
         pool: row.get("pool")?,
         quantity: row.get("quantity")?,
+        returned: row.get("returned")?,
+        cancelled: row.get("cancelled")?,
         price: amount.zip(currency),
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! A reference is a SQLite database of its own, in memory while it is small and then in an unnamed temporary file. Built from a
 //! whole journal, it equals a store exactly. Built from the journal's end, on top of the service's memory, it lacks older rows,
-//! and an item's `sold_out_at`, and `confirmed_before`, mean nothing.
+//! and an item's `sold_out_at`, and `confirmed_before`, mean nothing; it lacks earlier refused confirmations too.
 
 use rusqlite::{Connection, Row, params};
 
@@ -123,6 +123,33 @@ impl Reference {
         Ok(())
     }
 
+    /// Whether the store may lack what belongs to a reservation, because it may lack the reservation.
+    pub fn may_be_gone(&self, id: &str) -> Result<bool, StoreError> {
+        let mut ask = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM absent WHERE id = ?1) OR NOT EXISTS (SELECT 1 FROM reservations WHERE id = ?1)",
+        )?;
+        Ok(ask.query_row([id], |row| row.get(0))?)
+    }
+
+    /// Whether it knows the customer of a reservation, who was not erased.
+    pub fn knows_customer_of(&self, id: &str) -> Result<bool, StoreError> {
+        let mut ask = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM reservations WHERE id = ?1 AND customer <> 'erased-' || id)",
+        )?;
+        Ok(ask.query_row([id], |row| row.get(0))?)
+    }
+
+    /// Once all reservations are known: texts whose customer is not known may have been erased, and are of no use.
+    pub fn forget_doubtful_texts(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch(
+            "UPDATE refused_confirmations SET reference = NULL
+              WHERE NOT EXISTS (SELECT 1 FROM reservations AS r WHERE r.id = reservation_id AND r.customer <> 'erased-' || r.id);
+             UPDATE stock_movements SET reason = NULL
+              WHERE reservation_id IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM reservations AS r WHERE r.id = reservation_id AND r.customer <> 'erased-' || r.id)",
+        )?)
+    }
+
     /// A new comparison begins.
     pub fn forget_absent(&self) -> Result<(), StoreError> {
         Ok(self.connection.execute_batch(
@@ -134,7 +161,7 @@ impl Reference {
     pub fn count_absent(&self) -> Result<(), StoreError> {
         Ok(self.connection.execute_batch(
             "UPDATE pools SET confirmed_before = gone.units
-               FROM (SELECT sale, sku, pool, sum(quantity) AS units
+               FROM (SELECT sale, sku, pool, sum(quantity - returned - cancelled) AS units
                        FROM absent JOIN reservations USING (id) JOIN reservation_lines ON reservation_id = id
                       WHERE state = 'confirmed' GROUP BY sale, sku, pool) AS gone
               WHERE pools.sale = gone.sale AND pools.sku = gone.sku AND pools.pool = gone.pool;
@@ -204,9 +231,10 @@ mod tests {
     use super::*;
 
     /// What is in no comparison, and why.
-    const NOT_COMPARED: [(&str, &str); 5] = [
+    const NOT_COMPARED: [(&str, &str); 6] = [
         // Given by the database, in the order in which rows came.
         ("stock_movements", "id"),
+        ("refused_confirmations", "id"),
         // Where the comparison stands, whose store it is, and which process wrote it.
         ("write_behind", "cursor"),
         ("write_behind", "owner"),
@@ -229,6 +257,7 @@ mod tests {
             Table::Pools,
             Table::Movements,
             Table::Reservations,
+            Table::Refused,
             Table::Audit,
             Table::WriteBehind,
         ];

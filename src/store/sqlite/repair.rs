@@ -87,6 +87,7 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines_archive WHERE reservation_id IN (
                SELECT id FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1)))",
             "DELETE FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM refused_confirmations WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM stock_movements WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM pools WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM items WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -111,6 +112,7 @@ fn statements(step: Step) -> &'static [&'static str] {
                SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.pool' FROM json_each(?1))",
         ],
         Step::RemoveReservations => &[
+            "DELETE FROM refused_confirmations WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservations WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -121,13 +123,20 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
         ],
         Step::RemoveLines => &[
-            "DELETE FROM reservation_lines WHERE (reservation_id, sku, pool, 'live') IN (
-               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.pool', value ->> '$.place'
+            "DELETE FROM reservation_lines WHERE (reservation_id, line, 'live') IN (
+               SELECT value ->> '$.reservation_id', CAST(value ->> '$.line' AS integer), value ->> '$.place'
                  FROM json_each(?1))",
-            "DELETE FROM reservation_lines_archive WHERE (reservation_id, sku, pool, 'archive') IN (
-               SELECT value ->> '$.reservation_id', value ->> '$.sku', value ->> '$.pool', value ->> '$.place'
+            "DELETE FROM reservation_lines_archive WHERE (reservation_id, line, 'archive') IN (
+               SELECT value ->> '$.reservation_id', CAST(value ->> '$.line' AS integer), value ->> '$.place'
                  FROM json_each(?1))",
         ],
+        Step::RemoveRefused => &["DELETE FROM refused_confirmations WHERE (reservation_id, at) IN (
+               SELECT value ->> '$.reservation_id', value ->> '$.at' FROM json_each(?1))"],
+        Step::PutRefused => &["
+            INSERT INTO refused_confirmations (reservation_id, sale, at, reference, cause)
+             SELECT value ->> '$.reservation_id', value ->> '$.sale', value ->> '$.at', value ->> '$.reference',
+                    value ->> '$.cause'
+               FROM json_each(?1) ORDER BY key"],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
             "UPDATE sales SET number = -1 - number WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -193,11 +202,13 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservation_lines_archive WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                    released_at, expired_at, release_reason, tier, channel, region, labels, short)
+                    released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
+                    labels, short)
              SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
                     value ->> '$.reference', value ->> '$.created_at', value ->> '$.expires_at',
                     value ->> '$.extensions', value ->> '$.confirmed_at', value ->> '$.released_at',
-                    value ->> '$.expired_at', value ->> '$.release_reason', value ->> '$.tier',
+                    value ->> '$.expired_at', value ->> '$.cancelled_at', value ->> '$.late',
+                    value ->> '$.release_reason', value ->> '$.cancel_reason', value ->> '$.tier',
                     value ->> '$.channel', value ->> '$.region', value ->> '$.labels', value ->> '$.short'
                FROM json_each(?1) WHERE true
              ON CONFLICT (id) DO UPDATE
@@ -205,12 +216,15 @@ fn statements(step: Step) -> &'static [&'static str] {
                     reference = excluded.reference, created_at = excluded.created_at,
                     expires_at = excluded.expires_at, extensions = excluded.extensions,
                     confirmed_at = excluded.confirmed_at, released_at = excluded.released_at,
-                    expired_at = excluded.expired_at, release_reason = excluded.release_reason,
+                    expired_at = excluded.expired_at, cancelled_at = excluded.cancelled_at, late = excluded.late,
+                    release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
                     labels = excluded.labels, short = excluded.short",
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
-            "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
-             SELECT row.value ->> '$.id', line.value ->> '$.sku', line.value ->> '$.pool', line.value ->> '$.quantity',
+            "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,
+                    price_currency)
+             SELECT row.value ->> '$.id', line.value ->> '$.line', line.value ->> '$.sku', line.value ->> '$.pool',
+                    line.value ->> '$.quantity', line.value ->> '$.returned', line.value ->> '$.cancelled',
                     line.value ->> '$.price_amount', line.value ->> '$.price_currency'
                FROM json_each(?1) AS row, json_each(row.value, '$.lines') AS line",
         ],
@@ -224,11 +238,12 @@ fn statements(step: Step) -> &'static [&'static str] {
                            ON movement.sale = value ->> '$.sale' AND movement.sku = value ->> '$.sku'
                               AND movement.pool = value ->> '$.pool')
                 WHERE place > keep)",
-            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
+            "INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
+                    reservation_id)
              SELECT pool.value ->> '$.sale', pool.value ->> '$.sku', pool.value ->> '$.pool', movement.value ->> '$.delta',
                     movement.value ->> '$.reason', movement.value ->> '$.reference', movement.value ->> '$.at',
                     movement.value ->> '$.stock_after', movement.value ->> '$.available_after',
-                    movement.value ->> '$.other_pool'
+                    movement.value ->> '$.other_pool', movement.value ->> '$.reservation_id'
                FROM json_each(?1) AS pool, json_each(pool.value, '$.movements') AS movement
               ORDER BY pool.key, movement.key",
         ],

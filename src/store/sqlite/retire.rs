@@ -55,7 +55,7 @@ pub(super) fn step(
 fn candidates(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<String>), StoreError> {
     let [table, ..] = step.place.source.tables();
     let select = format!(
-        "SELECT id, state <> 'held' AND coalesce(confirmed_at, released_at, expired_at) < ?3 FROM {table}
+        "SELECT id, state <> 'held' AND coalesce(cancelled_at, confirmed_at, released_at, expired_at) < ?3 FROM {table}
           WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?4"
     );
     let mut statement = transaction.prepare_cached(&select)?;
@@ -94,6 +94,8 @@ fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[S
                 transaction.prepare_cached(&remember)?.execute([&these])?;
             }
             transaction.prepare_cached(KEPT_FROM)?.execute([step.before.to_string()])?;
+            let refused = format!("DELETE FROM refused_confirmations WHERE reservation_id IN {THESE}");
+            transaction.prepare_cached(&refused)?.execute([&these])?;
         }
     }
     for (from, id) in [(lines, "reservation_id"), (table, "id")] {

@@ -3,26 +3,28 @@
 //! Invariant: a statement for one row changes exactly one row, or the window fails. The store never hides a difference from the
 //! journal.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
 use rusqlite::{
-    CachedStatement, ErrorCode, OptionalExtension, ToSql, Transaction, params,
+    CachedStatement, ErrorCode, ToSql, Transaction, params,
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::pace::Pace;
+use super::{erase, lines, pace::Pace};
 use crate::{
     clock::Runtime,
     sale::{
-        event::{PricedPortion, record::Numbers},
-        ids::{ReservationId, SaleNumber},
+        event::record::Numbers,
+        ids::{PoolNumber, ReservationId, SaleNumber},
         settings::ItemSettings,
         time::Timestamp,
     },
     store::{
         audit::AuditRow,
         error::StoreError,
-        fold::{Begun, CountChange, Definition, Movement, ReservationChange, SaleChange, Window},
+        fold::{CountChange, Definition, Erasures, Movement, SaleChange, Window},
+        life::{Begun, ReservationChange, Told},
+        lines::Line,
         names::{ItemName, Names},
         owner::Token,
         rows::{ChangedReservation, INITIAL, NewReservation, PoolRow, integer, price_columns},
@@ -77,38 +79,28 @@ const COUNT_POOL: &str = "
      WHERE number = ?1";
 
 const ADD_MOVEMENT: &str = "
-    INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    INSERT INTO stock_movements (sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
+                                 reservation_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 /// OR FAIL: what a statement added before the row that fails stays until the transaction is rolled back, so SQLite keeps no
 /// copy of each page to take the statement back alone.
 const ADD_RESERVATION: &str = "
     INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                              released_at, expired_at, release_reason, tier, channel, region, labels, short)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                              released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
+                              region, labels, short)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 const CHANGE_RESERVATION: &str = "
     UPDATE reservations
-       SET state = ?2, reference = coalesce(?3, reference), expires_at = coalesce(?4, expires_at),
-           extensions = coalesce(?5, extensions), confirmed_at = ?6, released_at = ?7, expired_at = ?8,
-           release_reason = ?9
-     WHERE id = ?1 AND state = 'held'";
+       SET state = ?3, reference = coalesce(?4, reference), expires_at = coalesce(?5, expires_at),
+           extensions = coalesce(?6, extensions), confirmed_at = coalesce(?7, confirmed_at), released_at = ?8,
+           expired_at = ?9, cancelled_at = ?10, late = coalesce(?11, late), release_reason = ?12,
+           cancel_reason = coalesce(?13, cancel_reason), short = CASE WHEN ?14 THEN NULL ELSE short END
+     WHERE id = ?1 AND state = ?2";
 
-/// The words of `erased_customer`. Without an index on the customer this reads the whole table, once for all customers of
-/// the window.
-const ERASE_CUSTOMERS: &str = "
-    UPDATE reservations SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
-     WHERE customer IN (SELECT value FROM json_each(?1))";
-
-const ERASE_ARCHIVED: &str = "
-    UPDATE reservations_archive SET customer = 'erased-' || id, reference = NULL, release_reason = NULL, labels = NULL
-     WHERE customer IN (SELECT value FROM json_each(?1))";
-
-const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
-
-const ADD_LINE: &str = "
-    INSERT OR FAIL INTO reservation_lines (reservation_id, sku, pool, quantity, price_amount, price_currency)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const ADD_REFUSED: &str = "
+    INSERT INTO refused_confirmations (reservation_id, sale, at, reference, cause) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 const ADD_AUDIT: &str = "
     INSERT INTO audit (sequence, at, actor, action, sale, sku, detail, hash)
@@ -165,8 +157,8 @@ pub(super) fn reservations_of_reference(
     window: &Window,
 ) -> Result<(), StoreError> {
     let mut writer = Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true };
-    writer.reservations(window, &BTreeSet::new())?;
-    writer.lines(window)
+    writer.reservations(window, &Erasures::new())?;
+    writer.new_lines(window)
 }
 
 struct Writer<'a> {
@@ -183,12 +175,16 @@ impl Writer<'_> {
         // First, so that a second writer is found out before its work is done twice.
         self.move_cursor(window, token)?;
         self.sales(window)?;
-        self.movements(window.movements())?;
+        // Before what is new: a customer who comes back is a new one.
+        let (erased, erasures) = erase::customers(self.transaction, window)?;
+        self.rows += erased;
+        self.movements(window.movements(), &erasures)?;
         self.audit(window.audit())?;
         self.counts(window)?;
-        let told_before = self.erase(window)?;
-        self.reservations(window, &told_before)?;
-        self.lines(window)
+        self.reservations(window, &erasures)?;
+        self.new_lines(window)?;
+        self.changed_lines(window)?;
+        self.refused(window, &erasures)
     }
 
     fn move_cursor(&mut self, window: &Window, token: &Token) -> Result<(), StoreError> {
@@ -270,7 +266,8 @@ impl Writer<'_> {
         if self.transaction.prepare_cached(ADD_POOL)?.execute(&*with_stock)? == 1 {
             let mut add = self.transaction.prepare_cached(ADD_MOVEMENT)?;
             let (none, at) = (None::<&str>, Moment::of(listed_at));
-            add.execute(params![sale, sku, id, initial_stock, INITIAL, none, at, initial_stock, initial_stock, none])?;
+            let (stock, lone) = (initial_stock, none);
+            add.execute(params![sale, sku, id, stock, INITIAL, none, at, stock, stock, none, lone])?;
             self.rows += 2;
             return Ok(());
         }
@@ -280,22 +277,24 @@ impl Writer<'_> {
         })
     }
 
-    fn movements(&mut self, movements: &[Movement]) -> Result<(), StoreError> {
+    fn movements(&mut self, movements: &[Movement], erasures: &Erasures) -> Result<(), StoreError> {
         let mut statement = self.transaction.prepare_cached(ADD_MOVEMENT)?;
         for movement in movements {
             let (item, pool) = self.names.pool(movement.pool)?;
             let other = movement.other.map(|other| self.names.pool(other)).transpose()?;
+            let erased_at = movement.reservation.and_then(|id| erasures.get(&id).copied());
             self.rows += statement.execute(params![
                 item.sale,
                 item.sku,
                 pool,
                 movement.delta,
-                movement.reason,
+                Told::unless_erased(movement.reason.as_ref(), erased_at),
                 movement.reference,
                 Moment::of(movement.at),
                 integer(movement.after.stock)?,
                 integer(movement.after.available)?,
                 other.map(|(_, id)| id),
+                movement.reservation.map(|id| id.to_string()),
             ])? as u64;
         }
         Ok(())
@@ -339,53 +338,50 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Takes the customers that the window erases out of the rows from before it. Gives those of its reservations whose
-    /// texts were told before their customer was erased, and must not be written.
-    fn erase(&mut self, window: &Window) -> Result<BTreeSet<ReservationId>, StoreError> {
-        let mut told_before = BTreeSet::new();
-        if window.erased().is_empty() {
-            return Ok(told_before);
-        }
-        let mut customer_of = self.transaction.prepare_cached(CUSTOMER_OF)?;
-        for (id, end) in window.doubtful_texts() {
-            let customer: Option<String> =
-                customer_of.query_row([id.encode(&mut [0; 36])], |row| row.get(0)).optional()?;
-            if customer.is_some_and(|customer| window.erases_text(&customer, end)) {
-                told_before.insert(*id);
-            }
-        }
-        let customers: Vec<&str> = window.erased().keys().map(|customer| customer.as_str()).collect();
-        let customers = serde_json::to_string(&customers).expect("a list of texts");
-        for erase in [ERASE_CUSTOMERS, ERASE_ARCHIVED] {
-            self.rows += self.transaction.prepare_cached(erase)?.execute([&customers])? as u64;
-        }
-        Ok(told_before)
-    }
-
-    fn reservations(&mut self, window: &Window, told_before: &BTreeSet<ReservationId>) -> Result<(), StoreError> {
+    fn reservations(&mut self, window: &Window, erasures: &Erasures) -> Result<(), StoreError> {
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?, change)));
         self.add(ADD_RESERVATION, begun, |(id, ..)| format!("reservation {id}"), put_reservation)?;
         let mut change_one = self.transaction.prepare_cached(CHANGE_RESERVATION)?;
         for (id, change) in window.reservations().iter().filter(|(_, change)| change.begun.is_none()) {
-            let row = ChangedReservation::of(change).without_texts_if(told_before.contains(id));
+            let row = ChangedReservation::of(change, erasures.get(id).copied());
             let touched = update(&mut change_one, id, &row)
                 .map_err(|error| contradicted(&format_args!("reservation {id}"), error))?;
-            self.touched(touched, || format!("reservation {id} changed, but it is missing or not held"))?;
+            self.touched(touched, || {
+                format!("reservation {id} changed, but it is missing or not {}", row.found.as_str())
+            })?;
             self.pace.rest_if_due();
         }
         Ok(())
     }
 
     /// After all reservations, so that each tree grows in one go.
-    fn lines(&mut self, window: &Window) -> Result<(), StoreError> {
+    fn new_lines(&mut self, window: &Window) -> Result<(), StoreError> {
         let begun = window.reservations().iter().filter_map(|(id, change)| Some((id, change.begun.as_ref()?)));
-        let lines = begun.flat_map(|(id, begun)| begun.portions.iter().map(move |line| (id, line)));
-        self.add(
-            ADD_LINE,
-            lines,
-            |(id, line)| format!("the line of item {} of reservation {id}", line.item.0),
-            put_line,
-        )
+        let lines = begun.flat_map(|(id, begun)| (1..).zip(&begun.lines).map(move |(number, line)| (id, number, line)));
+        self.add(lines::ADD, lines, |(id, number, _)| format!("line {number} of reservation {id}"), put_line)
+    }
+
+    /// Lines of reservations from before the window, of which some units moved.
+    fn changed_lines(&mut self, window: &Window) -> Result<(), StoreError> {
+        for (id, change) in window.reservations().iter().filter(|(_, change)| !change.lines.is_empty()) {
+            self.rows += lines::change(self.transaction, self.names, id, &change.lines, self.of_the_end)?;
+            self.pace.rest_if_due();
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, window: &Window, erasures: &Erasures) -> Result<(), StoreError> {
+        let mut statement = self.transaction.prepare_cached(ADD_REFUSED)?;
+        for refused in window.refused() {
+            self.rows += statement.execute(params![
+                refused.id.to_string(),
+                self.names.sale(refused.sale)?,
+                Moment::of(refused.at),
+                Told::unless_erased(refused.reference.as_ref(), erasures.get(&refused.id).copied()),
+                refused.cause.as_str(),
+            ])? as u64;
+        }
+        Ok(())
     }
 
     /// Adds rows to one table, many by one statement: it keeps its place at the end of the tree, where they all belong.
@@ -486,6 +482,7 @@ impl Row<'_, '_> {
 }
 
 type Begins<'a> = (&'a ReservationId, &'a Begun, &'a ReservationChange);
+type NumberedLine<'a> = (&'a ReservationId, u32, &'a Line<PoolNumber>);
 
 fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &Begins<'_>) -> Result<(), StoreError> {
     let new = NewReservation::of(names, id, begun, change)?;
@@ -500,7 +497,10 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     row.put(new.rest.confirmed_at.map(Moment::of))?;
     row.put(new.rest.released_at.map(Moment::of))?;
     row.put(new.rest.expired_at.map(Moment::of))?;
+    row.put(new.rest.cancelled_at.map(Moment::of))?;
+    row.put(new.rest.is_late.unwrap_or(false))?;
     row.put(new.rest.release_reason)?;
+    row.put(new.rest.cancel_reason)?;
     row.put(new.tier)?;
     row.put(new.channel)?;
     row.put(new.region)?;
@@ -509,17 +509,16 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     Ok(())
 }
 
-fn put_line(
-    row: &mut Row<'_, '_>,
-    names: &Names,
-    (id, line): &(&ReservationId, &PricedPortion),
-) -> Result<(), StoreError> {
+fn put_line(row: &mut Row<'_, '_>, names: &Names, (id, number, line): &NumberedLine<'_>) -> Result<(), StoreError> {
     let (amount, currency) = price_columns(&line.price)?;
     let (item, pool) = names.pool(line.pool)?;
     row.put(id.encode(&mut [0; 36]))?;
+    row.put(number)?;
     row.put(&*item.sku)?;
     row.put(pool)?;
-    row.put(line.units)?;
+    row.put(line.quantity)?;
+    row.put(line.returned)?;
+    row.put(line.cancelled)?;
     row.put(amount)?;
     row.put(currency)?;
     Ok(())
@@ -532,6 +531,7 @@ fn update(
 ) -> rusqlite::Result<usize> {
     statement.execute(params![
         id.encode(&mut [0; 36]),
+        row.found.as_str(),
         row.state.as_str(),
         row.reference,
         row.expires_at.map(Moment::of),
@@ -539,7 +539,11 @@ fn update(
         row.confirmed_at.map(Moment::of),
         row.released_at.map(Moment::of),
         row.expired_at.map(Moment::of),
+        row.cancelled_at.map(Moment::of),
+        row.is_late,
         row.release_reason,
+        row.cancel_reason,
+        row.is_changed,
     ])
 }
 

@@ -156,8 +156,10 @@ impl Database {
             "SELECT * FROM items ORDER BY sale, sku",
             "SELECT * FROM pools ORDER BY sale, sku, pool",
             "SELECT * FROM reservations ORDER BY id",
-            "SELECT * FROM reservation_lines ORDER BY reservation_id, sku, pool",
-            "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool
+            "SELECT * FROM reservation_lines ORDER BY reservation_id, line",
+            "SELECT reservation_id, sale, at, reference, cause FROM refused_confirmations ORDER BY reservation_id, id",
+            "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
+                    reservation_id
                FROM stock_movements ORDER BY sale, sku, pool, id",
             "SELECT * FROM audit ORDER BY sequence",
             "SELECT one, cursor, updated_at, format FROM write_behind",

@@ -136,6 +136,7 @@ fn lived(journal: &MemoryJournal) {
         reference: None,
         key: None,
         of_sale: None,
+        of_reservation: None,
         stock: 5010,
         available: 5010,
         of_pool: None,
@@ -173,7 +174,7 @@ fn a_customer_of_many_reservations_is_erased_in_all_of_them(new: New) {
     // Customer, reference and reason are gone, and nothing else.
     for row in shown.iter_mut().filter(|row| row[2] == RECOGNISABLE) {
         row[2] = format!("erased-{}", row[0]);
-        [4, 11].into_iter().for_each(|text| row[text] = "-".to_owned());
+        [4, 13].into_iter().for_each(|text| row[text] = "-".to_owned());
     }
     assert_eq!(database.query("SELECT * FROM reservations ORDER BY id"), shown);
     assert!(database.reader().totals().unwrap().iter().all(|item| item.stored == item.recomputed));

@@ -4,6 +4,7 @@ mod audit;
 mod databases;
 mod erasure;
 mod exactly_once;
+mod life;
 mod model;
 mod ownership;
 mod pace;
@@ -27,7 +28,9 @@ use super::*;
 use crate::{
     engine::batch::{CATALOGUE_LANE, put_section},
     sale::{
-        event::{CatalogueEvent, CustomerEvent, Event, Extended, Held, Portion, PricedPortion, Settled, samples},
+        event::{
+            CatalogueEvent, CustomerEvent, Event, Extended, Held, Portion, Portions, PricedPortion, Settled, samples,
+        },
         ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::{Currency, ItemSettings, Price, SaleSettings},
         time::Timestamp,
@@ -145,6 +148,8 @@ fn settings() -> SaleSettings {
         max_extensions: None,
         customer_limit: Some(4),
         rate_limits: None,
+        late_confirm_seconds: 0,
+        hold_budget: None,
         phases: Vec::new(),
         items: vec![item("tv", price), item("phone", None)],
     }
@@ -170,5 +175,5 @@ fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {
     let portions = [Portion { item: TV, pool: PoolNumber(TV.0), units }].into_iter().collect();
-    Settled { id, sale: SALE, at, text, portions }
+    Settled { id, sale: SALE, at, text, portions, returned: Portions::new(), late: false }
 }

@@ -12,7 +12,10 @@ use crate::{
         audit::{Action, Actor, NewRecord, Trail},
         catalogue::Catalogue,
         codec::Malformed,
-        event::{Adjusted, AskedUnits, PoolLevels, Portions, PricedPortions, SaleDefined, Transferred, record},
+        event::{
+            Adjusted, AskedUnits, Cancelled, Changed, ConfirmRefused, PoolLevels, Portions, PricedPortions,
+            RefusedConfirm, SaleDefined, Transferred, record,
+        },
         expected::Tag,
         outcome::State,
         settings::{Phase, PoolSettings},
@@ -48,6 +51,34 @@ pub(super) enum Step {
         pick: usize,
         state: u8,
         text: bool,
+        /// Of a confirmation: so many units are left over.
+        left_over: u32,
+    },
+    /// Gives a hold other lines.
+    Change {
+        pick: usize,
+        back: u32,
+        item: usize,
+        more: u32,
+        sort: u8,
+    },
+    /// Confirms what has expired: all but so many units.
+    ConfirmLate {
+        pick: usize,
+        text: bool,
+        left_over: u32,
+    },
+    /// Cancels so many of the confirmed units.
+    Cancel {
+        pick: usize,
+        units: u32,
+        restock: bool,
+        text: bool,
+    },
+    RefuseConfirm {
+        pick: usize,
+        cause: usize,
+        text: bool,
     },
     Adjust {
         pool: usize,
@@ -70,6 +101,13 @@ pub(super) enum Step {
     Cut,
 }
 
+impl Step {
+    /// Whether it happens to a reservation that is no longer held.
+    pub(super) fn is_of_what_is_over(&self) -> bool {
+        matches!(self, Self::ConfirmLate { .. } | Self::Cancel { .. } | Self::RefuseConfirm { .. })
+    }
+}
+
 /// Few, so that those who are erased have something.
 const CUSTOMERS: u8 = 9;
 
@@ -84,7 +122,16 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             }
         ),
         3 => any::<usize>().prop_map(|pick| Step::Extend { pick }),
-        6 => (any::<usize>(), 0..3u8, any::<bool>()).prop_map(|(pick, state, text)| Step::End { pick, state, text }),
+        8 => (any::<usize>(), 0..4u8, any::<bool>(), 0..3u32)
+            .prop_map(|(pick, state, text, left_over)| Step::End { pick, state: state % 3, text, left_over }),
+        4 => (any::<usize>(), 0..3u32, 0..8usize, 0..3u32, any::<u8>())
+            .prop_map(|(pick, back, item, more, sort)| Step::Change { pick, back, item, more, sort }),
+        3 => (any::<usize>(), any::<bool>(), 0..2u32)
+            .prop_map(|(pick, text, left_over)| Step::ConfirmLate { pick, text, left_over }),
+        5 => (any::<usize>(), 1..5u32, any::<bool>(), any::<bool>())
+            .prop_map(|(pick, units, restock, text)| Step::Cancel { pick, units, restock, text }),
+        2 => (any::<usize>(), 0..RefusedConfirm::ALL.len(), any::<bool>())
+            .prop_map(|(pick, cause, text)| Step::RefuseConfirm { pick, cause, text }),
         2 => (0..16usize, -5..9i64).prop_map(|(pool, delta)| Step::Adjust { pool, delta }),
         2 => (0..16usize, 0..4usize, 1..4u64).prop_map(|(from, to, units)| Step::Transfer { from, to, units }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
@@ -95,6 +142,9 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 20..250)
 }
 
+/// What callers say.
+const TEXT: &str = "it's \"said\" 🛒";
+
 /// A service in miniature: turns steps into events that could have happened, and cuts them into batches.
 struct World {
     now: Timestamp,
@@ -104,10 +154,38 @@ struct World {
     stock: StockBook,
     /// Of each pool.
     available: Vec<u64>,
-    /// What is held, and how often it was extended.
-    holds: Vec<(ReservationId, Portions, u16)>,
+    reservations: Vec<Made>,
     lanes: BTreeMap<u16, Vec<u8>>,
     batches: Vec<Vec<u8>>,
+}
+
+/// A reservation, with the units of it that may still move: of a pool, one portion.
+struct Made {
+    id: ReservationId,
+    sale: SaleNumber,
+    state: State,
+    units: Portions,
+    extensions: u16,
+}
+
+impl Made {
+    /// Takes so many of the units, from the first pool on.
+    fn take(&mut self, mut units: u32) -> Portions {
+        let mut taken = Portions::new();
+        for portion in &mut self.units {
+            let moved = units.min(portion.units);
+            units -= moved;
+            portion.units -= moved;
+            taken.push(Portion { units: moved, ..*portion });
+        }
+        self.units.retain(|portion| portion.units > 0);
+        taken.retain(|portion| portion.units > 0);
+        taken
+    }
+
+    fn count(&self) -> u32 {
+        self.units.iter().map(|portion| portion.units).sum()
+    }
 }
 
 pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
@@ -118,7 +196,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         trail: Trail::default(),
         stock: StockBook::default(),
         available: Vec::new(),
-        holds: Vec::new(),
+        reservations: Vec::new(),
         lanes: BTreeMap::new(),
         batches: Vec::new(),
     };
@@ -144,7 +222,13 @@ impl World {
                 self.reserve(&format!("customer-{customer}"), item, units, second, reference, sort);
             }
             Step::Extend { pick } => self.extend(pick),
-            Step::End { pick, state, text } => self.end(pick, state, text.then_some("it's \"said\" 🛒")),
+            Step::End { pick, state, text, left_over } => self.end(pick, state, text.then_some(TEXT), left_over),
+            Step::Change { pick, back, item, more, sort } => self.change(pick, back, item, more, sort),
+            Step::ConfirmLate { pick, text, left_over } => self.confirm_late(pick, text.then_some(TEXT), left_over),
+            Step::Cancel { pick, units, restock, text } => self.cancel(pick, units, restock, text.then_some(TEXT)),
+            Step::RefuseConfirm { pick, cause, text } => {
+                self.refuse_confirm(pick, RefusedConfirm::ALL[cause], text.then_some(TEXT));
+            }
             Step::Adjust { pool, delta } => self.adjust(pool, delta),
             Step::Transfer { from, to, units } => self.transfer(from, to, units),
             Step::Turn { sale, turn } => self.turn(sale, turn),
@@ -299,7 +383,8 @@ impl World {
         self.entropy += 1 << 20;
         let id = reservation_id(self.now, customer, self.entropy);
         let held = portions.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
-        self.holds.push((id, held.collect(), 0));
+        let units = held.collect();
+        self.reservations.push(Made { id, sale, state: State::Held, units, extensions: 0 });
         self.tell(&Event::Customer(CustomerEvent::Held(Held {
             id,
             sale,
@@ -313,35 +398,129 @@ impl World {
         })));
     }
 
+    /// One of the reservations in this state.
+    fn pick(&self, pick: usize, state: State) -> Option<usize> {
+        let found =
+            self.reservations.iter().enumerate().filter(|(_, made)| made.state == state).map(|(index, _)| index);
+        let found: Vec<usize> = found.collect();
+        (!found.is_empty()).then(|| found[pick % found.len()])
+    }
+
+    fn put_back(&mut self, portions: &Portions) {
+        portions.iter().for_each(|portion| self.available[portion.pool.index()] += u64::from(portion.units));
+    }
+
     fn extend(&mut self, pick: usize) {
-        let (count, expires_at) = (self.holds.len(), self.now.plus_seconds(500));
-        let Some((id, portions, extensions)) = self.holds.get_mut(pick % count.max(1)) else { return };
-        *extensions += 1;
-        let (id, item, extensions) = (*id, portions[0].item, *extensions);
-        let extended = Extended { id, sale: self.sale_of(item.index()), at: self.now, expires_at, extensions };
+        let expires_at = self.now.plus_seconds(500);
+        let Some(index) = self.pick(pick, State::Held) else { return };
+        let made = &mut self.reservations[index];
+        made.extensions += 1;
+        let Made { id, sale, extensions, .. } = *made;
+        let extended = Extended { id, sale, at: self.now, expires_at, extensions, with_all: None };
         self.tell(&CustomerEvent::Extended(extended).into());
     }
 
-    fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>) {
-        if self.holds.is_empty() {
-            return;
+    fn change(&mut self, pick: usize, back: u32, item: usize, more: u32, sort: u8) {
+        let Some(index) = self.pick(pick, State::Held) else { return };
+        let item = item % self.catalogue.items();
+        let (id, sale) = (self.reservations[index].id, self.reservations[index].sale);
+        let taken = if self.sale_of(item) == sale { self.draw(item, more, sort) } else { PricedPortions::new() };
+        let back = back.min((self.reservations[index].count() - 1).max(taken.len() as u32));
+        let returned = self.reservations[index].take(back);
+        self.put_back(&returned);
+        for &PricedPortion { item, pool, units, .. } in &taken {
+            let has = &mut self.reservations[index].units;
+            match has.iter_mut().find(|portion| portion.pool == pool) {
+                Some(portion) => portion.units += units,
+                None => has.push(Portion { item, pool, units }),
+            }
         }
-        let (id, portions, _) = self.holds.swap_remove(pick % self.holds.len());
-        if state != 0 {
-            portions.iter().for_each(|portion| self.available[portion.pool.index()] += u64::from(portion.units));
+        if !returned.is_empty() || !taken.is_empty() {
+            let changed = Changed { id, sale, at: self.now, returned, taken };
+            self.tell(&CustomerEvent::Changed(changed).into());
         }
-        let sale = self.sale_of(portions[0].item.index());
-        let ended = Settled { id, sale, at: self.now, text, portions };
+    }
+
+    fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>, left_over: u32) {
+        let Some(index) = self.pick(pick, State::Held) else { return };
+        let made = &mut self.reservations[index];
+        let (id, sale, at, late) = (made.id, made.sale, self.now, false);
+        if state == 0 {
+            let returned = made.take(left_over.min(made.count() - 1));
+            made.state = State::Confirmed;
+            let portions = made.units.clone();
+            self.put_back(&returned);
+            let settled = Settled { id, sale, at, text, portions, returned, late };
+            return self.tell(&Event::Customer(CustomerEvent::Confirmed(settled)));
+        }
+        made.state = if state == 1 { State::Released } else { State::Expired };
+        let portions = made.units.clone();
+        self.put_back(&portions);
+        let ended = Settled { id, sale, at, text, portions, returned: Portions::new(), late };
         self.tell(&match state {
-            0 => Event::Customer(CustomerEvent::Confirmed(ended)),
             1 => Event::Customer(CustomerEvent::Released(ended)),
             _ => Event::Customer(CustomerEvent::Expired(Settled { text: None, ..ended })),
         });
     }
 
+    fn confirm_late(&mut self, pick: usize, text: Option<&'static str>, left_over: u32) {
+        let Some(index) = self.pick(pick, State::Expired) else { return };
+        let has = |portion: &Portion| self.available[portion.pool.index()] >= u64::from(portion.units);
+        if !self.reservations[index].units.iter().all(has) {
+            return;
+        }
+        let made = &mut self.reservations[index];
+        made.take(left_over.min(made.count() - 1));
+        made.state = State::Confirmed;
+        let (id, sale, portions) = (made.id, made.sale, made.units.clone());
+        portions.iter().for_each(|portion| self.available[portion.pool.index()] -= u64::from(portion.units));
+        let (at, returned, late) = (self.now, Portions::new(), true);
+        let settled = Settled { id, sale, at, text, portions, returned, late };
+        self.tell(&CustomerEvent::Confirmed(settled).into());
+    }
+
+    fn cancel(&mut self, pick: usize, units: u32, restock: bool, reason: Option<&'static str>) {
+        let Some(index) = self.pick(pick, State::Confirmed) else { return };
+        let (made, at) = (&mut self.reservations[index], self.now);
+        let portions = made.take(units);
+        let is_all = made.units.is_empty();
+        if is_all {
+            made.state = State::Cancelled;
+        }
+        let (id, sale, key) = (made.id, made.sale, Some(("key", 3)));
+        self.put_back(&portions);
+        let cancelled = Cancelled { id, sale, at, reason, portions: portions.clone(), restock, is_all, key };
+        self.tell(&CustomerEvent::Cancelled(cancelled).into());
+        for portion in portions.iter().filter(|_| !restock) {
+            self.put_in(portion.pool, -i64::from(portion.units), reason, None, Some(id));
+        }
+    }
+
+    fn refuse_confirm(&mut self, pick: usize, cause: RefusedConfirm, reference: Option<&str>) {
+        let Some(index) = self.pick(pick, cause.state()) else { return };
+        let (id, sale) = (self.reservations[index].id, self.reservations[index].sale);
+        let refused = ConfirmRefused { id, sale, at: self.now, reference, cause };
+        self.tell(&CustomerEvent::ConfirmRefused(refused).into());
+    }
+
     fn adjust(&mut self, pool: usize, delta: i64) {
         let pool = PoolNumber((pool % self.available.len()) as u32);
-        let Some(available) = self.available[pool.index()].checked_add_signed(delta) else { return };
+        if self.available[pool.index()].checked_add_signed(delta).is_some() {
+            self.put_in(pool, delta, Some("counted again"), (delta > 0).then_some("wh-1"), None);
+            self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
+        }
+    }
+
+    /// Adjusts a pool.
+    fn put_in(
+        &mut self,
+        pool: PoolNumber,
+        delta: i64,
+        reason: Option<&str>,
+        reference: Option<&str>,
+        of_reservation: Option<ReservationId>,
+    ) {
+        let available = self.available[pool.index()].checked_add_signed(delta).unwrap();
         self.available[pool.index()] = available;
         let item = self.catalogue.item_of(pool);
         let pools = self.pools(item.index());
@@ -351,7 +530,6 @@ impl World {
             of_item.stock += self.levels(other).stock;
             of_item.available += self.levels(other).available;
         }
-        let (reason, reference) = (Some("counted again"), (delta > 0).then_some("wh-1"));
         self.tell_catalogue(CatalogueEvent::Adjusted(Adjusted {
             item,
             pool,
@@ -360,12 +538,12 @@ impl World {
             reason,
             reference,
             key: None,
-            of_sale: (delta % 2 == 0).then(|| self.sale_of(item.index())),
+            of_sale: (delta % 2 == 0 && of_reservation.is_none()).then(|| self.sale_of(item.index())),
+            of_reservation,
             stock: of_item.stock,
             available: of_item.available,
             of_pool: (pools.len() > 1).then_some(of_pool),
         }));
-        self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
     }
 
     fn transfer(&mut self, from: usize, to: usize, units: u64) {
@@ -478,8 +656,10 @@ pub(super) struct Naive {
     touched: BTreeMap<ItemNumber, Timestamp>,
     pub sold_out: BTreeMap<ItemNumber, Timestamp>,
     pub reservations: BTreeMap<ReservationId, StoredReservation>,
-    /// Delta, reason, time, stock after, and the other pool of a transfer.
-    movements: BTreeMap<PoolNumber, Vec<[String; 5]>>,
+    /// Delta, reason, time, stock after, the other pool of a transfer, and the reservation of cancelled units.
+    movements: BTreeMap<PoolNumber, Vec<[String; 6]>>,
+    /// Reservation, sale, time, reference and cause.
+    pub refused: Vec<[String; 5]>,
     pub trail: Trail,
     /// Number, time and detail of each record.
     records: Vec<[String; 3]>,
@@ -533,22 +713,57 @@ impl Naive {
                 (row.expires_at, row.extensions) = (expires_at.to_string(), u32::from(*extensions));
             }
             Event::Customer(CustomerEvent::Confirmed(ended)) => {
-                let row = self.end(ended, State::Confirmed);
-                row.confirmed_at = Some(ended.at.to_string());
+                let expires = |line: &mut StoredLine| line.returned = line.quantity;
+                if ended.late {
+                    self.row(ended.id).lines.iter_mut().for_each(expires);
+                    self.each_unit(ended.id, &ended.portions, false, |line| give(&mut line.returned));
+                }
+                self.each_unit(ended.id, &ended.returned, true, |line| add_below(&mut line.returned, line.quantity));
+                let from = if ended.late { "available" } else { "held" };
+                self.shift(&ended.portions, from, "confirmed");
+                self.shift(&ended.returned, "held", "available");
+                let row = self.row(ended.id);
+                (row.state, row.late) = (State::Confirmed, ended.late);
+                (row.confirmed_at, row.expired_at) = (Some(ended.at.to_string()), None);
                 row.reference = ended.text.map(str::to_owned).or(row.reference.take());
             }
             Event::Customer(CustomerEvent::Released(ended)) => {
-                let row = self.end(ended, State::Released);
-                row.released_at = Some(ended.at.to_string());
+                self.shift(&ended.portions, "held", "available");
+                let row = self.row(ended.id);
+                (row.state, row.released_at) = (State::Released, Some(ended.at.to_string()));
                 row.release_reason = ended.text.map(str::to_owned);
             }
             Event::Customer(CustomerEvent::Expired(ended)) => {
-                self.end(ended, State::Expired).expired_at = Some(ended.at.to_string())
+                self.shift(&ended.portions, "held", "available");
+                let row = self.row(ended.id);
+                (row.state, row.expired_at) = (State::Expired, Some(ended.at.to_string()));
+            }
+            Event::Customer(CustomerEvent::Changed(changed)) => self.change(changed),
+            Event::Customer(CustomerEvent::Cancelled(cancelled)) => {
+                self.each_unit(cancelled.id, &cancelled.portions, true, |line| {
+                    add_below(&mut line.cancelled, line.quantity - line.returned)
+                });
+                self.shift(&cancelled.portions, "confirmed", "available");
+                let row = self.row(cancelled.id);
+                if cancelled.is_all {
+                    (row.state, row.cancelled_at) = (State::Cancelled, Some(cancelled.at.to_string()));
+                }
+                row.cancel_reason = cancelled.reason.map(str::to_owned).or(row.cancel_reason.take());
+            }
+            Event::Customer(CustomerEvent::ConfirmRefused(refused)) => {
+                let sale = self.catalogue.sale_numbered(refused.sale).settings.id.clone();
+                let reference = refused.reference.unwrap_or("-").to_owned();
+                let cause = refused.cause.as_str().to_owned();
+                self.refused.push([refused.id.to_string(), sale, refused.at.to_string(), reference, cause]);
             }
             Event::Customer(CustomerEvent::CustomerErased { customer, .. }) => {
                 for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
                     row.customer = format!("erased-{id}");
-                    (row.reference, row.release_reason, row.labels) = (None, None, None);
+                    (row.reference, row.release_reason, row.cancel_reason, row.labels) = (None, None, None, None);
+                    let theirs = self.refused.iter_mut().filter(|refused| refused[0] == row.id);
+                    theirs.for_each(|refused| refused[3] = "-".to_owned());
+                    let theirs = self.movements.values_mut().flatten().filter(|movement| movement[5] == row.id);
+                    theirs.for_each(|movement| movement[1] = "-".to_owned());
                 }
             }
             Event::Catalogue(CatalogueEvent::SaleDefined(SaleDefined { sale, at, record, .. })) => {
@@ -563,7 +778,7 @@ impl Naive {
                         let all = Counts { stock, available: stock, held: 0, confirmed: 0 };
                         self.pools.entry(pool).or_insert(all);
                         let (stock, none) = (stock.to_string(), "-".to_owned());
-                        let first = [stock.clone(), "initial".into(), at.to_string(), stock, none];
+                        let first = [stock.clone(), "initial".into(), at.to_string(), stock, none.clone(), none];
                         self.movements.entry(pool).or_insert_with(|| vec![first]);
                     }
                 }
@@ -575,9 +790,11 @@ impl Naive {
                 self.changed_at.insert(*sale, *at);
             }
             Event::Catalogue(CatalogueEvent::Adjusted(adjusted)) => {
-                let Adjusted { item, pool, at, delta, reason, .. } = adjusted;
+                let Adjusted { item, pool, at, delta, reason, of_reservation, .. } = adjusted;
                 self.put(*item, *pool, *delta);
-                self.moved(*pool, *delta, reason.unwrap(), *at, "-".to_owned());
+                let none = "-".to_owned();
+                let reservation = of_reservation.map_or_else(|| none.clone(), |id| id.to_string());
+                self.moved(*pool, *delta, reason.unwrap_or("-"), *at, [none, reservation]);
             }
             Event::Catalogue(CatalogueEvent::Transferred(transferred)) => {
                 let Transferred { item, from, to, at, units, reason, .. } = transferred;
@@ -585,7 +802,7 @@ impl Naive {
                 for (pool, delta, other) in [(*from, -units, *to), (*to, units, *from)] {
                     self.put(*item, pool, delta);
                     let [.., other] = self.names(other);
-                    self.moved(pool, delta, reason.unwrap(), *at, other);
+                    self.moved(pool, delta, reason.unwrap(), *at, [other, "-".to_owned()]);
                 }
             }
             Event::Catalogue(CatalogueEvent::Audited(audited)) => {
@@ -613,9 +830,9 @@ impl Naive {
         }
     }
 
-    fn moved(&mut self, pool: PoolNumber, delta: i64, reason: &str, at: Timestamp, other: String) {
+    fn moved(&mut self, pool: PoolNumber, delta: i64, reason: &str, at: Timestamp, [other, reservation]: [String; 2]) {
         let stock = self.pools[&pool].stock.to_string();
-        let row = [delta.to_string(), reason.to_owned(), at.to_string(), stock, other];
+        let row = [delta.to_string(), reason.to_owned(), at.to_string(), stock, other, reservation];
         self.movements.get_mut(&pool).unwrap().push(row);
     }
 
@@ -628,9 +845,8 @@ impl Naive {
             }
             let price = line.price.map(|price| (price.amount as i64, price.currency.as_str().to_owned()));
             let [_, sku, pool] = self.names(line.pool);
-            lines.push(StoredLine { sku, pool, quantity: line.units, price });
+            lines.push(StoredLine { sku, pool, quantity: line.units, returned: 0, cancelled: 0, price });
         }
-        lines.sort_by(|one, other| (&one.sku, &one.pool).cmp(&(&other.sku, &other.pool)));
         let attributes = held.attributes.as_deref();
         let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         let labels = attributes.filter(|attributes| !attributes.labels.is_empty()).map(|attributes| {
@@ -656,7 +872,10 @@ impl Naive {
             confirmed_at: None,
             released_at: None,
             expired_at: None,
+            cancelled_at: None,
+            late: false,
             release_reason: None,
+            cancel_reason: None,
             tier: attributes.and_then(|attributes| text(&attributes.tier)),
             channel: attributes.and_then(|attributes| text(&attributes.channel)),
             region: attributes.and_then(|attributes| text(&attributes.region)),
@@ -667,19 +886,56 @@ impl Naive {
         assert!(self.reservations.insert(held.id, row).is_none());
     }
 
-    fn end(&mut self, ended: &Settled<'_>, state: State) -> &mut StoredReservation {
-        for line in &ended.portions {
+    fn row(&mut self, id: ReservationId) -> &mut StoredReservation {
+        self.reservations.get_mut(&id).unwrap()
+    }
+
+    /// Moves units between accounts.
+    fn shift(&mut self, portions: &Portions, from: &str, to: &str) {
+        for line in portions {
             for counts in [self.counts.get_mut(&line.item).unwrap(), self.pools.get_mut(&line.pool).unwrap()] {
-                counts.held -= i64::from(line.units);
-                match state {
-                    State::Confirmed => counts.confirmed += i64::from(line.units),
-                    _ => counts.available += i64::from(line.units),
+                for (account, units) in [(from, -i64::from(line.units)), (to, i64::from(line.units))] {
+                    *match account {
+                        "available" => &mut counts.available,
+                        "held" => &mut counts.held,
+                        _ => &mut counts.confirmed,
+                    } += units;
                 }
             }
         }
-        let row = self.reservations.get_mut(&ended.id).unwrap();
-        row.state = state;
-        row
+    }
+
+    /// Does something to a line of the pool for each unit: the first line that it can be done to, or the last one.
+    fn each_unit(&mut self, id: ReservationId, portions: &Portions, last: bool, act: impl Fn(&mut StoredLine) -> bool) {
+        for portion in portions {
+            let [_, sku, pool] = self.names(portion.pool);
+            for _ in 0..portion.units {
+                let lines = self.row(id).lines.iter_mut().filter(|line| line.sku == sku && line.pool == pool);
+                let mut lines: Vec<&mut StoredLine> = lines.collect();
+                if last {
+                    lines.reverse();
+                }
+                assert!(lines.into_iter().any(|line| act(line)), "{id} has the unit");
+            }
+        }
+    }
+
+    fn change(&mut self, changed: &Changed) {
+        self.shift(&changed.returned, "held", "available");
+        self.each_unit(changed.id, &changed.returned, true, |line| give(&mut line.quantity));
+        self.row(changed.id).lines.retain(|line| line.quantity > 0);
+        for &PricedPortion { item, pool, units, price } in &changed.taken {
+            self.shift(&[Portion { item, pool, units }].into_iter().collect(), "available", "held");
+            let price = price.map(|price| (price.amount as i64, price.currency.as_str().to_owned()));
+            let [_, sku, pool] = self.names(pool);
+            let lines = &mut self.row(changed.id).lines;
+            let same = |line: &&mut StoredLine| line.sku == sku && line.pool == pool && line.price == price;
+            match lines.iter_mut().find(same) {
+                Some(line) => line.quantity += units,
+                None => lines.push(StoredLine { sku, pool, quantity: units, returned: 0, cancelled: 0, price }),
+            }
+        }
+        self.row(changed.id).short = None;
     }
 
     fn compare(&self, database: &Database) {
@@ -696,6 +952,7 @@ impl Naive {
                 State::Confirmed => by_state.confirmed += 1,
                 State::Released => by_state.released += 1,
                 State::Expired => by_state.expired += 1,
+                State::Cancelled => by_state.cancelled += 1,
             }
         }
         assert_eq!(reader.count_by_state().unwrap(), by_state);
@@ -726,8 +983,13 @@ impl Naive {
         }
         moves.sort_by(|one, other| one[..3].cmp(&other[..3]));
         settings.sort();
-        let columns = "SELECT sale, sku, pool, delta, reason, at, stock_after, coalesce(other_pool, '-')";
+        let columns = "SELECT sale, sku, pool, delta, reason, at, stock_after, other_pool, reservation_id";
         assert_eq!(database.query(&format!("{columns} FROM stock_movements ORDER BY sale, sku, pool, id")), moves);
+        let columns = "SELECT reservation_id, sale, at, reference, cause FROM refused_confirmations";
+        let mut refused = self.refused.clone();
+        // Of each reservation in their order.
+        refused.sort_by(|one, other| one[0].cmp(&other[0]));
+        assert_eq!(database.query(&format!("{columns} ORDER BY reservation_id, id")), refused);
         let columns = "SELECT sale, sku, pool, number, position, location, initial_stock, price_amount, price_currency,
                               tiers, channels, shared_at";
         assert_eq!(database.query(&format!("{columns} FROM pools ORDER BY sale, sku, pool")), settings);
@@ -753,6 +1015,20 @@ impl Naive {
             declared.and_then(|pool| pool.shared_at).map_or_else(none, |at| at.to_string()),
         ]
     }
+}
+
+/// Takes one away, if there is one.
+fn give(units: &mut u32) -> bool {
+    let had = *units > 0;
+    *units -= u32::from(had);
+    had
+}
+
+/// Adds one, if it stays at most `most`.
+fn add_below(units: &mut u32, most: u32) -> bool {
+    let room = *units < most;
+    *units += u32::from(room);
+    room
 }
 
 /// Runs `judge` on made-up inputs: so many for SQLite, and a third of them for PostgreSQL, where each takes longer.

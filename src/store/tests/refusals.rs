@@ -1,6 +1,7 @@
 //! What is refused, and that the refusal says what is wrong.
 
 use super::*;
+use crate::sale::event::{Cancelled, Changed, PricedPortions};
 
 on_both! {
     a_store_ahead_of_its_journal,
@@ -161,10 +162,34 @@ fn a_row_added_by_hand_is_an_error_until_it_is_gone(new: New) {
 fn events_that_contradict_each_other() {
     let id = reservation_id(OPENS, "ann", 4);
     let confirmed = Event::Customer(CustomerEvent::Confirmed(ended(id, OPENS, 1, None)));
+    let released = Event::Customer(CustomerEvent::Released(ended(id, OPENS, 1, None)));
+    let expired = Event::Customer(CustomerEvent::Expired(ended(id, OPENS, 1, None)));
+    let late = Event::Customer(CustomerEvent::Confirmed(Settled { late: true, ..ended(id, OPENS, 1, None) }));
+    let (returned, taken) = (ended(id, OPENS, 1, None).portions, PricedPortions::new());
+    let portions = returned.clone();
+    let changed = Event::Customer(CustomerEvent::Changed(Changed { id, sale: SALE, at: OPENS, returned, taken }));
+    let (reason, restock, is_all, key) = (None, true, true, None);
+    let cancelled = Cancelled { id, sale: SALE, at: OPENS, reason, portions, restock, is_all, key };
+    let cancelled = Event::Customer(CustomerEvent::Cancelled(cancelled));
+    let more = Event::Customer(CustomerEvent::Confirmed(Settled {
+        returned: ended(id, OPENS, 2, None).portions,
+        ..ended(id, OPENS, 1, None)
+    }));
+    let mut window = Window::starting_after(0);
+    let error = window.fold(1, &batch(&[(0, &[held(id, "ann", 1), more])])).unwrap_err();
+    assert!(matches!(error, FoldError::LacksUnits { id: found } if found == id), "{error}");
     for events in [
         vec![held(id, "ann", 1), held(id, "ann", 1)],
         vec![confirmed.clone(), held(id, "ann", 1)],
         vec![held(id, "ann", 1), confirmed.clone(), confirmed.clone()],
+        vec![held(id, "ann", 1), late.clone()],
+        vec![held(id, "ann", 1), released.clone(), late.clone()],
+        vec![expired.clone(), confirmed.clone()],
+        vec![expired, changed.clone()],
+        vec![late, changed],
+        vec![held(id, "ann", 1), cancelled.clone()],
+        vec![released, cancelled.clone()],
+        vec![confirmed.clone(), cancelled.clone(), cancelled.clone()],
         vec![
             confirmed,
             Event::Customer(CustomerEvent::Extended(Extended {
@@ -173,6 +198,7 @@ fn events_that_contradict_each_other() {
                 expires_at: OPENS,
                 extensions: 1,
                 sale: SALE,
+                with_all: None,
             })),
         ],
     ] {

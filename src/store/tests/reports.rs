@@ -9,7 +9,12 @@ use super::{
     model::{Naive, batches, for_cases, steps},
     *,
 };
-use crate::sale::{attributes::Attributes, catalogue::Sale, event::Adjusted, outcome::State};
+use crate::sale::{
+    attributes::Attributes,
+    catalogue::Sale,
+    event::{Adjusted, RefusedConfirm},
+    outcome::State,
+};
 
 on_both! {
     every_figure_is_what_a_recount_of_the_events_says,
@@ -30,7 +35,9 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         changed_at: read.changed_at.clone(),
         counts_from: counts_from.filter(|&from| sale.created_at.to_string().as_str() < from).map(str::to_owned),
         reservations: Reserved::default(),
-        units: Reserved::default(),
+        units: Units::default(),
+        late: 0,
+        refused: BTreeMap::new(),
         stock: Stock::default(),
         items: Vec::new(),
         items_total: sale.items.len() as u64,
@@ -46,28 +53,34 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         revenue_total: BTreeMap::new(),
         groups: read.groups.as_ref().map(|groups| regroup(naive, sale, counts_from, &groups.by)),
     };
-    let (mut units, mut with_item) = (BTreeMap::<String, Reserved>::new(), BTreeMap::<String, Reserved>::new());
+    let (mut units, mut with_item) = (BTreeMap::<String, Units>::new(), BTreeMap::<String, Reserved>::new());
     let mut minutes = BTreeMap::<String, [u64; 4]>::new();
     let mut sold = BTreeMap::<(String, Option<(String, u64)>), u64>::new();
     let minute = |at: &str| format!("{}:00.000Z", &at[..16]);
     for row in naive.reservations.values().filter(|row| row.sale == sale.settings.id) {
-        let ended_at = row.confirmed_at.as_ref().or(row.released_at.as_ref()).or(row.expired_at.as_ref());
-        if ended_at.is_some_and(|at| counts_from.is_some_and(|from| at.as_str() < from)) {
+        if !counts(row, counts_from) {
             continue;
+        }
+        expected.late += u64::from(row.late);
+        for refused in naive.refused.iter().filter(|refused| refused[0] == row.id) {
+            let cause = RefusedConfirm::ALL.into_iter().find(|cause| cause.as_str() == refused[4]).unwrap();
+            *expected.refused.entry(cause).or_default() += 1;
         }
         add(&mut expected.reservations, row.state, 1);
         let skus: BTreeSet<&String> = row.lines.iter().map(|line| &line.sku).collect();
         skus.into_iter().for_each(|sku| add(with_item.entry(sku.clone()).or_default(), row.state, 1));
         for line in &row.lines {
             let quantity = u64::from(line.quantity);
-            add(units.entry(line.sku.clone()).or_default(), row.state, quantity);
+            let sold_units = add_units(units.entry(line.sku.clone()).or_default(), row.state, line);
             minutes.entry(minute(&row.created_at)).or_default()[0] += quantity;
-            if let Some(at) = ended_at {
-                minutes.entry(minute(at)).or_default()[row.state as usize] += quantity;
+            for (place, at) in [(1, &row.confirmed_at), (2, &row.released_at), (3, &row.expired_at)] {
+                if let Some(at) = at {
+                    minutes.entry(minute(at)).or_default()[place] += quantity - u64::from(line.returned);
+                }
             }
-            if row.state == State::Confirmed {
+            if sold_units > 0 {
                 let price = line.price.clone().map(|(amount, currency)| (currency, amount as u64));
-                *sold.entry((line.sku.clone(), price)).or_default() += quantity;
+                *sold.entry((line.sku.clone(), price)).or_default() += sold_units;
             }
         }
     }
@@ -91,9 +104,11 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         let sum = [&mut expected.stock.stock, &mut expected.stock.available, &mut expected.stock.held];
         sum.into_iter().zip([stock, available, held]).for_each(|(sum, units)| *sum += units);
         expected.stock.confirmed += confirmed;
-        for state in [State::Held, State::Confirmed, State::Released, State::Expired] {
-            add(&mut expected.units, state, of(&told.units, state));
-        }
+        let Units { granted, held, confirmed, released, expired, cancelled, returned } = &mut expected.units;
+        let sums = [granted, held, confirmed, released, expired, cancelled, returned];
+        let Units { granted, held, confirmed, released, expired, cancelled, returned } = told.units;
+        let of_item = [granted, held, confirmed, released, expired, cancelled, returned];
+        sums.into_iter().zip(of_item).for_each(|(sum, units)| *sum += units);
         expected.items_sold_out += u64::from(available == 0);
         expected.items_ever_sold_out += u64::from(sold_out.is_some());
         expected.items.push(told);
@@ -124,8 +139,7 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
 fn regroup(naive: &Naive, sale: &Sale, counts_from: Option<&str>, by: &By) -> Groups {
     let mut groups = BTreeMap::<String, GroupReport>::new();
     for row in naive.reservations.values().filter(|row| row.sale == sale.settings.id) {
-        let ended_at = row.confirmed_at.as_ref().or(row.released_at.as_ref()).or(row.expired_at.as_ref());
-        if ended_at.is_some_and(|at| counts_from.is_some_and(|from| at.as_str() < from)) {
+        if !counts(row, counts_from) {
             continue;
         }
         let mut counted = BTreeSet::new();
@@ -145,17 +159,16 @@ fn regroup(naive: &Naive, sale: &Sale, counts_from: Option<&str>, by: &By) -> Gr
                 }),
             };
             let key = value.clone().unwrap_or_default();
-            let (reservations, units) = (Reserved::default(), Reserved::default());
+            let (reservations, units) = (Reserved::default(), Units::default());
             let empty = GroupReport { value, reservations, units, revenue: BTreeMap::new() };
             let group = groups.entry(key.clone()).or_insert(empty);
             if counted.insert(key) {
                 add(&mut group.reservations, row.state, 1);
             }
-            let quantity = u64::from(line.quantity);
-            add(&mut group.units, row.state, quantity);
-            if let Some((amount, currency)) = line.price.clone().filter(|_| row.state == State::Confirmed) {
+            let units = add_units(&mut group.units, row.state, line);
+            if let Some((amount, currency)) = line.price.clone().filter(|_| units > 0) {
                 let sold = group.revenue.entry(currency).or_default();
-                *sold = (sold.0 + quantity, sold.1 + quantity * amount as u64);
+                *sold = (sold.0 + units, sold.1 + units * amount as u64);
             }
         }
     }
@@ -165,6 +178,13 @@ fn regroup(naive: &Naive, sale: &Sale, counts_from: Option<&str>, by: &By) -> Gr
     Groups { by: by.clone(), groups, total }
 }
 
+/// Whether reports that count from a moment on count the reservation.
+fn counts(row: &StoredReservation, counts_from: Option<&str>) -> bool {
+    let ends = [&row.cancelled_at, &row.confirmed_at, &row.released_at, &row.expired_at];
+    let ended_at = ends.into_iter().flatten().next();
+    ended_at.is_none_or(|at| counts_from.is_none_or(|from| at.as_str() >= from))
+}
+
 fn add(sums: &mut Reserved, state: State, count: u64) {
     sums.granted += count;
     *match state {
@@ -172,23 +192,34 @@ fn add(sums: &mut Reserved, state: State, count: u64) {
         State::Confirmed => &mut sums.confirmed,
         State::Released => &mut sums.released,
         State::Expired => &mut sums.expired,
+        State::Cancelled => &mut sums.cancelled,
     } += count;
 }
 
-fn of(sums: &Reserved, state: State) -> u64 {
+/// Says how many of the units stay sold.
+fn add_units(sums: &mut Units, state: State, line: &StoredLine) -> u64 {
+    let [all, returned, cancelled] = [line.quantity, line.returned, line.cancelled].map(u64::from);
+    sums.granted += all;
     match state {
-        State::Held => sums.held,
-        State::Confirmed => sums.confirmed,
-        State::Released => sums.released,
-        State::Expired => sums.expired,
+        State::Held => sums.held += all,
+        State::Released => sums.released += all,
+        State::Expired => sums.expired += all,
+        State::Confirmed | State::Cancelled => {
+            sums.returned += returned;
+            sums.cancelled += cancelled;
+            sums.confirmed += all - returned - cancelled;
+            return all - returned - cancelled;
+        }
     }
+    0
 }
 
 /// The views say what the report says, with shares.
 fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let row = &database.query(&format!(
-        "SELECT reservations, granted_units, confirmed_units, items, items_sold_out, items_ever_sold_out, stock, conversion, unit_conversion,
+        "SELECT reservations, granted_units, confirmed_units, items, items_sold_out, items_ever_sold_out, cancelled_reservations,
+                late_reservations, refused_confirmations, cancelled_units, returned_units, stock, conversion, unit_conversion,
                 expiry_rate, release_rate, sell_through, sold_out_at, seconds_to_sell_out, counts_from
            FROM report_sales WHERE sale = '{sale}'"
     ))[0];
@@ -200,9 +231,14 @@ fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
         report.items_total,
         report.items_sold_out,
         report.items_ever_sold_out,
+        reservations.cancelled,
+        report.late,
+        report.refused.values().sum(),
+        units.cancelled,
+        units.returned,
     ];
     counts.iter().chain([&stock.stock]).zip(row).for_each(|(count, cell)| assert_eq!(cell, &count.to_string()));
-    for (cell, share) in row[7..12].iter().zip([
+    for (cell, share) in row[12..17].iter().zip([
         share(reservations.confirmed, reservations.granted),
         share(units.confirmed, units.granted),
         share(reservations.expired, reservations.granted),
@@ -216,7 +252,7 @@ fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
     }
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let seconds = report.seconds_to_sell_out.map(|seconds| seconds.to_string());
-    assert_eq!(row[12..], [shown(&report.sold_out_at), shown(&seconds), shown(&report.counts_from)]);
+    assert_eq!(row[17..], [shown(&report.sold_out_at), shown(&seconds), shown(&report.counts_from)]);
     for item in &report.items {
         let cells = database.query(&format!(
             "SELECT conversion, unit_conversion, sell_through FROM report_items WHERE sale = '{sale}' AND sku = '{}'",
@@ -317,6 +353,7 @@ fn adjusted(delta: i64) -> Event<'static> {
         reference: None,
         key: None,
         of_sale: None,
+        of_reservation: None,
         stock: units,
         available: units,
         of_pool: None,

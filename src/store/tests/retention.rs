@@ -21,7 +21,18 @@ on_both! {
 }
 
 fn retention(database: &Database, after: AfterKeeping, step_rows: u32, before: Timestamp) -> Retention {
-    let horizon = Box::new(move || Horizon { before, applied: 0 });
+    retention_from(0, database, after, step_rows, before)
+}
+
+/// From this epoch on.
+fn retention_from(
+    applied: u64,
+    database: &Database,
+    after: AfterKeeping,
+    step_rows: u32,
+    before: Timestamp,
+) -> Retention {
+    let horizon = Box::new(move || Horizon { before, applied });
     Retention { after, step_rows, horizon, absences: database.absences() }
 }
 
@@ -46,8 +57,8 @@ fn follow<S: Sink>(write_behind: &mut WriteBehind<MemoryFeed, S>) -> u64 {
 
 const COLUMNS: &str =
     "id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                       expired_at, release_reason, tier, channel, region, labels, short";
-const LINES: &str = "reservation_id, sku, pool, quantity, price_amount, price_currency";
+                       expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short";
+const LINES: &str = "reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount, price_currency";
 const AUDIT: &str = "sequence, at, actor, action, sale, sku, detail, hash";
 
 /// Every row of the table and of its archive, and of which it was.
@@ -71,26 +82,37 @@ fn cases() -> impl Strategy<Value = (Vec<model::Step>, u64, u32, u64)> {
     (steps(), 1..120u64, 1..9u32, 0..6000u64)
 }
 
+/// The same, and from which epoch on rows may go: from the beginning where nothing happens to reservations that are over, and
+/// else when everything is applied, as in a service, whose memory keeps those to which something may happen.
+fn cases_in_turns() -> impl Strategy<Value = (Vec<model::Step>, u64, u32, u64, bool)> {
+    (cases(), any::<bool>()).prop_map(|((mut steps, window_events_max, step_rows, seconds), in_turns)| {
+        steps.retain(|step| !in_turns || !step.is_of_what_is_over());
+        (steps, window_events_max, step_rows, seconds, in_turns)
+    })
+}
+
 fn what_was_over_goes_to_the_archive_and_every_figure_stays(new: New) {
-    for_cases(new, 20, &cases(), |(steps, window_events_max, step_rows, seconds)| {
+    for_cases(new, 20, &cases_in_turns(), |(steps, window_events_max, step_rows, seconds, in_turns)| {
         let (batches, before) = (batches(&steps), OPENS.plus_seconds(seconds));
         let (kept, calm, naive) = (new(), new(), Naive::of(&batches));
         let journal = MemoryJournal::of(&batches);
         catch_up(&mut write_behind(&journal, &calm));
         let settings = WriteBehindSettings { window_events_max, ..Default::default() };
         let mut following = write_behind_with(&journal, &kept, settings);
-        following.keep(retention(&kept, AfterKeeping::Archive, step_rows, before));
+        let applied = if in_turns { 0 } else { journal.durable() };
+        following.keep(retention_from(applied, &kept, AfterKeeping::Archive, step_rows, before));
         follow(&mut following);
         // A pass that began later sees what ended meanwhile.
-        following.keep(retention(&kept, AfterKeeping::Archive, step_rows, before.plus_millis(1)));
+        let before = before.plus_millis(1);
+        following.keep(retention_from(applied, &kept, AfterKeeping::Archive, step_rows, before));
         follow(&mut following);
 
-        let over = format!("coalesce(confirmed_at, released_at, expired_at) < '{}'", before.plus_millis(1));
+        let over = format!("coalesce(cancelled_at, confirmed_at, released_at, expired_at) < '{before}'");
         prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations WHERE {over}")), 0);
         prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations_archive WHERE NOT {over}")), 0);
         for (table, columns, order) in [
             ("reservations", COLUMNS, "id"),
-            ("reservation_lines", LINES, "reservation_id, sku, pool"),
+            ("reservation_lines", LINES, "reservation_id, line"),
             ("audit", AUDIT, "sequence"),
         ] {
             let rows = calm.query(&format!("SELECT {columns} FROM {table} ORDER BY {order}"));
@@ -104,20 +126,21 @@ fn what_was_over_goes_to_the_archive_and_every_figure_stays(new: New) {
 }
 
 fn what_was_over_is_deleted_and_sums_and_trail_stay(new: New) {
-    for_cases(new, 20, &cases(), |(steps, window_events_max, step_rows, seconds)| {
+    for_cases(new, 20, &cases_in_turns(), |(steps, window_events_max, step_rows, seconds, in_turns)| {
         let (batches, before) = (batches(&steps), OPENS.plus_seconds(seconds));
         let (kept, calm, naive) = (new(), new(), Naive::of(&batches));
         let journal = MemoryJournal::of(&batches);
         catch_up(&mut write_behind(&journal, &calm));
         let settings = WriteBehindSettings { window_events_max, ..Default::default() };
         let mut following = write_behind_with(&journal, &kept, settings);
-        following.keep(retention(&kept, AfterKeeping::Delete, step_rows, before));
+        let applied = if in_turns { 0 } else { journal.durable() };
+        following.keep(retention_from(applied, &kept, AfterKeeping::Delete, step_rows, before));
         let mut gone = follow(&mut following);
         let before = before.plus_millis(1);
-        following.keep(retention(&kept, AfterKeeping::Delete, step_rows, before));
+        following.keep(retention_from(applied, &kept, AfterKeeping::Delete, step_rows, before));
         gone += follow(&mut following);
 
-        let stays = format!("coalesce(confirmed_at, released_at, expired_at, '{before}') >= '{before}'");
+        let stays = format!("coalesce(cancelled_at, confirmed_at, released_at, expired_at, '{before}') >= '{before}'");
         let rows = |database: &Database, only: &str| {
             database.query(&format!("SELECT {COLUMNS} FROM reservations WHERE {only} ORDER BY id"))
         };
@@ -126,6 +149,14 @@ fn what_was_over_is_deleted_and_sums_and_trail_stay(new: New) {
         let orphans =
             "SELECT count(*) FROM reservation_lines WHERE reservation_id NOT IN (SELECT id FROM reservations)";
         prop_assert_eq!(numbers(&kept, orphans), 0);
+        let refused = |of: &str| {
+            let columns =
+                "SELECT reservation_id, at, reference, cause FROM refused_confirmations WHERE reservation_id IN";
+            format!("{columns} (SELECT id FROM reservations WHERE {of}) ORDER BY reservation_id, id")
+        };
+        prop_assert_eq!(kept.query(&refused("1 = 1")), calm.query(&refused(&stays)));
+        let orphans = orphans.replace("reservation_lines", "refused_confirmations");
+        prop_assert_eq!(numbers(&kept, &orphans), 0);
         let kept_from = kept.query("SELECT kept_from FROM write_behind").remove(0).remove(0);
         prop_assert_eq!(kept_from == "-", gone == 0);
         sums_hold(&kept);
@@ -171,12 +202,11 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             }
         }
         let of = |database: &Database| {
-            let rows =
-                [("reservations", "id"), ("reservation_lines", "reservation_id, sku, pool"), ("audit", "sequence")]
-                    .map(|(table, order)| {
-                        let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
-                        (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
-                    });
+            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, line"), ("audit", "sequence")]
+                .map(|(table, order)| {
+                    let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
+                    (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
+                });
             let gaps = database.query("SELECT after_sequence, through_sequence, hash FROM audit_gaps");
             (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
         };

@@ -9,7 +9,14 @@ fn a_window_holds_one_change_per_key_and_only_for_whom_something_changed() {
     let (later, expires_at) = (OPENS.plus_seconds(30), OPENS.plus_seconds(400));
     let lane = [
         held(id, "ann", 2),
-        Event::Customer(CustomerEvent::Extended(Extended { id, at: later, expires_at, extensions: 1, sale: SALE })),
+        Event::Customer(CustomerEvent::Extended(Extended {
+            id,
+            at: later,
+            expires_at,
+            extensions: 1,
+            sale: SALE,
+            with_all: None,
+        })),
         Event::Customer(CustomerEvent::Confirmed(ended(id, later, 2, Some("order-9")))),
         Event::Customer(CustomerEvent::Retired { id, counted: true }),
     ];
@@ -71,6 +78,7 @@ fn the_views_answer_their_questions(new: New) {
                 expires_at: far,
                 extensions: 1,
                 sale: SALE,
+                with_all: None,
             }))],
         ),
         (2, &[Event::Customer(CustomerEvent::Confirmed(ended(sold, then, 3, Some("order-9"))))]),
@@ -133,7 +141,7 @@ fn the_questions_asked_of_millions_of_rows_use_their_indexes(new: New) {
     database.execute("", "ALTER ROLE doorbuster SET enable_seqscan = off; ALTER ROLE doorbuster SET enable_sort = off");
     for (sql, [of_sqlite, of_postgres]) in questions {
         let (explain, cell, index, never) = if database.is_sqlite() {
-            ("EXPLAIN QUERY PLAN", 3, of_sqlite, ["SCAN", "TEMP B-TREE"])
+            ("EXPLAIN QUERY PLAN", 3, of_sqlite, ["SCAN", "TEMP B-TREE FOR ORDER BY"])
         } else {
             ("EXPLAIN", 0, of_postgres, ["Seq Scan", "Sort"])
         };

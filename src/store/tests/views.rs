@@ -4,6 +4,7 @@
 use std::{fs, path::Path, process::Command};
 
 use super::*;
+use crate::sale::event::{ConfirmRefused, RefusedConfirm};
 
 /// What SQLite learned after 3.37.
 const LATER_THAN_3_37: [&str; 14] = [
@@ -32,7 +33,9 @@ fn store_with_everything() -> Database {
     let sold_out_at = OPENS.plus_millis(12_345);
     let confirmed = Event::Customer(CustomerEvent::Confirmed(ended(sold, sold_out_at, 8, Some("order-1"))));
     journal.push(&[(0, &[held(sold, "ann", 8), held(open, "bob", 2)])]);
-    journal.push(&[(0, &[confirmed])]);
+    let (at, reference, cause) = (sold_out_at, Some("order-2"), RefusedConfirm::AlreadyConfirmed);
+    let refused = ConfirmRefused { id: sold, sale: SALE, at, reference, cause };
+    journal.push(&[(0, &[confirmed, CustomerEvent::ConfirmRefused(refused).into()])]);
     catch_up(&mut write_behind(&journal, &database));
     database.execute(
         &format!(

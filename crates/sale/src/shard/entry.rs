@@ -82,6 +82,8 @@ pub(super) struct History {
     pub as_made: Option<(Box<[Line]>, Box<[AskedUnits]>)>,
     /// When it was confirmed, if it was cancelled since.
     pub confirmed_at: Option<Timestamp>,
+    /// The last reason of a cancellation.
+    pub cancel_reason: Option<Box<str>>,
     /// Keys of cancellations, with the fingerprints of their requests.
     pub cancellations: Vec<(Box<str>, u64)>,
     /// References of refused confirmations, the latest last: each is recorded once.
@@ -229,14 +231,16 @@ impl History {
     }
 
     fn bytes(&self) -> usize {
-        let Self { as_made, confirmed_at: _, cancellations, refused } = self;
+        let Self { as_made, confirmed_at: _, cancel_reason, cancellations, refused } = self;
         let as_made = as_made.as_ref().map_or(0, |(lines, short)| {
             allocated(size_of_val::<[Line]>(lines)) + allocated(size_of_val::<[AskedUnits]>(short))
         });
+        let reason = cancel_reason.as_ref().map_or(0, |reason| allocated(reason.len()));
         let keys = cancellations.iter().map(|(key, _)| allocated(key.len())).sum::<usize>();
         let references = refused.iter().flat_map(|(reference, _)| reference).map(|it| allocated(it.len()));
         allocated(size_of::<Self>())
             + as_made
+            + reason
             + allocated(cancellations.capacity() * size_of::<(Box<str>, u64)>())
             + keys
             + allocated(refused.capacity() * size_of::<(Option<Box<str>>, RefusedConfirm)>())

@@ -133,6 +133,9 @@ impl Shard {
         if let Some((key, fingerprint)) = cancelled.key.filter(|_| entry.customer != NOBODY) {
             entry.history_mut().cancellations.push((key.into(), fingerprint));
         }
+        if let Some(reason) = cancelled.reason {
+            entry.history_mut().cancel_reason = Some(reason.into());
+        }
         if entry.state == State::Cancelled {
             let confirmed_at = std::mem::replace(&mut entry.ended_at, cancelled.at);
             entry.history_mut().confirmed_at = Some(confirmed_at);

@@ -114,7 +114,8 @@ impl Shard {
         }
         let portions = self.portions(entry, |amounts| amounts.cancelled);
         if !portions.is_empty() {
-            each(&CustomerEvent::Cancelled(Cancelled { portions, ..cancelled }));
+            let reason = history.and_then(|history| history.cancel_reason.as_deref());
+            each(&CustomerEvent::Cancelled(Cancelled { portions, reason, ..cancelled }));
         }
     }
 
