@@ -23,7 +23,7 @@ export function extendAll(sale, done) {
   seconds.input.addEventListener("input", preview);
   preview();
   const about = make("p", {}, `Holds have ${units(sumOf(sale).held)} units now. This cannot be undone: these units come back later if nobody pays.`,
-    " Customers go on, and it counts towards no limit of extensions.");
+    " Customers can go on buying. It counts towards no limit of extensions.");
   const key = intention();
   const send = async () => {
     const body = { seconds: number(seconds.input.value), ...(reason.input.value.trim() && { reason: reason.input.value.trim() }) };
