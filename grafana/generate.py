@@ -85,8 +85,8 @@ SALE_LIVE: list[Panel] = [
     (
         "Late and refused payments",
         "reqps",
-        "Confirms that came after their hold had expired and got its units, and confirms that were refused: payments to "
-        "return. A provider that repeats a refused payment counts each time.",
+        "Confirms that got their units after the hold had expired, and refused ones, whose payments must be returned. "
+        "A provider that repeats a refused payment counts each time.",
         [
             (ended("confirmed_late"), "confirmed late"),
             (ended("confirm_refused"), "to return"),
