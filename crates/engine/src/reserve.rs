@@ -177,11 +177,11 @@ impl Engine {
         match &judgement {
             Judgement::Outdated => return Err(Again::At(guards[index].shard.now())),
             Judgement::Short(_) => {
-                self.tighten_short(plan, &totals, &guards, published, None);
+                self.tighten_short(&plan.lines, &totals, &guards, published, None);
             }
             Judgement::Grant(grant) => {
                 // What is too small for this is likely to be asked again: then nobody needs all locks for it.
-                self.tighten_short(plan, &totals, &guards, published, Some(grant));
+                self.tighten_short(&plan.lines, &totals, &guards, published, Some(grant));
                 let portions = grant.portions.iter().map(|portion| (portion.pool, portion.units));
                 self.gather(&mut guards, portions, |pool| totals.available(pool), index);
             }
@@ -195,18 +195,17 @@ impl Engine {
         Ok(self.conclude(now, judgement, Some(plan), published, index, cell, entropy))
     }
 
-    /// Under all locks: makes the bounds exact of pools that lack units for this plan. `grant`: what it gets nevertheless.
-    fn tighten_short(
+    /// Under all locks: makes the bounds exact of pools that lack units for these lines. `grant`: what they get nevertheless.
+    pub(super) fn tighten_short<'a>(
         &self,
-        plan: &Plan<'_>,
+        lines: impl IntoIterator<Item = &'a PlanLine>,
         totals: &Totals,
         guards: &Guards<'_>,
         published: &Published,
         grant: Option<&Grant>,
     ) {
-        let now = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
-        let mut tightened: BTreeMap<PoolNumber, Option<Timestamp>> = BTreeMap::new();
-        for line in &plan.lines {
+        let mut pools: SmallVec<[PoolNumber; 4]> = SmallVec::new();
+        for line in lines {
             let mut missing = u64::from(line.units);
             let is_short = grant.is_none_or(|grant| grant.short.iter().any(|short| short.item == line.item));
             for source in &line.sources {
@@ -215,11 +214,27 @@ impl Engine {
                     break;
                 }
                 missing = missing.saturating_sub(available);
-                let bound = &published.bounds[source.pool.index()];
-                bound.tighten(available, totals.held(source.pool));
-                if !bound.knows_release(now) {
-                    tightened.insert(source.pool, None);
-                }
+                pools.push(source.pool);
+            }
+        }
+        self.tighten(pools, totals, guards, published);
+    }
+
+    /// Under all locks: makes the bounds of these pools exact.
+    pub(super) fn tighten(
+        &self,
+        pools: impl IntoIterator<Item = PoolNumber>,
+        totals: &Totals,
+        guards: &Guards<'_>,
+        published: &Published,
+    ) {
+        let now = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
+        let mut tightened: BTreeMap<PoolNumber, Option<Timestamp>> = BTreeMap::new();
+        for pool in pools {
+            let bound = &published.bounds[pool.index()];
+            bound.tighten(totals.available(pool), totals.held(pool));
+            if !bound.knows_release(now) {
+                tightened.insert(pool, None);
             }
         }
         if tightened.is_empty() {
@@ -322,7 +337,7 @@ impl Engine {
                     Ok(Tried { grant, expires_at })
                 }
                 Judgement::Short(short) => {
-                    self.tighten_short(&plan, &totals, &guards, &published, None);
+                    self.tighten_short(&plan.lines, &totals, &guards, &published, None);
                     Err(Refusal::Short(shortages(&short, &plan, &published)))
                 }
                 Judgement::LimitExceeded(exceeded) => Err(limit_exceeded(exceeded, &published.catalogue)),
