@@ -15,6 +15,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod golden;
+mod life;
 mod memory;
 mod model;
 mod modules;

@@ -9,7 +9,7 @@
 //! | `tick` | lets the clock do its work: expire holds, open and end sales |
 //! | `phase early from="08:00:00"` | for the next sale; `until=`, `tiers=gold`, `channels=`, `limit=` |
 //! | `pool tv members 10` | for the next sale; `tiers=`, `channels=`, `shared="08:30:00"`, `at=berlin`, `cost.eu=90`, `price=9900` |
-//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `tv.limit=`, `tv.sourcing=`, `tv.split=` |
+//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=` |
 //! | `check drop tv=10` | as `sale`, without effect; tells the warnings |
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `pool=`, `key=` |
@@ -18,11 +18,16 @@
 //! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=`, `tier=`, `channel=`, `region=`, `at=berlin`, `partly=yes` |
 //! | `try ann tv=2` | as `reserve`, without effect |
 //! | `erase ann` | a customer; tells how many reservations were theirs |
-//! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=` |
+//! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=`, and `tv=1` for a part |
+//! | `change r1 tv=2 mug=1` | gives a hold other lines |
+//! | `cancel r1` | of a confirmed one; a part with `tv=1 key=`; `restock=no` |
+//! | `extend_all 600` | all holds of the sale; `key=`; `ticks=2` goes on for so many ticks only |
+//! | `customer ann` | all reservations of a customer in the sale, and limits |
 //! | `availability` | where the units of each item are; what is open to whom, with `tier=`, `channel=` |
 //! | `commit`, `snapshot`, `restart`, `crash` | make durable; take a snapshot; commit, end and start; end without commit and start; `shards=` |
 
 mod draft;
+mod life;
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
@@ -41,6 +46,7 @@ use doorbuster::{
     },
 };
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+use smallvec::SmallVec;
 
 use self::draft::Draft;
 use crate::support::{OPENING, ask, harness::Harness};
@@ -90,6 +96,13 @@ scripts! {
     partial_fill
     dry_run
     bulk_adjustment
+    changing_a_hold
+    part_of_an_order
+    cancelled_orders
+    late_confirm
+    hold_budget
+    extending_all_holds
+    one_customer
 }
 
 fn directory() -> &'static Path {
@@ -142,7 +155,11 @@ impl Runner for Stage {
                 "transfer" => self.transfer(&mut args),
                 "reserve" => self.reserve(&mut args),
                 "try" => self.try_out(&mut args),
-                "confirm" | "release" | "extend" | "look" => self.change(&command.name, &mut args),
+                "confirm" | "release" | "extend" | "look" => self.of_one(&command.name, &mut args),
+                "change" => self.change(&mut args),
+                "cancel" => self.cancel(&mut args),
+                "extend_all" => self.extend_all(&mut args),
+                "customer" => self.customer(&mut args),
                 "erase" => {
                     let customer = positional(&mut args)?;
                     Ok(format!(
@@ -280,22 +297,6 @@ impl Stage {
         })
     }
 
-    fn change(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let name = positional(args)?;
-        let id = *self.names.get(name).ok_or_else(|| format!("no reservation {name} in this script"))?;
-        let (engine, now) = (&self.harness.engine, self.harness.now);
-        let outcome = match verb {
-            "confirm" => engine.confirm(now, id, args.take_key("ref")).value,
-            "release" => engine.release(now, id, None).value,
-            "extend" => engine.extend(now, id, positional(args)?.parse()?).value.map(|extension| extension.reservation),
-            _ => {
-                let looked = engine.look(now, id).value;
-                return Ok(looked.map_or_else(|refusal| self.refused(&refusal), |found| self.full(&found)));
-            }
-        };
-        Ok(outcome.map_or_else(|refusal| self.refused(&refusal), |changed| self.state(&changed)))
-    }
-
     fn availability(&self, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let (engine, extras) = (&self.harness.engine, who(args));
         let for_somebody = !extras.attributes.is_empty();
@@ -339,7 +340,8 @@ impl Stage {
             State::Held => format!("held {name} until {}", clock(reservation.expires_at)),
             over => {
                 let at = reservation.ended_at.expect("it is over");
-                format!("{} {name} at {}", over.as_str(), clock(at))
+                let late = if reservation.late { ", late" } else { "" };
+                format!("{} {name} at {}{late}", over.as_str(), clock(at))
             }
         }
     }
@@ -348,8 +350,17 @@ impl Stage {
     fn full(&self, reservation: &Reservation) -> String {
         let catalogue = self.harness.engine.catalogue();
         let mut text = format!("{}: {}", self.state(reservation), reservation.customer);
-        for line in &reservation.lines {
+        for line in reservation.shown_lines().iter() {
             text += &format!(", {}={}", catalogue.sku(line.item), line.amounts.sum());
+        }
+        if reservation.state == State::Confirmed {
+            for line in &reservation.lines {
+                for (what, units) in [("returned", line.amounts.returned), ("cancelled", line.amounts.cancelled)] {
+                    if units > 0 {
+                        text += &format!(", {what} {}={units}", catalogue.sku(line.item));
+                    }
+                }
+            }
         }
         if let Some(reference) = &reservation.reference {
             text += &format!(", ref={reference}");
@@ -430,10 +441,19 @@ fn asked<'a, 'b: 'a>(
     (asked.key, asked.reference) = (args.take_key("key"), args.take_key("ref"));
     asked.hold_seconds = args.take_key("hold").map(str::parse).transpose()?;
     asked.extras = Some(extras);
-    while let Some((sku, units)) = args.next_key() {
-        asked.lines.push(AskedLine { sku, units: units.parse()? });
+    for line in lines(args)? {
+        asked.lines.push(line);
     }
     Ok(asked)
+}
+
+/// `tv=2 mug=1`: whatever keys are left.
+fn lines<'a>(args: &mut ArgumentConsumer<'a>) -> Result<SmallVec<[AskedLine<'a>; 2]>, Box<dyn Error>> {
+    let mut lines = SmallVec::new();
+    while let Some((sku, units)) = args.next_key() {
+        lines.push(AskedLine { sku, units: units.parse()? });
+    }
+    Ok(lines)
 }
 
 /// `, tv: 2 of members, 1 of all at 9900`; nothing of items that declare no pools.

@@ -3,7 +3,7 @@
 //! Most are decided by the reservation's shard alone. A change that asks for more and a late confirmation need stock: if the shard's
 //! slices do not decide them, they are judged again under all locks, as a reserve is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Answer, Cell, Engine, Published, Recorder, Written,
@@ -17,7 +17,7 @@ use sale::{
     change::{Hold, Judged, Target},
     command::{AskedLine, Cancel, Confirm},
     event::{Adjusted, CatalogueEvent},
-    ids::ReservationId,
+    ids::{PoolNumber, ReservationId},
     judge::{Unsure, allocate_lines},
     outcome::{Extension, Refusal, Reservation},
     settings::Limits,
@@ -93,10 +93,14 @@ impl Engine {
         let published = self.published.load();
         let pools = guards[index].shard.pools_of(id);
         let totals = Totals::of_pools(pools.iter().map(|(pool, _)| *pool), &guards);
-        let enough = pools.iter().copied().filter(|&(pool, units)| totals.available(pool) >= u64::from(units));
-        self.gather(&mut guards, enough, |pool| totals.available(pool), index);
-        let short = pools.iter().filter(|&&(pool, units)| totals.available(pool) < u64::from(units));
-        self.tighten(short.map(|(pool, _)| *pool), &totals, &guards, &published);
+        // As much as there is of what it had: it may ask for a part.
+        let units_there = |&(pool, units): &(PoolNumber, u32)| {
+            let available = totals.available(pool);
+            (pool, u32::try_from(available).map_or(units, |available| available.min(units)))
+        };
+        self.gather(&mut guards, pools.iter().map(units_there), |pool| totals.available(pool), index);
+        let lacking = pools.iter().filter(|&&(pool, units)| totals.available(pool) < u64::from(units));
+        self.tighten(lacking.map(|(pool, _)| *pool), &totals, &guards, &published);
         let cell = &mut guards[index];
         let confirmed = self.decide(index, &published.bounds, cell, |shard, record| {
             let stock =
@@ -250,8 +254,10 @@ impl Engine {
 fn with_held(refusal: Refusal, published: &Published) -> Refusal {
     let Refusal::ExpiredAndShort { reservation, mut short } = refusal else { return refusal };
     for line in &mut short {
-        let pools = reservation.lines.iter().filter(|of| published.catalogue.sku(of.item) == line.sku);
-        let bounds = pools.map(|of| &published.bounds[of.pool.index()]);
+        let of_item = reservation.lines.iter().filter(|of| published.catalogue.sku(of.item) == line.sku);
+        // Units of one pool at several prices are several lines.
+        let pools: BTreeSet<PoolNumber> = of_item.map(|of| of.pool).collect();
+        let bounds = pools.iter().map(|pool| &published.bounds[pool.index()]);
         line.held = bounds.clone().map(|bound| bound.held()).sum();
         line.next_release_at = bounds.filter(|bound| bound.held() > 0).filter_map(|bound| bound.release()).min();
     }

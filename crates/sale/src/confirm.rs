@@ -11,7 +11,7 @@ use super::{
     catalogue::{Catalogue, Sale},
     command::{AskedLine, Confirm},
     decide::Record,
-    event::{ConfirmRefused, CustomerEvent, Portions, RefusedConfirm, Settled},
+    event::{ConfirmRefused, CustomerEvent, Portion, Portions, RefusedConfirm, Settled},
     ids::{ItemNumber, ReservationId},
     judge::{Allocation, PlanLine, Source, Unsure},
     outcome::{Refusal, Reservation, Shortage},
@@ -146,17 +146,7 @@ impl Shard {
             return Ok(Err(exceeded));
         }
         let (portions, _) = self.portions_of(slot, &wanted, Account::Available, false);
-        let lines: SmallVec<[PlanLine; 2]> = portions
-            .iter()
-            .map(|portion| PlanLine {
-                item: portion.item,
-                units: portion.units,
-                customer_limit: None,
-                sources: smallvec![Source { pool: portion.pool, price: None }],
-                may_split: true,
-                most_available_first: false,
-            })
-            .collect();
+        let lines = lines_of(&portions);
         match stock(self, &lines) {
             Allocation::Unsure => Err(Unsure),
             // An event told readers to return this payment.
@@ -252,6 +242,26 @@ impl Shard {
         }
         if wrong.is_empty() { Ok(wanted) } else { Err(Refusal::Invalid(wrong)) }
     }
+}
+
+/// Lines that ask for these units, one for each pool: units of one pool that were held at several prices are needed together.
+fn lines_of(portions: &[Portion]) -> SmallVec<[PlanLine; 2]> {
+    let mut lines: SmallVec<[PlanLine; 2]> = SmallVec::new();
+    for portion in portions {
+        if let Some(line) = lines.iter_mut().find(|line| line.sources[0].pool == portion.pool) {
+            line.units += portion.units;
+            continue;
+        }
+        lines.push(PlanLine {
+            item: portion.item,
+            units: portion.units,
+            customer_limit: None,
+            sources: smallvec![Source { pool: portion.pool, price: None }],
+            may_split: true,
+            most_available_first: false,
+        });
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@
 mod budget;
 mod entry;
 mod erase;
+#[cfg(test)]
+mod histories;
 mod life;
 mod search;
 mod show;

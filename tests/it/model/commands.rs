@@ -1,7 +1,9 @@
 //! Commands as proptest draws and shrinks them. They name sales, items and customers by small numbers and reservations by
 //! how long ago they were made, so that a sequence keeps its meaning when commands are taken out of it.
 
-use doorbuster::sale::settings::Sourcing;
+use std::ops::Range;
+
+use doorbuster::sale::settings::{HoldBudget, Sourcing};
 use proptest::{collection::vec, option, prelude::*};
 
 pub const SALES: [&str; 3] = ["drop", "flash", "night"];
@@ -62,6 +64,27 @@ pub enum Command {
     Confirm {
         ago: usize,
         reference: Option<usize>,
+        part: Option<Part>,
+    },
+    ChangeLines {
+        ago: usize,
+        lines: Vec<(usize, u32)>,
+    },
+    Cancel {
+        ago: usize,
+        part: Option<Part>,
+        restock: bool,
+        key: Option<usize>,
+    },
+    ExtendAll {
+        sale: usize,
+        seconds: u32,
+        key: Option<usize>,
+    },
+    /// What there is of one customer in a sale.
+    List {
+        sale: usize,
+        customer: usize,
     },
     Release {
         ago: usize,
@@ -106,6 +129,14 @@ pub enum Command {
     },
 }
 
+/// Lines of a reservation.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub lines: Vec<(usize, u32)>,
+    /// No more than the reservation has, if it has some of it.
+    pub fits: bool,
+}
+
 /// Of the stock of one pool.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -142,6 +173,8 @@ pub struct Document {
     pub closes_in: i64,
     pub hold_seconds: u64,
     pub max_extensions: Option<u32>,
+    pub late_confirm_seconds: u32,
+    pub hold_budget: Option<HoldBudget>,
     pub customer_limit: Option<u32>,
     /// Of the second item.
     pub item_limit: Option<u32>,
@@ -268,7 +301,17 @@ fn plain_command() -> impl Strategy<Value = Command> {
         4 => reserve().prop_map(Command::TryOut),
         2 => vec(reserve(), 1..6).prop_map(Command::Batch),
         8 => ago().prop_map(|ago| Command::Repeat { ago }),
-        8 => (ago(), reference()).prop_map(|(ago, reference)| Command::Confirm { ago, reference }),
+        12 => (ago(), reference(), option::weighted(0.4, part())).prop_map(|(ago, reference, part)| {
+            Command::Confirm { ago, reference, part }
+        }),
+        12 => (ago(), lines(1..4)).prop_map(|(ago, lines)| Command::ChangeLines { ago, lines }),
+        8 => (ago(), option::weighted(0.6, part()), prop::bool::weighted(0.7), key(0.5)).prop_map(
+            |(ago, part, restock, key)| Command::Cancel { ago, part, restock, key }
+        ),
+        3 => (sale(), prop::sample::select(vec![20, 60]), key(0.5)).prop_map(|(sale, seconds, key)| {
+            Command::ExtendAll { sale, seconds, key }
+        }),
+        4 => (sale(), 0..CUSTOMERS.len()).prop_map(|(sale, customer)| Command::List { sale, customer }),
         12 => ago().prop_map(|ago| Command::Release { ago }),
         6 => (ago(), 1..60_u32).prop_map(|(ago, seconds)| Command::Extend { ago, seconds }),
         5 => ago().prop_map(|ago| Command::Look { ago }),
@@ -281,6 +324,14 @@ fn plain_command() -> impl Strategy<Value = Command> {
         }),
         8 => Just(Command::Commit),
     ]
+}
+
+fn lines(count: Range<usize>) -> impl Strategy<Value = Vec<(usize, u32)>> {
+    vec((0..SKUS.len(), prop_oneof![6 => 1..3_u32, 2 => 3..7_u32]), count)
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    (lines(1..3), prop::bool::weighted(0.9)).prop_map(|(lines, fits)| Part { lines, fits })
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -337,10 +388,15 @@ fn document() -> impl Strategy<Value = Document> {
         Just(Fault::RemovedPool),
     ];
     let times = (opens_in, closes_in, 1..60_u64, option::weighted(0.5, 0..3_u32));
+    let budget = (option::weighted(0.7, 1..5_u32), option::weighted(0.7, 1..4_u32))
+        .prop_map(|(open_holds, expired_per_hour)| HoldBudget { open_holds, expired_per_hour });
+    let life = (prop_oneof![1 => Just(0), 3 => 1..60_u32], option::weighted(0.3, budget));
     let items = (1..=SKUS.len(), any::<bool>(), option::weighted(0.5, 1..5_u64), vec(item_shape(), SKUS.len()));
     let phases = prop_oneof![3 => Just(Vec::new()), 2 => vec(phase_shape(), 1..4)];
-    (times, items, limit(), limit(), phases, option::weighted(0.15, fault)).prop_map(
-        |(times, items, customer_limit, item_limit, phases, fault)| Document {
+    (times, items, limit(), limit(), phases, option::weighted(0.15, fault), life).prop_map(
+        |(times, items, customer_limit, item_limit, phases, fault, life)| Document {
+            late_confirm_seconds: life.0,
+            hold_budget: life.1,
             items: items.0,
             reversed: items.1,
             price: items.2.map(|price| price * 1000),

@@ -39,8 +39,8 @@ pub fn settings(now: Timestamp, id: &str, document: &Document, known: Option<&Sa
         max_extensions: document.max_extensions,
         customer_limit: document.customer_limit,
         rate_limits: None,
-        late_confirm_seconds: 0,
-        hold_budget: None,
+        late_confirm_seconds: document.late_confirm_seconds,
+        hold_budget: document.hold_budget,
         phases: phases.filter_map(|(index, shape)| phase(now, index, shape, opens_at, closes_at)).collect(),
         items,
     }

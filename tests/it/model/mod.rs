@@ -6,6 +6,7 @@
 mod commands;
 mod compare;
 mod documents;
+mod life;
 mod naive;
 mod tally;
 mod world;

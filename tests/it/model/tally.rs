@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use doorbuster::sale::outcome::Refusal;
 
 /// What every run of the default size must come to, or the sequences test less than they seem to.
-pub const OUTCOMES: [&str; 32] = [
+pub const OUTCOMES: [&str; 49] = [
     "done",
     "replayed",
     "lost in a crash or retired",
@@ -38,6 +38,23 @@ pub const OUTCOMES: [&str; 32] = [
     "snapshot",
     "snapshot, pruned",
     "snapshot, left unfinished",
+    "expired, and short of stock",
+    "not confirmed",
+    "already cancelled",
+    "too many holds",
+    "cooling down",
+    "changed",
+    "partly confirmed",
+    "confirmed late",
+    "refused late for the limit",
+    "cancelled",
+    "partly cancelled",
+    "cancelled, and not restocked",
+    "partly cancelled, and not restocked",
+    "all extended",
+    "joined an extension of all",
+    "replayed an extension of all",
+    "an extension of all over a restart",
 ];
 
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use doorbuster::{
-    engine::{Answer, Durable, Made, Settings},
+    engine::{Answer, Durable, Extending, Made, Settings},
     journal::{SnapshotStore, files::Survival},
     sale::{
         adjustments::{Remembered, RememberedTransfer},
@@ -45,6 +45,8 @@ pub struct World {
     pub made: Vec<(ReservationId, Request)>,
     /// Operators' commands that had keys.
     keyed: Vec<Command>,
+    /// Extensions of all holds that are waited for, and their numbers in the model.
+    pub(super) waiting: Vec<(Extending, u64)>,
     pub tally: Tally,
 }
 
@@ -55,7 +57,8 @@ impl World {
             Harness::new(Settings { shards, retention_millis: RETENTION_MILLIS, limits, ..Settings::default() });
         let model = Model::new(RETENTION_MILLIS, STOCK_MAX, EXTENSIONS_MAX);
         let durable = (model.clone(), harness.engine.digest());
-        let mut world = Self { harness, model, durable, made: Vec::new(), keyed: Vec::new(), tally: Tally::default() };
+        let (made, keyed, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let mut world = Self { harness, model, durable, made, keyed, waiting, tally: Tally::default() };
         world.put(0, first);
         world.commit();
         world
@@ -65,6 +68,7 @@ impl World {
         self.tally.commands += 1;
         if let Command::Adjust { key: Some(_), .. }
         | Command::AdjustAll { key: Some(_), .. }
+        | Command::ExtendAll { key: Some(_), .. }
         | Command::Transfer { key: Some(_), .. } = command
         {
             self.keyed.push(command.clone());
@@ -100,29 +104,32 @@ impl World {
                     self.reserve(&asked.clone());
                 }
             }
-            Command::Confirm { ago, reference } => {
-                let reference = reference.map(|at| REFERENCES[at]);
-                self.change(
-                    *ago,
-                    |harness, id| harness.engine.confirm(harness.now, id, reference),
-                    |model, now, position| model.confirm(now, position, reference),
-                );
+            Command::Confirm { ago, reference, part } => {
+                self.confirm(*ago, reference.map(|at| REFERENCES[at]), part.as_ref());
             }
-            Command::Release { ago } => self.change(
+            Command::ChangeLines { ago, lines } => self.change_lines(*ago, lines),
+            Command::Cancel { ago, part, restock, key } => {
+                self.cancel(*ago, part.as_ref(), *restock, key.map(|key| KEYS[key]));
+            }
+            Command::ExtendAll { sale, seconds, key } => {
+                self.extend_all(SALES[*sale], *seconds, key.map(|key| KEYS[key]));
+            }
+            Command::List { sale, customer } => self.list(SALES[*sale], CUSTOMERS[*customer]),
+            Command::Release { ago } => drop(self.change(
                 *ago,
                 |harness, id| harness.engine.release(harness.now, id, Some("changed their mind")),
                 |model, now, position| model.release(now, position),
-            ),
-            Command::Extend { ago, seconds } => self.change(
+            )),
+            Command::Extend { ago, seconds } => drop(self.change(
                 *ago,
                 |harness, id| harness.engine.extend(harness.now, id, *seconds),
                 |model, now, position| model.extend(now, position, *seconds),
-            ),
-            Command::Look { ago } => self.change(
+            )),
+            Command::Look { ago } => drop(self.change(
                 *ago,
                 |harness, id| harness.engine.look(harness.now, id),
                 |model, now, position| model.look(now, position),
-            ),
+            )),
             Command::Erase { customer } => self.erase(CUSTOMERS[*customer]),
             Command::Tick => self.tick(),
             Command::Wait { millis } => self.harness.wait_millis(*millis),
@@ -313,19 +320,25 @@ impl World {
         }
     }
 
-    fn change<T: Debug + PartialEq>(
+    pub(super) fn change<T: Debug + PartialEq>(
         &mut self,
         ago: usize,
         change: impl Fn(&Harness, ReservationId) -> Answer<Result<T, Refusal>>,
         expect: impl Fn(&mut Model, Timestamp, usize) -> Result<T, Refusal>,
-    ) {
-        let Some(newest) = self.made.len().checked_sub(1) else { return };
-        let position = newest - ago % (newest + 1);
+    ) -> Option<Result<T, Refusal>> {
+        let position = self.position(ago)?;
         let expected = expect(&mut self.model, self.harness.now, position);
         self.tally.note_result(&expected);
         let answer = change(&self.harness, self.made[position].0);
         self.assert_pending(&answer, self.model.uncommitted.contains(&position));
-        assert_eq!(answer.value, expected, "reservation {position}");
+        assert_eq!(answer.value.map_err(as_compared), expected, "reservation {position}");
+        Some(expected)
+    }
+
+    /// Of the reservation that was made so many before the latest.
+    pub(super) fn position(&self, ago: usize) -> Option<usize> {
+        let newest = self.made.len().checked_sub(1)?;
+        Some(newest - ago % (newest + 1))
     }
 
     fn erase(&mut self, customer: &str) {
@@ -342,13 +355,19 @@ impl World {
         let expected = self.model.tick(self.harness.now);
         let tick = self.harness.tick();
         assert_eq!(
-            Ticked { expired: tick.expired, turned: tick.status_changes, lag_millis: tick.lag_millis },
+            Ticked {
+                expired: tick.expired,
+                turned: tick.status_changes,
+                lag_millis: tick.lag_millis,
+                extended: tick.extended
+            },
             expected
         );
+        self.compare_extensions();
     }
 
     /// An answer that shows what is not on disk yet must wait for it.
-    fn assert_pending<T>(&self, answer: &Answer<T>, pending: bool) {
+    pub(super) fn assert_pending<T>(&self, answer: &Answer<T>, pending: bool) {
         let durable = self.harness.engine.durability().of(answer.durable_at);
         if pending {
             assert_eq!(durable, Durable::NotYet, "no answer outruns the disk");
@@ -377,6 +396,7 @@ impl World {
     fn return_to_durable(&mut self) {
         self.model = self.durable.0.clone();
         assert_eq!(self.harness.engine.digest(), self.durable.1, "what comes back is what was committed");
+        self.finish_extensions();
     }
 
     fn snapshot(&mut self, meanwhile: &[(usize, Command)], ending: Ending) {
@@ -412,18 +432,23 @@ impl World {
     }
 }
 
-pub fn request(reserve: &commands::Reserve) -> Request {
+/// Each item once.
+pub fn summed(drawn: &[(usize, u32)]) -> Vec<(Name, u32)> {
     let mut lines: Vec<(&'static str, u32)> = Vec::new();
-    for &(sku, units) in &reserve.lines {
+    for &(sku, units) in drawn {
         match lines.iter_mut().find(|line| line.0 == SKUS[sku]) {
             Some(line) => line.1 += units,
             None => lines.push((SKUS[sku], units)),
         }
     }
+    lines
+}
+
+pub fn request(reserve: &commands::Reserve) -> Request {
     Request {
         sale: SALES[reserve.sale],
         customer: CUSTOMERS[reserve.customer],
-        lines,
+        lines: summed(&reserve.lines),
         hold_seconds: reserve.hold_seconds,
         reference: reserve.reference.map(|at| REFERENCES[at]),
         key: reserve.key.map(|key| KEYS[key]),
@@ -473,7 +498,7 @@ pub fn as_put(settings: &SaleSettings) -> SaleSettings {
 
 /// What is compared of a refusal: of invalid members which ones they are, as details are prose; of a shortage all but the
 /// earliest end of a hold, which may be 100 ms old.
-fn as_compared(refusal: Refusal) -> Refusal {
+pub fn as_compared(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Invalid(mut wrong) => {
             wrong.iter_mut().for_each(|wrong| wrong.detail.clear());
@@ -482,6 +507,10 @@ fn as_compared(refusal: Refusal) -> Refusal {
         Refusal::Short(mut lines) => {
             lines.iter_mut().for_each(|line| line.next_release_at = None);
             Refusal::Short(lines)
+        }
+        Refusal::ExpiredAndShort { reservation, mut short } => {
+            short.iter_mut().for_each(|line| (line.held, line.next_release_at) = (0, None));
+            Refusal::ExpiredAndShort { reservation, short }
         }
         other => other,
     }

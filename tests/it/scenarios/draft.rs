@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use doorbuster::sale::settings::{ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing};
+use doorbuster::sale::settings::{HoldBudget, ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing};
 use goldenscript::ArgumentConsumer;
 
 use super::{Outcome, moment, positional};
@@ -71,6 +71,11 @@ impl Draft {
         }
         settings.customer_limit = args.take_key("limit").map(str::parse).transpose()?;
         settings.max_extensions = args.take_key("extensions").map(str::parse).transpose()?;
+        settings.late_confirm_seconds = args.take_key("late").map(str::parse).transpose()?.unwrap_or(0);
+        let open_holds = args.take_key("open_holds").map(str::parse).transpose()?;
+        let expired_per_hour = args.take_key("expired_per_hour").map(str::parse).transpose()?;
+        let budget = HoldBudget { open_holds, expired_per_hour };
+        settings.hold_budget = (budget != HoldBudget::default()).then_some(budget);
         while let Some((member, value)) = args.next_key() {
             let Some((sku, member)) = member.split_once('.') else {
                 settings.items.push(ask::item(member, value.parse()?));

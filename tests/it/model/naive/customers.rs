@@ -8,12 +8,13 @@ use doorbuster::{
         command::{AskedLine, Extras, Reserve},
         event::AskedUnits,
         ids::{Bucket, PoolNumber, ReservationId},
-        outcome::{self, Refusal, ReservedLine, Standing, State},
+        outcome::{self, OfCustomer, Refusal, ReservedLine, Standing, State},
+        stock::Amounts,
         time::Timestamp,
     },
 };
 
-use super::{Model, Name, Reservation};
+use super::{At, First, Model, Name, Reservation, Unit};
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -99,17 +100,23 @@ impl Model {
             return Ok((first, Made { reservation: self.show_as_made(first), replayed_of: Some(stands) }));
         }
         let taken = self.take(now, request)?;
+        let units: Vec<Unit> = taken.lines.iter().flat_map(Unit::held).collect();
+        let short: Vec<Name> = taken.short.iter().map(|short| short.0).collect();
         let reservation = Reservation {
             id: ReservationId::new(now, Bucket::of(request.customer), entropy),
             request: request.clone(),
-            lines: taken.lines,
-            short: taken.short.iter().map(|short| short.0).collect(),
-            first_expires_at: taken.expires_at,
+            first: First { units: units.clone(), short: short.clone(), expires_at: taken.expires_at },
+            units,
+            short,
             expires_at: taken.expires_at,
             state: State::Held,
             ended_at: None,
+            confirmed_at: None,
+            late: false,
             extensions: 0,
             confirm_reference: None,
+            cancellations: Vec::new(),
+            refused: Vec::new(),
             erased: false,
         };
         self.reservations.insert(position, reservation);
@@ -129,27 +136,6 @@ impl Model {
     pub fn look(&mut self, now: Timestamp, position: usize) -> Result<outcome::Reservation, Refusal> {
         self.current(now, position)?;
         Ok(self.show(position))
-    }
-
-    pub fn confirm(
-        &mut self,
-        now: Timestamp,
-        position: usize,
-        reference: Option<Name>,
-    ) -> Result<outcome::Reservation, Refusal> {
-        match self.current(now, position)? {
-            State::Held => {
-                self.end(now, position, State::Confirmed);
-                self.reservations.get_mut(&position).expect("just seen").confirm_reference = reference;
-                Ok(self.show(position))
-            }
-            State::Confirmed => {
-                let shown = self.show(position);
-                let same = reference.is_none() || reference == shown.reference.as_deref();
-                if same { Ok(shown) } else { Err(Refusal::AlreadyConfirmed(Box::new(shown))) }
-            }
-            _ => Err(self.refuse_ended(position)),
-        }
     }
 
     pub fn release(&mut self, now: Timestamp, position: usize) -> Result<outcome::Reservation, Refusal> {
@@ -189,7 +175,7 @@ impl Model {
         known.is_none_or(|known| known.state != State::Held || now < known.expires_at)
     }
 
-    fn current(&mut self, now: Timestamp, position: usize) -> Result<State, Refusal> {
+    pub(super) fn current(&mut self, now: Timestamp, position: usize) -> Result<State, Refusal> {
         let known = self.reservations.get(&position).ok_or(Refusal::ReservationNotFound)?;
         if known.state == State::Held && now >= known.expires_at {
             self.end(now, position, State::Expired);
@@ -200,27 +186,28 @@ impl Model {
     pub(super) fn end(&mut self, now: Timestamp, position: usize, state: State) {
         let reservation = self.reservations.get_mut(&position).expect("it is known");
         (reservation.state, reservation.ended_at) = (state, Some(now));
+        if state != State::Confirmed {
+            for unit in reservation.units.iter_mut().filter(|unit| unit.at == At::Held) {
+                unit.at = At::Returned;
+            }
+        }
         self.uncommitted.insert(position);
     }
 
-    fn refuse_ended(&self, position: usize) -> Refusal {
+    pub(super) fn refuse_ended(&self, position: usize) -> Refusal {
         let reservation = Box::new(self.show(position));
         match reservation.state {
             State::Confirmed => Refusal::AlreadyConfirmed(reservation),
             State::Released => Refusal::AlreadyReleased(reservation),
             State::Expired => Refusal::ReservationExpired(reservation),
-            State::Held | State::Cancelled => panic!("it is held or over"),
+            State::Cancelled => Refusal::AlreadyCancelled(reservation),
+            State::Held => panic!("a hold is not over"),
         }
     }
 
-    fn show(&self, position: usize) -> outcome::Reservation {
+    pub(super) fn show(&self, position: usize) -> outcome::Reservation {
         let known = &self.reservations[&position];
         let Request { sale, customer, ref lines, reference, .. } = known.request;
-        let shown = known.lines.iter().map(|line| {
-            let item = self.item(sale, self.pools[line.pool].sku);
-            let (pool, amounts) = (PoolNumber(line.pool as u32), known.state.amounts(line.units));
-            ReservedLine { item, pool, price: line.price, amounts }
-        });
         let asked = lines.iter().filter(|line| known.short.contains(&line.0));
         let short = asked.map(|&(sku, units)| AskedUnits { item: self.item(sale, sku), units });
         // Labels may name a person.
@@ -234,12 +221,12 @@ impl Model {
             sale: self.sales[sale].number,
             customer: if known.erased { format!("erased-{}", known.id).into() } else { customer.into() },
             state: known.state,
-            lines: shown.collect(),
+            lines: self.lines_of(sale, &known.units).into(),
             reference: known.confirm_reference.or(reference).map(Box::from),
             expires_at: known.expires_at,
             ended_at: known.ended_at,
-            confirmed_at: None,
-            late: false,
+            confirmed_at: known.confirmed_at,
+            late: known.late,
             extensions: known.extensions,
             attributes: attributes.map(Arc::new),
             short: short.collect(),
@@ -248,16 +235,65 @@ impl Model {
 
     fn show_as_made(&self, position: usize) -> outcome::Reservation {
         let known = &self.reservations[&position];
-        let mut made = outcome::Reservation {
-            state: State::Held,
-            reference: known.request.reference.map(Box::from),
-            expires_at: known.first_expires_at,
-            ended_at: None,
-            extensions: 0,
-            ..self.show(position)
+        let First { units, short, expires_at } = known.first.clone();
+        let (state, ended_at, confirmed_at, extensions) = (State::Held, None, None, 0);
+        let late = false;
+        let as_made = Reservation {
+            units,
+            short,
+            expires_at,
+            state,
+            ended_at,
+            confirmed_at,
+            extensions,
+            late,
+            confirm_reference: None,
+            ..known.clone()
         };
-        made.lines.iter_mut().for_each(|line| line.amounts = State::Held.amounts(line.amounts.sum()));
-        made
+        let mut then = self.clone();
+        then.reservations.insert(position, as_made);
+        then.show(position)
+    }
+
+    /// Units of one pool and price are a line.
+    fn lines_of(&self, sale: Name, units: &[Unit]) -> Vec<ReservedLine> {
+        let mut lines: Vec<ReservedLine> = Vec::new();
+        for unit in units {
+            let (item, pool) = (self.item(sale, self.pools[unit.pool].sku), PoolNumber(unit.pool as u32));
+            if !lines.last().is_some_and(|last| (last.pool, last.price) == (pool, unit.price)) {
+                lines.push(ReservedLine { item, pool, price: unit.price, amounts: Amounts::default() });
+            }
+            let amounts = &mut lines.last_mut().expect("just pushed").amounts;
+            match unit.at {
+                At::Held => amounts.held += 1,
+                At::Confirmed => amounts.confirmed += 1,
+                At::Returned => amounts.returned += 1,
+                At::Cancelled => amounts.cancelled += 1,
+            }
+        }
+        lines
+    }
+
+    /// The newest three of a customer in a sale, how many there are, and units by item.
+    pub fn of_customer(&mut self, now: Timestamp, customer: Name, sale: Name) -> OfCustomer {
+        let mut found: Vec<(ReservationId, usize)> = Vec::new();
+        for (&position, known) in &self.reservations {
+            if known.request.customer == customer && known.request.sale == sale && !known.erased {
+                found.push((known.id, position));
+            }
+        }
+        found.sort();
+        found.reverse();
+        let newest = found.iter().take(3);
+        let reservations = newest.map(|&(_, position)| self.look(now, position).expect("it is known")).collect();
+        let mut units = Vec::new();
+        for &(of, sku) in &self.items {
+            let has = self.units_of(customer, of, sku);
+            if has > 0 {
+                units.push((self.item(of, sku), has));
+            }
+        }
+        OfCustomer { reservations, total: found.len(), units }
     }
 
     /// How many reservations were the customer's.
@@ -266,6 +302,7 @@ impl Model {
         for (&position, known) in &mut self.reservations {
             if known.request.customer == customer && !known.erased {
                 (known.erased, known.confirm_reference) = (true, None);
+                (known.cancellations, known.refused) = (Vec::new(), Vec::new());
                 self.uncommitted.insert(position);
                 erased += 1;
             }

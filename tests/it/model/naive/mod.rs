@@ -2,6 +2,8 @@
 //! slices, no journal. Where the real service keeps a sum, this one counts.
 
 mod customers;
+mod extensions;
+mod life;
 mod rules;
 mod stock;
 
@@ -20,6 +22,8 @@ use doorbuster::{
 
 pub use self::{
     customers::Request,
+    extensions::{Extending, Run},
+    life::Cancel,
     stock::{Adjusted, Level, Transferred},
 };
 use super::commands::{POOLS, SKUS};
@@ -46,6 +50,12 @@ pub struct Model {
     /// Confirmed reservations that left memory.
     gone: Vec<Gone>,
     memory: stock::Memory,
+    /// Extensions of all holds that are under way, in their order.
+    pub runs: Vec<Run>,
+    /// How many there ever were.
+    runs_begun: u64,
+    /// The numbers of those that are done, and how many holds each extended.
+    runs_done: Vec<(u64, u64)>,
     /// Reservations changed since the last commit.
     pub uncommitted: BTreeSet<usize>,
 }
@@ -71,18 +81,51 @@ struct Pool {
 pub struct Reservation {
     id: ReservationId,
     request: Request,
-    lines: Vec<Line>,
+    /// Every single unit. Those of one pool and price are beside each other.
+    units: Vec<Unit>,
     /// Items of which it got less than it asked for.
     short: Vec<Name>,
     /// As first answered.
-    first_expires_at: Timestamp,
+    first: First,
     pub expires_at: Timestamp,
     pub state: State,
     ended_at: Option<Timestamp>,
+    /// Known once it is cancelled.
+    confirmed_at: Option<Timestamp>,
+    late: bool,
     extensions: u16,
     confirm_reference: Option<Name>,
+    /// Keys of cancellations, and what was asked with them.
+    cancellations: Vec<(Name, Cancel)>,
+    /// References of confirms whose refusal was recorded.
+    refused: Vec<Option<Name>>,
     /// Nobody's, and its request is not known any more.
     erased: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    pool: usize,
+    price: Option<Price>,
+    at: At,
+}
+
+/// Where a unit of a reservation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    Held,
+    Confirmed,
+    /// Back, having been held only.
+    Returned,
+    /// Back, having been confirmed.
+    Cancelled,
+}
+
+#[derive(Debug, Clone)]
+struct First {
+    units: Vec<Unit>,
+    short: Vec<Name>,
+    expires_at: Timestamp,
 }
 
 /// Units from one pool, by its number.
@@ -96,7 +139,8 @@ pub struct Line {
 #[derive(Debug, Clone)]
 struct Gone {
     customer: Name,
-    lines: Vec<Line>,
+    /// The pool of each confirmed unit.
+    pools: Vec<usize>,
     /// Whether a limit could still ask for it when it left.
     counted: bool,
 }
@@ -106,6 +150,8 @@ pub struct Ticked {
     pub expired: usize,
     pub turned: usize,
     pub lag_millis: u64,
+    /// Holds that were extended with all of their sale.
+    pub extended: u64,
 }
 
 /// The name among those that commands use.
@@ -152,6 +198,20 @@ impl Sale {
     }
 }
 
+impl Reservation {
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub fn has(&self, at: At) -> bool {
+        self.units.iter().any(|unit| unit.at == at)
+    }
+
+    pub fn has_other_units_than(&self, other: &Self) -> bool {
+        self.units != other.units
+    }
+}
+
 impl Model {
     pub fn new(retention_millis: u64, stock_max: u64, extensions_max: u32) -> Self {
         Self {
@@ -164,6 +224,9 @@ impl Model {
             reservations: BTreeMap::new(),
             gone: Vec::new(),
             memory: stock::Memory::default(),
+            runs: Vec::new(),
+            runs_begun: 0,
+            runs_done: Vec::new(),
             uncommitted: BTreeSet::new(),
         }
     }
@@ -172,18 +235,14 @@ impl Model {
 
     pub fn counts_of_pool(&self, pool: usize) -> Counts {
         let (mut held, mut confirmed) = (0, 0);
-        for reservation in self.reservations.values() {
-            for line in reservation.lines.iter().filter(|line| line.pool == pool) {
-                match reservation.state {
-                    State::Held => held += u64::from(line.units),
-                    State::Confirmed => confirmed += u64::from(line.units),
-                    State::Released | State::Expired | State::Cancelled => {}
-                }
+        for unit in self.reservations.values().flat_map(|known| &known.units).filter(|unit| unit.pool == pool) {
+            match unit.at {
+                At::Held => held += 1,
+                At::Confirmed => confirmed += 1,
+                At::Returned | At::Cancelled => {}
             }
         }
-        for line in self.gone.iter().flat_map(|gone| &gone.lines).filter(|line| line.pool == pool) {
-            confirmed += u64::from(line.units);
-        }
+        confirmed += self.gone.iter().flat_map(|gone| &gone.pools).filter(|gone| **gone == pool).count() as u64;
         let taken = held + confirmed;
         let available = self.pools[pool].stock.checked_sub(taken).expect("the model does not oversell");
         Counts { available, held, confirmed }
@@ -224,15 +283,16 @@ impl Model {
 
     /// What the customer holds or has confirmed of an item, as far as limits count it.
     pub fn units_of(&self, customer: &str, sale: &str, sku: &str) -> u64 {
-        let is_item = |line: &&Line| self.pools[line.pool].sale == sale && self.pools[line.pool].sku == sku;
+        let is_item = |pool: usize| self.pools[pool].sale == sale && self.pools[pool].sku == sku;
+        let counts = |unit: &Unit| matches!(unit.at, At::Held | At::Confirmed) && is_item(unit.pool);
         let mut units = 0;
-        for Reservation { request, state, lines, .. } in self.reservations.values().filter(|known| !known.erased) {
-            if request.customer == customer && matches!(state, State::Held | State::Confirmed) {
-                units += lines.iter().filter(is_item).map(|line| u64::from(line.units)).sum::<u64>();
+        for known in self.reservations.values() {
+            if known.request.customer == customer && !known.erased {
+                units += known.units.iter().filter(|unit| counts(unit)).count() as u64;
             }
         }
         for gone in self.gone.iter().filter(|gone| gone.counted && gone.customer == customer) {
-            units += gone.lines.iter().filter(is_item).map(|line| u64::from(line.units)).sum::<u64>();
+            units += gone.pools.iter().filter(|pool| is_item(**pool)).count() as u64;
         }
         units
     }
@@ -365,17 +425,17 @@ impl Model {
                 _ => {}
             }
         }
+        ticked.extended = self.extend_due(now);
         ticked
     }
 
     fn retire(&mut self, position: usize) {
-        let Reservation { request, lines, state, erased, .. } =
-            self.reservations.remove(&position).expect("it is known");
+        let Reservation { request, units, erased, .. } = self.reservations.remove(&position).expect("it is known");
         let sale = &self.sales[request.sale];
-        let is_limited = |line: &Line| sale.may_limit(self.pools[line.pool].sku);
-        let counted = !erased && !sale.closed && lines.iter().any(is_limited);
-        if state == State::Confirmed {
-            self.gone.push(Gone { customer: request.customer, lines, counted });
+        let pools: Vec<usize> = units.iter().filter(|unit| unit.at == At::Confirmed).map(|unit| unit.pool).collect();
+        let counted = !erased && !sale.closed && pools.iter().any(|&pool| sale.may_limit(self.pools[pool].sku));
+        if !pools.is_empty() {
+            self.gone.push(Gone { customer: request.customer, pools, counted });
         }
     }
 }

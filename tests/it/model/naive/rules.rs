@@ -8,7 +8,7 @@ use doorbuster::{
         event::PricedPortion,
         ids::PoolNumber,
         judge::{Grant, Short},
-        outcome::{Refusal, Shortage, Status},
+        outcome::{Refusal, Shortage, State, Status},
         settings::{ItemSettings, Phase, PoolSettings, Price, Sourcing},
         time::Timestamp,
     },
@@ -36,7 +36,7 @@ fn is_among(tiers: &Option<Vec<String>>, channels: &Option<Vec<String>>, request
 
 impl Sale {
     /// The phase that lets the request in, if there are phases.
-    fn admit(&self, now: Timestamp, request: &Request) -> Result<Option<&Phase>, Refusal> {
+    pub(super) fn admit(&self, now: Timestamp, request: &Request) -> Result<Option<&Phase>, Refusal> {
         let phases = &self.settings.phases;
         if phases.is_empty() {
             return Ok(None);
@@ -127,12 +127,45 @@ impl Model {
                 return Err(Refusal::CustomerLimitExceeded { sku: sku.into(), limit, already });
             }
         }
+        self.check_budget(now, request)?;
         let hold_seconds = request.hold_seconds.map_or(sale.settings.hold_seconds, u64::from);
         Ok(Taken { lines, short, expires_at: now.plus_seconds(hold_seconds) })
     }
 
+    /// Counts the customer's holds in the sale, and those that expired within the last hour, or as long as they are kept.
+    fn check_budget(&self, now: Timestamp, request: &Request) -> Result<(), Refusal> {
+        let Some(budget) = self.sales[request.sale].settings.hold_budget else { return Ok(()) };
+        let window = self.retention_millis.min(3_600_000);
+        let (mut open, mut until) = (0, Vec::new());
+        for known in self.reservations.values().filter(|known| !known.erased) {
+            if (known.request.sale, known.request.customer) != (request.sale, request.customer) {
+                continue;
+            }
+            let counts_until = known.ended_at.map(|at| at.plus_millis(window));
+            match known.state {
+                State::Held => open += 1,
+                State::Expired => until.extend(counts_until.filter(|&until| now < until)),
+                State::Confirmed | State::Released | State::Cancelled => {}
+            }
+        }
+        if let Some(limit) = budget.open_holds.filter(|&limit| open >= limit) {
+            return Err(Refusal::TooManyHolds { limit, open });
+        }
+        if let Some(limit) = budget.expired_per_hour.filter(|&limit| until.len() >= limit as usize) {
+            until.sort();
+            let expired = until.len() as u32;
+            let mut waited_for = now;
+            while until.len() >= limit as usize {
+                waited_for = until.remove(0);
+            }
+            let retry_after_seconds = waited_for.millis_since(now).div_ceil(1000);
+            return Err(Refusal::CoolingDown { limit, expired, retry_after_seconds });
+        }
+        Ok(())
+    }
+
     /// What a line takes, and the most that it could get.
-    fn take_line(
+    pub(super) fn take_line(
         &self,
         item: &ItemSettings,
         units: u32,

@@ -15,6 +15,8 @@ pub struct Memory {
     single: Vec<Known<Name, Adjusted>>,
     together: Vec<Known<(), Vec<Adjusted>>>,
     transfers: Vec<Known<Name, Transferred>>,
+    /// How many holds were extended.
+    extensions: Vec<Known<(), u64>>,
 }
 
 /// `P`: the place within the sale that the key counts for.
@@ -212,6 +214,28 @@ impl Model {
             Self::remember(self.retention_millis, &mut self.memory.transfers, known);
         }
         Ok((answer, false))
+    }
+}
+
+impl Model {
+    /// The answer to an extension of all holds that was done before.
+    pub(super) fn known_extension(&self, sale: Name, key: Option<Name>, seconds: u32) -> Option<Answered<u64>> {
+        recall(&self.memory.extensions, sale, &(), key, &seconds.to_string())
+    }
+
+    pub(super) fn remember_extension(
+        &mut self,
+        now: Timestamp,
+        sale: Name,
+        key: Option<Name>,
+        seconds: u32,
+        holds: u64,
+    ) {
+        if let Some(key) = key {
+            let (key, request) = (key.into(), seconds.to_string());
+            let known = Known { sale, place: (), key, request, at: now, answer: holds };
+            Self::remember(self.retention_millis, &mut self.memory.extensions, known);
+        }
     }
 }
 
