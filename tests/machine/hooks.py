@@ -32,12 +32,17 @@ TEXTS = ("name", "reference", "reason")
 
 # What a request may be refused for that is valid by its schema: pointer and detail, by call.
 POOL = r"(must be one of the item's pools|is required).*"
+TOO_LATE = (r"/late_confirm_seconds", r"must be at most \d+, because a reservation leaves memory .*")
+NOT_THERE = (r"/lines", r"must ask for at most \d+ units of .*")
 NEW_NAME = (r"/(tier|channel)", r"is new, and the service already knows .*")
 REFUSALS_BY_STATE = {
     "putSale": [
         (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),
         NEW_NAME,
+        TOO_LATE,
     ],
+    "confirmReservation": [NOT_THERE],
+    "cancelReservation": [NOT_THERE],
     "adjustStock": [(r"/delta", r"must not raise the item's stock above \d+ units"), (r"/pool", POOL)],
     "adjustStockOfMany": [
         (r"/adjustments/\d+/delta", r"must not raise the item's stock above \d+ units"),
@@ -47,6 +52,7 @@ REFUSALS_BY_STATE = {
     "reserve": [NEW_NAME],
     # What a patch is merged into decides what else it needs.
     "patchSale": [
+        TOO_LATE,
         (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
         (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
@@ -110,6 +116,9 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         # Most changes are on no condition, as most conditions do not hold.
         for name in ("If-Match", "If-None-Match"):
             case.headers.pop(name, None)
+    if operation_id(case.operation) == "cancelReservation" and isinstance(case.body, dict) and "lines" in case.body:
+        # A part needs a key.
+        case.headers.setdefault("Idempotency-Key", f"cancel-{next(sale_numbers)}")
     if isinstance(case.query.get("customer"), str):
         case.query["customer"] = cut(case.query["customer"], NAME_BYTES_MAX)
     if operation_id(case.operation) == "listAuditRecords" and case.meta.phase.name == TestPhase.STATEFUL:
@@ -147,7 +156,7 @@ def begin_walk(case: Case) -> None:
 
     It has units for everybody; some sales were put before.
     """
-    for member in ("customer_limit", "max_extensions", "rate_limits"):
+    for member in ("customer_limit", "max_extensions", "rate_limits", "hold_budget", "late_confirm_seconds"):
         case.body.pop(member, None)
     # Everybody may buy, and the first item has the pools that links name.
     case.body.pop("phases", None)

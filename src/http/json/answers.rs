@@ -71,7 +71,7 @@ pub struct ReservationBody<'a> {
     /// When the hold was made.
     #[schema(value_type = String)]
     pub(in crate::http) created_at: Timestamp,
-    /// When the hold ends. The service refuses a confirm at this moment or later.
+    /// When the hold ends. From this moment on a confirm is refused, unless the sale allows late ones.
     #[schema(value_type = String)]
     pub(in crate::http) expires_at: Timestamp,
     /// When the reservation was confirmed; only in states `confirmed` and `cancelled`.

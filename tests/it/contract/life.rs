@@ -133,7 +133,8 @@ fn a_change_is_one_step_and_units_that_stay_keep_their_price() {
     assert_eq!(only(tv, &["quantity", "price"]), json!({ "quantity": 3 }), "units of two prices have no one price");
     assert_eq!((client.units("drop", "tv"), client.units("drop", "mug")), ([10, 7, 3, 0], [2, 0, 2, 0]));
     // Refused: nothing changes.
-    let refused = client.act(&held, "change", json!({ "lines": lines([("tv", 1), ("mug", 3)]) })).refused("sold_out");
+    let refused =
+        client.act(&held, "change", json!({ "lines": lines([("tv", 1), ("mug", 3)]) })).refused("insufficient_stock");
     assert_eq!(
         only(&refused["lines"][0], &["sku", "requested", "available"]),
         json!({ "sku": "mug", "requested": 3, "available": 2 })
@@ -370,7 +371,7 @@ fn a_hold_budget_limits_what_a_customer_holds_and_lets_expire() {
     let refused = client.reserve("drop", "ann", [("tv", 1)]).refused("too_many_holds");
     assert_eq!(only(&refused, &["limit", "open"]), json!({ "limit": 2, "open": 2 }));
     client.hold("drop", "bob", [("tv", 1)]);
-    wait_for_end(&mut client, &holds[1]);
+    holds.iter().for_each(|held| wait_for_end(&mut client, held));
     let cooling = client.reserve("drop", "ann", [("tv", 1)]);
     let seconds: u64 = cooling.header("retry-after").unwrap().parse().unwrap();
     let refused = cooling.refused("cooling_down");

@@ -174,6 +174,10 @@ impl Model {
             }
         }
         if missing.is_empty() {
+            // Its payment may have been returned already.
+            if reference.is_some() && self.reservations[&position].refused.contains(&reference) {
+                return Err(self.refuse_ended(position));
+            }
             for place in places {
                 self.get(position).units[place].at = At::Confirmed;
             }
