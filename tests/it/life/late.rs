@@ -115,6 +115,24 @@ fn a_late_payment_finds_its_units_wherever_they_are() {
     assert_eq!(harness.counts("tv"), (5, 0, 0));
 }
 
+/// Events of one shard that are read before those of another one take no unit that the other returns later in the same batch.
+#[test]
+fn a_part_that_is_confirmed_late_is_read_after_the_return_of_its_units() {
+    let mut harness = Harness::with_shards(2);
+    harness.put(&a_sale(&[("tv", 3)]));
+    let customers = a_customer_on_each_of(2);
+    let late = harness.hold(&customers[0], "tv", 3).id;
+    harness.wait_seconds(30);
+    harness.tick();
+    harness.hold(&customers[1], "tv", 1);
+    let other = harness.hold(&customers[1], "tv", 2).id;
+    harness.release(other).unwrap();
+    let shown = confirm_some(&harness.engine, harness.now, late, &[("tv", 2)], "payment").unwrap();
+    assert_eq!((shown.late, shown.lines[0].amounts.confirmed), (true, 2));
+    harness.commit();
+    super::assert_in_order(&harness);
+}
+
 /// A part of it is enough, though all of it is not there.
 #[test]
 fn a_part_is_confirmed_late_with_units_of_other_shards() {

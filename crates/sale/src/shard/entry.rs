@@ -172,6 +172,13 @@ impl Entry {
                 }
             }
         };
+        // A single line whose units are all where the state says takes no more memory than at first.
+        if let Lines::Parts(lines) = &self.lines
+            && let [Line { pool, price, amounts }] = ***lines
+            && amounts == self.state.amounts(amounts.sum())
+        {
+            self.lines = Lines::Whole { pool, price, units: amounts.sum() };
+        }
     }
 
     pub(super) fn end_with(&mut self, text: Option<&str>) {

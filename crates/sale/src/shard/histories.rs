@@ -16,7 +16,7 @@ use crate::{
     event::{record, samples},
     extensions::Running,
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId},
-    judge::{BudgetExceeded, Judgement, PlanLine, Request, Unsure, allocate, allocate_lines},
+    judge::{BudgetExceeded, Judgement, PlanLine, Reading, Request, Stock, allocate, allocate_lines},
     outcome::{Refusal, Reservation, State},
     time::{Now, Timestamp},
 };
@@ -64,7 +64,26 @@ fn lines<'a>(lines: &[(&'a str, u32)]) -> SmallVec<[AskedLine<'a>; 2]> {
     lines.iter().map(|&(sku, units)| AskedLine { sku, units }).collect()
 }
 
-/// A shard that has all units, as it decides alone.
+/// The stock of a shard that is the only one.
+struct All<'a>(&'a Shard);
+
+impl Stock for All<'_> {
+    const ONE_INSTANT: bool = true;
+
+    fn here(&self, pool: PoolNumber) -> u64 {
+        self.0.here(pool)
+    }
+
+    fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {
+        Some(Reading { units: self.here(pool), stamp: 0 })
+    }
+
+    fn is_still(&self, _: PoolNumber, _: Reading) -> bool {
+        true
+    }
+}
+
+/// A shard that has all units.
 struct Scene {
     shard: Shard,
     catalogue: Catalogue,
@@ -98,7 +117,7 @@ impl Scene {
         let (bucket, reference, attributes) = (Bucket::of(customer), None, None);
         let request = Request { sale: DROP, customer, bucket, key, reference, attributes };
         let plan = self.catalogue.plan(Now { time: self.now, doubt: 0 }, sale, request, &reserve).expect("it is open");
-        match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
+        match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(plan, &All(shard))) {
             Judgement::Grant(grant) => {
                 let id = self.shard.hold(&plan, grant, entropy, &mut Nowhere).id;
                 self.made.push(id);
@@ -119,18 +138,18 @@ impl Scene {
         reference: Option<&str>,
     ) -> Result<Reservation, Refusal> {
         let asked = Confirm { lines: part.map(lines), reference };
-        let stock = |shard: &Shard, lines: &[PlanLine]| allocate_lines(lines, false, shard);
+        let stock = |shard: &Shard, lines: &[PlanLine]| allocate_lines(lines, false, &All(shard));
         let confirmed = self.shard.confirm(self.now, id, &asked, &self.catalogue, stock, &mut Nowhere);
-        // The shard does not know that nobody else has units: a driver would.
-        confirmed.unwrap_or_else(|Unsure| Err(Refusal::BacklogFull))
+        confirmed.expect("it knows everything")
     }
 
     fn change(&mut self, id: ReservationId, to: &[(&str, u32)]) -> Result<Reservation, Refusal> {
         let hold = self.shard.hold_to_change(self.now, id, &mut Nowhere)?;
         let target = Target::plan(&self.catalogue, Now { time: self.now, doubt: 0 }, &hold, &lines(to))?;
-        match self.shard.judge_change(&hold, &target, &self.shard) {
+        match self.shard.judge_change(&hold, &target, &All(&self.shard)) {
             Judged::Change(moved) => Ok(self.shard.change(&hold, moved, &mut Nowhere)),
-            Judged::Short(_) | Judged::Unsure => Err(Refusal::Short(Vec::new())),
+            Judged::Short(_) => Err(Refusal::Short(Vec::new())),
+            Judged::Unsure => unreachable!("it knows everything"),
             Judged::LimitExceeded(exceeded) => {
                 let sku = self.catalogue.sku(exceeded.item).into();
                 Err(Refusal::CustomerLimitExceeded { sku, limit: exceeded.limit, already: exceeded.already })
