@@ -932,7 +932,10 @@ impl Naive {
             let same = |line: &&mut StoredLine| line.sku == sku && line.pool == pool && line.price == price;
             match lines.iter_mut().find(same) {
                 Some(line) => line.quantity += units,
-                None => lines.push(StoredLine { sku, pool, quantity: units, returned: 0, cancelled: 0, price }),
+                None => {
+                    let after = lines.iter().rposition(|line| line.sku == sku).map_or(lines.len(), |last| last + 1);
+                    lines.insert(after, StoredLine { sku, pool, quantity: units, returned: 0, cancelled: 0, price });
+                }
             }
         }
         self.row(changed.id).short = None;
