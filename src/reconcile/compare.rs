@@ -1,9 +1,6 @@
 //! Compares the journal and the store row by row.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+use std::{collections::BTreeMap, fmt::Display};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,20 +19,20 @@ use crate::{
 };
 
 pub(super) struct Comparison<'a> {
-    truth: &'a Truth,
-    reader: &'a dyn StoreReader,
+    pub(super) truth: &'a Truth,
+    pub(super) reader: &'a dyn StoreReader,
     /// What the store may lack.
     absences: &'a Absences,
-    repair: Repair<'a>,
-    report: Report,
+    pub(super) repair: Repair<'a>,
+    pub(super) report: Report,
     /// What the store says of itself: reservations that ended before are gone.
-    kept_from: Option<String>,
+    pub(super) kept_from: Option<String>,
 }
 
-type Row = Vec<Option<String>>;
+pub(super) type Row = Vec<Option<String>>;
 
 /// A row by its key: on one side, or on both.
-enum Pair<'a> {
+pub(super) enum Pair<'a> {
     Missing(Row),
     Stranger(&'a Cells),
     Both(Row, &'a Cells),
@@ -110,13 +107,13 @@ impl<'a> Comparison<'a> {
     }
 
     /// A row that only one side has.
-    fn lone(&mut self, table: &'static str, key: &str, in_journal: bool) {
+    pub(super) fn lone(&mut self, table: &'static str, key: &str, in_journal: bool) {
         let there = |is_there: bool| is_there.then_some("there");
         self.differs(table, key, "", there(in_journal), there(!in_journal));
     }
 
     /// Notes the cells that differ, but for the key and those that are not known; says whether any do.
-    fn cells(&mut self, table: Table, key: &str, known: &Cells, found: &Cells, unknown: &[&str]) -> bool {
+    pub(super) fn cells(&mut self, table: Table, key: &str, known: &Cells, found: &Cells, unknown: &[&str]) -> bool {
         let before = self.report.differences_total;
         for ((column, known), found) in table.cells().zip(known).zip(found).skip(table.key_cells()) {
             if known != found && !unknown.contains(&column) {
@@ -279,51 +276,6 @@ impl<'a> Comparison<'a> {
             }
         })?;
         self.repair.end_reservations(truth)
-    }
-
-    /// After reservations: what belongs to one that may be gone may be gone as well. Rows from before the journal's beginning are
-    /// as they are.
-    fn refused(&mut self) -> Result<(), StoreError> {
-        let [at, reference] = ["at", "reference"].map(|name| Table::Refused.cell(name));
-        let since = self.truth.since.map(|at| at.to_string());
-        let (truth, reader) = (self.truth, self.reader);
-        let mut wrong = BTreeSet::new();
-        let keys = Table::Refused.key_cells();
-        let moment = |row: &Cells| [0, at].map(|cell| row[cell].clone().unwrap_or_default());
-        merge(&truth.reference, reader, Table::Refused, |pair| {
-            self.report.compared.refused_confirmations += u64::from(!matches!(pair, Pair::Stranger(_)));
-            match pair {
-                Pair::Missing(known) => {
-                    let id = known[0].clone().unwrap_or_default();
-                    if self.kept_from.is_none() || !truth.reference.may_be_gone(&id)? {
-                        self.lone("refused_confirmations", &shown(&known[..keys]), true);
-                        wrong.insert(moment(&known));
-                    }
-                }
-                Pair::Stranger(found) => {
-                    if since.is_none() || found[at] > since {
-                        self.lone("refused_confirmations", &shown(&found[..keys]), false);
-                        wrong.insert(moment(found));
-                    }
-                }
-                Pair::Both(known, found) => {
-                    let id = known[0].clone().unwrap_or_default();
-                    let is_doubtful = known[reference].is_none() && self.is_doubtful(&id)?;
-                    let unknown: &[&str] = if is_doubtful { &["reference"] } else { &[] };
-                    if self.cells(Table::Refused, &shown(&known[..keys]), &known, found, unknown) {
-                        wrong.insert(moment(&known));
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        let wrong: Vec<[String; 2]> = wrong.into_iter().collect();
-        self.repair.refused(truth, &wrong)
-    }
-
-    /// Whether texts of a reservation may have been erased without the reference's knowing it.
-    fn is_doubtful(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(!self.truth.is_whole() && !self.truth.reference.knows_customer_of(id)?)
     }
 
     fn movements(&mut self) -> Result<(), StoreError> {
@@ -562,7 +514,7 @@ impl<'a> Comparison<'a> {
 }
 
 /// Goes through a table of both in the order of keys.
-fn merge(
+pub(super) fn merge(
     reference: &Reference,
     reader: &dyn StoreReader,
     table: Table,
@@ -591,7 +543,7 @@ fn merge(
     })
 }
 
-fn shown(key: &Cells) -> String {
+pub(super) fn shown(key: &Cells) -> String {
     key.iter().map(|cell| cell.as_deref().unwrap_or("-")).collect::<Vec<_>>().join("/")
 }
 

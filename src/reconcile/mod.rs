@@ -9,6 +9,7 @@
 //! table by table, every column. For rows from before the journal's beginning, sums are compared.
 
 mod compare;
+mod refused;
 mod repair;
 mod report;
 mod truth;

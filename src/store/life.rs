@@ -12,7 +12,7 @@ use super::{
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, Cancelled, Changed, ConfirmRefused, Held, RefusedConfirm, Settled},
-    ids::{PoolNumber, ReservationId, SaleNumber, erased_customer},
+    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
     outcome::State,
     time::Timestamp,
 };
@@ -45,7 +45,7 @@ pub struct Begun {
     pub hold_seconds: u32,
     pub reference: Option<Box<str>>,
     /// As they are now.
-    pub lines: Lines<PoolNumber>,
+    pub lines: Lines<(ItemNumber, PoolNumber)>,
     pub attributes: Option<Box<Attributes<'static>>>,
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
@@ -132,7 +132,7 @@ impl ReservationChange {
             customer: held.customer.into(),
             hold_seconds: held.hold_seconds,
             reference: held.reference.map(Into::into),
-            lines: held.portions.iter().map(|line| Line::held(line.pool, line.units, line.price)).collect(),
+            lines: held.portions.iter().map(|of| Line::held((of.item, of.pool), of.units, of.price)).collect(),
             attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
             short: held.short,
         });
@@ -207,7 +207,7 @@ impl ReservationChange {
 
     fn move_units(&mut self, id: ReservationId, change: LinesChange) -> Result<(), FoldError> {
         match &mut self.begun {
-            Some(begun) => match change.apply(&mut begun.lines, Ok::<_, FoldError>)? {
+            Some(begun) => match change.apply(&mut begun.lines, |item, pool| Ok::<_, FoldError>((item, pool)))? {
                 true => Ok(()),
                 false => Err(FoldError::LacksUnits { id }),
             },

@@ -9,11 +9,11 @@ use smallvec::SmallVec;
 
 use crate::sale::{
     event::{Portion, Portions, PricedPortion, PricedPortions},
-    ids::PoolNumber,
+    ids::{ItemNumber, PoolNumber},
     settings::Price,
 };
 
-/// A reservation's units from one pool at one price. `K`: how the pool is named.
+/// A reservation's units from one pool at one price. `K`: how the pool is named, its item first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<K> {
     pub pool: K,
@@ -51,30 +51,35 @@ impl<K> Line<K> {
 }
 
 impl LinesChange {
-    /// Applies it to all lines of a reservation, in their order. False: they lack units that it moves. `key`: how a pool is named.
-    pub fn apply<K: PartialEq, E>(
+    /// Applies it to all lines of a reservation, in their order. False: they lack units that it moves. `key`: how a pool of an item
+    /// is named.
+    pub fn apply<I: PartialEq, P: PartialEq, E>(
         &self,
-        lines: &mut Lines<K>,
-        key: impl Fn(PoolNumber) -> Result<K, E>,
+        lines: &mut Lines<(I, P)>,
+        key: impl Fn(ItemNumber, PoolNumber) -> Result<(I, P), E>,
     ) -> Result<bool, E> {
         match self {
             Self::Changed { returned, taken } => {
                 for portion in returned {
-                    let back = |line: &mut Line<K>, units: u32| {
+                    let back = |line: &mut Line<(I, P)>, units: u32| {
                         let moved = units.min(line.quantity);
                         line.quantity -= moved;
                         moved
                     };
-                    if !spread(lines.iter_mut().rev(), &key(portion.pool)?, portion.units, back) {
+                    if !spread(lines.iter_mut().rev(), &key(portion.item, portion.pool)?, portion.units, back) {
                         return Ok(false);
                     }
                 }
                 lines.retain(|line| line.quantity > 0);
-                for &PricedPortion { pool, units, price, .. } in taken {
-                    let pool = key(pool)?;
+                for &PricedPortion { item, pool, units, price } in taken {
+                    let pool = key(item, pool)?;
                     match lines.iter_mut().find(|line| line.pool == pool && line.price == price) {
                         Some(line) => line.quantity += units,
-                        None => lines.push(Line::held(pool, units, price)),
+                        None => {
+                            // Lines of an item stay together.
+                            let last = lines.iter().rposition(|line| line.pool.0 == pool.0);
+                            lines.insert(last.map_or(lines.len(), |last| last + 1), Line::held(pool, units, price));
+                        }
                     }
                 }
             }
@@ -84,12 +89,12 @@ impl LinesChange {
             Self::ConfirmedLate(portions) => {
                 lines.iter_mut().for_each(|line| line.returned = line.quantity);
                 for portion in portions {
-                    let confirm = |line: &mut Line<K>, units: u32| {
+                    let confirm = |line: &mut Line<(I, P)>, units: u32| {
                         let moved = units.min(line.returned);
                         line.returned -= moved;
                         moved
                     };
-                    if !spread(lines.iter_mut(), &key(portion.pool)?, portion.units, confirm) {
+                    if !spread(lines.iter_mut(), &key(portion.item, portion.pool)?, portion.units, confirm) {
                         return Ok(false);
                     }
                 }
@@ -109,7 +114,7 @@ impl LinesChange {
 fn move_back<K: PartialEq, E>(
     lines: &mut [Line<K>],
     portions: &[Portion],
-    key: impl Fn(PoolNumber) -> Result<K, E>,
+    key: impl Fn(ItemNumber, PoolNumber) -> Result<K, E>,
     amount: impl Fn(&mut Line<K>) -> (&mut u32, u32),
 ) -> Result<bool, E> {
     for portion in portions {
@@ -119,7 +124,7 @@ fn move_back<K: PartialEq, E>(
             *amount += moved;
             moved
         };
-        if !spread(lines.iter_mut().rev(), &key(portion.pool)?, portion.units, back) {
+        if !spread(lines.iter_mut().rev(), &key(portion.item, portion.pool)?, portion.units, back) {
             return Ok(false);
         }
     }
@@ -144,9 +149,10 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::sale::{ids::ItemNumber, settings::Currency};
+    use crate::sale::settings::Currency;
 
     const POOL: PoolNumber = PoolNumber(7);
+    const NAMED: (ItemNumber, PoolNumber) = (ItemNumber(0), POOL);
 
     fn portions(units: u32) -> Portions {
         [Portion { item: ItemNumber(0), pool: POOL, units }].into_iter().collect()
@@ -156,17 +162,17 @@ mod tests {
         Some(Price { amount, currency: Currency::parse("EUR").unwrap() })
     }
 
-    fn apply(lines: &mut Lines<PoolNumber>, change: LinesChange) -> bool {
-        change.apply(lines, Ok::<_, Infallible>).unwrap()
+    fn apply(lines: &mut Lines<(ItemNumber, PoolNumber)>, change: LinesChange) -> bool {
+        change.apply(lines, |item, pool| Ok::<_, Infallible>((item, pool))).unwrap()
     }
 
-    fn amounts(lines: &[Line<PoolNumber>]) -> Vec<[u32; 3]> {
+    fn amounts(lines: &[Line<(ItemNumber, PoolNumber)>]) -> Vec<[u32; 3]> {
         lines.iter().map(|line| [line.quantity, line.returned, line.cancelled]).collect()
     }
 
     /// A hold of two units that got three more when they cost more.
-    fn two_prices() -> Lines<PoolNumber> {
-        let mut lines = Lines::from_iter([Line::held(POOL, 2, price(100))]);
+    fn two_prices() -> Lines<(ItemNumber, PoolNumber)> {
+        let mut lines = Lines::from_iter([Line::held(NAMED, 2, price(100))]);
         let taken = [PricedPortion { item: ItemNumber(0), pool: POOL, units: 3, price: price(120) }];
         assert!(apply(&mut lines, LinesChange::Changed { returned: portions(0), taken: taken.into_iter().collect() }));
         assert_eq!(amounts(&lines), [[2, 0, 0], [3, 0, 0]]);
@@ -185,6 +191,16 @@ mod tests {
         let mut lines = two_prices();
         assert!(apply(&mut lines, LinesChange::ConfirmedLate(portions(4))));
         assert_eq!(amounts(&lines), [[2, 0, 0], [3, 1, 0]]);
+    }
+
+    #[test]
+    fn lines_of_an_item_stay_together() {
+        let other = (ItemNumber(1), PoolNumber(8));
+        let mut lines = Lines::from_iter([Line::held(NAMED, 2, price(100)), Line::held(other, 1, None)]);
+        let taken =
+            [PricedPortion { item: ItemNumber(0), pool: POOL, units: 3, price: price(120) }].into_iter().collect();
+        assert!(apply(&mut lines, LinesChange::Changed { returned: Portions::new(), taken }));
+        assert_eq!(lines.iter().map(|line| line.pool).collect::<Vec<_>>(), [NAMED, NAMED, other]);
     }
 
     #[test]

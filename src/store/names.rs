@@ -78,7 +78,7 @@ impl Names {
         lines: &mut Lines<PoolKey>,
     ) -> Result<(), StoreError> {
         for change in changes {
-            let key = |pool| self.pool(pool).map(|(item, pool)| (item.sku.to_string(), pool.to_owned()));
+            let key = |_, pool| self.pool(pool).map(|(item, pool)| (item.sku.to_string(), pool.to_owned()));
             if !change.apply(lines, key)? {
                 let lacks =
                     format!("reservation {id} lacks units that an event moves: its lines are not as they were written");
@@ -86,10 +86,6 @@ impl Names {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn item_of(&self, number: PoolNumber) -> Option<ItemNumber> {
-        self.pools.get(&number).map(|name| name.item)
     }
 
     /// The pool's item and its id.

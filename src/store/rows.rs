@@ -173,7 +173,7 @@ fn short(names: &Names, begun: &Begun) -> Result<Option<String>, StoreError> {
         return Ok(None);
     }
     let line = |asked: &AskedUnits| {
-        let of_item = begun.lines.iter().filter(|line| names.item_of(line.pool) == Some(asked.item));
+        let of_item = begun.lines.iter().filter(|line| line.pool.0 == asked.item);
         let granted = of_item.map(|line| line.quantity).sum();
         Ok(Short { sku: &names.item(asked.item)?.sku, requested: asked.units, granted })
     };

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     served::{
-        Client, Feed, PATIENCE, Told,
+        Ask, Client, Feed, PATIENCE, Told,
         clock::MachineClock,
         metrics::Scrape,
         open_sale,
@@ -114,16 +114,18 @@ fn put_sales(client: &mut Client) {
         { "sku": "mug", "initial_stock": 0 },
     ]);
     for sale in SALES {
-        client.put(&format!("/v1/sales/{sale}"), &open_sale(items.clone())).success(201);
+        let mut document = open_sale(items.clone());
+        document["late_confirm_seconds"] = json!(600);
+        client.put(&format!("/v1/sales/{sale}"), &document).success(201);
     }
 }
 
 /// What customers and operators do, at random.
 fn live(client: &mut Client, dice: &mut Dice, commands: usize, refused: &mut BTreeMap<(String, String), u64>) {
-    let mut holds: Vec<Value> = Vec::new();
+    let (mut holds, mut short, mut confirmed) = (Vec::<Value>::new(), Vec::<Value>::new(), Vec::<Value>::new());
     for number in 0..commands {
         let sale = SALES[dice.below(2) as usize];
-        match dice.below(10) {
+        match dice.below(16) {
             0..5 => {
                 let mut lines = vec![json!({ "sku": dice.pick(&SKUS), "quantity": 1 + dice.below(3) })];
                 if dice.one_in(3) {
@@ -135,7 +137,7 @@ fn live(client: &mut Client, dice: &mut Dice, commands: usize, refused: &mut BTr
                 let answer = client.post(&format!("/v1/sales/{sale}/reservations"), &body);
                 match answer.status {
                     201 if seconds > 1 => holds.push(answer.json()),
-                    201 => {}
+                    201 => short.push(answer.json()),
                     _ => {
                         let code = answer.json()["code"].as_str().unwrap().to_owned();
                         *refused.entry((sale.to_owned(), code)).or_default() += 1;
@@ -144,8 +146,43 @@ fn live(client: &mut Client, dice: &mut Dice, commands: usize, refused: &mut BTr
             }
             5..8 if !holds.is_empty() => {
                 let hold = holds.swap_remove(dice.below(holds.len() as u64) as usize);
-                let verb = if dice.one_in(3) { "release" } else { "confirm" };
-                client.act(&hold, verb, json!({})).success(200);
+                if dice.one_in(3) {
+                    client.act(&hold, "release", json!({})).success(200);
+                    continue;
+                }
+                let mut body = json!({ "reference": format!("order-{number}") });
+                if dice.one_in(3) {
+                    body["lines"] = json!([{ "sku": hold["lines"][0]["sku"], "quantity": 1 }]);
+                }
+                confirmed.push(client.act(&hold, "confirm", body).success(200));
+            }
+            9 | 10 if !holds.is_empty() => {
+                let hold = &holds[dice.below(holds.len() as u64) as usize];
+                let lines = json!([{ "sku": dice.pick(&SKUS), "quantity": 1 + dice.below(3) }]);
+                let answer = client.act(hold, "change", json!({ "lines": lines }));
+                assert!(matches!(answer.status, 200 | 409), "{answer:?}");
+            }
+            11 | 12 if !confirmed.is_empty() => {
+                let order = &confirmed[dice.below(confirmed.len() as u64) as usize];
+                let mut body = json!({ "restock": dice.one_in(2), "reason": "sent back" });
+                if dice.one_in(2) {
+                    body["lines"] = json!([{ "sku": order["lines"][0]["sku"], "quantity": 1 }]);
+                }
+                let path = format!("/v1/reservations/{}/cancel", order["id"].as_str().unwrap());
+                let answer = client.send(&Ask::new("POST", &path).key(&format!("cancel-{number}")).json(&body));
+                assert!(matches!(answer.status, 200 | 400 | 409), "{answer:?}");
+            }
+            13 if !short.is_empty() => {
+                let hold = short.swap_remove(dice.below(short.len() as u64) as usize);
+                let answer = client.act(&hold, "confirm", json!({ "reference": format!("pay-{number}") }));
+                assert!(matches!(answer.status, 200 | 409), "{answer:?}");
+                if answer.status == 200 {
+                    confirmed.push(answer.json());
+                }
+            }
+            14 if !confirmed.is_empty() => {
+                let order = &confirmed[dice.below(confirmed.len() as u64) as usize];
+                assert_eq!(client.act(order, "confirm", json!({ "reference": "again" })).status, 409);
             }
             8 => {
                 let path = format!("/v1/sales/{sale}/items/{}/adjustments", dice.pick(&SKUS));
@@ -178,14 +215,23 @@ impl Counts {
         self.0.get(what).copied().unwrap_or(0)
     }
 
-    /// As the report has them.
+    /// As the report has reservations.
     fn shown(&self) -> Value {
-        let ended = ["confirmed", "released", "expired"].map(|state| self.of(state));
-        let granted = self.of("granted");
-        json!({
-            "granted": granted, "held": granted - ended.iter().sum::<u64>(),
-            "confirmed": ended[0], "released": ended[1], "expired": ended[2],
-        })
+        let outcomes = ["held", "confirmed", "released", "expired", "cancelled"];
+        let mut shown = json!({ "granted": self.of("granted") });
+        outcomes.into_iter().for_each(|outcome| shown[outcome] = json!(self.of(outcome)));
+        assert_eq!(
+            self.of("granted"),
+            outcomes.into_iter().chain(["returned"]).map(|outcome| self.of(outcome)).sum::<u64>()
+        );
+        shown
+    }
+
+    /// As the report has units.
+    fn shown_units(&self) -> Value {
+        let mut shown = self.shown();
+        shown["returned"] = json!(self.of("returned"));
+        shown
     }
 }
 
@@ -197,42 +243,110 @@ struct Recount {
     minutes: BTreeMap<String, Counts>,
     revenue: BTreeMap<(String, u64), (u64, String)>,
     sold_out: BTreeMap<String, Value>,
+    late: u64,
+    refused: BTreeMap<String, u64>,
+}
+
+/// A reservation as the feed tells its life.
+struct Life {
+    state: &'static str,
+    late: bool,
+    /// By SKU.
+    lines: BTreeMap<String, LineLife>,
+    created_at: String,
+    ended_at: String,
+}
+
+#[derive(Default)]
+struct LineLife {
+    quantity: u64,
+    returned: u64,
+    cancelled: u64,
+    price: Value,
+}
+
+/// The lives of a sale's reservations, from the feed alone; refused confirmations are counted.
+fn lives(told: &[Told], sale: &str, recount: &mut Recount) -> HashMap<String, Life> {
+    let mut lives: HashMap<String, Life> = HashMap::new();
+    for event in told.iter().filter(|event| event.data()["sale"] == sale) {
+        let data = event.data();
+        if event.kind == "item.sold_out" {
+            let sku = data["sku"].as_str().unwrap().to_owned();
+            recount.sold_out.entry(sku).or_insert_with(|| event.cloud["time"].clone());
+        }
+        if !event.kind.starts_with("reservation.") {
+            continue;
+        }
+        let text = |member: &str| data[member].as_str().unwrap().to_owned();
+        let units = |member: &str| {
+            let lines = data[member].as_array().cloned().unwrap_or_default().into_iter();
+            lines.map(|line| (line["sku"].as_str().unwrap().to_owned(), line["quantity"].as_u64().unwrap(), line))
+        };
+        if event.kind == "reservation.held" {
+            let (state, created_at, lines) = ("held", text("created_at"), BTreeMap::new());
+            lives.insert(text("id"), Life { state, late: false, lines, created_at, ended_at: String::new() });
+        }
+        let Life { state, late, lines, ended_at, .. } = lives.get_mut(&text("id")).unwrap();
+        match event.kind.as_str() {
+            "reservation.held" | "reservation.changed" => {
+                units("returned").for_each(|(sku, units, _)| lines.get_mut(&sku).unwrap().quantity -= units);
+                for (sku, units, line) in units("lines") {
+                    let of = lines.entry(sku).or_default();
+                    (of.quantity, of.price) = (of.quantity + units, line["price"].clone());
+                }
+                lines.retain(|_, line| line.quantity > 0);
+            }
+            "reservation.confirmed" => {
+                (*state, *late, *ended_at) = ("confirmed", data["late"] == true, text("confirmed_at"));
+                lines.values_mut().for_each(|line| line.returned = line.quantity);
+                units("lines").for_each(|(sku, units, _)| lines.get_mut(&sku).unwrap().returned -= units);
+            }
+            "reservation.released" => (*state, *ended_at) = ("released", text("released_at")),
+            "reservation.expired" => (*state, *ended_at) = ("expired", text("expired_at")),
+            "reservation.cancelled" => {
+                units("lines").for_each(|(sku, units, _)| lines.get_mut(&sku).unwrap().cancelled += units);
+                *state = if data["state"] == "cancelled" { "cancelled" } else { "confirmed" };
+            }
+            "reservation.confirm_refused" => *recount.refused.entry(text("cause")).or_default() += 1,
+            _ => {}
+        }
+    }
+    lives
 }
 
 /// A report's figures, from the feed alone.
 fn recount(told: &[Told], sale: &str) -> Recount {
     let mut recount = Recount::default();
-    let mut held: HashMap<String, Value> = HashMap::new();
-    for event in told.iter().filter(|event| event.data()["sale"] == sale) {
-        let data = event.data();
-        let (what, at) = match event.kind.as_str() {
-            "reservation.held" => {
-                held.insert(data["id"].as_str().unwrap().to_owned(), data.clone());
-                ("granted", "created_at")
-            }
-            "reservation.confirmed" => ("confirmed", "confirmed_at"),
-            "reservation.released" => ("released", "released_at"),
-            "reservation.expired" => ("expired", "expired_at"),
-            "item.sold_out" => {
-                let sku = data["sku"].as_str().unwrap().to_owned();
-                recount.sold_out.entry(sku).or_insert_with(|| event.cloud["time"].clone());
-                continue;
-            }
-            _ => continue,
-        };
-        recount.reservations.add(what, 1);
-        let minute = format!("{}:00.000Z", &data[at].as_str().unwrap()[..16]);
-        for line in held[data["id"].as_str().unwrap()]["lines"].as_array().unwrap() {
-            let (sku, units) = (line["sku"].as_str().unwrap().to_owned(), line["quantity"].as_u64().unwrap());
-            recount.units.add(what, units);
+    for life in lives(told, sale, &mut recount).into_values() {
+        let minute = |at: &str| format!("{}:00.000Z", &at[..16]);
+        let of_all = |counts: &mut Counts, count| ["granted", life.state].map(|what| counts.add(what, count));
+        of_all(&mut recount.reservations, 1);
+        recount.late += u64::from(life.late);
+        for (sku, line) in &life.lines {
+            let was_confirmed = ["confirmed", "cancelled"].contains(&life.state);
+            let sold = if was_confirmed { line.quantity - line.returned - line.cancelled } else { 0 };
             let (reservations, of_item) = recount.items.entry(sku.clone()).or_default();
-            reservations.add(what, 1);
-            of_item.add(what, units);
-            recount.minutes.entry(minute.clone()).or_default().add(what, units);
-            if what == "confirmed" {
-                let amount = line["price"]["amount"].as_u64().unwrap_or(0);
-                let currency = line["price"]["currency"].as_str().unwrap_or("").to_owned();
-                recount.revenue.entry((sku, amount)).or_insert((0, currency)).0 += units;
+            of_all(reservations, 1);
+            for units in [of_item, &mut recount.units] {
+                units.add("granted", line.quantity);
+                if was_confirmed {
+                    units.add("confirmed", sold);
+                    units.add("returned", line.returned);
+                    units.add("cancelled", line.cancelled);
+                } else {
+                    units.add(life.state, line.quantity);
+                }
+            }
+            recount.minutes.entry(minute(&life.created_at)).or_default().add("granted", line.quantity);
+            if life.state != "held" {
+                let what = if was_confirmed { "confirmed" } else { life.state };
+                let units = line.quantity - line.returned;
+                recount.minutes.entry(minute(&life.ended_at)).or_default().add(what, units);
+            }
+            if sold > 0 {
+                let amount = line.price["amount"].as_u64().unwrap_or(0);
+                let currency = line.price["currency"].as_str().unwrap_or("").to_owned();
+                recount.revenue.entry((sku.clone(), amount)).or_insert((0, currency)).0 += sold;
             }
         }
     }
@@ -245,7 +359,14 @@ fn compare(told: &[Told], shown: &Value, sale: &str, report: &Value) {
     assert_eq!(report["sale"], sale);
     assert_eq!(report["as_of"]["lag_epochs"], 0);
     assert_eq!(report["reservations"], recount.reservations.shown());
-    assert_eq!(report["units"], recount.units.shown());
+    assert_eq!(report["units"], recount.units.shown_units());
+    let by_cause = report["confirmations"]["refused_by_cause"].as_array().unwrap().iter();
+    let by_cause = by_cause.map(|of| (of["cause"].as_str().unwrap().to_owned(), of["count"].as_u64().unwrap()));
+    assert_eq!(by_cause.collect::<BTreeMap<_, _>>(), recount.refused);
+    let late = ["too_late", "stock", "limit"].into_iter().filter_map(|cause| recount.refused.get(cause));
+    assert_eq!(report["confirmations"]["refused"], recount.refused.values().sum::<u64>());
+    assert_eq!(report["confirmations"]["refused_late"], late.sum::<u64>());
+    assert_eq!(report["confirmations"]["late"], recount.late);
     let mut items: Vec<Value> = shown["items"].as_array().unwrap().clone();
     items.sort_by_key(|item| item["sku"].as_str().unwrap().to_owned());
     assert_eq!(report["items"].as_array().unwrap().len(), items.len());
@@ -253,7 +374,7 @@ fn compare(told: &[Told], shown: &Value, sale: &str, report: &Value) {
         let sku = item["sku"].as_str().unwrap();
         let (reservations, units) = recount.items.get(sku).cloned().unwrap_or_default();
         assert_eq!(told["sku"], sku);
-        assert_eq!((&told["reservations"], &told["units"]), (&reservations.shown(), &units.shown()), "{sku}");
+        assert_eq!((&told["reservations"], &told["units"]), (&reservations.shown(), &units.shown_units()), "{sku}");
         for place in ["stock", "available", "held", "confirmed"] {
             assert_eq!(told["stock"][place], item[place], "{place} of {sku}");
         }
@@ -328,6 +449,9 @@ fn a_report_is_a_recount_of_the_feed(place: &Place) {
             report["reservations"]["expired"].as_u64() > Some(3) && report["revenue"].as_array().unwrap().len() > 1
         );
         assert!(report["sold_out_at"].is_string(), "everything was sold out once: {report}");
+        for (what, outcome) in [("reservations", "cancelled"), ("units", "returned"), ("confirmations", "refused")] {
+            assert!(report[what][outcome].as_u64() > Some(0), "{outcome} {what}: {}", report[what]);
+        }
         let counted: BTreeMap<_, _> = report["refusals"]["by_reason"]
             .as_array()
             .unwrap()
@@ -345,7 +469,7 @@ fn a_report_is_a_recount_of_the_feed(place: &Place) {
     let service = place.start();
     wait_for_store(&service);
     let after = service.client().get("/v1/sales/drop/report").success(200);
-    for member in ["reservations", "units", "items", "minutes", "revenue", "sold_out_at"] {
+    for member in ["reservations", "units", "confirmations", "items", "minutes", "revenue", "sold_out_at"] {
         assert_eq!(after[member], before[member], "{member}");
     }
     assert_eq!(after["refusals"]["total"], 0);
@@ -397,7 +521,7 @@ fn what_is_old_goes_and_nothing_is_lost(place: &mut Place, after: &str) {
     let left = || {
         place.count(
             "SELECT count(*) FROM reservations
-              WHERE coalesce(confirmed_at, released_at, expired_at) < '2024-01-01T00:00:00.000Z'",
+              WHERE coalesce(cancelled_at, confirmed_at, released_at, expired_at) < '2024-01-01T00:00:00.000Z'",
         )
     };
     let old = left();

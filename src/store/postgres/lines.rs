@@ -41,7 +41,7 @@ pub(super) async fn add_new(link: &Link, names: &Names, window: &Window) -> Resu
         lines.map(move |(number, line)| (uuid_of(*id), number, line))
     });
     let rows = new.map(|(id, number, line)| {
-        let (item, pool) = names.pool(line.pool)?;
+        let (item, pool) = names.pool(line.pool.1)?;
         Ok((id, number, &*item.sku, pool, line))
     });
     copy(link, rows).await

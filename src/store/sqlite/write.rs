@@ -15,7 +15,7 @@ use crate::{
     clock::Runtime,
     sale::{
         event::record::Numbers,
-        ids::{PoolNumber, ReservationId, SaleNumber},
+        ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
         settings::ItemSettings,
         time::Timestamp,
     },
@@ -482,7 +482,7 @@ impl Row<'_, '_> {
 }
 
 type Begins<'a> = (&'a ReservationId, &'a Begun, &'a ReservationChange);
-type NumberedLine<'a> = (&'a ReservationId, u32, &'a Line<PoolNumber>);
+type NumberedLine<'a> = (&'a ReservationId, u32, &'a Line<(ItemNumber, PoolNumber)>);
 
 fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &Begins<'_>) -> Result<(), StoreError> {
     let new = NewReservation::of(names, id, begun, change)?;
@@ -511,7 +511,7 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
 
 fn put_line(row: &mut Row<'_, '_>, names: &Names, (id, number, line): &NumberedLine<'_>) -> Result<(), StoreError> {
     let (amount, currency) = price_columns(&line.price)?;
-    let (item, pool) = names.pool(line.pool)?;
+    let (item, pool) = names.pool(line.pool.1)?;
     row.put(id.encode(&mut [0; 36]))?;
     row.put(number)?;
     row.put(&*item.sku)?;

@@ -6,6 +6,7 @@ mod erasure;
 mod exactly_once;
 mod life;
 mod model;
+mod naive;
 mod ownership;
 mod pace;
 mod postgres;

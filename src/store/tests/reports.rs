@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    model::{Naive, batches, for_cases, steps},
+    model::{batches, for_cases, steps},
+    naive::Naive,
     *,
 };
 use crate::sale::{

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    model::{Naive, batches, for_cases, steps},
+    model::{batches, for_cases, steps},
+    naive::Naive,
     reports::compare,
     *,
 };

@@ -96,15 +96,20 @@ fn it_is_grouped_by_what_requests_and_pools_have_in_common() {
     client.act(&sold, "confirm", json!({})).reservation(200);
     service.wait_for_store();
 
-    let counts = |granted: u64, held: u64, confirmed: u64| json!({ "granted": granted, "held": held, "confirmed": confirmed, "released": 0, "expired": 0 });
+    let counts = |granted: u64, held: u64, confirmed: u64| json!({ "granted": granted, "held": held, "confirmed": confirmed, "released": 0, "expired": 0, "cancelled": 0 });
+    let units = |granted: u64, held: u64, confirmed: u64| {
+        let mut units = counts(granted, held, confirmed);
+        units["returned"] = json!(0);
+        units
+    };
     let revenue = |units: u64| json!([{ "currency": "EUR", "units": units, "revenue": 500 * units }]);
     let rates = |conversion: f64, unit_conversion: f64| json!({ "conversion": conversion, "unit_conversion": unit_conversion, "expiry_rate": 0.0, "release_rate": 0.0 });
     let report = client.get("/v1/sales/drop/report?by=channel").success(200);
     assert_eq!((&report["by"], &report["groups_total"]), (&json!("channel"), &json!(2)));
     let expected = json!([
-        { "value": "app", "reservations": counts(2, 1, 1), "units": counts(4, 1, 3), "rates": rates(0.5, 0.75),
+        { "value": "app", "reservations": counts(2, 1, 1), "units": units(4, 1, 3), "rates": rates(0.5, 0.75),
           "revenue_by_currency": revenue(3) },
-        { "reservations": counts(1, 1, 0), "units": counts(1, 1, 0), "rates": rates(0.0, 0.0), "revenue_by_currency": [] },
+        { "reservations": counts(1, 1, 0), "units": units(1, 1, 0), "rates": rates(0.0, 0.0), "revenue_by_currency": [] },
     ]);
     assert_eq!(report["groups"], expected);
     let mut values = |by: &str| {

@@ -102,7 +102,7 @@ fn rights_that_are_missing_are_named_and_it_goes_on_when_they_are_granted() {
     sql.run("REASSIGN OWNED BY seller TO CURRENT_USER");
     shop.hold();
     shop.wait_until_stuck(&["INSERT on reservations", "UPDATE on write_behind"]);
-    sql.run("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO seller");
+    sql.run("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO seller");
     sql.run("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO seller");
     shop.wait_until_followed(&url);
 

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::{
-    Place, Store, cap,
+    Place, Store, cap, lives,
     repairing::{everything_is_in_the_store, stop},
     short_of_caps,
 };
@@ -27,10 +27,7 @@ const fn kind(name: &'static str, sql: &'static str, table: &'static str, column
 
 /// Retention's work by hand: what was over is in the archive. It is no difference.
 const ARCHIVED: &str = "
-    INSERT INTO reservations_archive (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
-                                      released_at, expired_at, release_reason, tier, channel, region, labels, short)
-    SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at, expired_at,
-           release_reason, tier, channel, region, labels, short FROM reservations WHERE id = '{sold}';
+    INSERT INTO reservations_archive SELECT * FROM reservations WHERE id = '{sold}';
     INSERT INTO reservation_lines_archive SELECT * FROM reservation_lines WHERE reservation_id = '{sold}';
     DELETE FROM reservation_lines WHERE reservation_id = '{sold}';
     DELETE FROM reservations WHERE id = '{sold}';
@@ -179,6 +176,18 @@ const KINDS: &[Kind] = &[
     kind("when it was confirmed", "UPDATE reservations SET confirmed_at = expires_at WHERE id = '{sold}'", "reservations", "confirmed_at"),
     kind("when it was released", "UPDATE reservations SET released_at = expires_at WHERE id = '{released}'", "reservations", "released_at"),
     kind("when it expired", "UPDATE reservations SET expired_at = created_at WHERE id = '{expired}'", "reservations", "expired_at"),
+    kind("when it was cancelled", "UPDATE reservations SET cancelled_at = expires_at WHERE id = '{cancelled}'", "reservations", "cancelled_at"),
+    kind("a cancelled one becomes confirmed", "UPDATE reservations SET state = 'confirmed', cancelled_at = NULL WHERE id = '{cancelled}'", "reservations", "state"),
+    kind("that it was late", "UPDATE reservations SET late = NOT late WHERE id = '{late}'", "reservations", "late"),
+    kind("that it was late that was not", "UPDATE reservations SET late = NOT late WHERE id = '{sold}'", "reservations", "late"),
+    kind(
+        "a late one becomes expired",
+        "UPDATE reservations SET state = 'expired', expired_at = confirmed_at, confirmed_at = NULL, late = NOT late WHERE id = '{late}'",
+        "reservations",
+        "state",
+    ),
+    kind("why some of it was cancelled", "UPDATE reservations SET cancel_reason = 'x' WHERE id = '{parts}'", "reservations", "cancel_reason"),
+    kind("why it was cancelled", "UPDATE reservations SET cancel_reason = NULL WHERE id = '{cancelled}'", "reservations", "cancel_reason"),
     kind("why it was released", "UPDATE reservations SET release_reason = 'x' WHERE id = '{released}'", "reservations", "release_reason"),
     kind("why it was released that was not", "UPDATE reservations SET release_reason = 'x' WHERE id = '{sold}'", "reservations", "release_reason"),
     kind(
@@ -205,11 +214,31 @@ const KINDS: &[Kind] = &[
     kind(
         "a confirmed one is invented",
         "{GHOST} 'confirmed', created_at, expires_at, 0, created_at, NULL FROM reservations WHERE id = '{held}';
-         INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)",
+         INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity) VALUES ('{ghost}', 1, 'tv', 'default', 1)",
         "reservations",
         "",
     ),
     kind("a line's units", "UPDATE reservation_lines SET quantity = 1 WHERE reservation_id = '{held}' AND sku = 'mat'", "reservations", "lines"),
+    kind("what was returned of a line", "UPDATE reservation_lines SET returned = 0 WHERE reservation_id = '{parts}'", "reservations", "lines"),
+    kind("what was cancelled of a line", "UPDATE reservation_lines SET cancelled = 0 WHERE reservation_id = '{parts}'", "reservations", "lines"),
+    kind("what was cancelled of a cancelled one", "UPDATE reservation_lines SET cancelled = 0 WHERE reservation_id = '{cancelled}'", "reservations", "lines"),
+    kind("a line's number", "UPDATE reservation_lines SET line = 7 WHERE reservation_id = '{parts}'", "reservations", "lines"),
+    kind("what was cancelled of an archived line", "{ARCHIVED} UPDATE reservation_lines_archive SET cancelled = 1", "reservations", "lines"),
+    kind("whose units left the sale", "UPDATE stock_movements SET reservation_id = NULL WHERE reason = 'damaged'", "stock_movements", "reservation_id"),
+    kind("whose units came", "UPDATE stock_movements SET reservation_id = '{sold}' WHERE reason = 'found'", "stock_movements", "reservation_id"),
+    kind("the reference of a refused confirmation", "UPDATE refused_confirmations SET reference = 'x' WHERE reservation_id = '{parts}'", "refused_confirmations", "reference"),
+    kind("why a confirmation was refused", "UPDATE refused_confirmations SET cause = 'stock' WHERE reservation_id = '{parts}'", "refused_confirmations", "cause"),
+    kind("in which sale it was refused", "UPDATE refused_confirmations SET sale = 'second' WHERE reservation_id = '{parts}'", "refused_confirmations", "sale"),
+    kind("when it was refused", "UPDATE refused_confirmations SET at = '2026-01-01T00:00:00.000Z' WHERE reservation_id = '{parts}'", "refused_confirmations", ""),
+    kind("whose confirmation was refused", "UPDATE refused_confirmations SET reservation_id = '{held}' WHERE reservation_id = '{parts}'", "refused_confirmations", ""),
+    kind("a refused confirmation is deleted", "DELETE FROM refused_confirmations WHERE reservation_id = '{released}'", "refused_confirmations", ""),
+    kind(
+        "a refused confirmation is invented",
+        "INSERT INTO refused_confirmations (reservation_id, sale, at, reference, cause)
+         SELECT reservation_id, sale, at, 'ghost', cause FROM refused_confirmations WHERE reservation_id = '{parts}'",
+        "refused_confirmations",
+        "",
+    ),
     kind("a line's item", "UPDATE reservation_lines SET sku = 'pin' WHERE reservation_id = '{held}' AND sku = 'mat'", "reservations", "lines"),
     kind("a line's price", "UPDATE reservation_lines SET price_amount = 1 WHERE reservation_id = '{held}' AND sku = 'tv'", "reservations", "lines"),
     kind("half a price of a line", "UPDATE reservation_lines SET price_amount = 1 WHERE reservation_id = '{held}' AND sku = 'mat'", "reservations", "lines"),
@@ -223,8 +252,8 @@ const KINDS: &[Kind] = &[
     kind("what it got less of", "UPDATE reservations SET short = NULL WHERE id = '{short}'", "reservations", "short"),
     kind("an archived one's tier", "{ARCHIVED} UPDATE reservations_archive SET tier = 'silver'", "reservations", "tier"),
     kind("a line is deleted", "DELETE FROM reservation_lines WHERE reservation_id = '{released}'", "reservations", "lines"),
-    kind("a line is added", "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{released}', 'tv', 'default', 1)", "reservations", "lines"),
-    kind("a line of nothing", "INSERT INTO reservation_lines (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)", "reservation_lines", ""),
+    kind("a line is added", "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity) VALUES ('{released}', 2, 'tv', 'default', 1)", "reservations", "lines"),
+    kind("a line of nothing", "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity) VALUES ('{ghost}', 1, 'tv', 'default', 1)", "reservation_lines", ""),
     kind("whose archived reservation it is", "{ARCHIVED} UPDATE reservations_archive SET customer = 'mallory'", "reservations", "customer"),
     kind("when an archived one was confirmed", "{ARCHIVED} UPDATE reservations_archive SET confirmed_at = expires_at", "reservations", "confirmed_at"),
     kind("an archived line's units", "{ARCHIVED} UPDATE reservation_lines_archive SET quantity = 99", "reservations", "lines"),
@@ -244,7 +273,7 @@ const KINDS: &[Kind] = &[
         "reservations",
         "",
     ),
-    kind("an archived line of nothing", "INSERT INTO reservation_lines_archive (reservation_id, sku, pool, quantity) VALUES ('{ghost}', 'tv', 'default', 1)", "reservation_lines", ""),
+    kind("an archived line of nothing", "INSERT INTO reservation_lines_archive (reservation_id, line, sku, pool, quantity) VALUES ('{ghost}', 1, 'tv', 'default', 1)", "reservation_lines", ""),
     kind("when a record was made", "UPDATE audit SET at = '2026-01-01T00:00:00.000Z' WHERE sequence = 3", "audit", "at"),
     kind("who did it", "UPDATE audit SET actor = 'key:mallory' WHERE sequence = 3", "audit", "actor"),
     kind("what was done", "UPDATE audit SET action = 'sale.close' WHERE sequence = 3", "audit", "action"),
@@ -292,14 +321,14 @@ const KINDS: &[Kind] = &[
     kind("the cursor is deleted", "DELETE FROM write_behind", "write_behind", ""),
     kind(
         "everything is deleted",
-        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
+        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM refused_confirmations; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
          DELETE FROM audit",
         "sales",
         "",
     ),
     kind(
         "everything is deleted, the cursor too",
-        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
+        "DELETE FROM reservation_lines; DELETE FROM reservations; DELETE FROM stock_movements; DELETE FROM refused_confirmations; DELETE FROM pools; DELETE FROM items; DELETE FROM sales;
          DELETE FROM audit; DELETE FROM write_behind",
         "write_behind",
         "",
@@ -311,10 +340,12 @@ const CONTENT: &[&str] = &[
     "SELECT * FROM sales ORDER BY id",
     "SELECT * FROM items ORDER BY sale, sku",
     "SELECT * FROM pools ORDER BY sale, sku, pool",
-    "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool FROM stock_movements
+    "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool, reservation_id
+       FROM stock_movements
       ORDER BY sale, sku, pool, id",
     "SELECT * FROM reservations ORDER BY id",
-    "SELECT * FROM reservation_lines ORDER BY reservation_id, sku, pool",
+    "SELECT * FROM reservation_lines ORDER BY reservation_id, line",
+    "SELECT reservation_id, sale, at, reference, cause FROM refused_confirmations ORDER BY reservation_id, at, reference",
     "SELECT * FROM reservations_archive",
     "SELECT * FROM reservation_lines_archive",
     "SELECT * FROM audit ORDER BY sequence",
@@ -375,6 +406,7 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
         cap(),
     ]));
     document["name"] = json!("The drop");
+    document["late_confirm_seconds"] = json!(600);
     client.put("/v1/sales/drop", &document).success(201);
     client.put("/v1/sales/second", &open_sale(json!([{ "sku": "cup", "initial_stock": 3 }]))).success(201);
     client.put("/v1/sales/third", &open_sale(json!([{ "sku": "hat", "initial_stock": 3 }]))).success(201);
@@ -384,9 +416,11 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
     client.act(&sold, "confirm", json!({ "reference": "order-7" })).reservation(200);
     let released = client.hold("drop", "cem", [("mat", 1)]);
     client.act(&released, "release", json!({ "reason": "too late" })).reservation(200);
+    client.act(&released, "confirm", json!({ "reference": "pay-3" })).refused("already_released");
     let mut short = reserve_body("dee", [("mat", 1)]);
     short["hold_seconds"] = json!(1);
     let expired = client.post("/v1/sales/drop/reservations", &short).reservation(201);
+    let [parts, cancelled, late] = lives(&mut client);
     let erased = client.hold("drop", "eve", [("mat", 1)]);
     assert_eq!(client.send(&Ask::new("DELETE", "/v1/customers/eve")).status, 200);
     client.hold("drop", "fay", [("pin", 2)]);
@@ -415,6 +449,9 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
         ("{expired}", id(&expired)),
         ("{erased}", id(&erased)),
         ("{short}", id(&short)),
+        ("{parts}", id(&parts)),
+        ("{cancelled}", id(&cancelled)),
+        ("{late}", id(&late)),
         ("{ghost}", "0198c5f0-0000-7000-8000-000000000001".to_owned()),
     ]
 }

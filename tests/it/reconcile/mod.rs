@@ -161,6 +161,7 @@ fn story(place: &Place) -> Story {
         cap(),
     ]));
     document["name"] = json!("The drop");
+    document["late_confirm_seconds"] = json!(600);
     // It begins by the clock, and no row says so.
     document["phases"] = json!([{ "name": "all", "opens_at": document["opens_at"] }]);
     client.put("/v1/sales/drop", &document).success(201);
@@ -213,8 +214,13 @@ fn work(client: &mut Client) -> String {
     let expired = client.post("/v1/sales/drop/reservations", &short).reservation(201);
     let path = format!("/v1/reservations/{}", id(&expired));
     wait_until("it expires", || client.get(&path).success(200)["state"] == "expired");
-    client.hold("drop", "eve", [("mat", 1)]);
+    let [parts, ..] = lives(client);
+    let erased = client.hold("drop", "eve", [("mat", 1)]);
+    client.act(&erased, "confirm", json!({ "reference": "pay-5" })).reservation(200);
+    client.act(&erased, "confirm", json!({ "reference": "pay-6" })).refused("already_confirmed");
+    client.act(&erased, "cancel", json!({ "reason": "eve's", "restock": false })).reservation(200);
     assert_eq!(client.send(&Ask::new("DELETE", "/v1/customers/eve")).status, 200);
+    assert_eq!(client.look(&parts)["state"], "confirmed");
     let adjustment = json!({ "delta": 5, "reason": "found", "reference": "count-1" });
     client.post("/v1/sales/drop/items/mat/adjustments", &adjustment).success(201);
     client.post("/v1/sales/drop/reservations", &short_of_caps()).reservation(201);
@@ -223,6 +229,32 @@ fn work(client: &mut Client) -> String {
     client.post_nothing("/v1/sales/drop/pause").success(200);
     client.post_nothing("/v1/sales/drop/resume").success(200);
     id(&held)
+}
+
+/// Reservations of which units moved in several steps: confirmed in part and cancelled in part, cancelled, confirmed late.
+fn lives(client: &mut Client) -> [Value; 3] {
+    let tv = |units: u64| json!([{ "sku": "tv", "quantity": units }]);
+    let parts = client.hold("drop", "hal", [("tv", 2)]);
+    let path = format!("/v1/reservations/{}", parts["id"].as_str().unwrap());
+    client.act(&parts, "change", json!({ "lines": tv(5) })).reservation(200);
+    client.act(&parts, "confirm", json!({ "lines": tv(4), "reference": "pay-1" })).reservation(200);
+    client.act(&parts, "confirm", json!({ "lines": tv(4), "reference": "pay-2" })).refused("already_confirmed");
+    for (key, reason, restock) in [("c-1", "one too many", true), ("c-2", "damaged", false)] {
+        let body = json!({ "lines": tv(1), "reason": reason, "restock": restock });
+        let ask = Ask::new("POST", &format!("{path}/cancel")).key(key).json(&body);
+        client.send(&ask).reservation(200);
+    }
+    let cancelled = client.hold("drop", "ian", [("tv", 1), ("mat", 1)]);
+    client.act(&cancelled, "confirm", json!({ "reference": "order-8" })).reservation(200);
+    client.act(&cancelled, "cancel", json!({ "reason": "sent back" })).reservation(200);
+    let mut body = reserve_body("joe", [("tv", 3)]);
+    body["hold_seconds"] = json!(1);
+    let late = client.post("/v1/sales/drop/reservations", &body).reservation(201);
+    let path = format!("/v1/reservations/{}", late["id"].as_str().unwrap());
+    wait_until("it expires", || client.get(&path).success(200)["state"] == "expired");
+    let confirmed = client.act(&late, "confirm", json!({ "lines": tv(2), "reference": "order-9" })).reservation(200);
+    assert_eq!(confirmed["late"], true);
+    [parts, cancelled, late]
 }
 
 /// An item of two pools.
