@@ -1,5 +1,7 @@
 //! Cancelled units that are not sold again: they go back and leave the sale in one step, also through a crash.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use doorbuster::{
     engine::{Settings, batch},
     journal::files::{Survival, scan},
@@ -18,7 +20,7 @@ use crate::support::{
     OPENING, ask, counts,
     dice::Dice,
     harness::Harness,
-    threads::{THREADS, together},
+    threads::{LOOKS, THREADS, TURNS_MOST, together},
 };
 
 fn settings(shards: usize) -> Settings {
@@ -61,14 +63,17 @@ fn journaled(harness: &Harness) -> Vec<Vec<(ReservationId, i64)>> {
 /// Threads cancel what they confirmed, and the committer cuts wherever it happens to.
 #[test]
 fn the_adjustment_follows_its_cancellation_in_the_same_batch() {
-    const STOCK: u64 = 4000;
+    const STOCK: u64 = 1_000_000;
     let mut harness = Harness::with_shards(8);
     harness.put(&ask::sale("drop", &[("tv", STOCK)]));
-    let engine = harness.engine.clone();
+    let (engine, looks) = (harness.engine.clone(), AtomicU64::new(0));
     let gone: u64 = together(
         |number| {
             let (mut dice, mut gone) = (Dice::new(number), 0);
-            for turn in 0..400 {
+            for turn in 0_u64.. {
+                if turn >= 400 && looks.load(Ordering::Relaxed) >= LOOKS || turn >= TURNS_MOST {
+                    break;
+                }
                 let customer = format!("customer-{number}-{turn}");
                 let asked = ask::reserve("drop", &customer, &[("tv", 3)]);
                 let id = engine.reserve(OPENING, &asked, super::draw()).value.expect("there is enough").reservation.id;
@@ -84,6 +89,7 @@ fn the_adjustment_follows_its_cancellation_in_the_same_batch() {
         },
         || {
             harness.commit();
+            looks.fetch_add(1, Ordering::Relaxed);
             let (available, held, confirmed) = counts(&engine, "drop", "tv");
             assert!(available + held + confirmed <= STOCK && held + confirmed <= 3 * THREADS);
         },
