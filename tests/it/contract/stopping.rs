@@ -165,7 +165,7 @@ fn the_store_has_what_the_api_had() {
     assert_eq!([counts.held, counts.confirmed, counts.released, counts.expired], [16, 16, 8, 1]);
     for (id, reservation) in &known {
         let row = store.reservation(&ReservationId::parse(id).unwrap()).unwrap().expect("a row");
-        assert_eq!(shapes::as_document(&row), shapes::with_sorted_lines(reservation.clone()));
+        assert_eq!(shapes::as_document(&row), *reservation);
         let reason = (reservation["state"] == "released").then_some("changed my mind");
         assert_eq!(row.release_reason.as_deref(), reason);
     }

@@ -146,7 +146,8 @@ fn a_part_is_confirmed_late_with_units_of_other_shards() {
         let now = harness.now;
         let refusal = confirm_some(&harness.engine, now, late, &[("tv", 3)], "payment").unwrap_err();
         assert!(matches!(refusal, Refusal::ExpiredAndShort { .. }), "{refusal:?}");
-        let shown = confirm_some(&harness.engine, now, late, &[("tv", 2)], "payment").unwrap();
+        // The first payment was refused for good.
+        let shown = confirm_some(&harness.engine, now, late, &[("tv", 2)], "another").unwrap();
         assert_eq!((shown.lines[0].amounts.confirmed, shown.lines[0].amounts.returned), (2, 1));
         harness.release(other).unwrap();
         harness.engine.cancel(now, late, &super::of_all(true)).value.unwrap();

@@ -179,10 +179,3 @@ pub fn as_document(row: &doorbuster::store::StoredReservation) -> Value {
     }
     document
 }
-
-/// The document with its lines by SKU.
-pub fn with_sorted_lines(mut reservation: Value) -> Value {
-    let lines = reservation["lines"].as_array_mut().expect("lines are a list");
-    lines.sort_by_key(|line| line["sku"].as_str().map(str::to_owned));
-    reservation
-}

@@ -271,6 +271,9 @@ impl Model {
                 At::Cancelled => amounts.cancelled += 1,
             }
         }
+        // Lines of an item stand together, where its first one does.
+        let items: Vec<_> = lines.iter().map(|line| line.item).collect();
+        lines.sort_by_key(|line| items.iter().position(|&item| item == line.item));
         lines
     }
 
