@@ -53,7 +53,7 @@ fn refused<'a>(id: ReservationId, reference: Option<&'a str>, cause: RefusedConf
     CustomerEvent::ConfirmRefused(ConfirmRefused { id, sale: SALE, at: at(90), reference, cause }).into()
 }
 
-/// Follows the batches, as they are and all in one window.
+/// Follows the batches as they are, all in one window, and in two: what begins first, and what follows.
 fn both_ways(new: New, batches: &[Vec<Event<'_>>], judge: impl Fn(&Database)) {
     for settings in [single_batches(), WriteBehindSettings::default()] {
         let (database, journal) = (new(), journal_with_sale(OPENS));
@@ -62,6 +62,13 @@ fn both_ways(new: New, batches: &[Vec<Event<'_>>], judge: impl Fn(&Database)) {
         judge(&database);
         assert!(database.reader().totals().unwrap().iter().all(|total| total.stored == total.recomputed));
     }
+    let (database, journal) = (new(), journal_with_sale(OPENS));
+    let mut following = write_behind(&journal, &database);
+    for window in [&batches[..1], &batches[1..]] {
+        window.iter().for_each(|events| journal.push(&[(0, events)]));
+        catch_up(&mut following);
+    }
+    judge(&database);
 }
 
 fn units_that_move_in_steps_are_where_they_should_be(new: New) {
