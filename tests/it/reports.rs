@@ -495,6 +495,7 @@ fn in_postgres_a_report_is_a_recount_of_the_feed() {
     let (mut server, _) = place.postgres.expect("PostgreSQL");
     server.stop();
     service.client().get("/v1/sales/drop/report").refused("store_unavailable");
+    service.client().post("/v1/sales/drop/items/phone/adjustments", &json!({ "delta": 1 })).success(201);
     service.client().reserve("drop", "zoe", [("phone", 1_000_000)]).refused("insufficient_stock");
     server.launch();
     wait_until("reports are back", || service.client().get("/v1/sales/drop/report").status == 200);
