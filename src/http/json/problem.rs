@@ -192,7 +192,6 @@ pub struct Document<'a> {
 /// Members beyond the standard ones, as the contract names them for each problem.
 #[derive(Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "it is written at once")]
 enum Members<'a> {
     None {},
     Errors(Errors<'a>),

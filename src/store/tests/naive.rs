@@ -285,7 +285,7 @@ impl Naive {
                 if last {
                     lines.reverse();
                 }
-                assert!(lines.into_iter().any(|line| act(line)), "{id} has the unit");
+                assert!(lines.into_iter().any(&act), "{id} has the unit");
             }
         }
     }

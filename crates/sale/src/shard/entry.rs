@@ -79,7 +79,7 @@ pub(super) struct Extras {
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// The lines as they were first held, if they were changed since.
-    pub as_made: Option<(Box<[Line]>, Box<[AskedUnits]>)>,
+    pub as_made: Option<AsMade>,
     /// When it was confirmed, if it was cancelled since.
     pub confirmed_at: Option<Timestamp>,
     /// The last reason of a cancellation.
@@ -89,6 +89,9 @@ pub(super) struct History {
     /// References of refused confirmations, the latest last: each is recorded once.
     pub refused: Vec<(Option<Box<str>>, RefusedConfirm)>,
 }
+
+/// Lines, and what was asked of items of which there was less.
+pub(super) type AsMade = (Box<[Line]>, Box<[AskedUnits]>);
 
 /// References of refused confirmations that are remembered of one reservation.
 pub(super) const REFUSED_MAX: usize = 16;

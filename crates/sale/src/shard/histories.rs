@@ -326,7 +326,8 @@ fn a_part_is_confirmed_once_and_told_apart_from_other_parts() {
     assert_eq!(sums(&shown), [(0, 0, 3, 0, 0), (1, 0, 1, 1, 0), (4, 0, 0, 2, 0)]);
     assert_eq!(scene.confirm(id, Some(&[("tv", 4)]), Some("order")).unwrap(), shown);
     assert_eq!(scene.confirm(id, Some(&[("tv", 4)]), None).unwrap(), shown);
-    let others: [(Option<&[(&str, u32)]>, &str); 5] = [
+    type Part<'a> = Option<&'a [(&'a str, u32)]>;
+    let others: [(Part<'_>, &str); 5] = [
         (Some(&[("tv", 4)]), "another"),
         (Some(&[("tv", 3)]), "order"),
         (Some(&[("tv", 4), ("mug", 1)]), "order"),
