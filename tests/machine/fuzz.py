@@ -31,7 +31,7 @@ EXAMPLES_BY_ROLE = {None: 20, "operator": 4, "checkout": 2, "viewer": 2}
 
 # Walks along the links go on until each was followed, in rounds of so many seconds.
 WALK_SECONDS = 20
-WALKS_MAX = 9
+WALKS_MAX = 14
 WAY_TO_A_RESERVATION = {"putSale", "reserve"}
 
 

@@ -84,7 +84,7 @@ pub(super) const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.bo
 pub(super) const OF_ADJUSTMENT: &[Link] = &[link("getAvailability", &[("sale", "$request.path.sale")])];
 
 /// What can be done with a hold.
-pub(super) const OF_RESERVATION: &[Link] = &[CONFIRM, CHANGE, RELEASE, EXTEND];
+pub(super) const OF_RESERVATION: &[Link] = &[CONFIRM, RELEASE, EXTEND];
 pub(super) const OF_HOLD: &[Link] =
     &[link("getReservation", RESERVATION), CONFIRM, CHANGE, RELEASE, EXTEND, OF_ITS_CUSTOMER, ERASE];
 pub(super) const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];

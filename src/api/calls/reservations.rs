@@ -150,7 +150,7 @@ pub(super) static CHANGE: Row = Row {
                   price, and `expires_at` stays. What the hold gets more of is checked as in a reserve; giving units back needs \
                   no open sale. If the service refuses, nothing changes. Repeating the call gives the same reservation.",
     body: asks("ChangeRequest"),
-    answers: &[shows("Reservation", "Reservation, changed", "The reservation with its new lines", links::OF_HOLD)],
+    answers: &[shows("Reservation", "Reservation, changed", "The reservation with its new lines", links::OF_ENDED)],
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
         &problems::ITEM_NOT_FOUND,
@@ -188,7 +188,7 @@ pub(super) static CANCEL: Row = Row {
     body: may_ask("CancelRequest"),
     answers: &[Given {
         headers: &["Idempotent-Replayed"],
-        ..shows("Reservation", "Reservation, cancelled", "The reservation without the units", links::OF_ENDED)
+        ..shows("Reservation", "Reservation, cancelled", "The reservation without the units", &[])
     }],
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
