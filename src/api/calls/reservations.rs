@@ -233,7 +233,7 @@ pub(super) static EXTEND: Row = Row {
     description: "The new `expires_at` is `hold_seconds` from now. If the hold already lasts that long, nothing \
                   changes: the answer shows the hold as it is, and the call does not count as an extension.",
     body: asks("ExtendRequest"),
-    answers: &[shows("Reservation", "Reservation, extended", "The reservation with its new end", links::OF_HOLD)],
+    answers: &[shows("Reservation", "Reservation, extended", "The reservation with its new end", links::OF_ENDED)],
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
         &problems::RESERVATION_EXPIRED,
