@@ -19,7 +19,7 @@ const STEPS_PER_TICK: usize = 8;
 const LOOKS_PER_STEP: usize = 512;
 const BUCKETS_PER_STEP: usize = 64;
 
-/// Extensions that may be under way.
+/// Extensions that may be under way. The refusal names it.
 const EXTENSIONS_MAX: usize = 16;
 
 /// How an extension of all holds stands.
@@ -58,7 +58,7 @@ impl Engine {
             return self.answer(found, &control.lane);
         }
         if control.extensions.len() >= EXTENSIONS_MAX {
-            return self.judged(Err(Refusal::Full("extensions of all holds that are under way")));
+            return self.judged(Err(Refusal::Full("the limit of 16 extensions of all holds at once")));
         }
         let (run, seconds) = (control.extensions.next_run(), asked.seconds);
         let extending = HoldsExtending { sale, at: now, run, seconds, key, done: None };
@@ -72,16 +72,15 @@ impl Engine {
         self.answer(Ok(ExtensionOfAll::Running(Extending { run })), &control.lane)
     }
 
-    /// How an extension stands that `extend_all` began or joined.
-    pub fn extension_of_all(&self, extending: Extending) -> Answer<ExtensionOfAll> {
+    /// How an extension stands that `extend_all` began or joined. None if it was finished so long ago that nothing is known of it.
+    pub fn extension_of_all(&self, extending: Extending) -> Answer<Option<ExtensionOfAll>> {
         let control = self.control.lock();
-        let running = control.extensions.iter().any(|running| running.run == extending.run);
-        let state = match control.extensions.finished(extending.run) {
-            Some(holds) => ExtensionOfAll::Done { holds, replayed: false },
-            None => {
-                assert!(running, "an extension is under way or finished");
-                ExtensionOfAll::Running(extending)
-            }
+        let is_running = control.extensions.iter().any(|running| running.run == extending.run);
+        let state = if is_running {
+            Some(ExtensionOfAll::Running(extending))
+        } else {
+            let holds = control.extensions.finished(extending.run);
+            holds.map(|holds| ExtensionOfAll::Done { holds, replayed: false })
         };
         self.answer(state, &control.lane)
     }

@@ -235,7 +235,7 @@ impl Shard {
                 found => {
                     let units = found.map_or(0, |(_, units)| *units);
                     let detail =
-                        format!("must ask for at most {units} units of {:?}: so many has the reservation", line.sku);
+                        format!("must ask for at most {units} units of {:?}, as many as the reservation has", line.sku);
                     wrong.push(Invalid::new("/lines", detail));
                 }
             }

@@ -16,12 +16,12 @@ use super::{
 pub struct Extensions {
     latest: u64,
     running: VecDeque<Running>,
-    /// The last ones that were finished, and how many holds they extended: for the requests that wait for it.
+    /// The last ones that were finished, and how many holds they extended: for the requests that wait for one.
     finished: VecDeque<(u64, u64)>,
 }
 
-/// Finished ones that are remembered: more than can be under way, so that each request finds its own.
-const FINISHED_MAX: usize = 64;
+/// Finished ones that are remembered. A request looks every few milliseconds, and each extension takes several ticks.
+const FINISHED_MAX: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
@@ -83,10 +83,9 @@ impl Extensions {
                     self.finished.pop_front();
                 }
             }
-            CatalogueEvent::ClockSet(set) => {
-                self.running.iter_mut().for_each(|running| running.at = running.at.shifted(set.by));
-            }
-            CatalogueEvent::SaleDefined(_)
+            // Ids of reservations keep the time of their creation, and so does an extension.
+            CatalogueEvent::ClockSet(_)
+            | CatalogueEvent::SaleDefined(_)
             | CatalogueEvent::SalePaused { .. }
             | CatalogueEvent::SaleResumed { .. }
             | CatalogueEvent::SaleClosed { .. }
@@ -121,5 +120,29 @@ impl Extensions {
             let (sale, at, run, seconds) = (*sale, *at, *run, *seconds);
             each(&CatalogueEvent::HoldsExtending(HoldsExtending { sale, at, run, seconds, key, done }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::ClockSet;
+
+    #[test]
+    fn a_clock_that_is_set_changes_nothing_about_which_holds_are_meant() {
+        let at = Timestamp::from_millis(1_795_852_800_000);
+        let (sale, run, seconds) = (SaleNumber(0), 1, 60);
+        let mut extensions = Extensions::default();
+        extensions.apply(&CatalogueEvent::HoldsExtending(HoldsExtending {
+            sale,
+            at,
+            run,
+            seconds,
+            key: None,
+            done: None,
+        }));
+        // Holds that were made before it keep the times in their ids.
+        extensions.apply(&CatalogueEvent::ClockSet(ClockSet { at, by: -3_600_000, uptime: None }));
+        assert_eq!(extensions.iter().next().map(|running| running.at), Some(at));
     }
 }

@@ -9,7 +9,7 @@ use hyper::{
 
 use super::{idempotency_key, json, long_json, owed_json, read_small, replayed_if};
 use crate::{
-    api::{Judged, StatusChange, problems},
+    api::{Judged, StatusChange, problems, refused::Refused},
     auth::Caller,
     engine::{AdjustmentOf, Answer, ExtensionOfAll, SaleView, TransferMade},
     http::{
@@ -308,7 +308,9 @@ pub(super) async fn extend_all(
     worker.api.service.signal.notify();
     while let Ok(ExtensionOfAll::Running(extending)) = answer.value {
         tokio::time::sleep(EXTENSION_LOOK).await;
-        answer = worker.engine().extension_of_all(extending).map(Ok);
+        let looked = worker.engine().extension_of_all(extending);
+        let state = looked.value.ok_or_else(Refused::outcome_unknown)?;
+        answer = looked.map(|_| Ok(state));
     }
     Ok(answer.map(|outcome| match outcome {
         Ok(ExtensionOfAll::Done { holds, replayed }) => {

@@ -223,7 +223,7 @@ fn runs_follow_each_other() {
     let mut released = 0;
     for tick in 0..24 {
         let done = runs.iter().filter(|run| {
-            matches!(harness.engine.extension_of_all(**run).value, ExtensionOfAll::Done { replayed: false, .. })
+            matches!(harness.engine.extension_of_all(**run).value, Some(ExtensionOfAll::Done { replayed: false, .. }))
         });
         assert_eq!(done.count(), tick / 8, "after {tick} ticks");
         harness.tick();

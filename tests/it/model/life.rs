@@ -134,7 +134,7 @@ impl World {
     pub(super) fn compare_extensions(&mut self) {
         let (engine, model) = (&self.harness.engine, &self.model);
         self.waiting.retain(|&(extending, number)| {
-            let state = engine.extension_of_all(extending).value;
+            let state = engine.extension_of_all(extending).value.expect("it is known");
             match model.holds_of(number) {
                 Some(holds) => assert_eq!(state, ExtensionOfAll::Done { holds, replayed: false }),
                 None => assert_eq!(state, ExtensionOfAll::Running(extending)),

@@ -71,7 +71,7 @@ impl Stage {
         for _ in 0..ticks.unwrap_or(100) {
             let ExtensionOfAll::Running(run) = state else { break };
             self.harness.tick();
-            state = self.harness.engine.extension_of_all(run).value;
+            state = self.harness.engine.extension_of_all(run).value.expect("it is known");
         }
         Ok(match state {
             ExtensionOfAll::Running(_) => "under way".into(),
