@@ -3,6 +3,8 @@
 //! An event is encoded from its own data. Names of sales and items never change, so they come from the current catalogue;
 //! nothing else is looked up, so an event reads the same at any time.
 
+mod data;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
@@ -23,6 +25,12 @@ use crate::sale::{
     time::Timestamp,
 };
 
+pub use data::{
+    AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
+    TransferData,
+};
+use data::{Data, LineData, ShortData};
+
 /// An event with its names, on its way to be written.
 pub(super) struct FeedEvent<'a> {
     kind: &'static str,
@@ -31,252 +39,6 @@ pub(super) struct FeedEvent<'a> {
     subject: String,
     time: Timestamp,
     data: Data<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "nearly all events are of reservations, and each is written at once")]
-enum Data<'a> {
-    Reservation(ReservationData<'a>),
-    Adjustment(AdjustmentData<'a>),
-    Transfer(TransferData<'a>),
-    Phase(PhaseData<'a>),
-    Sharing(SharingData<'a>),
-    Level(LevelData<'a>),
-    Status(StatusData<'a>),
-    /// The new settings of the sale.
-    Settings(Value),
-    Erasure(ErasureData<'a>),
-    Ending(EndingData),
-}
-
-/// The part of a reservation that one event contains.
-#[derive(Serialize, ToSchema)]
-pub struct ReservationData<'a> {
-    /// A UUIDv7: it sorts by the time of creation.
-    id: String,
-    /// The id of its sale.
-    sale: &'a str,
-    /// The customer's id; only when the hold is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer: Option<&'a str>,
-    /// The state that the change led to; of a refused confirmation the state that it found.
-    state: &'static str,
-    /// The units that the event is about, one line per SKU; with prices when units are held, and left out for an extension.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    lines: Vec<LineData<'a>>,
-    /// Units that went back: those that were not confirmed, or that a change gave back.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    returned: Vec<LineData<'a>>,
-    /// True if the confirmation came when the hold had expired.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    late: Option<bool>,
-    /// Whether cancelled units are sold again; only for cancellations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restock: Option<bool>,
-    /// Why a confirmation was refused: `too_late`, `stock`, `limit`, `released`, `cancelled` or `already_confirmed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    /// The lines that got less than they asked for; only when the hold is made.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    short: Vec<ShortData<'a>>,
-    /// The customer's tier; only when the hold is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    tier: Option<Cow<'a, str>>,
-    /// The channel that the request came through; only when the hold is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    channel: Option<Cow<'a, str>>,
-    /// Where the units are to go; only when the hold is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    region: Option<Cow<'a, str>>,
-    /// The labels of the request; only when the hold is made.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
-    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    /// The caller's name for the reservation, from the hold or from its confirmation, also from a refused one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
-    /// The reason of the release or of the cancellation, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    /// When the hold was made.
-    #[schema(value_type = String)]
-    created_at: Timestamp,
-    /// When the hold ends; only in events that set it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    expires_at: Option<Timestamp>,
-    /// When the reservation was confirmed; only in state `confirmed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    confirmed_at: Option<Timestamp>,
-    /// When the reservation was released; only in state `released`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    released_at: Option<Timestamp>,
-    /// When the reservation expired; only in state `expired`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    expired_at: Option<Timestamp>,
-    /// When units were cancelled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    cancelled_at: Option<Timestamp>,
-    /// How often the hold was extended; only for holds and extensions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extensions: Option<u16>,
-}
-
-/// Reserved units of one item.
-#[derive(Serialize, ToSchema)]
-pub(super) struct LineData<'a> {
-    /// An item of the sale.
-    sku: &'a str,
-    /// Units.
-    quantity: u32,
-    /// The price of one unit when the hold was made; left out if the item has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    price: Option<Price>,
-    /// Where the units came from, or went back to; left out if the item declares no pools.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    from: Vec<PoolData<'a>>,
-}
-
-/// Units of one pool.
-#[derive(Serialize, ToSchema)]
-pub(super) struct PoolData<'a> {
-    /// The pool's id.
-    pool: &'a str,
-    /// Units.
-    quantity: u32,
-    /// The price of one unit when the hold was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    price: Option<Price>,
-}
-
-/// A line that got less than it asked for.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ShortData<'a> {
-    /// The item's SKU.
-    sku: &'a str,
-    /// Units that the request asked for.
-    requested: u32,
-    /// Units that it got.
-    granted: u32,
-}
-
-/// Units that went from one pool of an item to another.
-#[derive(Serialize, ToSchema)]
-pub struct TransferData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// The item's SKU.
-    sku: &'a str,
-    /// The pool that gave.
-    from: &'a str,
-    /// The pool that got.
-    to: &'a str,
-    /// Units.
-    quantity: u64,
-    /// As in the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    /// As in the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
-}
-
-/// A phase that began.
-#[derive(Serialize, ToSchema)]
-pub struct PhaseData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// The phase's name.
-    phase: &'a str,
-    /// When it began.
-    #[schema(value_type = String)]
-    opens_at: Timestamp,
-}
-
-/// A pool that is open to everybody from here on.
-#[derive(Serialize, ToSchema)]
-pub struct SharingData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// The item's SKU.
-    sku: &'a str,
-    /// The pool's id.
-    pool: &'a str,
-    /// Since when it is open.
-    #[schema(value_type = String)]
-    shared_at: Timestamp,
-}
-
-/// A change of an item's stock.
-#[derive(Serialize, ToSchema)]
-pub struct AdjustmentData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// The item's SKU.
-    sku: &'a str,
-    /// The pool whose stock changed; left out if the item has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pool: Option<&'a str>,
-    /// Units added, or removed if negative.
-    delta: i64,
-    /// As in the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    /// As in the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
-    /// Units in the sale after the change.
-    stock: u64,
-    /// Units that could be reserved after the change.
-    available: u64,
-}
-
-/// An item that was sold out, or is back in stock.
-#[derive(Serialize, ToSchema)]
-pub struct LevelData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// The item's SKU.
-    sku: &'a str,
-    /// Units that can be reserved.
-    available: u64,
-}
-
-/// An erased customer.
-#[derive(Serialize, ToSchema)]
-pub struct ErasureData<'a> {
-    /// The customer's id, so that readers can erase their copies.
-    customer: &'a str,
-}
-
-/// A change of a sale's status: opened, paused, resumed or closed.
-#[derive(Serialize, ToSchema)]
-pub struct StatusData<'a> {
-    /// The id of the sale.
-    sale: &'a str,
-    /// What changed it: the clock or an operator.
-    by: &'static str,
-}
-
-/// The end of a stream.
-#[derive(Serialize, ToSchema)]
-pub struct EndingData {
-    /// Why it ends.
-    reason: &'static str,
-    /// The cursor to continue from.
-    cursor: String,
 }
 
 impl<'a> FeedEvent<'a> {
@@ -531,63 +293,6 @@ impl Envelope<'_> {
     fn write(&self, format: Format, out: &mut Vec<u8>) {
         serde_json::to_writer(&mut *out, self).expect("events are plain JSON");
         out.extend_from_slice(if format == Format::Stream { b"\n\n" } else { b"\n" });
-    }
-}
-
-impl<'a> ReservationData<'a> {
-    fn new(id: ReservationId, sale: &'a str, state: State) -> Self {
-        Self {
-            id: id.to_string(),
-            sale,
-            customer: None,
-            state: state.as_str(),
-            lines: Vec::new(),
-            returned: Vec::new(),
-            late: None,
-            restock: None,
-            cause: None,
-            short: Vec::new(),
-            tier: None,
-            channel: None,
-            region: None,
-            labels: BTreeMap::new(),
-            reference: None,
-            reason: None,
-            created_at: id.created_at(),
-            expires_at: None,
-            confirmed_at: None,
-            released_at: None,
-            expired_at: None,
-            cancelled_at: None,
-            extensions: None,
-        }
-    }
-}
-
-impl<'a> LineData<'a> {
-    /// Without prices.
-    fn unpriced(portions: &[Portion], catalogue: &'a Catalogue) -> Vec<Self> {
-        let priced = |&Portion { item, pool, units }: &Portion| PricedPortion { item, pool, units, price: None };
-        Self::of(&portions.iter().map(priced).collect::<Vec<_>>(), catalogue)
-    }
-
-    /// One for each item.
-    fn of(portions: &[PricedPortion], catalogue: &'a Catalogue) -> Vec<Self> {
-        let of_item = |portions: &[PricedPortion]| {
-            let (item, price) = (catalogue.item_numbered(portions[0].item), portions[0].price);
-            let from = portions.iter().filter(|_| item.settings.has_pools()).map(|portion| PoolData {
-                pool: item.pool_id(portion.pool),
-                quantity: portion.units,
-                price: portion.price,
-            });
-            Self {
-                sku: &item.settings.sku,
-                quantity: portions.iter().map(|portion| portion.units).sum(),
-                price: price.filter(|_| portions.iter().all(|portion| portion.price == price)),
-                from: from.collect(),
-            }
-        };
-        portions.chunk_by(|portion, next| portion.item == next.item).map(of_item).collect()
     }
 }
 
