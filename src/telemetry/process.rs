@@ -27,6 +27,7 @@ pub struct Process {
 
 /// A thread as it was last seen, by its number.
 struct Thread {
+    name: String,
     at: Instant,
     ran: Duration,
     waited: Duration,
@@ -74,13 +75,14 @@ impl Process {
             let Some((ran, waited)) = scheduled(&task.path()) else { continue };
             let id = task.file_name().to_string_lossy().into_owned();
             let now = monotonic();
+            // A new thread has its parent's name until it first runs, so the name is read every time.
+            let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
             match threads.get_mut(&id) {
-                Some(thread) => thread.update(now, ran, waited),
-                None => {
-                    let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+                Some(thread) if thread.name == name => thread.update(now, ran, waited),
+                _ => {
                     let of = |family| self.make.gauge(family, &[name.trim()]);
                     let (busy, starved) = (of(&families::THREAD_BUSY), of(&families::THREAD_STARVED));
-                    threads.insert(id, Thread { at: now, ran, waited, busy, starved });
+                    threads.insert(id, Thread { name, at: now, ran, waited, busy, starved });
                 }
             }
         }
@@ -114,4 +116,38 @@ fn resident_bytes() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use rustix::thread::set_name;
+
+    use super::*;
+    use crate::telemetry::{Bounds, Telemetry};
+
+    #[test]
+    fn a_thread_that_is_seen_before_it_has_its_name_is_told_by_its_name() {
+        let telemetry = Telemetry::new(&["unknown"], Bounds { items_max: 0, sales_max: 0 });
+        let (step, steps) = mpsc::channel::<()>();
+        let (done, dones) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            for name in [c"parent", c"named-late"] {
+                set_name(name).unwrap();
+                done.send(()).unwrap();
+                steps.recv().unwrap();
+            }
+        });
+        let told = |name: &str| telemetry.render().contains(&format!("{{thread=\"{name}\"}}"));
+        dones.recv().unwrap();
+        telemetry.process.observe(Path::new("/"));
+        assert!(told("parent") && !told("named-late"));
+        step.send(()).unwrap();
+        dones.recv().unwrap();
+        telemetry.process.observe(Path::new("/"));
+        assert!(told("named-late"));
+        step.send(()).unwrap();
+        thread.join().unwrap();
+    }
 }
