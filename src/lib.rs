@@ -10,6 +10,7 @@
 //! | [`store`] | write-behind into SQL |
 //! | [`reconcile`] | compares the store with the journal, and repairs it |
 //! | [`backup`] | copies a data directory while a service runs on it |
+//! | [`pace`] | how fast items sell, and what follows from it |
 //! | [`telemetry`] | every metric |
 //! | [`traces`] | exports traced requests to a collector, as spans |
 //! | [`privacy`] | customer ids or their pseudonyms |
@@ -34,6 +35,7 @@ pub mod clock;
 pub mod config;
 pub mod events;
 pub mod http;
+pub mod pace;
 pub mod privacy;
 pub mod reconcile;
 mod replace;

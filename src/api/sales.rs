@@ -1,4 +1,4 @@
-//! Calls on sales: put, patch, look, list, pause, resume, close, availability, adjustments.
+//! Calls on sales: put, patch, look, list, pause, resume, close, availability, replenishment, adjustments.
 
 use std::sync::Arc;
 
@@ -6,12 +6,14 @@ use super::Service;
 use crate::{
     auth::Caller,
     engine::{Adjustment, AdjustmentOf, Answer, ExtensionOfAll, SaleView, TransferMade},
+    pace::Outlook,
     sale::{
         catalogue::{Put, Sale},
         command::{Adjust, AdjustAll, ExtendAll, Extras, Transfer},
         expected::Expected,
         outcome::Refusal,
         settings::{Invalid, SaleSettings},
+        time::Timestamp,
         warnings::{self, Warning},
     },
 };
@@ -84,6 +86,21 @@ impl Service {
     /// Of all pools, or of those that are open to such a request.
     pub fn availability(&self, id: &str, asked: Option<&Extras<'_>>) -> Answer<Result<SaleView, Refusal>> {
         self.engine.availability(self.now(), id, asked)
+    }
+
+    /// The sale with an outlook for each of its items, and as of when.
+    pub fn replenishment(&self, id: &str) -> Answer<Result<(SaleView, Vec<Outlook>, Timestamp), Refusal>> {
+        self.sale(id).map(|view| {
+            let view = view?;
+            let (paces, now) = (self.paces.get(), self.engine.time(self.now()));
+            let (settings, stock_max) = (&view.sale.settings, self.limits.sale.stock_max);
+            let outlooks = view.sale.items.iter().zip(&view.counts).map(|(item, counts)| {
+                let pace = paces.get(item.number.index()).copied().unwrap_or_default();
+                Outlook::of(pace, counts, (settings, view.status), now, stock_max)
+            });
+            let outlooks = outlooks.collect();
+            Ok((view, outlooks, now))
+        })
     }
 
     /// What would come of putting a sale document, and what in it is likely to be a mistake.

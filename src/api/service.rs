@@ -11,6 +11,7 @@ use crate::{
     engine::Engine,
     events::Events,
     journal::CommitSignal,
+    pace::Paces,
     privacy::CustomerIds,
     reports::Reports,
     sale::time::Timestamp,
@@ -36,6 +37,8 @@ pub struct Service {
     /// The feed of events.
     pub events: Events,
     pub reports: Reports,
+    /// How fast items sell.
+    pub paces: Paces,
     /// Refused reserves of each sale.
     pub refusals: RefusalCounts,
     /// Set when the service is stopping: it then refuses new requests.

@@ -11,7 +11,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Format, levels::LevelChange};
+use super::{
+    Format,
+    levels::{LevelChange, Reached},
+};
 use crate::sale::{
     attributes::Attributes,
     catalogue::Catalogue,
@@ -26,8 +29,8 @@ use crate::sale::{
 };
 
 pub use data::{
-    AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
-    TransferData,
+    AdjustmentData, EndingData, ErasureData, LevelData, LowStockData, PhaseData, ReservationData, SharingData,
+    StatusData, TransferData,
 };
 use data::{Data, LineData, ShortData};
 
@@ -123,10 +126,16 @@ impl<'a> FeedEvent<'a> {
 
     /// The result of a batch for an item.
     pub(super) fn of_level(change: LevelChange, catalogue: &'a Catalogue) -> Self {
-        let LevelChange { item, available, at } = change;
+        let LevelChange { item, to, available, at } = change;
         let (sale, sku) = catalogue.names(item);
-        let kind = if available == 0 { "item.sold_out" } else { "item.back_in_stock" };
-        let data = Data::Level(LevelData { sale, sku, available });
+        let level = |kind| (kind, Data::Level(LevelData { sale, sku, available }));
+        let (kind, data) = match to {
+            Reached::SoldOut => level("item.sold_out"),
+            Reached::BackInStock => level("item.back_in_stock"),
+            Reached::LowStock { low_stock_at } => {
+                ("item.low_stock", Data::LowStock(LowStockData { sale, sku, available, low_stock_at }))
+            }
+        };
         Self { kind, sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
@@ -363,6 +372,7 @@ mod tests {
             "reservation.confirm_refused",
             "reservation.confirm_refused",
             "customer.erased",
+            "sale.put",
             "sale.put",
             "sale.paused",
             "sale.resumed",

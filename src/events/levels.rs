@@ -1,18 +1,20 @@
-//! Available units of each item at the end of a batch, and the items that the batch sold out or brought back.
+//! Available units of each item at the end of a batch, and the items that the batch sold out, brought back, or left with low stock.
 //!
 //! A batch is a consistent cut, so sums at its end are exact. Within it they are never negative, but lanes of one generation
 //! follow one another, so they do not show whether an item was sold out for a moment in between. An item's initial stock counts
-//! as if it had always been there, so that a new item is no item that is back in stock.
+//! as if it had always been there, so that a new item is no item that is back in stock. So does its first `low_stock_at`: an item
+//! that starts with low stock did not fall to it. Stock is low while no more than `low_stock_at` units are available; it becomes
+//! so when units leave, or when an operator sets a higher level.
 //!
 //! Invariant: the levels after a batch depend only on the journal, not on where or when a reader started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    engine::{Engine, Epoch, batch::Events},
+    engine::{AtCut, Engine, Epoch, batch::Events},
     sale::{
         codec::Malformed,
-        event::{CatalogueEvent, Event},
+        event::{CatalogueEvent, Event, LowStockChange, SaleDefined},
         ids::ItemNumber,
         stock::{Account, Move},
         time::Timestamp,
@@ -21,86 +23,135 @@ use crate::{
 
 pub(super) struct Levels {
     /// By item.
-    available: Vec<i64>,
+    items: Vec<Level>,
     /// Items that the reader knew when it began.
     known: usize,
-    /// What the present batch moved.
-    moved: BTreeMap<ItemNumber, Moved>,
+    /// What the present batch changed.
+    changed: BTreeMap<ItemNumber, Changed>,
 }
 
-struct Moved {
-    before: i64,
+#[derive(Clone, Copy, Default)]
+struct Level {
+    available: i64,
+    low_stock_at: Option<u64>,
+}
+
+impl Level {
+    fn units(self) -> u64 {
+        u64::try_from(self.available).unwrap_or(0)
+    }
+
+    /// The level at which its stock is low, if it is.
+    fn low(self) -> Option<u64> {
+        self.low_stock_at.filter(|&low_stock_at| self.units() <= low_stock_at)
+    }
+}
+
+struct Changed {
+    before: Level,
     at: Timestamp,
 }
 
-/// An item that a batch left sold out, or brought back.
+/// What a batch did to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LevelChange {
     pub item: ItemNumber,
-    /// 0: sold out.
+    pub to: Reached,
     pub available: u64,
-    /// When the last of what moved it happened.
+    /// When the last of what changed it happened.
     pub at: Timestamp,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    LowStock { low_stock_at: u64 },
+    SoldOut,
+    BackInStock,
+}
+
+/// Most changes of an item by one batch: it has low stock, and is sold out.
+pub(super) const CHANGES_MAX: usize = 2;
+
 /// Levels on their way back in time: known at a cut, wanted at an earlier one.
-pub(super) struct Unwinding(Vec<(Epoch, i64)>);
+pub(super) struct Unwinding {
+    items: Vec<AtCut>,
+    /// Items of which a change of `low_stock_at` was undone. Batches are undone in their order, and the first change knows what
+    /// was before all of them.
+    low_stock_known: BTreeSet<ItemNumber>,
+}
 
 impl Unwinding {
     pub(super) fn begin(engine: &Engine) -> Self {
-        Self(engine.available_at_cuts())
+        Self { items: engine.available_at_cuts(), low_stock_known: BTreeSet::new() }
     }
 
     /// The last batch that has to be undone.
     pub(super) fn reach(&self) -> Epoch {
-        self.0.iter().map(|&(cut, _)| cut).max().unwrap_or(0)
+        self.items.iter().map(|item| item.cut).max().unwrap_or(0)
     }
 
     pub(super) fn undo(&mut self, epoch: Epoch, payload: &[u8]) -> Result<(), Malformed> {
         let mut events = Events::new(payload);
         while let Some((_, _, event)) = events.next()? {
-            if is_initial_stock(&event) {
+            if let Some(defined) = defined(&event) {
+                defined.low_stock.iter().for_each(|change| self.undo_low_stock(epoch, change));
                 continue;
             }
             event.moves(|moved| {
-                if let Some((cut, available)) = self.0.get_mut(moved.item.index())
-                    && epoch <= *cut
+                if let Some(item) = self.items.get_mut(moved.item.index())
+                    && epoch <= item.cut
                 {
-                    *available -= moved.change_of(Account::Available);
+                    item.available -= moved.change_of(Account::Available);
                 }
             });
         }
         Ok(())
     }
 
+    fn undo_low_stock(&mut self, epoch: Epoch, change: &LowStockChange) {
+        if let Some(item) = self.items.get_mut(change.item.index())
+            && epoch <= item.cut
+            && self.low_stock_known.insert(change.item)
+        {
+            item.low_stock_at = change.from;
+        }
+    }
+
     /// To be called when every batch behind the one wanted was undone.
     pub(super) fn finish(self) -> Levels {
-        let available: Vec<_> = self.0.into_iter().map(|(_, available)| available).collect();
-        Levels { known: available.len(), available, moved: BTreeMap::new() }
+        let level = |AtCut { available, low_stock_at, .. }| Level { available, low_stock_at };
+        let items: Vec<_> = self.items.into_iter().map(level).collect();
+        Levels { known: items.len(), items, changed: BTreeMap::new() }
     }
 }
 
 impl Levels {
     pub(super) fn take(&mut self, event: &Event<'_>) {
-        if is_initial_stock(event) {
-            return event.moves(|moved| self.open(&moved));
+        if let Some(defined) = defined(event) {
+            event.moves(|moved| self.open(&moved));
+            return defined.low_stock.iter().for_each(|change| self.set_low_stock(change, defined.at));
         }
         let at = event.at().unwrap_or_default();
         event.moves(|moved| {
             let change = moved.change_of(Account::Available);
-            let Some(available) = self.available.get_mut(moved.item.index()).filter(|_| change != 0) else { return };
-            let moved = self.moved.entry(moved.item).or_insert(Moved { before: *available, at });
-            moved.at = moved.at.max(at);
-            *available += change;
+            if change != 0
+                && let Some(level) = self.change(moved.item, at)
+            {
+                level.available += change;
+            }
         });
     }
 
-    /// Ends the batch: the items that it sold out or brought back, by number.
+    /// Ends the batch: what it did to items, by number.
     pub(super) fn changes(&mut self) -> impl Iterator<Item = LevelChange> {
-        let (moved, levels) = (std::mem::take(&mut self.moved), &self.available);
-        moved.into_iter().filter_map(|(item, moved)| {
-            let available = u64::try_from(levels[item.index()]).unwrap_or(0);
-            ((moved.before > 0) != (available > 0)).then_some(LevelChange { item, available, at: moved.at })
+        let (changed, levels) = (std::mem::take(&mut self.changed), &self.items);
+        changed.into_iter().flat_map(|(item, Changed { before, at })| {
+            let after = levels[item.index()];
+            let low = after.low().filter(|_| before.low().is_none());
+            let low = low.map(|low_stock_at| Reached::LowStock { low_stock_at });
+            let turn = if after.available > 0 { Reached::BackInStock } else { Reached::SoldOut };
+            let turn = ((before.available > 0) != (after.available > 0)).then_some(turn);
+            [low, turn].into_iter().flatten().map(move |to| LevelChange { item, to, available: after.units(), at })
         })
     }
 
@@ -110,16 +161,36 @@ impl Levels {
         if index < self.known {
             return;
         }
-        if self.available.len() <= index {
-            self.available.resize(index + 1, 0);
+        if self.items.len() <= index {
+            self.items.resize(index + 1, Level::default());
         }
-        self.available[index] += moved.change_of(Account::Available);
+        self.items[index].available += moved.change_of(Account::Available);
+    }
+
+    fn set_low_stock(&mut self, change: &LowStockChange, at: Timestamp) {
+        let index = change.item.index();
+        if let Some(level) = self.items.get_mut(index) {
+            // New to the reader, or already so.
+            level.low_stock_at = change.from;
+        }
+        if let Some(level) = self.change(change.item, at) {
+            level.low_stock_at = change.to;
+        }
+    }
+
+    /// The level of an item that the present batch changes at this moment.
+    fn change(&mut self, item: ItemNumber, at: Timestamp) -> Option<&mut Level> {
+        let level = self.items.get_mut(item.index())?;
+        let changed = self.changed.entry(item).or_insert(Changed { before: *level, at });
+        changed.at = changed.at.max(at);
+        Some(level)
     }
 }
 
-/// Whether what the event moves was never elsewhere, and so is no change that a reader is told.
-fn is_initial_stock(event: &Event<'_>) -> bool {
-    matches!(event, Event::Catalogue(CatalogueEvent::SaleDefined(_)))
+/// A sale document. The stock in it was never elsewhere, and so is no change that a reader is told.
+fn defined<'a, 'b>(event: &'b Event<'a>) -> Option<&'b SaleDefined<'a>> {
+    let Event::Catalogue(CatalogueEvent::SaleDefined(defined)) = event else { return None };
+    Some(defined)
 }
 
 #[cfg(test)]
@@ -188,16 +259,96 @@ mod tests {
         batches
     }
 
-    fn changes(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<(u32, u64, Timestamp)> {
+    /// Cuts a batch after each step of an item whose level of low stock changes, in batches of their own and within one.
+    fn live_low(engine: &Engine) -> Vec<Vec<u8>> {
+        let mut batches = Vec::new();
+        let mut cut = || {
+            let mut payload = Vec::new();
+            engine.cut(&mut payload).unwrap();
+            batches.push(payload);
+        };
+        // From the start as low as it may be, which is no fall.
+        put(
+            engine,
+            0,
+            r#"{"sku":"tv","initial_stock":10,"low_stock_at":4},{"sku":"low","initial_stock":3,"low_stock_at":3}"#,
+        );
+        cut();
+        reserve(engine, 1, "ann", "tv", 5);
+        cut();
+        let second = reserve(engine, 2, "bob", "tv", 1);
+        cut();
+        // It is low already.
+        reserve(engine, 3, "cy", "tv", 1);
+        cut();
+        // Above it, and back within one batch.
+        engine.release(at(4), second, None).value.unwrap();
+        reserve(engine, 4, "dee", "tv", 1);
+        cut();
+        let items = |level: &str| {
+            format!(r#"{{"sku":"tv","initial_stock":10{level}}},{{"sku":"low","initial_stock":3,"low_stock_at":3}}"#)
+        };
+        // Higher while it is low; then lower, so that it is low no more.
+        put(engine, 5, &items(r#","low_stock_at":8"#));
+        cut();
+        put(engine, 6, &items(r#","low_stock_at":1"#));
+        cut();
+        // Twice in one batch, and low in the end.
+        put(engine, 7, &items(""));
+        put(engine, 7, &items(r#","low_stock_at":3"#));
+        cut();
+        put(engine, 8, &items(""));
+        cut();
+        put(engine, 9, &items(r#","low_stock_at":0"#));
+        cut();
+        // Low and sold out at once.
+        reserve(engine, 10, "eve", "tv", 3);
+        cut();
+        batches
+    }
+
+    #[test]
+    fn low_stock_is_told_once_until_there_was_more_wherever_a_reader_starts() {
+        let engine = Engine::new(Default::default());
+        let batches = live_low(&engine);
+        // In no batch yet.
+        put(&engine, 11, r#"{"sku":"tv","initial_stock":10,"low_stock_at":7},{"sku":"low","initial_stock":3}"#);
+        put(&engine, 12, r#"{"sku":"tv","initial_stock":10,"low_stock_at":9},{"sku":"low","initial_stock":3}"#);
+        let low = |low_stock_at| Reached::LowStock { low_stock_at };
+        let expected = [
+            (3, LevelChange { item: ItemNumber(0), to: low(4), available: 4, at: at(2) }),
+            (8, LevelChange { item: ItemNumber(0), to: low(3), available: 3, at: at(7) }),
+            (11, LevelChange { item: ItemNumber(0), to: low(0), available: 0, at: at(10) }),
+            (11, LevelChange { item: ItemNumber(0), to: Reached::SoldOut, available: 0, at: at(10) }),
+        ];
+        for start in 0..=batches.len() {
+            let mut unwinding = Unwinding::begin(&engine);
+            for (index, batch) in batches.iter().enumerate().skip(start) {
+                unwinding.undo(index as Epoch + 1, batch).unwrap();
+            }
+            let told = all_changes(&mut unwinding.finish(), &batches[start..]);
+            let behind = expected.iter().filter(|(batch, _)| *batch > start).map(|(_, change)| *change);
+            assert_eq!(told, behind.collect::<Vec<_>>(), "after batch {start}");
+        }
+        let mut early = Unwinding::begin(&Engine::new(Default::default())).finish();
+        assert_eq!(all_changes(&mut early, &batches), expected.map(|(_, change)| change));
+    }
+
+    fn all_changes(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<LevelChange> {
         let mut all = Vec::new();
         for batch in batches {
             let mut events = Events::new(batch);
             while let Some((_, _, event)) = events.next().unwrap() {
                 levels.take(&event);
             }
-            all.extend(levels.changes().map(|change| (change.item.0, change.available, change.at)));
+            all.extend(levels.changes());
         }
         all
+    }
+
+    fn changes(levels: &mut Levels, batches: &[Vec<u8>]) -> Vec<(u32, u64, Timestamp)> {
+        let all = all_changes(levels, batches);
+        all.iter().map(|change| (change.item.0, change.available, change.at)).collect()
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! In memory there are only a few pieces per reader on their way out. Invariants:
 //!
 //! - Readers get only durable batches, each event once and in order, and a [`Cursor`] names the same event for ever.
-//! - Derived events (an item sold out, an item back in stock) follow from the journal alone, so every reader gets the same
+//! - Derived events (an item sold out, back in stock, or with low stock) follow from the journal alone, so every reader gets the same
 //!   ones. Readers that see the same sales get the same cursors, which reveal nothing about other sales.
 //! - Nothing waits for a reader: not the journal, not its pruning, not a worker. A reader that stops reading is dropped, with
 //!   the cursor to continue from.
@@ -27,8 +27,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
     cloud::{
-        AdjustmentData, EndingData, Envelope, ErasureData, LevelData, PhaseData, ReservationData, SharingData,
-        StatusData, TransferData,
+        AdjustmentData, EndingData, Envelope, ErasureData, LevelData, LowStockData, PhaseData, ReservationData,
+        SharingData, StatusData, TransferData,
     },
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},

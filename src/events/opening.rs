@@ -1,9 +1,10 @@
 //! Where in the journal a reader starts, and whether it can.
 
-use super::{Cursor, Refused, Start, ViewCursors};
+use super::{Cursor, Refused, Start, ViewCursors, levels::CHANGES_MAX};
 use crate::{
     engine::{Epoch, batch::Events},
     journal::{Log, ReadError},
+    sale::event::{CatalogueEvent, Event},
 };
 
 /// A start that was found.
@@ -50,7 +51,7 @@ pub(super) fn open(log: &dyn Log, durable: Epoch, start: Start, cursors: &ViewCu
     Ok(Opening { from: cursor, base, skip_to: cursor.place })
 }
 
-/// As many places as a batch may have: one for each event, and one for each item it moves, as it may turn.
+/// As many places as a batch may have: one for each event, and those of each item that it moves or whose `low_stock_at` it changes.
 fn places_max(payload: &[u8]) -> u32 {
     let mut count = 0;
     let mut items = std::collections::BTreeSet::new();
@@ -60,6 +61,9 @@ fn places_max(payload: &[u8]) -> u32 {
         event.moves(|moved| {
             items.insert(moved.item);
         });
+        if let Event::Catalogue(CatalogueEvent::SaleDefined(defined)) = event {
+            items.extend(defined.low_stock.iter().map(|change| change.item));
+        }
     }
-    count + items.len() as u32
+    count + (CHANGES_MAX * items.len()) as u32
 }

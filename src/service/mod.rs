@@ -66,6 +66,7 @@ use crate::{
     engine::{Engine, Noticed, RecoverError},
     http::{self, Listeners, ServerHandle, Tls, TlsError},
     journal::{self, AppendError, CommitSignal, Committer, SnapshotStore},
+    pace::Paces,
     privacy::KeyError,
     sale::shard::EXPIRY_SPAN,
     store::StoreError,
@@ -236,6 +237,7 @@ impl Running {
         let service = Arc::new(api::Service {
             events,
             reports: reports::start(config, &engine, &commit_times)?,
+            paces: Paces::default(),
             refusals: RefusalCounts::new(clock.now()),
             engine: engine.clone(),
             signal: signal.clone(),

@@ -1,10 +1,10 @@
-//! Reads totals into metrics and folds the exporter's histograms, every second. So a scrape only prints values, and takes no
-//! shard's lock. Also collects the status call's figures while somebody asks for them.
+//! Reads totals into metrics, measures how fast items sell, and folds the exporter's histograms, every second. So a scrape only
+//! prints values, and takes no shard's lock. Also collects the status call's figures while somebody asks for them.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{StartError, Stoppable, deadlines::Deadlines, figures, health::ServiceHealth};
-use crate::{api, config::Config, http};
+use crate::{api, config::Config, http, pace::Pacer};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,10 +21,12 @@ pub(super) fn start(
 ) -> Result<Stoppable, StartError> {
     let (edge, health, directory) = (edge.clone(), health.clone(), config.data.dir.clone());
     let deadlines = Deadlines::new(config);
-    let mut looks = 0_u64;
+    let (mut looks, mut pacer) = (0_u64, Pacer::default());
     let step = move || {
-        let api::Service { engine, clock, telemetry, rates, figures: cache, .. } = &*edge.api;
-        telemetry.totals.observe(engine, clock.now());
+        let api::Service { engine, clock, telemetry, rates, paces, figures: cache, .. } = &*edge.api;
+        let (now, stock) = (clock.now(), engine.stock());
+        pacer.look((now, engine.time(now)), &stock, &engine.catalogue(), paces);
+        telemetry.totals.observe(engine, &stock, &paces.get(), now);
         if looks.is_multiple_of(EXPIRING_EVERY) {
             telemetry.totals.observe_expiring(engine, clock.now());
         }

@@ -123,6 +123,7 @@ pub struct StoredItem {
     /// Minor units and ISO 4217 code.
     pub price: Option<(i64, String)>,
     pub customer_limit: Option<i64>,
+    pub low_stock_at: Option<i64>,
 }
 
 /// A reservation as its rows have it; times are RFC 3339 text.
@@ -172,7 +173,8 @@ pub(super) const SALES: &str = "
       FROM sales ORDER BY id";
 
 pub(super) const ITEMS: &str = "
-    SELECT sale, sku, number, initial_stock, price_amount, price_currency, customer_limit FROM items ORDER BY sale, sku";
+    SELECT sale, sku, number, initial_stock, price_amount, price_currency, customer_limit, low_stock_at FROM items
+     ORDER BY sale, sku";
 
 pub(super) const STANDING: &str = "SELECT cursor, owner, owner_epoch, session FROM write_behind";
 

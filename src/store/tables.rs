@@ -70,6 +70,7 @@ const ITEMS: Columns = &[
     ("price_amount", Integer),
     ("price_currency", Text),
     ("customer_limit", Integer),
+    ("low_stock_at", Integer),
     ("sold_out_at", Time),
     ("confirmed_before", Integer),
 ];

@@ -97,8 +97,12 @@ families! {
         "Units of all items of a sale, by state; `stock` is the sum of the others. Past metrics.sales_max: `other`.";
     SALE_SOLD_OUT = Gauge, "sale_items_sold_out" ["sale"]
         "Items of a sale without available units. Past metrics.sales_max: `other`.";
+    SALE_LOW_STOCK = Gauge, "sale_items_low_stock" ["sale"]
+        "Items of a sale with no more available units than their low_stock_at. Past metrics.sales_max: `other`.";
     STOCK = Gauge, "stock_units" ["sale", "sku", "state"]
         "Units of an item, by state; `stock` is the sum of the others. Past metrics.items_max: `other`.";
+    ITEM_PACE = Gauge, "item_units_per_minute" ["sale", "sku"]
+        "Units of an item sold per minute, in the last five minutes in which it could be bought. Past metrics.items_max: `other`.";
     POOL = Gauge, "pool_units" ["sale", "sku", "pool", "state"]
         "Units of a pool, by state; only pools that a document declares, and only the first metrics.items_max of them.";
     DRIFT = Gauge, "conservation_drift_units" []

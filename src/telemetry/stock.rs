@@ -1,4 +1,4 @@
-//! Stock by state, holds and sales. Read from the engine every second, never by a request.
+//! Stock by state, how fast it sells, holds and sales. Read from the engine every second, never by a request.
 
 use metrics::Gauge;
 use parking_lot::Mutex;
@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use super::{Maker, families};
 use crate::{
     engine::{Counts, Engine},
+    pace::Pace,
     sale::{
         catalogue::{Catalogue, Sale},
         ids::{ItemNumber, PoolNumber},
@@ -41,12 +42,12 @@ pub struct Totals {
 /// Series that come with sales and items, by their numbers.
 #[derive(Default)]
 struct Series {
-    items: Vec<Units>,
+    items: Vec<OfItem>,
     /// By pool, with their numbers; as many as items at most.
     pools: Vec<(PoolNumber, [Gauge; 3])>,
     /// Pools of which it is known whether they have series.
     pools_seen: usize,
-    other_items: Option<Units>,
+    other_items: Option<OfItem>,
     /// None: a sale whose id is that of the rest.
     sales: Vec<Option<OfSale>>,
     other_sales: Option<OfOthers>,
@@ -67,9 +68,29 @@ impl Units {
     }
 }
 
+struct OfItem {
+    units: Units,
+    per_minute: Gauge,
+}
+
+impl OfItem {
+    fn new(make: &Maker, sale: &str, sku: &str) -> Self {
+        Self {
+            units: Units::new(|state| make.gauge(&families::STOCK, &[sale, sku, state])),
+            per_minute: make.gauge(&families::ITEM_PACE, &[sale, sku]),
+        }
+    }
+
+    fn set(&self, sum: &Sum, hundredths_per_minute: u64) {
+        self.units.set(sum);
+        self.per_minute.set(hundredths_per_minute as f64 / 100.0);
+    }
+}
+
 struct OfOthers {
     units: Units,
     sold_out: Gauge,
+    low_stock: Gauge,
 }
 
 impl OfOthers {
@@ -77,12 +98,14 @@ impl OfOthers {
         Self {
             units: Units::new(|state| make.gauge(&families::SALE_STOCK, &[sale, state])),
             sold_out: make.gauge(&families::SALE_SOLD_OUT, &[sale]),
+            low_stock: make.gauge(&families::SALE_LOW_STOCK, &[sale]),
         }
     }
 
     fn set(&self, sum: &Sum) {
         self.units.set(sum);
         self.sold_out.set(sum.sold_out as f64);
+        self.low_stock.set(sum.low_stock as f64);
     }
 }
 
@@ -103,6 +126,7 @@ struct Sum {
     stock: u64,
     counts: Counts,
     sold_out: u64,
+    low_stock: u64,
 }
 
 impl Sum {
@@ -112,6 +136,7 @@ impl Sum {
         self.counts.held += other.counts.held;
         self.counts.confirmed += other.counts.confirmed;
         self.sold_out += other.sold_out;
+        self.low_stock += other.low_stock;
     }
 }
 
@@ -133,8 +158,8 @@ impl Totals {
         }
     }
 
-    /// Reads the engine's totals at `now`.
-    pub fn observe(&self, engine: &Engine, now: Timestamp) {
+    /// Reads the engine's totals at `now`. `stock`, `paces`: of every item, by number.
+    pub fn observe(&self, engine: &Engine, stock: &[(u64, Counts)], paces: &[Pace], now: Timestamp) {
         let levels = engine.levels();
         self.live_holds.set(levels.live_holds as f64);
         self.reservations.set(levels.reservations as f64);
@@ -143,12 +168,11 @@ impl Totals {
         for ((_, count), gauge) in engine.sales_by_status(now).iter().zip(&self.by_status) {
             gauge.set(*count as f64);
         }
-        let stock = engine.stock();
         let catalogue = engine.catalogue();
         let mut series = self.series.lock();
-        self.observe_items(&mut series, &stock, &catalogue);
+        self.observe_items(&mut series, stock, paces, &catalogue);
         self.observe_pools(&mut series, engine, &catalogue);
-        self.observe_sales(&mut series, &stock, &catalogue, engine.time(now));
+        self.observe_sales(&mut series, stock, &catalogue, engine.time(now));
     }
 
     /// As often as its cost allows: it looks at many holds.
@@ -156,26 +180,29 @@ impl Totals {
         self.holds_expiring.set(engine.holds_expiring(now, 60_000) as f64);
     }
 
-    fn observe_items(&self, series: &mut Series, stock: &[(u64, Counts)], catalogue: &Catalogue) {
+    fn observe_items(&self, series: &mut Series, stock: &[(u64, Counts)], paces: &[Pace], catalogue: &Catalogue) {
         for number in series.items.len()..stock.len().min(self.bounds.items_max) {
             let (sale, sku) = catalogue.names(ItemNumber(number as u32));
-            let units = Units::new(|state| self.make.gauge(&families::STOCK, &[sale, sku, state]));
-            series.items.push(units);
+            series.items.push(OfItem::new(&self.make, sale, sku));
         }
-        let (mut drift, mut oversold, mut other) = (0, 0, Sum::default());
+        let (mut drift, mut oversold, mut other, mut others_pace) = (0, 0, Sum::default(), 0);
         for (number, item) in stock.iter().enumerate() {
             let sum = sum(item);
             let sold = sum.counts.held + sum.counts.confirmed;
             drift += sum.stock.abs_diff(sum.counts.available + sold);
             oversold += sold.saturating_sub(sum.stock);
+            let pace = paces.get(number).copied().unwrap_or_default().hundredths_per_minute();
             match series.items.get(number) {
-                Some(units) => units.set(&sum),
-                None => other.add(&sum),
+                Some(item) => item.set(&sum, pace),
+                None => {
+                    other.add(&sum);
+                    others_pace += pace;
+                }
             }
         }
         if stock.len() > series.items.len() {
-            let units = || Units::new(|state| self.make.gauge(&families::STOCK, &[OTHER, OTHER, state]));
-            series.other_items.get_or_insert_with(units).set(&other);
+            let others = || OfItem::new(&self.make, OTHER, OTHER);
+            series.other_items.get_or_insert_with(others).set(&other, others_pace);
         }
         self.drift.set(drift as f64);
         self.oversold.set(oversold as f64);
@@ -231,13 +258,16 @@ impl Totals {
 }
 
 fn sum((stock, counts): &(u64, Counts)) -> Sum {
-    Sum { stock: *stock, counts: *counts, sold_out: u64::from(counts.available == 0) }
+    Sum { stock: *stock, counts: *counts, sold_out: u64::from(counts.available == 0), low_stock: 0 }
 }
 
 /// Of the items that were there when the stock was read.
 fn sum_of_sale(sale: &Sale, stock: &[(u64, Counts)]) -> Sum {
     let mut all = Sum::default();
-    let items = sale.items.iter().filter_map(|item| stock.get(item.number.index()));
-    items.for_each(|item| all.add(&sum(item)));
+    for item in &*sale.items {
+        let Some(of) = stock.get(item.number.index()) else { continue };
+        all.add(&sum(of));
+        all.low_stock += u64::from(item.settings.is_low(of.1.available));
+    }
     all
 }

@@ -55,7 +55,7 @@ pub use self::{
     restock::{Adjustment, AdjustmentOf, TransferMade},
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
-    view::{Counts, Levels, SaleView},
+    view::{AtCut, Counts, Levels, SaleView},
 };
 pub use journal::Epoch;
 use journal::{AppendError, CommitStats, Source};

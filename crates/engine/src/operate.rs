@@ -61,6 +61,7 @@ impl Engine {
         let entry = NewRecord { by, action: Action::SalePut, sale: Some(&settings.id), sku: None, detail };
         let definition = published.catalogue.prepare(number, &numbers, settings.clone(), Tag::of(&record));
         let opened = published.catalogue.opened_by(&definition);
+        let low_stock = published.catalogue.low_stock_changed_by(&definition);
         self.stock_up(&opened);
         drop(published);
 
@@ -72,7 +73,7 @@ impl Engine {
             return self.judged(Err(Refusal::SaleEnded));
         }
         let mut written = Written::default();
-        let defined = SaleDefined { sale: number, at: now, opened, record: &record };
+        let defined = SaleDefined { sale: number, at: now, opened, low_stock, record: &record };
         control.write(&CatalogueEvent::SaleDefined(defined), &mut written);
         control.catalogue.define(definition, now);
         // Its times may say that it is open already: in the same batch, as the control lock is held.

@@ -1,6 +1,9 @@
 //! Totals: units by state, over all shards, at one instant.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{Answer, Engine, Guards};
 use journal::Epoch;
@@ -27,6 +30,14 @@ pub struct Counts {
     pub available: u64,
     pub held: u64,
     pub confirmed: u64,
+}
+
+/// What was available of an item at the end of a batch, and the level at which its stock was low then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtCut {
+    pub cut: Epoch,
+    pub available: i64,
+    pub low_stock_at: Option<u64>,
 }
 
 impl Counts {
@@ -189,10 +200,10 @@ impl Engine {
         pools.chunks(STEP).flat_map(of_some).collect()
     }
 
-    /// What was available of each item, by number, at the end of the last cut before it was looked at: that cut's epoch
-    /// and the units. An item that is newer than its cut counts as having been there with its initial stock.
-    pub fn available_at_cuts(&self) -> Vec<(Epoch, i64)> {
-        let mut all: Vec<(Epoch, i64)> = Vec::new();
+    /// What was available of each item, by number, at the end of the last cut before it was looked at. An item that is newer than
+    /// its cut counts as having been there with its initial stock and its first `low_stock_at`.
+    pub fn available_at_cuts(&self) -> Vec<AtCut> {
+        let mut all: Vec<AtCut> = Vec::new();
         loop {
             let control = self.control.lock();
             let guards = self.lock_all();
@@ -202,22 +213,28 @@ impl Engine {
             for number in step.clone() {
                 let item = control.catalogue.item_numbered(ItemNumber(number as u32));
                 let slice = |pool: PoolNumber| guards.iter().map(move |cell| cell.shard.slice(pool).available);
-                all.push((cut, item.pools.iter().copied().flat_map(slice).sum()));
+                let available = item.pools.iter().copied().flat_map(slice).sum();
+                all.push(AtCut { cut, available, low_stock_at: item.settings.low_stock_at });
             }
             let lanes = std::iter::once(&control.lane).chain(guards.iter().map(|cell| &cell.lane));
             let lanes: Vec<Vec<u8>> = lanes.map(|lane| lane.encoded.bytes().to_vec()).collect();
             drop(guards);
             drop(control);
             // What no cut has taken yet is undone.
+            let mut changed = BTreeSet::new();
             for lane in &lanes {
                 let mut events = Reader::new(lane);
                 while let Some(event) = Event::decode(&mut events).expect("a lane holds what was encoded") {
-                    if let Event::Catalogue(CatalogueEvent::SaleDefined(_)) = event {
+                    if let Event::Catalogue(CatalogueEvent::SaleDefined(defined)) = event {
+                        let changes = defined.low_stock.iter().filter(|change| step.contains(&change.item.index()));
+                        // The first of several knows what was before them.
+                        let first = changes.filter(|change| changed.insert(change.item));
+                        first.for_each(|change| all[change.item.index()].low_stock_at = change.from);
                         continue;
                     }
                     event.moves(|moved| {
                         if step.contains(&moved.item.index()) {
-                            all[moved.item.index()].1 -= moved.change_of(Account::Available);
+                            all[moved.item.index()].available -= moved.change_of(Account::Available);
                         }
                     });
                 }

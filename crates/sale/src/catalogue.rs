@@ -408,7 +408,9 @@ impl Catalogue {
     pub fn export(&self, mut each: impl FnMut(&CatalogueEvent<'_>)) {
         for sale in &self.sales {
             let (record, number, at) = (sale.record(), sale.number, sale.created_at);
-            each(&CatalogueEvent::SaleDefined(SaleDefined { sale: number, at, opened: Vec::new(), record: &record }));
+            let (opened, low_stock) = (Vec::new(), Vec::new());
+            let defined = SaleDefined { sale: number, at, opened, low_stock, record: &record };
+            each(&CatalogueEvent::SaleDefined(defined));
             if let Some(at) = sale.paused_at {
                 each(&CatalogueEvent::SalePaused { sale: number, at });
             }

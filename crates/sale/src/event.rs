@@ -293,6 +293,8 @@ pub struct SaleDefined<'a> {
     pub at: Timestamp,
     /// Pools that the sale did not have before, and their initial stock.
     pub opened: Vec<OpenedPool>,
+    /// Items whose stock counts as low at another level from here on, new ones included.
+    pub low_stock: Vec<LowStockChange>,
     /// The whole document with the numbers of its items and pools; see [`record`].
     pub record: &'a [u8],
 }
@@ -303,6 +305,15 @@ pub struct OpenedPool {
     pub item: ItemNumber,
     pub pool: PoolNumber,
     pub units: u64,
+}
+
+/// The level at which an item's stock is low, and the one before; None: it never is. A new item's counts as if it had always been
+/// there, as its initial stock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LowStockChange {
+    pub item: ItemNumber,
+    pub from: Option<u64>,
+    pub to: Option<u64>,
 }
 
 /// What happened to sales, their stock and the service.

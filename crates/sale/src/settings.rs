@@ -71,6 +71,11 @@ impl Limits {
         Rule::Whole { least: 0, most: self.stock_max, example: self.stock_max.min(5000) as i64 }
     }
 
+    /// The level from which on an item's stock is low.
+    pub fn low_stock_at(&self) -> Rule {
+        Rule::Whole { least: 0, most: self.stock_max, example: self.stock_max.min(100) as i64 }
+    }
+
     pub fn delta(&self) -> Rule {
         Rule::Change { most: self.stock_max, example: self.stock_max.min(50) as i64 }
     }
@@ -319,6 +324,9 @@ pub struct ItemSettings {
     /// Whether a line may draw from several pools. Left out: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<bool>,
+    /// Its stock is low while no more units than this are available: when it becomes so, the feed has an event. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_stock_at: Option<u64>,
     /// Computed by the service, and ignored in a request. Units confirmed before this moment do not count towards the
     /// customer's limit, because they may have left memory before the limit was set. Left out when all units count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -496,6 +504,11 @@ impl ItemSettings {
         self.sourcing.unwrap_or_default()
     }
 
+    /// Whether its stock is low with so many units available.
+    pub fn is_low(&self, available: u64) -> bool {
+        self.low_stock_at.is_some_and(|low_stock_at| available <= low_stock_at)
+    }
+
     pub fn may_split(&self) -> bool {
         self.split.unwrap_or(true)
     }
@@ -568,6 +581,9 @@ impl ItemSettings {
         if self.customer_limit == Some(0) {
             refuse("customer_limit", format!("{CUSTOMER_LIMIT}; leave it out for the sale's limit"));
         }
+        if self.low_stock_at.is_some_and(|level| level > limits.stock_max) {
+            refuse("low_stock_at", limits.low_stock_at().to_string());
+        }
         self.check_pools(limits, refuse);
     }
 }
@@ -604,6 +620,7 @@ mod tests {
         bad.customer_limit = Some(0);
         bad.items.push(bad.items[0].clone());
         bad.items[1].initial_stock = u64::MAX;
+        bad.items[1].low_stock_at = Some(u64::MAX);
         bad.items[1].price = Some(Price { amount: u64::MAX, currency: Currency::parse("EUR").unwrap() });
         assert_eq!(
             pointers(&bad),
@@ -616,6 +633,7 @@ mod tests {
                 "/customer_limit",
                 "/items/1/initial_stock",
                 "/items/1/price/amount",
+                "/items/1/low_stock_at",
                 "/items/1/sku"
             ]
         );

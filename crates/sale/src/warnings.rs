@@ -22,8 +22,15 @@ pub struct Warning {
 }
 
 /// Every code of a warning.
-pub const CODES: [&str; 6] =
-    ["short_hold", "phase_gap", "pool_unreachable", "limit_above_stock", "window_past", "ladder_unordered"];
+pub const CODES: [&str; 7] = [
+    "short_hold",
+    "phase_gap",
+    "pool_unreachable",
+    "limit_above_stock",
+    "low_stock_above_stock",
+    "window_past",
+    "ladder_unordered",
+];
 
 /// Holds shorter than this are likely to end before a payment does.
 const SHORT_HOLD_SECONDS: u64 = 60;
@@ -90,6 +97,13 @@ fn warn_of_item(
                 format!("a customer may have {limit} of {:?}, which has only {}", item.sku, item.initial_stock);
             warn(at, "limit_above_stock", detail);
         }
+    }
+    if let Some(level) = item.low_stock_at.filter(|&level| level >= item.initial_stock && item.initial_stock > 0) {
+        let detail = format!(
+            "{:?} starts with {}, so its stock is low at {level} from the start, and no event says so",
+            item.sku, item.initial_stock
+        );
+        warn(format!("{pointer}/low_stock_at"), "low_stock_above_stock", detail);
     }
     for (index, pool) in item.pools.iter().enumerate() {
         if !is_reachable(settings, pool.audience(), pool.shared_at) {
@@ -158,7 +172,12 @@ mod tests {
             codes(&document(60, ends, "", r#","customer_limit":11"#)),
             warned("/items/0/customer_limit", "limit_above_stock")
         );
-        let gap = r#"{"name":"a","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
+        assert_eq!(
+            codes(&document(60, ends, "", r#","low_stock_at":10"#)),
+            warned("/items/0/low_stock_at", "low_stock_above_stock")
+        );
+        assert_eq!(codes(&document(60, ends, "", r#","low_stock_at":9"#)), []);
+        let gap = r#"""{"name":"a","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
             {"name":"b","opens_at":"2026-11-27T08:20:00Z"}"#;
         assert_eq!(codes(&document(60, ends, gap, "")), warned("/phases", "phase_gap"));
         let gold = r#"{"name":"gold","opens_at":"2026-11-27T08:00:00Z","tiers":["gold"]}"#;

@@ -50,6 +50,7 @@ pub(super) const OF_SALES: &[Link] = &[
 pub(super) const OF_SETTINGS: &[Link] = &[
     link("getSale", SALE),
     link("getAvailability", SALE),
+    link("getReplenishment", SALE),
     link("getReport", SALE),
     Link { operation: "patchSale", parameters: SALE, body: Some(r#"{"hold_seconds":300}"#) },
     link("pauseSale", SALE),
@@ -78,6 +79,8 @@ pub(super) const OF_CLOSED: &[Link] = &[link("getSale", SALE)];
 
 pub(super) const OF_AVAILABILITY: &[Link] =
     &[Link { operation: "reserve", parameters: &[("sale", "$response.body#/sale")], body: Some(ONE) }];
+
+pub(super) const OF_REPLENISHMENT: &[Link] = &[link("getSale", &[("sale", "$response.body#/sale")])];
 
 pub(super) const OF_REPORT: &[Link] = &[link("getSale", &[("sale", "$response.body#/sale")])];
 

@@ -233,6 +233,7 @@ calls! {
     ResumeSale = sales::RESUME_SALE,
     CloseSale = sales::CLOSE_SALE,
     Availability = sales::AVAILABILITY,
+    Replenishment = sales::REPLENISHMENT,
     Report = sales::REPORT,
     Adjust = sales::ADJUST,
     AdjustAll = sales::ADJUST_ALL,

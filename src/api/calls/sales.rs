@@ -300,6 +300,22 @@ pub(super) static AVAILABILITY: Row = Row {
     ..BARE
 };
 
+pub(super) static REPLENISHMENT: Row = Row {
+    name: "replenishment",
+    method: Method::Get,
+    path: "/v1/sales/{sale}/replenishment",
+    access: Access::OfSale(Role::Viewer),
+    id: "getReplenishment",
+    tag: Tag::Sales,
+    summary: "See when items sell out, and what would last",
+    description: "For each item: how fast it sells, when nothing of it is available any more at that pace, and how many \
+                  units to add so that it lasts until the sale closes. The pace is that of the last five minutes in which \
+                  the item could be bought, as it was up to a second ago; after a restart the service measures it anew.",
+    answers: &[ok_then("Replenishment", "How the items sell", links::OF_REPLENISHMENT)],
+    problems: &[&problems::SALE_NOT_FOUND],
+    ..BARE
+};
+
 pub(super) static REPORT: Row = Row {
     name: "report",
     method: Method::Get,

@@ -12,6 +12,7 @@ pub(super) enum Data<'a> {
     Phase(PhaseData<'a>),
     Sharing(SharingData<'a>),
     Level(LevelData<'a>),
+    LowStock(LowStockData<'a>),
     Status(StatusData<'a>),
     /// The new settings of the sale.
     Settings(Value),
@@ -221,6 +222,19 @@ pub struct LevelData<'a> {
     pub(super) sku: &'a str,
     /// Units that can be reserved.
     pub(super) available: u64,
+}
+
+/// An item whose stock is low from now on.
+#[derive(Serialize, ToSchema)]
+pub struct LowStockData<'a> {
+    /// The id of the sale.
+    pub(super) sale: &'a str,
+    /// The item's SKU.
+    pub(super) sku: &'a str,
+    /// Units that can be reserved: no more than `low_stock_at`.
+    pub(super) available: u64,
+    /// The level at which the stock is low, as the sale's document says.
+    pub(super) low_stock_at: u64,
 }
 
 /// An erased customer.

@@ -68,6 +68,7 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::ResumeSale => sales::change_status(worker, caller, StatusChange::Resume, &subject, request).await,
         Call::CloseSale => sales::change_status(worker, caller, StatusChange::Close, &subject, request).await,
         Call::Availability => sales::availability(worker, &subject, request.uri().query()).await,
+        Call::Replenishment => sales::replenishment(worker, &subject).await,
         Call::Report => at_once(reports::get(worker, caller, &subject, sale, request.uri().query()).await),
         Call::Adjust => sales::adjust(worker, caller, (&subject, &sku), request).await,
         Call::AdjustAll => Box::pin(sales::adjust_all(worker, caller, &subject, request)).await,

@@ -1,4 +1,4 @@
-//! Sales: put, get, list, pause, resume, close, availability, adjustments.
+//! Sales: put, get, list, pause, resume, close, availability, replenishment, adjustments.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -19,7 +19,8 @@ use crate::{
         json::{
             answers::{
                 AdjustedItem, AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody,
-                ExtendedHoldsBody, PutDryRunBody, SaleBody, SalesBody, TransferBody as TransferResultBody,
+                ExtendedHoldsBody, PutDryRunBody, ReplenishmentBody, SaleBody, SalesBody,
+                TransferBody as TransferResultBody,
             },
             parse,
             problem::etag,
@@ -193,6 +194,19 @@ pub(super) async fn availability(worker: &Worker, id: &str, query: Option<&str>)
     let show = move |service: &Service| {
         service.api.availability(&id_of_task, asked.as_ref()).map(|outcome| match outcome {
             Ok(view) => long_json(service, StatusCode::OK, &AvailabilityBody::new(&view)),
+            Err(refusal) => refused(service, &refusal),
+        })
+    };
+    Ok(if worker.api.service.is_large(id) { worker.aside(show).await } else { show(&worker.service) })
+}
+
+pub(super) async fn replenishment(worker: &Worker, id: &str) -> Judged<BoxedResponse> {
+    let id_of_task = id.to_owned();
+    let show = move |service: &Service| {
+        service.api.replenishment(&id_of_task).map(|outcome| match outcome {
+            Ok((view, outlooks, now)) => {
+                long_json(service, StatusCode::OK, &ReplenishmentBody::new(&view, &outlooks, now))
+            }
             Err(refusal) => refused(service, &refusal),
         })
     };

@@ -4,7 +4,7 @@ mod sales;
 
 pub use sales::{
     AdjustedItem, AdjustmentBody, AdjustmentsBody, AvailabilityBody, ErasureBody, ExtendedHoldsBody, PutDryRunBody,
-    SaleBody, SalesBody, TransferBody,
+    ReplenishmentBody, SaleBody, SalesBody, TransferBody,
 };
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     engine::{Counts, Made, SaleView, Tried},
+    pace::Outlook,
     sale::{
         adjustments::{Remembered, RememberedTransfer},
         catalogue::{Catalogue, Item, Sale},

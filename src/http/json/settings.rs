@@ -94,6 +94,9 @@ pub struct ItemSettingsBody {
     /// Whether a line may draw from several pools. Left out: true.
     #[serde(default)]
     split: Option<bool>,
+    /// Its stock is low while no more units than this are available: when it becomes so, the feed has an event. Left out: never.
+    #[serde(default)]
+    low_stock_at: Option<u64>,
     /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "stock")]
     #[schema(value_type = Value)]
@@ -208,9 +211,12 @@ impl From<SettingsBody> for SaleSettings {
 
 impl From<ItemSettingsBody> for ItemSettings {
     fn from(body: ItemSettingsBody) -> Self {
-        let ItemSettingsBody { sku, initial_stock, price, customer_limit, pools, sourcing, split, .. } = body;
+        let ItemSettingsBody {
+            sku, initial_stock, price, customer_limit, pools, sourcing, split, low_stock_at, ..
+        } = body;
         let pools = pools.into_iter().flatten().map(|Object(pool)| pool.into()).collect();
-        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, limit_counts_since: None }
+        let limit_counts_since = None;
+        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, low_stock_at, limit_counts_since }
     }
 }
 
@@ -254,6 +260,7 @@ impl Described for ItemSettingsBody {
             Member::list("pools", PoolBody::shape(limits), POOLS_MAX).optional(),
             Member::value("sourcing", SOURCING).optional(),
             Member::value("split", Rule::Flag).optional(),
+            Member::value("low_stock_at", limits.sale.low_stock_at()).optional(),
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_ITEM.map(Member::ignored)).collect())
     }

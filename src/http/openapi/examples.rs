@@ -54,6 +54,15 @@ pub(super) fn of(schema: &str) -> Value {
         "Availability" => {
             json!({ "sale": "doorbuster-tv", "status": "open", "items": [{ "sku": "tv-55", "available": 700 }] })
         }
+        "Replenishment" => json!({
+            "sale": "doorbuster-tv", "status": "open", "as_of": "2025-11-27T09:00:00.000Z",
+            "closes_at": "2025-11-27T20:00:00.000Z",
+            "items": [{
+                "sku": "tv-55", "stock": 1000, "available": 700, "units_per_minute": 5.0, "measured_seconds": 300,
+                "sells_out_at": "2025-11-27T11:20:00.000Z", "turnover": 0.25, "suggested_restock": 2600,
+                "low_stock_at": 100, "low_stock": false,
+            }],
+        }),
         "Adjustment" => json!({
             "delta": 50, "reason": "second delivery", "reference": "delivery-7", "stock": 1050, "available": 750,
         }),

@@ -12,7 +12,7 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 20] = [
+const KINDS: [(&str, &str); 21] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
     ("reservation.changed", "ReservationData"),
@@ -26,6 +26,7 @@ const KINDS: [(&str, &str); 20] = [
     ("item.pool_shared", "SharingData"),
     ("item.sold_out", "LevelData"),
     ("item.back_in_stock", "LevelData"),
+    ("item.low_stock", "LowStockData"),
     ("sale.opened", "StatusData"),
     ("sale.phase_opened", "PhaseData"),
     ("sale.paused", "StatusData"),

@@ -7,15 +7,15 @@ use super::{bounds, feed, problems, reference};
 use crate::{
     api::{Limits, calls::Call, problems::PROBLEMS},
     events::{
-        AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
-        TransferData,
+        AdjustmentData, EndingData, ErasureData, LevelData, LowStockData, PhaseData, ReservationData, SharingData,
+        StatusData, TransferData,
     },
     http::{
         handlers::problems::Page,
         json::{
             answers::{
                 AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody, CustomerBody, DryRunBody,
-                ErasureBody, ExtendedHoldsBody, PutDryRunBody, ReservationBody, SaleBody, SalesBody,
+                ErasureBody, ExtendedHoldsBody, PutDryRunBody, ReplenishmentBody, ReservationBody, SaleBody, SalesBody,
                 TransferBody as TransferResultBody,
             },
             entries::{EntryBody, GrantedBody},
@@ -55,6 +55,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<SaleBody<'_>>(&mut answers);
     add::<SalesBody<'_>>(&mut answers);
     add::<AvailabilityBody<'_>>(&mut answers);
+    add::<ReplenishmentBody<'_>>(&mut answers);
     add::<AdjustmentBody<'_>>(&mut answers);
     add::<AdjustmentsResultBody<'_>>(&mut answers);
     add::<TransferResultBody<'_>>(&mut answers);
@@ -74,6 +75,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<PhaseData<'_>>(&mut answers);
     add::<SharingData<'_>>(&mut answers);
     add::<LevelData<'_>>(&mut answers);
+    add::<LowStockData<'_>>(&mut answers);
     add::<StatusData<'_>>(&mut answers);
     add::<ErasureData<'_>>(&mut answers);
     add::<EndingData>(&mut answers);

@@ -163,6 +163,7 @@ impl StoreReader for PostgresReader {
                 initial_stock: get(row, 3)?,
                 price: get::<Option<i64>>(row, 4)?.zip(get(row, 5)?),
                 customer_limit: get(row, 6)?,
+                low_stock_at: get(row, 7)?,
             })
         };
         self.with(async |link| link.query("reading the items", ITEMS, &[]).await?.iter().map(item).collect())

@@ -211,18 +211,18 @@ fn statements(step: Step) -> &'static [&'static str] {
             "UPDATE items SET number = -1 - number FROM json_to_recordset($1::json) AS put (sale text, sku text)
               WHERE items.sale = put.sale AND items.sku = put.sku",
             "INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                    price_currency, customer_limit)
+                    price_currency, customer_limit, low_stock_at)
              SELECT sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                    price_currency, customer_limit
+                    price_currency, customer_limit, low_stock_at
                FROM json_to_recordset($1::json)
                       AS put (sale text, sku text, number bigint, initial_stock bigint, stock bigint,
                               available bigint, held bigint, confirmed bigint, price_amount bigint,
-                              price_currency text, customer_limit bigint)
+                              price_currency text, customer_limit bigint, low_stock_at bigint)
              ON CONFLICT (sale, sku) DO UPDATE
                 SET number = excluded.number, initial_stock = excluded.initial_stock, stock = excluded.stock,
                     available = excluded.available, held = excluded.held, confirmed = excluded.confirmed,
                     price_amount = excluded.price_amount, price_currency = excluded.price_currency,
-                    customer_limit = excluded.customer_limit",
+                    customer_limit = excluded.customer_limit, low_stock_at = excluded.low_stock_at",
         ],
         Step::PutItemHistory => &["
             UPDATE items SET sold_out_at = put.sold_out_at, confirmed_before = put.confirmed_before

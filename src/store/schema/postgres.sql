@@ -38,6 +38,7 @@ CREATE TABLE items (
   price_amount   bigint,
   price_currency text,
   customer_limit bigint,
+  low_stock_at   bigint,  -- the stock is low while no more units than this are available
   -- Units that were confirmed in reservations that have no rows here: repaired or rebuilt from a state that had forgotten them.
   confirmed_before bigint NOT NULL DEFAULT 0 CHECK (confirmed_before >= 0),
   -- When the item was first sold out: at the end of the first batch that left nothing of it, when there had been some.

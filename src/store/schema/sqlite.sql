@@ -37,6 +37,7 @@ CREATE TABLE items (
   price_amount   INTEGER,
   price_currency TEXT,
   customer_limit INTEGER,
+  low_stock_at   INTEGER,  -- the stock is low while no more units than this are available
   -- Units that were confirmed in reservations that have no rows here: repaired or rebuilt from a state that had forgotten them.
   confirmed_before INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_before >= 0),
   -- When the item was first sold out: at the end of the first batch that left nothing of it, when there had been some.

@@ -136,6 +136,7 @@ impl StoreReader for SqliteReader {
                 initial_stock: row.get(3)?,
                 price: row.get::<_, Option<i64>>(4)?.zip(row.get(5)?),
                 customer_limit: row.get(6)?,
+                low_stock_at: row.get(7)?,
             })
         })?;
         Ok(items.collect::<Result<_, _>>()?)

@@ -158,16 +158,17 @@ fn statements(step: Step) -> &'static [&'static str] {
             "UPDATE items SET number = -1 - number
               WHERE (sale, sku) IN (SELECT value ->> '$.sale', value ->> '$.sku' FROM json_each(?1))",
             "INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                    price_currency, customer_limit)
+                    price_currency, customer_limit, low_stock_at)
              SELECT value ->> '$.sale', value ->> '$.sku', value ->> '$.number', value ->> '$.initial_stock',
                     value ->> '$.stock', value ->> '$.available', value ->> '$.held', value ->> '$.confirmed',
-                    value ->> '$.price_amount', value ->> '$.price_currency', value ->> '$.customer_limit'
+                    value ->> '$.price_amount', value ->> '$.price_currency', value ->> '$.customer_limit',
+                    value ->> '$.low_stock_at'
                FROM json_each(?1) WHERE true
              ON CONFLICT (sale, sku) DO UPDATE
                 SET number = excluded.number, initial_stock = excluded.initial_stock, stock = excluded.stock,
                     available = excluded.available, held = excluded.held, confirmed = excluded.confirmed,
                     price_amount = excluded.price_amount, price_currency = excluded.price_currency,
-                    customer_limit = excluded.customer_limit",
+                    customer_limit = excluded.customer_limit, low_stock_at = excluded.low_stock_at",
         ],
         Step::PutItemHistory => &["
             UPDATE items SET sold_out_at = put.sold_out_at, confirmed_before = put.confirmed_before

@@ -48,12 +48,12 @@ const TURN_SALE: &str = "
 
 const ADD_ITEM: &str = "
     INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                       price_currency, customer_limit)
-    VALUES (?1, ?2, ?3, ?4, ?4, ?4, 0, 0, ?5, ?6, ?7)
+                       price_currency, customer_limit, low_stock_at)
+    VALUES (?1, ?2, ?3, ?4, ?4, ?4, 0, 0, ?5, ?6, ?7, ?8)
     ON CONFLICT (sale, sku) DO NOTHING";
 
 const PUT_ITEM: &str = "
-    UPDATE items SET price_amount = ?4, price_currency = ?5, customer_limit = ?6
+    UPDATE items SET price_amount = ?4, price_currency = ?5, customer_limit = ?6, low_stock_at = ?7
      WHERE sale = ?1 AND sku = ?2 AND number = ?3";
 
 const ADD_POOL: &str = "
@@ -245,14 +245,14 @@ impl Writer<'_> {
     fn put_item(&mut self, sale: &str, numbers: &Numbers, settings: &ItemSettings) -> Result<(), StoreError> {
         let (ItemSettings { sku, customer_limit, .. }, number) = (settings, numbers.item.0);
         let (amount, currency) = price_columns(&settings.price)?;
-        let initial = integer(settings.initial_stock)?;
+        let (initial, low) = (integer(settings.initial_stock)?, settings.low_stock_at.map(integer).transpose()?);
         let mut add = self.transaction.prepare_cached(ADD_ITEM)?;
-        if add.execute(params![sale, sku, number, initial, amount, currency, customer_limit])? == 1 {
+        if add.execute(params![sale, sku, number, initial, amount, currency, customer_limit, low])? == 1 {
             self.rows += 1;
             return Ok(());
         }
         let mut put = self.transaction.prepare_cached(PUT_ITEM)?;
-        let touched = put.execute(params![sale, sku, number, amount, currency, customer_limit])?;
+        let touched = put.execute(params![sale, sku, number, amount, currency, customer_limit, low])?;
         self.touched(touched, || format!("item {sku:?} of sale {sale:?} has another number than {number}"))
     }
 

@@ -138,6 +138,7 @@ fn settings() -> SaleSettings {
         limit_counts_since: None,
         pools: Vec::new(),
         sourcing: None,
+        low_stock_at: None,
         split: None,
     };
     SaleSettings {

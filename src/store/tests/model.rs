@@ -302,7 +302,8 @@ impl World {
                 let known = known.and_then(|sale| sale.item(&sku)).map(|item| item.settings.pools.as_slice());
                 let has_more = more_pools || known.is_some_and(|pools| pools.iter().any(|pool| pool.id == "later"));
                 let pools = pools_of(index, initial_stock, has_more, opens_at, self.now.millis());
-                ItemSettings { sku, initial_stock, price, pools, ..settings }
+                let low_stock_at = [None, Some(self.now.millis() % 3)][index % 2];
+                ItemSettings { sku, initial_stock, price, pools, low_stock_at, ..settings }
             })
             .collect();
         let closes_at = self.now.plus_seconds(600);
@@ -323,7 +324,8 @@ impl World {
         let definition = self.catalogue.prepare(sale, &numbers, document.clone(), Tag::of(&record));
         let opened = self.catalogue.opened_by(&definition);
         self.available.extend(opened.iter().map(|opened| opened.units));
-        let defined = SaleDefined { sale, at: self.now, opened, record: &record };
+        let low_stock = self.catalogue.low_stock_changed_by(&definition);
+        let defined = SaleDefined { sale, at: self.now, opened, low_stock, record: &record };
         self.tell_catalogue(CatalogueEvent::SaleDefined(defined));
         self.record(Action::SalePut, &format!("{{\"items\":{}}}", document.items.len()));
     }

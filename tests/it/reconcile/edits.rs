@@ -87,6 +87,7 @@ const KINDS: &[Kind] = &[
     kind("a price where there is none", "UPDATE items SET price_amount = 1 WHERE sku = 'mat'", "items", "price_amount"),
     kind("a currency", "UPDATE items SET price_currency = 'USD' WHERE sku = 'tv'", "items", "price_currency"),
     kind("an item's limit", "UPDATE items SET customer_limit = NULL WHERE sku = 'mat'", "items", "customer_limit"),
+    kind("when an item's stock is low", "UPDATE items SET low_stock_at = 6 WHERE sku = 'mat'", "items", "low_stock_at"),
     kind("that an item sold out", "UPDATE items SET sold_out_at = NULL WHERE sku = 'pin'", "items", "sold_out_at"),
     kind("when an item sold out", "UPDATE items SET sold_out_at = '2026-01-01T00:00:00.000Z' WHERE sku = 'pin'", "items", "sold_out_at"),
     kind("that an item sold out that did not", "UPDATE items SET sold_out_at = '2026-01-01T00:00:00.000Z' WHERE sku = 'tv'", "items", "sold_out_at"),
@@ -401,7 +402,7 @@ fn lived(place: &Place) -> Vec<(&'static str, String)> {
     let mut client = process.client();
     let mut document = open_sale(json!([
         { "sku": "tv", "initial_stock": 1_000, "price": { "amount": 19_900, "currency": "EUR" } },
-        { "sku": "mat", "initial_stock": 50, "customer_limit": 9 },
+        { "sku": "mat", "initial_stock": 50, "customer_limit": 9, "low_stock_at": 5 },
         { "sku": "pin", "initial_stock": 2 },
         cap(),
     ]));

@@ -35,6 +35,7 @@ pub fn item(sku: &str, initial_stock: u64) -> ItemSettings {
         pools: Vec::new(),
         sourcing: None,
         split: None,
+        low_stock_at: None,
         limit_counts_since: None,
     }
 }

@@ -160,6 +160,7 @@ fn settings(items: usize) -> SaleSettings {
         pools: Vec::new(),
         sourcing: None,
         split: None,
+        low_stock_at: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -268,6 +269,7 @@ fn details_stay_within_their_bound() {
             pools: if !(3..=2990).contains(&number) { vec![longest_pool(amount); 64] } else { Vec::new() },
             sourcing: Some(Sourcing::MostAvailable),
             split: Some(amount > 1),
+            low_stock_at: Some(7),
         };
         SaleSettings {
             name: name.to_string().repeat(TEXT_BYTES_MAX),

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Catalogue, Put, RETIRED_AHEAD_MILLIS, Sale};
+use super::{Catalogue, Definition, Put, RETIRED_AHEAD_MILLIS, Sale};
 use crate::{
-    event::record::Numbers,
+    event::{LowStockChange, record::Numbers},
     ids::{ItemNumber, PoolNumber, SaleNumber},
     outcome::Refusal,
     settings::{DEFAULT_POOL, Invalid, ItemSettings, Limits, SaleSettings},
@@ -44,6 +44,19 @@ impl Catalogue {
             Some(sale) => Ok((Put::Replaced, sale.number, numbers)),
             None => Ok((Put::Created, SaleNumber(self.sales.len() as u32), numbers)),
         }
+    }
+
+    /// The items of a prepared document whose stock is low at another level than before, and new ones that have one.
+    pub fn low_stock_changed_by(&self, definition: &Definition) -> Vec<LowStockChange> {
+        let changes = definition.items.iter().filter_map(|item| {
+            let (item, to) = (item.number, item.settings.low_stock_at);
+            if item.index() >= self.items.len() {
+                return to.map(|_| LowStockChange { item, from: to, to });
+            }
+            let from = self.item_numbered(item).settings.low_stock_at;
+            (from != to).then_some(LowStockChange { item, from, to })
+        });
+        changes.collect()
     }
 
     /// The document as it is kept: with the moment since when units count, for each item whose limit came later than some of

@@ -74,6 +74,8 @@ mod field {
     /// Of an extension of all holds.
     pub(super) const DONE: u8 = 2;
     pub(super) const UPTIME: u8 = 1;
+    /// Of a sale document.
+    pub(super) const LOW_STOCK: u8 = 1;
 }
 
 impl<'a> Event<'a> {

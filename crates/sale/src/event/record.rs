@@ -130,6 +130,8 @@ struct ItemRecord<'a> {
     sourcing: Option<SourcingRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    low_stock_at: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -300,6 +302,7 @@ impl<'a> ItemRecord<'a> {
             declared: item.pools.iter().map(PoolRecord::new).collect(),
             sourcing: item.sourcing.map(Into::into),
             split: item.split,
+            low_stock_at: item.low_stock_at,
         }
     }
 
@@ -320,6 +323,7 @@ impl<'a> ItemRecord<'a> {
             pools: self.declared.into_iter().map(PoolRecord::settings).collect::<Result<_, _>>()?,
             sourcing: self.sourcing.map(Into::into),
             split: self.split,
+            low_stock_at: self.low_stock_at,
         })
     }
 }
@@ -338,7 +342,7 @@ mod tests {
             "items":[{"sku":"tv","initial_stock":10,"price":{"amount":19900,"currency":"EUR"},"customer_limit":1,
             "pools":[{"id":"gold","initial_stock":10,"tiers":["gold"],"channels":["app"],
             "shared_at":"2026-11-27T08:20:00Z","location":"berlin","costs":{"eu":490},
-            "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,
+            "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,"low_stock_at":3,
             "limit_counts_since":"2026-11-27T08:30:00.5Z"},{"sku":"a \"b\"\n","initial_stock":0}]}"#;
         let numbers = |item, pool| Numbers { item: ItemNumber(item), pools: [PoolNumber(pool)].into_iter().collect() };
         (serde_json::from_str(text).unwrap(), vec![numbers(7, 9), numbers(0, 0)])

@@ -131,9 +131,20 @@ pub fn catalogue_events() -> Vec<CatalogueEvent<'static>> {
     };
     let bare_record = Record { actor: Actor::Process, action: Action::KeysChange, sale: None, sku: None, ..record };
     let opened = vec![OpenedPool { item: ITEM, pool: POOL, units: 100 }];
+    let low_stock = vec![
+        LowStockChange { item: ITEM, from: None, to: Some(0) },
+        LowStockChange { item: ItemNumber(1), from: Some(500), to: None },
+    ];
     let uptime = Some(Uptime { boot: [9; 16], millis: 1234 });
     vec![
-        CatalogueEvent::SaleDefined(SaleDefined { sale: SALE, at: AT, opened, record: RECORD }),
+        CatalogueEvent::SaleDefined(SaleDefined {
+            sale: SALE,
+            at: AT,
+            opened: opened.clone(),
+            low_stock: Vec::new(),
+            record: RECORD,
+        }),
+        CatalogueEvent::SaleDefined(SaleDefined { sale: SALE, at: AT, opened, low_stock, record: RECORD }),
         CatalogueEvent::SalePaused { sale: SALE, at: AT },
         CatalogueEvent::SaleResumed { sale: SALE, at: AT },
         CatalogueEvent::SaleClosed { sale: SALE, at: AT },
@@ -185,5 +196,12 @@ pub fn defined(sale: SaleNumber, at: Timestamp, record: &[u8]) -> CatalogueEvent
         let pools = numbers.pools.iter().zip(item.pools_or_default());
         pools.map(|(&pool, (_, units))| OpenedPool { item: numbers.item, pool, units })
     });
-    CatalogueEvent::SaleDefined(SaleDefined { sale, at, opened: opened.collect(), record })
+    let low_stock = numbers.iter().zip(&settings.items).filter(|(_, item)| item.low_stock_at.is_some());
+    let low_stock = low_stock.map(|(numbers, item)| LowStockChange {
+        item: numbers.item,
+        from: item.low_stock_at,
+        to: item.low_stock_at,
+    });
+    let (opened, low_stock) = (opened.collect(), low_stock.collect());
+    CatalogueEvent::SaleDefined(SaleDefined { sale, at, opened, low_stock, record })
 }

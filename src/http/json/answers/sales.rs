@@ -86,6 +86,9 @@ pub(super) struct ItemBody<'a> {
     /// Whether a line may draw from several pools; left out: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     split: Option<bool>,
+    /// Its stock is low while no more units than this are available; left out: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_stock_at: Option<u64>,
     /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -178,6 +181,7 @@ impl<'a> SaleBody<'a> {
             pools: item.settings.pools.iter().zip(pools).map(|(pool, counts)| PoolOfItem::new(pool, counts)).collect(),
             sourcing: item.settings.sourcing,
             split: item.settings.split,
+            low_stock_at: item.settings.low_stock_at,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,
@@ -239,6 +243,75 @@ impl<'a> AvailabilityBody<'a> {
         let items = view.sale.items.iter().zip(&view.counts);
         let items = items.map(|(item, counts)| AvailableBody { sku: &item.settings.sku, available: counts.available });
         Self { sale: &view.sale.settings.id, status: Status::as_str(view.status), items: items.collect() }
+    }
+}
+
+/// How a sale's items sell.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Replenishment)]
+pub struct ReplenishmentBody<'a> {
+    /// The sale's id.
+    sale: &'a str,
+    /// The status, by the clock and by operators' commands.
+    status: &'static str,
+    /// The moment from which `sells_out_at` and `suggested_restock` are computed.
+    #[schema(value_type = String)]
+    as_of: Timestamp,
+    /// When the sale closes.
+    #[schema(value_type = String)]
+    closes_at: Timestamp,
+    /// In the order of the sale's settings.
+    items: Vec<OutlookBody<'a>>,
+}
+
+/// How an item sells.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplenishmentItem)]
+pub(super) struct OutlookBody<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// Units in the sale: initial stock plus adjustments.
+    stock: u64,
+    /// Units that can be reserved.
+    available: u64,
+    /// Units held or confirmed per minute, less those that came back, with two digits; in the last five minutes in which the item
+    /// could be bought. 0 as long as nothing was measured.
+    units_per_minute: f64,
+    /// The seconds that the pace was measured over; at most five minutes, and 0 if it is not known.
+    measured_seconds: u64,
+    /// When nothing is available any more at this pace. Left out if the sale is not open, or closes before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    sells_out_at: Option<Timestamp>,
+    /// Confirmed units divided by the stock, with four digits; 0 without stock.
+    turnover: f64,
+    /// Units to add so that the item lasts until the sale closes at this pace; 0 if it lasts.
+    suggested_restock: u64,
+    /// The level at which the stock is low; left out if the item has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_stock_at: Option<u64>,
+    /// Whether the stock is low now; left out if the item has no `low_stock_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_stock: Option<bool>,
+}
+
+impl<'a> ReplenishmentBody<'a> {
+    pub fn new(view: &'a SaleView, outlooks: &[Outlook], as_of: Timestamp) -> Self {
+        let SaleSettings { id, closes_at, .. } = &*view.sale.settings;
+        let items =
+            view.sale.items.iter().zip(&view.counts).zip(outlooks).map(|((item, counts), outlook)| OutlookBody {
+                sku: &item.settings.sku,
+                stock: counts.stock(),
+                available: counts.available,
+                units_per_minute: outlook.hundredths_per_minute as f64 / 100.0,
+                measured_seconds: outlook.measured_seconds,
+                sells_out_at: outlook.sells_out_at,
+                turnover: outlook.turnover as f64 / 10_000.0,
+                suggested_restock: outlook.suggested_restock,
+                low_stock_at: item.settings.low_stock_at,
+                low_stock: item.settings.low_stock_at.map(|_| item.settings.is_low(counts.available)),
+            });
+        Self { sale: id, status: view.status.as_str(), as_of, closes_at: *closes_at, items: items.collect() }
     }
 }
 

@@ -31,19 +31,20 @@ const TURN_SALE: &str = "
 /// Those that are not there yet.
 const ADD_ITEMS: &str = "
     INSERT INTO items (sale, sku, number, initial_stock, stock, available, held, confirmed, price_amount,
-                       price_currency, customer_limit)
+                       price_currency, customer_limit, low_stock_at)
     SELECT $1, sku, number, initial_stock, initial_stock, initial_stock, 0, 0, price_amount, price_currency,
-           customer_limit
-      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
-             AS put (sku, number, initial_stock, price_amount, price_currency, customer_limit)
+           customer_limit, low_stock_at
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[])
+             AS put (sku, number, initial_stock, price_amount, price_currency, customer_limit, low_stock_at)
     ON CONFLICT (sale, sku) DO NOTHING";
 
 /// All that were put, the new ones too: each must be there with its number.
 const PUT_ITEMS: &str = "
     UPDATE items
-       SET price_amount = put.price_amount, price_currency = put.price_currency, customer_limit = put.customer_limit
-      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
-             AS put (sku, number, price_amount, price_currency, customer_limit)
+       SET price_amount = put.price_amount, price_currency = put.price_currency, customer_limit = put.customer_limit,
+           low_stock_at = put.low_stock_at
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
+             AS put (sku, number, price_amount, price_currency, customer_limit, low_stock_at)
      WHERE items.sale = $1 AND items.sku = put.sku AND items.number = put.number";
 
 /// Those that are not there yet, each with its first movement.
@@ -163,10 +164,11 @@ impl Writer<'_> {
             columns.amounts.push(amount);
             columns.currencies.push(currency);
             columns.limits.push(settings.customer_limit.map(i64::from));
+            columns.low.push(settings.low_stock_at.map(integer).transpose()?);
         }
-        let ItemColumns { skus, numbers, initial, amounts, currencies, limits } = &columns;
+        let ItemColumns { skus, numbers, initial, amounts, currencies, limits, low } = &columns;
         let sale = &put.settings.id;
-        let add: [(&(dyn ToSql + Sync), Type); 7] = [
+        let add: [(&(dyn ToSql + Sync), Type); 8] = [
             (sale, Type::TEXT),
             (skus, Type::TEXT_ARRAY),
             (numbers, Type::INT8_ARRAY),
@@ -174,15 +176,17 @@ impl Writer<'_> {
             (amounts, Type::INT8_ARRAY),
             (currencies, Type::TEXT_ARRAY),
             (limits, Type::INT8_ARRAY),
+            (low, Type::INT8_ARRAY),
         ];
         self.link.execute("adding items", ADD_ITEMS, &add).await?;
-        let again: [(&(dyn ToSql + Sync), Type); 6] = [
+        let again: [(&(dyn ToSql + Sync), Type); 7] = [
             (sale, Type::TEXT),
             (skus, Type::TEXT_ARRAY),
             (numbers, Type::INT8_ARRAY),
             (amounts, Type::INT8_ARRAY),
             (currencies, Type::TEXT_ARRAY),
             (limits, Type::INT8_ARRAY),
+            (low, Type::INT8_ARRAY),
         ];
         let touched = self.link.execute("putting items", PUT_ITEMS, &again).await?;
         self.touched(touched, skus.len(), || format!("an item of sale {sale:?} has another number in the store"))
@@ -274,6 +278,7 @@ struct ItemColumns<'a> {
     amounts: Vec<Option<i64>>,
     currencies: Vec<Option<&'a str>>,
     limits: Vec<Option<i64>>,
+    low: Vec<Option<i64>>,
 }
 
 /// The columns of a sale's pools, as arrays.

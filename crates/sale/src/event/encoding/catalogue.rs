@@ -106,6 +106,16 @@ impl<'a> SaleDefined<'a> {
             lane.varint(*units);
         }
         lane.block(self.record);
+        if !self.low_stock.is_empty() {
+            lane.u8(field::LOW_STOCK);
+            put_block(lane, |lane| {
+                for LowStockChange { item, from, to } in &self.low_stock {
+                    lane.varint(item.0.into());
+                    // 0: none.
+                    [from, to].into_iter().for_each(|level| lane.varint(level.map_or(0, |level| level + 1)));
+                }
+            });
+        }
     }
 
     pub(super) fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -115,7 +125,18 @@ impl<'a> SaleDefined<'a> {
             Ok(OpenedPool { item: decode_item(fields)?, pool: decode_pool(fields)?, units: fields.varint()? })
         });
         let opened = opened.collect::<Result<_, _>>()?;
-        Ok(Self { sale, at, opened, record: fields.block()? })
+        let mut defined = Self { sale, at, opened, low_stock: Vec::new(), record: fields.block()? };
+        while let Some((number, mut value)) = fields.field()? {
+            // Another one is a later version's: skipped.
+            if number == field::LOW_STOCK {
+                while !value.is_empty() {
+                    let item = decode_item(&mut value)?;
+                    let mut level = || Ok(value.varint()?.checked_sub(1));
+                    defined.low_stock.push(LowStockChange { item, from: level()?, to: level()? });
+                }
+            }
+        }
+        Ok(defined)
     }
 }
 
