@@ -22,6 +22,7 @@ mod modules;
 mod postgres;
 mod reconcile;
 mod recovery;
+mod replenishment;
 mod reported_problems;
 mod reports;
 mod rules;

@@ -177,7 +177,7 @@ mod tests {
             warned("/items/0/low_stock_at", "low_stock_above_stock")
         );
         assert_eq!(codes(&document(60, ends, "", r#","low_stock_at":9"#)), []);
-        let gap = r#"""{"name":"a","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
+        let gap = r#"{"name":"a","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
             {"name":"b","opens_at":"2026-11-27T08:20:00Z"}"#;
         assert_eq!(codes(&document(60, ends, gap, "")), warned("/phases", "phase_gap"));
         let gold = r#"{"name":"gold","opens_at":"2026-11-27T08:00:00Z","tiers":["gold"]}"#;

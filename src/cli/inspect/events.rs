@@ -292,6 +292,13 @@ fn describe_sale(defined: &SaleDefined<'_>, names: &Names) -> Fields {
             ("items", json!(numbers.len())),
         ]);
     }
+    if !defined.low_stock.is_empty() {
+        let changes = defined.low_stock.iter().map(|change| {
+            let shown = |level: Option<u64>| level.map_or_else(|| "never".to_owned(), |level| level.to_string());
+            format!("{} {}→{}", names.sku(change.item), shown(change.from), shown(change.to))
+        });
+        fields.push(("low_stock_at", json!(changes.collect::<Vec<_>>())));
+    }
     fields
 }
 

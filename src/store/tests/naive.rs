@@ -366,6 +366,13 @@ impl Naive {
         let columns = "SELECT sale, sku, pool, number, position, location, initial_stock, price_amount, price_currency,
                               tiers, channels, shared_at";
         assert_eq!(database.query(&format!("{columns} FROM pools ORDER BY sale, sku, pool")), settings);
+        let low_stock = self.catalogue.sales().iter().flat_map(|sale| &*sale.items).map(|item| {
+            let low_stock_at = item.settings.low_stock_at.map_or_else(|| "-".to_owned(), |level| level.to_string());
+            vec![item.number.0.to_string(), low_stock_at]
+        });
+        let mut low_stock: Vec<_> = low_stock.collect();
+        low_stock.sort_by_key(|row| row[0].parse::<u32>().ok());
+        assert_eq!(database.query("SELECT number, low_stock_at FROM items ORDER BY number"), low_stock);
     }
 
     /// What the last document says of a pool.

@@ -31,6 +31,7 @@ mod privacy;
 mod problems;
 mod protocol;
 mod rates;
+mod replenishment;
 mod reports;
 mod request_ids;
 mod reservations;

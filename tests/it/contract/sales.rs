@@ -19,7 +19,7 @@ fn full_document() -> Value {
         "max_extensions": 2,
         "customer_limit": 5,
         "items": [
-            { "sku": "tv", "initial_stock": 10, "price": { "amount": 19900, "currency": "EUR" }, "customer_limit": 1 },
+            { "sku": "tv", "initial_stock": 10, "price": { "amount": 19900, "currency": "EUR" }, "customer_limit": 1, "low_stock_at": 3 },
             { "sku": "mug", "initial_stock": 0 },
         ],
     })

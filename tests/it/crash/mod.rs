@@ -7,6 +7,7 @@ mod batches;
 mod buffered;
 mod cycles;
 mod endings;
+mod extensions;
 mod full_disk;
 mod keys;
 mod ledger;
