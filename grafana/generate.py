@@ -108,6 +108,20 @@ SALE_LIVE: list[Panel] = [
         None,
     ),
     (
+        "Items with low stock",
+        "short",
+        "Items with no more available units than their documents call low, by sale.",
+        [gauge("sale_items_low_stock", "{{sale}}", SALE)],
+        None,
+    ),
+    (
+        "Units per minute by item",
+        "short",
+        "The items that sell fastest, of those that have their own series; in the last five minutes in which each could be bought.",
+        [(f"topk(10, doorbuster_item_units_per_minute{{{SALE}}})", "{{sale}} {{sku}}")],
+        None,
+    ),
+    (
         "Time to sell-out",
         "s",
         "Time until no units are left at the current pace. Sales that lose no units are not shown.",

@@ -120,7 +120,7 @@ fn use_rules(engine: &Engine) {
             "hold_seconds":60,"phases":[
             {"name":"early","opens_at":"2026-11-28T08:00:00Z","closes_at":"2026-11-28T08:00:50Z","tiers":["gold"],
              "customer_limit":9},{"name":"all","opens_at":"2026-11-28T08:00:50Z"}],
-            "items":[{"sku":"tv","initial_stock":10,"sourcing":"cheapest","split":true,"pools":[
+            "items":[{"sku":"tv","initial_stock":10,"sourcing":"cheapest","split":true,"low_stock_at":2,"pools":[
             {"id":"members","initial_stock":4,"tiers":["gold"],"channels":["app"],"shared_at":"2026-11-28T08:00:40Z",
              "location":"berlin","costs":{"eu":5},"price":{"amount":100,"currency":"EUR"}},
             {"id":"rest","initial_stock":6,"price":{"amount":200,"currency":"EUR"}}]},{"sku":"pad","initial_stock":1}]}"#,

@@ -120,38 +120,38 @@ fn the_example_of_the_guide() {
     assert_eq!((restocked.sells_out_at, restocked.suggested_restock), (None, 0));
     sale.pass_many(50 * 60 - 1, every_three);
     assert_eq!(sale.available("tv"), 1);
+    // The sale closes at the moment in which the last one would be sold.
     sale.pass(every_three);
-    assert_eq!(sale.available("tv"), 0);
-    // The sale is over.
+    assert_eq!(sale.available("tv"), 1);
     let over = sale.outlook(0);
     assert_eq!((over.sells_out_at, over.suggested_restock), (None, 0));
 }
 
-/// One hold every two seconds, of which each fourth is never paid: its unit comes back after five minutes.
+/// One hold every three seconds, of which each fourth is never paid: its unit comes back after five minutes.
 #[test]
 fn units_that_come_back_do_not_count() {
     let mut sale = Sale::start(&two_hours(&[("tv", 1500)]));
     let customers = |sale: &mut Sale, second: u64| {
-        if !second.is_multiple_of(2) {
+        if !second.is_multiple_of(3) {
             return;
         }
         let held = sale.hold("tv");
-        if let Some(id) = held.filter(|_| !second.is_multiple_of(8)) {
+        if let Some(id) = held.filter(|_| !second.is_multiple_of(12)) {
             sale.harness.confirm(id).expect("it was just made");
         }
     };
     // Before the first ones come back, all count.
-    sale.pass_many(280, customers);
-    assert_eq!(sale.outlook(0).hundredths_per_minute, 3000);
-    sale.pass_many(20 * 60 - 280, customers);
+    sale.pass_many(276, customers);
+    assert_eq!(sale.outlook(0).hundredths_per_minute, 2000);
+    sale.pass_many(20 * 60 - 276, customers);
     let outlook = sale.outlook(0);
-    assert_eq!(outlook.hundredths_per_minute, 2250);
+    assert_eq!(outlook.hundredths_per_minute, 1500);
     let said = outlook.sells_out_at.expect("it sells out");
     while sale.available("tv") > 0 {
         sale.pass(customers);
     }
     let late = sale.harness.now.millis().abs_diff(said.millis());
-    assert!(late <= 8000, "sold out {late} ms from when it was said");
+    assert!(late <= 12_000, "sold out {late} ms from when it was said");
 }
 
 /// Nothing is known at first, then a pace over what was seen; it follows a change within five minutes.
@@ -184,11 +184,11 @@ fn a_pace_begins_with_nothing_and_follows() {
 fn a_pause_keeps_the_pace() {
     let settings = SaleSettings { opens_at: OPENING.plus_seconds(600), ..two_hours(&[("tv", 5000)]) };
     let mut sale = Sale::start(&settings);
-    sale.pass_many(600, |_, _| ());
+    sale.pass_many(599, |_, _| ());
     assert_eq!(sale.outlook(0).measured_seconds, 0);
-    sale.pass_many(120, |sale, _| sale.buy("tv"));
+    sale.pass_many(121, |sale, _| sale.buy("tv"));
     let open = sale.outlook(0);
-    assert_eq!((open.hundredths_per_minute, open.measured_seconds), (6000, 120));
+    assert_eq!((open.hundredths_per_minute, open.measured_seconds), (6000, 121));
     let by = doorbuster::sale::audit::Actor::Anybody;
     sale.harness.engine.pause(sale.harness.now, by, "drop").value.unwrap();
     sale.pass_many(1, |_, _| ());

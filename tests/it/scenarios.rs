@@ -9,7 +9,7 @@
 //! | `tick` | lets the clock do its work: expire holds, open and end sales |
 //! | `phase early from="08:00:00"` | for the next sale; `until=`, `tiers=gold`, `channels=`, `limit=` |
 //! | `pool tv members 10` | for the next sale; `tiers=`, `channels=`, `shared="08:30:00"`, `at=berlin`, `cost.eu=90`, `price=9900` |
-//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=` |
+//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=`, `tv.low=` |
 //! | `check drop tv=10` | as `sale`, without effect; tells the warnings |
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `pool=`, `key=` |

@@ -130,7 +130,7 @@ def as_in_the_api(page: Browser, service: Service) -> bool:
     """Every figure of the page's sale against the API, which must stand still."""
     sale, shown = service.get(f"/v1/sales/{SALE}", "viewer"), shown_items(page)
     for item in sale["items"]:
-        _price, *figures, end = shown[item["sku"]]
+        _price, *figures, _pace, end = shown[item["sku"]]
         expected = [f"{item[name]:,}" for name in ("stock", "available", "held", "confirmed")]
         if figures != expected or ("sold out" in end) != (item["available"] == 0):
             return False

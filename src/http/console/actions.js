@@ -199,14 +199,15 @@ function valueOf(name, text) {
   return text === "" ? null : number(text);
 }
 
-/** An item that is there: its price and its limit. */
+/** An item that is there: its price, its limit, and when its stock is low. */
 function editedItem(item) {
   const digits = item.price ? digitsOf(item.price.currency) : 2;
   const shown = item.price ? (item.price.amount / 10 ** digits).toFixed(digits) : "";
   const price = field("Price", { "data-pointer": "/price/amount", inputmode: "decimal", value: shown });
   const currency = field("Currency", { "data-pointer": "/price/currency", maxlength: 3, value: item.price?.currency ?? "" });
   const limit = field("Limit per customer", { "data-pointer": "/customer_limit", ...integer, value: item.customer_limit ?? "" });
-  const all = [price, currency, limit];
+  const low = field("Low stock at", { "data-pointer": "/low_stock_at", ...integer, value: item.low_stock_at ?? "" });
+  const all = [price, currency, limit, low];
   const before = all.map(({ input }) => input.value);
   const element = make("fieldset", {}, make("legend", {}, item.sku), make("div", { class: "fields" }, ...all.map((each) => each.element)));
   const change = () => {
@@ -216,6 +217,7 @@ function editedItem(item) {
       sku: item.sku,
       price: typed ? priceOf(price.input.value, currency.input.value) : null,
       customer_limit: valueOf("customer_limit", limit.input.value.trim()),
+      low_stock_at: low.input.value.trim() === "" ? null : number(low.input.value),
     };
   };
   return { element, change };

@@ -33,7 +33,7 @@ class History {
     this.lines = { available: [], held: [], confirmed: [] };
     this.news = [];
     this.last = null;
-    this.paces = new Map();
+    this.taken = [];
   }
 
   /** Takes what the sale is at this moment, in seconds. */
@@ -43,9 +43,8 @@ class History {
     if (since !== undefined && now - since > GAP_SECONDS) this.#push(since + 1, null);
     this.#push(now, sum);
     this.#tell(sale, now);
-    if (this.last && this.last.status !== sale.status) this.paces.clear();
-    this.#pace("", sum, now);
-    for (const item of sale.items) this.#pace(item.sku, item, now);
+    if (this.last && this.last.status !== sale.status) this.taken = [];
+    this.#pace(sum, now);
     this.last = sale;
   }
 
@@ -58,26 +57,23 @@ class History {
     }
   }
 
-  #pace(name, { held, confirmed }, now) {
-    if (!this.paces.has(name)) this.paces.set(name, []);
-    const taken = this.paces.get(name);
-    taken.push([now, held + confirmed]);
-    while (taken[0][0] < now - PACE_SECONDS) taken.shift();
+  #pace({ held, confirmed }, now) {
+    this.taken.push([now, held + confirmed]);
+    while (this.taken[0][0] < now - PACE_SECONDS) this.taken.shift();
   }
 
-  /** Units taken per second over the last minute, 0 while nothing can be taken; null while too little was seen. `sku`: of one item. */
-  pace(sku = "") {
+  /** Units taken per second over the last minute, 0 while nothing can be taken; null while too little was seen. */
+  pace() {
     if (this.last && this.last.status !== "open") return 0;
-    const taken = this.paces.get(sku) ?? [];
-    const [from, to] = [taken[0], taken.at(-1)];
+    const [from, to] = [this.taken[0], this.taken.at(-1)];
     if (!from || to[0] - from[0] < PACE_SECONDS_MIN) return null;
     // More may come back than is taken: nobody takes less than nothing.
     return Math.max(0, (to[1] - from[1]) / (to[0] - from[0]));
   }
 
   /** Seconds until nothing is available at this pace; null where it cannot be told. */
-  sellOut(available, sku = "") {
-    const pace = this.pace(sku);
+  sellOut(available) {
+    const pace = this.pace();
     return pace > 0 && available > 0 ? available / pace : null;
   }
 
@@ -95,6 +91,8 @@ class History {
         tell(`Stock of ${item.sku}: ${change > 0 ? "+" : "−"}${Math.abs(change)}, now ${item.stock}.`);
       }
       if (old && old.available > 0 && item.available === 0) tell(`${item.sku} is sold out.`);
+      const isLow = ({ available, low_stock_at: level }) => available > 0 && available <= level;
+      if (old && !isLow(old) && isLow(item)) tell(`Stock of ${item.sku} is low: ${item.available}.`);
       if (old && old.available === 0 && item.available > 0) tell(`${item.sku} is available again: ${item.available}.`);
     }
     this.news.length = Math.min(this.news.length, NEWS_MAX);

@@ -13,6 +13,7 @@ import { adjust, transfer } from "./stock.js";
 import { showTrail } from "./trail.js";
 
 const POLL_MILLIS = 1000;
+const OUTLOOK_EVERY_MILLIS = 3000;
 const LIST_EVERY_MILLIS = 5000;
 const SALES_PER_PAGE = 50;
 /** Of all time, the share that answers may take: large sales are asked for less often. */
@@ -103,6 +104,7 @@ async function look(id) {
   let sale;
   try {
     sale = await call("GET", salePath(id));
+    await lookAhead(id);
   } catch (error) {
     if (error.status !== 404) throw error;
     state.view.remove();
@@ -116,7 +118,14 @@ async function look(id) {
   historyOf(id).add(sale, now);
   // What the list says of it is older.
   state.sales = state.sales.map((each) => (each.id === id ? sale : each));
-  state.view?.show(sale, mayOperate(), now);
+  state.view?.show(sale, state.outlook, mayOperate(), now);
+}
+
+/** How the sale's items sell, every few seconds: it changes slowly. */
+async function lookAhead(id) {
+  if (state.outlook?.sale === id && performance.now() - state.outlookAt < OUTLOOK_EVERY_MILLIS) return;
+  state.outlook = await call("GET", salePath(id, "/replenishment"));
+  state.outlookAt = performance.now();
 }
 
 function act(verb, sale, item) {

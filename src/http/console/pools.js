@@ -57,7 +57,7 @@ function fill({ element, cells, about }, pool, item, now) {
   const price = pool.price ?? item.price;
   say(cells[0], price ? money(price.amount, price.currency) : "–");
   ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(pool[name])));
-  say(cells[5], pool.available === 0 ? "empty" : "");
+  say(cells.at(-1), pool.available === 0 ? "empty" : "");
   say(about, [sharedOf(pool, now), pool.location, costsOf(pool)].filter(Boolean).join(" · "));
   return element;
 }

@@ -9,7 +9,8 @@ import { Pools } from "./pools.js";
 /** More rows are found by typing. */
 const ROWS_MAX = 200;
 const FILTER_FROM = 12;
-const COLUMNS = ["Price", "Stock", "Available", "Held", "Confirmed", "Sells out"];
+const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const COLUMNS = ["Price", "Stock", "Available", "Held", "Confirmed", "Per minute", "Sells out"];
 
 export class SaleView {
   /** `act`: what to call for edit, extend, pause, resume, close, report (sale), adjust and transfer (sale, item). */
@@ -71,8 +72,10 @@ export class SaleView {
     this.chart.remove();
   }
 
-  show(sale, mayOperate, now) {
-    Object.assign(this, { sale, mayOperate, now, history: historyOf(sale.id) });
+  /** `outlook`: how its items sell. */
+  show(sale, outlook, mayOperate, now) {
+    const outlooks = new Map(outlook.items.map((item) => [item.sku, item]));
+    Object.assign(this, { sale, outlooks, mayOperate, now, history: historyOf(sale.id) });
     say(this.name, sale.name);
     say(this.chip, sale.status);
     this.chip.className = `chip ${sale.status}`;
@@ -100,17 +103,27 @@ export class SaleView {
     tiles.revenue.set(...worth(sale.items));
     if (sale.status !== "open") tiles.pace.set("0", `The sale is ${sale.status}`);
     else tiles.pace.set(pace === null ? "–" : rate(pace), pace === null ? "Measuring" : "Over the last minute");
-    const [text, told] = this.#end(sum.available, "", sum.soldOut === sale.items.length);
+    const [text, told] = this.#end(sum.available, sum.soldOut === sale.items.length);
     tiles.end.set(text, told || `${sum.soldOut} of ${sale.items.length} items sold out`);
   }
 
   /** When it sells out, in a few words, and why it cannot be told. */
-  #end(available, sku, isSoldOut) {
-    if (isSoldOut) return ["Sold out", sku ? "" : "Units come back when holds end"];
+  #end(available, isSoldOut) {
+    if (isSoldOut) return ["Sold out", "Units come back when holds end"];
     if (this.sale.status !== "open") return ["–", `The sale is ${this.sale.status}`];
-    const seconds = this.history.sellOut(available, sku);
-    if (seconds === null) return ["–", this.history.pace(sku) === null ? "Measuring" : "Nothing is being taken"];
-    return [seconds > 86_400 ? "not today" : `in ${span(seconds)}`, sku ? "" : "At the pace of the last minute"];
+    const seconds = this.history.sellOut(available);
+    if (seconds === null) return ["–", this.history.pace() === null ? "Measuring" : "Nothing is being taken"];
+    return [seconds > 86_400 ? "not today" : `in ${span(seconds)}`, "At the pace of the last minute"];
+  }
+
+  /** An item's pace, when it sells out, and what would make it last, as the service measures them. */
+  #outlook({ sku, available }) {
+    const outlook = this.outlooks.get(sku);
+    if (!outlook?.measured_seconds) return ["–", "–", "The pace is being measured."];
+    const restock = outlook.suggested_restock;
+    const lasts = restock > 0 ? `With ${units(restock)} more it lasts until the sale closes.` : "It lasts until the sale closes.";
+    const end = outlook.sells_out_at && available > 0 ? moment(Date.parse(outlook.sells_out_at)) : "–";
+    return [fine.format(outlook.units_per_minute), end, `At the pace of the last five minutes on sale. ${lasts}`];
   }
 
   #showItems() {
@@ -145,20 +158,26 @@ export class SaleView {
     const act = make("td", { class: "act" }, button("adjust", "Adjust", "Adjust the stock"), transfer);
     const pools = new Pools(sku, COLUMNS, () => this.#showItems());
     const mark = make("span", { class: "chip out", hidden: true }, "sold out");
+    const low = make("span", { class: "chip low", hidden: true }, "low");
     const end = make("span");
     cells.at(-1).append(mark, end);
-    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), pools.head);
+    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), low, pools.head);
     const element = make("tr", { "data-sku": sku }, head, ...cells, act);
-    return { element, cells, act, transfer, mark, end, pools };
+    return { element, cells, act, transfer, mark, low, end, pools };
   }
 
-  #fill({ cells, act, transfer, mark, end }, item) {
+  #fill({ cells, act, transfer, mark, low, end }, item) {
     say(cells[0], priceOf(item));
     transfer.hidden = !(item.pools?.length > 1);
     ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));
     const isSoldOut = item.available === 0;
     mark.hidden = !isSoldOut;
-    say(end, isSoldOut ? "" : this.#end(item.available, item.sku, false)[0]);
+    low.hidden = isSoldOut || !(item.available <= item.low_stock_at);
+    low.title = `No more than ${units(item.low_stock_at ?? 0)} are available`;
+    const [pace, soldOutAt, told] = this.#outlook(item);
+    say(cells.at(-2), pace);
+    say(end, isSoldOut ? "" : soldOutAt);
+    cells.at(-1).title = told;
     act.hidden = !this.mayOperate;
   }
 

@@ -85,6 +85,7 @@ impl Draft {
             match member {
                 "limit" => item.customer_limit = Some(value.parse()?),
                 "split" => item.split = Some(value.parse()?),
+                "low" => item.low_stock_at = Some(value.parse()?),
                 "sourcing" => item.sourcing = Some(sourcing(value)?),
                 _ => return Err(format!("unknown member {sku}.{member}").into()),
             }
