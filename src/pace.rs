@@ -81,19 +81,24 @@ struct Measured {
 impl Measured {
     fn look(&mut self, millis: u64, taken: u64, on_sale: bool) {
         let units = taken as i64 - self.taken as i64;
+        // Also if it came and went between two looks.
+        if self.on_sale || on_sale || units > 0 {
+            let minute = self.minute_to_fill();
+            let millis = u32::try_from(millis).unwrap_or(u32::MAX);
+            self.millis[minute] = self.millis[minute].saturating_add(millis);
+        }
+        self.units[usize::from(self.minute)] += units;
+        (self.taken, self.on_sale) = (taken, on_sale);
+    }
+
+    /// The minute that is under way; the oldest one makes room for a new one.
+    fn minute_to_fill(&mut self) -> usize {
         if u64::from(self.millis[usize::from(self.minute)]) >= MINUTE_MILLIS {
             self.minute = (self.minute + 1) % MINUTES as u8;
             let minute = usize::from(self.minute);
             (self.units[minute], self.millis[minute]) = (0, 0);
         }
-        let minute = usize::from(self.minute);
-        self.units[minute] += units;
-        // Also if it came and went between two looks.
-        if self.on_sale || on_sale || units > 0 {
-            let millis = u32::try_from(millis).unwrap_or(u32::MAX);
-            self.millis[minute] = self.millis[minute].saturating_add(millis);
-        }
-        (self.taken, self.on_sale) = (taken, on_sale);
+        usize::from(self.minute)
     }
 
     fn pace(&self) -> Pace {

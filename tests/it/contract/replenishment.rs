@@ -50,11 +50,10 @@ fn low_stock_is_told_once_until_there_was_more() {
     let told = Feed::open(service.address(), "?after=0").until_put("end");
     assert_eq!(levels(&told), expected);
     // From any place on, the same.
-    for (place, from) in told.iter().enumerate() {
-        let rest = Feed::lines(service.address(), &format!("?after={}", from.cursor())).until_put("end");
-        let raw = |told: &[Told]| told.iter().map(|told| told.raw.clone()).collect::<Vec<_>>();
-        let expected = Feed::lines(service.address(), "?after=0").until_put("end");
-        assert_eq!(raw(&rest), raw(&expected)[place + 1..], "after {place}");
+    let raw = |told: &[Told]| told.iter().map(|told| told.raw.clone()).collect::<Vec<_>>();
+    for (place, from) in told.iter().enumerate().take(told.len() - 1) {
+        let rest = Feed::open(service.address(), &format!("?after={}", from.cursor())).until_put("end");
+        assert_eq!(raw(&rest), raw(&told)[place + 1..], "after {place}");
     }
 }
 
