@@ -15,6 +15,7 @@ use crate::{
     reports::Reports,
     sale::time::Timestamp,
     telemetry::Telemetry,
+    webhooks::Webhooks,
 };
 
 pub struct Service {
@@ -36,6 +37,8 @@ pub struct Service {
     /// The feed of events.
     pub events: Events,
     pub reports: Reports,
+    /// Endpoints that are sent events.
+    pub webhooks: Arc<Webhooks>,
     /// Refused reserves of each sale.
     pub refusals: RefusalCounts,
     /// Set when the service is stopping: it then refuses new requests.

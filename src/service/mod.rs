@@ -2,7 +2,7 @@
 //!
 //! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which expires due holds; `disk`, which
 //! measures the journal's free space; `store`, which writes behind; `snapshots`; `events`, which serves readers of the feed;
-//! `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
+//! `webhooks`, if there are any; `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
 //!
 //! Invariant: the service takes requests only after recovery is complete and holds that fell due meanwhile have expired; every
 //! acknowledged change is on disk before the process ends.
@@ -30,6 +30,7 @@ mod reports;
 pub mod snapshots;
 mod store;
 mod sweep;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -71,6 +72,7 @@ use crate::{
     store::StoreError,
     telemetry::{Bounds, Telemetry},
     traces::{self, Exporting, Tracer},
+    webhooks::Unusable,
 };
 
 /// How long waiting answers get to leave after the disk failed.
@@ -109,6 +111,8 @@ pub enum StartError {
     OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error(transparent)]
     Traces(#[from] traces::Unusable),
+    #[error(transparent)]
+    Webhooks(#[from] Unusable),
     #[error("could not start a thread: {0}")]
     Thread(#[source] io::Error),
 }
@@ -140,6 +144,7 @@ pub struct Running {
     rates: Stoppable,
     disk: Stoppable,
     events: events::Following,
+    webhooks: Option<crate::webhooks::Delivering>,
     traces: Option<Exporting>,
     _lock: DirectoryLock,
 }
@@ -233,9 +238,11 @@ impl Running {
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
         let (following, events) = events::start(config, &engine, &log, &telemetry)?;
+        let (webhooks, delivering) = webhooks::start(config, &engine, &events, &clock, &telemetry)?;
         let service = Arc::new(api::Service {
             events,
             reports: reports::start(config, &engine, &commit_times)?,
+            webhooks: webhooks.clone(),
             refusals: RefusalCounts::new(clock.now()),
             engine: engine.clone(),
             signal: signal.clone(),
@@ -280,12 +287,14 @@ impl Running {
                     telemetry: telemetry.clone(),
                     backlog,
                     store: store_status,
+                    webhooks,
                 },
             )?,
             observer: observer::start(&edge, &health, config)?,
             rates: start_rates(&service)?,
             disk: disk::start(disk, &telemetry)?,
             events: following,
+            webhooks: delivering,
             traces,
             server: Some(server),
             journal: Some(journal),
@@ -335,6 +344,13 @@ impl Running {
         }
     }
 
+    /// Takes the secrets of webhooks as their files are now. On an error all stay as they were.
+    pub fn reload_webhook_secrets(&self) -> Result<(), Unusable> {
+        let webhooks = &self.edge.api.webhooks;
+        webhooks.replace_secrets(webhooks.read_secrets()?);
+        Ok(())
+    }
+
     /// Bytes that bodies and answers under way take in memory.
     pub fn buffered_bytes(&self) -> usize {
         self.edge.buffers.taken()
@@ -353,6 +369,10 @@ impl Running {
         if self.engine.durability().failed() {
             thread::sleep(FAILURE_GRACE);
             return Err(JournalFailed);
+        }
+        // It reads the feed, so it ends before it.
+        if let Some(mut webhooks) = self.webhooks.take() {
+            webhooks.stop();
         }
         // Their answers would never end by themselves.
         self.events.stop();

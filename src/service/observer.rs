@@ -23,7 +23,7 @@ pub(super) fn start(
     let deadlines = Deadlines::new(config);
     let mut looks = 0_u64;
     let step = move || {
-        let api::Service { engine, clock, telemetry, rates, figures: cache, .. } = &*edge.api;
+        let api::Service { engine, clock, telemetry, rates, figures: cache, webhooks, .. } = &*edge.api;
         telemetry.totals.observe(engine, clock.now());
         if looks.is_multiple_of(EXPIRING_EVERY) {
             telemetry.totals.observe_expiring(engine, clock.now());
@@ -33,6 +33,7 @@ pub(super) fn start(
         }
         looks += 1;
         telemetry.shards.observe(engine);
+        webhooks.observe(engine.time(clock.now()));
         telemetry.edge.callers_remembered(rates.remembered());
         telemetry.edge.buffered(edge.buffers.taken());
         telemetry.process.observe(&directory);
