@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from service import SMALL_LIMITS, Service
+from service import SMALL_LIMITS, Receiver, Service
 
 HERE = Path(__file__).resolve().parent
 SEED = int(os.environ.get("DOORBUSTER_FUZZ_SEED", "20261127"))
@@ -58,7 +58,10 @@ class Seen:
 
 def main() -> None:
     with ThreadPoolExecutor(2) as two:
-        without, by_role = two.submit(run, None), [two.submit(run, role) for role in ROLES]
+        without, by_role = (
+            two.submit(run, None),
+            [two.submit(run, role) for role in ROLES],
+        )
         for done in as_completed([without, *by_role]):
             done.result()
     seen, document = Seen(), without.result()[1]
@@ -73,12 +76,30 @@ def main() -> None:
 def run(role: str | None) -> tuple[Seen, dict[str, Any]]:
     """All that is done with one role's key, on a service of its own: what was seen, and the service's document."""
     began, seen = time.monotonic(), Seen()
-    with Service(ROLES if role else (), SMALL_LIMITS) as service:
+    unstarted = Service(ROLES if role else (), SMALL_LIMITS)
+    with Receiver() as receiver:
+        # A walk along the links resumes it.
+        receiver.configure(unstarted, "orders")
+        return fuzz_service(unstarted, role, seen, began)
+
+
+def fuzz_service(unstarted: Service, role: str | None, seen: Seen, began: float) -> tuple[Seen, dict[str, Any]]:
+    with unstarted as service:
         reader = "viewer" if role else None
         document = service.get("/openapi.json", None)
         held = put_first(service)
         phases = "examples,coverage,fuzzing"
-        fuzz(service, role, seen, held, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
+        fuzz(
+            service,
+            role,
+            seen,
+            held,
+            SEED,
+            "--phases",
+            phases,
+            "--max-examples",
+            str(EXAMPLES_BY_ROLE[role]),
+        )
         if role is None:
             walk(service, seen, held, links(document))
         items = service.check_stock(reader)
@@ -88,18 +109,48 @@ def run(role: str | None) -> tuple[Seen, dict[str, Any]]:
         again = service.check_stock(reader)
         assert items == again > 0, f"{items} items before, {again} after the restart"
         service.stop()
-    print(f"{role or 'no keys'}: {items} items, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"{role or 'no keys'}: {items} items, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     return seen, document
 
 
-def fuzz(service: Service, role: str | None, seen: Seen, held: str, seed: int, *arguments: str) -> None:
+def fuzz(
+    service: Service,
+    role: str | None,
+    seen: Seen,
+    held: str,
+    seed: int,
+    *arguments: str,
+) -> None:
     """A run of Schemathesis, which must find nothing. `held`: holds that it may use."""
-    st, report = Path(sys.executable).with_name("st"), Path(service.directory.name, "report.ndjson")
+    st, report = (
+        Path(sys.executable).with_name("st"),
+        Path(service.directory.name, "report.ndjson"),
+    )
     # From a file: where Schemathesis reads the document over HTTP, it leaves out the call that it came from.
     document = Path(service.directory.name, "openapi.json")
     document.write_text(json.dumps(service.get("/openapi.json", "viewer" if service.keys else None)))
-    command = [st, "--config-file", HERE / "requests.toml", "run", document, "--url", service.url, "--seed", str(seed)]
-    command += ["--no-color", "--report", "ndjson", "--report-ndjson-path", report, *arguments]
+    command = [
+        st,
+        "--config-file",
+        HERE / "requests.toml",
+        "run",
+        document,
+        "--url",
+        service.url,
+        "--seed",
+        str(seed),
+    ]
+    command += [
+        "--no-color",
+        "--report",
+        "ndjson",
+        "--report-ndjson-path",
+        report,
+        *arguments,
+    ]
     if role:
         command += ["--header", f"Authorization: Bearer {service.keys[role]}"]
     done = subprocess.run(
