@@ -36,10 +36,7 @@ def gauge(name: str, legend: str, labels: str = HERE) -> Query:
 
 def share(name: str, limit: str) -> Query:
     """How much of a limit is in use."""
-    return (
-        f'doorbuster_{name}{{{HERE}}} / on (job, instance) doorbuster_limit{{limit="{limit}"}}',
-        limit,
-    )
+    return f'doorbuster_{name}{{{HERE}}} / on (job, instance) doorbuster_limit{{limit="{limit}"}}', limit
 
 
 UNITS = f"sum by (sale, state) (doorbuster_sale_stock_units{{{SALE}}})"
@@ -82,12 +79,7 @@ SALE_LIVE: list[Panel] = [
         "Conversion",
         "percentunit",
         "The share of ended holds that was confirmed.",
-        [
-            (
-                f"{ended('confirmed|confirmed_late')} / ({ended('confirmed|released|expired')} > 0)",
-                "confirmed",
-            )
-        ],
+        [(f"{ended('confirmed|confirmed_late')} / ({ended('confirmed|released|expired')} > 0)", "confirmed")],
         None,
     ),
     (
@@ -105,10 +97,7 @@ SALE_LIVE: list[Panel] = [
         "Live holds",
         "short",
         "Current holds, and those that expire within a minute.",
-        [
-            gauge("live_holds", "live"),
-            gauge("holds_expiring_next_minute", "expire within a minute"),
-        ],
+        [gauge("live_holds", "live"), gauge("holds_expiring_next_minute", "expire within a minute")],
         None,
     ),
     (
@@ -129,12 +118,7 @@ SALE_LIVE: list[Panel] = [
         "Available by item",
         "short",
         "The items with the fewest available units, of those that have their own series.",
-        [
-            (
-                f'bottomk(10, doorbuster_stock_units{{{SALE},state="available"}})',
-                "{{sale}} {{sku}}",
-            )
-        ],
+        [(f'bottomk(10, doorbuster_stock_units{{{SALE},state="available"}})', "{{sale}} {{sku}}")],
         None,
     ),
     (
@@ -142,36 +126,21 @@ SALE_LIVE: list[Panel] = [
         "short",
         "The pools with the fewest available units, of those that have their own series. An empty pool is not a closed "
         "one: customers for whom a later pool is open are served from that.",
-        [
-            (
-                f'bottomk(20, doorbuster_pool_units{{{SALE},state="available"}})',
-                "{{sale}} {{sku}} {{pool}}",
-            )
-        ],
+        [(f'bottomk(20, doorbuster_pool_units{{{SALE},state="available"}})', "{{sale}} {{sku}} {{pool}}")],
         None,
     ),
     (
         "Confirmed by pool",
         "short",
         "The pools that sold the most units, of those that have their own series.",
-        [
-            (
-                f'topk(20, doorbuster_pool_units{{{SALE},state="confirmed"}})',
-                "{{sale}} {{sku}} {{pool}}",
-            )
-        ],
+        [(f'topk(20, doorbuster_pool_units{{{SALE},state="confirmed"}})', "{{sale}} {{sku}} {{pool}}")],
         None,
     ),
     (
         "Reserves by channel",
         "reqps",
         "Reserves that name a channel, by channel and outcome, over all sales.",
-        [
-            (
-                rate("channel_reserves_total", "channel, outcome"),
-                "{{channel}} {{outcome}}",
-            )
-        ],
+        [(rate("channel_reserves_total", "channel, outcome"), "{{channel}} {{outcome}}")],
         None,
     ),
     (
@@ -181,39 +150,18 @@ SALE_LIVE: list[Panel] = [
         [(f"{GRANTED} / ({BY_CHANNEL} > 0)", "{{channel}}")],
         None,
     ),
-    (
-        "Sales by status",
-        "short",
-        "Number of sales in each status.",
-        [gauge("sales", "{{status}}")],
-        None,
-    ),
+    ("Sales by status", "short", "Number of sales in each status.", [gauge("sales", "{{status}}")], None),
     (
         "Drift and oversell",
         "short",
         "Units that do not add up. Any value but 0 is a bug: see the runbook.",
-        [
-            gauge("conservation_drift_units", "drift"),
-            gauge("oversold_units", "oversold"),
-        ],
+        [gauge("conservation_drift_units", "drift"), gauge("oversold_units", "oversold")],
         1,
     ),
 ]
 SERVICE: list[Panel] = [
-    (
-        "Requests",
-        "reqps",
-        "Answered requests, by call.",
-        [(rate("http_requests_total", "route"), "{{route}}")],
-        None,
-    ),
-    (
-        "Statuses",
-        "reqps",
-        "Answers by status.",
-        [(rate("http_requests_total", "status"), "{{status}}")],
-        None,
-    ),
+    ("Requests", "reqps", "Answered requests, by call.", [(rate("http_requests_total", "route"), "{{route}}")], None),
+    ("Statuses", "reqps", "Answers by status.", [(rate("http_requests_total", "status"), "{{status}}")], None),
     (
         "Errors",
         "percentunit",
@@ -244,13 +192,7 @@ SERVICE: list[Panel] = [
         [quantile(0.99, "http_request_duration_seconds", ", route")],
         0.25,
     ),
-    (
-        "Connections",
-        "short",
-        "Open connections of the API.",
-        [gauge("http_connections", "open")],
-        None,
-    ),
+    ("Connections", "short", "Open connections of the API.", [gauge("http_connections", "open")], None),
     (
         "Refused connections",
         "cps",
@@ -284,28 +226,20 @@ SERVICE: list[Panel] = [
         "Feed of events",
         "short",
         "Readers of the feed, and events sent to them per second.",
-        [
-            gauge("event_readers", "readers"),
-            (rate("events_sent_total", "instance"), "events a second"),
-        ],
+        [gauge("event_readers", "readers"), (rate("events_sent_total", "instance"), "events a second")],
         None,
     ),
     (
         "Webhooks, deliveries",
         "cps",
         "Deliveries to webhooks per second, by outcome.",
-        [
-            (
-                rate("webhook_deliveries_total", "webhook, outcome"),
-                "{{webhook}} {{outcome}}",
-            )
-        ],
+        [(rate("webhook_deliveries_total", "webhook, outcome"), "{{webhook}} {{outcome}}")],
         None,
     ),
     (
         "Webhooks, behind",
         "s",
-        "Age of the oldest event that a webhook still has to get. A parked webhook gets none until an operator resumes it.",
+        "Age of the oldest event that a webhook still has to get. A parked one gets none until it is resumed.",
         [gauge("webhook_lag_seconds", "{{webhook}}")],
         300,
     ),
@@ -313,10 +247,7 @@ SERVICE: list[Panel] = [
         "Webhooks, duration",
         "s",
         "Seconds that deliveries took, whatever their outcome.",
-        [
-            quantile(0.5, "webhook_delivery_duration_seconds"),
-            quantile(0.99, "webhook_delivery_duration_seconds"),
-        ],
+        [quantile(0.5, "webhook_delivery_duration_seconds"), quantile(0.99, "webhook_delivery_duration_seconds")],
         None,
     ),
     (
@@ -377,13 +308,7 @@ INTERNALS: list[Panel] = [
         [quantile(0.5, "journal_sync_seconds"), quantile(0.99, "journal_sync_seconds")],
         0.05,
     ),
-    (
-        "Journal write",
-        "s",
-        "Time to write a batch.",
-        [quantile(0.99, "journal_write_seconds")],
-        0.05,
-    ),
+    ("Journal write", "s", "Time to write a batch.", [quantile(0.99, "journal_write_seconds")], 0.05),
     (
         "Journal",
         "Bps",
@@ -433,31 +358,19 @@ INTERNALS: list[Panel] = [
         [quantile(0.99, "expiry_lag_seconds")],
         0.1,
     ),
-    (
-        "Memory",
-        "bytes",
-        "Resident memory of the process.",
-        [gauge("process_resident_bytes", "resident")],
-        None,
-    ),
+    ("Memory", "bytes", "Resident memory of the process.", [gauge("process_resident_bytes", "resident")], None),
     (
         "Disk",
         "bytes",
         "Size of the data directory's disk, and its free space.",
-        [
-            gauge("data_disk_available_bytes", "available"),
-            gauge("data_disk_bytes", "size"),
-        ],
+        [gauge("data_disk_available_bytes", "available"), gauge("data_disk_bytes", "size")],
         None,
     ),
     (
         "Disk of the journal",
         "bytes",
         "Room left on the disk of the journal; below the reserve, new reservations are refused.",
-        [
-            gauge("journal_disk_available_bytes", "available"),
-            gauge("journal_disk_reserve_bytes", "reserve"),
-        ],
+        [gauge("journal_disk_available_bytes", "available"), gauge("journal_disk_reserve_bytes", "reserve")],
         None,
     ),
     (

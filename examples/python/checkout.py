@@ -41,13 +41,7 @@ class Doorbuster:
         for attempt in range(ATTEMPTS):
             wait = 0.0
             try:
-                answer = self.session.request(
-                    method,
-                    API + path,
-                    json=body,
-                    headers=headers,
-                    timeout=TIMEOUT_SECONDS,
-                )
+                answer = self.session.request(method, API + path, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
                 if answer.ok:
                     return answer.json()
                 if answer.status_code not in (429, 503):
@@ -60,32 +54,17 @@ class Doorbuster:
         raise RuntimeError(f"{method} {path}: no answer after {ATTEMPTS} attempts")
 
     def put_sale(self, sale: str, units: int) -> None:
-        item = {
-            "sku": "console",
-            "initial_stock": units,
-            "price": {"amount": 39900, "currency": "EUR"},
-        }
-        times = {
-            "opens_at": "2026-01-01T00:00:00Z",
-            "closes_at": "2036-01-01T00:00:00Z",
-        }
+        item = {"sku": "console", "initial_stock": units, "price": {"amount": 39900, "currency": "EUR"}}
+        times = {"opens_at": "2026-01-01T00:00:00Z", "closes_at": "2036-01-01T00:00:00Z"}
         rules = {"hold_seconds": HOLD_SECONDS, "max_extensions": 1, "customer_limit": 1}
-        self.call(
-            "PUT",
-            f"/v1/sales/{sale}",
-            {"name": "Console drop", **times, **rules, "items": [item]},
-        )
+        self.call("PUT", f"/v1/sales/{sale}", {"name": "Console drop", **times, **rules, "items": [item]})
 
     def reserve(self, sale: str, customer: str, attempt: str) -> dict[str, Any]:
         body = {"customer": customer, "lines": [{"sku": "console", "quantity": 1}]}
         return self.call("POST", f"/v1/sales/{sale}/reservations", body, key=attempt)
 
     def extend(self, reservation: str) -> dict[str, Any]:
-        return self.call(
-            "POST",
-            f"/v1/reservations/{reservation}/extend",
-            {"hold_seconds": 2 * HOLD_SECONDS},
-        )
+        return self.call("POST", f"/v1/reservations/{reservation}/extend", {"hold_seconds": 2 * HOLD_SECONDS})
 
     def confirm(self, reservation: str, order: str) -> dict[str, Any]:
         return self.call("POST", f"/v1/reservations/{reservation}/confirm", {"reference": order})
@@ -213,12 +192,7 @@ def main() -> None:
 
     payments = Payments({"ann": 0.1, "bob": None, "cem": SLOW, "dora": LATE}, pending={"cem"})
     ends = {customer: buy(api, payments, sale, customer) for customer in payments.seconds}
-    assert ends == {
-        "ann": "sold",
-        "bob": "payment refused",
-        "cem": "sold",
-        "dora": "sold late",
-    }, ends
+    assert ends == {"ann": "sold", "bob": "payment refused", "cem": "sold", "dora": "sold late"}, ends
 
     # One unit is left. Eve's payment is late, and meanwhile Finn takes the unit.
     payments.seconds |= {"eve": LATE, "finn": 0.1, "gwen": 0.1}
@@ -228,11 +202,7 @@ def main() -> None:
     ends["finn"] = buy(api, payments, sale, "finn")
     eve.join()
     ends["gwen"] = buy(api, payments, sale, "gwen")
-    assert (ends["finn"], ends["eve"], ends["gwen"]) == (
-        "sold",
-        "refunded",
-        "sold_out",
-    ), ends
+    assert (ends["finn"], ends["eve"], ends["gwen"]) == ("sold", "refunded", "sold_out"), ends
 
     [item] = api.call("GET", f"/v1/sales/{sale}")["items"]
     assert item["confirmed"] == payments.kept() == 4, (item, payments)

@@ -93,25 +93,10 @@ class Doorbuster:
         return connection.getresponse()
 
     def put_sale(self, units: int) -> None:
-        item = {
-            "sku": SKU,
-            "initial_stock": units,
-            "price": {"amount": 39900, "currency": "EUR"},
-        }
-        times = {
-            "opens_at": "2026-01-01T00:00:00Z",
-            "closes_at": "2036-01-01T00:00:00Z",
-        }
-        rules = {
-            "hold_seconds": HOLD_SECONDS,
-            "late_confirm_seconds": LATE_SECONDS,
-            "customer_limit": LIMIT,
-        }
-        self.call(
-            "PUT",
-            f"/v1/sales/{self.sale}",
-            {"name": "Console drop", **times, **rules, "items": [item]},
-        )
+        item = {"sku": SKU, "initial_stock": units, "price": {"amount": 39900, "currency": "EUR"}}
+        times = {"opens_at": "2026-01-01T00:00:00Z", "closes_at": "2036-01-01T00:00:00Z"}
+        rules = {"hold_seconds": HOLD_SECONDS, "late_confirm_seconds": LATE_SECONDS, "customer_limit": LIMIT}
+        self.call("PUT", f"/v1/sales/{self.sale}", {"name": "Console drop", **times, **rules, "items": [item]})
 
     def close(self) -> None:
         self.call("POST", f"/v1/sales/{self.sale}/close")
@@ -218,11 +203,7 @@ class Provider:
     def pay(self, dice: random.Random, reservation: str, units: int, seconds: float) -> Payment:
         """Will be captured after so many seconds. It is reported once to three times, the last time long after."""
         with self.lock:
-            payment = Payment(
-                f"payment-{len(self.payments)}-{dice.randrange(10**6)}",
-                reservation,
-                units,
-            )
+            payment = Payment(f"payment-{len(self.payments)}-{dice.randrange(10**6)}", reservation, units)
             self.payments[payment.id] = payment
 
         def capture() -> None:
@@ -275,11 +256,7 @@ class Refunds(threading.Thread):
         """Some events, as if the connection broke behind them."""
         connection = connect()
         query = f"?after={urllib.parse.quote(self.cursor)}" if self.cursor else ""
-        connection.request(
-            "GET",
-            f"/v1/events{query}",
-            headers=headers_with(accept="application/x-ndjson"),
-        )
+        connection.request("GET", f"/v1/events{query}", headers=headers_with(accept="application/x-ndjson"))
         stream = connection.getresponse()
         assert stream.status == 200, stream.read()
         self.cursor = self.cursor or stream.getheader("Event-Cursor")
@@ -339,10 +316,7 @@ class Checkout:
         """One customer's order, and how its payments go."""
         dice = random.Random(f"{self.seed}/{number}")
         [way] = dice.choices(list(WAYS), list(WAYS.values()))
-        customer, units = (
-            f"customer-{number}",
-            dice.randint(2 if "part" in way else 1, LIMIT),
-        )
+        customer, units = f"customer-{number}", dice.randint(2 if "part" in way else 1, LIMIT)
         if way == "bought again":
             units = 2
         try:
@@ -379,29 +353,17 @@ class Checkout:
                 # The provider gives no answer: hold the units for longer, and ask again later.
                 payment = pay(dice, held, units, dice.choice([soon, late, 3.5]))
                 self.ask(lambda: self.api.command(held, "extend", {"hold_seconds": 2 * HOLD_SECONDS}))
-                after(
-                    1.5,
-                    lambda: self.paid(payment) if payment.captured else self.release(held, "not paid"),
-                )
+                after(1.5, lambda: self.paid(payment) if payment.captured else self.release(held, "not paid"))
             case "after release":
                 pay(dice, held, units, soon)
-                after(
-                    dice.uniform(0.05, soon + 0.05),
-                    lambda: self.release(held, "the customer left"),
-                )
+                after(dice.uniform(0.05, soon + 0.05), lambda: self.release(held, "the customer left"))
             case "cancelled":
                 pay(dice, held, units, soon)
                 restock = dice.random() < 0.7
                 # One unit first, with a key; later all that are left.
                 one = {"lines": lines(1), "restock": restock, "reason": "one came back"}
-                after(
-                    soon + dice.uniform(0, 1.5),
-                    lambda: self.cancel(held, one, f"return-{held}"),
-                )
-                after(
-                    soon + dice.uniform(1, 3),
-                    lambda: self.cancel(held, {"restock": restock}),
-                )
+                after(soon + dice.uniform(0, 1.5), lambda: self.cancel(held, one, f"return-{held}"))
+                after(soon + dice.uniform(1, 3), lambda: self.cancel(held, {"restock": restock}))
             case "cart changed":
                 # The payment is for what the answer says, whether the change was granted or not.
                 fewer = dice.randint(1, LIMIT)
@@ -490,12 +452,7 @@ def main() -> None:
     while api.item()["held"] > 0:
         assert time.monotonic() < deadline, "holds do not expire"
         time.sleep(0.1)
-    api.call(
-        "POST",
-        f"/v1/sales/{api.sale}/items/{SKU}/adjustments",
-        {"delta": 1, "reason": "the end"},
-        key="the-end",
-    )
+    api.call("POST", f"/v1/sales/{api.sale}/items/{SKU}/adjustments", {"delta": 1, "reason": "the end"}, key="the-end")
     assert refunds.ended.wait(30), "the feed does not end"
     if refunds.failure is not None:
         raise refunds.failure

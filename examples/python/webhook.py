@@ -1,6 +1,7 @@
 """A receiver of webhooks, with Python's standard library alone.
 
-It verifies signatures, handles each event once, and answers before it works on an event. Give it the secret in WEBHOOK_SECRET:
+It verifies signatures, handles each event once, and answers before it works on an event. Its secret is in
+WEBHOOK_SECRET:
 
     WEBHOOK_SECRET=$(cat orders-webhook.secret) python examples/python/webhook.py --port 9000
 

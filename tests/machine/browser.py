@@ -40,10 +40,7 @@ class Browser:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
             print(f"the page says:\n{self.run('return document.body.innerText')}\n{self.complaints()}")
@@ -54,10 +51,7 @@ class Browser:
         return self.chrome.execute_script(script, *arguments)
 
     def find(self, selector: str) -> WebElement:
-        return self.until(
-            lambda: self.chrome.find_element(By.CSS_SELECTOR, selector),
-            f"{selector} to be there",
-        )
+        return self.until(lambda: self.chrome.find_element(By.CSS_SELECTOR, selector), f"{selector} to be there")
 
     def shown(self, selector: str) -> list[WebElement]:
         return [each for each in self.chrome.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
@@ -77,11 +71,7 @@ class Browser:
         """`values`: by the text of the labels."""
         for name, value in values.items():
             label = self.until(
-                lambda name=name: next(
-                    (it for it in self.shown(f"{within} label") if it.text == name),
-                    None,
-                ),
-                name,
+                lambda name=name: next((it for it in self.shown(f"{within} label") if it.text == name), None), name
             )
             self.write(self.find(f"#{label.get_attribute('for')}"), value)
 
@@ -114,28 +104,14 @@ class Browser:
     def show(self, theme: str, width: int, height: int = 900) -> None:
         scheme = [{"name": "prefers-color-scheme", "value": theme}]
         self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        metrics = {
-            "width": width,
-            "height": height,
-            "deviceScaleFactor": 1,
-            "mobile": width < 600,
-        }
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def check_accessibility(self, what: str) -> None:
         """By axe-core: WCAG 2 A and AA. Its text comes in past the page's own policy, as a test may."""
         if not self.run("return 'axe' in window"):
             self.chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text() + ";0"})
-        rules = {
-            "runOnly": [
-                "wcag2a",
-                "wcag2aa",
-                "wcag21a",
-                "wcag21aa",
-                "wcag22aa",
-                "best-practice",
-            ]
-        }
+        rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
         found = self.chrome.execute_async_script(
             "const done = arguments[1];"
             "axe.run(document, arguments[0]).then(done, (error) => done({ error: String(error) }))",

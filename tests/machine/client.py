@@ -20,16 +20,8 @@ def main() -> None:
     for shown in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         assert shown in without_comments(example), f"docs/client.md shows what is not in the example:\n{shown}"
     with Service(roles=("operator",)) as service:
-        path = [
-            str(binary().parent),
-            str(Path(sys.executable).parent),
-            os.environ["PATH"],
-        ]
-        settings = {
-            "PATH": os.pathsep.join(path),
-            "API_URL": service.url,
-            "API_KEY": service.keys["operator"],
-        }
+        path = [str(binary().parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+        settings = {"PATH": os.pathsep.join(path), "API_URL": service.url, "API_KEY": service.keys["operator"]}
         done = subprocess.run(
             ["bash", "-euc", commands],
             cwd=ROOT,

@@ -68,20 +68,8 @@ SMALL = [
     Refusal("404 not_found", "POST", "/v1/nothing/here", JSON, 5_000),
     Refusal("405 method_not_allowed", "PUT", RESERVE, JSON, 300),
     Refusal("406 not_acceptable", "POST", RESERVE, JSON | {"Accept": "text/html"}, 300),
-    Refusal(
-        "415 unsupported_media_type",
-        "POST",
-        RESERVE,
-        {"Content-Type": "text/plain"},
-        40_000,
-    ),
-    Refusal(
-        "401 unauthenticated",
-        "POST",
-        RESERVE,
-        JSON | {"Authorization": "Bearer nobody"},
-        300,
-    ),
+    Refusal("415 unsupported_media_type", "POST", RESERVE, {"Content-Type": "text/plain"}, 40_000),
+    Refusal("401 unauthenticated", "POST", RESERVE, JSON | {"Authorization": "Bearer nobody"}, 300),
     Refusal("404 sale_not_found", "GET", "/v1/sales/none", {}, 0),
 ]
 LARGE = [
@@ -132,12 +120,7 @@ def with_http_client(target: Target, refusals: list[Refusal]) -> list[str]:
 
     def send(refusal: Refusal) -> str:
         try:
-            connection.request(
-                refusal.method,
-                refusal.path,
-                b" " * refusal.bytes,
-                headers(target, refusal),
-            )
+            connection.request(refusal.method, refusal.path, b" " * refusal.bytes, headers(target, refusal))
             told = connection.getresponse()
             return answer(told.status, told.read())
         except Exception:
@@ -153,13 +136,7 @@ def with_requests(target: Target, refusals: list[Refusal]) -> list[str]:
 
         def send(refusal: Refusal) -> str:
             url, body = target.url + refusal.path, b" " * refusal.bytes
-            told = session.request(
-                refusal.method,
-                url,
-                data=body,
-                headers=headers(target, refusal),
-                timeout=PATIENCE,
-            )
+            told = session.request(refusal.method, url, data=body, headers=headers(target, refusal), timeout=PATIENCE)
             return answer(told.status_code, told.content)
 
         return in_turn(send, refusals)
@@ -183,12 +160,7 @@ def with_httpx_http2(target: Target, refusals: list[Refusal]) -> list[str]:
 def with_node(target: Target, refusals: list[Refusal]) -> list[str]:
     host, port = target.address
     asked = [
-        {
-            "method": one.method,
-            "path": one.path,
-            "headers": headers(target, one),
-            "bytes": one.bytes,
-        }
+        {"method": one.method, "path": one.path, "headers": headers(target, one), "bytes": one.bytes}
         for one in refusals
     ]
     program = Path(__file__).with_name("closings.mjs")
@@ -217,14 +189,8 @@ def with_curl(target: Target, refusals: list[Refusal], *options: str) -> list[st
         lines = []
         for number, refusal in enumerate(refusals):
             lines += ["next"] if number else []
-            lines += [
-                f'url = "{target.url}{refusal.path}"',
-                f'request = "{refusal.method}"',
-            ]
-            lines += [
-                f'output = "{directory}/answer-{number}"',
-                r'write-out = "%{http_code} %{errormsg}\n"',
-            ]
+            lines += [f'url = "{target.url}{refusal.path}"', f'request = "{refusal.method}"']
+            lines += [f'output = "{directory}/answer-{number}"', r'write-out = "%{http_code} %{errormsg}\n"']
             # Without this curl asks first whether it may send a large body.
             lines += [f'header = "{name}: {value}"' for name, value in headers(target, refusal).items()]
             lines += [f'data-binary = "@{bodies[refusal.bytes]}"', 'header = "Expect:"'] if refusal.bytes else []
@@ -232,10 +198,7 @@ def with_curl(target: Target, refusals: list[Refusal], *options: str) -> list[st
         configuration = Path(directory, "curl.conf")
         configuration.write_text("\n".join(lines) + "\n")
         told = subprocess.run(
-            ["curl", "--config", configuration],
-            capture_output=True,
-            text=True,
-            timeout=3 * PATIENCE,
+            ["curl", "--config", configuration], capture_output=True, text=True, timeout=3 * PATIENCE
         ).stdout.splitlines()
         assert len(told) == len(refusals), f"curl tells of {len(told)} requests"
         answers = []
@@ -251,12 +214,7 @@ def with_curl(target: Target, refusals: list[Refusal], *options: str) -> list[st
 def with_curl_http2(target: Target, refusals: list[Refusal]) -> list[str]:
     """A curl for each request: that of Debian 12 cannot use a connection of HTTP/2 twice."""
     with ThreadPoolExecutor(AT_ONCE) as curls:
-        return list(
-            curls.map(
-                lambda one: with_curl(target, [one], "http2-prior-knowledge")[0],
-                refusals,
-            )
-        )
+        return list(curls.map(lambda one: with_curl(target, [one], "http2-prior-knowledge")[0], refusals))
 
 
 CLIENTS: dict[str, Callable[[Target, list[Refusal]], list[str]]] = {
@@ -277,10 +235,7 @@ def nginx(service: str) -> Iterator[str]:
     It reads bodies before it passes them on. Told not to, it closes its client's connection without a word whenever an
     answer comes before the whole body.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="doorbuster-nginx-") as directory,
-        contextlib.ExitStack() as stack,
-    ):
+    with tempfile.TemporaryDirectory(prefix="doorbuster-nginx-") as directory, contextlib.ExitStack() as stack:
         # As root nginx would hand its files to another account.
         user = "user root;" if Path.home() == Path("/root") else ""
         port = free_port()
@@ -304,8 +259,7 @@ def nginx(service: str) -> Iterator[str]:
             """
         )
         process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", directory, "-e", "error.log", "-c", "nginx.conf"],
-            stderr=subprocess.DEVNULL,
+            ["/usr/sbin/nginx", "-p", directory, "-e", "error.log", "-c", "nginx.conf"], stderr=subprocess.DEVNULL
         )
         stack.callback(process.wait, PATIENCE)
         stack.callback(process.terminate)
@@ -374,10 +328,7 @@ def past_limits(judge: Judge) -> None:
         direct = Target(service.url, service.keys[KEY_ROLE])
         # The first is let in; it is no reservation, but counts.
         in_turn(lambda one: with_http_client(direct, [one])[0], SMALL[:1])
-        ways = {
-            "directly": direct,
-            "through nginx": Target(stack.enter_context(nginx(service.url)), direct.key),
-        }
+        ways = {"directly": direct, "through nginx": Target(stack.enter_context(nginx(service.url)), direct.key)}
         clients = stack.enter_context(ThreadPoolExecutor(4))
         runs = [(name, "directly") for name in CLIENTS]
         runs += [(name, "through nginx") for name in ["http.client", "requests", "Node", "curl"]]
@@ -415,10 +366,7 @@ def small_bodies_keep_their_connection(judge: Judge, target: Target) -> None:
 
 def past_the_limit_of_connections(judge: Judge) -> None:
     places = 2
-    with (
-        Service((KEY_ROLE,), {"limits.connections_max": places}) as service,
-        contextlib.ExitStack() as stack,
-    ):
+    with Service((KEY_ROLE,), {"limits.connections_max": places}) as service, contextlib.ExitStack() as stack:
         target = Target(service.url, service.keys[KEY_ROLE])
         for _ in range(places):
             holder = http.client.HTTPConnection(*target.address, timeout=PATIENCE)

@@ -37,10 +37,7 @@ class Shoppers:
         self.threads: list[threading.Thread] = []
 
     def shop(self, sale: str, sku: str, quantity: int = 1) -> dict[str, Any] | None:
-        body = {
-            "customer": f"c{next(self.numbers)}",
-            "lines": [{"sku": sku, "quantity": quantity}],
-        }
+        body = {"customer": f"c{next(self.numbers)}", "lines": [{"sku": sku, "quantity": quantity}]}
         try:
             return self.service.send("POST", f"/v1/sales/{sale}/reservations", body, "checkout")
         except urllib.error.HTTPError as refused:
@@ -69,10 +66,7 @@ class Shoppers:
 
 
 def give_key(page: Browser, key: str) -> None:
-    page.write(
-        page.until(lambda: next(iter(page.shown("#key-text")), None), "the field of the key"),
-        key,
-    )
+    page.write(page.until(lambda: next(iter(page.shown("#key-text")), None), "the field of the key"), key)
     page.button("Use this key").click()
 
 
@@ -95,15 +89,7 @@ def asks_for_a_key(page: Browser, service: Service) -> None:
 
 def creates(page: Browser, service: Service) -> None:
     page.button("Create the first sale").click()
-    page.fill(
-        {
-            "Id": SALE,
-            "Opens": "2024-01-01T00:00",
-            "Closes": "2090-01-01T00:00",
-            "SKU": ITEMS[0],
-            "Stock": "many",
-        }
-    )
+    page.fill({"Id": SALE, "Opens": "2024-01-01T00:00", "Closes": "2090-01-01T00:00", "SKU": ITEMS[0], "Stock": "many"})
     page.button("Create the sale").click()
     page.says("dialog .wrong", "The request is malformed (400 invalid_request)")
     page.says("dialog .wrong", "/items/0/initial_stock")
@@ -122,11 +108,7 @@ def creates(page: Browser, service: Service) -> None:
         zip(ITEMS, (40, 500, 60), strict=True)
     )
     assert sale["items"][0]["price"] == {"amount": 19950, "currency": "EUR"}, sale
-    assert (sale["name"], sale["hold_seconds"], sale["status"]) == (
-        "Night drop",
-        300,
-        "open",
-    )
+    assert (sale["name"], sale["hold_seconds"], sale["status"]) == ("Night drop", 300, "open")
     assert page.run("return document.querySelectorAll('#sale b').length") == 0, "a SKU is text"
     page.find("#create").click()
     page.fill({"Id": SALE, "Name": "Another", "SKU": "x", "Stock": "1"})
@@ -182,23 +164,11 @@ def drains(page: Browser, service: Service) -> None:
     try:
         page.says(f"tr[data-sku='{ITEMS[0]}']", "sold out")
         page.says("#sale .log", f"{ITEMS[0]} is sold out.")
-        page.until(
-            lambda: number(tile_of(page, "Grants per second")[0]) > 5,
-            "grants per second",
-        )
-        page.until(
-            lambda: number(tile_of(page, "Refusals per second")[0]) > 5,
-            "refusals per second",
-        )
+        page.until(lambda: number(tile_of(page, "Grants per second")[0]) > 5, "grants per second")
+        page.until(lambda: number(tile_of(page, "Refusals per second")[0]) > 5, "refusals per second")
         assert tile_of(page, "Refusals per second")[1] == "Mostly sold_out"
-        page.until(
-            lambda: DURATIONS.fullmatch(tile_of(page, "Calls, p50 / p99")[0]),
-            "percentiles",
-        )
-        page.until(
-            lambda: tile_of(page, "Sells out")[0].startswith("in "),
-            "an estimate of the end",
-        )
+        page.until(lambda: DURATIONS.fullmatch(tile_of(page, "Calls, p50 / p99")[0]), "percentiles")
+        page.until(lambda: tile_of(page, "Sells out")[0].startswith("in "), "an estimate of the end")
         page.until(lambda: number(tile_of(page, "Taken per second")[0]) > 5, "a pace")
         figures = service.get("/v1/status", "viewer")["service"]
         assert figures["holds"]["live"] > 0 and figures["store"]["state"] == "following", figures
@@ -239,10 +209,7 @@ def operates(page: Browser, service: Service) -> None:
     page.says("dialog .wrong", "the key's role is viewer; this call needs operator")
     page.button("Cancel").click()
     page.until(lambda: not page.shown("#sale [data-verb]"), "the buttons to go with the role")
-    page.run(
-        "sessionStorage.setItem('doorbuster-key', arguments[0])",
-        service.keys["operator"],
-    )
+    page.run("sessionStorage.setItem('doorbuster-key', arguments[0])", service.keys["operator"])
     page.button("Pause")
     assert status() == "open"
 
@@ -285,29 +252,14 @@ def edits(page: Browser, service: Service) -> None:
     sale = service.get(f"/v1/sales/{SALE}", "viewer")
     assert (sale["hold_seconds"], sale["customer_limit"]) == (240, 7), sale
     assert sale["items"][0]["price"] == {"amount": 20900, "currency": "EUR"}, sale
-    service.send(
-        "PATCH",
-        f"/v1/sales/{SALE}",
-        {"name": "Night drop", "customer_limit": None},
-        "operator",
-    )
+    service.send("PATCH", f"/v1/sales/{SALE}", {"name": "Night drop", "customer_limit": None}, "operator")
     page.says("#sale-title", "Night drop")
 
 
 def reports(page: Browser, service: Service) -> None:
     line = {"sku": ITEMS[2], "quantity": 2}
-    held = service.send(
-        "POST",
-        f"/v1/sales/{SALE}/reservations",
-        {"customer": "ann", "lines": [line]},
-        "checkout",
-    )
-    service.send(
-        "POST",
-        f"/v1/reservations/{held['id']}/confirm",
-        {"reference": "order-7"},
-        "checkout",
-    )
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", {"customer": "ann", "lines": [line]}, "checkout")
+    service.send("POST", f"/v1/reservations/{held['id']}/confirm", {"reference": "order-7"}, "checkout")
     page.find("#find").click()
     page.fill({"Reservation": "none"})
     page.button("Find").click()
@@ -320,11 +272,7 @@ def reports(page: Browser, service: Service) -> None:
     finds_by_customer(page, service)
     page.button("Close").click()
     # The report is read from the store, and kept for some seconds.
-    page.until(
-        lambda: service.get(f"/v1/sales/{SALE}/report", "viewer")["units"]["confirmed"] > 0,
-        "the store",
-        30,
-    )
+    page.until(lambda: service.get(f"/v1/sales/{SALE}/report", "viewer")["units"]["confirmed"] > 0, "the store", 30)
     report = service.get(f"/v1/sales/{SALE}/report", "viewer")
     page.button("Report").click()
     page.says(".report", "Sell-through")
@@ -339,11 +287,7 @@ def reports(page: Browser, service: Service) -> None:
 def cancels(page: Browser, service: Service) -> None:
     """A reservation that was confirmed late and in part: a part of it, and then the rest."""
     service.send("PATCH", f"/v1/sales/{SALE}", {"late_confirm_seconds": 60}, "operator")
-    asked = {
-        "customer": "kim",
-        "hold_seconds": 1,
-        "lines": [{"sku": ITEMS[2], "quantity": 4}],
-    }
+    asked = {"customer": "kim", "hold_seconds": 1, "lines": [{"sku": ITEMS[2], "quantity": 4}]}
     held = service.send("POST", f"/v1/sales/{SALE}/reservations", asked, "checkout")
     path = f"/v1/reservations/{held['id']}"
     page.until(lambda: service.get(path, "viewer")["state"] == "expired", "the hold's end")
@@ -370,10 +314,7 @@ def cancels(page: Browser, service: Service) -> None:
     assert (shown["state"], shown["lines"][0]["quantity"]) == ("confirmed", 2), shown
     assert stock_of(service) == stock - 1, "the unit left the sale"
     page.button("Cancel units").click()
-    page.says(
-        "dialog",
-        "Available to other customers at once: 2. Nothing of this reservation stays sold.",
-    )
+    page.says("dialog", "Available to other customers at once: 2. Nothing of this reservation stays sold.")
     page.button("Cancel the units").click()
     page.says("dialog .found", "cancelled, late")
     assert service.get(path, "viewer")["state"] == "cancelled" and stock_of(service) == stock - 1
@@ -390,12 +331,7 @@ def stock_of(service: Service) -> int:
 def extends(page: Browser, service: Service) -> None:
     """All holds. The first answer is lost, after the service has done what was asked."""
     line = {"sku": ITEMS[2], "quantity": 1}
-    held = service.send(
-        "POST",
-        f"/v1/sales/{SALE}/reservations",
-        {"customer": "zoe", "lines": [line]},
-        "checkout",
-    )
+    held = service.send("POST", f"/v1/sales/{SALE}/reservations", {"customer": "zoe", "lines": [line]}, "checkout")
     page.run(
         "const real = window.fetch; let lost = false;"
         "window.fetch = async (path, options) => {"
@@ -406,13 +342,7 @@ def extends(page: Browser, service: Service) -> None:
     )
     page.button("Extend all holds").click()
     assert not page.button("Extend all holds", "dialog").is_enabled(), "it is to be confirmed"
-    page.fill(
-        {
-            "Extend by": "900",
-            "Reason": "the provider is down",
-            f"Type {SALE} to confirm": SALE,
-        }
-    )
+    page.fill({"Extend by": "900", "Reason": "the provider is down", f"Type {SALE} to confirm": SALE})
     page.says("dialog", "Every hold will end 15 min later.")
     page.check_accessibility("extending all holds")
     page.requests()
@@ -435,12 +365,7 @@ def finds_by_customer(page: Browser, service: Service) -> None:
     service.send("PATCH", f"/v1/sales/{SALE}", {"customer_limit": 3}, "operator")
     path = f"/v1/sales/{SALE}/reservations"
     line = {"sku": ITEMS[2], "quantity": 1}
-    held = service.send(
-        "POST",
-        path,
-        {"customer": "a & b/c+d", "lines": [line], "reference": "cart-9"},
-        "checkout",
-    )
+    held = service.send("POST", path, {"customer": "a & b/c+d", "lines": [line], "reference": "cart-9"}, "checkout")
     page.button("By customer").click()
     page.fill({"Customer": "a & b/c+d"})
     page.button("Find").click()
@@ -475,37 +400,21 @@ def fits_on_a_phone(page: Browser, what: str) -> None:
 
 
 def audits(page: Browser, service: Service) -> None:
-    other = {
-        "name": "Other",
-        "opens_at": "2024-01-01T00:00:00Z",
-        "closes_at": "2090-01-01T00:00:00Z",
-    }
+    other = {"name": "Other", "opens_at": "2024-01-01T00:00:00Z", "closes_at": "2090-01-01T00:00:00Z"}
     other |= {"hold_seconds": 60, "items": [{"sku": "x", "initial_stock": 1}]}
     service.send("PUT", "/v1/sales/other", other, "operator")
     for number in range(60):
         service.send("PATCH", "/v1/sales/other", {"hold_seconds": 61 + number}, "operator")
-    page.until(
-        lambda: len(service.get("/v1/audit?limit=200", "operator")["records"]) > 60,
-        "the store",
-    )
+    page.until(lambda: len(service.get("/v1/audit?limit=200", "operator")["records"]) > 60, "the store")
     page.button("Audit trail").click()
     page.until(lambda: len(trail_of(page)) == 50, "a page")
     page.says("dialog", "As of")
     page.button("Load more").click()
     records = service.get("/v1/audit?limit=200", "operator")["records"]
     page.until(lambda: len(trail_of(page)) == len(records), "the rest")
-    page.until(
-        lambda: not [it for it in page.shown("dialog button") if it.text == "Load more"],
-        "nothing more to load",
-    )
+    page.until(lambda: not [it for it in page.shown("dialog button") if it.text == "Load more"], "nothing more to load")
     assert [row[3] for row in trail_of(page)] == [it.get("sale", "–") for it in records]
-    assert trail_of(page)[0][1:] == [
-        "operator",
-        "Sale saved",
-        "other",
-        "–",
-        "seconds of a hold 119 → 120",
-    ]
+    assert trail_of(page)[0][1:] == ["operator", "Sale saved", "other", "–", "seconds of a hold 119 → 120"]
     page.check_accessibility("the audit trail")
     page.fill({"Sale": SALE})
     page.button("Show").click()
@@ -536,10 +445,7 @@ def warns() -> None:
     reserve = {"journal.disk_reserve_bytes": 1 << 50}
     with Browser() as page, Service((), reserve) as service:
         page.chrome.get(f"{service.url}/console")
-        page.says(
-            "#notices",
-            "The journal's disk is nearly full: new reservations are refused",
-        )
+        page.says("#notices", "The journal's disk is nearly full: new reservations are refused")
         page.check_accessibility("a notice")
         assert service.get("/v1/status", None)["service"]["disk_low"] is True
         service.stop()
@@ -616,15 +522,7 @@ def views(page: Browser, service: Service) -> None:
     page.says("#sale-title", "Night drop")
     shows_what_the_api_says(page, service)
     buttons = {each.text for each in page.shown("button")}
-    offered = buttons & {
-        "Pause",
-        "Resume",
-        "Close for good",
-        "Adjust",
-        "New sale",
-        "Audit trail",
-        "Extend all holds",
-    }
+    offered = buttons & {"Pause", "Resume", "Close for good", "Adjust", "New sale", "Audit trail", "Extend all holds"}
     assert not offered, f"a viewer is offered {offered}"
     page.check_accessibility("a viewer's page")
     held = {"customer": "lee", "lines": [{"sku": ITEMS[2], "quantity": 1}]}
@@ -675,10 +573,7 @@ def waits_as_told() -> None:
             page.chrome.get(f"{limited.url}/console")
             give_key(page, limited.keys["viewer"])
             page.says("#banner", "Too many requests")
-            page.until(
-                lambda: re.search("Trying again in [45] s", page.text("#banner")),
-                "the wait that it was told",
-            )
+            page.until(lambda: re.search("Trying again in [45] s", page.text("#banner")), "the wait that it was told")
             page.requests()
             time.sleep(2.5)
             assert not page.requests(), "it waits as long as it was told"
@@ -723,12 +618,7 @@ def check() -> None:
 
 
 def picture() -> None:
-    items = [
-        ("tv-55", 900, 49900),
-        ("tv-65", 240, 89900),
-        ("soundbar", 400, 14900),
-        ("headphones", 1500, 7900),
-    ]
+    items = [("tv-55", 900, 49900), ("tv-65", 240, 89900), ("soundbar", 400, 14900), ("headphones", 1500, 7900)]
     items += [("console-bundle", 60, 39900), ("e-reader", 700, 9900)]
     with Browser() as page, Service(("operator", "checkout", "viewer")) as service:
         for sale, name, opens in (
@@ -736,18 +626,9 @@ def picture() -> None:
             ("midnight-drop", "Midnight sneaker drop", "2090-01-01T23:00:00Z"),
             ("outlet", "Outlet clearance", "2024-01-01T00:00:00Z"),
         ):
-            settings = {
-                "name": name,
-                "opens_at": opens,
-                "closes_at": "2090-01-02T00:00:00Z",
-                "hold_seconds": 45,
-            }
+            settings = {"name": name, "opens_at": opens, "closes_at": "2090-01-02T00:00:00Z", "hold_seconds": 45}
             settings["items"] = [
-                {
-                    "sku": sku,
-                    "initial_stock": stock,
-                    "price": {"amount": amount, "currency": "EUR"},
-                }
+                {"sku": sku, "initial_stock": stock, "price": {"amount": amount, "currency": "EUR"}}
                 for sku, stock, amount in items
             ]
             service.send("PUT", f"/v1/sales/{sale}", settings, "operator")
@@ -756,10 +637,7 @@ def picture() -> None:
         page.chrome.get(f"{service.url}/console#sale=doorbuster-tv")
         give_key(page, service.keys["operator"])
         shoppers = Shoppers(service, 0.03)
-        for skus in (
-            ("tv-55", "console-bundle", "tv-65"),
-            ("headphones", "soundbar", "e-reader", "tv-55"),
-        ):
+        for skus in (("tv-55", "console-bundle", "tv-65"), ("headphones", "soundbar", "e-reader", "tv-55")):
             shoppers.start("doorbuster-tv", skus)
         time.sleep(30)
         stock = {"delta": 120, "reason": "second delivery"}

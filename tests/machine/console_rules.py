@@ -53,10 +53,7 @@ def creates_from_a_document(page: Browser, service: Service) -> None:
     page.button("Create the sale").click()
     page.says("#sale-title", wanted["name"])
     sale = service.get(f"/v1/sales/{SALE}", "viewer")
-    assert [pool["id"] for pool in sale["items"][0]["pools"]] == [
-        "members",
-        "everyone",
-    ], sale
+    assert [pool["id"] for pool in sale["items"][0]["pools"]] == ["members", "everyone"], sale
 
 
 def shows_phases(page: Browser) -> None:
@@ -80,10 +77,7 @@ def pool_rows(page: Browser) -> dict[str, list[str]]:
 
 
 def as_in_the_api(page: Browser, service: Service) -> bool:
-    item, shown = (
-        service.get(f"/v1/sales/{SALE}", "viewer")["items"][0],
-        pool_rows(page),
-    )
+    item, shown = service.get(f"/v1/sales/{SALE}", "viewer")["items"][0], pool_rows(page)
     names = ("stock", "available", "held", "confirmed")
     return {id: row[1:5] for id, row in shown.items()} == {
         pool["id"]: [f"{pool[name]:,}" for name in names] for pool in item["pools"]
@@ -147,16 +141,8 @@ def moves_stock(page: Browser, service: Service) -> None:
 
 
 def shows_where_units_came_from(page: Browser, service: Service) -> None:
-    asked: dict[str, Any] = {
-        "customer": "eve",
-        "tier": "gold",
-        "channel": "app",
-        "allow_partial": True,
-    }
-    asked |= {
-        "labels": {"campaign": "<b>winter</b>"},
-        "lines": [{"sku": ITEM, "quantity": 199}],
-    }
+    asked: dict[str, Any] = {"customer": "eve", "tier": "gold", "channel": "app", "allow_partial": True}
+    asked |= {"labels": {"campaign": "<b>winter</b>"}, "lines": [{"sku": ITEM, "quantity": 199}]}
     held = service.send("POST", f"/v1/sales/{SALE}/reservations", asked, "checkout")
     short = asked | {"customer": "fay", "lines": [{"sku": ITEM, "quantity": 200}]}
     service.send("POST", f"/v1/sales/{SALE}/reservations", short, "checkout")
@@ -178,14 +164,7 @@ def reports_by_group(page: Browser, service: Service) -> None:
     def by(what: str) -> list[list[str]]:
         """The groups as the page should show them."""
         groups = service.get(f"/v1/sales/{SALE}/report?by={what}", "viewer")["groups"]
-        counts = [
-            [
-                it["reservations"]["granted"],
-                it["units"]["granted"],
-                it["units"]["confirmed"],
-            ]
-            for it in groups
-        ]
+        counts = [[it["reservations"]["granted"], it["units"]["granted"], it["units"]["confirmed"]] for it in groups]
         names = [it.get("value", f"without a {what}") for it in groups]
         return [[name, *map(str, count)] for name, count in zip(names, counts, strict=True)]
 
@@ -217,10 +196,7 @@ def warns_of_changes(page: Browser, service: Service) -> None:
     page.says("dialog .wrong", "short_hold")
     assert service.get(f"/v1/sales/{SALE}", "viewer")["hold_seconds"] == 300
     page.button("Save the changes anyway").click()
-    page.until(
-        lambda: service.get(f"/v1/sales/{SALE}", "viewer")["hold_seconds"] == 30,
-        "the change",
-    )
+    page.until(lambda: service.get(f"/v1/sales/{SALE}", "viewer")["hold_seconds"] == 30, "the change")
     page.until(lambda: not page.shown("dialog"), "the dialog to close")
     page.button("Edit").click()
     page.button("Document").click()

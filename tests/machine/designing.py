@@ -91,11 +91,7 @@ class Play:
             for result in answer["results"]:
                 self.compare(body, result.get("reservation") or result["problem"], gets)
             return
-        status, tried = self.call(
-            "POST",
-            f"{self.path}/reservations?dry_run=true",
-            {**body, "customer": customer},
-        )
+        status, tried = self.call("POST", f"{self.path}/reservations?dry_run=true", {**body, "customer": customer})
         self.compare(body, tried, gets)
         status, answer = self.call("POST", f"{self.path}/reservations", {**body, "customer": customer})
         self.compare(body, answer, gets)

@@ -31,10 +31,7 @@ FOREGROUND = re.compile(r"^(?:cargo run --release --|doorbuster) (serve\b.*[^&])
 LINK = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 # Values that are others each time. The rest of an answer is held to the letter.
 CHANGING = [
-    (
-        re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"),
-        "ID",
-    ),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "ID"),
     (re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
 ]
 
@@ -66,13 +63,7 @@ def blocks(path: Path) -> Iterator[Block]:
 
 
 def pages() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.split()]
 
 
@@ -359,13 +350,7 @@ def check_problems_are_listed() -> None:
             document = json.load(answer)
     properties = [schema.get("properties", {}) for schema in document["components"]["schemas"].values()]
     known = {each["code"]["const"] for each in properties if "const" in each.get("code", {})}
-    listed = set(
-        re.findall(
-            r"^\| \d{3} \| `(\w+)`",
-            (ROOT / "docs/api.md").read_text(),
-            flags=re.MULTILINE,
-        )
-    )
+    listed = set(re.findall(r"^\| \d{3} \| `(\w+)`", (ROOT / "docs/api.md").read_text(), flags=re.MULTILINE))
     assert listed == known, f"missing: {sorted(known - listed)}; unknown: {sorted(listed - known)}"
 
 

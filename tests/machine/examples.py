@@ -22,14 +22,7 @@ LAST_LINE = "4 units sold, 4 payments kept, 1 refunded"
 PAYMENTS_LAST_LINE = r"\d+ units sold and paid for; \d+ payments, \d+ units refunded, each by an event"
 
 
-def run(
-    name: str,
-    command: list[str],
-    folder: Path,
-    last_line: str,
-    service: Service,
-    wrong: list[str],
-) -> None:
+def run(name: str, command: list[str], folder: Path, last_line: str, service: Service, wrong: list[str]) -> None:
     own = os.environ | {
         "API_URL": service.url,
         "API_KEY": service.keys["operator"],
@@ -37,14 +30,7 @@ def run(
         "GOTOOLCHAIN": "local",
     }
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=own,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired as error:
         wrong.append(f"{name} did not end: {error.stdout!r}")
         return
@@ -60,13 +46,7 @@ def webhooks() -> None:
     with Receiver() as receiver:
         secret = receiver.configure(service, "reference")
         own = os.environ | {"WEBHOOK_SECRET": secret}
-        example = subprocess.Popen(
-            command,
-            cwd=ROOT / "examples/python",
-            env=own,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        example = subprocess.Popen(command, cwd=ROOT / "examples/python", env=own, stdout=subprocess.PIPE, text=True)
         assert example.stdout is not None
         url = example.stdout.readline().split()[-1]
         added = service.configuration.read_text().partition("[webhooks.reference]")[2]
@@ -81,16 +61,12 @@ def webhooks() -> None:
             while len(receiver.received) < 3:
                 assert time.monotonic() < until, "not everything arrived"
                 time.sleep(0.05)
-            # What has failed once must not succeed: another body, and another secret.
             other = standardwebhooks.Webhook(run_command("keys", "webhook").strip())
             for headers, body in receiver.received:
                 lower = {name.lower(): value for name, value in headers.items()}
                 event = standardwebhooks.Webhook(secret).verify(body, lower)
                 assert event["id"] == lower["webhook-id"] and event["specversion"] == "1.0", event
-                for verifier, changed in (
-                    (other, body),
-                    (standardwebhooks.Webhook(secret), body + b" "),
-                ):
+                for verifier, changed in ((other, body), (standardwebhooks.Webhook(secret), body + b" ")):
                     try:
                         verifier.verify(changed, lower)
                     except standardwebhooks.WebhookVerificationError:
@@ -98,13 +74,7 @@ def webhooks() -> None:
                     raise AssertionError("a wrong signature was taken for a right one")
             service.stop()
     kinds = sorted(line.split()[0] for line in printed)
-    assert kinds == [
-        "4",
-        "reservation.held",
-        "sale.opened",
-        "sale.put",
-        "webhook.test",
-    ], printed
+    assert kinds == ["4", "reservation.held", "sale.opened", "sale.put", "webhook.test"], printed
 
 
 def put_sale(service: Service) -> None:
@@ -127,22 +97,13 @@ def main() -> None:
     packages.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json", "tsconfig.json", "checkout.ts"):
         shutil.copy(examples / "typescript" / name, packages / name)
-    subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--silent"],
-        cwd=packages,
-        check=True,
-        timeout=300,
-    )
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=packages, check=True, timeout=300)
     subprocess.run(["npm", "run", "--silent", "check"], cwd=packages, check=True, timeout=300)
     commands = {
         "Python": ([sys.executable, "checkout.py"], examples / "python", LAST_LINE),
         "TypeScript": (["npm", "start", "--silent"], packages, LAST_LINE),
         "Go": (["go", "run", "checkout.go"], examples / "go", LAST_LINE),
-        "payments": (
-            [sys.executable, "payments.py"],
-            examples / "python",
-            PAYMENTS_LAST_LINE,
-        ),
+        "payments": ([sys.executable, "payments.py"], examples / "python", PAYMENTS_LAST_LINE),
     }
     wrong: list[str] = []
     webhooks()

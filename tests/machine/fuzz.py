@@ -58,10 +58,7 @@ class Seen:
 
 def main() -> None:
     with ThreadPoolExecutor(2) as two:
-        without, by_role = (
-            two.submit(run, None),
-            [two.submit(run, role) for role in ROLES],
-        )
+        without, by_role = two.submit(run, None), [two.submit(run, role) for role in ROLES]
         for done in as_completed([without, *by_role]):
             done.result()
     seen, document = Seen(), without.result()[1]
@@ -89,17 +86,7 @@ def fuzz_service(unstarted: Service, role: str | None, seen: Seen, began: float)
         document = service.get("/openapi.json", None)
         held = put_first(service)
         phases = "examples,coverage,fuzzing"
-        fuzz(
-            service,
-            role,
-            seen,
-            held,
-            SEED,
-            "--phases",
-            phases,
-            "--max-examples",
-            str(EXAMPLES_BY_ROLE[role]),
-        )
+        fuzz(service, role, seen, held, SEED, "--phases", phases, "--max-examples", str(EXAMPLES_BY_ROLE[role]))
         if role is None:
             walk(service, seen, held, links(document))
         items = service.check_stock(reader)
@@ -109,48 +96,18 @@ def fuzz_service(unstarted: Service, role: str | None, seen: Seen, began: float)
         again = service.check_stock(reader)
         assert items == again > 0, f"{items} items before, {again} after the restart"
         service.stop()
-    print(
-        f"{role or 'no keys'}: {items} items, {time.monotonic() - began:.0f} s",
-        flush=True,
-    )
+    print(f"{role or 'no keys'}: {items} items, {time.monotonic() - began:.0f} s", flush=True)
     return seen, document
 
 
-def fuzz(
-    service: Service,
-    role: str | None,
-    seen: Seen,
-    held: str,
-    seed: int,
-    *arguments: str,
-) -> None:
+def fuzz(service: Service, role: str | None, seen: Seen, held: str, seed: int, *arguments: str) -> None:
     """A run of Schemathesis, which must find nothing. `held`: holds that it may use."""
-    st, report = (
-        Path(sys.executable).with_name("st"),
-        Path(service.directory.name, "report.ndjson"),
-    )
+    st, report = Path(sys.executable).with_name("st"), Path(service.directory.name, "report.ndjson")
     # From a file: where Schemathesis reads the document over HTTP, it leaves out the call that it came from.
     document = Path(service.directory.name, "openapi.json")
     document.write_text(json.dumps(service.get("/openapi.json", "viewer" if service.keys else None)))
-    command = [
-        st,
-        "--config-file",
-        HERE / "requests.toml",
-        "run",
-        document,
-        "--url",
-        service.url,
-        "--seed",
-        str(seed),
-    ]
-    command += [
-        "--no-color",
-        "--report",
-        "ndjson",
-        "--report-ndjson-path",
-        report,
-        *arguments,
-    ]
+    command = [st, "--config-file", HERE / "requests.toml", "run", document, "--url", service.url, "--seed", str(seed)]
+    command += ["--no-color", "--report", "ndjson", "--report-ndjson-path", report, *arguments]
     if role:
         command += ["--header", f"Authorization: Bearer {service.keys[role]}"]
     done = subprocess.run(

@@ -32,27 +32,18 @@ TEXTS = ("name", "reference", "reason")
 
 # What a request may be refused for that is valid by its schema: pointer and detail, by call.
 POOL = r"(must be one of the item's pools|is required).*"
-TOO_LATE = (
-    r"/late_confirm_seconds",
-    r"must be at most \d+, because a reservation leaves memory .*",
-)
+TOO_LATE = (r"/late_confirm_seconds", r"must be at most \d+, because a reservation leaves memory .*")
 NOT_THERE = (r"/lines", r"must ask for at most \d+ units of .*")
 NEW_NAME = (r"/(tier|channel)", r"is new, and the service already knows .*")
 REFUSALS_BY_STATE = {
     "putSale": [
-        (
-            r"/items",
-            r"must still have the (item|pool) .*|the item .* must still have the pool .*",
-        ),
+        (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),
         NEW_NAME,
         TOO_LATE,
     ],
     "confirmReservation": [NOT_THERE],
     "cancelReservation": [NOT_THERE],
-    "adjustStock": [
-        (r"/delta", r"must not raise the item's stock above \d+ units"),
-        (r"/pool", POOL),
-    ],
+    "adjustStock": [(r"/delta", r"must not raise the item's stock above \d+ units"), (r"/pool", POOL)],
     "adjustStockOfMany": [
         (r"/adjustments/\d+/delta", r"must not raise the item's stock above \d+ units"),
         (r"/adjustments/\d+/pool", POOL),
@@ -62,20 +53,11 @@ REFUSALS_BY_STATE = {
     # What a patch is merged into decides what else it needs.
     "patchSale": [
         TOO_LATE,
-        (
-            r"/items/\d+/(initial_stock|price/(amount|currency))",
-            r"is required and must .*",
-        ),
+        (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
         (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
-        (
-            r"/items/\d+/initial_stock",
-            r"must be \d+, the sum of its pools' initial_stock",
-        ),
-        (
-            r"/items",
-            r"must still have the (item|pool) .*|the item .* must still have the pool .*",
-        ),
+        (r"/items/\d+/initial_stock", r"must be \d+, the sum of its pools' initial_stock"),
+        (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),
         (r"/phases/\d+/(opens_at|closes_at)", r"must be (from|after) .*"),
         (r"/closes_at", r"must be after opens_at, which is .*"),
     ],
@@ -161,10 +143,7 @@ def lead_somewhere(case: Case) -> None:
     if "id" in path and not path["id"].endswith("0"):
         # One to confirm, one to release, and one that stays held.
         to_confirm, to_release, to_hold = os.environ["HELD"].split()
-        path["id"] = {
-            "confirmReservation": to_confirm,
-            "releaseReservation": to_release,
-        }.get(operation, to_hold)
+        path["id"] = {"confirmReservation": to_confirm, "releaseReservation": to_release}.get(operation, to_hold)
     if operation in ("putSale", "patchSale", "pauseSale", "resumeSale", "closeSale"):
         if path["sale"].startswith(os.environ["KEPT_SALE"]):
             path["sale"] = "doorbuster-tv"
@@ -179,13 +158,7 @@ def begin_walk(case: Case) -> None:
 
     It has units for everybody; some sales were put before.
     """
-    for member in (
-        "customer_limit",
-        "max_extensions",
-        "rate_limits",
-        "hold_budget",
-        "late_confirm_seconds",
-    ):
+    for member in ("customer_limit", "max_extensions", "rate_limits", "hold_budget", "late_confirm_seconds"):
         case.body.pop(member, None)
     # Everybody may buy, and the first item has the pools that links name.
     case.body.pop("phases", None)
@@ -239,10 +212,7 @@ def mend_settings(settings: dict[str, Any], sale: str) -> None:
     settings["id"] = sale
     ends_later = settings["opens_at"][:4] < settings["closes_at"][:4]
     if not ends_later or len(settings["name"]) % 2:
-        settings["opens_at"], settings["closes_at"] = (
-            "2020-01-01T00:00:00Z",
-            "2199-12-31T23:59:59.999Z",
-        )
+        settings["opens_at"], settings["closes_at"] = "2020-01-01T00:00:00Z", "2199-12-31T23:59:59.999Z"
     mend_rules(settings)
     for phase in settings.get("phases") or ():
         phase["opens_at"] = settings["opens_at"]
@@ -315,10 +285,7 @@ def is_only_left_out(case: Case) -> bool:
 
 def are_refused_in_their_places(case: Case, response: Response) -> bool:
     """A batch is taken as it is, and each entry that is wrong is told so in its place."""
-    entry = {
-        "$ref": "#/components/schemas/BatchEntry",
-        "components": case.operation.schema.raw_schema["components"],
-    }
+    entry = {"$ref": "#/components/schemas/BatchEntry", "components": case.operation.schema.raw_schema["components"]}
     validator = jsonschema_rs.Draft202012Validator(entry)
     entries, results = case.body["reservations"], response.json()["results"]
     wrong = [not validator.is_valid(entry) for entry in entries]

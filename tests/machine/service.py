@@ -40,13 +40,7 @@ def environment() -> dict[str, str]:
 
 def run(*arguments: str) -> str:
     """What a command of the binary prints."""
-    done = subprocess.run(
-        [binary(), *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = subprocess.run([binary(), *arguments], env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, f"doorbuster {arguments} ends with {done.returncode}: {done.stderr}"
     return done.stdout
 
@@ -88,12 +82,7 @@ class Receiver:
         secret = run("keys", "webhook").strip()
         file = Path(service.directory.name, f"{name}.secret")
         file.write_text(secret + "\n")
-        lines = [
-            f"[webhooks.{name}]",
-            f'url = "{self.url}"',
-            f'secret_file = "{file}"',
-            "retry_seconds_max = 1",
-        ]
+        lines = [f"[webhooks.{name}]", f'url = "{self.url}"', f'secret_file = "{file}"', "retry_seconds_max = 1"]
         lines += [f"{key} = {value}" for key, value in keys.items()]
         service.configuration.write_text(service.configuration.read_text() + "\n".join(lines) + "\n")
         return secret
@@ -122,10 +111,7 @@ class Service:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -140,11 +126,7 @@ class Service:
         arguments += ["--listen", self.listen, "--ops-listen", "127.0.0.1:0"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [binary(), *arguments],
-                env=environment(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
+                [binary(), *arguments], env=environment(), stdout=subprocess.PIPE, stderr=log, text=True
             )
         watchdog = threading.Timer(PATIENCE, self.process.kill)
         watchdog.start()

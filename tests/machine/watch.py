@@ -24,10 +24,7 @@ from service import PATIENCE, ROOT, Receiver, Service
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 LOAD_SECONDS = 12
-POOLS = [
-    {"id": "first", "initial_stock": 400},
-    {"id": "second", "initial_stock": 999_600},
-]
+POOLS = [{"id": "first", "initial_stock": 400}, {"id": "second", "initial_stock": 999_600}]
 # A sell-out is seen against a minute before, and the run is shorter.
 # Nothing sells out here, nobody makes a backup, and there is no certificate: tests/machine/runbook.py has one.
 MAY_BE_EMPTY = {
@@ -122,20 +119,11 @@ def load(service: Service, until: float) -> None:
     number = 0
     while time.monotonic() < until:
         number += 1
-        body = {
-            "customer": f"c{number}",
-            "lines": [{"sku": "tv", "quantity": 1}],
-            "hold_seconds": 1 + number % 3 * 100,
-        }
+        body = {"customer": f"c{number}", "lines": [{"sku": "tv", "quantity": 1}], "hold_seconds": 1 + number % 3 * 100}
         body["channel"] = ("app", "web")[number % 2]
         held = service.send("POST", "/v1/sales/drop/reservations", body, None)
         if number % 3:
-            service.send(
-                "POST",
-                f"/v1/reservations/{held['id']}/{('confirm', 'release')[number % 2]}",
-                {},
-                None,
-            )
+            service.send("POST", f"/v1/reservations/{held['id']}/{('confirm', 'release')[number % 2]}", {}, None)
         if number % 20 == 8:
             refused_confirm(service, held["id"])
         time.sleep(0.005)
@@ -144,12 +132,7 @@ def load(service: Service, until: float) -> None:
 def refused_confirm(service: Service, reservation: str) -> None:
     """A second payment for what was confirmed."""
     try:
-        service.send(
-            "POST",
-            f"/v1/reservations/{reservation}/confirm",
-            {"reference": "another"},
-            None,
-        )
+        service.send("POST", f"/v1/reservations/{reservation}/confirm", {"reference": "another"}, None)
     except urllib.error.HTTPError as error:
         error.close()
         assert error.code == 409, error.code
@@ -161,19 +144,12 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{free_port()}"
         scrape = {"job_name": "doorbuster", "static_configs": [{"targets": [target]}]}
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        configuration = {
-            "global": every,
-            "rule_files": [str(RULES)],
-            "scrape_configs": [scrape],
-        }
+        configuration = {"global": every, "rule_files": [str(RULES)], "scrape_configs": [scrape]}
         self.file = Path(self.directory.name, "prometheus.yml")
         self.file.write_text(yaml.safe_dump(configuration))
 
     def __enter__(self) -> Prometheus:
-        arguments = [
-            f"--config.file={self.file}",
-            f"--storage.tsdb.path={self.directory.name}/data",
-        ]
+        arguments = [f"--config.file={self.file}", f"--storage.tsdb.path={self.directory.name}/data"]
         arguments.append(f"--web.listen-address={self.url.removeprefix('http://')}")
         self.process = subprocess.Popen(["prometheus", *arguments], stderr=subprocess.DEVNULL)
         return self
@@ -232,12 +208,7 @@ def main() -> None:
     names_are_declared(found)
     what_alarms_has_an_alert()
     cases = subprocess.Popen(["promtool", "test", "rules", RULES.with_name("rules_test.yml")])
-    subprocess.run(
-        ["promtool", "check", "rules", RULES],
-        check=True,
-        timeout=PATIENCE,
-        stdout=subprocess.DEVNULL,
-    )
+    subprocess.run(["promtool", "check", "rules", RULES], check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
     ask_all(found)
     assert cases.wait(PATIENCE) == 0, "an alert does not do what its cases say"
     print(f"{len(found)} queries have data")
