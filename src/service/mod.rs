@@ -370,9 +370,9 @@ impl Running {
             thread::sleep(FAILURE_GRACE);
             return Err(JournalFailed);
         }
-        // It reads the feed, so it ends before it.
-        if let Some(mut webhooks) = self.webhooks.take() {
-            webhooks.stop();
+        // They read the feed, so they end before it.
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.begin_to_stop();
         }
         // Their answers would never end by themselves.
         self.events.stop();
@@ -398,6 +398,9 @@ impl Running {
                                     journal");
         }
         self.store.stop();
+        if let Some(mut webhooks) = self.webhooks.take() {
+            webhooks.stop();
+        }
         self.observer.stop();
         // Last, as a collector may be slow: all else is safe by now, and most spans have left meanwhile.
         if let Some(traces) = self.traces.take() {

@@ -97,9 +97,14 @@ pub fn start(
 }
 
 impl Delivering {
-    /// Starts nothing more, waits a moment for deliveries under way, and saves where each endpoint is.
-    pub fn stop(&mut self) {
+    /// From now on nothing more is started, and deliveries under way have a moment to end.
+    pub fn begin_to_stop(&self) {
         let _ = self.stop.send(true);
+    }
+
+    /// Waits until they have, and where each endpoint is has been saved.
+    pub fn stop(&mut self) {
+        self.begin_to_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the webhooks' thread does not panic");
         }

@@ -105,8 +105,14 @@ impl Driver {
         }
     }
 
+    /// The steady time, which nobody can set: pauses are measured by it.
     fn now(&self) -> Timestamp {
-        self.parts.engine.time(self.parts.clock.now())
+        self.parts.clock.now()
+    }
+
+    /// The service's time then, as people are shown it.
+    fn shown(&self, at: Timestamp) -> Timestamp {
+        self.parts.engine.time(at)
     }
 
     /// Reads on behind what was taken in.
@@ -135,7 +141,7 @@ impl Driver {
             "the journal no longer has the events that come next for this webhook: it continues with the oldest that there are"
         );
         self.endpoint.count.skipped();
-        let now = self.now();
+        let now = self.shown(self.now());
         self.endpoint.status.lock().skipped_at = Some(now);
         self.schedule.reached(position);
     }
@@ -178,7 +184,8 @@ impl Driver {
         match outcome {
             Outcome::Delivered => {
                 self.schedule.end(sequence, now, Ended::Delivered, random);
-                self.endpoint.status.lock().last_delivered_at = Some(now);
+                let shown = self.shown(now);
+                self.endpoint.status.lock().last_delivered_at = Some(shown);
             }
             Outcome::Failed(failure) => self.failed(sequence, now, failure, random),
         }
@@ -191,10 +198,11 @@ impl Driver {
             tracing::warn!(webhook = name, detail, "a webhook was not delivered; the service tries again");
         }
         let parks = self.schedule.end(sequence, now, Ended::Failed { retry_after }, random);
+        let shown = self.shown(now);
         let mut status = self.endpoint.status.lock();
-        status.last_failure = Some(LastFailure { at: now, detail });
+        status.last_failure = Some(LastFailure { at: shown, detail });
         if parks {
-            status.parked_at = Some(now);
+            status.parked_at = Some(shown);
             let seconds = self.endpoint.settings.park_after.as_secs();
             tracing::error!(
                 webhook = name,
@@ -216,7 +224,7 @@ impl Driver {
     fn show(&self) {
         let parked_at = {
             let mut status = self.endpoint.status.lock();
-            status.failing_since = self.schedule.failing_since();
+            status.failing_since = self.schedule.failing_since().map(|at| self.shown(at));
             status.waiting = self.schedule.waiting() as u64;
             status.oldest_at = self.schedule.oldest();
             status.parked_at

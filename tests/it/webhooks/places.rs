@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{
-    SECRET, put,
+    SECRET, of_puts_and_holds, put,
     receiver::{OK, Receiver, Reply},
     reserve, secret_file, serve, state, webhook, with,
 };
@@ -17,7 +17,7 @@ use crate::served::{
 #[test]
 fn it_continues_where_it_was_after_a_stop() {
     let receiver = Receiver::good();
-    let mut service = serve([("orders", webhook(receiver.url()))]);
+    let mut service = serve([("orders", of_puts_and_holds(receiver.url()))]);
     let mut client = service.client();
     put(&mut client, "drop");
     reserve(&mut client, "drop", 20);
@@ -30,7 +30,7 @@ fn it_continues_where_it_was_after_a_stop() {
     // One that is added later gets what comes from then on.
     let added = Receiver::good();
     service.stop();
-    with(&mut service.config, "added", webhook(added.url()));
+    with(&mut service.config, "added", of_puts_and_holds(added.url()));
     service.start_again();
     put(&mut service.client(), "later");
     wait_until("both have it", || receiver.ids().len() == 23 && added.count() == 1);
@@ -43,7 +43,11 @@ fn nothing_is_lost_when_the_service_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let secret = secret_file(SECRET);
-    let webhooks = format!("{{ orders = {{ url = \"{}\", secret_file = \"{}\" }} }}", receiver.url(), secret.display());
+    let webhooks = format!(
+        "{{ orders = {{ url = \"{}\", secret_file = \"{}\", events = [\"sale.put\", \"reservation.held\"] }} }}",
+        receiver.url(),
+        secret.display()
+    );
     let settings = [("webhooks", webhooks)];
     let mut expected = 0;
     for round in 0..4 {
@@ -66,7 +70,7 @@ fn nothing_is_lost_when_the_service_is_killed() {
 #[test]
 fn a_parked_one_stays_parked_until_it_is_resumed() {
     let receiver = Receiver::start(|_| Reply::Status(500, ""));
-    let mut parks = webhook(receiver.url());
+    let mut parks = of_puts_and_holds(receiver.url());
     parks.park_after_seconds = 1;
     let mut service = serve([("orders", parks)]);
     let mut client = service.client();
