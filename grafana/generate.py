@@ -244,6 +244,27 @@ SERVICE: list[Panel] = [
         None,
     ),
     (
+        "Webhooks, deliveries",
+        "cps",
+        "Deliveries to webhooks per second, by outcome.",
+        [(rate("webhook_deliveries_total", "webhook, outcome"), "{{webhook}} {{outcome}}")],
+        None,
+    ),
+    (
+        "Webhooks, behind",
+        "s",
+        "Age of the oldest event that a webhook still has to get. A parked one gets none until it is resumed.",
+        [gauge("webhook_lag_seconds", "{{webhook}}")],
+        300,
+    ),
+    (
+        "Webhooks, duration",
+        "s",
+        "Seconds that deliveries took, whatever their outcome.",
+        [quantile(0.5, "webhook_delivery_duration_seconds"), quantile(0.99, "webhook_delivery_duration_seconds")],
+        None,
+    ),
+    (
         "Trace spans",
         "cps",
         "Spans of traced requests, by outcome.",

@@ -27,6 +27,7 @@ use crate::{
     replace::replace,
     sale::time::Timestamp,
     store::{ABSENCES_FILE, SqliteMoment, StoreError},
+    webhooks,
 };
 
 /// How long to wait until the store has everything in the newest snapshot.
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Small files beside the journal that belong to it.
-const BESIDE: [&str; 4] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE];
+const BESIDE: [&str; 5] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE, webhooks::FILE];
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {

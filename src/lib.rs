@@ -16,6 +16,7 @@
 //! | [`privacy`] | customer ids or their pseudonyms |
 //! | [`auth`] | API keys, their roles, and the sales they are for |
 //! | [`events`] | the feed: every durable change, in order |
+//! | [`webhooks`] | sends events to endpoints, signed, and remembers where each is |
 //! | [`reports`] | reports on sales, read from the store |
 //! | [`runbook`] | what to do about each alert |
 //! | [`api`] | the table of calls; typed calls, results and refusals |
@@ -45,3 +46,4 @@ pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod traces;
+pub mod webhooks;

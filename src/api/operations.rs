@@ -58,7 +58,7 @@ impl Service {
         cursors: ViewCursors,
     ) -> Result<Followed, Refused> {
         let caller = caller.clone();
-        let sees = move |sale: Option<&str>| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
+        let sees = move |sale: Option<&str>, _: &str| sale.map_or_else(|| caller.sees_all(), |sale| caller.sees(sale));
         Ok(self.events.follow(start, format, Arc::new(sees), cursors).await?)
     }
 

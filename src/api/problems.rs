@@ -100,6 +100,9 @@ problems! {
     RESERVATION_NOT_FOUND = 404 "reservation_not_found" "The reservation does not exist",
         "No reservation has this id, or the reservation ended longer ago than the retention time and left memory.",
         "Check the id. What happened to old reservations is in the store.";
+    WEBHOOK_NOT_FOUND = 404 "webhook_not_found" "The webhook does not exist",
+        "The configuration has no webhook of this name, or the key does not reach all of its sales.",
+        "Check the name against `GET /v1/webhooks`.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
         "The path exists, but not with this method.",
         "Use one of the methods in the Allow header.";

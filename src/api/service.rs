@@ -16,6 +16,7 @@ use crate::{
     reports::Reports,
     sale::time::Timestamp,
     telemetry::Telemetry,
+    webhooks::Webhooks,
 };
 
 pub struct Service {
@@ -39,6 +40,8 @@ pub struct Service {
     pub reports: Reports,
     /// How fast items sell.
     pub paces: Paces,
+    /// Endpoints that are sent events.
+    pub webhooks: Arc<Webhooks>,
     /// Refused reserves of each sale.
     pub refusals: RefusalCounts,
     /// Set when the service is stopping: it then refuses new requests.

@@ -1,4 +1,5 @@
 //! `keys new`: makes an API key, and its line for the configuration. `keys customer`: makes the key for customers' pseudonyms.
+//! `keys webhook`: makes a webhook's secret.
 
 use std::io::{self, Write};
 
@@ -8,6 +9,7 @@ use super::exit::ExitCode;
 use crate::{
     auth::{Channel, KeySettings, Minted, Pattern, Role, is_key_name, mint},
     privacy::CustomerKey,
+    webhooks::secret_of,
 };
 
 #[derive(Debug, Args)]
@@ -64,6 +66,20 @@ pub(super) fn customer() -> anyhow::Result<ExitCode> {
         "Keep the key in a file that only the service can read, and set privacy.customer_key_file to that file. \
          Anyone with the key can tell whose a pseudonym is. Without it nobody can, and customers can no longer be \
          found: keep a copy."
+    );
+    Ok(ExitCode::Clean)
+}
+
+/// A fresh secret for a webhook, alone on a line.
+pub(super) fn webhook() -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", secret_of(rand::random()))?;
+    out.flush()?;
+    let _ = writeln!(
+        io::stderr(),
+        "Keep the secret in a file that only the service can read, set the webhook's secret_file to that file, and give the \
+         secret to the receiver. To replace a secret, put the new one on the first line and the old one on the second, until \
+         the receiver takes the new one."
     );
     Ok(ExitCode::Clean)
 }

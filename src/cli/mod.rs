@@ -21,6 +21,7 @@ mod runbook;
 pub mod serve;
 mod signals;
 mod table;
+mod webhooks;
 
 use std::{
     io::{self, Write},
@@ -73,7 +74,7 @@ enum Command {
         #[arg(value_name = "FILE")]
         document: PathBuf,
     },
-    /// Make API keys, and the key for customers' pseudonyms.
+    /// Make API keys, the key for customers' pseudonyms, and secrets of webhooks.
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
@@ -166,6 +167,11 @@ enum Command {
         #[command(flatten)]
         options: HealthOptions,
     },
+    /// Try the webhooks of the configuration.
+    Webhooks {
+        #[command(subcommand)]
+        command: WebhooksCommand,
+    },
     /// Print completions of this command line for a shell.
     Completions { shell: clap_complete::Shell },
     /// Print the manual page.
@@ -182,6 +188,21 @@ enum KeysCommand {
     New(keys::New),
     /// Print a new key for privacy.customer_key_file, for customers' pseudonyms.
     Customer,
+    /// Print a new secret for the secret_file of a webhook.
+    Webhook,
+}
+
+#[derive(Debug, Subcommand)]
+enum WebhooksCommand {
+    /// Send a signed test event to a webhook, and print what came of it. The service need not be running. Exit code 0: it
+    /// arrived; 1: it did not; 2: there is no such webhook, or it cannot be used as it is configured.
+    Test {
+        /// Configuration file with the webhook.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The webhook's name.
+        name: String,
+    },
 }
 
 /// Where the configuration comes from, besides the environment.
@@ -260,6 +281,11 @@ pub fn run(signals: Option<Signals>) -> std::process::ExitCode {
         Command::CheckConfig(settings) => with_config(settings, |loaded| finish(check_config::run(&loaded))),
         Command::Keys { command: KeysCommand::New(new) } => finish(keys::run(new)),
         Command::Keys { command: KeysCommand::Customer } => finish(keys::customer()),
+        Command::Keys { command: KeysCommand::Webhook } => finish(keys::webhook()),
+        Command::Webhooks { command: WebhooksCommand::Test { config, name } } => {
+            let settings = Settings { config, data: None, listen: None, ops_listen: None };
+            with_loaded(settings.sources().load_again(), |loaded| webhooks::test(&loaded.config, &name))
+        }
         Command::Pseudonym { config } => {
             let settings = Settings { config, data: None, listen: None, ops_listen: None };
             with_config(settings, |loaded| finish(pseudonym::run(&loaded.config)))

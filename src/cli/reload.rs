@@ -1,4 +1,4 @@
-//! Reloads the configuration while the service runs: keys and certificates take effect, everything else waits for the next
+//! Reloads the configuration while the service runs: keys, certificates and webhooks' secrets take effect, everything else waits for the next
 //! start.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
@@ -74,12 +74,17 @@ impl Reload {
         let config = loaded.config;
         self.take_keys(&config.auth, running);
         let tls = running.reload_tls(&config.tls);
-        match &tls {
-            Ok(()) => reloads.done(),
-            Err(error) => {
-                tracing::error!(%error, "the new certificate is not valid; the previous one stays in force");
-                reloads.refused();
-            }
+        let secrets = running.reload_webhook_secrets();
+        if let Err(error) = &tls {
+            tracing::error!(%error, "the new certificate is not valid; the previous one stays in force");
+        }
+        if let Err(error) = &secrets {
+            tracing::error!(%error, "the new secrets of a webhook are not valid; the previous ones stay in force");
+        }
+        if tls.is_ok() && secrets.is_ok() {
+            reloads.done()
+        } else {
+            reloads.refused()
         }
         let others = Config { auth: self.config.auth.clone(), ..config.clone() };
         if others != self.config {
@@ -115,7 +120,8 @@ fn empties(before: &Auth, now: &Loaded) -> bool {
 fn versions(sources: &Sources, config: &Config) -> Vec<Option<FileVersion>> {
     let tls = &config.tls;
     let files = [&tls.certificate_file, &tls.key_file, &tls.client_ca_file].map(Path::new);
-    let all = sources.file.as_deref().into_iter().chain(files);
+    let secrets = config.webhooks.0.values().map(|webhook| Path::new(&webhook.secret_file));
+    let all = sources.file.as_deref().into_iter().chain(files).chain(secrets);
     all.map(version).collect()
 }
 

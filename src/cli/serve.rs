@@ -19,6 +19,7 @@ use crate::{
     store::StoreError,
     telemetry::output,
     traces::Unusable,
+    webhooks,
 };
 
 /// How often to look at the configuration file: a removed key must stop working within a second.
@@ -87,6 +88,8 @@ pub fn refuse_start(error: &StartError) -> ExitCode {
         StartError::Listen { .. } | StartError::Directory { .. } | StartError::Tls(_) => ExitCode::BadConfig,
         StartError::CustomerKey(_) | StartError::OtherCustomers { .. } => ExitCode::BadConfig,
         StartError::Traces(Unusable::Endpoint(_)) => ExitCode::BadConfig,
+        StartError::Webhooks(webhooks::Unusable::Thread(_)) => ExitCode::StorageFailed,
+        StartError::Webhooks(_) => ExitCode::BadConfig,
         StartError::InUse { .. } => ExitCode::DataDirectoryInUse,
         // The disk could not be read; its contents may be intact.
         StartError::Journal(RecoveryError::Read(ReadError::Unreadable(_)))

@@ -7,7 +7,10 @@ use figment::{
     value::{Dict, Value},
 };
 
-use super::levels::{self, Levels};
+use super::{
+    levels::{self, Levels},
+    webhooks,
+};
 use crate::{
     auth::{KeyHash, KeySettings, Pattern, Role, is_key_name},
     privacy::CustomerKey,
@@ -44,6 +47,8 @@ pub enum Allowed {
     Ratio,
     /// The address of a collector. Empty: none.
     OtlpEndpoint,
+    /// Webhooks by name.
+    Webhooks,
 }
 
 pub(super) const fn integer(least: u64, most: u64) -> Allowed {
@@ -77,6 +82,7 @@ impl Allowed {
             Self::CustomerKey => text.is_some_and(|text| text.is_empty() || CustomerKey::parse(text).is_some()),
             Self::Ratio => number(value).is_some_and(|number| (0.0..=1.0).contains(&number)),
             Self::OtlpEndpoint => text.is_some_and(|text| text.is_empty() || is_collector(text)),
+            Self::Webhooks => return webhooks::judge(value).map_err(|wrong| format!("must be {self}: {wrong}")),
             Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
@@ -92,7 +98,7 @@ impl Allowed {
             },
             Self::Boolean => text.trim().parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Ratio => text.trim().parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
-            Self::ApiKeys => {
+            Self::ApiKeys | Self::Webhooks => {
                 let read = Toml::from_str::<Dict>(&format!("keys = {text}"));
                 read.ok().and_then(|mut read| read.remove("keys")).unwrap_or_else(|| Value::from(text))
             }
@@ -115,6 +121,7 @@ impl Allowed {
             }
             (Self::Secret, Some(text)) if !text.is_empty() => quote("…"),
             (Self::ApiKeys, None) => show_keys(value),
+            (Self::Webhooks, None) if value.as_dict().is_some() => webhooks::show(value),
             (_, Some(text)) => quote(text),
             (_, None) => show_other(value),
         }
@@ -152,6 +159,7 @@ impl fmt::Display for Allowed {
                  speak TLS",
             ),
             Self::ApiKeys => f.write_str("keys by name, each as `doorbuster keys new` prints it"),
+            Self::Webhooks => f.write_str("webhooks by name, each with url and secret_file"),
             Self::Secret => f.write_str("text, or \"\" for none"),
             Self::StoreUrl => f.write_str(
                 "\"\" for store.db in the data directory, sqlite://path, or postgres://user@host:port/database",

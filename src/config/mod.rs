@@ -16,6 +16,7 @@ mod sections;
 mod show;
 mod source;
 mod store;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use self::{
     },
     source::{Flag, Sources},
     store::{AfterKeeping, Store, StoreTarget},
+    webhooks::{Webhook, Webhooks},
 };
 
 /// Every setting, one field per section of the file.
@@ -55,6 +57,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub tracing: Tracing,
     pub log: Log,
+    pub webhooks: Webhooks,
 }
 
 const LOOPBACK_ONLY: &str = "must be a loopback address such as 127.0.0.1:8080 while no keys are configured: anyone \
@@ -72,7 +75,7 @@ pub struct Loaded {
 /// A section's name and its keys.
 type Keys = (&'static str, &'static [Key]);
 
-const SECTIONS: [Keys; 14] = [
+const SECTIONS: [Keys; 15] = [
     keys::<Server>(),
     keys::<Auth>(),
     keys::<Tls>(),
@@ -87,6 +90,7 @@ const SECTIONS: [Keys; 14] = [
     keys::<Metrics>(),
     keys::<Tracing>(),
     keys::<Log>(),
+    keys::<Webhooks>(),
 ];
 
 const fn keys<S: Section>() -> Keys {
@@ -111,6 +115,7 @@ impl Config {
             metrics,
             tracing,
             log,
+            webhooks,
         } = self;
         let mut wrong = [
             server.check(),
@@ -127,6 +132,7 @@ impl Config {
             metrics.check(),
             tracing.check(),
             log.check(),
+            webhooks.check(),
         ]
         .concat();
         if self.limits.items_per_sale_max as u64 > self.limits.items_max {

@@ -234,6 +234,7 @@ pub struct Journal {
     pub disk_reserve_bytes: u64,
     pub lane_bytes_max: usize,
     pub seal_after_ms: u64,
+    pub webhook_bytes_max: u64,
 }
 
 impl Default for Journal {
@@ -246,6 +247,7 @@ impl Default for Journal {
             disk_reserve_bytes: 0,
             lane_bytes_max: 16 << 20,
             seal_after_ms: 1000,
+            webhook_bytes_max: GIB,
         }
     }
 }
@@ -260,6 +262,7 @@ impl Section for Journal {
         key("disk_reserve_bytes", integer(0, 1024 * 1024 * GIB)),
         key("lane_bytes_max", integer(64 * KIB, 512 * MIB)),
         key("seal_after_ms", integer(1, 3_600_000)),
+        key("webhook_bytes_max", integer(0, 1024 * GIB)),
     ];
 
     fn check_together(&self, wrong: &mut Vec<Wrong>) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use figment::value::Value;
 
-use super::{Loaded, SECTIONS};
+use super::{Loaded, SECTIONS, webhooks};
 
 impl Loaded {
     /// Every key with its value, and the source of each value that is not a default.
@@ -12,6 +12,10 @@ impl Loaded {
         let sections = Value::serialize(&self.config).expect("a configuration is plain data");
         let mut text = String::new();
         for (index, (section, keys)) in SECTIONS.iter().enumerate() {
+            if keys.iter().all(|key| key.name.is_empty()) {
+                text += &webhooks::sections(sections.find_ref(section).expect("each section is a field"));
+                continue;
+            }
             let gap = if index == 0 { "" } else { "\n" };
             let _ = writeln!(text, "{gap}[{section}]");
             for key in *keys {

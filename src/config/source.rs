@@ -74,7 +74,7 @@ impl Sources {
             return Err(ConfigErrors(errors));
         }
         for ((section, key), value) in values {
-            figment = figment.merge((format!("{section}.{key}"), value));
+            figment = figment.merge((dotted(section, key), value));
         }
         let config: Config = figment.extract().expect("values that were judged fit their fields");
         let told = check(&config).into_iter().map(|Wrong { key, value, allowed }| {
@@ -159,11 +159,16 @@ impl Layer {
             self.errors.push(ConfigError::Value { key, value, origin: Some(origin.clone()), allowed });
             return;
         };
+        if let [whole] = keys
+            && whole.name.is_empty()
+        {
+            return self.take(name, whole, values.into(), origin.clone());
+        }
         for (written, value) in values {
             match keys.iter().find(|key| key.name == written) {
                 Some(key) => self.take(name, key, value, origin.clone()),
                 None => {
-                    let dotted = |(section, key): (&str, &Key)| format!("{section}.{}", key.name);
+                    let dotted = |(section, key): (&str, &Key)| dotted(section, key.name);
                     let key = format!("{name}.{written}");
                     // Suggests the right key in the wrong section before a similar key in the right one.
                     let elsewhere = all_keys().find(|(_, key)| key.name == written).map(dotted);
@@ -175,7 +180,7 @@ impl Layer {
     }
 
     fn take(&mut self, section: &'static str, key: &Key, value: Value, origin: Origin) {
-        let full = format!("{section}.{}", key.name);
+        let full = dotted(section, key.name);
         if let Err(allowed) = key.allowed.judge(&value) {
             let value = key.allowed.show(&value);
             self.errors.push(ConfigError::Value { key: full, value, origin: Some(origin), allowed });
@@ -208,9 +213,15 @@ fn all_keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| (*section, key)))
 }
 
+/// A key with its section. A section that is one value has its own name.
+pub(super) fn dotted(section: &str, key: &str) -> String {
+    if key.is_empty() { section.to_owned() } else { format!("{section}.{key}") }
+}
+
 /// The environment variable that sets a key.
 fn variable(section: &str, key: &str) -> String {
-    format!("{PREFIX}{section}{SEPARATOR}{key}").to_ascii_uppercase()
+    let separator = if key.is_empty() { "" } else { SEPARATOR };
+    format!("{PREFIX}{section}{separator}{key}").to_ascii_uppercase()
 }
 
 /// Whether Kubernetes set the variable: it gives every container variables for a Service whose name starts with `doorbuster`,

@@ -251,6 +251,8 @@ fn the_keys_are_the_fields() {
     let listed =
         SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{}", key.name)));
     let fields: BTreeSet<_> = keys_of(&sections).into_iter().collect();
+    // Of webhooks the keys are names.
+    let listed = listed.filter(|key| !key.ends_with('.'));
     assert_eq!(listed.collect::<BTreeSet<_>>(), fields);
 }
 
@@ -352,4 +354,50 @@ fn a_collector_is_an_address_without_tls() {
     for wrong in ["http://user:secret@x:4318", "http://x:4318?a=b", "http://x:4318#a", "http://x:y", "http://:4318"] {
         assert!(!judge(wrong), "{wrong}");
     }
+}
+
+#[test]
+fn webhooks_are_told_what_is_wrong_with_them() {
+    let file = "[webhooks.orders]\nurl = \"https://orders.example/hooks?token=a\"\nsecret_file = \"/run/secrets/orders\"\n\
+                events = [\"reservation.*\", \"item.sold_out\"]\nsales = [\"summer-*\"]\nallow_private_addresses = true\n";
+    let loaded = load(file, &[], Vec::new()).unwrap();
+    let settings = loaded.config.webhooks.settings();
+    assert_eq!((settings[0].name.as_str(), settings[0].park_after.as_secs()), ("orders", 86_400));
+    assert!(settings[0].allow_private_addresses && settings[0].events[0].matches("reservation.held"));
+    assert_eq!(load(&loaded.to_toml(), &[], Vec::new()).unwrap().config, loaded.config);
+    let variable = "{ a = { url = \"http://localhost:9/\", secret_file = \"s\", deliveries_max = 4 } }";
+    let by_variable = load(file, &[("DOORBUSTER_WEBHOOKS", variable)], Vec::new()).unwrap().config.webhooks;
+    assert_eq!(by_variable.0.keys().collect::<Vec<_>>(), ["a"], "the variable replaces the file's");
+    assert_eq!(by_variable.0["a"].deliveries_max, 4);
+    let good = "url = \"https://a.example/\"\nsecret_file = \"s\"\n";
+    for (section, told) in [
+        ("[webhooks]\norders = 1", "orders: it must have url and secret_file"),
+        ("[webhooks.orders]\nurl = \"https://a.example/\"", "orders: secret_file is required"),
+        ("[webhooks.orders]\nsecret_file = \"s\"", "orders: url is required"),
+        ("[webhooks.orders]\nsecret_file = \"s\"\nurl = \"http://a.example/\"", "url must be an address with https"),
+        ("[webhooks.orders]\nsecret_file = \"s\"\nurl = \"https://me:hidden@a.example/\"", "without user"),
+        ("[webhooks.Orders]\nurl = \"\"", "the name \"Orders\" must be"),
+        (&*format!("[webhooks.orders]\n{good}event = []"), "\"event\" is not a key of a webhook; the keys are url,"),
+        (&*format!("[webhooks.orders]\n{good}events = [\"order.*\"]"), "events must be a type of events or match one"),
+        (&*format!("[webhooks.orders]\n{good}events = \"*\""), "events must be a list"),
+        (&*format!("[webhooks.orders]\n{good}sales = [\"A\"]"), "ids of sales"),
+        (
+            &*format!("[webhooks.orders]\n{good}park_after_seconds = 0"),
+            "park_after_seconds must be a whole number from 1",
+        ),
+        (
+            &*format!("[webhooks.orders]\n{good}timeout_seconds = 61"),
+            "timeout_seconds must be a whole number from 1 to 60",
+        ),
+        (&*format!("[webhooks.orders]\n{good}allow_private_addresses = 1"), "must be true or false"),
+    ] {
+        let errors = errors(section, &[]);
+        assert!(
+            errors.len() == 1 && errors[0].starts_with("webhooks = ") && errors[0].contains(told),
+            "{told}: {errors:?}"
+        );
+        assert!(!errors[0].contains("hidden"), "{errors:?}");
+    }
+    let many: String = (0..33).map(|number| format!("[webhooks.w{number}]\n{good}")).collect();
+    assert!(errors(&many, &[])[0].contains("at most 32"));
 }

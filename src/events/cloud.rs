@@ -34,9 +34,33 @@ pub use data::{
 };
 use data::{Data, LineData, ShortData};
 
+/// The types of events. `stream.ended` is none: it is no change.
+pub const KINDS: &[&str] = &[
+    "reservation.held",
+    "reservation.extended",
+    "reservation.changed",
+    "reservation.cancelled",
+    "reservation.confirm_refused",
+    "reservation.confirmed",
+    "reservation.released",
+    "reservation.expired",
+    "stock.adjusted",
+    "stock.transferred",
+    "item.pool_shared",
+    "item.sold_out",
+    "item.back_in_stock",
+    "sale.opened",
+    "sale.phase_opened",
+    "sale.paused",
+    "sale.resumed",
+    "sale.closed",
+    "sale.put",
+    "customer.erased",
+];
+
 /// An event with its names, on its way to be written.
 pub(super) struct FeedEvent<'a> {
-    kind: &'static str,
+    pub kind: &'static str,
     /// None: it is of no sale, or of all.
     pub sale: Option<&'a str>,
     subject: String,
@@ -227,6 +251,11 @@ impl<'a> FeedEvent<'a> {
         Self { kind: "stock.transferred", sale: Some(sale), subject: sku.to_owned(), time: at, data }
     }
 
+    /// The thing that the event is about, so that two events on the same thing keep their order.
+    pub(super) fn subject(&self) -> (&str, Timestamp) {
+        (&self.subject, self.time)
+    }
+
     /// Appends the event as `format` frames it. `id`: its cursor.
     pub(super) fn write(&self, id: &str, format: Format, out: &mut Vec<u8>) {
         let source = self.sale.map_or_else(|| "/v1/customers".to_owned(), |sale| format!("/v1/sales/{sale}"));
@@ -355,6 +384,7 @@ mod tests {
             assert_eq!(cloud["source"], source);
             let stream = told(&event, Format::Stream).unwrap();
             assert_eq!(stream, format!("id: c7\nevent: {kind}\ndata: {line}\n"));
+            assert!(KINDS.contains(&kind), "{kind} is not among the types");
             kinds.push(kind.to_owned());
         }
         let expected = [

@@ -10,7 +10,8 @@ use super::{
     hub::Parts,
     levels::{Levels, Unwinding},
     opening::Opening,
-    outbox::{End, Outbox},
+    outbox::End,
+    outlet::Outlet,
 };
 use crate::{
     engine::{Durable, Epoch, batch::Events},
@@ -18,24 +19,23 @@ use crate::{
     sale::codec::Malformed,
 };
 
-pub(super) struct Follower {
+pub(super) struct Follower<O> {
     pub parts: Rc<Parts>,
     /// Notified after each commit.
     pub commits: Rc<Notify>,
     pub filter: Filter,
     pub cursors: ViewCursors,
-    pub outbox: Outbox,
+    pub outlet: O,
 }
 
-impl Follower {
+impl<O: Outlet> Follower<O> {
     pub(super) async fn run(mut self, opening: Opening) {
         let telemetry = self.parts.telemetry.clone();
         let Err(mut end) = self.follow(opening).await;
-        if self.outbox.is_abandoned() {
+        if self.outlet.is_abandoned() {
             end = End::Gone;
         }
-        telemetry.events.reader_ended(matches!(end, End::Slow | End::TooOld));
-        self.outbox.end(end);
+        self.outlet.end(end, &telemetry.events);
     }
 
     async fn follow(&mut self, opening: Opening) -> Result<Infallible, End> {
@@ -46,6 +46,7 @@ impl Follower {
             let durable = self.durable(journal.last_epoch() + 1).await?;
             let batch = journal.next(durable)?.expect("it is durable");
             self.tell(batch.epoch, batch.payload, skip_to.take(), &mut levels).await?;
+            self.outlet.reached(batch.epoch);
             self.pause().await?;
         }
     }
@@ -66,8 +67,8 @@ impl Follower {
                 self.put(FeedEvent::of(&event, &catalogue), Cursor::at(epoch, place));
             }
             place += 1;
-            if self.outbox.is_full() {
-                self.outbox.flush(&self.parts.telemetry.events).await?;
+            if self.outlet.is_full() {
+                self.outlet.flush(&self.parts.telemetry.events).await?;
             }
         }
         let catalogue = self.parts.engine.catalogue();
@@ -81,9 +82,8 @@ impl Follower {
     }
 
     fn put(&mut self, told: Option<FeedEvent<'_>>, cursor: Cursor) {
-        if let Some(told) = told.filter(|told| (self.filter)(told.sale)) {
-            let cursor = self.cursors.write(cursor);
-            self.outbox.put(&told, cursor);
+        if let Some(told) = told.filter(|told| (self.filter)(told.sale, told.kind)) {
+            self.outlet.put(&told, cursor, self.cursors.write(cursor));
         }
     }
 
@@ -111,15 +111,15 @@ impl Follower {
             match durability.of(wanted) {
                 Durable::Yes => return Ok(durability.epoch()),
                 Durable::Unknown => return Err(End::Failed),
-                Durable::NotYet => self.outbox.flush(&self.parts.telemetry.events).await?,
+                Durable::NotYet => self.outlet.flush(&self.parts.telemetry.events).await?,
             }
             tokio::select! {
                 () = commit => {}
-                () = self.outbox.interrupted() => {
-                    if self.outbox.is_abandoned() {
+                () = self.outlet.interrupted() => {
+                    if self.outlet.is_abandoned() {
                         return Err(End::Gone);
                     }
-                    self.outbox.keep_alive(&self.parts.telemetry.events).await?;
+                    self.outlet.keep_alive(&self.parts.telemetry.events).await?;
                 }
             }
         }
@@ -127,7 +127,7 @@ impl Follower {
 
     /// Between two batches: other readers have their turn.
     async fn pause(&mut self) -> Result<(), End> {
-        self.outbox.keep_alive(&self.parts.telemetry.events).await?;
+        self.outlet.keep_alive(&self.parts.telemetry.events).await?;
         tokio::task::yield_now().await;
         Ok(())
     }

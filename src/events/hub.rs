@@ -8,10 +8,11 @@ use tokio::{
 };
 
 use super::{
-    CursorKey, Events, Filter, Followed, Format, Refused, Start, ViewCursors,
+    CursorKey, Events, Filter, Followed, Format, Item, Refused, Start, ViewCursors,
     follower::Follower,
     opening::{self, Opening},
     outbox::Outbox,
+    tap::Tap,
 };
 use crate::{engine::Engine, journal::Log, telemetry::Telemetry};
 
@@ -35,13 +36,36 @@ pub struct Settings {
 /// A reader that wants to start.
 pub(super) struct Ask {
     pub start: Start,
-    pub format: Format,
     pub filter: Filter,
     /// For readers with this filter.
     pub cursors: ViewCursors,
-    /// Held as long as the reader is followed up.
-    pub place: OwnedSemaphorePermit,
-    pub answer: oneshot::Sender<Result<Followed, Refused>>,
+    pub outlet: Outlet,
+}
+
+/// How its events leave.
+pub(super) enum Outlet {
+    /// As an answer's bytes.
+    Answer {
+        format: Format,
+        /// Held as long as the reader is followed up.
+        place: OwnedSemaphorePermit,
+        answer: oneshot::Sender<Result<Followed, Refused>>,
+    },
+    /// Within the process.
+    Tap { answer: oneshot::Sender<Result<mpsc::Receiver<Vec<Item>>, Refused>> },
+}
+
+impl Outlet {
+    fn refuse(self, refused: Refused) {
+        match self {
+            Self::Answer { place, answer, .. } => {
+                // Before the answer, so that a caller that retries at once finds the place free.
+                drop(place);
+                drop(answer.send(Err(refused)));
+            }
+            Self::Tap { answer } => drop(answer.send(Err(refused))),
+        }
+    }
 }
 
 /// To be run on a thread of its own.
@@ -101,24 +125,31 @@ fn admit(
     stopping: &watch::Receiver<bool>,
     followers: &mut JoinSet<()>,
 ) {
-    let Ask { start, format, filter, cursors, place, answer } = ask;
+    let Ask { start, filter, cursors, outlet } = ask;
     let opening: Opening = match opening::open(&*parts.log, parts.engine.durability().epoch(), start, &cursors) {
         Ok(opening) => opening,
-        Err(refused) => {
-            // Before the answer, so that a caller that retries at once finds the place free.
-            drop(place);
-            return drop(answer.send(Err(refused)));
-        }
+        Err(refused) => return outlet.refuse(refused),
     };
-    let from = cursors.write(opening.from);
-    let (outbox, pieces) = Outbox::new(format, from.clone(), stall_time, stopping.clone());
-    let (through, ended) = oneshot::channel();
-    let follower = Follower { parts: parts.clone(), commits: commits.clone(), filter, cursors, outbox };
-    parts.telemetry.events.reader_started();
-    followers.spawn_local(async move {
-        follower.run(opening).await;
-        drop(place);
-        drop::<oneshot::Sender<()>>(through);
-    });
-    let _ = answer.send(Ok(Followed { from, pieces, ended }));
+    let (parts, commits, stopping) = (parts.clone(), commits.clone(), stopping.clone());
+    match outlet {
+        Outlet::Answer { format, place, answer } => {
+            let from = cursors.write(opening.from);
+            let (outbox, pieces) = Outbox::new(format, from.clone(), stall_time, stopping);
+            let (through, ended) = oneshot::channel();
+            parts.telemetry.events.reader_started();
+            let follower = Follower { parts, commits, filter, cursors, outlet: outbox };
+            followers.spawn_local(async move {
+                follower.run(opening).await;
+                drop(place);
+                drop::<oneshot::Sender<()>>(through);
+            });
+            let _ = answer.send(Ok(Followed { from, pieces, ended }));
+        }
+        Outlet::Tap { answer } => {
+            let (tap, items) = Tap::new(stopping);
+            let follower = Follower { parts, commits, filter, cursors, outlet: tap };
+            followers.spawn_local(follower.run(opening));
+            let _ = answer.send(Ok(items));
+        }
+    }
 }

@@ -16,6 +16,8 @@ mod hub;
 mod levels;
 mod opening;
 mod outbox;
+mod outlet;
+mod tap;
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +27,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use self::hub::Ask;
 pub use self::{
     cloud::{
-        AdjustmentData, EndingData, Envelope, ErasureData, LevelData, LowStockData, PhaseData, ReservationData,
+        AdjustmentData, EndingData, Envelope, ErasureData, KINDS, LevelData, LowStockData, PhaseData, ReservationData,
         SharingData, StatusData, TransferData,
     },
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},
+    tap::{Item, Told},
 };
 
 /// How events are written.
@@ -43,8 +47,8 @@ pub enum Format {
     Lines,
 }
 
-/// Whether a reader may see a sale, by its id; None: events without a sale.
-pub type Filter = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
+/// Whether a reader is to get an event, by the id of its sale and its type; None: it has no sale.
+pub type Filter = Arc<dyn Fn(Option<&str>, &str) -> bool + Send + Sync>;
 
 /// Where a reader starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +110,21 @@ impl Events {
     ) -> Result<Followed, Refused> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
         let (answer, answered) = oneshot::channel();
-        let ask = hub::Ask { start, format, filter, cursors, place, answer };
-        self.asks.send(ask).await.map_err(|_| Refused::Stopping)?;
+        let outlet = hub::Outlet::Answer { format, place, answer };
+        self.asks.send(Ask { start, filter, cursors, outlet }).await.map_err(|_| Refused::Stopping)?;
+        answered.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Events for a reader within the process: it takes no reader's place, and is never dropped for being slow.
+    pub async fn tap(
+        &self,
+        start: Start,
+        filter: Filter,
+        cursors: ViewCursors,
+    ) -> Result<mpsc::Receiver<Vec<Item>>, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let outlet = hub::Outlet::Tap { answer };
+        self.asks.send(Ask { start, filter, cursors, outlet }).await.map_err(|_| Refused::Stopping)?;
         answered.await.unwrap_or(Err(Refused::Stopping))
     }
 }

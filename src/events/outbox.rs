@@ -11,8 +11,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Format, cloud};
-use crate::telemetry;
+use super::{Cursor, Format, cloud, outlet::Outlet};
+use crate::{engine::Epoch, telemetry};
 
 /// Bytes that are gathered before they are handed over; one event may be longer by itself.
 const PIECE_BYTES: usize = 32 << 10;
@@ -106,19 +106,23 @@ impl Outbox {
         };
         (outbox, receiver)
     }
+}
 
-    pub(super) fn put(&mut self, told: &cloud::FeedEvent<'_>, cursor: String) {
+impl Outlet for Outbox {
+    fn put(&mut self, told: &cloud::FeedEvent<'_>, _at: Cursor, cursor: String) {
         told.write(&cursor, self.format, &mut self.gathered);
         self.gathered_events += 1;
         self.gathered_to = cursor;
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.gathered.len() >= PIECE_BYTES
     }
 
+    fn reached(&mut self, _epoch: Epoch) {}
+
     /// Hands over what is gathered.
-    pub(super) async fn flush(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
+    async fn flush(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -147,7 +151,7 @@ impl Outbox {
     }
 
     /// To be called between batches: ends when it has to, and breaks a long silence.
-    pub(super) async fn keep_alive(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
+    async fn keep_alive(&mut self, telemetry: &telemetry::Events) -> Result<(), End> {
         if *self.stopping.borrow() || self.stopping.has_changed().is_err() {
             return Err(End::Stopping);
         }
@@ -160,7 +164,7 @@ impl Outbox {
     }
 
     /// Resolves when there is something to do but reading on: a heartbeat is due, the reader went, the service stops.
-    pub(super) async fn interrupted(&mut self) {
+    async fn interrupted(&mut self) {
         tokio::select! {
             () = self.pieces.closed() => {}
             _ = self.stopping.wait_for(|stopping| *stopping) => {}
@@ -168,12 +172,13 @@ impl Outbox {
         }
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         self.pieces.is_closed()
     }
 
     /// The last word.
-    pub(super) fn end(self, end: End) {
+    fn end(self, end: End, telemetry: &telemetry::Events) {
+        telemetry.reader_ended(matches!(end, End::Slow | End::TooOld));
         let Some(reason) = end.reason() else { return };
         let mut word = Vec::new();
         cloud::write_ending(reason, self.handed_to, self.format, &mut word);

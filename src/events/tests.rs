@@ -77,13 +77,13 @@ fn each_view_is_told_its_sales_under_cursors_of_its_own() {
     };
     let test = async {
         let everything = Start::After(Cursor::BEGINNING);
-        let all = read(&events, everything, Arc::new(|_| true), "*", 14).await;
+        let all = read(&events, everything, Arc::new(|_, _| true), "*", 14).await;
         assert_eq!(all.len(), 14, "{all:#?}");
         for sale in ["one", "two"] {
             let of_sale = |line: &&String| line.contains(&format!("/v1/sales/{sale}\""));
             let expected: Vec<_> = all.iter().filter(of_sale).map(without_cursors).collect();
             assert_eq!(expected.len(), 7);
-            let only: Filter = Arc::new(move |id| id == Some(sale));
+            let only: Filter = Arc::new(move |id, _| id == Some(sale));
             let told = read(&events, everything, only.clone(), sale, 7).await;
             assert_eq!(told.iter().map(without_cursors).collect::<Vec<_>>(), expected);
             let own = events.cursors_of([sale]);
@@ -96,7 +96,7 @@ fn each_view_is_told_its_sales_under_cursors_of_its_own() {
             assert!(told.iter().all(|line| position(&events.cursors_of(["*"]), line).is_none()));
         }
         let (beyond, cursors) = (Start::After(Cursor::at(2, 20)), events.cursors_of(["*"]));
-        let nobody = events.follow(beyond, Format::Lines, Arc::new(|_| true), cursors).await;
+        let nobody = events.follow(beyond, Format::Lines, Arc::new(|_, _| true), cursors).await;
         assert!(matches!(nobody, Err(Refused::Unknown)), "the batch has fewer places");
     };
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);

@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{Config, Limits, StoreTarget};
+use crate::config::{Config, Limits, StoreTarget, Webhooks};
 
 /// Open at rest, besides workers: the lock, the ops listener, its event loop and one connection that takes another's place, the
 /// journal's directory and two segments, the three files of SQLite, and what the event loops share.
@@ -25,6 +25,12 @@ const FILES_OF_POSTGRES: u64 = 6;
 
 /// The event loop of the thread that sends traces, its socket and look-ups of names.
 const FILES_OF_TRACES: u64 = 8;
+
+/// The event loop of the thread that sends to webhooks, and the file with where they are, while it is written.
+const FILES_OF_WEBHOOKS: u64 = 5;
+
+/// Of one webhook besides its connections: a segment that is read, and look-ups of names.
+const FILES_PER_WEBHOOK: u64 = 5;
 
 /// The event loops of the demo's shoppers.
 const FILES_OF_DEMO: u64 = 20;
@@ -118,11 +124,12 @@ impl Demand {
         };
         let of_store = if matches!(config.store_target(), StoreTarget::Postgres(_)) { FILES_OF_POSTGRES } else { 0 };
         let of_traces = if config.tracing.settings().is_some() { FILES_OF_TRACES } else { 0 };
+        let of_webhooks = webhooks(&config.webhooks);
         let workers = config.workers() as u64;
         let of_workers = workers * FILES_PER_WORKER;
         let connections = limits.connections_max as u64;
         Self {
-            own: open + FILES_AT_REST + FILES_FOR_A_MOMENT + of_workers + of_store + of_traces + of_demo,
+            own: open + FILES_AT_REST + FILES_FOR_A_MOMENT + of_workers + of_store + of_traces + of_webhooks + of_demo,
             workers,
             connections,
             // Each worker has its share, rounded up.
@@ -157,6 +164,12 @@ impl Demand {
         limits.ops_connections_max = narrow(ops_connections);
         Ok(())
     }
+}
+
+/// Files of webhooks.
+fn webhooks(webhooks: &Webhooks) -> u64 {
+    let each = webhooks.0.values().map(|webhook| webhook.deliveries_max as u64 + FILES_PER_WEBHOOK);
+    if webhooks.0.is_empty() { 0 } else { each.sum::<u64>() + FILES_OF_WEBHOOKS }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Threads: one per HTTP worker; `journal`, which makes batches durable; `clock`, which expires due holds; `disk`, which
 //! measures the journal's free space; `store`, which writes behind; `snapshots`; `events`, which serves readers of the feed;
-//! `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
+//! `webhooks`, if there are any; `observer`, which reads totals for metrics; `traces`, if requests are traced; `ops`, which answers probes.
 //!
 //! Invariant: the service takes requests only after recovery is complete and holds that fell due meanwhile have expired; every
 //! acknowledged change is on disk before the process ends.
@@ -30,6 +30,7 @@ mod reports;
 pub mod snapshots;
 mod store;
 mod sweep;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -72,6 +73,7 @@ use crate::{
     store::StoreError,
     telemetry::{Bounds, Telemetry},
     traces::{self, Exporting, Tracer},
+    webhooks::Unusable,
 };
 
 /// How long waiting answers get to leave after the disk failed.
@@ -110,6 +112,8 @@ pub enum StartError {
     OtherCustomers { known: String, configured: String, file: PathBuf },
     #[error(transparent)]
     Traces(#[from] traces::Unusable),
+    #[error(transparent)]
+    Webhooks(#[from] Unusable),
     #[error("could not start a thread: {0}")]
     Thread(#[source] io::Error),
 }
@@ -141,6 +145,7 @@ pub struct Running {
     rates: Stoppable,
     disk: Stoppable,
     events: events::Following,
+    webhooks: Option<crate::webhooks::Delivering>,
     traces: Option<Exporting>,
     _lock: DirectoryLock,
 }
@@ -234,10 +239,12 @@ impl Running {
         let journal_failed = Arc::new(Notify::new());
         let journal = start_journal(committer, &journal_failed)?;
         let (following, events) = events::start(config, &engine, &log, &telemetry)?;
+        let (webhooks, delivering) = webhooks::start(config, &engine, &events, &clock, &telemetry)?;
         let service = Arc::new(api::Service {
             events,
             reports: reports::start(config, &engine, &commit_times)?,
             paces: Paces::default(),
+            webhooks: webhooks.clone(),
             refusals: RefusalCounts::new(clock.now()),
             engine: engine.clone(),
             signal: signal.clone(),
@@ -282,12 +289,14 @@ impl Running {
                     telemetry: telemetry.clone(),
                     backlog,
                     store: store_status,
+                    webhooks,
                 },
             )?,
             observer: observer::start(&edge, &health, config)?,
             rates: start_rates(&service)?,
             disk: disk::start(disk, &telemetry)?,
             events: following,
+            webhooks: delivering,
             traces,
             server: Some(server),
             journal: Some(journal),
@@ -337,6 +346,13 @@ impl Running {
         }
     }
 
+    /// Takes the secrets of webhooks as their files are now. On an error all stay as they were.
+    pub fn reload_webhook_secrets(&self) -> Result<(), Unusable> {
+        let webhooks = &self.edge.api.webhooks;
+        webhooks.replace_secrets(webhooks.read_secrets()?);
+        Ok(())
+    }
+
     /// Bytes that bodies and answers under way take in memory.
     pub fn buffered_bytes(&self) -> usize {
         self.edge.buffers.taken()
@@ -355,6 +371,10 @@ impl Running {
         if self.engine.durability().failed() {
             thread::sleep(FAILURE_GRACE);
             return Err(JournalFailed);
+        }
+        // They read the feed, so they end before it.
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.begin_to_stop();
         }
         // Their answers would never end by themselves.
         self.events.stop();
@@ -380,6 +400,9 @@ impl Running {
                                     journal");
         }
         self.store.stop();
+        if let Some(mut webhooks) = self.webhooks.take() {
+            webhooks.stop();
+        }
         self.observer.stop();
         // Last, as a collector may be slow: all else is safe by now, and most spans have left meanwhile.
         if let Some(traces) = self.traces.take() {

@@ -23,7 +23,7 @@ pub(super) fn start(
     let deadlines = Deadlines::new(config);
     let (mut looks, mut pacer) = (0_u64, Pacer::default());
     let step = move || {
-        let api::Service { engine, clock, telemetry, rates, paces, figures: cache, .. } = &*edge.api;
+        let api::Service { engine, clock, telemetry, rates, paces, figures: cache, webhooks, .. } = &*edge.api;
         let (now, stock) = (clock.now(), engine.stock());
         pacer.look((now, engine.time(now)), &stock, &engine.catalogue(), paces);
         telemetry.totals.observe(engine, &stock, &paces.get(), now);
@@ -35,6 +35,7 @@ pub(super) fn start(
         }
         looks += 1;
         telemetry.shards.observe(engine);
+        webhooks.observe(engine.time(clock.now()));
         telemetry.edge.callers_remembered(rates.remembered());
         telemetry.edge.buffered(edge.buffers.taken());
         telemetry.process.observe(&directory);

@@ -14,6 +14,7 @@ use crate::{
     journal::{Cause, CommitSignal, Epoch, Log, SnapshotStore},
     store::StoreStatus,
     telemetry::Telemetry,
+    webhooks::Webhooks,
 };
 
 /// How often it is asked whether something is due.
@@ -33,10 +34,15 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     pub backlog: Arc<Backlog>,
     pub store: Arc<StoreStatus>,
+    pub webhooks: Arc<Webhooks>,
 }
 
 pub(super) fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartError> {
-    let settings = (config.snapshot.journal_bytes, config.privacy.journal_erase_seconds);
+    let settings = Settings {
+        journal_bytes: config.snapshot.journal_bytes,
+        erase_seconds: config.privacy.journal_erase_seconds,
+        webhook_bytes_max: config.journal.webhook_bytes_max,
+    };
     Stoppable::start("snapshots", move |stop| {
         // It holds a shard's lock while it looks at a bucket.
         run_beside_requests();
@@ -47,7 +53,7 @@ pub(super) fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartErr
             runtime.sleep(Duration::from_millis(1));
             !is_stopping()
         };
-        let mut snapshots = Snapshots::new(settings.0, settings.1, parts);
+        let mut snapshots = Snapshots::new(settings, parts);
         snapshots.look_back(is_stopping);
         while !is_stopping() {
             thread::park_timeout(snapshots.step(&mut wait));
@@ -55,11 +61,21 @@ pub(super) fn start(config: &Config, parts: Parts) -> Result<Stoppable, StartErr
     })
 }
 
+/// Limits of what the journal keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How much the journal grows between two snapshots.
+    pub journal_bytes: u64,
+    /// How long an erased customer may stay in the journal.
+    pub erase_seconds: u64,
+    /// How much of the journal is kept for webhooks that are behind.
+    pub webhook_bytes_max: u64,
+}
+
 /// Decides when a snapshot is due, takes it, and deletes older snapshots and batches.
 pub struct Snapshots {
     parts: Parts,
-    /// How much the journal grows between two snapshots.
-    journal_bytes: u64,
+    settings: Settings,
     first_epoch: Epoch,
     appended_at_last: u64,
     failed_at: Option<Instant>,
@@ -67,9 +83,10 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    pub fn new(journal_bytes: u64, erase_seconds: u64, parts: Parts) -> Self {
+    pub fn new(settings: Settings, parts: Parts) -> Self {
         let (first_epoch, appended_at_last) = (newest(&*parts.snapshots), parts.backlog.appended_total());
-        Self { parts, journal_bytes, first_epoch, appended_at_last, failed_at: None, sweep: Sweep::new(erase_seconds) }
+        let sweep = Sweep::new(settings.erase_seconds);
+        Self { parts, settings, first_epoch, appended_at_last, failed_at: None, sweep }
     }
 
     /// Finds customers who were erased in earlier runs.
@@ -85,7 +102,7 @@ impl Snapshots {
         let sweeps = self.sweep.begin(&self.parts, wait);
         let appended = backlog.appended_total();
         let waits = self.failed_at.is_some_and(|at| runtime.monotonic() - at < RETRY);
-        if sweeps || (appended - self.appended_at_last >= self.journal_bytes && !waits) {
+        if sweeps || (appended - self.appended_at_last >= self.settings.journal_bytes && !waits) {
             match take(engine, &**snapshots, telemetry, &**runtime, || _ = wait()) {
                 Ok(taken) => {
                     (self.first_epoch, self.appended_at_last, self.failed_at) = (taken.first_epoch, appended, None);
@@ -100,9 +117,20 @@ impl Snapshots {
                 }
             }
         }
-        trim(&**log, &**snapshots, self.first_epoch.min(store.applied_epoch() + 1));
+        let keep_from = self.first_epoch.min(store.applied_epoch() + 1);
+        trim(&**log, &**snapshots, self.kept_for_webhooks(keep_from).unwrap_or(keep_from));
         self.sweep.removed(&self.parts);
         INTERVAL
+    }
+
+    /// The batch from which the journal is kept for webhooks that are behind. None if nothing needs to be kept for them, if they
+    /// are too far behind, or if erased customers have to leave: a webhook then misses events, and says so.
+    fn kept_for_webhooks(&self, otherwise: Epoch) -> Option<Epoch> {
+        let needed = self.parts.webhooks.needs_from().filter(|needed| *needed < otherwise)?;
+        let kept = self.settings.webhook_bytes_max > 0
+            && !self.sweep.is_under_way()
+            && self.parts.log.bytes_after(needed - 1).is_ok_and(|bytes| bytes <= self.settings.webhook_bytes_max);
+        kept.then_some(needed)
     }
 }
 

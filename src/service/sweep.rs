@@ -82,6 +82,11 @@ impl Sweep {
         is_removable
     }
 
+    /// Whether erased customers are to leave the journal now.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// The snapshot that `begin` asked for could not be taken.
     pub(super) fn failed(&mut self, parts: &Parts) {
         self.failed_at = Some(parts.runtime.monotonic());

@@ -1,13 +1,15 @@
 //! All metrics, each declared once. `docs/metrics.md` is generated from this list.
 //!
 //! Names follow Prometheus' rules: base units, the unit as a suffix, `_total` for counters. A name never changes, because other
-//! people's dashboards and alerts use it. Invariant: these lists, the service's threads and shards, and `metrics.items_max` and
-//! `metrics.sales_max` bound the number of series.
+//! people's dashboards and alerts use it. Invariant: these lists, the service's threads and shards, `metrics.items_max`,
+//! `metrics.sales_max` and the configured webhooks bound the number of series.
 
 /// Seconds; from a refusal without a lock to a disk that stalls.
 const LATENCY_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const BATCH_BYTES_BUCKETS: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
+/// Seconds of a delivery over a network.
+const DELIVERY_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Around the 100 ms within which due holds are back in stock.
 const EXPIRY_LAG_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0];
 /// From a lock that is free to one that is held far too long.
@@ -167,6 +169,20 @@ families! {
     EVENTS_SENT = Counter, "events_sent_total" [] "Events sent to readers of the feed.";
     EVENT_READERS_DROPPED = Counter, "event_readers_dropped_total" []
         "Readers of the feed that the service dropped because they were too slow or too far behind.";
+
+    WEBHOOK_DELIVERIES = Counter, "webhook_deliveries_total" ["webhook", "outcome"]
+        "Deliveries to a webhook, by outcome: delivered; refused: another answer than success; timed_out; unreachable: no \
+         connection, or it broke.";
+    WEBHOOK_DURATION = Histogram(DELIVERY_BUCKETS), "webhook_delivery_duration_seconds" ["webhook"]
+        "Seconds that a delivery to a webhook took, whatever its outcome.";
+    WEBHOOK_WAITING = Gauge, "webhook_waiting_events" ["webhook"]
+        "Events that were read for a webhook and not delivered; at most about 1024, then the service reads no further.";
+    WEBHOOK_LAG = Gauge, "webhook_lag_seconds" ["webhook"]
+        "Age of the oldest event that a webhook still has to get; 0 if there is none.";
+    WEBHOOK_PARKED = Gauge, "webhook_parked" ["webhook"]
+        "1 while a webhook is parked, because an event could not be delivered for its park_after_seconds.";
+    WEBHOOK_SKIPS = Counter, "webhook_skips_total" ["webhook"]
+        "Times that a webhook missed events, because the journal no longer had them (journal.webhook_bytes_max).";
 
     TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
         "Spans by outcome: exported; lost because the queue was full or the collector took none; over_limit: not \

@@ -18,6 +18,7 @@ mod shards;
 mod stock;
 mod tally;
 mod traces;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub use self::{
     stock::{Bounds, Totals},
     tally::Tally,
     traces::Traces,
+    webhooks::{DeliveryOutcome, Webhook},
 };
 
 pub struct Telemetry {
@@ -123,6 +125,11 @@ impl Telemetry {
     pub fn upkeep(&self) {
         self.gather();
         self.handle.run_upkeep();
+    }
+
+    /// The series of a webhook, by its name in the configuration.
+    pub fn webhook(&self, name: &str) -> Webhook {
+        Webhook::new(&self.make, name)
     }
 
     /// Records a limit of the configuration, by its key.

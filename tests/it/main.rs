@@ -28,6 +28,7 @@ mod reports;
 mod rules;
 mod scenarios;
 mod stepping;
+mod webhooks;
 
 /// The binary's own allocator, whose size classes the engine counts by.
 #[global_allocator]

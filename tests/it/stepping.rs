@@ -80,8 +80,10 @@ impl Service {
             telemetry: telemetry.clone(),
             backlog,
             store: write_behind.status(),
+            webhooks: Arc::default(),
         };
-        let snapshots = snapshots::Snapshots::new(8 << 10, 5, parts);
+        let settings = snapshots::Settings { journal_bytes: 8 << 10, erase_seconds: 5, webhook_bytes_max: 0 };
+        let snapshots = snapshots::Snapshots::new(settings, parts);
         let of_feed = FeedParts { engine: engine.clone(), log, telemetry };
         let random = SmallRng::seed_from_u64(seed);
         let service =
@@ -211,7 +213,7 @@ fn run(seed: u64) -> Trace {
         service.put_sale();
         service.committer.step().unwrap();
         let beginning = Start::After(doorbuster::events::Cursor::BEGINNING);
-        let all = Arc::new(|_: Option<&str>| true);
+        let all = Arc::new(|_: Option<&str>, _: &str| true);
         let reader = events.follow(beginning, Format::Lines, all.clone(), events.cursors_of([])).await;
         let Followed { mut pieces, .. } = reader.unwrap();
         for _ in 0..STEPS {

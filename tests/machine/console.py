@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import console_rules
 from browser import Browser
 
-from service import ROOT, Service
+from service import ROOT, Receiver, Service
 
 SALE = "night-drop"
 PICTURES = ROOT / "docs" / "console"
@@ -451,6 +451,36 @@ def warns() -> None:
         service.stop()
 
 
+def resumes_webhooks() -> None:
+    """A parked webhook is seen by a viewer, and resumed by an operator."""
+    with Receiver() as receiver:
+        receiver.status = 503
+        unstarted = Service(("operator", "viewer"))
+        receiver.configure(unstarted, "orders", park_after_seconds=1)
+        with Browser() as page, unstarted as service:
+            settings = {"name": "Drop", "opens_at": "2024-01-01T00:00:00Z", "closes_at": "2090-01-01T00:00:00Z"}
+            settings |= {"hold_seconds": 60, "items": [{"sku": "tv", "initial_stock": 1}]}
+            service.send("PUT", "/v1/sales/drop", settings, "operator")
+            page.chrome.get(f"{service.url}/console")
+            give_key(page, service.keys["viewer"])
+            page.button("Webhooks").click()
+            page.says("dialog.page tbody", "parked")
+            page.says("dialog.page tbody", "last failure: answered 503")
+            page.check_accessibility("webhooks")
+            assert not page.shown("dialog.page tbody button"), "a viewer resumes nothing"
+            page.button("Close", "dialog.page").click()
+            page.button("Forget key").click()
+            give_key(page, service.keys["operator"])
+            receiver.status = 204
+            page.button("Webhooks").click()
+            page.button("Resume", "dialog.page").click()
+            page.button("Resume", "dialog form").click()
+            page.says("dialog.page tbody", "active")
+            [webhook] = service.get("/v1/webhooks", "viewer")["webhooks"]
+            assert webhook["state"] == "active", webhook
+            service.stop()
+
+
 def explains_the_api(page: Browser, service: Service) -> None:
     page.chrome.get(f"{service.url}/docs")
     page.until(lambda: len(page.shown(".opblock")) > 15, "the calls")
@@ -613,6 +643,7 @@ def check() -> None:
         service.stop()
     waits_as_told()
     warns()
+    resumes_webhooks()
     seconds = time.monotonic() - began
     print(f"the console: {len(sent)} requests, {seconds:.0f} s")
 

@@ -8,9 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
-from service import ROOT, Service
+import standardwebhooks
+
+from service import ROOT, Receiver, Service
+from service import run as run_command
 
 PATIENCE = 120.0
 LAST_LINE = "4 units sold, 4 payments kept, 1 refunded"
@@ -35,6 +39,57 @@ def run(name: str, command: list[str], folder: Path, last_line: str, service: Se
         wrong.append(f"{name} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
+def webhooks() -> None:
+    """The receiver of the examples gets what is sent, and the reference library of Standard Webhooks verifies it."""
+    command = [sys.executable, "webhook.py", "--port", "0", "--count", "4"]
+    service = Service()
+    with Receiver() as receiver:
+        secret = receiver.configure(service, "reference")
+        own = os.environ | {"WEBHOOK_SECRET": secret}
+        example = subprocess.Popen(command, cwd=ROOT / "examples/python", env=own, stdout=subprocess.PIPE, text=True)
+        assert example.stdout is not None
+        url = example.stdout.readline().split()[-1]
+        added = service.configuration.read_text().partition("[webhooks.reference]")[2]
+        text = f"[webhooks.example]{added}".replace(receiver.url, url)
+        service.configuration.write_text(service.configuration.read_text() + text)
+        tested = ["webhooks", "test", "example", "--config", str(service.configuration)]
+        assert "the test event arrived" in run_command(*tested)
+        with service:
+            put_sale(service)
+            printed = example.communicate(timeout=PATIENCE)[0].splitlines()
+            until = time.monotonic() + PATIENCE
+            while len(receiver.received) < 3:
+                assert time.monotonic() < until, "not everything arrived"
+                time.sleep(0.05)
+            other = standardwebhooks.Webhook(run_command("keys", "webhook").strip())
+            for headers, body in receiver.received:
+                lower = {name.lower(): value for name, value in headers.items()}
+                event = standardwebhooks.Webhook(secret).verify(body, lower)
+                assert event["id"] == lower["webhook-id"] and event["specversion"] == "1.0", event
+                for verifier, changed in ((other, body), (standardwebhooks.Webhook(secret), body + b" ")):
+                    try:
+                        verifier.verify(changed, lower)
+                    except standardwebhooks.WebhookVerificationError:
+                        continue
+                    raise AssertionError("a wrong signature was taken for a right one")
+            service.stop()
+    kinds = sorted(line.split()[0] for line in printed)
+    assert kinds == ["4", "reservation.held", "sale.opened", "sale.put", "webhook.test"], printed
+
+
+def put_sale(service: Service) -> None:
+    sale = {
+        "name": "Drop",
+        "opens_at": "2020-01-01T00:00:00Z",
+        "closes_at": "2099-01-01T00:00:00Z",
+        "hold_seconds": 300,
+        "items": [{"sku": "tv", "initial_stock": 10}],
+    }
+    service.send("PUT", "/v1/sales/drop", sale, None)
+    reserve = {"customer": "ann", "lines": [{"sku": "tv", "quantity": 1}]}
+    service.send("POST", "/v1/sales/drop/reservations", reserve, None)
+
+
 def main() -> None:
     examples = ROOT / "examples"
     # The packages of npm are put beside what is built, and not beside what is kept.
@@ -51,6 +106,7 @@ def main() -> None:
         "payments": ([sys.executable, "payments.py"], examples / "python", PAYMENTS_LAST_LINE),
     }
     wrong: list[str] = []
+    webhooks()
     with Service(roles=("operator",)) as service:
         threads = [
             threading.Thread(target=run, args=(name, command, folder, last_line, service, wrong))

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from service import SMALL_LIMITS, Service
+from service import SMALL_LIMITS, Receiver, Service
 
 HERE = Path(__file__).resolve().parent
 SEED = int(os.environ.get("DOORBUSTER_FUZZ_SEED", "20261127"))
@@ -73,7 +73,15 @@ def main() -> None:
 def run(role: str | None) -> tuple[Seen, dict[str, Any]]:
     """All that is done with one role's key, on a service of its own: what was seen, and the service's document."""
     began, seen = time.monotonic(), Seen()
-    with Service(ROLES if role else (), SMALL_LIMITS) as service:
+    unstarted = Service(ROLES if role else (), SMALL_LIMITS)
+    with Receiver() as receiver:
+        # A walk along the links resumes it.
+        receiver.configure(unstarted, "orders")
+        return fuzz_service(unstarted, role, seen, began)
+
+
+def fuzz_service(unstarted: Service, role: str | None, seen: Seen, began: float) -> tuple[Seen, dict[str, Any]]:
+    with unstarted as service:
         reader = "viewer" if role else None
         document = service.get("/openapi.json", None)
         held = put_first(service)

@@ -71,7 +71,7 @@ REFUSALS_BY_STATE = {
 # Schemathesis begins walks with a POST, or a GET of a list. Here everything begins with a PUT.
 assert callable(stateful.is_likely_root_transition)
 stateful.is_likely_root_transition = lambda operation, *_: operation_id(operation) in ROOTS
-ROOTS = ("putSale", "listSales", "listAuditRecords", "followEvents")
+ROOTS = ("putSale", "listSales", "listAuditRecords", "followEvents", "listWebhooks")
 
 
 @schemathesis.hook
@@ -138,6 +138,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 def lead_somewhere(case: Case) -> None:
     """Most paths lead to a sale that is open and to a hold of it, so that the rest of the request matters."""
     path, operation = case.path_parameters, operation_id(case.operation)
+    if "webhook" in path and not path["webhook"].startswith("0"):
+        path["webhook"] = "orders"
     if "id" in path and not path["id"].endswith("0"):
         # One to confirm, one to release, and one that stays held.
         to_confirm, to_release, to_hold = os.environ["HELD"].split()

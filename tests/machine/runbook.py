@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 from watch import free_port
 
-from service import PATIENCE, ROOT, Service, binary, environment, run
+from service import PATIENCE, ROOT, Receiver, Service, binary, environment, run
 
 PAGE = ROOT / "deploy" / "runbook.md"
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -460,6 +460,25 @@ def payments_to_return() -> None:
         assert longer.total_seconds() == 600, longer
 
 
+def webhook_parked() -> None:
+    """An endpoint refuses events until it is parked; repaired and resumed, it gets them."""
+    with Receiver() as receiver:
+        receiver.status = 503
+        unstarted = Operated()
+        receiver.configure(unstarted, "orders", park_after_seconds=1)
+        with unstarted as service:
+            service.send("PUT", "/v1/sales/drop", SALE, None)
+            parked = 'doorbuster_webhook_parked{webhook="orders"}'
+            wait("it is parked", lambda: service.metric(parked) == 1)
+            shown = service.paste("DoorbusterWebhookParked", "look")
+            assert '"state":"parked"' in shown and "answered 503" in shown and 'outcome="refused"' in shown, shown
+            for entry in ("DoorbusterWebhookBehind", "DoorbusterWebhookSkipped"):
+                assert 'webhook="orders"' in service.paste(entry, "look")
+            receiver.status = 204
+            assert '"state":"active"' in service.paste("DoorbusterWebhookParked", "do")
+            wait("it goes on", lambda: service.metric(parked) == 0)
+
+
 def log_lines_dropped() -> None:
     """The log's disk is full; with room again, nothing has to be restarted."""
     with selling() as service:
@@ -477,6 +496,7 @@ def main() -> None:
     started = time.monotonic()
     scenes = [healthy, down, journal_failed, store_away, store_stuck, certificate]
     scenes += [clock_jumped, disk_low, reload_failed, near_limit, log_lines_dropped, payments_to_return]
+    scenes.append(webhook_parked)
     scenes += [partial(damaged, way) for way in ("cut", "restore")]
     # They mostly wait.
     with ThreadPoolExecutor(3) as pool:

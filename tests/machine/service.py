@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +43,49 @@ def run(*arguments: str) -> str:
     done = subprocess.run([binary(), *arguments], env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, f"doorbuster {arguments} ends with {done.returncode}: {done.stderr}"
     return done.stdout
+
+
+class Receiver:
+    """Takes webhooks and answers with `status`. `received`: headers and body of each request."""
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.received.append((dict(self.headers.items()), body))
+                self.send_response(receiver.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                """Says nothing of each request."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hooks"
+
+    def __enter__(self) -> Receiver:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def configure(self, service: Service, name: str, **keys: int) -> str:
+        """Adds the webhook to the configuration, for the next start. Its secret."""
+        secret = run("keys", "webhook").strip()
+        file = Path(service.directory.name, f"{name}.secret")
+        file.write_text(secret + "\n")
+        lines = [f"[webhooks.{name}]", f'url = "{self.url}"', f'secret_file = "{file}"', "retry_seconds_max = 1"]
+        lines += [f"{key} = {value}" for key, value in keys.items()]
+        service.configuration.write_text(service.configuration.read_text() + "\n".join(lines) + "\n")
+        return secret
 
 
 class Service:

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from service import PATIENCE, ROOT, Service
+from service import PATIENCE, ROOT, Receiver, Service
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 LOAD_SECONDS = 12
@@ -80,7 +80,7 @@ def names_are_declared(found: list[tuple[str, str]]) -> None:
 # Names of metrics by which something can be wrong, and those of them that rightly have no alert.
 ALARMING = (
     r"_(up|state|failed|full|low|drift_units|oversold_units|expiry_timestamp_seconds|last_timestamp_seconds"
-    r"|dropped_total|jumps_total|failures_total|refused_total|pending_seconds)$"
+    r"|dropped_total|jumps_total|failures_total|refused_total|pending_seconds|parked|skips_total)$"
 )
 NOT_ALERTED = {
     "doorbuster_store_failures_total": "a try that failed is made again; store_up and store_state have alerts",
@@ -169,7 +169,14 @@ class Prometheus:
 
 
 def ask_all(found: list[tuple[str, str]]) -> None:
-    with Service() as service:
+    unstarted = Service()
+    with Receiver() as receiver:
+        receiver.configure(unstarted, "watched")
+        ask_while_serving(unstarted, found)
+
+
+def ask_while_serving(unstarted: Service, found: list[tuple[str, str]]) -> None:
+    with unstarted as service:
         sale = {
             "name": "Drop",
             "opens_at": "2020-01-01T00:00:00Z",

@@ -182,6 +182,19 @@ impl Engine {
         self.answer(true, &control.lane)
     }
 
+    /// Records that an operator resumed a webhook endpoint. The endpoint's state is not the engine's.
+    pub fn note_webhook_resumed(&self, now: Timestamp, by: Actor<'_>, webhook: &str) -> Answer<()> {
+        let mut control = self.control.lock();
+        let now = control.advance(now);
+        let detail = audit::of_webhook(webhook);
+        let entry = NewRecord { by, action: Action::WebhookResume, sale: None, sku: None, detail };
+        let record = control.trail.record(now, &entry);
+        let mut written = Written::default();
+        control.write(&record, &mut written);
+        self.append(&mut control, &mut self.lock_all(), written);
+        self.answer((), &control.lane)
+    }
+
     /// Where the audit trail ends.
     pub fn audit_head(&self) -> Answer<Head> {
         let control = self.control.lock();
@@ -286,6 +299,7 @@ fn judge_status_change(
         | Action::StockTransfer
         | Action::HoldsExtend
         | Action::KeysChange
-        | Action::CustomerErase => unreachable!("changes no status"),
+        | Action::CustomerErase
+        | Action::WebhookResume => unreachable!("changes no status"),
     }
 }

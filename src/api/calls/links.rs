@@ -106,3 +106,6 @@ pub(super) const OF_BATCH: &[Link] = &[
 
 /// The next call of a reader without a cursor.
 pub(super) const OF_FEED: &[Link] = &[link("followEvents", &[("after", "$response.header.Event-Cursor")])];
+
+/// Resuming one that is not parked changes nothing.
+pub(super) const OF_WEBHOOKS: &[Link] = &[link("resumeWebhook", &[("webhook", "$response.body#/webhooks/0/name")])];

@@ -7,6 +7,7 @@ mod pages;
 mod reservations;
 mod sales;
 mod service;
+mod webhooks;
 
 pub use links::Link;
 
@@ -196,7 +197,7 @@ impl Tag {
             Self::Sales => "For operators: sales and their stock",
             Self::Reservations => "For checkout services: hold, change, confirm, release, extend, cancel",
             Self::Customers => "Erasing a customer's data",
-            Self::Events => "The feed of durable changes",
+            Self::Events => "The feed of durable changes, and webhooks",
             Self::Audit => "Operators' changes, for operators and auditors",
             Self::Console => "Pages to watch and run a sale",
             Self::Contract => "This contract, for programs and people",
@@ -251,6 +252,8 @@ calls! {
     EraseCustomer = service::ERASE_CUSTOMER,
     Audit = service::AUDIT,
     Events = service::EVENTS,
+    ListWebhooks = webhooks::LIST_WEBHOOKS,
+    ResumeWebhook = webhooks::RESUME_WEBHOOK,
     Status = service::STATUS,
     Console = pages::CONSOLE,
     ConsoleFile = pages::CONSOLE_FILE,

@@ -11,6 +11,7 @@ import { SaleView } from "./sale.js";
 import { ServiceView, noticesOf } from "./service.js";
 import { adjust, transfer } from "./stock.js";
 import { showTrail } from "./trail.js";
+import { showWebhooks } from "./webhooks.js";
 
 const POLL_MILLIS = 1000;
 const OUTLOOK_EVERY_MILLIS = 3000;
@@ -262,6 +263,7 @@ part("forget").addEventListener("click", () => {
 part("create").addEventListener("click", createSale);
 part("find").addEventListener("click", () => find(state.view?.id ?? "", state.caller?.role !== "viewer", poll));
 part("trail").addEventListener("click", () => showTrail(state.sales.map(({ id }) => id)));
+part("webhooks").addEventListener("click", () => showWebhooks(mayOperate()));
 part("more").addEventListener("click", () => {
   state.pages += 1;
   state.listedAt = -Infinity;

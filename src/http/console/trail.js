@@ -8,7 +8,7 @@ const COLUMNS = ["When", "Who", "What", "Sale", "Item", "Details"];
 const ACTIONS = {
   "sale.put": "Sale saved", "sale.pause": "Paused", "sale.resume": "Resumed", "sale.close": "Closed for good",
   "stock.adjust": "Stock adjusted", "stock.transfer": "Stock moved", "keys.change": "Keys changed", "customer.erase": "Customer erased",
-  "holds.extend": "Holds extended",
+  "holds.extend": "Holds extended", "webhook.resume": "Webhook resumed",
 };
 /** Members of a sale, as its form calls them. */
 const MEMBERS = {
@@ -92,6 +92,7 @@ function told(action, detail) {
   if (action === "sale.put") return saved(detail);
   if (action === "keys.change") return keys(detail);
   if (action === "holds.extend") return because(`all holds end ${span(detail.seconds)} later`, detail);
+  if (action === "webhook.resume") return detail.webhook;
   if (action === "customer.erase") return `${units(detail.reservations)} reservations were in memory`;
   return Object.keys(detail).length > 0 ? JSON.stringify(detail) : "";
 }

@@ -10,6 +10,7 @@ mod reservations;
 mod sales;
 mod status;
 pub(super) mod trail;
+mod webhooks;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -88,6 +89,8 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::EraseCustomer => customers::erase(worker, caller, &subject),
         Call::Audit => at_once(Box::pin(trail::get(worker, caller, request.uri().query())).await),
         Call::Events => at_once(events::follow(worker, caller, request).await),
+        Call::ListWebhooks => at_once(webhooks::list(worker, caller)),
+        Call::ResumeWebhook => Box::pin(webhooks::resume(worker, caller, &subject, request)).await,
         Call::Status => at_once(status::get(worker, caller).await),
         Call::Console | Call::ConsoleFile | Call::Docs | Call::DocsFile | Call::Problem | Call::OpenApi => {
             unreachable!("answered by handle_public")

@@ -71,6 +71,7 @@ site! {
     "api.js": JAVASCRIPT,
     "report.js": JAVASCRIPT,
     "trail.js": JAVASCRIPT,
+    "webhooks.js": JAVASCRIPT,
     "sale.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "holds.js": JAVASCRIPT,

@@ -14,3 +14,4 @@ pub mod settings;
 mod shapes;
 pub mod status;
 pub mod trail;
+pub mod webhooks;

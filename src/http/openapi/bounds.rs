@@ -22,6 +22,7 @@ use crate::{
         warnings,
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},
+    webhooks::State as WebhookState,
 };
 
 /// A sale's id.

@@ -100,6 +100,8 @@ pub(super) fn of(schema: &str) -> Value {
             "reservations": [reservation("held")], "limits": [{ "sku": "tv-55", "limit": 2, "already": 1 }],
         }),
         "AuditTrail" => trail(),
+        "Webhooks" => json!({ "webhooks": [webhook("parked")] }),
+        "Webhook" => webhook("active"),
         "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problems::SOLD_OUT)),
         "Contract" => json!({
@@ -282,6 +284,28 @@ fn status() -> Value {
             "clock_ahead_seconds": 0.0,
         },
     })
+}
+
+/// One that did not answer for a day, or one to which all arrives.
+fn webhook(state: &str) -> Value {
+    let mut webhook = json!({
+        "name": "orders",
+        "url": "https://orders.example/hooks",
+        "events": ["reservation.*"],
+        "sales": [],
+        "state": state,
+        "waiting": 0,
+        "lag_seconds": 0.0,
+        "last_delivered_at": "2025-11-27T08:00:00.123Z",
+    });
+    if state == "parked" {
+        webhook["waiting"] = json!(120);
+        webhook["lag_seconds"] = json!(86_460.5);
+        webhook["failing_since"] = json!("2025-11-27T08:01:00.000Z");
+        webhook["parked_at"] = json!("2025-11-28T08:01:02.000Z");
+        webhook["last_failure"] = json!({ "at": "2025-11-28T08:01:02.000Z", "detail": "answered 503" });
+    }
+    webhook
 }
 
 /// The adjustment of the other examples, in the trail.

@@ -134,3 +134,14 @@ pub(super) fn content() -> Value {
         "application/x-ndjson": { "schema": reference("schemas", "Event"), "example": event },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KINDS;
+
+    #[test]
+    fn every_type_of_events_is_described() {
+        let described = KINDS.map(|(kind, _)| kind);
+        assert_eq!(described.as_slice(), crate::events::KINDS);
+    }
+}

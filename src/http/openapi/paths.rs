@@ -209,6 +209,11 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "schema": { "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": PRINTABLE },
             "example": "ann",
         },
+        "webhook": {
+            "name": "webhook", "in": "path", "required": true, "description": "A webhook's name in the configuration.",
+            "schema": { "type": "string", "pattern": "^[a-z0-9_-]{1,64}$" },
+            "example": "orders",
+        },
         "slug": {
             "name": "slug", "in": "path", "required": true, "description": "A problem's code, also with `-` for `_`.",
             "schema": { "type": "string", "enum": slugs },

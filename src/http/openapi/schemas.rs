@@ -28,6 +28,7 @@ use crate::{
             settings::SettingsBody,
             status::StatusBody,
             trail::TrailBody,
+            webhooks::{WebhookBody, WebhooksBody},
         },
     },
 };
@@ -66,6 +67,8 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<CustomerBody<'_>>(&mut answers);
     add::<ReportBody<'_>>(&mut answers);
     add::<TrailBody<'_>>(&mut answers);
+    add::<WebhooksBody<'_>>(&mut answers);
+    add::<WebhookBody<'_>>(&mut answers);
     add::<ErasureBody>(&mut answers);
     add::<ExtendedHoldsBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);

@@ -18,7 +18,7 @@ mod events_limits;
 mod expiry;
 mod hostile;
 mod idempotency;
-mod keys;
+pub mod keys;
 mod life;
 mod limits;
 mod malformed;

@@ -13,6 +13,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("sale_not_found", 404, &[]),
     ("item_not_found", 404, &[]),
     ("reservation_not_found", 404, &[]),
+    ("webhook_not_found", 404, &[]),
     ("method_not_allowed", 405, &[]),
     ("not_acceptable", 406, &[]),
     ("request_timeout", 408, &[]),

@@ -242,6 +242,15 @@ pub fn of_extension(asked: &ExtendAll<'_>) -> String {
     write(&Detail { seconds: asked.seconds, reason: asked.reason })
 }
 
+/// A webhook endpoint is resumed.
+pub fn of_webhook(webhook: &str) -> String {
+    #[derive(Serialize)]
+    struct Detail<'a> {
+        webhook: &'a str,
+    }
+    write(&Detail { webhook })
+}
+
 #[derive(Serialize)]
 struct Key<'a> {
     name: &'a str,

@@ -16,6 +16,7 @@ pub use self::{
     broken::Broken,
     detail::{
         KeyFacts, of_adjustment, of_adjustments, of_erasure, of_extension, of_keys, of_put, of_transfer, of_turn,
+        of_webhook,
     },
 };
 use super::{
@@ -53,6 +54,7 @@ pub enum Action {
     CustomerErase = 7,
     StockTransfer = 8,
     HoldsExtend = 9,
+    WebhookResume = 10,
 }
 
 /// An action that is about to be recorded.
@@ -124,7 +126,7 @@ impl fmt::Display for Actor<'_> {
 }
 
 impl Action {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SalePut,
         Self::SalePause,
         Self::SaleResume,
@@ -134,6 +136,7 @@ impl Action {
         Self::CustomerErase,
         Self::StockTransfer,
         Self::HoldsExtend,
+        Self::WebhookResume,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -147,6 +150,7 @@ impl Action {
             Self::CustomerErase => "customer.erase",
             Self::StockTransfer => "stock.transfer",
             Self::HoldsExtend => "holds.extend",
+            Self::WebhookResume => "webhook.resume",
         }
     }
 

@@ -3,7 +3,13 @@
 use super::*;
 
 pub(super) fn all(limits: &Limits) -> impl Iterator<Item = Row> {
-    requests(limits).into_iter().chain(answers()).chain(report()).chain(figures()).chain(problems_and_events())
+    requests(limits)
+        .into_iter()
+        .chain(answers())
+        .chain(report())
+        .chain(webhooks())
+        .chain(figures())
+        .chain(problems_and_events())
 }
 
 fn requests(limits: &Limits) -> Vec<Row> {
@@ -230,6 +236,24 @@ fn answers() -> Vec<Row> {
         ("AuditRecord", "sale", sale_id()),
         ("AuditRecord", "sku", name()),
         ("AuditRecord", "hash", form(json!({ "pattern": "^[0-9a-f]{64}$" }))),
+    ]
+}
+
+fn webhooks() -> Vec<Row> {
+    let names = |pattern: &str| form(json!({ "items": { "type": "string", "pattern": pattern, "minLength": 1 } }));
+    vec![
+        ("Webhook", "name", form(json!({ "pattern": "^[a-z0-9_-]{1,64}$" }))),
+        ("Webhook", "url", form(json!({ "pattern": "^https?://" }))),
+        ("Webhook", "events", names("^[a-z_.*]+$")),
+        ("Webhook", "sales", names("^[a-z0-9._*-]{1,64}$")),
+        ("Webhook", "state", form(json!({ "enum": WebhookState::ALL.map(WebhookState::as_str) }))),
+        ("Webhook", "waiting", form(json!({ "minimum": 0, "maximum": EXACT_MAX }))),
+        ("Webhook", "lag_seconds", form(json!({ "minimum": 0 }))),
+        ("Webhook", "last_delivered_at", time()),
+        ("Webhook", "failing_since", time()),
+        ("Webhook", "parked_at", time()),
+        ("Webhook", "skipped_at", time()),
+        ("WebhookFailure", "at", time()),
     ]
 }
 

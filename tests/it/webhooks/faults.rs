@@ -1,0 +1,162 @@
+//! Receivers that hang, fail, redirect, flood, close, speak bad TLS or are where they must not be: each harms only itself.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+
+use super::{
+    put,
+    receiver::{OK, Receiver, Reply},
+    reserve, serve, state, webhook,
+};
+use crate::served::wait_until;
+
+#[test]
+fn bad_receivers_harm_nobody_else() {
+    let elsewhere = Receiver::good();
+    let moved: &'static str = format!("location: {}\r\n", elsewhere.url()).leak();
+    let good = Receiver::good();
+    let bad = [
+        ("hangs", Receiver::start(|_| Reply::Hang), "no answer within 1 s"),
+        ("fails", Receiver::start(|_| Reply::Status(500, "")), "answered 500"),
+        ("moved", Receiver::start(move |_| Reply::Status(307, moved)), "answered 307, but redirects are not followed"),
+        ("closes", Receiver::start(|_| Reply::Close), ""),
+    ];
+    let floods = Receiver::start(|_| Reply::Flood);
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let no_tls = format!("https://localhost:{}/", plain.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for mut stream in plain.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    let private = "https://10.255.255.1:9/".to_owned();
+    let nobody = format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let nowhere = "https://no-such-host.invalid/".to_owned();
+    let others = [
+        ("no-tls", no_tls, "TLS with localhost failed"),
+        ("private", private, "10.255.255.1, which is not a public address: set allow_private_addresses"),
+        ("nobody", nobody, "no connection to 127.0.0.1"),
+        // Or the name server does not answer in time.
+        ("nowhere", nowhere, ""),
+    ];
+    let all = bad.iter().map(|(name, receiver, _)| (*name, webhook(receiver.url())));
+    let all = all.chain(others.iter().map(|(name, url, _)| (*name, webhook(url.clone()))));
+    let service = serve(all.chain([("good", webhook(good.url())), ("floods", webhook(floods.url()))]));
+    let mut client = service.client();
+    put(&mut client, "drop");
+    reserve(&mut client, "drop", 200);
+    wait_until("all arrived at the good one", || good.count() >= 201);
+    wait_until("the head of an answer is enough", || floods.ids().len() >= 201);
+    for (name, told) in bad.iter().map(|it| (it.0, it.2)).chain(others.iter().map(|it| (it.0, it.2))) {
+        wait_until(name, || state(&mut client, name).get("last_failure").is_some());
+        let shown = state(&mut client, name);
+        assert_eq!(shown["state"], "failing", "{shown}");
+        assert!(shown["last_failure"]["detail"].as_str().unwrap().contains(told), "{shown}");
+        assert!(shown["failing_since"].is_string() && shown["waiting"].as_u64() > Some(0), "{shown}");
+    }
+    assert_eq!(elsewhere.count(), 0, "a redirect is not followed");
+    assert_eq!(state(&mut client, "good")["state"], "active");
+}
+
+/// One that failed and is there again gets everything, and one that asks for a pause gets one.
+#[test]
+fn a_receiver_that_is_back_gets_everything() {
+    let receiver = Receiver::start(|_| Reply::Status(503, "retry-after: 1\r\n"));
+    let service = serve([("orders", webhook(receiver.url()))]);
+    let mut client = service.client();
+    put(&mut client, "drop");
+    reserve(&mut client, "drop", 100);
+    wait_until("it failed more than once", || receiver.count() > 2);
+    assert!(
+        receiver.received().iter().skip(16).all(|received| received.at_a_time == 1),
+        "one at a time while it fails"
+    );
+    let before = receiver.received().len();
+    receiver.behave(|_| OK);
+    wait_until("all arrived", || receiver.received()[before..].len() >= 101);
+    wait_until("it is shown", || state(&mut client, "orders")["state"] == "active");
+    let first = receiver.received()[0].clone();
+    let again = receiver.received()[before..].iter().find(|received| received.id() == first.id()).cloned();
+    assert_eq!(again.expect("sent again").body, first.body, "the same event at every attempt");
+}
+
+/// An event that is always refused does not stop the others, until it parks the endpoint.
+#[test]
+fn one_event_that_is_refused_stops_only_its_subject_until_it_parks() {
+    let receiver = Receiver::start(|received| {
+        let poison = received.event["data"]["customer"] == "customer-3";
+        if poison { Reply::Status(422, "") } else { OK }
+    });
+    let mut parks = webhook(receiver.url());
+    parks.park_after_seconds = 2;
+    let service = serve([("orders", parks)]);
+    let mut client = service.client();
+    put(&mut client, "drop");
+    reserve(&mut client, "drop", 50);
+    wait_until("the others arrived", || receiver.ids().len() >= 51);
+    wait_until("it is parked", || state(&mut client, "orders")["state"] == "parked");
+    let shown = state(&mut client, "orders");
+    assert_eq!((&shown["waiting"], &shown["last_failure"]["detail"]), (&1.into(), &"answered 422".into()));
+}
+
+/// Over TLS, with an authority of one's own.
+#[test]
+fn a_certificate_is_checked_against_its_authority() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let authority = directory.path().join("ca.pem");
+    std::fs::write(&authority, issuer.pem()).unwrap();
+    let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let (tls, listener) = (Arc::new(tls), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    let (arrived, arrivals) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream);
+            let mut head = [0; 16_384];
+            let read = stream.read(&mut head).unwrap_or(0);
+            if read > 0 && stream.write_all(b"HTTP/1.1 204 X\r\nconnection: close\r\n\r\n").is_ok() {
+                let _ = stream.flush();
+                arrived.send(String::from_utf8_lossy(&head[..read]).into_owned()).unwrap();
+            }
+        }
+    });
+    let mut trusting = webhook(format!("https://localhost:{port}/hooks"));
+    trusting.ca_file = authority.to_str().unwrap().to_owned();
+    let mut wrong_name = webhook(format!("https://127.0.0.1:{port}/hooks"));
+    wrong_name.ca_file.clone_from(&trusting.ca_file);
+    let strict = webhook(format!("https://localhost:{port}/hooks"));
+    let service = serve([("trusting", trusting), ("strict", strict), ("wrong-name", wrong_name)]);
+    let mut client = service.client();
+    put(&mut client, "drop");
+    let request = arrivals.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(request.starts_with("POST /hooks HTTP/1.1\r\n") && request.contains("webhook-signature: v1,"), "{request}");
+    for name in ["strict", "wrong-name"] {
+        wait_until(name, || state(&mut client, name).get("last_failure").is_some());
+        let shown = state(&mut client, name)["last_failure"]["detail"].as_str().unwrap().to_owned();
+        assert!(shown.starts_with("TLS with "), "{shown}");
+    }
+}

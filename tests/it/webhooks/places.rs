@@ -1,0 +1,164 @@
+//! Where a webhook continues: after a stop, after a crash, after it was parked, and when the journal no longer has what is next.
+
+use std::fs;
+
+use super::{
+    SECRET, of_puts_and_holds, put,
+    receiver::{OK, Receiver, Reply},
+    reserve, secret_file, serve, state, webhook, with,
+};
+use crate::served::{
+    Service,
+    metrics::Scrape,
+    process::{self, Process},
+    reserve_body, wait_until,
+};
+
+#[test]
+fn it_continues_where_it_was_after_a_stop() {
+    let receiver = Receiver::good();
+    let mut service = serve([("orders", of_puts_and_holds(receiver.url()))]);
+    let mut client = service.client();
+    put(&mut client, "drop");
+    reserve(&mut client, "drop", 20);
+    wait_until("all arrived", || receiver.count() == 21);
+    service.stop();
+    service.start_again();
+    put(&mut service.client(), "late");
+    wait_until("the next one arrived", || receiver.ids().len() == 22);
+    assert_eq!(receiver.count(), 22, "what arrived before is not sent again");
+    // One that is added later gets what comes from then on.
+    let added = Receiver::good();
+    service.stop();
+    with(&mut service.config, "added", of_puts_and_holds(added.url()));
+    service.start_again();
+    put(&mut service.client(), "later");
+    wait_until("both have it", || receiver.ids().len() == 23 && added.count() == 1);
+    assert_eq!(added.received()[0].event["subject"], "later");
+}
+
+#[test]
+fn nothing_is_lost_when_the_service_is_killed() {
+    let receiver = Receiver::good();
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let secret = secret_file(SECRET);
+    let webhooks = format!(
+        "{{ orders = {{ url = \"{}\", secret_file = \"{}\", events = [\"sale.put\", \"reservation.held\"] }} }}",
+        receiver.url(),
+        secret.display()
+    );
+    let settings = [("webhooks", webhooks)];
+    let mut expected = 0;
+    for round in 0..4 {
+        let mut process = Process::launch(process::serve(&data, &settings), &data).unwrap();
+        let mut client = process.client();
+        let sale = format!("drop-{round}");
+        put(&mut client, &sale);
+        reserve(&mut client, &sale, 40);
+        expected += 41;
+        // In the middle of its deliveries.
+        process.kill();
+    }
+    let mut process = Process::launch(process::serve(&data, &settings), &data).unwrap();
+    wait_until("all arrived", || receiver.ids().len() >= expected);
+    let kinds = |kind: &str| receiver.received().iter().filter(|it| it.event["type"] == kind).count();
+    assert!(kinds("sale.put") >= 4 && kinds("reservation.held") >= 160);
+    process.kill();
+}
+
+#[test]
+fn a_parked_one_stays_parked_until_it_is_resumed() {
+    let receiver = Receiver::start(|_| Reply::Status(500, ""));
+    let mut parks = of_puts_and_holds(receiver.url());
+    parks.park_after_seconds = 1;
+    let mut service = serve([("orders", parks)]);
+    let mut client = service.client();
+    put(&mut client, "drop");
+    wait_until("it is parked", || state(&mut client, "orders")["state"] == "parked");
+    let parked_at = state(&mut client, "orders")["parked_at"].clone();
+    service.stop();
+    receiver.behave(|_| OK);
+    let before = receiver.count();
+    service.start_again();
+    let mut client = service.client();
+    reserve(&mut client, "drop", 10);
+    wait_until("they wait", || state(&mut client, "orders")["waiting"] == 11);
+    let shown = state(&mut client, "orders");
+    assert_eq!((&shown["state"], &shown["parked_at"]), (&"parked".into(), &parked_at));
+    let metrics = service.ops().get("/metrics").text().to_owned();
+    wait_until("it is in the metrics", || {
+        service.ops().get("/metrics").text().contains("doorbuster_webhook_parked{webhook=\"orders\"} 1")
+    });
+    assert!(metrics.contains("doorbuster_webhook_lag_seconds"), "{metrics}");
+    assert_eq!(receiver.count(), before, "nothing was sent");
+    let shown = client.post_nothing("/v1/webhooks/orders/resume").success(200);
+    assert!(shown.get("parked_at").is_none(), "{shown}");
+    wait_until("all arrived", || receiver.count() == before + 11);
+    wait_until("it is saved", || {
+        !fs::read_to_string(service.directory().join("webhooks.json")).unwrap().contains("parked")
+    });
+}
+
+/// A service whose webhook fails while the journal fills several segments, and what is there to deliver.
+fn behind(receiver: &Receiver, webhook_bytes_max: u64) -> (Service, usize) {
+    let service = Service::start_with(|config| {
+        let mut webhook = webhook(receiver.url());
+        webhook.events = vec!["reservation.held".to_owned().try_into().unwrap()];
+        with(config, "orders", webhook);
+        config.journal.webhook_bytes_max = webhook_bytes_max;
+        config.snapshot.journal_bytes = 1 << 20;
+    });
+    let mut client = service.client();
+    put(&mut client, "drop");
+    let reference = "x".repeat(255);
+    for round in 0..12 {
+        let hold = |number| {
+            let mut body = reserve_body(&format!("customer-{round}-{number}"), [("tv", 1)]);
+            body["reference"] = reference.clone().into();
+            body
+        };
+        client.batch("drop", &(0..1000).map(hold).collect::<Vec<_>>());
+    }
+    // Each look at the journal trims it, so after two snapshots it was trimmed behind the first.
+    for wanted in 1..=2 {
+        let before = snapshots(&service);
+        wait_until("a snapshot was taken", || {
+            put(&mut service.client(), &format!("sale-{wanted}"));
+            let one = reserve_body("ann", [("tv", 1)]);
+            client.batch("drop", &vec![one; 1000]);
+            snapshots(&service) > before
+        });
+    }
+    service.wait_for_store();
+    (service, 12_000)
+}
+
+fn snapshots(service: &Service) -> f64 {
+    Scrape::parse(service.ops().get("/metrics").text()).value("doorbuster_snapshots_total", [])
+}
+
+#[test]
+fn the_journal_is_kept_for_one_that_is_behind() {
+    let receiver = Receiver::start(|_| Reply::Status(500, ""));
+    let (service, count) = behind(&receiver, 1 << 30);
+    receiver.behave(|_| OK);
+    wait_until("all arrived", || receiver.distinct() >= count);
+    let shown = state(&mut service.client(), "orders");
+    assert!(shown.get("skipped_at").is_none(), "{shown}");
+}
+
+#[test]
+fn what_the_journal_no_longer_has_is_skipped_and_told() {
+    let receiver = Receiver::start(|_| Reply::Status(500, ""));
+    let (service, count) = behind(&receiver, 0);
+    receiver.behave(|_| OK);
+    wait_until("it is told", || state(&mut service.client(), "orders").get("skipped_at").is_some());
+    put(&mut service.client(), "after");
+    reserve(&mut service.client(), "after", 1);
+    let has_last = || receiver.received().iter().any(|it| it.event["source"] == "/v1/sales/after");
+    wait_until("it goes on with what there is", has_last);
+    assert!(receiver.distinct() < count, "some were missed");
+    let metrics = Scrape::parse(service.ops().get("/metrics").text());
+    assert!(metrics.value("doorbuster_webhook_skips_total", [("webhook", "orders")]) > 0.0);
+}
