@@ -3,7 +3,7 @@ use crate::{
     command::{Adjust, AdjustAll, Transfer},
     event::Adjusted,
     ids::{ItemNumber, NAME_BYTES_MAX, PoolNumber, TEXT_BYTES_MAX},
-    settings::{Currency, ItemSettings, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
+    settings::{Currency, GroupSettings, ItemSettings, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_795_766_400_123);
@@ -160,6 +160,7 @@ fn settings(items: usize) -> SaleSettings {
         pools: Vec::new(),
         sourcing: None,
         split: None,
+        group: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -268,6 +269,7 @@ fn details_stay_within_their_bound() {
             pools: if !(3..=2990).contains(&number) { vec![longest_pool(amount); 64] } else { Vec::new() },
             sourcing: Some(Sourcing::MostAvailable),
             split: Some(amount > 1),
+            group: Some(GroupSettings { size: 100, seconds: u32::MAX - amount as u32 % 2 }),
         };
         SaleSettings {
             name: name.to_string().repeat(TEXT_BYTES_MAX),

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::{
     ids::{ItemNumber, PoolNumber},
     settings::{
-        Currency, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing,
+        Currency, GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing,
     },
     time::Timestamp,
 };
@@ -105,6 +105,12 @@ struct HoldBudgetRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct GroupRecord {
+    size: u8,
+    seconds: u32,
+}
+
+#[derive(Serialize, Deserialize)]
 struct QuotaRecord {
     requests: u32,
     window_seconds: u32,
@@ -130,6 +136,8 @@ struct ItemRecord<'a> {
     sourcing: Option<SourcingRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -300,6 +308,7 @@ impl<'a> ItemRecord<'a> {
             declared: item.pools.iter().map(PoolRecord::new).collect(),
             sourcing: item.sourcing.map(Into::into),
             split: item.split,
+            group: item.group.map(|group| GroupRecord { size: group.size, seconds: group.seconds }),
         }
     }
 
@@ -320,6 +329,7 @@ impl<'a> ItemRecord<'a> {
             pools: self.declared.into_iter().map(PoolRecord::settings).collect::<Result<_, _>>()?,
             sourcing: self.sourcing.map(Into::into),
             split: self.split,
+            group: self.group.map(|group| GroupSettings { size: group.size, seconds: group.seconds }),
         })
     }
 }
@@ -338,7 +348,7 @@ mod tests {
             "items":[{"sku":"tv","initial_stock":10,"price":{"amount":19900,"currency":"EUR"},"customer_limit":1,
             "pools":[{"id":"gold","initial_stock":10,"tiers":["gold"],"channels":["app"],
             "shared_at":"2026-11-27T08:20:00Z","location":"berlin","costs":{"eu":490},
-            "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,
+            "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,"group":{"size":3,"seconds":600},
             "limit_counts_since":"2026-11-27T08:30:00.5Z"},{"sku":"a \"b\"\n","initial_stock":0}]}"#;
         let numbers = |item, pool| Numbers { item: ItemNumber(item), pools: [PoolNumber(pool)].into_iter().collect() };
         (serde_json::from_str(text).unwrap(), vec![numbers(7, 9), numbers(0, 0)])
