@@ -54,8 +54,8 @@ impl Engine {
             return self.leave_group(now, id, reason);
         }
         let published = self.published.load();
-        let released = self
-            .decide(index, &published.bounds, &mut cell, |shard, record| shard.release(now, id, reason, record));
+        let released =
+            self.decide(index, &published.bounds, &mut cell, |shard, record| shard.release(now, id, reason, record));
         self.answer(released, &cell.lane)
     }
 

@@ -347,9 +347,9 @@ impl Engine {
             }
             let joins = plan.group.is_some().then(|| self.try_group(now, &plan, &mut guards, index)).transpose();
             let totals = Totals::of(&plan, &guards);
-            let judgement = guards[index]
-                .shard
-                .judge(now, &request, joins.as_ref().map(|_| &plan), |_, plan| allocate(plan, &AllShards(|pool| totals.available(pool))));
+            let judgement = guards[index].shard.judge(now, &request, joins.as_ref().map(|_| &plan), |_, plan| {
+                allocate(plan, &AllShards(|pool| totals.available(pool)))
+            });
             let value = match judgement {
                 Judgement::Outdated => {
                     not_before = guards[index].shard.now();

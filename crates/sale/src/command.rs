@@ -38,7 +38,8 @@ pub struct Extras<'a> {
 }
 
 /// What a request without any has.
-static NO_EXTRAS: Extras<'static> = Extras { attributes: NONE, locations: Vec::new(), allow_partial: false, group: None };
+static NO_EXTRAS: Extras<'static> =
+    Extras { attributes: NONE, locations: Vec::new(), allow_partial: false, group: None };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedLine<'a> {

@@ -64,8 +64,7 @@ pub const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
 pub const BUDGET: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 3 };
 
 /// Members of a group.
-pub const GROUP_SIZE: Rule =
-    Rule::Whole { least: GROUP_SIZE_MIN as i64, most: GROUP_SIZE_MAX as u64, example: 3 };
+pub const GROUP_SIZE: Rule = Rule::Whole { least: GROUP_SIZE_MIN as i64, most: GROUP_SIZE_MAX as u64, example: 3 };
 pub const GROUP_SIZE_MIN: u8 = 2;
 pub const GROUP_SIZE_MAX: u8 = 100;
 

@@ -14,9 +14,10 @@ use crate::sale::{
     object::{self, Object},
     rule::Rule,
     settings::{
-        BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, HoldBudget, Invalid, ItemSettings, LATE_CONFIRM_SECONDS, LOCATION,
-        NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase, PoolSettings, Price,
-        QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings, Sourcing, TIER,
+        BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, GROUP_SIZE, GroupSettings, HoldBudget, Invalid, ItemSettings,
+        LATE_CONFIRM_SECONDS, LOCATION, NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase,
+        PoolSettings, Price, QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings,
+        Sourcing, TIER,
     },
     time::Timestamp,
 };
@@ -94,6 +95,10 @@ pub struct ItemSettingsBody {
     /// Whether a line may draw from several pools. Left out: true.
     #[serde(default)]
     split: Option<bool>,
+    /// The item is sold to groups of customers only: all members of a group get their units, or none does. Left out: it is sold to
+    /// each customer alone.
+    #[serde(default, deserialize_with = "object::optional")]
+    group: Option<GroupSettings>,
     /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "stock")]
     #[schema(value_type = Value)]
@@ -208,9 +213,9 @@ impl From<SettingsBody> for SaleSettings {
 
 impl From<ItemSettingsBody> for ItemSettings {
     fn from(body: ItemSettingsBody) -> Self {
-        let ItemSettingsBody { sku, initial_stock, price, customer_limit, pools, sourcing, split, .. } = body;
+        let ItemSettingsBody { sku, initial_stock, price, customer_limit, pools, sourcing, split, group, .. } = body;
         let pools = pools.into_iter().flatten().map(|Object(pool)| pool.into()).collect();
-        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, limit_counts_since: None }
+        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, group, limit_counts_since: None }
     }
 }
 
@@ -254,6 +259,7 @@ impl Described for ItemSettingsBody {
             Member::list("pools", PoolBody::shape(limits), POOLS_MAX).optional(),
             Member::value("sourcing", SOURCING).optional(),
             Member::value("split", Rule::Flag).optional(),
+            Member::object("group", group(limits)).optional(),
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_ITEM.map(Member::ignored)).collect())
     }
@@ -273,6 +279,10 @@ impl Described for PoolBody {
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_POOL.map(Member::ignored)).collect())
     }
+}
+
+fn group(limits: &Limits) -> Shape {
+    Shape::new(vec![Member::value("size", GROUP_SIZE), Member::value("seconds", limits.sale.hold_seconds())])
 }
 
 fn price() -> Shape {

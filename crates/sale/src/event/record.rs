@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use crate::{
     ids::{ItemNumber, PoolNumber},
     settings::{
-        Currency, GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing,
+        Currency, GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings,
+        Sourcing,
     },
     time::Timestamp,
 };

@@ -114,7 +114,10 @@ impl Shard {
         let deadline = entry.expires_at;
         let expires_at = at.plus_seconds(entry.hold_seconds.into());
         let (sale, state) = (entry.sale, GroupState::Complete);
-        self.take(&CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }), record);
+        self.take(
+            &CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }),
+            record,
+        );
     }
 
     /// The group of this member failed: its units go back.
@@ -132,7 +135,10 @@ impl Shard {
         let (entry, at) = (self.member(id), self.now);
         let (sale, deadline, state) = (entry.sale, entry.expires_at, GroupState::Failed);
         let expires_at = deadline;
-        self.take(&CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }), record);
+        self.take(
+            &CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }),
+            record,
+        );
     }
 
     /// Records what became of a group whose id is of a bucket of this shard.

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     attributes::Attributes,
     event::{
-        Cancelled, Changed, ConfirmRefused, CustomerEvent, Extended, GroupNoted, Held, Portion, Portions, PricedPortion,
-        PricedPortions, Settled,
+        Cancelled, Changed, ConfirmRefused, CustomerEvent, Extended, GroupNoted, Held, Portion, Portions,
+        PricedPortion, PricedPortions, Settled,
     },
     ids::{Bucket, erased_customer},
     outcome::{self, ReservedLine, State},
@@ -67,7 +67,8 @@ impl Shard {
             let (members, deadline) = (membership.members, membership.deadline);
             each(&CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }));
         }
-        let moved = entry.expires_at != self.made_until(entry) && entry.membership().is_none_or(|it| it.joined.members == it.joined.size);
+        let moved = entry.expires_at != self.made_until(entry)
+            && entry.membership().is_none_or(|it| it.joined.members == it.joined.size);
         if entry.extensions > 0 || moved {
             let (at, expires_at, extensions) = (id.created_at(), entry.expires_at, entry.extensions);
             each(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all: None }));

@@ -86,6 +86,9 @@ pub(super) struct ItemBody<'a> {
     /// Whether a line may draw from several pools; left out: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     split: Option<bool>,
+    /// How the item is sold to groups of customers; left out: to each customer alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<GroupSettings>,
     /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -178,6 +181,7 @@ impl<'a> SaleBody<'a> {
             pools: item.settings.pools.iter().zip(pools).map(|(pool, counts)| PoolOfItem::new(pool, counts)).collect(),
             sourcing: item.settings.sourcing,
             split: item.settings.split,
+            group: item.settings.group,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,
