@@ -456,7 +456,8 @@ impl World {
 
     fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>, left_over: u32) {
         // A member of an open group can only be released.
-        let leaver = self.reservations.iter().position(|made| made.state == State::Held && self.is_open_member(made.id));
+        let leaver =
+            self.reservations.iter().position(|made| made.state == State::Held && self.is_open_member(made.id));
         let leaver = leaver.filter(|_| state == 1 && pick.is_multiple_of(3));
         let Some(index) = leaver.or_else(|| self.pick(pick, State::Held)) else { return };
         self.leave(self.reservations[index].id);

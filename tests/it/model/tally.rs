@@ -100,6 +100,10 @@ impl Tally {
             Refusal::AlreadyCancelled(_) => "already cancelled",
             Refusal::TooManyHolds { .. } => "too many holds",
             Refusal::CoolingDown { .. } => "cooling down",
+            Refusal::AlreadyInGroup(_) => "already in the group",
+            Refusal::GroupFull => "group full",
+            Refusal::GroupClosed => "group closed",
+            Refusal::GroupIncomplete(_) => "group incomplete",
             Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }

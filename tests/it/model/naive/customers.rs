@@ -56,6 +56,7 @@ impl Request {
             attributes: self.attributes().unwrap_or_default(),
             locations: self.locations.iter().map(|&location| Cow::Borrowed(location)).collect(),
             allow_partial: self.allow_partial,
+            group: None,
         }
     }
 
@@ -230,6 +231,7 @@ impl Model {
             extensions: known.extensions,
             attributes: attributes.map(Arc::new),
             short: short.collect(),
+            group: None,
         }
     }
 
