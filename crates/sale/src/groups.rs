@@ -48,6 +48,7 @@ pub struct Groups {
     /// Those that completed and failed since the start.
     completed: u64,
     failed: u64,
+    released: u64,
 }
 
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct GroupCounts {
     pub completed: u64,
     /// Since the start.
     pub failed: u64,
+    /// Members who were released because their groups failed, since the start.
+    pub released: u64,
 }
 
 /// A member's knowledge of its group, from which the table is rebuilt.
@@ -85,7 +88,12 @@ impl Groups {
     }
 
     pub fn counts(&self) -> GroupCounts {
-        GroupCounts { open: self.open.len() as u64, completed: self.completed, failed: self.failed }
+        GroupCounts {
+            open: self.open.len() as u64,
+            completed: self.completed,
+            failed: self.failed,
+            released: self.released,
+        }
     }
 
     /// Open groups by item.
@@ -167,7 +175,10 @@ impl Groups {
         self.keep(id, Ended { state, members }, at);
         match state {
             GroupState::Complete => self.completed += 1,
-            GroupState::Failed => self.failed += 1,
+            GroupState::Failed => {
+                self.failed += 1;
+                self.released += group.members.len() as u64;
+            }
             GroupState::Open => unreachable!("a group ends complete or failed"),
         }
         group
@@ -283,7 +294,7 @@ mod tests {
         groups.end(group, GroupState::Complete, NOW);
         assert_eq!(join(&groups, NOW), Err(Refusal::GroupFull));
         assert_eq!(groups.members(group), [id(11), id(12)]);
-        assert_eq!(groups.counts(), GroupCounts { open: 0, completed: 1, failed: 0 });
+        assert_eq!(groups.counts(), GroupCounts { completed: 1, ..GroupCounts::default() });
         // Long after, nothing is known of it.
         groups.forget_due(NOW.plus_seconds(1), 9);
         assert_eq!(join(&groups, NOW.plus_seconds(1)), Err(Refusal::GroupClosed));
