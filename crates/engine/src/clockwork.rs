@@ -50,6 +50,7 @@ impl Engine {
                 }
             }
         }
+        self.forget_groups(now);
         tick.extended = self.extend_due(now);
         self.measure_fullness();
         tick

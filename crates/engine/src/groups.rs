@@ -115,7 +115,8 @@ impl Engine {
             }
         }
         let new = shard.new_group(request.bucket, entropy);
-        groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new)
+        let is_known = |member| guards[self.shard_of(member)].shard.has(member);
+        groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new, is_known)
     }
 
     /// What follows for the group when a member has joined.
@@ -207,12 +208,8 @@ impl Engine {
         let mut released = 0;
         loop {
             let time = self.time(now);
-            {
-                let mut groups = self.groups.lock();
-                groups.forget_due(time, FORGETS_PER_STEP);
-                if groups.due(time).is_none() {
-                    return released;
-                }
+            if self.groups.lock().due(time).is_none() {
+                return released;
             }
             let mut guards = self.lock_all();
             let published = self.published.load_full();
@@ -225,6 +222,21 @@ impl Engine {
                 in_step += self.fail(group, time, &mut guards, &mut groups, &published.bounds);
             }
             released += in_step;
+        }
+    }
+
+    /// Forgets complete groups none of whose members is in memory.
+    pub(super) fn forget_groups(&self, now: Timestamp) {
+        let time = self.time(now);
+        for _ in 0..FORGETS_PER_STEP {
+            let Some((id, members)) = self.groups.lock().take_forgettable(time) else { return };
+            // What left memory does not come back, so one look at each is enough.
+            let is_known = |&member: &ReservationId| self.cells[self.shard_of(member)].cell.lock().shard.has(member);
+            if members.iter().any(is_known) {
+                self.groups.lock().keep(id, time);
+            } else {
+                self.groups.lock().forget(id);
+            }
         }
     }
 

@@ -35,27 +35,21 @@ pub struct Group {
     pub expires_at: Timestamp,
 }
 
-/// The groups of a service: those that are open, and for as long as ended reservations are kept those that ended.
+/// The groups of a service: those that are open, and those that are complete for as long as a member's reservation is in memory.
 #[derive(Debug, Default)]
 pub struct Groups {
     retention_millis: u64,
     open: BTreeMap<GroupId, Group>,
     /// When open ones fail.
     deadlines: BTreeSet<(Timestamp, GroupId)>,
-    ended: BTreeMap<GroupId, Ended>,
-    /// When ended ones are forgotten.
+    /// The members of complete ones.
+    complete: BTreeMap<GroupId, Vec<ReservationId>>,
+    /// When complete ones may be forgotten.
     forgets: BTreeSet<(Timestamp, GroupId)>,
     /// Those that completed and failed since the start.
     completed: u64,
     failed: u64,
     released: u64,
-}
-
-#[derive(Debug)]
-struct Ended {
-    state: GroupState,
-    /// None of a group that failed.
-    members: Vec<ReservationId>,
 }
 
 /// How many groups there are.
@@ -109,17 +103,18 @@ impl Groups {
 
     /// Members of a group that is open or complete.
     pub fn members(&self, id: GroupId) -> &[ReservationId] {
-        let ended = || self.ended.get(&id).map(|ended| &ended.members);
-        self.open.get(&id).map(|group| &group.members).or_else(ended).map_or(&[], Vec::as_slice)
+        let open = self.open.get(&id).map(|group| &group.members);
+        open.or_else(|| self.complete.get(&id)).map_or(&[], Vec::as_slice)
     }
 
-    /// The group that a reserve opens or joins. `new`: the id of a new one.
+    /// The group that a reserve opens or joins. `new`: the id of a new one. `is_known`: whether a reservation is in memory.
     pub fn join(
         &self,
         now: Timestamp,
         plan: &GroupPlan,
         (sale, item): (SaleNumber, ItemNumber),
         new: GroupId,
+        is_known: impl Fn(ReservationId) -> bool,
     ) -> Result<Joined, Refusal> {
         let Some(id) = plan.joins else {
             let GroupSettings { size, seconds } = plan.settings;
@@ -127,7 +122,7 @@ impl Groups {
             return Ok(Joined { id: new, size, members: 1, expires_at });
         };
         let Some(group) = self.open.get(&id) else {
-            let is_complete = self.ended.get(&id).is_some_and(|ended| ended.state == GroupState::Complete);
+            let is_complete = self.members(id).iter().any(|&member| is_known(member));
             return Err(if is_complete { Refusal::GroupFull } else { Refusal::GroupClosed });
         };
         if (group.sale, group.item) != (sale, item) {
@@ -148,7 +143,7 @@ impl Groups {
     pub fn add(&mut self, joined: &Joined, member: ReservationId, sale: SaleNumber, item: ItemNumber) {
         let Joined { id, size, members, expires_at } = *joined;
         if members == 1 {
-            let known = self.ended.contains_key(&id) || !self.deadlines.insert((expires_at, id));
+            let known = self.complete.contains_key(&id) || !self.deadlines.insert((expires_at, id));
             assert!(!known, "group id {id} was drawn twice");
             self.open.insert(id, Group { sale, item, size, members: Vec::new(), expires_at });
         }
@@ -168,13 +163,12 @@ impl Groups {
     pub fn end(&mut self, id: GroupId, state: GroupState, at: Timestamp) -> Group {
         let group = self.open.remove(&id).expect("only an open group ends");
         self.deadlines.remove(&(group.expires_at, id));
-        let members = match state {
-            GroupState::Complete => group.members.clone(),
-            GroupState::Failed | GroupState::Open => Vec::new(),
-        };
-        self.keep(id, Ended { state, members }, at);
         match state {
-            GroupState::Complete => self.completed += 1,
+            GroupState::Complete => {
+                self.completed += 1;
+                self.complete.insert(id, group.members.clone());
+                self.keep(id, at);
+            }
             GroupState::Failed => {
                 self.failed += 1;
                 self.released += group.members.len() as u64;
@@ -184,9 +178,13 @@ impl Groups {
         group
     }
 
-    fn keep(&mut self, id: GroupId, ended: Ended, at: Timestamp) {
+    /// Keeps a complete group for as long as a reservation that ends at this time.
+    pub fn keep(&mut self, id: GroupId, at: Timestamp) {
         self.forgets.insert((at.plus_millis(self.retention_millis), id));
-        self.ended.insert(id, ended);
+    }
+
+    pub fn forget(&mut self, id: GroupId) {
+        self.complete.remove(&id);
     }
 
     /// An open group whose time is over, the earliest first.
@@ -194,13 +192,11 @@ impl Groups {
         self.deadlines.first().filter(|(deadline, _)| now >= *deadline).map(|(_, id)| *id)
     }
 
-    /// Forgets groups that ended long ago, up to `most`.
-    pub fn forget_due(&mut self, now: Timestamp, most: usize) {
-        for _ in 0..most {
-            let Some(&(at, id)) = self.forgets.first().filter(|(at, _)| now >= *at) else { return };
-            self.forgets.remove(&(at, id));
-            self.ended.remove(&id);
-        }
+    /// A group that may be forgotten, if none of its members is in memory; else it is to be kept for longer.
+    pub fn take_forgettable(&mut self, now: Timestamp) -> Option<(GroupId, Vec<ReservationId>)> {
+        let &(at, id) = self.forgets.first().filter(|(at, _)| now >= *at)?;
+        self.forgets.remove(&(at, id));
+        Some((id, self.complete.get(&id).cloned().unwrap_or_default()))
     }
 
     /// Time is so much later, or earlier: open groups last as long as they were promised. The events that say so.
@@ -225,14 +221,11 @@ impl Groups {
                     self.open.entry(id).or_insert_with(|| Group { sale, item, size, members: Vec::new(), expires_at });
                 group.members.push(member);
             }
-            GroupState::Complete | GroupState::Failed => {
-                if !self.ended.contains_key(&id) {
-                    self.keep(id, Ended { state, members: Vec::new() }, expires_at);
-                }
-                if state == GroupState::Complete {
-                    self.ended.get_mut(&id).expect("it is kept").members.push(member);
-                }
+            GroupState::Complete => {
+                self.complete.entry(id).or_default().push(member);
+                self.keep(id, expires_at);
             }
+            GroupState::Failed => {}
         }
     }
 
@@ -269,7 +262,7 @@ mod tests {
     /// A table with one open group of one member.
     fn opened() -> (Groups, GroupId) {
         let mut groups = Groups::new(1000);
-        let joined = groups.join(NOW, &plan(None), PLACE, id(1)).unwrap();
+        let joined = groups.join(NOW, &plan(None), PLACE, id(1), |_| true).unwrap();
         assert_eq!(joined, Joined { id: id(1), size: 2, members: 1, expires_at: NOW.plus_seconds(60) });
         groups.add(&joined, id(11), PLACE.0, PLACE.1);
         (groups, id(1))
@@ -278,14 +271,14 @@ mod tests {
     #[test]
     fn a_group_never_outlasts_its_sale() {
         let late = NOW.plus_seconds(590);
-        let joined = Groups::default().join(late, &plan(None), PLACE, id(1)).unwrap();
+        let joined = Groups::default().join(late, &plan(None), PLACE, id(1), |_| true).unwrap();
         assert_eq!(joined.expires_at, NOW.plus_seconds(600));
     }
 
     #[test]
     fn a_group_is_joined_until_it_is_complete_and_only_before_its_deadline() {
         let (mut groups, group) = opened();
-        let join = |groups: &Groups, at| groups.join(at, &plan(Some(group)), PLACE, id(9));
+        let join = |groups: &Groups, at| groups.join(at, &plan(Some(group)), PLACE, id(9), |member| member == id(12));
         let last = NOW.plus_seconds(60);
         assert_eq!(join(&groups, last), Err(Refusal::GroupClosed));
         let joined = join(&groups, Timestamp::from_millis(last.millis() - 1)).unwrap();
@@ -296,19 +289,22 @@ mod tests {
         assert_eq!(groups.members(group), [id(11), id(12)]);
         assert_eq!(groups.counts(), GroupCounts { completed: 1, ..GroupCounts::default() });
         // Long after, nothing is known of it.
-        groups.forget_due(NOW.plus_seconds(1), 9);
+        assert_eq!(groups.take_forgettable(NOW.plus_millis(999)), None);
+        let (forgotten, members) = groups.take_forgettable(NOW.plus_seconds(1)).unwrap();
+        assert_eq!((forgotten, members.len()), (group, 2));
+        groups.forget(forgotten);
         assert_eq!(join(&groups, NOW.plus_seconds(1)), Err(Refusal::GroupClosed));
-        assert_eq!((groups.ended.len(), groups.forgets.len(), groups.deadlines.len()), (0, 0, 0));
+        assert_eq!((groups.complete.len(), groups.forgets.len(), groups.deadlines.len()), (0, 0, 0));
     }
 
     #[test]
     fn a_group_of_another_item_is_not_joined() {
         let (groups, group) = opened();
         for place in [(SaleNumber(1), PLACE.1), (PLACE.0, ItemNumber(1))] {
-            let joined = groups.join(NOW, &plan(Some(group)), place, id(9));
+            let joined = groups.join(NOW, &plan(Some(group)), place, id(9), |_| true);
             assert!(matches!(joined, Err(Refusal::Invalid(_))), "{joined:?}");
         }
-        assert_eq!(groups.join(NOW, &plan(Some(id(77))), PLACE, id(9)), Err(Refusal::GroupClosed));
+        assert_eq!(groups.join(NOW, &plan(Some(id(77))), PLACE, id(9), |_| true), Err(Refusal::GroupClosed));
     }
 
     #[test]

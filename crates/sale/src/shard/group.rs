@@ -85,6 +85,11 @@ impl Shard {
         (now >= entry.expires_at).then_some(group)
     }
 
+    /// Whether the reservation is in memory.
+    pub fn has(&self, id: ReservationId) -> bool {
+        self.find(id).is_some()
+    }
+
     /// One of those found that is a member of a group whose time is over.
     pub fn overdue_member(&mut self, now: Timestamp, search: &Search) -> Option<ReservationId> {
         if self.members == 0 {
