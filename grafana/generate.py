@@ -94,6 +94,16 @@ SALE_LIVE: list[Panel] = [
         None,
     ),
     (
+        "Groups",
+        "short",
+        "Groups that are open, and groups that were completed or failed within five minutes.",
+        [
+            gauge("groups_open", "open"),
+            (f"sum by (outcome) (increase(doorbuster_groups_total{{{HERE}}}[5m]))", "{{outcome}}"),
+        ],
+        None,
+    ),
+    (
         "Live holds",
         "short",
         "Current holds, and those that expire within a minute.",

@@ -196,6 +196,21 @@ problems! {
         "The number of extensions per hold is limited, and this hold has used them all.",
         "Confirm before `expires_at`, or let the hold expire.",
         with Reservation;
+    ALREADY_IN_GROUP = 409 "already_in_group" "The customer is in the group already",
+        "A customer can be a member of a group once, and `reservation` is the membership.",
+        "Use that reservation. To join again, release it first.",
+        with Reservation;
+    GROUP_FULL = 409 "group_full" "The group is complete",
+        "The group has all of its members.",
+        "Reserve without `group` to open another group.";
+    GROUP_CLOSED = 409 "group_closed" "The group is not open",
+        "The group's time was over before it was complete, all of its members left, or there is no such group.",
+        "Reserve without `group` to open another group.";
+    GROUP_INCOMPLETE = 409 "group_incomplete" "The group is not complete",
+        "A member of a group can be confirmed, extended or changed only once the group has all of its members.",
+        "Wait for the event `group.completed`, or look at the reservation until `group.state` is `complete`. If the group fails, \
+         the reservation is released.",
+        with Reservation;
     INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
         "The initial stock of an item, and of each of its pools, is fixed once it exists. A pool that is added later begins \
          with none.",
@@ -262,6 +277,10 @@ pub fn of(code: Code) -> &'static Problem {
         Code::TooManyHolds => &TOO_MANY_HOLDS,
         Code::CoolingDown => &COOLING_DOWN,
         Code::ExtensionLimitReached => &EXTENSION_LIMIT_REACHED,
+        Code::AlreadyInGroup => &ALREADY_IN_GROUP,
+        Code::GroupFull => &GROUP_FULL,
+        Code::GroupClosed => &GROUP_CLOSED,
+        Code::GroupIncomplete => &GROUP_INCOMPLETE,
         Code::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
         Code::Overloaded => &OVERLOADED,
         Code::BacklogFull => &BACKLOG_FULL,

@@ -19,8 +19,8 @@ use crate::sale::{
     attributes::Attributes,
     catalogue::Catalogue,
     event::{
-        Adjusted, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, Held, Portion,
-        PricedPortion, Settled, Transferred, record,
+        Adjusted, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, GroupChanged, GroupStep,
+        Held, Portion, PricedPortion, Settled, Transferred, record,
     },
     ids::{PoolNumber, ReservationId, SaleNumber},
     outcome::{State, Status},
@@ -29,8 +29,8 @@ use crate::sale::{
 };
 
 pub use data::{
-    AdjustmentData, EndingData, ErasureData, LevelData, LowStockData, PhaseData, ReservationData, SharingData,
-    StatusData, TransferData,
+    AdjustmentData, EndingData, ErasureData, GroupData, LevelData, LowStockData, PhaseData, ReservationData,
+    SharingData, StatusData, TransferData,
 };
 use data::{Data, LineData, ShortData};
 
@@ -96,6 +96,9 @@ impl<'a> FeedEvent<'a> {
             CustomerEvent::Changed(changed) => Some(Self::changed(changed, catalogue)),
             CustomerEvent::Cancelled(cancelled) => Some(Self::cancelled(cancelled, catalogue)),
             CustomerEvent::ConfirmRefused(refused) => Some(Self::confirm_refused(refused, catalogue)),
+            CustomerEvent::GroupChanged(changed) => Self::group(changed, catalogue),
+            // The event of the whole group says it for all of its members.
+            CustomerEvent::GroupNoted(_) => None,
             CustomerEvent::CustomerErased { at, customer } => {
                 let (subject, data) = ((*customer).to_owned(), Data::Erasure(ErasureData { customer }));
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
@@ -185,7 +188,8 @@ impl<'a> FeedEvent<'a> {
             reservation.labels = labels.into_iter().collect();
         }
         reservation.reference = held.reference;
-        reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
+        reservation.group = held.group.as_ref().map(|group| group.id.to_string());
+        reservation.expires_at = Some(held.expires_at());
         reservation.extensions = Some(0);
         Self::reservation("reservation.held", created_at, reservation)
     }
@@ -233,6 +237,30 @@ impl<'a> FeedEvent<'a> {
         reservation.reference = refused.reference;
         reservation.cause = Some(refused.cause.as_str());
         Self::reservation("reservation.confirm_refused", refused.at, reservation)
+    }
+
+    fn group(changed: &GroupChanged, catalogue: &'a Catalogue) -> Option<Self> {
+        let kind = match changed.step {
+            GroupStep::Opened => "group.opened",
+            GroupStep::Completed => "group.completed",
+            GroupStep::Failed => "group.failed",
+            // The clock was set: each moved hold has its own event.
+            GroupStep::Moved => return None,
+        };
+        let (sale, sku) = catalogue.names(changed.item);
+        let subject = changed.id.to_string();
+        let data = Data::Group(GroupData {
+            id: subject.clone(),
+            sale,
+            sku,
+            size: changed.size,
+            members: changed.members.len() as u8,
+            state: changed.step.state().as_str(),
+            reservations: changed.members.iter().map(ToString::to_string).collect(),
+            opened_at: changed.id.created_at(),
+            expires_at: changed.expires_at,
+        });
+        Some(Self { kind, sale: Some(sale), subject, time: changed.at, data })
     }
 
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
@@ -401,6 +429,9 @@ mod tests {
             "reservation.cancelled",
             "reservation.confirm_refused",
             "reservation.confirm_refused",
+            "group.opened",
+            "group.completed",
+            "group.failed",
             "customer.erased",
             "sale.put",
             "sale.put",
@@ -430,7 +461,7 @@ mod tests {
             \"currency\":\"EUR\"}}]},{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":1}],\"short\":[{\"sku\":\
             \"a \\\"b\\\"\\n\",\"requested\":3,\"granted\":2},{\"sku\":\"a \\\"b\\\"\\n\",\"requested\":1,\
             \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
-            \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"reference\":\"cart-7\",\
+            \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"group\":\"GROUP\",\"reference\":\"cart-7\",\
             \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
             \"extensions\":0}}\n";
         assert_eq!(line, held);

@@ -283,6 +283,12 @@ impl Window {
                 self.refused.push(Refused::of(&refused, place));
                 Ok(())
             }
+            CustomerEvent::GroupNoted(noted) => self.change(noted.id, at).note_group(&noted),
+            // The rows of its members say it.
+            CustomerEvent::GroupChanged(_) => {
+                self.pass(at);
+                Ok(())
+            }
             CustomerEvent::CustomerErased { customer, .. } => self.erase(at, customer),
             // What memory keeps: the rows already show it.
             CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => Ok(()),

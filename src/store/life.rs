@@ -11,9 +11,9 @@ use super::{
 };
 use crate::sale::{
     attributes::Attributes,
-    event::{AskedUnits, Cancelled, Changed, ConfirmRefused, Held, RefusedConfirm, Settled},
-    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
-    outcome::State,
+    event::{AskedUnits, Cancelled, Changed, ConfirmRefused, GroupNoted, Held, Joined, RefusedConfirm, Settled},
+    ids::{GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
+    outcome::{GroupState, State},
     time::Timestamp,
 };
 
@@ -26,6 +26,10 @@ pub struct ReservationChange {
     /// Its state now; None until the first event.
     state: Option<State>,
     pub extension: Option<Extension>,
+    /// When the hold ends, if that is another time than when it began.
+    pub expires_at: Option<Timestamp>,
+    /// How it stands with its group, if an event said so.
+    pub group: Option<GroupWord>,
     pub end: Option<End>,
     /// The last cancellation.
     pub cancellation: Option<Cancellation>,
@@ -42,13 +46,33 @@ pub struct ReservationChange {
 pub struct Begun {
     pub sale: SaleNumber,
     pub customer: CompactString,
-    pub hold_seconds: u32,
+    /// When the hold was to end when it began.
+    pub expires_at: Timestamp,
     pub reference: Option<Box<str>>,
     /// As they are now.
     pub lines: Lines<(ItemNumber, PoolNumber)>,
     pub attributes: Option<Box<Attributes<'static>>>,
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
+    /// The group that it opened or joined, and how many members make it complete.
+    pub group: Option<(GroupId, u8)>,
+}
+
+/// What a reservation's row says of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupWord {
+    Is(GroupState),
+    /// It was released while the group was open.
+    Left,
+}
+
+impl GroupWord {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(state) => state.as_str(),
+            Self::Left => "left",
+        }
+    }
 }
 
 /// The last extension; `count` is how many there were since the hold began.
@@ -127,14 +151,20 @@ impl ReservationChange {
             return Err(FoldError::OutOfOrder { id: held.id, event: "held", state: state.as_str() });
         }
         self.state = Some(State::Held);
+        let is_complete = |group: &Joined| group.members == group.size;
+        self.group = held
+            .group
+            .as_deref()
+            .map(|group| GroupWord::Is(if is_complete(group) { GroupState::Complete } else { GroupState::Open }));
         self.begun = Some(Begun {
             sale: held.sale,
             customer: held.customer.into(),
-            hold_seconds: held.hold_seconds,
+            expires_at: held.expires_at(),
             reference: held.reference.map(Into::into),
             lines: held.portions.iter().map(|of| Line::held((of.item, of.pool), of.units, of.price)).collect(),
             attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
             short: held.short,
+            group: held.group.map(|group| (group.id, group.size)),
         });
         Ok(())
     }
@@ -142,6 +172,15 @@ impl ReservationChange {
     pub(super) fn extend(&mut self, id: ReservationId, extension: Extension) -> Result<(), FoldError> {
         self.pass(id, "extended", State::Held, State::Held)?;
         self.extension = Some(extension);
+        self.expires_at = Some(extension.expires_at);
+        Ok(())
+    }
+
+    /// Takes what became of its group.
+    pub(super) fn note_group(&mut self, noted: &GroupNoted) -> Result<(), FoldError> {
+        self.pass(noted.id, "told of its group", State::Held, State::Held)?;
+        self.expires_at = Some(noted.expires_at);
+        self.group = Some(GroupWord::Is(noted.state));
         Ok(())
     }
 
@@ -150,6 +189,9 @@ impl ReservationChange {
         let Settled { id, at, text, portions, returned, late, .. } = settled;
         self.pass(id, state.as_str(), if late { State::Expired } else { State::Held }, state)?;
         self.end = Some(End { state, at, text: Told::of(text, place), is_late: late });
+        if state == State::Released && self.group == Some(GroupWord::Is(GroupState::Open)) {
+            self.group = Some(GroupWord::Left);
+        }
         if late {
             self.move_units(id, LinesChange::ConfirmedLate(portions))
         } else if returned.is_empty() {

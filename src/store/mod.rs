@@ -43,7 +43,7 @@ pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
 pub use error::{FeedError, StoreError};
 pub use fold::{CountChange, Definition, FoldError, Movement, SaleChange, Window};
 pub use groups::{By, GroupReport, Groups};
-pub use life::{Begun, Cancellation, End, Extension, Refused, ReservationChange, Told};
+pub use life::{Begun, Cancellation, End, Extension, GroupWord, Refused, ReservationChange, Told};
 pub use lines::{Line, Lines, LinesChange};
 pub use owner::{Standing, Token};
 pub use postgres::{

@@ -150,6 +150,9 @@ pub struct StoredReservation {
     /// JSON.
     pub labels: Option<String>,
     pub short: Option<String>,
+    pub group_id: Option<String>,
+    pub group_size: Option<i64>,
+    pub group_state: Option<String>,
     /// In the order in which units were taken.
     pub lines: Vec<StoredLine>,
 }

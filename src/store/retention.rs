@@ -94,7 +94,8 @@ impl Source {
 
 pub(super) const RESERVATION_COLUMNS: &str = "id, sale, customer, state, reference, created_at, expires_at, extensions, \
                                               confirmed_at, released_at, expired_at, cancelled_at, late, \
-                                              release_reason, cancel_reason, tier, channel, region, labels, short";
+                                              release_reason, cancel_reason, tier, channel, region, labels, short, group_id, \
+                                              group_size, group_state";
 pub(super) const LINE_COLUMNS: &str =
     "reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount, price_currency";
 pub(super) const AUDIT_COLUMNS: &str = "sequence, at, actor, action, sale, sku, detail, hash";

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, record::Numbers},
-    ids::{PoolNumber, ReservationId},
+    ids::{GroupId, PoolNumber, ReservationId},
     outcome::State,
     settings::{Currency, ItemSettings, PoolSettings, Price},
     time::Timestamp,
@@ -16,7 +16,7 @@ use crate::sale::{
 use super::{
     error::StoreError,
     fold::Place,
-    life::{Begun, ReservationChange, Told},
+    life::{Begun, GroupWord, ReservationChange, Told},
     names::Names,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct ChangedReservation<'a> {
     pub reference: Option<&'a str>,
     pub expires_at: Option<Timestamp>,
     pub extensions: Option<u16>,
+    /// Left where it is released, no event says so, and its row says that its group is open.
+    pub group_state: Option<&'static str>,
     pub confirmed_at: Option<Timestamp>,
     /// None is none.
     pub released_at: Option<Timestamp>,
@@ -58,6 +60,8 @@ pub(super) struct NewReservation<'a> {
     pub labels: Option<String>,
     /// A JSON list.
     pub short: Option<String>,
+    /// Its group, and how many members make it complete.
+    pub group: Option<(GroupId, u8)>,
     /// What else there is; `reference` is the one to write.
     pub rest: ChangedReservation<'a>,
 }
@@ -91,8 +95,9 @@ impl<'a> ChangedReservation<'a> {
             found: change.found.unwrap_or(State::Held),
             state: change.state(),
             reference: text_if(State::Confirmed),
-            expires_at: change.extension.map(|extension| extension.expires_at),
+            expires_at: change.expires_at,
             extensions: change.extension.map(|extension| extension.count),
+            group_state: change.group.map(GroupWord::as_str),
             confirmed_at: at_if(State::Confirmed),
             released_at: at_if(State::Released),
             expired_at: at_if(State::Expired),
@@ -119,13 +124,14 @@ impl<'a> NewReservation<'a> {
         Ok(Self {
             customer: &begun.customer,
             created_at,
-            expires_at: rest.expires_at.unwrap_or_else(|| created_at.plus_seconds(begun.hold_seconds.into())),
+            expires_at: rest.expires_at.unwrap_or(begun.expires_at),
             extensions: rest.extensions.unwrap_or(0),
             tier: attributes.and_then(|attributes| attributes.tier.as_deref()),
             channel: attributes.and_then(|attributes| attributes.channel.as_deref()),
             region: attributes.and_then(|attributes| attributes.region.as_deref()),
             labels: attributes.and_then(labels),
             short: short(names, begun)?,
+            group: begun.group,
             rest,
         })
     }

@@ -130,6 +130,9 @@ const RESERVATIONS: Columns = &[
     ("region", Text),
     ("labels", Text),
     ("short", Text),
+    ("group_id", Id),
+    ("group_size", Integer),
+    ("group_state", Text),
     ("lines", Text),
 ];
 
@@ -250,7 +253,8 @@ impl Table {
         let archived = if suffix.is_empty() { 0 } else { 1 };
         format!(
             "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                    expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, {lines} AS lines, {archived} AS archived
+                    expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, group_id, group_size, group_state,
+                    {lines} AS lines, {archived} AS archived
                FROM reservations{suffix} AS r"
         )
     }

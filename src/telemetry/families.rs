@@ -76,7 +76,8 @@ families! {
 
     RESERVATIONS = Counter, "reservations_total" ["outcome"]
         "Successful commands on reservations, by outcome; and holds that expired (expired), reservations that left memory \
-         (retired), and confirms refused so that a payment must be returned (confirm_refused, each repeat counted). \
+         (retired), confirms refused so that a payment must be returned (confirm_refused, each repeat counted), and holds \
+         released because their group failed (group_failed). \
          confirmed_late: after the hold had expired, which counts as expired, too.";
     REFUSALS = Counter, "reservation_refusals_total" ["reason"]
         "Refused commands on reservations, by reason.";
@@ -87,6 +88,9 @@ families! {
     LIVE_HOLDS = Gauge, "live_holds" [] "Reservations in state held.";
     HOLDS_EXPIRING = Gauge, "holds_expiring_next_minute" []
         "Holds that expire within a minute; counted every five seconds, and estimated if there are very many.";
+    GROUPS_OPEN = Gauge, "groups_open" [] "Groups that are open: members are missing, and their time is not over.";
+    GROUPS = Counter, "groups_total" ["outcome"]
+        "Groups that ended, by outcome: completed; or failed, because their time was over or everybody left.";
     RESERVATIONS_IN_MEMORY = Gauge, "reservations_in_memory" [] "Reservations in memory, whatever their state.";
     CUSTOMERS_IN_MEMORY = Gauge, "customers_in_memory" [] "Customers in memory.";
     STATE_BYTES = Gauge, "state_bytes" []

@@ -1,6 +1,6 @@
 //! Stock by state, how fast it sells, holds and sales. Read from the engine every second, never by a request.
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 
 use super::{Maker, families};
@@ -9,6 +9,7 @@ use crate::{
     pace::Pace,
     sale::{
         catalogue::{Catalogue, Sale},
+        groups::GroupCounts,
         ids::{ItemNumber, PoolNumber},
         outcome::Status,
         time::Timestamp,
@@ -30,6 +31,10 @@ pub struct Totals {
     bounds: Bounds,
     live_holds: Gauge,
     holds_expiring: Gauge,
+    groups_open: Gauge,
+    /// Completed and failed.
+    groups: [Counter; 2],
+    group_releases: Counter,
     reservations: Gauge,
     customers: Gauge,
     state_bytes: Gauge,
@@ -146,6 +151,9 @@ impl Totals {
         Self {
             live_holds: gauge(&families::LIVE_HOLDS),
             holds_expiring: gauge(&families::HOLDS_EXPIRING),
+            groups_open: gauge(&families::GROUPS_OPEN),
+            groups: ["completed", "failed"].map(|outcome| make.counter(&families::GROUPS, &[outcome])),
+            group_releases: make.counter(&families::RESERVATIONS, &["group_failed"]),
             reservations: gauge(&families::RESERVATIONS_IN_MEMORY),
             customers: gauge(&families::CUSTOMERS_IN_MEMORY),
             state_bytes: gauge(&families::STATE_BYTES),
@@ -162,6 +170,12 @@ impl Totals {
     pub fn observe(&self, engine: &Engine, stock: &[(u64, Counts)], paces: &[Pace], now: Timestamp) {
         let levels = engine.levels();
         self.live_holds.set(levels.live_holds as f64);
+        let GroupCounts { open, completed, failed, released } = engine.group_counts();
+        self.groups_open.set(open as f64);
+        for (counter, count) in self.groups.iter().zip([completed, failed]) {
+            counter.absolute(count);
+        }
+        self.group_releases.absolute(released);
         self.reservations.set(levels.reservations as f64);
         self.customers.set(levels.customers as f64);
         self.state_bytes.set(engine.memory_bytes() as f64);

@@ -133,7 +133,7 @@ fn use_rules(engine: &Engine) {
         region: Some("eu".into()),
         labels: vec![("experiment".into(), "B".into())],
     };
-    let extras = Extras { attributes, locations: Vec::new(), allow_partial: true };
+    let extras = Extras { attributes, locations: Vec::new(), allow_partial: true, group: None };
     let line = |sku, units| AskedLine { sku, units };
     let asked = Reserve {
         sale: "rules",

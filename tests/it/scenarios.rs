@@ -9,13 +9,13 @@
 //! | `tick` | lets the clock do its work: expire holds, open and end sales |
 //! | `phase early from="08:00:00"` | for the next sale; `until=`, `tiers=gold`, `channels=`, `limit=` |
 //! | `pool tv members 10` | for the next sale; `tiers=`, `channels=`, `shared="08:30:00"`, `at=berlin`, `cost.eu=90`, `price=9900` |
-//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=`, `tv.low=` |
+//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=`, `tv.low=`, `tv.group=3x600` (members and seconds) |
 //! | `check drop tv=10` | as `sale`, without effect; tells the warnings |
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `pool=`, `key=` |
 //! | `adjust_all tv.members=5 mug=-2` | several changes of stock, all or none |
 //! | `transfer tv members all 5` | moves units from one pool to another |
-//! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=`, `tier=`, `channel=`, `region=`, `at=berlin`, `partly=yes` |
+//! | `reserve ann tv=2` | all lines or none; `key=`, `hold=`, `ref=`, `sale=`, `tier=`, `channel=`, `region=`, `at=berlin`, `partly=yes`, `group=r1` (joins the group of r1) |
 //! | `try ann tv=2` | as `reserve`, without effect |
 //! | `erase ann` | a customer; tells how many reservations were theirs |
 //! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=`, and `tv=1` for a part |
@@ -39,8 +39,8 @@ use doorbuster::{
         command::{Adjust, AdjustAll, AskedLine, Extras, Reserve, Transfer},
         event::PricedPortion,
         expected::Expected,
-        ids::{ItemNumber, ReservationId},
-        outcome::{Refusal, Reservation, Shortage, State},
+        ids::{GroupId, ItemNumber, ReservationId},
+        outcome::{Group, GroupState, Refusal, Reservation, Shortage, State},
         time::Timestamp,
         warnings,
     },
@@ -103,6 +103,7 @@ scripts! {
     hold_budget
     extending_all_holds
     one_customer
+    group_deal
 }
 
 fn directory() -> &'static Path {
@@ -112,7 +113,13 @@ fn directory() -> &'static Path {
 fn run(name: &str) {
     let settings = Settings { shards: 4, retention_millis: 24 * 3600 * 1000, ..Settings::default() };
     let harness = Harness::new(settings);
-    let mut stage = Stage { harness, names: BTreeMap::new(), sale: "drop".into(), draft: Draft::default() };
+    let mut stage = Stage {
+        harness,
+        names: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        sale: "drop".into(),
+        draft: Draft::default(),
+    };
     let path = directory().join(format!("{name}.script"));
     goldenscript::run(&mut stage, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
@@ -121,6 +128,7 @@ struct Stage {
     harness: Harness,
     /// Reservations by the name that the script gives them: r1, r2, …
     names: BTreeMap<String, ReservationId>,
+    groups: BTreeMap<ReservationId, GroupId>,
     /// The sale that was put last.
     sale: String,
     draft: Draft,
@@ -260,11 +268,12 @@ impl Stage {
 
     fn reserve(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
         let sale = args.take_key("sale").unwrap_or(&self.sale).to_owned();
-        let extras = who(args);
+        let extras = self.who(args)?;
         let asked = asked(&sale, &extras, args)?;
         Ok(match self.harness.reserve(&asked) {
             Ok(Made { reservation, replayed_of }) => {
                 if replayed_of.is_none() {
+                    self.groups.extend(reservation.group.as_ref().map(|group| (reservation.id, group.id)));
                     self.names.insert(format!("r{}", self.names.len() + 1), reservation.id);
                 }
                 let again = if replayed_of.is_some() { ", as answered before" } else { "" };
@@ -283,8 +292,18 @@ impl Stage {
         })
     }
 
+    /// As `who`, and whose group is joined.
+    fn who<'a>(&self, args: &mut ArgumentConsumer<'a>) -> Result<Extras<'a>, Box<dyn Error>> {
+        let mut extras = who(args);
+        if let Some(name) = args.take_key("group") {
+            let group = self.names.get(name).and_then(|id| self.groups.get(id));
+            extras.group = Some(*group.ok_or_else(|| format!("{name} is of no group"))?);
+        }
+        Ok(extras)
+    }
+
     fn try_out(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let (sale, extras) = (self.sale.clone(), who(args));
+        let (sale, extras) = (self.sale.clone(), self.who(args)?);
         let asked = asked(&sale, &extras, args)?;
         Ok(match self.harness.engine.try_out(self.harness.now, &asked).value {
             Ok(Tried { grant, expires_at }) => {
@@ -336,14 +355,22 @@ impl Stage {
     /// `held r1 until 08:05:00`.
     fn state(&self, reservation: &Reservation) -> String {
         let name = self.name(reservation.id);
-        match reservation.state {
+        let state = match reservation.state {
             State::Held => format!("held {name} until {}", clock(reservation.expires_at)),
             over => {
                 let at = reservation.ended_at.expect("it is over");
                 let late = if reservation.late { ", late" } else { "" };
                 format!("{} {name} at {}{late}", over.as_str(), clock(at))
             }
-        }
+        };
+        state + &reservation.group.as_deref().map_or(String::new(), |group| self.group(group))
+    }
+
+    /// `, group 1 of 3, open until 08:10:00`.
+    fn group(&self, group: &Group) -> String {
+        let Group { size, members, state, expires_at, .. } = *group;
+        let until = if state == GroupState::Open { format!(" until {}", clock(expires_at)) } else { String::new() };
+        format!(", group {members} of {size}, {}{until}", state.as_str())
     }
 
     /// The state, for whom, and what of: `held r1 until 08:05:00: ann, tv=2`.
@@ -414,6 +441,10 @@ impl Stage {
             Refusal::CoolingDown { limit, expired, retry_after_seconds } => {
                 format!("cooling down: limit {limit}, expired {expired}, try again in {retry_after_seconds} s")
             }
+            Refusal::AlreadyInGroup(reservation) => format!("already in the group: {}", self.state(reservation)),
+            Refusal::GroupFull => "group full".into(),
+            Refusal::GroupClosed => "group closed".into(),
+            Refusal::GroupIncomplete(reservation) => format!("group incomplete: {}", self.state(reservation)),
             Refusal::Full(limit) => format!("full: {limit}"),
             Refusal::BacklogFull => "backlog full".into(),
             Refusal::DiskLow => "disk low".into(),

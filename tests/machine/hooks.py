@@ -34,6 +34,11 @@ TEXTS = ("name", "reference", "reason")
 POOL = r"(must be one of the item's pools|is required).*"
 TOO_LATE = (r"/late_confirm_seconds", r"must be at most \d+, because a reservation leaves memory .*")
 NOT_THERE = (r"/lines", r"must ask for at most \d+ units of .*")
+GROUPS = [
+    (r"/lines", r"must have one line, because .* is sold to groups: .*"),
+    (r"/group", r"must be (left out: none of these items is sold to groups|a group of the item that the line asks for)"),
+]
+MORE_OF_GROUP = (r"/lines", r"must not ask for more units of an item that is sold to groups: .*")
 NEW_NAME = (r"/(tier|channel)", r"is new, and the service already knows .*")
 REFUSALS_BY_STATE = {
     "putSale": [
@@ -49,7 +54,8 @@ REFUSALS_BY_STATE = {
         (r"/adjustments/\d+/pool", POOL),
     ],
     "transferStock": [(r"/(from|to)", POOL), (r"/to", r"must be another pool .*")],
-    "reserve": [NEW_NAME],
+    "reserve": [NEW_NAME, *GROUPS],
+    "changeReservation": [*GROUPS, MORE_OF_GROUP],
     # What a patch is merged into decides what else it needs.
     "patchSale": [
         TOO_LATE,
@@ -163,7 +169,7 @@ def begin_walk(case: Case) -> None:
     # Everybody may buy, and the first item has the pools that links name.
     case.body.pop("phases", None)
     for item in case.body["items"]:
-        for member in ("customer_limit", "pools", "sourcing", "split"):
+        for member in ("customer_limit", "pools", "sourcing", "split", "group"):
             item.pop(member, None)
         item["initial_stock"] = max(item["initial_stock"], 100)
     pools = [{"id": pool, "initial_stock": 1_000} for pool in ("default", "members")]

@@ -71,7 +71,9 @@ impl<'a> Bulk<'_, 'a> {
                 *self.asked.entry(source.pool).or_default() += u64::from(line.units);
             }
         }
-        self.reserves.push(Progress::Planned(plan, entropy));
+        // A group's members are of several shards.
+        let progress = if plan.group.is_some() { Progress::Deferred } else { Progress::Planned(plan, entropy) };
+        self.reserves.push(progress);
     }
 
     /// Visits the next shards, as many as have about `most` of the reserves; whether more are to be visited.
@@ -124,7 +126,16 @@ impl<'a> Bulk<'_, 'a> {
             let judgement = cell.shard.judge(now, &plan.request, Ok(plan), |shard, plan| {
                 allocate(plan, &Plenty { shard, asked, bounds: &published.bounds })
             });
-            if matches!(judgement, Judgement::Unsure | Judgement::Short(_) | Judgement::Outdated) {
+            let mut overdue = |id| cell.shard.overdue_group(now, id).is_some();
+            let is_simple = match judgement {
+                Judgement::Unsure | Judgement::Short(_) | Judgement::Outdated => false,
+                Judgement::Known(id) => !overdue(id),
+                Judgement::Refused(_)
+                | Judgement::LimitExceeded(_)
+                | Judgement::BudgetExceeded(_)
+                | Judgement::Grant(_) => true,
+            };
+            if !is_simple {
                 return false;
             }
             let answer = engine.conclude(now, judgement, Some(plan), published, shard, &mut cell, *entropy);

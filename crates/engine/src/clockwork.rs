@@ -18,6 +18,8 @@ pub struct Tick {
     pub retired: usize,
     /// Holds that were extended with all of their sale.
     pub extended: u64,
+    /// Members of groups that failed.
+    pub group_releases: usize,
     /// Sales that opened or ended.
     pub status_changes: usize,
     /// The longest time that a hold expired by this tick was overdue, in milliseconds.
@@ -28,6 +30,7 @@ impl Engine {
     /// Brings everything up to `now`. To be called every few milliseconds.
     pub fn tick(&self, now: Timestamp) -> Tick {
         let mut tick = Tick { status_changes: self.change_due_statuses(now), ..Tick::default() };
+        tick.group_releases = self.fail_due_groups(now);
         for index in 0..self.cells.len() {
             loop {
                 let mut cell = self.cells[index].cell.lock();
@@ -47,6 +50,7 @@ impl Engine {
                 }
             }
         }
+        self.forget_groups(now);
         tick.extended = self.extend_due(now);
         self.measure_fullness();
         tick

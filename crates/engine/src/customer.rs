@@ -17,6 +17,11 @@ impl Engine {
     pub fn of_customer(&self, now: Timestamp, search: &Search) -> Answer<OfCustomer> {
         let index = search.bucket().shard(self.cells.len());
         let mut cell = self.cells[index].cell.lock();
+        while let Some(member) = cell.shard.overdue_member(now, search) {
+            drop(cell);
+            self.fail_group_of(now, member);
+            cell = self.cells[index].cell.lock();
+        }
         let published = self.published.load();
         let found =
             self.decide(index, &published.bounds, &mut cell, |shard, record| shard.of_customer(now, search, record));

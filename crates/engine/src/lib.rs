@@ -1,7 +1,7 @@
 //! The engine: shards behind locks, stock over all of them, the catalogue, and the cut that makes batches of their changes.
 //!
 //! Invariants:
-//! - Locks are taken in one order: documents, control, then shards by index. None is held across I/O or an await.
+//! - Locks are taken in one order: documents, control, shards by index, groups. None is held across I/O or an await.
 //! - A decision and its event are one step under one lock, so a cut under all locks is a consistent state.
 //! - Every change of a shard carries the epoch with which it becomes durable; answers wait for it.
 //! - Read in its order, a batch never takes a unit that is not available: see `Engine::generation`.
@@ -16,6 +16,7 @@ mod customer;
 mod durability;
 mod erase;
 mod extend_all;
+mod groups;
 mod life;
 mod operate;
 mod recover;
@@ -66,6 +67,7 @@ use sale::{
     decide::Record,
     event::{CatalogueEvent, CustomerEvent},
     extensions::Extensions,
+    groups::Groups,
     ids::{PoolNumber, ReservationId},
     settings::Limits,
     shard::Shard,
@@ -147,6 +149,8 @@ pub struct Engine {
     control: Mutex<Control>,
     cells: Box<[CachePadded<Slot>]>,
     published: ArcSwap<Published>,
+    /// Changed under all locks of shards.
+    groups: Mutex<Groups>,
     /// The epoch of the next cut. Written under all locks, so a holder of any lock reads it exactly.
     open_epoch: AtomicU64,
     /// The epoch with which the latest change of the catalogue or of stock becomes durable. Stored before the change is
@@ -291,7 +295,7 @@ impl Record for Recorder<'_> {
         *self.expired += usize::from(matches!(event, CustomerEvent::Expired(_)));
         event.moves(|moved| self.bounds[moved.pool.index()].follow(&moved));
         if let CustomerEvent::Held(held) = event {
-            let expires_at = held.id.created_at().plus_seconds(held.hold_seconds.into());
+            let expires_at = held.expires_at();
             held.portions.iter().for_each(|portion| self.bounds[portion.pool.index()].follow_hold(expires_at));
         }
     }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parking_lot::MutexGuard;
+
 use super::{
     Answer, Cell, Engine, Published, Recorder, Written,
     reserve::{Totals, limit_exceeded, shortages_of},
@@ -36,7 +38,7 @@ pub struct CancelMade {
 impl Engine {
     /// The reservation as it is now; a hold whose time is over is expired by looking at it.
     pub fn look(&self, now: Timestamp, id: ReservationId) -> Answer<Result<Reservation, Refusal>> {
-        self.by_shard(id, |shard, _, record| shard.look(now, id, record))
+        self.by_shard(now, id, |shard, _, record| shard.look(now, id, record))
     }
 
     pub fn release(
@@ -45,12 +47,21 @@ impl Engine {
         id: ReservationId,
         reason: Option<&str>,
     ) -> Answer<Result<Reservation, Refusal>> {
-        self.by_shard(id, |shard, _, record| shard.release(now, id, reason, record))
+        let index = self.shard_of(id);
+        let mut cell = self.cells[index].cell.lock();
+        if cell.shard.open_group(id).is_some() {
+            drop(cell);
+            return self.leave_group(now, id, reason);
+        }
+        let published = self.published.load();
+        let released =
+            self.decide(index, &published.bounds, &mut cell, |shard, record| shard.release(now, id, reason, record));
+        self.answer(released, &cell.lane)
     }
 
     pub fn extend(&self, now: Timestamp, id: ReservationId, hold_seconds: u32) -> Answer<Result<Extension, Refusal>> {
         let limits: &Limits = &self.settings.limits;
-        self.by_shard(id, |shard, catalogue, record| {
+        self.by_shard(now, id, |shard, catalogue, record| {
             let most = |sale| catalogue.sale_numbered(sale).max_extensions(limits);
             shard.extend(now, id, hold_seconds, most, record)
         })
@@ -64,7 +75,7 @@ impl Engine {
         asked: impl Into<Confirm<'a>>,
     ) -> Answer<Result<Reservation, Refusal>> {
         let (index, asked) = (self.shard_of(id), asked.into());
-        let mut cell = self.cells[index].cell.lock();
+        let mut cell = self.lock_shard_of(now, id);
         let published = self.published.load();
         let confirmed = self.decide(index, &published.bounds, &mut cell, |shard, record| {
             let stock = |shard: &Shard, lines: &[_]| {
@@ -119,7 +130,7 @@ impl Engine {
         lines: &[AskedLine<'_>],
     ) -> Answer<Result<Reservation, Refusal>> {
         let index = self.shard_of(id);
-        let mut cell = self.cells[index].cell.lock();
+        let mut cell = self.lock_shard_of(now, id);
         let published = self.published.load();
         let (hold, target) = match self.plan_change(now, id, lines, index, &mut cell, &published) {
             Ok(planned) => planned,
@@ -199,7 +210,7 @@ impl Engine {
         let made = |Cancellation { reservation, replayed, .. }| CancelMade { reservation, replayed };
         if asked.restock {
             return self
-                .by_shard(id, |shard, catalogue, record| shard.cancel(now, id, asked, catalogue, record))
+                .by_shard(now, id, |shard, catalogue, record| shard.cancel(now, id, asked, catalogue, record))
                 .map(|value| value.map(made));
         }
         // The units leave the sale in the same step: they go back, and an adjustment takes them out.
@@ -208,6 +219,7 @@ impl Engine {
         let index = self.shard_of(id);
         let mut guards = self.lock_all();
         let published = self.published.load_full();
+        self.fail_if_overdue(now, id, &mut guards, &published.bounds);
         let cancelled = self.decide(index, &published.bounds, &mut guards[index], |shard, record| {
             shard.cancel(now, id, asked, &published.catalogue, record)
         });
@@ -234,14 +246,27 @@ impl Engine {
         Answer { durable_at: answer.durable_at.max(control.lane.last_epoch), ..answer }
     }
 
+    /// Locks the reservation's shard. If the time of its group is over, the group has failed.
+    pub(super) fn lock_shard_of(&self, now: Timestamp, id: ReservationId) -> MutexGuard<'_, Cell> {
+        loop {
+            let mut cell = self.cells[self.shard_of(id)].cell.lock();
+            if cell.shard.overdue_group(now, id).is_none() {
+                return cell;
+            }
+            drop(cell);
+            self.fail_group_of(now, id);
+        }
+    }
+
     /// Runs a decision of the reservation's shard.
     pub(super) fn by_shard<T>(
         &self,
+        now: Timestamp,
         id: ReservationId,
         decide: impl FnOnce(&mut Shard, &Catalogue, &mut Recorder<'_>) -> T,
     ) -> Answer<T> {
         let index = self.shard_of(id);
-        let mut cell = self.cells[index].cell.lock();
+        let mut cell = self.lock_shard_of(now, id);
         // Loaded under the lock: the bounds then cover every item that the shard knows.
         let published = self.published.load();
         let value = self

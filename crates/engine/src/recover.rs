@@ -12,7 +12,7 @@ use crossbeam::{queue::SegQueue, utils::CachePadded};
 use parking_lot::Mutex;
 
 use super::{
-    Bound, Bounds, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch,
+    Bound, Bounds, Cell, Control, Durability, Engine, Epoch, Lane, Published, Settings, Slot, batch, groups,
     schedule::Schedule,
     snapshot::CATALOGUE_PART,
     stock,
@@ -25,6 +25,7 @@ use sale::{
     codec::{Malformed, Reader},
     event::{CatalogueEvent, Event},
     extensions::Extensions,
+    groups::Groups,
     ids::{BUCKETS, PoolNumber},
     shard::Shard,
     stock::StockBook,
@@ -60,6 +61,7 @@ pub struct Recovered {
     adjustments: Adjustments,
     extensions: Extensions,
     trail: Trail,
+    groups: Groups,
     /// From where in the journal on each part takes events: epoch and place in its lane. The last is the catalogue's.
     from: Vec<(Epoch, u32)>,
     timeline: Timeline,
@@ -80,6 +82,7 @@ impl Recovered {
             adjustments: Adjustments::new(settings.retention_millis),
             extensions: Extensions::default(),
             trail: Trail::default(),
+            groups: Groups::default(),
             from: vec![(0, 0); BUCKETS + 1],
             timeline: Timeline::new(settings.retention_millis),
             written_by: String::new(),
@@ -175,6 +178,7 @@ impl Recovered {
             shard.resize(pools);
             shard.continue_at(self.timeline.latest(), self.timeline.forward());
         }
+        self.groups = groups::rebuild(&mut self.shards, self.settings.retention_millis);
         for number in 0..pools {
             let pool = PoolNumber(number as u32);
             let gone = |shard: &Shard| shard.slice(pool).held + shard.slice(pool).confirmed;
@@ -215,6 +219,7 @@ impl Recovered {
                 bounds: bounds.clone(),
                 dial: Dial::default(),
             }),
+            groups: Mutex::new(self.groups),
             documents: Mutex::new(()),
             control: Mutex::new(Control {
                 timeline: self.timeline,

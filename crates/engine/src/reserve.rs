@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use smallvec::SmallVec;
 
 use super::{
-    Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Settings,
+    Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Settings, groups,
     stock::{AllShards, BoundsAlone, OneShard, total_available},
 };
 use sale::{
@@ -35,11 +35,13 @@ const POOLS_PER_LOOK: usize = 64;
 const LOOKS_QUEUED_MAX: usize = 10_000;
 
 /// Why a reserve is to be planned again.
-enum Again {
+pub(super) enum Again {
     /// The catalogue changed meanwhile.
     Catalogue,
     /// By this time the plan is another.
     At(Timestamp),
+    /// The key stands for a member of a group whose time was over: it failed.
+    Group,
 }
 
 /// What a reserve would get.
@@ -87,6 +89,7 @@ impl Engine {
                 Ok(answer) => return answer,
                 Err(Again::Catalogue) => *catalogue = self.catalogue(),
                 Err(Again::At(time)) => not_before = time,
+                Err(Again::Group) => {}
             }
         }
     }
@@ -108,6 +111,11 @@ impl Engine {
             Err(refusal) if request.key.is_none() => return Ok(self.judged(Err(refusal))),
             planned => planned,
         };
+        if let Ok(plan) = &planned
+            && plan.group.is_some()
+        {
+            return self.reserve_in_group(now, plan, published, index, entropy);
+        }
         let mut cell = self.cells[index].cell.lock();
         if cell.catalogue_version != published.catalogue.version() {
             return Err(Again::Catalogue);
@@ -120,6 +128,11 @@ impl Engine {
         });
         match judgement {
             Judgement::Outdated => Err(Again::At(cell.shard.now())),
+            Judgement::Known(id) if cell.shard.overdue_group(now, id).is_some() => {
+                drop(cell);
+                self.fail_group_of(now, id);
+                Err(Again::Group)
+            }
             Judgement::Unsure => {
                 drop(cell);
                 let plan = planned.as_ref().expect("only a plan is judged by stock");
@@ -145,6 +158,10 @@ impl Engine {
         self.refuse_if_full(index, asked.customer)?;
         let time = dial.now(now).not_before(not_before);
         let plan = catalogue.plan(time, sale, request, asked)?;
+        // Whether a group can be joined is more than its stock.
+        if plan.group.as_ref().is_some_and(|group| group.joins.is_some()) {
+            return Ok(plan);
+        }
         match allocate(&plan, &BoundsAlone(bounds)) {
             Allocation::Short(short) => {
                 self.look_for_releases(time.time, &plan, &short, bounds);
@@ -176,6 +193,11 @@ impl Engine {
             .judge(now, &plan.request, Ok(plan), |_, plan| allocate(plan, &AllShards(|pool| totals.available(pool))));
         match &judgement {
             Judgement::Outdated => return Err(Again::At(guards[index].shard.now())),
+            Judgement::Known(id) if guards[index].shard.overdue_group(now, *id).is_some() => {
+                drop(guards);
+                self.fail_group_of(now, *id);
+                return Err(Again::Group);
+            }
             Judgement::Short(_) => {
                 self.tighten_short(&plan.lines, &totals, &guards, published, None);
             }
@@ -323,17 +345,20 @@ impl Engine {
             if guards[index].catalogue_version != published.catalogue.version() {
                 continue;
             }
+            let joins = plan.group.is_some().then(|| self.try_group(now, &plan, &mut guards, index)).transpose();
             let totals = Totals::of(&plan, &guards);
-            let judgement = guards[index]
-                .shard
-                .judge(now, &request, Ok(&plan), |_, plan| allocate(plan, &AllShards(|pool| totals.available(pool))));
+            let judgement = guards[index].shard.judge(now, &request, joins.as_ref().map(|_| &plan), |_, plan| {
+                allocate(plan, &AllShards(|pool| totals.available(pool)))
+            });
             let value = match judgement {
                 Judgement::Outdated => {
                     not_before = guards[index].shard.now();
                     continue;
                 }
                 Judgement::Grant(grant) => {
-                    let expires_at = guards[index].shard.now().plus_seconds(plan.hold_seconds.into());
+                    let time = guards[index].shard.now();
+                    let in_group = joins.ok().flatten().map(|joined| groups::expires_at(&joined, time, &plan));
+                    let expires_at = in_group.unwrap_or_else(|| time.plus_seconds(plan.hold_seconds.into()));
                     Ok(Tried { grant, expires_at })
                 }
                 Judgement::Short(short) => {
@@ -345,7 +370,12 @@ impl Engine {
                 Judgement::Refused(refusal) => Err(refusal),
                 Judgement::Known(_) | Judgement::Unsure => unreachable!("it has no key, and everything is known"),
             };
-            return self.answer(value, &guards[index].lane);
+            let answer = self.answer(value, &guards[index].lane);
+            return match &plan.group {
+                // It rests on other members, too.
+                Some(_) => Answer { durable_at: answer.durable_at.max(groups::newest(&guards)), ..answer },
+                None => answer,
+            };
         }
     }
 
@@ -511,7 +541,7 @@ pub(super) fn limit_exceeded(LimitExceeded { item, limit, already }: LimitExceed
 pub(super) struct Totals(SmallVec<[(PoolNumber, u64, u64); 4]>);
 
 impl Totals {
-    fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
+    pub(super) fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
         Self::of_pools(plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool), guards)
     }
 

@@ -127,6 +127,10 @@ impl Engine {
         for (index, cell) in guards.iter_mut().enumerate() {
             holds += self.decide(index, &control.bounds, cell, |shard, record| shard.set_clock(by, record));
         }
+        let moved = self.groups.lock().set_clock(at, by);
+        for changed in moved {
+            self.note_group(changed, &mut guards, &control.bounds);
+        }
         holds
     }
 }

@@ -18,6 +18,7 @@ use super::{
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     judge::{Allocation, LimitExceeded, PlanLine, Reading, Request, Shortages, Stock, allocate_lines},
     outcome::{Refusal, Reservation},
+    settings::Invalid,
     shard::Shard,
     stock::Account,
     time::{Now, Timestamp},
@@ -100,6 +101,10 @@ impl Target {
         let request =
             Request { sale: hold.sale, customer: &hold.customer, bucket, key: None, reference: None, attributes: None };
         let plan = catalogue.plan(now, sale, request, &asked)?;
+        if plan.group.is_some() {
+            let detail = "must not ask for more units of an item that is sold to groups: reserve them in a group";
+            return Err(Refusal::Invalid(vec![Invalid::new("/lines", detail)]));
+        }
         for planned in plan.lines {
             let line = target.lines.iter_mut().find(|line| line.item == planned.item).expect("it is one of them");
             line.plan = Some(planned);
@@ -133,6 +138,8 @@ impl Shard {
             Transition::Refuse(reason) => return Err(self.refuse(slot, reason)),
             other => unreachable!("a change comes to {other:?}"),
         }
+        self.refuse_if_open(slot)?;
+        let entry = &self.reservations[slot];
         let shown = self.show(slot);
         let units = self.by_item(slot, |amounts| amounts.held);
         Ok(Hold { id, sale: entry.sale, customer: shown.customer, attributes: shown.attributes, units })

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::attributes::{Attributes, NONE};
+use super::{
+    attributes::{Attributes, NONE},
+    ids::GroupId,
+};
 
 /// A request to hold units for one customer, all lines or none.
 #[derive(Debug, Clone)]
@@ -30,10 +33,13 @@ pub struct Extras<'a> {
     pub locations: Vec<Cow<'a, str>>,
     /// Each line gets what is there of it.
     pub allow_partial: bool,
+    /// Of an item that is sold to groups: the group to join. Absent: it opens one.
+    pub group: Option<GroupId>,
 }
 
 /// What a request without any has.
-static NO_EXTRAS: Extras<'static> = Extras { attributes: NONE, locations: Vec::new(), allow_partial: false };
+static NO_EXTRAS: Extras<'static> =
+    Extras { attributes: NONE, locations: Vec::new(), allow_partial: false, group: None };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedLine<'a> {
@@ -55,7 +61,7 @@ impl<'a> Reserve<'a> {
         hasher.update(&self.hold_seconds.unwrap_or(0).to_le_bytes());
         put_text(&mut hasher, self.reference.unwrap_or(""));
         // A request without any has the fingerprint that it always had.
-        if let Some(Extras { attributes, locations, allow_partial }) =
+        if let Some(Extras { attributes, locations, allow_partial, group }) =
             self.extras.filter(|extras| **extras != NO_EXTRAS)
         {
             for text in [&attributes.tier, &attributes.channel, &attributes.region] {
@@ -73,6 +79,9 @@ impl<'a> Reserve<'a> {
                 put_text(&mut hasher, location);
             }
             hasher.update(&[u8::from(*allow_partial)]);
+            if let Some(group) = group {
+                hasher.update(group.bytes());
+            }
         }
         hasher.digest()
     }

@@ -44,7 +44,9 @@ impl Shard {
             Err(refusal) => return Ok(Err(refusal)),
         };
         match transition(self.reservations[slot].state, Command::Confirm) {
-            Transition::Become(_) => Ok(self.confirm_held(slot, at, asked, catalogue, record)),
+            Transition::Become(_) => {
+                Ok(self.refuse_if_open(slot).and_then(|()| self.confirm_held(slot, at, asked, catalogue, record)))
+            }
             Transition::ConfirmLate => self.confirm_late(slot, at, asked, catalogue, stock, record),
             Transition::Repeat => Ok(self.confirm_again(slot, at, asked, catalogue, record)),
             Transition::Refuse(reason) => {

@@ -4,12 +4,12 @@
 //! answer is what was recorded.
 
 use super::{
-    event::{AskedUnits, CustomerEvent, Extended, Held, Portions, PricedPortion, Progress, Settled},
+    event::{AskedUnits, CustomerEvent, Extended, Held, Joined, Portions, PricedPortion, Progress, Settled},
     extensions::Running,
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     judge::{Grant, Plan},
     outcome::{Extension, OfCustomer, Refusal, Replay, Reservation, ReservedLine, Standing, State},
-    shard::{Search, Shard},
+    shard::{Entry, Search, Shard},
     stock::Amounts,
     time::Timestamp,
     transition::{Command, Reason, Transition, transition},
@@ -53,6 +53,18 @@ impl Shard {
 
     /// Holds the units that a judgement granted, under the same lock. `entropy`: random bits for the id.
     pub fn hold(&mut self, plan: &Plan<'_>, grant: Grant, entropy: u64, record: &mut impl Record) -> Reservation {
+        self.hold_in(plan, grant, entropy, None, record)
+    }
+
+    /// As [`Shard::hold`], as a member of a group.
+    pub fn hold_in(
+        &mut self,
+        plan: &Plan<'_>,
+        grant: Grant,
+        entropy: u64,
+        group: Option<Box<Joined>>,
+        record: &mut impl Record,
+    ) -> Reservation {
         let (request, now) = (&plan.request, self.now());
         let Grant { portions, short } = grant;
         let event = CustomerEvent::Held(Held {
@@ -65,6 +77,7 @@ impl Shard {
             key: request.key,
             attributes: request.attributes.map(|attributes| Box::new(attributes.clone())),
             short: short.iter().map(|short| AskedUnits { item: short.item, units: short.requested }).collect(),
+            group,
         });
         self.take(&event, record);
         if plan.hold_budget.is_some() {
@@ -82,13 +95,14 @@ impl Shard {
             state: State::Held,
             lines: held.portions.iter().map(line).collect(),
             reference: held.reference.map(Box::from),
-            expires_at: now.plus_seconds(held.hold_seconds.into()),
+            expires_at: held.expires_at(),
             ended_at: None,
             confirmed_at: None,
             late: false,
             extensions: 0,
             attributes: held.attributes.map(|attributes| self.intern(&attributes)),
             short: held.short,
+            group: held.group.map(|group| group.show()),
         }
     }
 
@@ -157,6 +171,7 @@ impl Shard {
         if let Transition::Refuse(reason) = transition(entry.state, Command::Extend) {
             return Err(self.refuse(slot, reason));
         }
+        self.refuse_if_open(slot)?;
         let expires_at = at.plus_seconds(hold_seconds.into());
         if expires_at <= entry.expires_at {
             return Ok(Extension { reservation: self.show(slot), longer: false });
@@ -183,7 +198,8 @@ impl Shard {
         for &slot in &slots {
             let entry = &self.reservations[slot];
             let is_meant = entry.sale == run.sale && entry.state == State::Held && entry.id.created_at() <= run.at;
-            if !is_meant {
+            // Nobody can pay for a member of an open group yet.
+            if !is_meant || entry.is_open_member() {
                 continue;
             }
             if at >= entry.expires_at {
@@ -207,10 +223,13 @@ impl Shard {
         while expiry.deadlines < most {
             let Some((bucket, slot)) = self.expiries.take_due(now) else { break };
             expiry.deadlines += 1;
-            let due = self
-                .reservations
-                .get(slot)
-                .filter(|entry| entry.state == State::Held && self.expiries.bucket(entry.expires_at) == bucket);
+            // A member of an open group ends with it.
+            let is_due = |entry: &&Entry| {
+                entry.state == State::Held
+                    && self.expiries.bucket(entry.expires_at) == bucket
+                    && !entry.is_open_member()
+            };
+            let due = self.reservations.get(slot).filter(is_due);
             if let Some(entry) = due {
                 expiry.lag_millis = expiry.lag_millis.max(now.millis_since(entry.expires_at));
                 expiry.expired += 1;
@@ -292,6 +311,7 @@ impl Shard {
     pub(super) fn expire(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) {
         let entry = &self.reservations[slot];
         assert!(now >= entry.expires_at, "no hold expires early");
+        assert!(!entry.is_open_member(), "a member of an open group ends with it");
         let Transition::Become(_) = transition(entry.state, Command::Expire) else { return };
         let (portions, returned) = (self.held_portions(slot), Portions::new());
         let (id, sale) = (entry.id, entry.sale);

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 use super::{
     attributes::Attributes,
     audit::{Audited, Head, KeyPrint},
-    ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-    outcome::{State, Status},
+    ids::{Bucket, GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    outcome::{GroupState, State, Status},
     settings::Price,
     stock::{Account, Move},
     time::Timestamp,
@@ -57,6 +57,81 @@ pub struct Held<'a> {
     pub attributes: Option<Box<Attributes<'a>>>,
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
+    /// The group that it opened or joined.
+    pub group: Option<Box<Joined>>,
+}
+
+impl Held<'_> {
+    /// When the hold ends, as it was made: with its group, while members are missing.
+    pub fn expires_at(&self) -> Timestamp {
+        match &self.group {
+            Some(group) if group.members < group.size => group.expires_at,
+            _ => self.id.created_at().plus_seconds(self.hold_seconds.into()),
+        }
+    }
+}
+
+/// A group as a new member finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    pub id: GroupId,
+    /// Members that make it complete.
+    pub size: u8,
+    /// This one included. As many as `size`: the group is complete.
+    pub members: u8,
+    pub expires_at: Timestamp,
+}
+
+/// A group was opened, ended, or its end was moved with the clock. Its members have events of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupChanged {
+    pub id: GroupId,
+    pub sale: SaleNumber,
+    pub item: ItemNumber,
+    pub at: Timestamp,
+    pub step: GroupStep,
+    pub size: u8,
+    /// When it fails, or would have failed.
+    pub expires_at: Timestamp,
+    /// Its members at this moment; of one that failed, those who were still in it.
+    pub members: Box<[ReservationId]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GroupStep {
+    Opened = 0,
+    Completed = 1,
+    Failed = 2,
+    Moved = 3,
+}
+
+impl GroupStep {
+    pub const ALL: [Self; 4] = [Self::Opened, Self::Completed, Self::Failed, Self::Moved];
+
+    /// How the group stands from then on.
+    pub fn state(self) -> GroupState {
+        match self {
+            Self::Opened | Self::Moved => GroupState::Open,
+            Self::Completed => GroupState::Complete,
+            Self::Failed => GroupState::Failed,
+        }
+    }
+}
+
+/// What became of the group of a reservation. In a snapshot also: how it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupNoted {
+    /// The member's.
+    pub id: ReservationId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub state: GroupState,
+    pub members: u8,
+    /// When the group fails, or would have failed.
+    pub deadline: Timestamp,
+    /// When the hold ends from here on.
+    pub expires_at: Timestamp,
 }
 
 /// Units of an item that a request asked for, where it got less.
@@ -195,6 +270,9 @@ pub enum CustomerEvent<'a> {
     Changed(Changed),
     Cancelled(Cancelled<'a>),
     ConfirmRefused(ConfirmRefused<'a>),
+    /// In the bucket of the group's id. No state follows from it: members have it.
+    GroupChanged(GroupChanged),
+    GroupNoted(GroupNoted),
     /// The reservation leaves memory. `counted`: its confirmed units go on counting towards the customer's limit.
     Retired {
         id: ReservationId,
@@ -397,6 +475,8 @@ impl CustomerEvent<'_> {
             Self::Changed(changed) => changed.id.bucket(),
             Self::Cancelled(cancelled) => cancelled.id.bucket(),
             Self::ConfirmRefused(refused) => refused.id.bucket(),
+            Self::GroupChanged(changed) => changed.id.bucket(),
+            Self::GroupNoted(noted) => noted.id.bucket(),
             Self::Retired { id, .. } => id.bucket(),
             Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Bucket::of(customer),
             Self::Sold { bucket, .. } => *bucket,
@@ -412,6 +492,8 @@ impl CustomerEvent<'_> {
             Self::Changed(changed) => Some(changed.at),
             Self::Cancelled(cancelled) => Some(cancelled.at),
             Self::ConfirmRefused(refused) => Some(refused.at),
+            Self::GroupChanged(changed) => Some(changed.at),
+            Self::GroupNoted(noted) => Some(noted.at),
             Self::CustomerErased { at, .. } => Some(*at),
             Self::Retired { .. } | Self::Carried { .. } | Self::Sold { .. } => None,
         }
@@ -443,6 +525,8 @@ impl CustomerEvent<'_> {
             }
             Self::Extended(_)
             | Self::ConfirmRefused(_)
+            | Self::GroupChanged(_)
+            | Self::GroupNoted(_)
             | Self::Retired { .. }
             | Self::Carried { .. }
             | Self::CustomerErased { .. } => {}

@@ -175,6 +175,9 @@ impl Bucket {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId([u8; 16]);
 
+/// The id of a group: as a reservation's, with the bucket of the customer who opened it.
+pub type GroupId = ReservationId;
+
 impl ReservationId {
     /// `entropy` fills the 62 bits of `rand_b`; its two highest bits are dropped.
     pub fn new(created_at: Timestamp, bucket: Bucket, entropy: u64) -> Self {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::{
     attributes::Attributes,
     event::{PricedPortion, PricedPortions},
+    groups::GroupPlan,
     ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Refusal,
     settings::{HoldBudget, Price},
@@ -40,6 +41,8 @@ pub struct Plan<'a> {
     pub allow_partial: bool,
     pub hold_seconds: u32,
     pub hold_budget: Option<HoldBudget>,
+    /// Its item is sold to groups.
+    pub group: Option<Box<GroupPlan>>,
     /// From here on the plan may be another: the sale ends, a phase begins or ends, a pool is shared.
     pub until: Timestamp,
 }
@@ -391,7 +394,7 @@ mod tests {
         let (bucket, sale) = (Bucket::of("ann"), SaleNumber(0));
         let request = Request { sale, customer: "ann", bucket, key: None, reference: None, attributes: None };
         let (hold_seconds, hold_budget, until) = (60, None, Timestamp::MAX);
-        Plan { request, lines: lines.into(), allow_partial, hold_seconds, hold_budget, until }
+        Plan { request, lines: lines.into(), allow_partial, hold_seconds, hold_budget, group: None, until }
     }
 
     fn units(grant: &Grant) -> Vec<(u32, u32)> {

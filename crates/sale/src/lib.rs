@@ -18,6 +18,7 @@ pub mod decide;
 pub mod event;
 pub mod expected;
 pub mod extensions;
+pub mod groups;
 pub mod ids;
 mod index;
 pub mod judge;

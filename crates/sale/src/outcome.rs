@@ -9,7 +9,7 @@ use super::{
     attributes::Attributes,
     event::AskedUnits,
     expected::Tag,
-    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    ids::{GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     settings::{Invalid, Price},
     stock::{Account, Amounts},
     time::Timestamp,
@@ -97,6 +97,41 @@ impl Status {
     }
 }
 
+/// How a group stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum GroupState {
+    /// Members are missing; none can be confirmed.
+    Open = 0,
+    Complete = 1,
+    /// The time was over before it was complete, or everybody left.
+    Failed = 2,
+}
+
+impl GroupState {
+    pub const ALL: [Self; 3] = [Self::Open, Self::Complete, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The group of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    pub id: GroupId,
+    /// Members that make it complete.
+    pub size: u8,
+    pub members: u8,
+    pub state: GroupState,
+    /// When it fails, or would have failed, unless it is complete.
+    pub expires_at: Timestamp,
+}
+
 /// A reservation's units from one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReservedLine {
@@ -128,6 +163,8 @@ pub struct Reservation {
     pub attributes: Option<Arc<Attributes<'static>>>,
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
+    /// None if it has none, or left it.
+    pub group: Option<Box<Group>>,
 }
 
 impl Reservation {
@@ -256,6 +293,14 @@ pub enum Refusal {
         expired: u32,
         retry_after_seconds: u64,
     },
+    /// The customer is a member of the group already, with this reservation.
+    AlreadyInGroup(Box<Reservation>),
+    /// The group has all of its members.
+    GroupFull,
+    /// No such group is open.
+    GroupClosed,
+    /// The reservation's group is still open.
+    GroupIncomplete(Box<Reservation>),
     /// A limit of the whole service is reached: its name.
     Full(&'static str),
     /// The store is too far behind.

@@ -5,7 +5,10 @@
 use std::fmt;
 
 use super::{
-    ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, SaleId, TEXT_BYTES_MAX, check_label, check_name, check_slug, check_text},
+    ids::{
+        GroupId, LABEL_BYTES_MAX, NAME_BYTES_MAX, SaleId, TEXT_BYTES_MAX, check_label, check_name, check_slug,
+        check_text,
+    },
     settings::Currency,
     time::Timestamp,
 };
@@ -44,6 +47,8 @@ pub enum Rule {
     OneOf {
         words: &'static [&'static str],
     },
+    /// The id of a group.
+    GroupId,
     /// `true` or `false`.
     Flag,
     /// A sale's id, or empty to leave it to the path.
@@ -73,6 +78,7 @@ impl Rule {
             Self::Slug { .. } => check_slug(text).is_ok(),
             Self::Label { .. } => check_label(text).is_ok(),
             Self::OneOf { words } => words.contains(&text),
+            Self::GroupId => GroupId::parse(text).is_some(),
             Self::Name { .. } => check_name(text).is_ok(),
             Self::Text { .. } => check_text(text).is_ok(),
             Self::SaleId => text.is_empty() || SaleId::parse(text).is_ok(),
@@ -112,6 +118,10 @@ impl fmt::Display for Rule {
             Self::OneOf { words } => {
                 write!(f, "must be one of {}, such as {:?}", words.join(", "), words[0])
             }
+            Self::GroupId => f.write_str(
+                "must be the id of a group, as the reservation that opened it shows it, such as \
+                 \"01a2212b-107b-72c8-8048-d159e26af37b\"",
+            ),
             Self::Flag => f.write_str("must be true or false"),
             Self::SaleId => write!(
                 f,
@@ -157,6 +167,7 @@ mod tests {
             Rule::Label { example: "B" },
             Rule::OneOf { words: &["in_order", "cheapest"] },
             Rule::SaleId,
+            Rule::GroupId,
             Rule::Time,
             Rule::Currency,
             Rule::IdempotencyKey,

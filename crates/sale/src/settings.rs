@@ -63,6 +63,11 @@ pub const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
 /// Holds of one customer in a sale.
 pub const BUDGET: Rule = Rule::Whole { least: 1, most: u32::MAX as u64, example: 3 };
 
+/// Members of a group.
+pub const GROUP_SIZE: Rule = Rule::Whole { least: GROUP_SIZE_MIN as i64, most: GROUP_SIZE_MAX as u64, example: 3 };
+pub const GROUP_SIZE_MIN: u8 = 2;
+pub const GROUP_SIZE_MAX: u8 = 100;
+
 pub const QUOTA_REQUESTS: Rule = Rule::Whole { least: 0, most: u32::MAX as u64, example: 20 };
 pub const QUOTA_WINDOW: Rule = Rule::Whole { least: 1, most: WINDOW_SECONDS_MAX as u64, example: 10 };
 
@@ -327,10 +332,23 @@ pub struct ItemSettings {
     /// Its stock is low while no more units than this are available: when it becomes so, the feed has an event. Left out: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_stock_at: Option<u64>,
+    /// It is sold to groups of customers only. Left out: to each customer alone.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupSettings>,
     /// Computed by the service, and ignored in a request. Units confirmed before this moment do not count towards the
     /// customer's limit, because they may have left memory before the limit was set. Left out when all units count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_counts_since: Option<Timestamp>,
+}
+
+/// How an item is sold to groups: all members of a group get their units, or none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSettings {
+    /// Members that make a group complete.
+    pub size: u8,
+    /// For how long a group is open, in seconds. It never outlasts the sale's window.
+    pub seconds: u32,
 }
 
 /// An amount in minor units of an ISO 4217 currency.
@@ -583,6 +601,14 @@ impl ItemSettings {
         }
         if self.low_stock_at.is_some_and(|level| level > limits.stock_max) {
             refuse("low_stock_at", limits.low_stock_at().to_string());
+        }
+        if let Some(GroupSettings { size, seconds }) = self.group {
+            if !(GROUP_SIZE_MIN..=GROUP_SIZE_MAX).contains(&size) {
+                refuse("group/size", GROUP_SIZE.to_string());
+            }
+            if seconds == 0 || u64::from(seconds) > limits.hold_seconds_max {
+                refuse("group/seconds", limits.hold_seconds().to_string());
+            }
         }
         self.check_pools(limits, refuse);
     }

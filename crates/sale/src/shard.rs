@@ -11,6 +11,7 @@
 mod budget;
 mod entry;
 mod erase;
+mod group;
 #[cfg(test)]
 mod histories;
 mod life;
@@ -21,7 +22,8 @@ pub(crate) mod testing;
 
 use budget::Budgets;
 pub(super) use entry::Entry;
-use entry::{Customer, Extras, Line, Lines, NOBODY, SOLD_BYTES, Texts, bytes_of};
+use entry::{Customer, Extras, Line, Lines, Membership, NOBODY, SOLD_BYTES, Texts, bytes_of};
+pub use group::GROUP_FAILED;
 pub use search::Search;
 
 use std::{
@@ -76,6 +78,8 @@ pub struct Shard {
     pub(super) retirements: Deadlines,
     budgets: Budgets,
     live_holds: u64,
+    /// Reservations that opened or joined a group.
+    members: usize,
     /// What reservations and customers take in memory.
     bytes: u64,
 }
@@ -178,6 +182,7 @@ impl Shard {
             retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
             budgets: Budgets::default(),
             live_holds: 0,
+            members: 0,
             bytes: 0,
         }
     }
@@ -325,6 +330,9 @@ impl Shard {
             CustomerEvent::Changed(changed) => self.change_lines(changed),
             CustomerEvent::Cancelled(cancelled) => self.cancel_units(cancelled),
             CustomerEvent::ConfirmRefused(refused) => self.note_refused(refused),
+            // Members know what follows from it.
+            CustomerEvent::GroupChanged(_) => {}
+            CustomerEvent::GroupNoted(noted) => self.apply_noted(noted),
             CustomerEvent::Retired { id, counted } => self.retire(*id, *counted),
             CustomerEvent::Carried { customer, item, units } => {
                 let customer = self.customer(Bucket::of(customer), customer);
@@ -482,10 +490,9 @@ impl Shard {
         let reference = held.reference.map(Box::from);
         let extras = self.extras_of(held);
         let has_texts = key.is_some() || reference.is_some() || extras.is_some();
-        let created_at = held.id.created_at();
         let entry = Entry {
             id: held.id,
-            expires_at: created_at.plus_seconds(held.hold_seconds.into()),
+            expires_at: held.expires_at(),
             ended_at: Timestamp::default(),
             lines,
             texts: has_texts.then(|| Box::new(Texts { key, reference, end_text: None, extras })),
@@ -496,6 +503,7 @@ impl Shard {
             state: State::Held,
             late: false,
         };
+        self.members += usize::from(held.group.is_some());
         self.budgets.open(customer, held.sale);
         self.bytes += entry.bytes();
         let expires_at = entry.expires_at;
@@ -506,11 +514,12 @@ impl Shard {
     }
 
     fn extras_of(&mut self, held: &Held<'_>) -> Option<Box<Extras>> {
-        if held.attributes.is_none() && held.short.is_empty() {
+        if held.attributes.is_none() && held.short.is_empty() && held.group.is_none() {
             return None;
         }
         let attributes = held.attributes.as_deref().map(|attributes| self.intern(attributes));
-        Some(Box::new(Extras { attributes, short: held.short.clone(), history: None }))
+        let group = held.group.as_deref().map(|&joined| Box::new(Membership::new(joined)));
+        Some(Box::new(Extras { attributes, short: held.short.clone(), history: None, group }))
     }
 
     /// Attributes in memory, which all reservations with the same share: a sale has few tiers, channels and experiments.
@@ -557,6 +566,7 @@ impl Shard {
         self.unindex(slot);
         let mut entry = self.reservations.remove(slot);
         self.bytes -= entry.bytes();
+        self.members -= usize::from(entry.membership().is_some());
         self.forget(entry.texts.take());
         assert_ne!(entry.state, State::Held, "a hold does not leave memory: {id}");
         if entry.customer != NOBODY {

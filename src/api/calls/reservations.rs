@@ -14,7 +14,9 @@ pub(super) static RESERVE: Row = Row {
     description: "Takes all lines or none. The service checks in this order and answers the first failure: the \
                   request is well formed; the sale exists; the idempotency key (a known key gets the first answer \
                   again, or `idempotency_key_reused`); limits of the service; the sale is open; a phase lets the customer in; the items exist; \
-                  stock; the customer's limit; the customer's hold budget. It does not remember refusals: it decides a retry afresh. With \
+                  the group can be joined; stock; the customer's limit; the customer's hold budget. It does not remember refusals: it decides a retry afresh. A reserve of an \
+                  item that is sold to groups has one line, ignores `allow_partial`, and opens a group or joins the one named in \
+                  `group`. With \
                   `dry_run=true` the call has no effect and looks up no key; it answers 200 with `DryRun` if the \
                   reserve would be granted.",
     parameters: &["IdempotencyKey", "DryRunOf"],
@@ -50,6 +52,9 @@ pub(super) static RESERVE: Row = Row {
         &problems::NOT_ELIGIBLE,
         &problems::SALE_ENDED,
         &problems::SALE_PAUSED,
+        &problems::ALREADY_IN_GROUP,
+        &problems::GROUP_FULL,
+        &problems::GROUP_CLOSED,
         &problems::IDEMPOTENCY_KEY_REUSED,
         &problems::BACKLOG_FULL,
         &problems::DISK_LOW,
@@ -130,6 +135,7 @@ pub(super) static CONFIRM: Row = Row {
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
         &problems::RESERVATION_EXPIRED,
+        &problems::GROUP_INCOMPLETE,
         &problems::ALREADY_CONFIRMED,
         &problems::ALREADY_RELEASED,
         &problems::ALREADY_CANCELLED,
@@ -162,6 +168,7 @@ pub(super) static CHANGE: Row = Row {
         &problems::SALE_ENDED,
         &problems::SALE_PAUSED,
         &problems::RESERVATION_EXPIRED,
+        &problems::GROUP_INCOMPLETE,
         &problems::ALREADY_CONFIRMED,
         &problems::ALREADY_RELEASED,
         &problems::ALREADY_CANCELLED,
@@ -210,7 +217,7 @@ pub(super) static RELEASE: Row = Row {
     tag: Tag::Reservations,
     summary: "Release a hold: its units go back into stock",
     description: "Works only before `expires_at`. Repeating the call gives the same reservation and keeps the \
-                  first reason.",
+                  first reason. A member of an open group leaves it.",
     body: may_ask("ReleaseRequest"),
     answers: &[shows("Reservation", "Reservation, released", "The reservation, released", links::OF_ENDED)],
     problems: &[
@@ -237,6 +244,7 @@ pub(super) static EXTEND: Row = Row {
     problems: &[
         &problems::RESERVATION_NOT_FOUND,
         &problems::RESERVATION_EXPIRED,
+        &problems::GROUP_INCOMPLETE,
         &problems::ALREADY_CONFIRMED,
         &problems::ALREADY_RELEASED,
         &problems::ALREADY_CANCELLED,

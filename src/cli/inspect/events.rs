@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub(super) const KINDS: [&str; 29] = [
+pub(super) const KINDS: [&str; 31] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -46,6 +46,8 @@ pub(super) const KINDS: [&str; 29] = [
     "changed",
     "cancelled",
     "confirm_refused",
+    "group_changed",
+    "group_noted",
     "retired",
     "carried",
     "sold",
@@ -63,6 +65,8 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CustomerEvent::Changed(_) => "changed",
             CustomerEvent::Cancelled(_) => "cancelled",
             CustomerEvent::ConfirmRefused(_) => "confirm_refused",
+            CustomerEvent::GroupChanged(_) => "group_changed",
+            CustomerEvent::GroupNoted(_) => "group_noted",
             CustomerEvent::Retired { .. } => "retired",
             CustomerEvent::Carried { .. } => "carried",
             CustomerEvent::Sold { .. } => "sold",
@@ -210,6 +214,22 @@ fn describe_customer_event(event: &CustomerEvent<'_>, names: &Names) -> Fields {
             ("cause", json!(refused.cause.as_str())),
             ("reference", json!(refused.reference)),
         ],
+        CustomerEvent::GroupChanged(changed) => vec![
+            ("group", json!(changed.id.to_string())),
+            ("sale", json!(names.sale(changed.sale))),
+            ("sku", json!(names.sku(changed.item))),
+            ("state", json!(changed.step.state().as_str())),
+            ("members", json!(changed.members.len())),
+            ("size", json!(changed.size)),
+            ("expires_at", json!(changed.expires_at)),
+        ],
+        CustomerEvent::GroupNoted(noted) => vec![
+            ("reservation", json!(noted.id.to_string())),
+            ("sale", json!(names.sale(noted.sale))),
+            ("state", json!(noted.state.as_str())),
+            ("members", json!(noted.members)),
+            ("expires_at", json!(noted.expires_at)),
+        ],
         CustomerEvent::Retired { id, counted } => {
             vec![("reservation", json!(id.to_string())), ("counted", json!(counted))]
         }
@@ -317,14 +337,14 @@ fn describe_audited(audited: &Audited<'_>) -> Fields {
 }
 
 fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
-    let at = held.id.created_at();
     vec![
         ("reservation", json!(held.id.to_string())),
         ("sale", json!(names.sale(held.sale))),
         ("customer", json!(held.customer)),
         ("lines", priced_lines_of(&held.portions, names)),
-        ("expires_at", json!(at.plus_seconds(held.hold_seconds.into()))),
+        ("expires_at", json!(held.expires_at())),
         ("reference", json!(held.reference)),
+        ("group", json!(held.group.as_ref().map(|group| group.id.to_string()))),
         ("idempotency_key", json!(held.key.map(|(key, _)| key))),
     ]
 }

@@ -7,6 +7,7 @@ use super::*;
 #[expect(clippy::large_enum_variant, reason = "nearly all events are of reservations, and each is written at once")]
 pub(super) enum Data<'a> {
     Reservation(ReservationData<'a>),
+    Group(GroupData<'a>),
     Adjustment(AdjustmentData<'a>),
     Transfer(TransferData<'a>),
     Phase(PhaseData<'a>),
@@ -69,6 +70,9 @@ pub struct ReservationData<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// The group that it opened or joined; only when the hold is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<String>,
     /// The caller's name for the reservation, from the hold or from its confirmation, also from a refused one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reference: Option<&'a str>,
@@ -189,6 +193,32 @@ pub struct SharingData<'a> {
     pub(super) shared_at: Timestamp,
 }
 
+/// A group of customers who get an item together or not at all.
+#[derive(Serialize, ToSchema)]
+pub struct GroupData<'a> {
+    /// A UUIDv7: it sorts by the time of creation.
+    pub(super) id: String,
+    /// The id of the sale.
+    pub(super) sale: &'a str,
+    /// The item's SKU.
+    pub(super) sku: &'a str,
+    /// Members that make it complete.
+    pub(super) size: u8,
+    /// Members that it has, or had when it failed.
+    pub(super) members: u8,
+    /// The state that the change led to. When a group is complete, each member's hold ends as long after it as the member's reserve,
+    /// or else the sale, says.
+    pub(super) state: &'static str,
+    /// The reservations of the members.
+    pub(super) reservations: Vec<String>,
+    /// When it was opened.
+    #[schema(value_type = String)]
+    pub(super) opened_at: Timestamp,
+    /// When it fails, or would have failed, unless it is complete.
+    #[schema(value_type = String)]
+    pub(super) expires_at: Timestamp,
+}
+
 /// A change of an item's stock.
 #[derive(Serialize, ToSchema)]
 pub struct AdjustmentData<'a> {
@@ -279,6 +309,7 @@ impl<'a> ReservationData<'a> {
             channel: None,
             region: None,
             labels: BTreeMap::new(),
+            group: None,
             reference: None,
             reason: None,
             created_at: id.created_at(),

@@ -19,9 +19,9 @@ use crate::{
         adjustments::{Remembered, RememberedTransfer},
         catalogue::{Catalogue, Item, Sale},
         event::PoolLevels,
-        ids::ReservationId,
+        ids::{GroupId, ReservationId},
         outcome::{self, OfCustomer, Reservation, Standing, State, Status},
-        settings::{HoldBudget, Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
+        settings::{GroupSettings, HoldBudget, Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
         stock::Amounts,
         time::Timestamp,
         warnings::Warning,
@@ -60,6 +60,9 @@ pub struct ReservationBody<'a> {
     /// The lines that got less than they asked for; only of a reserve that allowed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::http) short: Vec<ShortBody<'a>>,
+    /// The group that it opened or joined; left out if its item is not sold to groups, and after leaving an open group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) group: Option<GroupBody>,
     /// The caller's name for the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) reference: Option<&'a str>,
@@ -114,6 +117,32 @@ pub struct UnitsBody<'a> {
     pub(in crate::http) sku: &'a str,
     /// Units.
     pub(in crate::http) quantity: u32,
+}
+
+/// A group of customers who get an item together or not at all.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Group)]
+pub struct GroupBody {
+    /// A UUIDv7: with it other customers join.
+    #[serde(serialize_with = "write_id")]
+    #[schema(value_type = String)]
+    id: GroupId,
+    /// Members that make it complete.
+    size: u8,
+    /// Members that it has, or had when it failed.
+    members: u8,
+    /// `open` until the last member joins (`complete`), or until its time is over or everybody left (`failed`).
+    state: &'static str,
+    /// When it fails, or would have failed, unless it is complete.
+    #[schema(value_type = String)]
+    expires_at: Timestamp,
+}
+
+impl From<outcome::Group> for GroupBody {
+    fn from(group: outcome::Group) -> Self {
+        let outcome::Group { id, size, members, state, expires_at } = group;
+        Self { id, size, members, state: state.as_str(), expires_at }
+    }
 }
 
 /// A line that got less than it asked for.
@@ -171,6 +200,7 @@ impl<'a> ReservationBody<'a> {
             }),
             late: reservation.late,
             short: short.collect(),
+            group: reservation.group.as_deref().map(|&group| group.into()),
             reference: reservation.reference.as_deref(),
             tier: attributes.and_then(|attributes| attributes.tier.as_deref()),
             channel: attributes.and_then(|attributes| attributes.channel.as_deref()),

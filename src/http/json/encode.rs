@@ -54,6 +54,10 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
         out.extend_from_slice(b",\"short\":");
         serde_json::to_writer(&mut *out, &body.short).expect("lines are plain JSON");
     }
+    if let Some(group) = &body.group {
+        out.extend_from_slice(b",\"group\":");
+        serde_json::to_writer(&mut *out, group).expect("a group is plain JSON");
+    }
     for (name, value) in [
         (&b",\"reference\":"[..], body.reference),
         (b",\"tier\":", body.tier),
@@ -194,7 +198,7 @@ mod tests {
         catalogue::Catalogue,
         event::samples,
         ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-        outcome::{Refusal, Reservation, ReservedLine, Standing, State},
+        outcome::{Group, GroupState, Refusal, Reservation, ReservedLine, Standing, State},
         settings::{Currency, SaleSettings},
         stock::Amounts,
         time::Timestamp,
@@ -253,6 +257,8 @@ mod tests {
             ReservedLine { item: ItemNumber(item), pool: PoolNumber(item), price, amounts }
         };
         let now = Timestamp::from_millis(1_795_766_400_000);
+        let id = ReservationId::new(now, Bucket::of("bob"), 7);
+        let group = Group { id, size: 3, members: 2, state: GroupState::Open, expires_at: now.plus_seconds(9) };
         let mut shown = 0;
         for (index, name) in NAMES.into_iter().enumerate() {
             for state in State::ALL {
@@ -274,6 +280,7 @@ mod tests {
                         extensions: index as u16 * 13_000,
                         attributes: None,
                         short: Box::default(),
+                        group: (index % 2 == 1).then(|| Box::new(group)),
                     };
                     let stands = Standing { state, expires_at: now.plus_seconds(600) };
                     let replayed_of = reference.map(|_| stands);

@@ -64,14 +64,18 @@ pub(crate) struct EntryBody<'a> {
     /// Whether each line gets what is there of it, instead of all lines or none.
     #[serde(default)]
     allow_partial: Option<bool>,
+    /// Of an item that is sold to groups: the group to join, which the reservation that opened it shows. Left out: the reserve opens
+    /// a group.
+    #[serde(default, borrow)]
+    group: Option<Cow<'a, str>>,
 }
 
 impl<'a> EntryBody<'a> {
     /// The body of the call for one reservation, and its header.
     pub(super) fn split(self) -> (ReserveBody<'a>, Option<Cow<'a, str>>) {
         let Self { customer, lines, hold_seconds, reference, idempotency_key, .. } = self;
-        let Self { tier, channel, region, labels, locations, allow_partial, .. } = self;
-        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial };
+        let Self { tier, channel, region, labels, locations, allow_partial, group, .. } = self;
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial, group };
         (ReserveBody::of(customer, lines, hold_seconds, reference, extras.boxed()), idempotency_key)
     }
 }

@@ -105,6 +105,16 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
             "the initial_stock of {sku:?} is {initial_stock} and cannot change; use an adjustment to change its stock"
         )
         .into(),
+        Refusal::AlreadyInGroup(_) => "the customer is a member of this group already".into(),
+        Refusal::GroupFull => "the group has all of its members".into(),
+        Refusal::GroupClosed => "no such group is open: it failed, or there never was one".into(),
+        Refusal::GroupIncomplete(reservation) => match &reservation.group {
+            Some(group) => {
+                format!("the group has {} of {} members; it is open until {}", group.members, group.size, group.expires_at)
+            }
+            None => "the group is not complete".to_owned(),
+        }
+        .into(),
         Refusal::IdempotencyKeyReused => "a different request used this Idempotency-Key before".into(),
         Refusal::Full(limit) => format!("{limit} is reached").into(),
         Refusal::BacklogFull => "journal.max_backlog_bytes is reached".into(),
@@ -146,6 +156,8 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::AlreadyConfirmed(reservation)
         | Refusal::AlreadyReleased(reservation)
         | Refusal::AlreadyCancelled(reservation)
+        | Refusal::AlreadyInGroup(reservation)
+        | Refusal::GroupIncomplete(reservation)
         | Refusal::ExtensionLimitReached(reservation) => {
             Members::Reservation(Of { reservation: ReservationBody::new(reservation, catalogue) })
         }
@@ -157,6 +169,8 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::SaleEnded
         | Refusal::SalePaused
         | Refusal::InitialStockImmutable { .. }
+        | Refusal::GroupFull
+        | Refusal::GroupClosed
         | Refusal::IdempotencyKeyReused
         | Refusal::Full(_)
         | Refusal::BacklogFull

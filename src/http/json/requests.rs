@@ -25,7 +25,7 @@ use crate::{
     sale::{
         attributes::{Attributes, LABELS_MAX},
         command::Extras,
-        ids::{check_label, check_name, check_slug, check_text},
+        ids::{GroupId, check_label, check_name, check_slug, check_text},
         object::Object,
         rule::Rule,
         settings::{self, CHANNEL, Invalid, LOCATION, POOL_ID, REGION, SKU, TIER},
@@ -76,6 +76,10 @@ pub struct ReserveWire<'a> {
     /// Whether each line gets what is there of it, instead of all lines or none.
     #[serde(default)]
     allow_partial: Option<bool>,
+    /// Of an item that is sold to groups: the group to join, which the reservation that opened it shows. Left out: the reserve opens
+    /// a group.
+    #[serde(default, borrow)]
+    group: Option<Cow<'a, str>>,
 }
 
 /// A reserve as it was sent: small, because it is moved often, so what most requests leave out is apart.
@@ -92,8 +96,8 @@ pub struct ReserveBody<'a> {
 impl<'a> From<ReserveWire<'a>> for ReserveBody<'a> {
     fn from(wire: ReserveWire<'a>) -> Self {
         let ReserveWire { customer, lines, hold_seconds, reference, .. } = wire;
-        let ReserveWire { tier, channel, region, labels, locations, allow_partial, .. } = wire;
-        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial };
+        let ReserveWire { tier, channel, region, labels, locations, allow_partial, group, .. } = wire;
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial, group };
         Self::of(customer, lines, hold_seconds, reference, extras.boxed())
     }
 }
@@ -145,6 +149,7 @@ pub struct ExtrasBody<'a> {
     pub labels: Option<Labels<'a>>,
     pub locations: Option<Texts<'a>>,
     pub allow_partial: Option<bool>,
+    pub group: Option<Cow<'a, str>>,
 }
 
 /// Locations of one request.
@@ -155,15 +160,15 @@ pub const LABEL: Rule = Rule::Label { example: "B" };
 impl<'a> ExtrasBody<'a> {
     /// None if there are none.
     pub fn boxed(self) -> Option<Box<Self>> {
-        let Self { tier, channel, region, labels, locations, allow_partial } = &self;
+        let Self { tier, channel, region, labels, locations, allow_partial, group } = &self;
         let some = tier.is_some() || channel.is_some() || region.is_some();
-        let more = labels.is_some() || locations.is_some() || allow_partial.is_some();
+        let more = labels.is_some() || locations.is_some() || allow_partial.is_some() || group.is_some();
         (some || more).then(|| Box::new(self))
     }
 
     /// None if there are none.
     fn check(self, wrong: &mut Vec<Invalid>) -> Option<Box<Extras<'a>>> {
-        let Self { tier, channel, region, labels, locations, allow_partial } = self;
+        let Self { tier, channel, region, labels, locations, allow_partial, group } = self;
         for (pointer, rule, text) in
             [("/tier", TIER, &tier), ("/channel", CHANNEL, &channel), ("/region", REGION, &region)]
         {
@@ -196,7 +201,11 @@ impl<'a> ExtrasBody<'a> {
         let attributes =
             Attributes { tier, channel, region, labels: labels.map(|labels| labels.0).unwrap_or_default() };
         let locations = locations.map(|texts| texts.0.into_iter().map(|Text(text)| text).collect()).unwrap_or_default();
-        let extras = Extras { attributes, locations, allow_partial: allow_partial.unwrap_or(false) };
+        let joins = group.as_deref().and_then(GroupId::parse);
+        if group.is_some() && joins.is_none() {
+            wrong.push(Invalid::new("/group", Rule::GroupId));
+        }
+        let extras = Extras { attributes, locations, allow_partial: allow_partial.unwrap_or(false), group: joins };
         (extras != Extras::default()).then(|| Box::new(extras))
     }
 }

@@ -14,9 +14,10 @@ use crate::sale::{
     object::{self, Object},
     rule::Rule,
     settings::{
-        BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, HoldBudget, Invalid, ItemSettings, LATE_CONFIRM_SECONDS, LOCATION,
-        NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase, PoolSettings, Price,
-        QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings, Sourcing, TIER,
+        BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, GROUP_SIZE, GroupSettings, HoldBudget, Invalid, ItemSettings,
+        LATE_CONFIRM_SECONDS, LOCATION, NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase,
+        PoolSettings, Price, QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings,
+        Sourcing, TIER,
     },
     time::Timestamp,
 };
@@ -97,6 +98,10 @@ pub struct ItemSettingsBody {
     /// Its stock is low while no more units than this are available: when it becomes so, the feed has an event. Left out: never.
     #[serde(default)]
     low_stock_at: Option<u64>,
+    /// The item is sold to groups of customers only: all members of a group get their units, or none does. Left out: it is sold to
+    /// each customer alone.
+    #[serde(default, deserialize_with = "object::optional")]
+    group: Option<GroupSettings>,
     /// Ignored, so that the answer of a GET can be sent back.
     #[serde(default, rename = "stock")]
     #[schema(value_type = Value)]
@@ -212,11 +217,31 @@ impl From<SettingsBody> for SaleSettings {
 impl From<ItemSettingsBody> for ItemSettings {
     fn from(body: ItemSettingsBody) -> Self {
         let ItemSettingsBody {
-            sku, initial_stock, price, customer_limit, pools, sourcing, split, low_stock_at, ..
+            sku,
+            initial_stock,
+            price,
+            customer_limit,
+            pools,
+            sourcing,
+            split,
+            low_stock_at,
+            group,
+            ..
         } = body;
         let pools = pools.into_iter().flatten().map(|Object(pool)| pool.into()).collect();
         let limit_counts_since = None;
-        Self { sku, initial_stock, price, customer_limit, pools, sourcing, split, low_stock_at, limit_counts_since }
+        Self {
+            sku,
+            initial_stock,
+            price,
+            customer_limit,
+            pools,
+            sourcing,
+            split,
+            low_stock_at,
+            group,
+            limit_counts_since,
+        }
     }
 }
 
@@ -261,6 +286,7 @@ impl Described for ItemSettingsBody {
             Member::value("sourcing", SOURCING).optional(),
             Member::value("split", Rule::Flag).optional(),
             Member::value("low_stock_at", limits.sale.low_stock_at()).optional(),
+            Member::object("group", group(limits)).optional(),
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_ITEM.map(Member::ignored)).collect())
     }
@@ -280,6 +306,10 @@ impl Described for PoolBody {
         ];
         Shape::new(members.into_iter().chain(COMPUTED_OF_POOL.map(Member::ignored)).collect())
     }
+}
+
+fn group(limits: &Limits) -> Shape {
+    Shape::new(vec![Member::value("size", GROUP_SIZE), Member::value("seconds", limits.sale.hold_seconds())])
 }
 
 fn price() -> Shape {

@@ -39,6 +39,7 @@ impl Described for ReserveBody<'_> {
             Member::map("labels", LABEL_NAME, LABEL, LABELS_MAX).optional(),
             Member::values("locations", LOCATION, LOCATIONS_MAX).optional(),
             Member::value("allow_partial", Rule::Flag).optional(),
+            Member::value("group", Rule::GroupId).optional(),
         ])
     }
 }

@@ -17,8 +17,11 @@ use crate::{
         code::Code,
         event::RefusedConfirm,
         ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
-        outcome::{State, Status},
-        settings::{AMOUNT_MAX, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WINDOW_SECONDS_MAX},
+        outcome::{GroupState, State, Status},
+        settings::{
+            AMOUNT_MAX, GROUP_SIZE_MAX, GROUP_SIZE_MIN, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX,
+            WINDOW_SECONDS_MAX,
+        },
         warnings,
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},

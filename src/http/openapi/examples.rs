@@ -167,6 +167,7 @@ fn reservation_of(problem: &Problem) -> Value {
         "already_released" => reservation("released"),
         "already_cancelled" => cancelled(),
         "not_confirmed" => reservation("held"),
+        "already_in_group" | "group_incomplete" => in_group(),
         _ => extended(EXTENSIONS_MAX),
     }
 }
@@ -194,6 +195,17 @@ fn cancelled() -> Value {
     cancelled["state"] = json!("cancelled");
     cancelled["cancelled_at"] = json!("2025-11-27T08:12:30.000Z");
     cancelled
+}
+
+/// A member of a group that is open.
+fn in_group() -> Value {
+    let mut member = reservation("held");
+    member["expires_at"] = json!("2025-11-27T09:00:00.060Z");
+    member["group"] = json!({
+        "id": "019ac44a-f5fc-72c8-8b30-6e35aa4a2d1c", "size": 3, "members": 2, "state": "open",
+        "expires_at": "2025-11-27T09:00:00.060Z",
+    });
+    member
 }
 
 /// Extended so often, the last time two and a half minutes after it was made.

@@ -12,7 +12,7 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 21] = [
+const KINDS: [(&str, &str); 24] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
     ("reservation.changed", "ReservationData"),
@@ -21,6 +21,9 @@ const KINDS: [(&str, &str); 21] = [
     ("reservation.confirmed", "ReservationData"),
     ("reservation.released", "ReservationData"),
     ("reservation.expired", "ReservationData"),
+    ("group.opened", "GroupData"),
+    ("group.completed", "GroupData"),
+    ("group.failed", "GroupData"),
     ("stock.adjusted", "AdjustmentData"),
     ("stock.transferred", "TransferData"),
     ("item.pool_shared", "SharingData"),

@@ -192,6 +192,8 @@ fn its_examples_show_what_their_calls_did() {
         ("already_released", "released"),
         ("already_cancelled", "cancelled"),
         ("not_confirmed", "held"),
+        ("already_in_group", "held"),
+        ("group_incomplete", "held"),
         ("extension_limit_reached", "held"),
     ] {
         let reservation = &document["components"]["examples"][code]["value"]["reservation"];

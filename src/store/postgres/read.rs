@@ -361,7 +361,8 @@ pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreErro
 
 const RESERVATIONS: &str = "
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-           expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason
+           expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason,
+           group_id, group_size, group_state
       FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
@@ -430,6 +431,9 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         region: get(row, 14)?,
         labels: get(row, 15)?,
         short: get(row, 16)?,
+        group_id: get::<Option<Uuid>>(row, 20)?.map(|id| id.to_string()),
+        group_size: get(row, 21)?,
+        group_state: get(row, 22)?,
         lines,
     })
 }

@@ -259,16 +259,17 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE reservations_archive.id = put.id",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short)
+                    labels, short, group_id, group_size, group_state)
              SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short
+                    labels, short, group_id, group_size, group_state
                FROM json_to_recordset($1::json)
                       AS put (id uuid, sale text, customer text, state text, reference text, created_at timestamptz,
                               expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
                               released_at timestamptz, expired_at timestamptz, cancelled_at timestamptz, late boolean,
                               release_reason text, cancel_reason text, tier text, channel text,
-                              region text, labels text, short text)
+                              region text, labels text, short text, group_id uuid, group_size bigint,
+                              group_state text)
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
@@ -277,7 +278,8 @@ fn statements(step: Step) -> &'static [&'static str] {
                     expired_at = excluded.expired_at, cancelled_at = excluded.cancelled_at, late = excluded.late,
                     release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
-                    labels = excluded.labels, short = excluded.short",
+                    labels = excluded.labels, short = excluded.short, group_id = excluded.group_id,
+                    group_size = excluded.group_size, group_state = excluded.group_state",
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservation_id = put.id",
             "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,

@@ -55,7 +55,7 @@ const ADD_AUDIT: &str = "
 const ADD_RESERVATIONS: &str = "
     COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                        released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
-                       region, labels, short)
+                       region, labels, short, group_id, group_size, group_state)
     FROM STDIN (FORMAT binary)";
 
 const ADD_REFUSED: &str = "
@@ -69,15 +69,16 @@ const MAKE_CHANGES: &str = "
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_seqscan = off;
-    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_4 (
+    CREATE TEMPORARY TABLE IF NOT EXISTS doorbuster_changes_5 (
       id uuid, found text, state text, reference text, expires_at timestamptz, extensions bigint,
       confirmed_at timestamptz, released_at timestamptz, expired_at timestamptz, cancelled_at timestamptz, late boolean,
-      release_reason text, cancel_reason text, is_changed boolean
+      release_reason text, cancel_reason text, is_changed boolean, group_state text
     ) ON COMMIT DELETE ROWS";
 
 const COPY_CHANGES: &str = "
-    COPY pg_temp.doorbuster_changes_4 (id, found, state, reference, expires_at, extensions, confirmed_at, released_at,
-                                       expired_at, cancelled_at, late, release_reason, cancel_reason, is_changed)
+    COPY pg_temp.doorbuster_changes_5 (id, found, state, reference, expires_at, extensions, confirmed_at, released_at,
+                                       expired_at, cancelled_at, late, release_reason, cancel_reason, is_changed,
+                                       group_state)
     FROM STDIN (FORMAT binary)";
 
 const CHANGE_RESERVATIONS: &str = "
@@ -89,14 +90,17 @@ const CHANGE_RESERVATIONS: &str = "
            expired_at = change.expired_at, cancelled_at = change.cancelled_at,
            late = coalesce(change.late, reservation.late), release_reason = change.release_reason,
            cancel_reason = coalesce(change.cancel_reason, reservation.cancel_reason),
-           short = CASE WHEN change.is_changed THEN NULL ELSE reservation.short END
-      FROM pg_temp.doorbuster_changes_4 AS change
+           short = CASE WHEN change.is_changed THEN NULL ELSE reservation.short END,
+           group_state = coalesce(change.group_state,
+                                  CASE WHEN change.state = 'released' AND reservation.group_state = 'open' THEN 'left'
+                                       ELSE reservation.group_state END)
+      FROM pg_temp.doorbuster_changes_5 AS change
      WHERE reservation.id = change.id AND reservation.state = change.found";
 
 /// One that the statement above did not touch: no row of this id was written by this transaction.
 const UNCHANGED_RESERVATION: &str = "
     SELECT change.id, change.found
-      FROM pg_temp.doorbuster_changes_4 AS change LEFT JOIN reservations AS reservation USING (id)
+      FROM pg_temp.doorbuster_changes_5 AS change LEFT JOIN reservations AS reservation USING (id)
      WHERE reservation.id IS NULL OR reservation.xmin::text <> pg_current_xact_id()::xid::text
      ORDER BY change.id LIMIT 1";
 
@@ -211,7 +215,7 @@ impl Writer<'_> {
         if begun(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 20] = [
+        const TYPES: [Type; 23] = [
             Type::UUID,
             Type::TEXT,
             Type::TEXT,
@@ -232,12 +236,15 @@ impl Writer<'_> {
             Type::TEXT,
             Type::TEXT,
             Type::TEXT,
+            Type::UUID,
+            Type::INT8,
+            Type::TEXT,
         ];
         let written = self.link.copy("copying reservations", ADD_RESERVATIONS, &TYPES, async |mut copying| {
             for (id, change) in begun(window) {
                 let begun = change.begun.as_ref().expect("only these are chosen");
                 let row = NewReservation::of(self.names, id, begun, change)?;
-                let row: [&(dyn ToSql + Sync); 20] = [
+                let row: [&(dyn ToSql + Sync); 23] = [
                     &uuid_of(*id),
                     &self.names.sale(begun.sale)?,
                     &row.customer,
@@ -258,6 +265,9 @@ impl Writer<'_> {
                     &row.region,
                     &row.labels,
                     &row.short,
+                    &row.group.map(|(id, _)| uuid_of(id)),
+                    &row.group.map(|(_, size)| i64::from(size)),
+                    &row.rest.group_state,
                 ];
                 copying.row(&row).await?;
             }
@@ -295,7 +305,7 @@ impl Writer<'_> {
         if changed(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 14] = [
+        const TYPES: [Type; 15] = [
             Type::UUID,
             Type::TEXT,
             Type::TEXT,
@@ -310,12 +320,13 @@ impl Writer<'_> {
             Type::TEXT,
             Type::TEXT,
             Type::BOOL,
+            Type::TEXT,
         ];
         self.link.batch("making the temporary table", MAKE_CHANGES).await?;
         let copied = self.link.copy("copying changes", COPY_CHANGES, &TYPES, async |mut copying| {
             for (id, change) in changed(window) {
                 let row = ChangedReservation::of(change, erasures.get(id).copied());
-                let row: [&(dyn ToSql + Sync); 14] = [
+                let row: [&(dyn ToSql + Sync); 15] = [
                     &uuid_of(*id),
                     &row.found.as_str(),
                     &row.state.as_str(),
@@ -330,6 +341,7 @@ impl Writer<'_> {
                     &row.release_reason,
                     &row.cancel_reason,
                     &row.is_changed,
+                    &row.group_state,
                 ];
                 copying.row(&row).await?;
             }

@@ -95,6 +95,9 @@ CREATE TABLE reservations (
   region         TEXT,  -- where the units are to go
   labels         TEXT,  -- a JSON object of names and values; empty once the customer was erased
   short          TEXT,  -- a JSON list of what it got less of than it asked for: sku, requested, granted
+  group_id       TEXT,  -- of the group that it opened or joined; the rows with one id are the members
+  group_size     INTEGER,  -- members that make the group complete
+  group_state    TEXT,  -- open, complete or failed; left, if it was released while the group was open
   -- CASE, not IN: for a list SQLite builds a temporary tree on every single insert.
   CONSTRAINT one_end CHECK (
     CASE state
@@ -114,6 +117,8 @@ CREATE TABLE reservations (
 -- as all other writes together, while a search without it reads a million reservations in about a second. Who asks
 -- often may add one; the service does not mind: CREATE INDEX reservations_by_customer ON reservations (customer);
 CREATE INDEX reservations_held_by_expiry ON reservations (expires_at) WHERE state = 'held';
+-- Only members of groups are in it.
+CREATE INDEX reservations_by_group ON reservations (group_id) WHERE group_id IS NOT NULL;
 
 CREATE TABLE reservation_lines (
   -- What a reservation holds, at the price locked when the hold was made: a row for each pool that units came from.
@@ -207,7 +212,10 @@ CREATE TABLE reservations_archive (
   channel        TEXT,
   region         TEXT,
   labels         TEXT,
-  short          TEXT
+  short          TEXT,
+  group_id       TEXT,
+  group_size     INTEGER,
+  group_state    TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE reservation_lines_archive (
@@ -289,6 +297,18 @@ CREATE VIEW customer_reservations AS
          coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at,
          late, release_reason, cancel_reason, tier, channel, region, labels
     FROM reservations;
+
+CREATE VIEW customer_groups AS
+  -- Which groups are there, and how does each stand? Those who left an open group are not among its members.
+  SELECT group_id, sale, min(sku) AS sku, max(group_size) AS size,
+         count(*) FILTER (WHERE group_state <> 'left') AS members,
+         max(CASE WHEN group_state <> 'left' THEN group_state END) AS state,
+         min(created_at) AS opened_at,
+         min(CASE WHEN group_state = 'open' THEN expires_at END) AS open_until,
+         count(*) FILTER (WHERE state = 'confirmed') AS confirmed
+    FROM reservations JOIN reservation_lines ON reservation_id = id AND line = 1
+   WHERE group_id IS NOT NULL
+   GROUP BY group_id, sale;
 
 CREATE VIEW sale_summary AS
   -- How does each sale stand as a whole?

@@ -293,6 +293,9 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
         region: row.get("region")?,
         labels: row.get("labels")?,
         short: row.get("short")?,
+        group_id: row.get("group_id")?,
+        group_size: row.get("group_size")?,
+        group_state: row.get("group_state")?,
         lines: Vec::new(),
     })
 }

@@ -204,13 +204,14 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short)
+                    labels, short, group_id, group_size, group_state)
              SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
                     value ->> '$.reference', value ->> '$.created_at', value ->> '$.expires_at',
                     value ->> '$.extensions', value ->> '$.confirmed_at', value ->> '$.released_at',
                     value ->> '$.expired_at', value ->> '$.cancelled_at', value ->> '$.late',
                     value ->> '$.release_reason', value ->> '$.cancel_reason', value ->> '$.tier',
-                    value ->> '$.channel', value ->> '$.region', value ->> '$.labels', value ->> '$.short'
+                    value ->> '$.channel', value ->> '$.region', value ->> '$.labels', value ->> '$.short',
+                    value ->> '$.group_id', value ->> '$.group_size', value ->> '$.group_state'
                FROM json_each(?1) WHERE true
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
@@ -220,7 +221,8 @@ fn statements(step: Step) -> &'static [&'static str] {
                     expired_at = excluded.expired_at, cancelled_at = excluded.cancelled_at, late = excluded.late,
                     release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
-                    labels = excluded.labels, short = excluded.short",
+                    labels = excluded.labels, short = excluded.short, group_id = excluded.group_id,
+                    group_size = excluded.group_size, group_state = excluded.group_state",
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,
                     price_currency)

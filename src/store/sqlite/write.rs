@@ -88,15 +88,16 @@ const ADD_MOVEMENT: &str = "
 const ADD_RESERVATION: &str = "
     INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                               released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
-                              region, labels, short)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+                              region, labels, short, group_id, group_size, group_state)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
 
 const CHANGE_RESERVATION: &str = "
     UPDATE reservations
        SET state = ?3, reference = coalesce(?4, reference), expires_at = coalesce(?5, expires_at),
            extensions = coalesce(?6, extensions), confirmed_at = coalesce(?7, confirmed_at), released_at = ?8,
            expired_at = ?9, cancelled_at = ?10, late = coalesce(?11, late), release_reason = ?12,
-           cancel_reason = coalesce(?13, cancel_reason), short = CASE WHEN ?14 THEN NULL ELSE short END
+           cancel_reason = coalesce(?13, cancel_reason), short = CASE WHEN ?14 THEN NULL ELSE short END,
+           group_state = coalesce(?15, CASE WHEN ?3 = 'released' AND group_state = 'open' THEN 'left' ELSE group_state END)
      WHERE id = ?1 AND state = ?2";
 
 const ADD_REFUSED: &str = "
@@ -506,6 +507,9 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     row.put(new.region)?;
     row.put(new.labels)?;
     row.put(new.short)?;
+    row.put(new.group.map(|(id, _)| id.to_string()))?;
+    row.put(new.group.map(|(_, size)| size))?;
+    row.put(new.rest.group_state)?;
     Ok(())
 }
 
@@ -544,6 +548,7 @@ fn update(
         row.release_reason,
         row.cancel_reason,
         row.is_changed,
+        row.group_state,
     ])
 }
 

@@ -140,6 +140,7 @@ fn settings() -> SaleSettings {
         sourcing: None,
         low_stock_at: None,
         split: None,
+        group: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -171,8 +172,9 @@ fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
     let (sale, hold_seconds) = (SALE, 300);
-    let (reference, key, attributes, short) = (None, None, None, Box::default());
-    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short }).into()
+    let (reference, key, attributes, short, group) = (None, None, None, Box::default(), None);
+    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, group })
+        .into()
 }
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {

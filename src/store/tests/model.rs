@@ -1,5 +1,7 @@
 //! Folding in windows against applying event by event: the same content, however the windows are cut.
 
+mod groups;
+
 use std::collections::BTreeMap;
 
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -76,6 +78,10 @@ pub(super) enum Step {
         cause: usize,
         text: bool,
     },
+    /// An open group fails.
+    FailGroup {
+        pick: usize,
+    },
     Adjust {
         pool: usize,
         delta: i64,
@@ -128,6 +134,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(pick, units, restock, text)| Step::Cancel { pick, units, restock, text }),
         2 => (any::<usize>(), 0..RefusedConfirm::ALL.len(), any::<bool>())
             .prop_map(|(pick, cause, text)| Step::RefuseConfirm { pick, cause, text }),
+        2 => any::<usize>().prop_map(|pick| Step::FailGroup { pick }),
         2 => (0..16usize, -5..9i64).prop_map(|(pool, delta)| Step::Adjust { pool, delta }),
         2 => (0..16usize, 0..4usize, 1..4u64).prop_map(|(from, to, units)| Step::Transfer { from, to, units }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
@@ -151,6 +158,7 @@ struct World {
     /// Of each pool.
     available: Vec<u64>,
     reservations: Vec<Made>,
+    groups: Vec<groups::Open>,
     lanes: BTreeMap<u16, Vec<u8>>,
     batches: Vec<Vec<u8>>,
 }
@@ -193,6 +201,7 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         stock: StockBook::default(),
         available: Vec::new(),
         reservations: Vec::new(),
+        groups: Vec::new(),
         lanes: BTreeMap::new(),
         batches: Vec::new(),
     };
@@ -225,6 +234,7 @@ impl World {
             Step::RefuseConfirm { pick, cause, text } => {
                 self.refuse_confirm(pick, RefusedConfirm::ALL[cause], text.then_some(TEXT));
             }
+            Step::FailGroup { pick } => self.fail(pick),
             Step::Adjust { pool, delta } => self.adjust(pool, delta),
             Step::Transfer { from, to, units } => self.transfer(from, to, units),
             Step::Turn { sale, turn } => self.turn(sale, turn),
@@ -380,6 +390,9 @@ impl World {
         }
         self.entropy += 1 << 20;
         let id = reservation_id(self.now, customer, self.entropy);
+        let item_number = ItemNumber(item as u32);
+        let in_group = lines.len() == 1 && short.is_empty() && sort % 4 == 3;
+        let group = in_group.then(|| self.joined(id, item_number, sort / 4));
         let held = portions.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
         let units = held.collect();
         self.reservations.push(Made { id, sale, state: State::Held, units, extensions: 0 });
@@ -393,13 +406,17 @@ impl World {
             key: Some(("key", 9)),
             attributes: attributes_of(sort).map(Box::new),
             short: short.into(),
+            group: group.map(Box::new),
         })));
+        if let Some(joined) = group {
+            self.follow(&joined, id, sale, item_number);
+        }
     }
 
     /// One of the reservations in this state.
     fn pick(&self, pick: usize, state: State) -> Option<usize> {
-        let found =
-            self.reservations.iter().enumerate().filter(|(_, made)| made.state == state).map(|(index, _)| index);
+        let is_meant = |made: &Made| made.state == state && !self.is_open_member(made.id);
+        let found = self.reservations.iter().enumerate().filter(|(_, made)| is_meant(made)).map(|(index, _)| index);
         let found: Vec<usize> = found.collect();
         (!found.is_empty()).then(|| found[pick % found.len()])
     }
@@ -440,7 +457,12 @@ impl World {
     }
 
     fn end(&mut self, pick: usize, state: u8, text: Option<&'static str>, left_over: u32) {
-        let Some(index) = self.pick(pick, State::Held) else { return };
+        // A member of an open group can only be released.
+        let leaver =
+            self.reservations.iter().position(|made| made.state == State::Held && self.is_open_member(made.id));
+        let leaver = leaver.filter(|_| state == 1 && pick.is_multiple_of(3));
+        let Some(index) = leaver.or_else(|| self.pick(pick, State::Held)) else { return };
+        self.leave(self.reservations[index].id);
         let made = &mut self.reservations[index];
         let (id, sale, at, late) = (made.id, made.sale, self.now, false);
         if state == 0 {

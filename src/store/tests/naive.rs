@@ -100,6 +100,9 @@ impl Naive {
             Event::Customer(CustomerEvent::Released(ended)) => {
                 self.shift(&ended.portions, "held", "available");
                 let row = self.row(ended.id);
+                if row.group_state.as_deref() == Some("open") {
+                    row.group_state = Some("left".to_owned());
+                }
                 (row.state, row.released_at) = (State::Released, Some(ended.at.to_string()));
                 row.release_reason = ended.text.map(str::to_owned);
             }
@@ -125,6 +128,11 @@ impl Naive {
                 let reference = refused.reference.unwrap_or("-").to_owned();
                 let cause = refused.cause.as_str().to_owned();
                 self.refused.push([refused.id.to_string(), sale, refused.at.to_string(), reference, cause]);
+            }
+            Event::Customer(CustomerEvent::GroupNoted(noted)) => {
+                let row = self.row(noted.id);
+                row.expires_at = noted.expires_at.to_string();
+                row.group_state = Some(noted.state.as_str().to_owned());
             }
             Event::Customer(CustomerEvent::CustomerErased { customer, .. }) => {
                 for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
@@ -237,7 +245,7 @@ impl Naive {
             state: State::Held,
             reference: held.reference.map(str::to_owned),
             created_at: created_at.to_string(),
-            expires_at: created_at.plus_seconds(held.hold_seconds.into()).to_string(),
+            expires_at: held.expires_at().to_string(),
             extensions: 0,
             confirmed_at: None,
             released_at: None,
@@ -251,6 +259,12 @@ impl Naive {
             region: attributes.and_then(|attributes| text(&attributes.region)),
             labels,
             short: (!short.is_empty()).then(|| format!("[{}]", short.join(","))),
+            group_id: held.group.as_ref().map(|group| group.id.to_string()),
+            group_size: held.group.as_ref().map(|group| group.size.into()),
+            group_state: held
+                .group
+                .as_ref()
+                .map(|group| if group.members == group.size { "complete" } else { "open" }.to_owned()),
             lines,
         };
         assert!(self.reservations.insert(held.id, row).is_none());

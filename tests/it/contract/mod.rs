@@ -16,6 +16,7 @@ mod customers;
 mod events;
 mod events_limits;
 mod expiry;
+mod groups;
 mod hostile;
 mod idempotency;
 pub mod keys;

@@ -8,6 +8,7 @@ mod budgets;
 mod cancelled;
 mod changes;
 mod extend_all;
+mod groups;
 mod late;
 mod parts;
 mod races;

@@ -161,6 +161,8 @@ pub struct Reserve {
     pub label: Option<usize>,
     pub locations: Vec<usize>,
     pub allow_partial: bool,
+    /// Joins the group of a reservation that was made so many before the latest, if it has one.
+    pub join: Option<usize>,
 }
 
 /// A sale document: mostly one that is let in.
@@ -214,6 +216,8 @@ pub struct ItemShape {
     pub pools: Vec<PoolShape>,
     pub sourcing: Option<Sourcing>,
     pub split: Option<bool>,
+    /// Members and seconds.
+    pub group: Option<(u8, u32)>,
     /// How far the list of pools is turned.
     pub turned_by: usize,
 }
@@ -358,7 +362,7 @@ fn reserve() -> impl Strategy<Value = Reserve> {
         option::weighted(0.1, 0..LABELS.len()),
     );
     let locations = prop_oneof![6 => Just(Vec::new()), 1 => vec(0..LOCATIONS.len(), 1..3)];
-    let how = (locations, prop::bool::weighted(0.2));
+    let how = (locations, prop::bool::weighted(0.2), option::weighted(0.4, 0..12_usize));
     (sale, 0..CUSTOMERS.len(), lines, hold_seconds, reference, key, attributes, how).prop_map(
         |(sale, customer, lines, hold_seconds, reference, key, (tier, channel, region, label), how)| Reserve {
             sale,
@@ -373,6 +377,7 @@ fn reserve() -> impl Strategy<Value = Reserve> {
             label,
             locations: how.0,
             allow_partial: how.1,
+            join: how.2,
         },
     )
 }
@@ -436,8 +441,9 @@ fn phase_shape() -> impl Strategy<Value = PhaseShape> {
 fn item_shape() -> impl Strategy<Value = ItemShape> {
     let pools = prop_oneof![2 => Just(Vec::new()), 3 => vec(pool_shape(), 1..4)];
     let sourcing = prop::sample::select(vec![Sourcing::InOrder, Sourcing::Cheapest, Sourcing::MostAvailable]);
-    (pools, option::weighted(0.6, sourcing), option::weighted(0.4, any::<bool>()), 0..3_usize)
-        .prop_map(|(pools, sourcing, split, turned_by)| ItemShape { pools, sourcing, split, turned_by })
+    let group = option::weighted(0.35, (2..4_u8, 1..60_u32));
+    (pools, option::weighted(0.6, sourcing), option::weighted(0.4, any::<bool>()), group, 0..3_usize)
+        .prop_map(|(pools, sourcing, split, group, turned_by)| ItemShape { pools, sourcing, split, group, turned_by })
 }
 
 fn pool_shape() -> impl Strategy<Value = PoolShape> {

@@ -48,6 +48,7 @@ impl World {
         }
         let levels = engine.levels();
         let seen = (levels.live_holds, levels.reservations, levels.customers);
+        assert_eq!(self.harness.engine.group_counts().open, self.model.open_groups() as u64, "open groups");
         let holds = self.model.live_holds() as u64;
         assert_eq!(seen, (holds, self.model.reservations.len() as u64, self.model.customers() as u64));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorbuster::sale::{
-    settings::{Currency, DEFAULT_POOL, ItemSettings, Phase, PoolSettings, Price, SaleSettings},
+    settings::{Currency, DEFAULT_POOL, GroupSettings, ItemSettings, Phase, PoolSettings, Price, SaleSettings},
     time::Timestamp,
 };
 
@@ -71,6 +71,7 @@ fn item(now: Timestamp, index: usize, document: &Document, known: Option<&SaleSe
     let shape = &document.shapes[index];
     let mut item = ask::item(SKUS[index], STOCKS[index]);
     (item.sourcing, item.split) = (shape.sourcing, shape.split);
+    item.group = shape.group.map(|(size, seconds)| GroupSettings { size, seconds });
     let known = known.and_then(|known| known.items.iter().find(|known| known.sku == item.sku));
     if shape.pools.is_empty() && known.is_none_or(|known| !known.has_pools()) {
         return item;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use doorbuster::sale::outcome::Refusal;
 
 /// What every run of the default size must come to, or the sequences test less than they seem to.
-pub const OUTCOMES: [&str; 49] = [
+pub const OUTCOMES: [&str; 56] = [
     "done",
     "replayed",
     "lost in a crash or retired",
@@ -55,6 +55,13 @@ pub const OUTCOMES: [&str; 49] = [
     "joined an extension of all",
     "replayed an extension of all",
     "an extension of all over a restart",
+    "a group opened or joined",
+    "a group completed",
+    "a group failed",
+    "already in the group",
+    "group full",
+    "group closed",
+    "group incomplete",
 ];
 
 #[derive(Default)]
@@ -100,6 +107,10 @@ impl Tally {
             Refusal::AlreadyCancelled(_) => "already cancelled",
             Refusal::TooManyHolds { .. } => "too many holds",
             Refusal::CoolingDown { .. } => "cooling down",
+            Refusal::AlreadyInGroup(_) => "already in the group",
+            Refusal::GroupFull => "group full",
+            Refusal::GroupClosed => "group closed",
+            Refusal::GroupIncomplete(_) => "group incomplete",
             Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }

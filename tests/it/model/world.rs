@@ -12,7 +12,7 @@ use doorbuster::{
         event::PoolLevels,
         expected::Expected,
         ids::{Bucket, PoolNumber, ReservationId},
-        outcome::Refusal,
+        outcome::{GroupState, Refusal},
         settings::{Limits, SaleSettings},
         time::Timestamp,
     },
@@ -95,9 +95,12 @@ impl World {
                     self.carry_out(&again);
                 }
             }
-            Command::Reserve(reserve) => self.reserve(&request(reserve)),
-            Command::TryOut(reserve) => self.try_out(&request(reserve)),
-            Command::Batch(reserves) => self.batch(&reserves.iter().map(request).collect::<Vec<_>>()),
+            Command::Reserve(reserve) => self.reserve(&self.request(reserve)),
+            Command::TryOut(reserve) => self.try_out(&self.request(reserve)),
+            Command::Batch(reserves) => {
+                let requests: Vec<_> = reserves.iter().map(|reserve| self.request(reserve)).collect();
+                self.batch(&requests);
+            }
             Command::Repeat { ago } => {
                 let latest = self.made.len().checked_sub(1);
                 if let Some((_, asked)) = latest.map(|latest| &self.made[latest - ago % (latest + 1)]) {
@@ -251,6 +254,20 @@ impl World {
         assert_eq!(shown.map_err(as_compared), expected);
     }
 
+    /// What is asked; mostly for the item of the group that it joins.
+    fn request(&self, reserve: &commands::Reserve) -> Request {
+        let plain = request(reserve);
+        let joins = reserve.join.and_then(|ago| {
+            let known = self.model.reservations.get(&self.position(ago)?)?;
+            Some((known.request().clone(), known.group.as_ref()?.id))
+        });
+        let Some((known, group)) = joins else { return plain };
+        let is_other = reserve.join.is_some_and(|ago| ago % 5 == 4);
+        let (sale, lines) =
+            if is_other { (plain.sale, plain.lines) } else { (known.sale, vec![(known.lines[0].0, 1)]) };
+        Request { sale, lines, group: Some(group), tier: known.tier, channel: known.channel, ..plain }
+    }
+
     fn reserve(&mut self, request: &Request) {
         let (now, entropy) = (self.harness.now, self.harness.draw());
         let expected = self.expect_reserve(request, entropy);
@@ -270,7 +287,10 @@ impl World {
         if *first == position {
             let lines = &reservation.lines;
             let same_item = || lines.windows(2).filter(|pair| pair[0].item == pair[1].item);
+            let group = |is: GroupState| reservation.group.as_ref().is_some_and(|group| group.state == is);
             for (outcome, is_so) in [
+                ("a group opened or joined", group(GroupState::Open)),
+                ("a group completed", group(GroupState::Complete)),
                 ("partly filled", !reservation.short.is_empty()),
                 ("from several pools", same_item().next().is_some()),
                 ("at several prices", same_item().any(|pair| pair[0].price != pair[1].price)),
@@ -353,13 +373,17 @@ impl World {
 
     fn tick(&mut self) {
         let expected = self.model.tick(self.harness.now);
+        if expected.group_releases > 0 {
+            self.tally.note("a group failed");
+        }
         let tick = self.harness.tick();
         assert_eq!(
             Ticked {
                 expired: tick.expired,
                 turned: tick.status_changes,
                 lag_millis: tick.lag_millis,
-                extended: tick.extended
+                extended: tick.extended,
+                group_releases: tick.group_releases,
             },
             expected
         );
@@ -458,6 +482,7 @@ pub fn request(reserve: &commands::Reserve) -> Request {
         label: reserve.label.map(|at| LABELS[at]),
         locations: reserve.locations.iter().map(|&at| LOCATIONS[at]).collect(),
         allow_partial: reserve.allow_partial,
+        group: None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
-use doorbuster::sale::settings::{HoldBudget, ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing};
+use doorbuster::sale::settings::{
+    GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing,
+};
 use goldenscript::ArgumentConsumer;
 
 use super::{Outcome, moment, positional};
@@ -84,6 +86,7 @@ impl Draft {
             let item = settings.items.iter_mut().find(|item| item.sku == sku).ok_or("a member of no item")?;
             match member {
                 "limit" => item.customer_limit = Some(value.parse()?),
+                "group" => item.group = Some(group(value)?),
                 "split" => item.split = Some(value.parse()?),
                 "low" => item.low_stock_at = Some(value.parse()?),
                 "sourcing" => item.sourcing = Some(sourcing(value)?),
@@ -92,6 +95,12 @@ impl Draft {
         }
         Ok(settings)
     }
+}
+
+/// `3x600`: members and seconds.
+fn group(text: &str) -> Result<GroupSettings, Box<dyn Error>> {
+    let (size, seconds) = text.split_once('x').ok_or("a group is written as 3x600")?;
+    Ok(GroupSettings { size: size.parse()?, seconds: seconds.parse()? })
 }
 
 fn sourcing(word: &str) -> Result<Sourcing, Box<dyn Error>> {

@@ -60,6 +60,7 @@ pub fn check_reservation(reservation: &Value) {
         "returned",
         "cancelled",
         "late",
+        "group",
     ];
     if state == "cancelled" {
         optional.push("confirmed_at");
@@ -82,6 +83,8 @@ pub fn check_reservation(reservation: &Value) {
             assert_eq!(reservation["late"], true);
             assert!(state == "confirmed" && at >= expires_at, "late: {reservation}");
         }
+        // A group fails at its end, or when it is found.
+        Some(at) if reservation["group"]["state"] == "failed" => assert!(state == "released" && at >= created_at),
         Some(at) => assert!((created_at..expires_at).contains(&at), "{state} outside of its time: {reservation}"),
     }
     for member in ["sale", "customer"] {
@@ -90,6 +93,19 @@ pub fn check_reservation(reservation: &Value) {
     assert!(reservation["extensions"].is_u64(), "{reservation}");
     if let Some(reference) = reservation.get("reference") {
         assert!(reference.is_string(), "{reservation}");
+    }
+    if let Some(group) = reservation.get("group") {
+        assert_eq!(members(group), ["expires_at", "id", "members", "size", "state"], "{reservation}");
+        check_id(&group["id"]);
+        let [has, size] = ["members", "size"].map(|member| group[member].as_u64().expect("a number"));
+        let is_right = match group["state"].as_str() {
+            Some("open") => has < size && group["expires_at"] == reservation["expires_at"] && state == "held",
+            Some("complete") => has == size,
+            Some("failed") => has < size && state == "released",
+            _ => false,
+        };
+        assert!(is_right, "{reservation}");
+        check_time(&group["expires_at"]);
     }
     if let Some(stands) = reservation.get("replayed_of") {
         assert_eq!(state, "held", "a repeat is answered as the first time: {reservation}");
@@ -140,8 +156,8 @@ pub fn check_sale(sale: &Value) {
     assert!(statuses.iter().any(|status| sale["status"] == *status), "{sale}");
     for item in sale["items"].as_array().expect("items are a list") {
         let always = ["available", "confirmed", "held", "initial_stock", "sku", "stock"];
-        let optional =
-            ["price", "customer_limit", "low_stock_at"].into_iter().filter(|member| item.get(*member).is_some());
+        let optional = ["price", "customer_limit", "low_stock_at", "group"];
+        let optional = optional.into_iter().filter(|member| item.get(*member).is_some());
         let mut expected: Vec<&str> = always.into_iter().chain(optional).collect();
         expected.sort_unstable();
         assert_eq!(members(item), expected, "{item}");

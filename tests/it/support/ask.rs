@@ -2,7 +2,8 @@
 
 use doorbuster::sale::{
     command::{Adjust, AskedLine, Extras, Reserve},
-    settings::{Currency, ItemSettings, Phase, PoolSettings, Price, SaleSettings},
+    ids::GroupId,
+    settings::{Currency, GroupSettings, ItemSettings, Phase, PoolSettings, Price, SaleSettings},
     time::Timestamp,
 };
 
@@ -36,6 +37,7 @@ pub fn item(sku: &str, initial_stock: u64) -> ItemSettings {
         sourcing: None,
         split: None,
         low_stock_at: None,
+        group: None,
         limit_counts_since: None,
     }
 }
@@ -44,6 +46,16 @@ pub fn item(sku: &str, initial_stock: u64) -> ItemSettings {
 pub fn item_of(sku: &str, pools: Vec<PoolSettings>) -> ItemSettings {
     let initial_stock = pools.iter().map(|pool| pool.initial_stock).sum();
     ItemSettings { pools, ..item(sku, initial_stock) }
+}
+
+/// An item that is sold to groups.
+pub fn group_item(sku: &str, initial_stock: u64, size: u8, seconds: u32) -> ItemSettings {
+    ItemSettings { group: Some(GroupSettings { size, seconds }), ..item(sku, initial_stock) }
+}
+
+/// Of a reserve that joins a group, or opens one.
+pub fn in_group(group: Option<GroupId>) -> Extras<'static> {
+    Extras { group, ..Extras::default() }
 }
 
 /// Open to everybody, at the item's price.

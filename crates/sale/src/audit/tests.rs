@@ -3,7 +3,7 @@ use crate::{
     command::{Adjust, AdjustAll, Transfer},
     event::Adjusted,
     ids::{ItemNumber, NAME_BYTES_MAX, PoolNumber, TEXT_BYTES_MAX},
-    settings::{Currency, ItemSettings, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
+    settings::{Currency, GroupSettings, ItemSettings, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing},
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_795_766_400_123);
@@ -161,6 +161,7 @@ fn settings(items: usize) -> SaleSettings {
         sourcing: None,
         split: None,
         low_stock_at: None,
+        group: None,
     };
     SaleSettings {
         id: "drop".into(),
@@ -270,6 +271,7 @@ fn details_stay_within_their_bound() {
             sourcing: Some(Sourcing::MostAvailable),
             split: Some(amount > 1),
             low_stock_at: Some(7),
+            group: Some(GroupSettings { size: 100, seconds: u32::MAX - amount as u32 % 2 }),
         };
         SaleSettings {
             name: name.to_string().repeat(TEXT_BYTES_MAX),

@@ -8,10 +8,11 @@ use super::{Catalogue, Item, Sale};
 use crate::{
     attributes::Attributes,
     command::{Extras, Reserve},
+    groups::GroupPlan,
     ids::PoolNumber,
     judge::{Plan, PlanLine, Request, Source},
     outcome::{Refusal, Status},
-    settings::{Phase, PoolSettings, Sourcing},
+    settings::{Invalid, Phase, PoolSettings, Sourcing},
     time::{Now, Timestamp},
 };
 
@@ -57,7 +58,7 @@ impl Catalogue {
         asked: &Reserve<'a>,
     ) -> Result<Plan<'a>, Refusal> {
         sale.refuse_unless_open(now)?;
-        let Extras { attributes, allow_partial, .. } = asked.extras();
+        let Extras { attributes, allow_partial, group: joins, .. } = asked.extras();
         let phase = sale.admit(now, attributes)?;
         let mut until = now.reaches(sale.settings.closes_at).unwrap_or(now.time);
         for phase in &sale.settings.phases {
@@ -65,11 +66,12 @@ impl Catalogue {
             until = bounds.into_iter().flatten().filter_map(|at| now.reaches(at)).fold(until, Timestamp::min);
         }
         let phase_limit = phase.and_then(|phase| phase.customer_limit);
-        let mut lines = SmallVec::new();
+        let (mut lines, mut in_groups) = (SmallVec::new(), None);
         for line in &asked.lines {
             let item = sale.item(line.sku).ok_or_else(|| Refusal::ItemNotFound { sku: line.sku.to_owned() })?;
             let once = lines.iter().all(|known: &PlanLine| known.item != item.number);
             assert!(once, "a reserve names each SKU once");
+            in_groups = in_groups.or(item.settings.group.map(|group| (line.sku, group)));
             lines.push(PlanLine {
                 item: item.number,
                 units: line.units,
@@ -79,13 +81,29 @@ impl Catalogue {
                 most_available_first: item.settings.sourcing() == Sourcing::MostAvailable,
             });
         }
+        let group = match in_groups {
+            Some((sku, _)) if lines.len() > 1 => {
+                let detail = format!("must have one line, because {sku:?} is sold to groups: reserve it by itself");
+                return Err(Refusal::Invalid(vec![Invalid::new("/lines", detail)]));
+            }
+            Some((_, settings)) => {
+                let closes_at = sale.settings.closes_at;
+                Some(Box::new(GroupPlan { joins: *joins, settings, closes_at }))
+            }
+            None if joins.is_some() => {
+                let detail = "must be left out: none of these items is sold to groups";
+                return Err(Refusal::Invalid(vec![Invalid::new("/group", detail)]));
+            }
+            None => None,
+        };
         let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
         Ok(Plan {
             request,
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
             hold_budget: sale.settings.hold_budget,
-            allow_partial: *allow_partial,
+            allow_partial: *allow_partial && group.is_none(),
+            group,
             until,
         })
     }

@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod customers;
+mod groups;
 
 use super::*;
 use crate::{
@@ -31,6 +32,8 @@ mod kind {
     pub(super) const CHANGED: u8 = 10;
     pub(super) const CANCELLED: u8 = 11;
     pub(super) const CONFIRM_REFUSED: u8 = 12;
+    pub(super) const GROUP_CHANGED: u8 = 20;
+    pub(super) const GROUP_NOTED: u8 = 21;
     pub(super) const SALE_DEFINED: u8 = 64;
     pub(super) const SALE_PAUSED: u8 = 65;
     pub(super) const SALE_RESUMED: u8 = 66;
@@ -65,6 +68,8 @@ mod field {
     pub(super) const OF_POOL: u8 = 9;
     pub(super) const OF_SALE: u8 = 10;
     pub(super) const OF_RESERVATION: u8 = 11;
+    /// Of a hold.
+    pub(super) const GROUP: u8 = 13;
     /// Of a settled reservation.
     pub(super) const TEXT: u8 = 1;
     pub(super) const RETURNED: u8 = 2;
@@ -114,6 +119,8 @@ impl<'a> CustomerEvent<'a> {
             Self::Changed(changed) => changed.encode(lane),
             Self::Cancelled(cancelled) => cancelled.encode(lane),
             Self::ConfirmRefused(refused) => refused.encode(lane),
+            Self::GroupChanged(changed) => changed.encode(lane),
+            Self::GroupNoted(noted) => noted.encode(lane),
             Self::Retired { id, counted } => {
                 lane.u8(kind::RETIRED);
                 lane.put(id.bytes());
@@ -150,6 +157,8 @@ impl<'a> CustomerEvent<'a> {
             kind::CHANGED => Self::Changed(Changed::decode(fields)?),
             kind::CANCELLED => Self::Cancelled(Cancelled::decode(fields)?),
             kind::CONFIRM_REFUSED => Self::ConfirmRefused(ConfirmRefused::decode(fields)?),
+            kind::GROUP_CHANGED => Self::GroupChanged(GroupChanged::decode(fields)?),
+            kind::GROUP_NOTED => Self::GroupNoted(GroupNoted::decode(fields)?),
             kind::RETIRED => Self::Retired { id: decode_id(fields)?, counted: fields.u8()? != 0 },
             kind::CARRIED => {
                 Self::Carried { customer: fields.text()?, item: decode_item(fields)?, units: fields.varint()? }

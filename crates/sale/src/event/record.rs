@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use crate::{
     ids::{ItemNumber, PoolNumber},
     settings::{
-        Currency, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings, Sourcing,
+        Currency, GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings,
+        Sourcing,
     },
     time::Timestamp,
 };
@@ -105,6 +106,12 @@ struct HoldBudgetRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct GroupRecord {
+    size: u8,
+    seconds: u32,
+}
+
+#[derive(Serialize, Deserialize)]
 struct QuotaRecord {
     requests: u32,
     window_seconds: u32,
@@ -132,6 +139,8 @@ struct ItemRecord<'a> {
     split: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     low_stock_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -303,6 +312,7 @@ impl<'a> ItemRecord<'a> {
             sourcing: item.sourcing.map(Into::into),
             split: item.split,
             low_stock_at: item.low_stock_at,
+            group: item.group.map(|group| GroupRecord { size: group.size, seconds: group.seconds }),
         }
     }
 
@@ -324,6 +334,7 @@ impl<'a> ItemRecord<'a> {
             sourcing: self.sourcing.map(Into::into),
             split: self.split,
             low_stock_at: self.low_stock_at,
+            group: self.group.map(|group| GroupSettings { size: group.size, seconds: group.seconds }),
         })
     }
 }
@@ -343,6 +354,7 @@ mod tests {
             "pools":[{"id":"gold","initial_stock":10,"tiers":["gold"],"channels":["app"],
             "shared_at":"2026-11-27T08:20:00Z","location":"berlin","costs":{"eu":490},
             "price":{"amount":1,"currency":"EUR"}}],"sourcing":"cheapest","split":false,"low_stock_at":3,
+            "group":{"size":3,"seconds":600},
             "limit_counts_since":"2026-11-27T08:30:00.5Z"},{"sku":"a \"b\"\n","initial_stock":0}]}"#;
         let numbers = |item, pool| Numbers { item: ItemNumber(item), pools: [PoolNumber(pool)].into_iter().collect() };
         (serde_json::from_str(text).unwrap(), vec![numbers(7, 9), numbers(0, 0)])

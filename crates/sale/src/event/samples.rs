@@ -21,6 +21,20 @@ fn id() -> ReservationId {
     ReservationId::new(AT, Bucket::of("ann"), 0x0123_4567_89ab_cdef)
 }
 
+fn group() -> GroupId {
+    GroupId::new(AT, Bucket::of("bob"), 0x0fed_cba9_8765_4321)
+}
+
+fn changed_group(step: GroupStep) -> GroupChanged {
+    let (id, expires_at, members) = (group(), AT.plus_seconds(600), [id()].into());
+    GroupChanged { id, sale: SALE, item: ITEM, at: AT, step, size: 3, expires_at, members }
+}
+
+fn noted(state: GroupState) -> GroupNoted {
+    let (deadline, expires_at) = (AT.plus_seconds(600), AT.plus_seconds(900));
+    GroupNoted { id: id(), sale: SALE, at: AT, state, members: 3, deadline, expires_at }
+}
+
 pub fn customer_events() -> Vec<CustomerEvent<'static>> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [
@@ -43,6 +57,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         key: Some(("key-1", u64::MAX)),
         attributes: Some(Box::new(attributes)),
         short: [AskedUnits { item: ITEM, units: 3 }, AskedUnits { item: ItemNumber(2), units: 1 }].into(),
+        group: Some(Box::new(Joined { id: group(), size: 3, members: 2, expires_at: AT.plus_seconds(600) })),
     };
     let bare = Held {
         portions: PricedPortions::new(),
@@ -50,6 +65,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         key: None,
         attributes: None,
         short: Box::default(),
+        group: None,
         ..held.clone()
     };
     let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
@@ -84,6 +100,13 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         CustomerEvent::Cancelled(Cancelled { reason: None, restock: false, is_all: false, key: None, ..cancelled }),
         CustomerEvent::ConfirmRefused(refused),
         CustomerEvent::ConfirmRefused(ConfirmRefused { reference: None, cause: RefusedConfirm::TooLate, ..refused }),
+        CustomerEvent::GroupChanged(changed_group(GroupStep::Opened)),
+        CustomerEvent::GroupChanged(changed_group(GroupStep::Completed)),
+        CustomerEvent::GroupChanged(GroupChanged { members: Box::default(), ..changed_group(GroupStep::Failed) }),
+        CustomerEvent::GroupChanged(changed_group(GroupStep::Moved)),
+        CustomerEvent::GroupNoted(noted(GroupState::Open)),
+        CustomerEvent::GroupNoted(noted(GroupState::Complete)),
+        CustomerEvent::GroupNoted(noted(GroupState::Failed)),
         CustomerEvent::Retired { id: id(), counted: true },
         CustomerEvent::Carried { customer: "ann", item: ITEM, units: 4 },
         CustomerEvent::Sold { bucket: Bucket::of("ann"), item: ITEM, pool: POOL, units: 9 },

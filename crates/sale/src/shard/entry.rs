@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::{
     attributes::Attributes,
-    event::{AskedUnits, RefusedConfirm},
+    event::{AskedUnits, Joined, RefusedConfirm},
     ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
     stock::{Account, Amounts},
@@ -73,6 +73,28 @@ pub(super) struct Extras {
     pub attributes: Option<Arc<Attributes<'static>>>,
     pub short: Box<[AskedUnits]>,
     pub history: Option<Box<History>>,
+    pub group: Option<Box<Membership>>,
+}
+
+/// The group that a reservation opened or joined.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Membership {
+    /// As it was when the hold was made.
+    pub joined: Joined,
+    /// How many members it has, or had at its end.
+    pub members: u8,
+    pub state: MemberState,
+    /// When the group fails, or would have failed.
+    pub deadline: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MemberState {
+    Open,
+    Complete,
+    Failed,
+    /// It was released while the group was open.
+    Left,
 }
 
 /// What few reservations have behind them, as far as answers depend on it.
@@ -135,6 +157,9 @@ const CELL_BYTES: usize = 16;
 
 /// An entry among deadlines, with its share of unused space. An extended hold leaves its earlier entries there.
 const DEADLINE_BYTES: usize = 8;
+
+/// What a member takes in the table of groups: its id, and its share of the group's entries, which it may be the only one to have.
+const MEMBER_BYTES: usize = 192;
 
 /// What a pool takes among a bucket's sold units: an entry of a B-tree that is two thirds full.
 pub(super) const SOLD_BYTES: u64 = 24;
@@ -199,6 +224,19 @@ impl Entry {
         self.texts.get_or_insert_default().extras.get_or_insert_default().history.get_or_insert_default()
     }
 
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.texts.as_deref()?.extras.as_deref()?.group.as_deref()
+    }
+
+    pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
+        self.texts.as_deref_mut()?.extras.as_deref_mut()?.group.as_deref_mut()
+    }
+
+    /// Whether it waits for its group to be complete: then it ends with the group, and not by itself.
+    pub(crate) fn is_open_member(&self) -> bool {
+        self.membership().is_some_and(|membership| membership.state == MemberState::Open)
+    }
+
     pub(crate) fn key(&self) -> Option<&str> {
         self.texts.as_deref()?.key.as_ref().map(|(key, _)| &**key)
     }
@@ -229,7 +267,8 @@ impl Texts {
 impl Extras {
     fn bytes(&self) -> usize {
         let history = self.history.as_deref().map_or(0, History::bytes);
-        allocated(size_of::<Self>()) + allocated(size_of_val::<[AskedUnits]>(&self.short)) + history
+        let group = self.group.as_ref().map_or(0, |_| allocated(size_of::<Membership>()) + MEMBER_BYTES);
+        allocated(size_of::<Self>()) + allocated(size_of_val::<[AskedUnits]>(&self.short)) + history + group
     }
 }
 

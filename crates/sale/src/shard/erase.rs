@@ -29,17 +29,17 @@ impl Shard {
             let kept = texts.as_deref().and_then(|texts| texts.extras.as_deref()).map(|extras| {
                 let attributes = extras.attributes.as_deref().map(|attributes| attributes.without_labels());
                 let history = extras.history.as_deref().and_then(History::without_texts);
-                (attributes, extras.short.clone(), history)
+                (attributes, extras.short.clone(), history, extras.group.clone())
             });
             self.bytes = self.bytes + self.reservations[reservation].bytes() - bytes_before;
             self.forget(texts);
             // Tier, channel and region are many customers'.
-            let Some((attributes, short, history)) = kept else { continue };
+            let Some((attributes, short, history, group)) = kept else { continue };
             let attributes = attributes.filter(|kept| !kept.is_empty()).map(|attributes| self.intern(&attributes));
-            if attributes.is_some() || !short.is_empty() || history.is_some() {
+            if attributes.is_some() || !short.is_empty() || history.is_some() || group.is_some() {
                 let entry = &mut self.reservations[reservation];
                 let bytes_before = entry.bytes();
-                let extras = Some(Box::new(Extras { attributes, short, history: history.map(Box::new) }));
+                let extras = Some(Box::new(Extras { attributes, short, history: history.map(Box::new), group }));
                 entry.texts = Some(Box::new(Texts { extras, ..Texts::default() }));
                 self.bytes = self.bytes + entry.bytes() - bytes_before;
             }

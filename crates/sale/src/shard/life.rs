@@ -2,7 +2,7 @@
 
 use super::{
     Shard,
-    entry::{Entry, Line, Lines, NOBODY, REFUSED_MAX},
+    entry::{Entry, Line, Lines, MemberState, NOBODY, REFUSED_MAX},
 };
 use crate::{
     confirm::UnitsByItem,
@@ -20,6 +20,9 @@ impl Shard {
         let bytes_before = entry.bytes();
         (entry.expires_at, entry.extensions) = (extended.expires_at, extended.extensions);
         self.bytes = self.bytes + entry.bytes() - bytes_before;
+        if let Some(membership) = entry.membership_mut().filter(|membership| membership.state == MemberState::Open) {
+            membership.deadline = extended.expires_at;
+        }
         self.expiries.file(extended.expires_at, slot);
     }
 
@@ -52,6 +55,10 @@ impl Shard {
         (entry.ended_at, entry.late) = (settled.at, settled.late);
         entry.end_with(settled.text);
         let (customer, sale, state) = (entry.customer, entry.sale, entry.state);
+        if let Some(membership) = entry.membership_mut().filter(|membership| membership.state == MemberState::Open) {
+            assert_eq!(cause, State::Released, "a member of an open group is released or waits: {}", settled.id);
+            membership.state = MemberState::Left;
+        }
         *bytes = *bytes + entry.bytes() - bytes_before;
         if settled.late {
             budgets.unexpire(customer, sale, ended_before, bytes);

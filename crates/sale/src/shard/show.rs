@@ -6,16 +6,17 @@ use smallvec::SmallVec;
 
 use super::{
     Shard,
-    entry::{Entry, Line, NOBODY},
+    entry::{Entry, Line, Membership, NOBODY},
 };
 use crate::{
     attributes::Attributes,
     event::{
-        Cancelled, Changed, ConfirmRefused, CustomerEvent, Extended, Held, Portion, Portions, PricedPortion,
-        PricedPortions, Settled,
+        Cancelled, Changed, ConfirmRefused, CustomerEvent, Extended, GroupNoted, Held, Portion, Portions,
+        PricedPortion, PricedPortions, Settled,
     },
     ids::{Bucket, erased_customer},
     outcome::{self, ReservedLine, State},
+    time::Timestamp,
 };
 
 impl Shard {
@@ -56,8 +57,18 @@ impl Shard {
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
             attributes: entry.attributes().map(|attributes| Box::new(Attributes::clone(attributes))),
             short,
+            group: entry.membership().map(|membership| Box::new(membership.joined)),
         }));
-        let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
+        if let Some(membership) = entry.membership()
+            && let Some(state) = membership.group_state()
+            && membership.joined.members < membership.joined.size
+        {
+            let (at, expires_at) = (id.created_at(), entry.expires_at);
+            let (members, deadline) = (membership.members, membership.deadline);
+            each(&CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }));
+        }
+        let moved = entry.expires_at != self.made_until(entry)
+            && entry.membership().is_none_or(|it| it.joined.members == it.joined.size);
         if entry.extensions > 0 || moved {
             let (at, expires_at, extensions) = (id.created_at(), entry.expires_at, entry.extensions);
             each(&CustomerEvent::Extended(Extended { id, sale, at, expires_at, extensions, with_all: None }));
@@ -151,6 +162,15 @@ impl Shard {
             extensions: entry.extensions,
             attributes: entry.attributes().cloned(),
             short: entry.short().into(),
+            group: entry.membership().and_then(Membership::show),
+        }
+    }
+
+    /// When the hold was to end when it was made.
+    fn made_until(&self, entry: &Entry) -> Timestamp {
+        match entry.membership() {
+            Some(Membership { joined, .. }) if joined.members < joined.size => joined.expires_at,
+            _ => entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
         }
     }
 
@@ -160,11 +180,12 @@ impl Shard {
         let mut shown = outcome::Reservation {
             state: State::Held,
             reference: entry.texts.as_deref().and_then(|texts| texts.reference.clone()),
-            expires_at: entry.id.created_at().plus_seconds(entry.hold_seconds.into()),
+            expires_at: self.made_until(entry),
             ended_at: None,
             confirmed_at: None,
             late: false,
             extensions: 0,
+            group: entry.membership().map(|membership| membership.joined.show()),
             ..self.show(slot)
         };
         if let Some((lines, short)) = entry.history().and_then(|history| history.as_made.as_ref()) {

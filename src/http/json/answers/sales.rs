@@ -89,6 +89,9 @@ pub(super) struct ItemBody<'a> {
     /// Its stock is low while no more units than this are available; left out: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     low_stock_at: Option<u64>,
+    /// How the item is sold to groups of customers; left out: to each customer alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<GroupSettings>,
     /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -182,6 +185,7 @@ impl<'a> SaleBody<'a> {
             sourcing: item.settings.sourcing,
             split: item.settings.split,
             low_stock_at: item.settings.low_stock_at,
+            group: item.settings.group,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,

@@ -25,6 +25,8 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("ReserveRequest", "region", slug()),
         ("ReserveRequest", "labels", labels()),
         ("ReserveRequest", "locations", names(LOCATIONS_MAX)),
+        ("ReserveRequest", "group", asked_uuid()),
+        ("BatchEntry", "group", asked_uuid()),
         ("ReserveLine", "sku", name()),
         ("ReserveLine", "quantity", integer(1, quantity_max)),
         ("BatchRequest", "reservations", list(limits.batch_entries_max)),
@@ -93,11 +95,29 @@ fn requests(limits: &Limits) -> Vec<Row> {
         ("ItemSettings", "customer_limit", customer_limit()),
         ("ItemSettings", "low_stock_at", integer(0, limits.sale.stock_max)),
         ("ItemSettings", "limit_counts_since", asked_time()),
+        ("GroupSettings", "size", integer(GROUP_SIZE_MIN.into(), GROUP_SIZE_MAX.into())),
+        ("GroupSettings", "seconds", hold_seconds()),
         ("Price", "amount", integer(0, AMOUNT_MAX)),
         ("Price", "currency", form(json!({ "pattern": "^[A-Z]{3}$" }))),
         ("Quota", "requests", integer(0, u32::MAX.into())),
         ("Quota", "window_seconds", integer(1, WINDOW_SECONDS_MAX.into())),
     ]
+}
+
+fn asked_uuid() -> Bound {
+    form(json!({ "format": "uuid", "pattern": UUID_ASKED }))
+}
+
+fn uuid() -> Bound {
+    form(json!({ "format": "uuid", "pattern": UUID }))
+}
+
+fn members() -> Bound {
+    form(json!({ "minimum": GROUP_SIZE_MIN, "maximum": GROUP_SIZE_MAX }))
+}
+
+fn group_state() -> Bound {
+    form(json!({ "enum": GroupState::ALL.map(GroupState::as_str) }))
 }
 
 fn delta(limits: &Limits) -> Bound {
@@ -113,7 +133,12 @@ fn answers() -> Vec<Row> {
     let at_least_one = || form(json!({ "minItems": 1 }));
     vec![
         ("CursorTooOldProblem", "oldest", cursor()),
-        ("Reservation", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
+        ("Reservation", "id", uuid()),
+        ("Group", "id", uuid()),
+        ("Group", "size", members()),
+        ("Group", "members", form(json!({ "minimum": 0, "maximum": GROUP_SIZE_MAX }))),
+        ("Group", "state", group_state()),
+        ("Group", "expires_at", time()),
         ("Reservation", "sale", sale_id()),
         ("Reservation", "customer", name()),
         ("Reservation", "state", state()),
@@ -319,7 +344,17 @@ fn problems_and_events() -> Vec<Row> {
         ("CustomerLimitExceededProblem", "limit", some_units()),
         ("CustomerLimitExceededProblem", "already", units()),
         ("SaleNotStartedProblem", "opens_at", time()),
-        ("ReservationData", "id", form(json!({ "format": "uuid", "pattern": UUID }))),
+        ("ReservationData", "id", uuid()),
+        ("ReservationData", "group", uuid()),
+        ("GroupData", "id", uuid()),
+        ("GroupData", "sale", sale_id()),
+        ("GroupData", "sku", name()),
+        ("GroupData", "size", members()),
+        ("GroupData", "members", form(json!({ "minimum": 0, "maximum": GROUP_SIZE_MAX }))),
+        ("GroupData", "state", group_state()),
+        ("GroupData", "reservations", form(json!({ "maxItems": GROUP_SIZE_MAX }))),
+        ("GroupData", "opened_at", time()),
+        ("GroupData", "expires_at", time()),
         ("ReservationData", "sale", sale_id()),
         ("ReservationData", "customer", name()),
         ("ReservationData", "state", state()),

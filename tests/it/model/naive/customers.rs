@@ -7,7 +7,7 @@ use doorbuster::{
     sale::{
         command::{AskedLine, Extras, Reserve},
         event::AskedUnits,
-        ids::{Bucket, PoolNumber, ReservationId},
+        ids::{Bucket, GroupId, PoolNumber, ReservationId},
         outcome::{self, OfCustomer, Refusal, ReservedLine, Standing, State},
         stock::Amounts,
         time::Timestamp,
@@ -30,6 +30,8 @@ pub struct Request {
     pub label: Option<Name>,
     pub locations: Vec<Name>,
     pub allow_partial: bool,
+    /// The group to join.
+    pub group: Option<GroupId>,
 }
 
 impl Request {
@@ -48,6 +50,7 @@ impl Request {
             label: None,
             locations: Vec::new(),
             allow_partial: false,
+            group: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl Request {
             attributes: self.attributes().unwrap_or_default(),
             locations: self.locations.iter().map(|&location| Cow::Borrowed(location)).collect(),
             allow_partial: self.allow_partial,
+            group: self.group,
         }
     }
 
@@ -79,6 +83,7 @@ impl Request {
             && self.reference == other.reference
             && self.attributes() == other.attributes()
             && self.allow_partial == other.allow_partial
+            && self.group == other.group
     }
 }
 
@@ -91,6 +96,7 @@ impl Model {
         position: usize,
         entropy: u64,
     ) -> Result<(usize, Made), Refusal> {
+        self.fail_if_asked(now, request);
         if let Some((first, known)) = self.find_key(request) {
             if !known.request.is_the_same_as(request) {
                 return Err(Refusal::IdempotencyKeyReused);
@@ -118,9 +124,14 @@ impl Model {
             cancellations: Vec::new(),
             refused: Vec::new(),
             erased: false,
+            hold_seconds_then: taken.hold_seconds,
+            group: None,
         };
         self.reservations.insert(position, reservation);
         self.uncommitted.insert(position);
+        if let Some(joins) = &taken.group {
+            self.follow_join(now, position, joins, entropy);
+        }
         Ok((position, Made { reservation: self.show(position), replayed_of: None }))
     }
 
@@ -141,6 +152,7 @@ impl Model {
     pub fn release(&mut self, now: Timestamp, position: usize) -> Result<outcome::Reservation, Refusal> {
         match self.current(now, position)? {
             State::Held => {
+                self.leave(position);
                 self.end(now, position, State::Released);
                 Ok(self.show(position))
             }
@@ -153,6 +165,7 @@ impl Model {
         if self.current(now, position)? != State::Held {
             return Err(self.refuse_ended(position));
         }
+        self.refuse_if_open(position)?;
         let reservation = &self.reservations[&position];
         let expires_at = now.plus_seconds(seconds.into());
         if expires_at <= reservation.expires_at {
@@ -178,7 +191,10 @@ impl Model {
     pub(super) fn current(&mut self, now: Timestamp, position: usize) -> Result<State, Refusal> {
         let known = self.reservations.get(&position).ok_or(Refusal::ReservationNotFound)?;
         if known.state == State::Held && now >= known.expires_at {
-            self.end(now, position, State::Expired);
+            match self.open_group(position) {
+                Some(group) => self.fail_group(now, group),
+                None => self.end(now, position, State::Expired),
+            }
         }
         Ok(self.reservations[&position].state)
     }
@@ -230,6 +246,7 @@ impl Model {
             extensions: known.extensions,
             attributes: attributes.map(Arc::new),
             short: short.collect(),
+            group: known.group.as_ref().and_then(|group| self.show_group(group, false)),
         }
     }
 
@@ -238,7 +255,7 @@ impl Model {
         let First { units, short, expires_at } = known.first.clone();
         let (state, ended_at, confirmed_at, extensions) = (State::Held, None, None, 0);
         let late = false;
-        let as_made = Reservation {
+        let mut as_made = Reservation {
             units,
             short,
             expires_at,
@@ -251,8 +268,10 @@ impl Model {
             ..known.clone()
         };
         let mut then = self.clone();
+        let group = as_made.group.take();
         then.reservations.insert(position, as_made);
-        then.show(position)
+        let group = group.as_ref().and_then(|group| self.show_group(group, true));
+        outcome::Reservation { group, ..then.show(position) }
     }
 
     /// Units of one pool and price are a line.

@@ -79,6 +79,10 @@ impl Model {
                 .map(|(&position, _)| position)
                 .collect();
             for position in holds {
+                // An open group keeps its time.
+                if self.open_group(position).is_some() {
+                    continue;
+                }
                 if now >= self.reservations[&position].expires_at {
                     self.end(now, position, State::Expired);
                     continue;

@@ -82,6 +82,7 @@ impl Model {
     ) -> Result<outcome::Reservation, Refusal> {
         match self.current(now, position)? {
             State::Held => {
+                self.refuse_if_open(position)?;
                 for (sku, units) in self.meant(position, lines, At::Held)? {
                     for place in self.places(position, sku, At::Held).into_iter().take(units as usize) {
                         self.get(position).units[place].at = At::Confirmed;
@@ -243,8 +244,9 @@ impl Model {
         if self.current(now, position)? != State::Held {
             return Err(self.refuse_ended(position));
         }
+        self.refuse_if_open(position)?;
         let known = &self.reservations[&position];
-        let (request, erased) = (Request { locations: Vec::new(), ..known.request.clone() }, known.erased);
+        let (request, erased) = (Request { locations: Vec::new(), group: None, ..known.request.clone() }, known.erased);
         let sale = &self.sales[request.sale];
         if let Some((sku, _)) = lines.iter().find(|line| sale.settings.items.iter().all(|item| item.sku != line.0)) {
             return Err(Refusal::ItemNotFound { sku: (*sku).into() });
@@ -260,6 +262,13 @@ impl Model {
         let mut more: Vec<Line> = Vec::new();
         if !growing.is_empty() {
             let phase_limit = self.may_take_more(now, &request)?;
+            let of_groups = |line: &(Name, u32)| {
+                let items = &self.sales[request.sale].settings.items;
+                items.iter().any(|item| item.sku == line.0 && item.group.is_some())
+            };
+            if growing.iter().any(of_groups) {
+                return Err(Refusal::Invalid(vec![Invalid::new("/lines", "")]));
+            }
             let mut shortages = Vec::new();
             for &(sku, units) in &growing {
                 let (taken, left, short) = self.grow(now, position, &request, (sku, units));

@@ -3,6 +3,7 @@
 
 mod customers;
 mod extensions;
+mod groups;
 mod life;
 mod rules;
 mod stock;
@@ -13,7 +14,7 @@ use doorbuster::{
     engine::Counts,
     sale::{
         catalogue::Put,
-        ids::{ItemNumber, ReservationId, SaleNumber},
+        ids::{GroupId, ItemNumber, ReservationId, SaleNumber},
         outcome::{Refusal, State, Status},
         settings::{Invalid, ItemSettings, Price, SaleSettings},
         time::Timestamp,
@@ -49,6 +50,10 @@ pub struct Model {
     pub reservations: BTreeMap<usize, Reservation>,
     /// Confirmed reservations that left memory.
     gone: Vec<Gone>,
+    /// Groups that are open.
+    groups: BTreeMap<GroupId, groups::Open>,
+    /// The members of those that are complete.
+    complete: BTreeMap<GroupId, Vec<usize>>,
     memory: stock::Memory,
     /// Extensions of all holds that are under way, in their order.
     pub runs: Vec<Run>,
@@ -101,6 +106,9 @@ pub struct Reservation {
     refused: Vec<Option<Name>>,
     /// Nobody's, and its request is not known any more.
     erased: bool,
+    /// How long the hold was to last when it was made.
+    hold_seconds_then: u64,
+    pub group: Option<groups::InGroup>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +160,8 @@ pub struct Ticked {
     pub lag_millis: u64,
     /// Holds that were extended with all of their sale.
     pub extended: u64,
+    /// Members of groups that failed.
+    pub group_releases: usize,
 }
 
 /// The name among those that commands use.
@@ -199,6 +209,10 @@ impl Sale {
 }
 
 impl Reservation {
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
     pub fn is_late(&self) -> bool {
         self.late
     }
@@ -223,6 +237,8 @@ impl Model {
             pools: Vec::new(),
             reservations: BTreeMap::new(),
             gone: Vec::new(),
+            groups: BTreeMap::new(),
+            complete: BTreeMap::new(),
             memory: stock::Memory::default(),
             runs: Vec::new(),
             runs_begun: 0,
@@ -411,6 +427,7 @@ impl Model {
                 ticked.turned += 1;
             }
         }
+        ticked.group_releases = self.fail_due_groups(now);
         for position in self.reservations.keys().copied().collect::<Vec<_>>() {
             let known = &self.reservations[&position];
             match known.ended_at {

@@ -9,12 +9,12 @@ use doorbuster::{
         ids::PoolNumber,
         judge::{Grant, Short},
         outcome::{Refusal, Shortage, State, Status},
-        settings::{ItemSettings, Phase, PoolSettings, Price, Sourcing},
+        settings::{GroupSettings, ItemSettings, Phase, PoolSettings, Price, Sourcing},
         time::Timestamp,
     },
 };
 
-use super::{Line, Model, Name, Request, Sale};
+use super::{Line, Model, Name, Request, Sale, groups::Joins};
 
 /// What a request gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct Taken {
     /// Items of which it gets less than it asked for, with what it asked for and gets.
     pub short: Vec<(Name, u32, u64)>,
     pub expires_at: Timestamp,
+    /// How long the hold is to last.
+    pub hold_seconds: u64,
+    /// Of an item that is sold to groups.
+    pub group: Option<Joins>,
 }
 
 /// Who is meant by two lists, either of which may be absent.
@@ -87,8 +91,12 @@ impl Model {
         open.iter().map(|pool| (number(&pool.id), pool.price.or(item.price))).collect()
     }
 
-    /// What a request would get now.
-    pub fn take(&self, now: Timestamp, request: &Request) -> Result<Taken, Refusal> {
+    /// What does not depend on stock: the limit of the phase that lets the request in, and how its item is sold to groups.
+    pub(super) fn plan(
+        &self,
+        now: Timestamp,
+        request: &Request,
+    ) -> Result<(Option<u32>, Option<GroupSettings>), Refusal> {
         let sale = self.sales.get(request.sale).ok_or(Refusal::SaleNotFound)?;
         match sale.status(now) {
             Status::Open => {}
@@ -100,11 +108,21 @@ impl Model {
         if let Some((sku, _)) = request.lines.iter().find(|line| sale.item(line.0).is_none()) {
             return Err(Refusal::ItemNotFound { sku: (*sku).into() });
         }
+        let phase_limit = phase.and_then(|phase| phase.customer_limit);
+        Ok((phase_limit, self.sold_to_groups(request)?))
+    }
+
+    /// What a request would get now.
+    pub fn take(&self, now: Timestamp, request: &Request) -> Result<Taken, Refusal> {
+        let (phase_limit, in_group) = self.plan(now, request)?;
+        let sale = &self.sales[request.sale];
+        let group = in_group.map(|settings| self.joins(now, request, settings)).transpose()?;
+        let allow_partial = request.allow_partial && group.is_none();
         let (mut lines, mut got, mut short, mut shortages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for &(sku, units) in &request.lines {
             let item = sale.item(sku).expect("just seen");
             let open = self.open_pools(now, request, item);
-            let (taken, most) = self.take_line(item, units, &open, request.allow_partial);
+            let (taken, most) = self.take_line(item, units, &open, allow_partial);
             let units_taken: u32 = taken.iter().map(|line| line.units).sum();
             got.push((sku, u64::from(units_taken)));
             lines.extend(taken);
@@ -116,10 +134,9 @@ impl Model {
                 shortages.push(Shortage { sku: sku.into(), requested, available: most, held, next_release_at: None });
             }
         }
-        if !short.is_empty() && (!request.allow_partial || lines.is_empty()) {
+        if !short.is_empty() && (!allow_partial || lines.is_empty()) {
             return Err(Refusal::Short(shortages));
         }
-        let phase_limit = phase.and_then(|phase| phase.customer_limit);
         for (sku, units) in got {
             let already = self.units_of(request.customer, request.sale, sku);
             let Some(limit) = sale.limit(sku).into_iter().chain(phase_limit).min() else { continue };
@@ -129,7 +146,9 @@ impl Model {
         }
         self.check_budget(now, request)?;
         let hold_seconds = request.hold_seconds.map_or(sale.settings.hold_seconds, u64::from);
-        Ok(Taken { lines, short, expires_at: now.plus_seconds(hold_seconds) })
+        let expires_at = now.plus_seconds(hold_seconds);
+        let expires_at = group.as_ref().map_or(expires_at, |group| group.until(expires_at));
+        Ok(Taken { lines, short, expires_at, hold_seconds, group })
     }
 
     /// Counts the customer's holds in the sale, and those that expired within the last hour, or as long as they are kept.

@@ -25,6 +25,10 @@ impl<'a> Held<'a> {
                 }
             });
         }
+        if let Some(group) = &self.group {
+            lane.u8(field::GROUP);
+            put_block(lane, |lane| group.encode(self.id, lane));
+        }
     }
 
     pub(super) fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -33,6 +37,7 @@ impl<'a> Held<'a> {
         let customer = fields.text()?;
         let portions = (0..fields.varint()?).map(|_| PricedPortion::decode(fields)).collect::<Result<_, _>>()?;
         let (mut key, mut reference, mut attributes, mut short) = (None, None, None::<Box<Attributes<'a>>>, Vec::new());
+        let mut group = None;
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => key = Some(decode_key(&mut value)?),
@@ -51,12 +56,13 @@ impl<'a> Held<'a> {
                         short.push(AskedUnits { item: decode_item(&mut value)?, units: value.varint32()? });
                     }
                 }
+                field::GROUP => group = Some(Box::new(Joined::decode(id, &mut value)?)),
                 // A later version's: skipped.
                 _ => {}
             }
         }
         let short = short.into_boxed_slice();
-        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key, attributes, short })
+        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, group })
     }
 }
 
