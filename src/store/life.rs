@@ -11,7 +11,7 @@ use super::{
 };
 use crate::sale::{
     attributes::Attributes,
-    event::{AskedUnits, Cancelled, Changed, ConfirmRefused, GroupNoted, Held, Joined, RefusedConfirm, Settled},
+    event::{AskedUnits, Cancelled, Changed, ConfirmRefused, GroupNoted, Held, JoinedGroup, RefusedConfirm, Settled},
     ids::{GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
     outcome::{GroupState, State},
     time::Timestamp,
@@ -151,7 +151,7 @@ impl ReservationChange {
             return Err(FoldError::OutOfOrder { id: held.id, event: "held", state: state.as_str() });
         }
         self.state = Some(State::Held);
-        let is_complete = |group: &Joined| group.members == group.size;
+        let is_complete = |group: &JoinedGroup| group.members == group.size;
         self.group = held
             .group
             .as_deref()

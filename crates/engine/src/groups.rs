@@ -12,7 +12,7 @@ use super::{
     stock::AllShards,
 };
 use sale::{
-    event::{GroupChanged, GroupStep, Joined},
+    event::{GroupChanged, GroupStep, JoinedGroup},
     groups::{GroupCounts, Groups},
     ids::{GroupId, ItemNumber, ReservationId},
     judge::{Judgement, Plan, allocate},
@@ -103,7 +103,7 @@ impl Engine {
         groups: &Groups,
         index: usize,
         entropy: u64,
-    ) -> Result<Joined, Refusal> {
+    ) -> Result<JoinedGroup, Refusal> {
         let asked = plan.group.as_ref().expect("its item is sold to groups");
         let (request, shard) = (&plan.request, &guards[index].shard);
         if let Some(id) = asked.joins {
@@ -122,14 +122,14 @@ impl Engine {
     /// What follows for the group when a member has joined.
     fn follow_join(
         &self,
-        joined: &Joined,
+        joined: &JoinedGroup,
         member: ReservationId,
         time: Timestamp,
         guards: &mut Guards<'_>,
         groups: &mut Groups,
         bounds: &Bounds,
     ) {
-        let &Joined { id, size, members, .. } = joined;
+        let &JoinedGroup { id, size, members, .. } = joined;
         if members == size {
             let group = groups.end(id, GroupState::Complete, time);
             for &other in group.members.iter().filter(|&&other| other != member) {
@@ -198,7 +198,7 @@ impl Engine {
         plan: &Plan<'_>,
         guards: &mut Guards<'_>,
         index: usize,
-    ) -> Result<Joined, Refusal> {
+    ) -> Result<JoinedGroup, Refusal> {
         meet(guards, now);
         self.joins(plan, guards, &self.groups.lock(), index, 0)
     }
@@ -320,6 +320,6 @@ pub(super) fn rebuild(shards: &mut [sale::shard::Shard], retention_millis: u64) 
 }
 
 /// When the hold of a reserve in a group would end.
-pub(super) fn expires_at(tried: &Joined, now: Timestamp, plan: &Plan<'_>) -> Timestamp {
+pub(super) fn expires_at(tried: &JoinedGroup, now: Timestamp, plan: &Plan<'_>) -> Timestamp {
     if tried.members < tried.size { tried.expires_at } else { now.plus_seconds(plan.hold_seconds.into()) }
 }

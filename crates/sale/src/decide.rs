@@ -4,7 +4,7 @@
 //! answer is what was recorded.
 
 use super::{
-    event::{AskedUnits, CustomerEvent, Extended, Held, Joined, Portions, PricedPortion, Progress, Settled},
+    event::{AskedUnits, CustomerEvent, Extended, Held, JoinedGroup, Portions, PricedPortion, Progress, Settled},
     extensions::Running,
     ids::{Bucket, ItemNumber, ReservationId, SaleNumber},
     judge::{Grant, Plan},
@@ -62,7 +62,7 @@ impl Shard {
         plan: &Plan<'_>,
         grant: Grant,
         entropy: u64,
-        group: Option<Box<Joined>>,
+        group: Option<Box<JoinedGroup>>,
         record: &mut impl Record,
     ) -> Reservation {
         let (request, now) = (&plan.request, self.now());

@@ -58,7 +58,7 @@ pub struct Held<'a> {
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
     /// The group that it opened or joined.
-    pub group: Option<Box<Joined>>,
+    pub group: Option<Box<JoinedGroup>>,
 }
 
 impl Held<'_> {
@@ -73,7 +73,7 @@ impl Held<'_> {
 
 /// A group as a new member finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinedGroup {
     pub id: GroupId,
     /// Members that make it complete.
     pub size: u8,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{GroupChanged, GroupStep, Joined},
+    event::{GroupChanged, GroupStep, JoinedGroup},
     ids::{GroupId, ItemNumber, ReservationId, SaleNumber},
     outcome::{GroupState, Refusal},
     settings::{GroupSettings, Invalid},
@@ -115,11 +115,11 @@ impl Groups {
         (sale, item): (SaleNumber, ItemNumber),
         new: GroupId,
         is_known: impl Fn(ReservationId) -> bool,
-    ) -> Result<Joined, Refusal> {
+    ) -> Result<JoinedGroup, Refusal> {
         let Some(id) = plan.joins else {
             let GroupSettings { size, seconds } = plan.settings;
             let expires_at = now.plus_seconds(seconds.into()).min(plan.closes_at);
-            return Ok(Joined { id: new, size, members: 1, expires_at });
+            return Ok(JoinedGroup { id: new, size, members: 1, expires_at });
         };
         let Some(group) = self.open.get(&id) else {
             let is_complete = self.members(id).iter().any(|&member| is_known(member));
@@ -133,15 +133,15 @@ impl Groups {
             return Err(Refusal::GroupClosed);
         }
         let members = group.members.len() as u8 + 1;
-        Ok(Joined { id, size: group.size, members, expires_at: group.expires_at })
+        Ok(JoinedGroup { id, size: group.size, members, expires_at: group.expires_at })
     }
 
     /// A member joins, or opens the group.
     ///
     /// # Panics
     /// If the group cannot be joined: `join` says whether it can.
-    pub fn add(&mut self, joined: &Joined, member: ReservationId, sale: SaleNumber, item: ItemNumber) {
-        let Joined { id, size, members, expires_at } = *joined;
+    pub fn add(&mut self, joined: &JoinedGroup, member: ReservationId, sale: SaleNumber, item: ItemNumber) {
+        let JoinedGroup { id, size, members, expires_at } = *joined;
         if members == 1 {
             let known = self.complete.contains_key(&id) || !self.deadlines.insert((expires_at, id));
             assert!(!known, "group id {id} was drawn twice");
@@ -263,7 +263,7 @@ mod tests {
     fn opened() -> (Groups, GroupId) {
         let mut groups = Groups::new(1000);
         let joined = groups.join(NOW, &plan(None), PLACE, id(1), |_| true).unwrap();
-        assert_eq!(joined, Joined { id: id(1), size: 2, members: 1, expires_at: NOW.plus_seconds(60) });
+        assert_eq!(joined, JoinedGroup { id: id(1), size: 2, members: 1, expires_at: NOW.plus_seconds(60) });
         groups.add(&joined, id(11), PLACE.0, PLACE.1);
         (groups, id(1))
     }

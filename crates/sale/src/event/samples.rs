@@ -57,7 +57,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         key: Some(("key-1", u64::MAX)),
         attributes: Some(Box::new(attributes)),
         short: [AskedUnits { item: ITEM, units: 3 }, AskedUnits { item: ItemNumber(2), units: 1 }].into(),
-        group: Some(Box::new(Joined { id: group(), size: 3, members: 2, expires_at: AT.plus_seconds(600) })),
+        group: Some(Box::new(JoinedGroup { id: group(), size: 3, members: 2, expires_at: AT.plus_seconds(600) })),
     };
     let bare = Held {
         portions: PricedPortions::new(),

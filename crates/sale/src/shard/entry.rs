@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::{
     attributes::Attributes,
-    event::{AskedUnits, Joined, RefusedConfirm},
+    event::{AskedUnits, JoinedGroup, RefusedConfirm},
     ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
     stock::{Account, Amounts},
@@ -80,7 +80,7 @@ pub(super) struct Extras {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Membership {
     /// As it was when the hold was made.
-    pub joined: Joined,
+    pub joined: JoinedGroup,
     /// How many members it has, or had at its end.
     pub members: u8,
     pub state: MemberState,

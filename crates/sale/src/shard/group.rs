@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     decide::Record,
-    event::{CustomerEvent, GroupChanged, GroupNoted, Joined, Portions, Settled},
+    event::{CustomerEvent, GroupChanged, GroupNoted, JoinedGroup, Portions, Settled},
     groups::MemberOf,
     ids::{GroupId, ReservationId},
     outcome::{Group, GroupState, Refusal, Reservation},
@@ -20,7 +20,7 @@ use crate::{
 pub const GROUP_FAILED: &str = "group_failed";
 
 impl Membership {
-    pub(super) fn new(joined: Joined) -> Self {
+    pub(super) fn new(joined: JoinedGroup) -> Self {
         let state = if joined.members == joined.size { MemberState::Complete } else { MemberState::Open };
         Self { joined, members: joined.members, state, deadline: joined.expires_at }
     }
@@ -36,13 +36,13 @@ impl Membership {
 
     /// The group as it is now; None after leaving it.
     pub(super) fn show(&self) -> Option<Box<Group>> {
-        let Joined { id, size, .. } = self.joined;
+        let JoinedGroup { id, size, .. } = self.joined;
         let state = self.group_state()?;
         Some(Box::new(Group { id, size, members: self.members, state, expires_at: self.deadline }))
     }
 }
 
-impl Joined {
+impl JoinedGroup {
     /// The group as it was answered to its new member.
     pub(crate) fn show(&self) -> Box<Group> {
         let &Self { id, size, members, expires_at } = self;
@@ -166,7 +166,7 @@ impl Shard {
             let (Some(state), Some((item, _))) = (membership.group_state(), self.lines_of(entry).next()) else {
                 continue;
             };
-            let (Joined { id, size, .. }, expires_at) = (membership.joined, membership.deadline);
+            let (JoinedGroup { id, size, .. }, expires_at) = (membership.joined, membership.deadline);
             each(&MemberOf { member: entry.id, sale: entry.sale, item, id, size, state, expires_at });
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sale::{
-    event::{GroupChanged, GroupNoted, GroupStep, Joined},
+    event::{GroupChanged, GroupNoted, GroupStep, JoinedGroup},
     ids::GroupId,
     outcome::GroupState,
 };
@@ -19,9 +19,9 @@ pub(super) struct Open {
 
 impl World {
     /// The group that a reservation of this item opens or joins.
-    pub(super) fn joined(&self, id: ReservationId, item: ItemNumber, sort: u8) -> Joined {
+    pub(super) fn joined(&self, id: ReservationId, item: ItemNumber, sort: u8) -> JoinedGroup {
         let joins = self.groups.iter().find(|group| group.item == item && sort.is_multiple_of(2));
-        let new = || Joined {
+        let new = || JoinedGroup {
             id: reservation_id(self.now, "opener", self.entropy + 7),
             size: 2 + sort % 2,
             members: 1,
@@ -30,13 +30,13 @@ impl World {
         debug_assert!(self.reservations.iter().all(|made| made.id != id));
         joins.map_or_else(new, |group| {
             let &Open { id, size, expires_at, .. } = group;
-            Joined { id, size, members: group.members.len() as u8 + 1, expires_at }
+            JoinedGroup { id, size, members: group.members.len() as u8 + 1, expires_at }
         })
     }
 
     /// What follows when the reservation is a member.
-    pub(super) fn follow(&mut self, joined: &Joined, id: ReservationId, sale: SaleNumber, item: ItemNumber) {
-        let &Joined { id: group, size, members, expires_at } = joined;
+    pub(super) fn follow(&mut self, joined: &JoinedGroup, id: ReservationId, sale: SaleNumber, item: ItemNumber) {
+        let &JoinedGroup { id: group, size, members, expires_at } = joined;
         if members == 1 {
             self.groups.push(Open { id: group, sale, item, size, members: Vec::new(), expires_at });
         }

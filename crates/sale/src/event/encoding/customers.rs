@@ -56,7 +56,7 @@ impl<'a> Held<'a> {
                         short.push(AskedUnits { item: decode_item(&mut value)?, units: value.varint32()? });
                     }
                 }
-                field::GROUP => group = Some(Box::new(Joined::decode(id, &mut value)?)),
+                field::GROUP => group = Some(Box::new(JoinedGroup::decode(id, &mut value)?)),
                 // A later version's: skipped.
                 _ => {}
             }

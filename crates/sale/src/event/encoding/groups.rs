@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Joined {
+impl JoinedGroup {
     /// `hold`: the member's id.
     pub(super) fn encode(&self, hold: ReservationId, lane: &mut Vec<u8>) {
         lane.put(self.id.bytes());
