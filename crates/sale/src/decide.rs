@@ -65,6 +65,7 @@ impl Shard {
             key: request.key,
             attributes: request.attributes.map(|attributes| Box::new(attributes.clone())),
             short: short.iter().map(|short| AskedUnits { item: short.item, units: short.requested }).collect(),
+            entry: plan.entry,
         });
         self.take(&event, record);
         if plan.hold_budget.is_some() {
@@ -89,6 +90,7 @@ impl Shard {
             extensions: 0,
             attributes: held.attributes.map(|attributes| self.intern(&attributes)),
             short: held.short,
+            entry: held.entry,
         }
     }
 
@@ -269,6 +271,7 @@ impl Shard {
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
         let at = self.advance(now);
         let reservations = self.reservations_of(customer);
+        self.leave_all(at, customer, record);
         self.take(&CustomerEvent::CustomerErased { at, customer }, record);
         reservations
     }

@@ -85,6 +85,7 @@ impl Catalogue {
             lines,
             hold_seconds: asked.hold_seconds.unwrap_or(sale_hold_seconds),
             hold_budget: sale.settings.hold_budget,
+            entry: None,
             allow_partial: *allow_partial,
             until,
         })

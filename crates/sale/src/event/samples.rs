@@ -21,6 +21,10 @@ fn id() -> ReservationId {
     ReservationId::new(AT, Bucket::of("ann"), 0x0123_4567_89ab_cdef)
 }
 
+fn entry() -> EntryId {
+    EntryId::new(AT, Bucket::of("ann"), 0x0fed_cba9_8765_4321)
+}
+
 pub fn customer_events() -> Vec<CustomerEvent<'static>> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [
@@ -43,13 +47,30 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         key: Some(("key-1", u64::MAX)),
         attributes: Some(Box::new(attributes)),
         short: [AskedUnits { item: ITEM, units: 3 }, AskedUnits { item: ItemNumber(2), units: 1 }].into(),
+        entry: Some(entry()),
     };
+    let joined = Joined {
+        id: entry(),
+        sale: SALE,
+        customer: "ann",
+        place: 12,
+        expires_at: AT.plus_seconds(3600),
+        lines: [AskedUnits { item: ITEM, units: 2 }, AskedUnits { item: ItemNumber(1), units: 1 }]
+            .into_iter()
+            .collect(),
+        reference: Some("cart-7"),
+        key: Some(("key-3", 5)),
+        attributes: held.attributes.clone(),
+        locations: vec!["berlin".into(), "lyon".into()],
+    };
+    let ended = WaitEnded { id: entry(), sale: SALE, at: AT.plus_seconds(5) };
     let bare = Held {
         portions: PricedPortions::new(),
         reference: None,
         key: None,
         attributes: None,
         short: Box::default(),
+        entry: None,
         ..held.clone()
     };
     let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
@@ -84,6 +105,13 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         CustomerEvent::Cancelled(Cancelled { reason: None, restock: false, is_all: false, key: None, ..cancelled }),
         CustomerEvent::ConfirmRefused(refused),
         CustomerEvent::ConfirmRefused(ConfirmRefused { reference: None, cause: RefusedConfirm::TooLate, ..refused }),
+        CustomerEvent::Joined(joined.clone()),
+        CustomerEvent::Joined(Joined { reference: None, key: None, attributes: None, locations: Vec::new(), ..joined }),
+        CustomerEvent::Offered(Offered { id: entry(), sale: SALE, at: AT.plus_seconds(60), reservation: id() }),
+        CustomerEvent::LeftWaitlist(ended),
+        CustomerEvent::WaitExpired(WaitEnded { at: AT.plus_seconds(3600), ..ended }),
+        CustomerEvent::PassedOver(PassedOver { id: entry(), sale: SALE, at: AT, cause: NoRoom::OpenHolds }),
+        CustomerEvent::EntryRetired { id: entry() },
         CustomerEvent::Retired { id: id(), counted: true },
         CustomerEvent::Carried { customer: "ann", item: ITEM, units: 4 },
         CustomerEvent::Sold { bucket: Bucket::of("ann"), item: ITEM, pool: POOL, units: 9 },

@@ -34,6 +34,7 @@ impl Shard {
         for (&pool, &units) in &tables.sold {
             each(&CustomerEvent::Sold { bucket, item: self.pools[pool.index()].item, pool, units });
         }
+        self.export_entries(bucket, &mut each);
     }
 
     fn export_reservation(&self, entry: &Entry, each: &mut impl FnMut(&CustomerEvent<'_>)) {
@@ -56,6 +57,7 @@ impl Shard {
             key: texts.and_then(|texts| texts.key.as_ref()).map(|(key, fingerprint)| (&**key, *fingerprint)),
             attributes: entry.attributes().map(|attributes| Box::new(Attributes::clone(attributes))),
             short,
+            entry: entry.history().and_then(|history| history.entry),
         }));
         let moved = entry.expires_at != id.created_at().plus_seconds(entry.hold_seconds.into());
         if entry.extensions > 0 || moved {
@@ -151,6 +153,7 @@ impl Shard {
             extensions: entry.extensions,
             attributes: entry.attributes().cloned(),
             short: entry.short().into(),
+            entry: entry.history().and_then(|history| history.entry),
         }
     }
 
