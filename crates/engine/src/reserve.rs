@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{
     Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Settings,
-    stock::{AllShards, BoundsAlone, OneShard, total_available},
+    stock::{AllShards, BoundsAlone, OneShard, total_open},
 };
 use sale::{
     catalogue::{Catalogue, Sale},
@@ -169,6 +169,7 @@ impl Engine {
         if guards[index].catalogue_version != published.catalogue.version() {
             return Err(Again::Catalogue);
         }
+        self.serve_pools(now, pools_of(&plan.lines), &mut guards, published);
         // The lock was released in between, so the same key may have arrived: everything is judged again.
         let totals = Totals::of(plan, &guards);
         let judgement = guards[index]
@@ -323,6 +324,7 @@ impl Engine {
             if guards[index].catalogue_version != published.catalogue.version() {
                 continue;
             }
+            self.serve_pools(now, pools_of(&plan.lines), &mut guards, &published);
             let totals = Totals::of(&plan, &guards);
             let judgement = guards[index]
                 .shard
@@ -402,7 +404,7 @@ impl Engine {
     }
 
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
-    fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
+    pub(super) fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
         self.refuse_if_asked_to()?;
         if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
@@ -454,6 +456,11 @@ impl Engine {
     pub fn memory_bytes(&self) -> u64 {
         self.cells.iter().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
+}
+
+/// The pools that lines may draw from.
+pub(super) fn pools_of(lines: &[PlanLine]) -> impl Iterator<Item = &PoolNumber> {
+    lines.iter().flat_map(|line| &line.sources).map(|source| &source.pool)
 }
 
 /// Who asks, with the key's fingerprint.
@@ -511,7 +518,7 @@ pub(super) fn limit_exceeded(LimitExceeded { item, limit, already }: LimitExceed
 pub(super) struct Totals(SmallVec<[(PoolNumber, u64, u64); 4]>);
 
 impl Totals {
-    fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
+    pub(super) fn of(plan: &Plan<'_>, guards: &Guards<'_>) -> Self {
         Self::of_pools(plan.lines.iter().flat_map(|line| &line.sources).map(|source| source.pool), guards)
     }
 
@@ -519,7 +526,7 @@ impl Totals {
         let sum = |pool| {
             let shards = guards.iter().map(|cell| &cell.shard);
             let held = shards.clone().map(|shard| shard.slice(pool).held).sum();
-            (pool, total_available(shards, pool), held)
+            (pool, total_open(shards, pool), held)
         };
         Self(pools.map(sum).collect())
     }

@@ -178,7 +178,8 @@ impl Shard {
     }
 
     /// Whether the customer of an entry has room for what its plan gets. Changes nothing.
-    pub fn judge_offer(&mut self, plan: &Plan<'_>) -> OfferJudgement {
+    pub fn judge_offer(&mut self, now: Timestamp, plan: &Plan<'_>) -> OfferJudgement {
+        self.advance(now);
         if self.check_limits(plan, None).is_err() {
             return OfferJudgement::PassOver(NoRoom::CustomerLimit);
         }
@@ -240,8 +241,7 @@ impl Shard {
         record: &mut impl Record,
     ) -> usize {
         let now = self.advance(now);
-        let waiting: Vec<u32> =
-            self.queues_of(sale).flat_map(|(_, queue)| queue.from(0)).map(|(_, slot)| slot).take(most).collect();
+        let waiting = self.some_waiting(sale, most);
         waiting.iter().for_each(|&slot| self.expire_entry(now, slot, record));
         waiting.len()
     }

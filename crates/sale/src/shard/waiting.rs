@@ -22,7 +22,7 @@ use crate::{
     attributes::Attributes,
     deadlines::Deadlines,
     event::{AskedUnits, CustomerEvent, Joined, NoRoom, Offered, PassedOver, WaitEnded},
-    ids::{Bucket, EntryId, ReservationId, SaleNumber},
+    ids::{Bucket, EntryId, ItemNumber, ReservationId, SaleNumber},
     index::Index,
     outcome::{WaitState, WaitlistEntry},
     ranks::Ranks,
@@ -69,6 +69,8 @@ pub(crate) struct Waiter {
 struct More {
     key: Option<(Box<str>, u64)>,
     reference: Option<Box<str>>,
+    /// With its labels, if it has some; else they are the queue's.
+    attributes: Option<Arc<Attributes<'static>>>,
     passed_over: Option<(Timestamp, NoRoom)>,
     ended_at: Option<Timestamp>,
     reservation: Option<ReservationId>,
@@ -79,6 +81,7 @@ struct More {
 pub struct Queue {
     pub sale: SaleNumber,
     pub lines: SmallVec<[AskedUnits; 1]>,
+    /// Without labels, by which nothing is judged.
     pub attributes: Option<Arc<Attributes<'static>>>,
     pub locations: Box<[Box<str>]>,
     /// Those that wait, by place.
@@ -90,8 +93,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct OfSale {
     order: Ranks,
-    /// Those in which somebody waits.
-    queues: BTreeSet<u32>,
+    /// Those in which somebody waits, by the items that they ask for.
+    queues: BTreeSet<(ItemNumber, u32)>,
 }
 
 impl Waiting {
@@ -107,10 +110,6 @@ impl Waiting {
         }
     }
 
-    pub(crate) fn queue(&self, slot: u32) -> &Queue {
-        &self.queues[slot]
-    }
-
     /// Takes an entry out of what waits.
     fn dequeue(&mut self, slot: u32) {
         let waiter = &self.entries[slot];
@@ -119,7 +118,9 @@ impl Waiting {
         let of_sale = self.sales.get_mut(&waiter.sale).expect("who waits is in the order of the sale");
         of_sale.order.remove(waiter.place);
         if queue.waiting.is_empty() {
-            of_sale.queues.remove(&waiter.queue);
+            for line in &queue.lines {
+                of_sale.queues.remove(&(line.item, waiter.queue));
+            }
         }
         if of_sale.order.len() == 0 {
             self.sales.remove(&waiter.sale);
@@ -173,7 +174,7 @@ impl Queue {
     fn is_of(&self, joined: &Joined<'_>) -> bool {
         self.sale == joined.sale
             && self.lines == joined.lines
-            && self.attributes.as_deref() == joined.attributes.as_deref()
+            && self.attributes.as_deref() == judged_by(joined).as_ref()
             && self.locations.iter().map(|location| &**location).eq(joined.locations.iter().map(|location| &**location))
     }
 }
@@ -185,10 +186,12 @@ impl Shard {
         let queue = self.queue_of(joined);
         let hash = self.of_customer_hash(customer, joined.sale);
         let older = self.newest_entry(customer, joined.sale);
-        let has_more = joined.key.is_some() || joined.reference.is_some();
+        let labelled = joined.attributes.as_deref().filter(|attributes| !attributes.labels.is_empty());
+        let attributes = labelled.map(|attributes| self.intern(attributes));
+        let has_more = joined.key.is_some() || joined.reference.is_some() || attributes.is_some();
         let more = has_more.then(|| {
             let key = joined.key.map(|(key, fingerprint)| (key.into(), fingerprint));
-            Box::new(More { key, reference: joined.reference.map(Box::from), ..More::default() })
+            Box::new(More { key, reference: joined.reference.map(Box::from), attributes, ..More::default() })
         });
         let waiter = Waiter {
             id: joined.id,
@@ -213,7 +216,7 @@ impl Shard {
         of_queue.entries += 1;
         let of_sale = waiting.sales.entry(joined.sale).or_default();
         of_sale.order.insert(joined.place);
-        of_sale.queues.insert(queue);
+        of_sale.queues.extend(joined.lines.iter().map(|line| (line.item, queue)));
         waiting.expiries.file(joined.expires_at, slot);
         let bucket = &mut buckets[joined.id.bucket().index() / *shards];
         let twice = bucket.entries.find(joined.id.entropy(), |other| waiting.entries[other].id == joined.id);
@@ -223,12 +226,13 @@ impl Shard {
 
     /// The queue of what a customer asks for; made when there is none.
     fn queue_of(&mut self, joined: &Joined<'_>) -> u32 {
-        let hash = self.request_hash(joined.sale, &joined.lines, joined.attributes.as_deref(), &joined.locations);
+        let judged_by = judged_by(joined);
+        let hash = self.request_hash(joined.sale, &joined.lines, judged_by.as_ref(), &joined.locations);
         let found = self.waiting.by_request.find(hash, |slot| self.waiting.queues[slot].is_of(joined));
         if let Some(found) = found {
             return found;
         }
-        let attributes = joined.attributes.as_deref().map(|attributes| self.intern(attributes));
+        let attributes = judged_by.map(|attributes| self.intern(&attributes));
         let locations: Box<[Box<str>]> = joined.locations.iter().map(|location| Box::from(&**location)).collect();
         let (sale, lines) = (joined.sale, joined.lines.clone());
         let queue = Queue { sale, lines, attributes, locations, waiting: BTreeMap::new(), entries: 0 };
@@ -335,8 +339,9 @@ impl Shard {
         }
         let Self { buckets, shards, .. } = self;
         buckets[id.bucket().index() / *shards].entries.remove(id.entropy(), slot);
-        let waiter = self.waiting.entries.remove(slot);
+        let mut waiter = self.waiting.entries.remove(slot);
         self.bytes -= waiter.bytes();
+        self.forget_attributes(waiter.more.as_deref_mut().and_then(|more| more.attributes.take()));
         let queue = &mut self.waiting.queues[waiter.queue];
         queue.entries -= 1;
         if queue.entries == 0 {
@@ -390,7 +395,7 @@ impl Shard {
                 lines: queue.lines.clone(),
                 reference: waiter.reference(),
                 key: waiter.key(),
-                attributes: queue.attributes.as_deref().map(|attributes| Box::new(attributes.clone())),
+                attributes: self.attributes_of(waiter).map(|attributes| Box::new(Attributes::clone(attributes))),
                 locations: queue.locations.iter().map(|location| Cow::Borrowed(&**location)).collect(),
             }));
             if let Some((at, cause)) = waiter.passed_over() {
@@ -409,16 +414,29 @@ impl Shard {
         }
     }
 
-    /// Who waits at this slot: the entry's id, its customer and its reference.
-    pub fn waiter(&self, slot: u32) -> (EntryId, CompactString, Option<Box<str>>) {
+    fn attributes_of<'a>(&'a self, waiter: &'a Waiter) -> Option<&'a Arc<Attributes<'static>>> {
+        let own = waiter.more.as_deref().and_then(|more| more.attributes.as_ref());
+        own.or(self.waiting.queues[waiter.queue].attributes.as_ref())
+    }
+
+    /// The sale that an entry belongs to, and its channel.
+    pub fn place_of_entry(&self, id: EntryId) -> Option<(SaleNumber, Option<String>)> {
+        let waiter = &self.waiting.entries[self.find_entry(id)?];
+        let channel = self.attributes_of(waiter).and_then(|attributes| attributes.channel.as_deref());
+        Some((waiter.sale, channel.map(str::to_owned)))
+    }
+
+    /// Who waits at this slot: the entry's id, its customer, its reference and its attributes.
+    pub fn waiter(&self, slot: u32) -> (EntryId, CompactString, Option<Box<str>>, Option<Arc<Attributes<'static>>>) {
         let waiter = &self.waiting.entries[slot];
-        (waiter.id, self.customers[waiter.customer].name.clone(), waiter.reference().map(Box::from))
+        let (customer, attributes) = (&self.customers[waiter.customer].name, self.attributes_of(waiter).cloned());
+        (waiter.id, customer.clone(), waiter.reference().map(Box::from), attributes)
     }
 
     /// The entry as an answer shows it, but for its position.
     pub(crate) fn show_entry(&self, slot: u32) -> WaitlistEntry {
         let waiter = &self.waiting.entries[slot];
-        let queue = self.waiting.queue(waiter.queue);
+        let queue = &self.waiting.queues[waiter.queue];
         WaitlistEntry {
             id: waiter.id,
             sale: waiter.sale,
@@ -431,7 +449,7 @@ impl Shard {
             reservation: waiter.reservation(),
             passed_over: waiter.passed_over(),
             reference: waiter.reference().map(Box::from),
-            attributes: queue.attributes.clone(),
+            attributes: self.attributes_of(waiter).cloned(),
             locations: queue.locations.clone(),
         }
     }
@@ -451,10 +469,35 @@ impl Shard {
         self.waiting.sales.keys().copied()
     }
 
-    /// The queues of a sale in which somebody waits, with their numbers.
-    pub fn queues_of(&self, sale: SaleNumber) -> impl Iterator<Item = (u32, &Queue)> {
+    /// Items of the sale that somebody waits for.
+    pub fn items_waited_for(&self, sale: SaleNumber) -> BTreeSet<ItemNumber> {
         let queues = self.waiting.sales.get(&sale).into_iter().flat_map(|of_sale| &of_sale.queues);
-        queues.map(|&slot| (slot, &self.waiting.queues[slot]))
+        queues.map(|(item, _)| *item).collect()
+    }
+
+    /// The queues of an item in which somebody waits.
+    pub fn queues_of(&self, sale: SaleNumber, item: ItemNumber) -> impl Iterator<Item = u32> {
+        let of_item = (item, 0)..=(item, u32::MAX);
+        let queues = self.waiting.sales.get(&sale).into_iter().flat_map(move |sale| sale.queues.range(of_item.clone()));
+        queues.map(|(_, queue)| *queue)
+    }
+
+    /// A queue in which somebody waits.
+    pub fn queue(&self, queue: u32) -> &Queue {
+        &self.waiting.queues[queue]
+    }
+
+    /// Slots of up to `most` entries that wait in the sale.
+    pub(crate) fn some_waiting(&self, sale: SaleNumber, most: usize) -> Vec<u32> {
+        let queues = self.waiting.sales.get(&sale).into_iter().flat_map(|of_sale| &of_sale.queues);
+        // An entry that asks for several items is in one queue, which is listed for each.
+        let first = |(item, queue): &&(ItemNumber, u32)| self.waiting.queues[*queue].lines[0].item == *item;
+        queues
+            .filter(first)
+            .flat_map(|(_, queue)| self.waiting.queues[*queue].from(0))
+            .map(|it| it.1)
+            .take(most)
+            .collect()
     }
 
     /// The latest place of any entry.
@@ -462,6 +505,12 @@ impl Shard {
         let entries = self.buckets.iter().flat_map(|bucket| bucket.entries.iter());
         entries.map(|slot| self.waiting.entries[slot].place).max()
     }
+}
+
+/// What an entry is judged by.
+fn judged_by(joined: &Joined<'_>) -> Option<Attributes<'static>> {
+    let attributes = joined.attributes.as_deref()?.without_labels().into_owned();
+    (!attributes.is_empty()).then_some(attributes)
 }
 
 fn queue_bytes(queue: &Queue) -> u64 {
