@@ -222,6 +222,24 @@ problems! {
         "The service cannot reach or read its database, or the database does not have the sale yet. Reserving still \
          works.",
         "Try again after Retry-After. If the problem stays, look at `store` in /readyz.";
+    ENTRY_NOT_FOUND = 404 "waitlist_entry_not_found" "There is no such waitlist entry",
+        "No waitlist entry has this id, or it ended so long ago that the service no longer knows it.",
+        "Use the id that joining the waitlist answered with.";
+    NO_WAITLIST = 409 "no_waitlist" "The sale has no waitlist",
+        "The sale's document has no `waitlist`.",
+        "Tell the customer that the item is sold out.";
+    STOCK_AVAILABLE = 409 "stock_available" "The units are available",
+        "What was asked for could be held now.",
+        "Reserve it.";
+    ALREADY_WAITING = 409 "already_waiting" "The customer waits already",
+        "The customer has a waitlist entry in this sale.",
+        "Show the customer that entry.";
+    WAITLIST_FULL = 409 "waitlist_full" "The waitlist is full",
+        "As many customers wait as the sale allows.",
+        "Try again later.";
+    NOT_WAITING = 409 "not_waiting" "The entry waits no longer",
+        "The entry was offered a hold, or has expired.",
+        "Read the entry: it names the reservation that was made for it.";
     DRAINING = 503 "draining" "The service is shutting down",
         "This process is stopping and takes no more requests. Nothing was done.",
         "Try again after Retry-After.";
@@ -259,6 +277,12 @@ pub fn of(code: Code) -> &'static Problem {
         Code::TooManyHolds => &TOO_MANY_HOLDS,
         Code::CoolingDown => &COOLING_DOWN,
         Code::ExtensionLimitReached => &EXTENSION_LIMIT_REACHED,
+        Code::EntryNotFound => &ENTRY_NOT_FOUND,
+        Code::NoWaitlist => &NO_WAITLIST,
+        Code::StockAvailable => &STOCK_AVAILABLE,
+        Code::AlreadyWaiting => &ALREADY_WAITING,
+        Code::WaitlistFull => &WAITLIST_FULL,
+        Code::NotWaiting => &NOT_WAITING,
         Code::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
         Code::Overloaded => &OVERLOADED,
         Code::BacklogFull => &BACKLOG_FULL,

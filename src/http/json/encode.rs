@@ -274,6 +274,7 @@ mod tests {
                         extensions: index as u16 * 13_000,
                         attributes: None,
                         short: Box::default(),
+                        entry: None,
                     };
                     let stands = Standing { state, expires_at: now.plus_seconds(600) };
                     let replayed_of = reference.map(|_| stands);

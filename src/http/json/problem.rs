@@ -67,6 +67,12 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
             format!("the sale's ETag is {}, and the request expects another", etag(*tag)).into()
         }
         Refusal::ReservationNotFound => NO_SUCH_RESERVATION.into(),
+        Refusal::EntryNotFound => "there is no waitlist entry with this id".into(),
+        Refusal::NoWaitlist => "the sale has no waitlist".into(),
+        Refusal::StockAvailable => "what is asked for could be held now".into(),
+        Refusal::AlreadyWaiting(entry) => format!("the customer waits already: entry {}", entry.id).into(),
+        Refusal::WaitlistFull { limit } => format!("{limit} customers wait, as many as the sale allows").into(),
+        Refusal::NotWaiting(entry) => format!("the entry is {}", entry.state.as_str()).into(),
         Refusal::Short(lines) => short(lines).into(),
         Refusal::CustomerLimitExceeded { sku, limit, already } => {
             format!("the limit for {sku:?} is {limit} per customer, and the customer has {already}").into()
@@ -153,6 +159,12 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::ItemNotFound { .. }
         | Refusal::PreconditionFailed { .. }
         | Refusal::ReservationNotFound
+        | Refusal::EntryNotFound
+        | Refusal::NoWaitlist
+        | Refusal::StockAvailable
+        | Refusal::AlreadyWaiting(_)
+        | Refusal::WaitlistFull { .. }
+        | Refusal::NotWaiting(_)
         | Refusal::NotEligible
         | Refusal::SaleEnded
         | Refusal::SalePaused

@@ -199,6 +199,7 @@ impl From<SettingsBody> for SaleSettings {
             customer_limit,
             late_confirm_seconds: late_confirm_seconds.unwrap_or_default(),
             hold_budget,
+            waitlist: None,
             rate_limits,
             phases,
             items,
