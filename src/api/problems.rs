@@ -106,7 +106,7 @@ problems! {
     RESERVATION_NOT_FOUND = 404 "reservation_not_found" "The reservation does not exist",
         "No reservation has this id, or the reservation ended longer ago than the retention time and left memory.",
         "Check the id. What happened to old reservations is in the store.";
-    WAITLIST_ENTRY_NOT_FOUND = 404 "waitlist_entry_not_found" "The waitlist entry does not exist",
+    ENTRY_NOT_FOUND = 404 "waitlist_entry_not_found" "The waitlist entry does not exist",
         "No waitlist entry has this id, or the entry ended longer ago than the retention time and left memory.",
         "Check the id. What happened to old entries is in the store.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
@@ -287,7 +287,7 @@ pub fn of(code: Code) -> &'static Problem {
         Code::TooManyHolds => &TOO_MANY_HOLDS,
         Code::CoolingDown => &COOLING_DOWN,
         Code::ExtensionLimitReached => &EXTENSION_LIMIT_REACHED,
-        Code::EntryNotFound => &WAITLIST_ENTRY_NOT_FOUND,
+        Code::EntryNotFound => &ENTRY_NOT_FOUND,
         Code::NoWaitlist => &NO_WAITLIST,
         Code::StockAvailable => &STOCK_AVAILABLE,
         Code::AlreadyWaiting => &ALREADY_WAITING,

@@ -87,7 +87,7 @@ impl Refused {
 
     /// Also for an entry that the caller may not see.
     pub fn no_such_entry() -> Self {
-        problems::WAITLIST_ENTRY_NOT_FOUND.because(NO_SUCH_ENTRY)
+        problems::ENTRY_NOT_FOUND.because(NO_SUCH_ENTRY)
     }
 
     /// As `no_such_reservation`, with what to do if it was there.

@@ -64,5 +64,5 @@ impl Api {
 
 /// The id in a path. A text that is no id is that of no entry.
 pub fn parse_entry_id(text: &str) -> Result<EntryId, Refused> {
-    EntryId::parse(text).ok_or_else(|| problems::WAITLIST_ENTRY_NOT_FOUND.because("this is not a waitlist entry id"))
+    EntryId::parse(text).ok_or_else(|| problems::ENTRY_NOT_FOUND.because("this is not a waitlist entry id"))
 }

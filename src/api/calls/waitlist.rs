@@ -58,7 +58,7 @@ pub(super) static GET: Row = Row {
     description: "An entry that was offered a hold names it in `reservation`. An entry that has ended stays in memory for the \
                   retention time. After that, this call answers 404, and only the store has the entry.",
     answers: &[ok("WaitlistEntry", "The entry as it is")],
-    problems: &[&problems::WAITLIST_ENTRY_NOT_FOUND],
+    problems: &[&problems::ENTRY_NOT_FOUND],
     ..BARE
 };
 
@@ -74,6 +74,6 @@ pub(super) static LEAVE: Row = Row {
                   that was offered a hold is not waiting: release the hold instead.",
     body: may_ask("NoMembers"),
     answers: &[shows("WaitlistEntry", "WaitlistEntry, left", "The entry, left", &[])],
-    problems: &[&problems::WAITLIST_ENTRY_NOT_FOUND, &problems::NOT_WAITING],
+    problems: &[&problems::ENTRY_NOT_FOUND, &problems::NOT_WAITING],
     ..BARE
 };
