@@ -30,6 +30,7 @@ pub fn held<'a>(customer: &'a str, price: Option<Price>) -> CustomerEvent<'a> {
         key: Some(("8e03978e-40d5-43dd-bc93-6894a57f9324", 7)),
         attributes: None,
         short: Box::default(),
+        entry: None,
     })
 }
 

@@ -18,6 +18,7 @@ pub mod refused;
 mod reservations;
 mod sales;
 mod service;
+mod waitlist;
 
 use self::refused::Refused;
 pub use self::{
@@ -30,6 +31,7 @@ pub use self::{
     reservations::{Api, SaleRef, parse_id},
     sales::{StatusChange, is_large},
     service::Service,
+    waitlist::parse_entry_id,
 };
 use crate::{engine::Answer, sale::outcome::Refusal};
 

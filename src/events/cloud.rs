@@ -16,20 +16,20 @@ use crate::sale::{
     attributes::Attributes,
     catalogue::Catalogue,
     event::{
-        Adjusted, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, Held, Portion,
-        PricedPortion, Settled, Transferred, record,
+        Adjusted, AskedUnits, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, Held, Joined,
+        Portion, PricedPortion, Settled, Transferred, record,
     },
-    ids::{PoolNumber, ReservationId, SaleNumber},
-    outcome::{State, Status},
+    ids::{EntryId, PoolNumber, ReservationId, SaleNumber},
+    outcome::{State, Status, WaitState},
     settings::Price,
     time::Timestamp,
 };
 
 pub use data::{
-    AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
+    AdjustmentData, EndingData, EntryData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
     TransferData,
 };
-use data::{Data, LineData, ShortData};
+use data::{AskedData, Data, LineData, ShortData};
 
 /// An event with its names, on its way to be written.
 pub(super) struct FeedEvent<'a> {
@@ -69,11 +69,33 @@ impl<'a> FeedEvent<'a> {
             CustomerEvent::Changed(changed) => Some(Self::changed(changed, catalogue)),
             CustomerEvent::Cancelled(cancelled) => Some(Self::cancelled(cancelled, catalogue)),
             CustomerEvent::ConfirmRefused(refused) => Some(Self::confirm_refused(refused, catalogue)),
+            CustomerEvent::Joined(joined) => Some(Self::joined(joined, catalogue)),
+            CustomerEvent::Offered(offered) => {
+                let mut entry = EntryData::new(offered.id, sale_id(catalogue, offered.sale), WaitState::Offered);
+                entry.reservation = Some(offered.reservation.to_string());
+                Some(Self::entry("waitlist.offered", offered.at, entry))
+            }
+            CustomerEvent::LeftWaitlist(ended) => {
+                let entry = EntryData::new(ended.id, sale_id(catalogue, ended.sale), WaitState::Left);
+                Some(Self::entry("waitlist.left", ended.at, entry))
+            }
+            CustomerEvent::WaitExpired(ended) => {
+                let entry = EntryData::new(ended.id, sale_id(catalogue, ended.sale), WaitState::Expired);
+                Some(Self::entry("waitlist.expired", ended.at, entry))
+            }
+            CustomerEvent::PassedOver(passed) => {
+                let mut entry = EntryData::new(passed.id, sale_id(catalogue, passed.sale), WaitState::Waiting);
+                entry.code = Some(passed.cause.code().as_str());
+                Some(Self::entry("waitlist.passed_over", passed.at, entry))
+            }
             CustomerEvent::CustomerErased { at, customer } => {
                 let (subject, data) = ((*customer).to_owned(), Data::Erasure(ErasureData { customer }));
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
-            CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => None,
+            CustomerEvent::EntryRetired { .. }
+            | CustomerEvent::Retired { .. }
+            | CustomerEvent::Carried { .. }
+            | CustomerEvent::Sold { .. } => None,
         }
     }
 
@@ -154,6 +176,7 @@ impl<'a> FeedEvent<'a> {
         reservation.reference = held.reference;
         reservation.expires_at = Some(created_at.plus_seconds(held.hold_seconds.into()));
         reservation.extensions = Some(0);
+        reservation.waitlist = held.entry.map(|entry| entry.to_string());
         Self::reservation("reservation.held", created_at, reservation)
     }
 
@@ -200,6 +223,26 @@ impl<'a> FeedEvent<'a> {
         reservation.reference = refused.reference;
         reservation.cause = Some(refused.cause.as_str());
         Self::reservation("reservation.confirm_refused", refused.at, reservation)
+    }
+
+    fn entry(kind: &'static str, time: Timestamp, data: EntryData<'a>) -> Self {
+        Self { kind, sale: Some(data.sale), subject: data.id.clone(), time, data: Data::Entry(data) }
+    }
+
+    fn joined(joined: &Joined<'a>, catalogue: &'a Catalogue) -> Self {
+        let mut entry = EntryData::new(joined.id, sale_id(catalogue, joined.sale), WaitState::Waiting);
+        entry.customer = Some(joined.customer);
+        let line = |&AskedUnits { item, units }: &_| AskedData { sku: catalogue.sku(item), quantity: units };
+        entry.lines = joined.lines.iter().map(line).collect();
+        if let Some(attributes) = &joined.attributes {
+            let Attributes { tier, channel, region, labels } = Attributes::clone(attributes);
+            (entry.tier, entry.channel, entry.region) = (tier, channel, region);
+            entry.labels = labels.into_iter().collect();
+        }
+        entry.locations.clone_from(&joined.locations);
+        entry.reference = joined.reference;
+        entry.expires_at = Some(joined.expires_at);
+        Self::entry("waitlist.joined", joined.id.created_at(), entry)
     }
 
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
@@ -259,7 +302,7 @@ pub struct Envelope<'a> {
     /// What happened.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// What it happened to: a reservation's id, a SKU or a sale's id. The end of a stream has none.
+    /// What it happened to: the id of a reservation or a waitlist entry, a SKU or a sale's id. The end of a stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     /// When it happened. The end of a stream has none.
@@ -362,6 +405,12 @@ mod tests {
             "reservation.cancelled",
             "reservation.confirm_refused",
             "reservation.confirm_refused",
+            "waitlist.joined",
+            "waitlist.joined",
+            "waitlist.offered",
+            "waitlist.left",
+            "waitlist.expired",
+            "waitlist.passed_over",
             "customer.erased",
             "sale.put",
             "sale.paused",
@@ -392,7 +441,41 @@ mod tests {
             \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
             \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"reference\":\"cart-7\",\
             \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
-            \"extensions\":0}}\n";
+            \"extensions\":0,\"waitlist\":\"ENTRY\"}}\n";
         assert_eq!(line, held);
+    }
+
+    #[test]
+    fn a_waitlist_entry_is_told_whole_when_its_customer_joins() {
+        let data = |kind: &str| {
+            let lines = samples::events().iter().filter_map(|event| told(event, Format::Lines)).collect::<Vec<_>>();
+            let line = lines.iter().find(|line| line.contains(kind)).unwrap();
+            let cloud: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(cloud["subject"], cloud["data"]["id"]);
+            cloud["data"].clone()
+        };
+        let id = "ENTRY";
+        let joined = serde_json::json!({
+            "id": id, "sale": "sale-3", "customer": "ann", "state": "waiting",
+            "lines": [{ "sku": "a \"b\"\n", "quantity": 2 }, { "sku": "a \"b\"\n", "quantity": 1 }],
+            "tier": "gold", "channel": "livestream", "region": "eu", "labels": { "experiment": "B", "host": "ann" },
+            "locations": ["berlin", "lyon"], "reference": "cart-7",
+            "joined_at": "2026-11-28T08:00:00.123Z", "expires_at": "2026-11-28T09:00:00.123Z",
+        });
+        assert_eq!(data("waitlist.joined"), joined);
+        let offered = serde_json::json!({
+            "id": id, "sale": "sale-3", "state": "offered", "joined_at": "2026-11-28T08:00:00.123Z",
+            "reservation": "01a2212b-107b-72c8-8048-d159e26af37b",
+        });
+        assert_eq!(data("waitlist.offered"), offered);
+        let passed_over = serde_json::json!({
+            "id": id, "sale": "sale-3", "state": "waiting", "joined_at": "2026-11-28T08:00:00.123Z",
+            "code": "too_many_holds",
+        });
+        assert_eq!(data("waitlist.passed_over"), passed_over);
+        assert_eq!(
+            (&data("waitlist.left")["state"], &data("waitlist.expired")["state"]),
+            (&"left".into(), &"expired".into())
+        );
     }
 }

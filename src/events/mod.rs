@@ -27,8 +27,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::{
     cloud::{
-        AdjustmentData, EndingData, Envelope, ErasureData, LevelData, PhaseData, ReservationData, SharingData,
-        StatusData, TransferData,
+        AdjustmentData, EndingData, EntryData, Envelope, ErasureData, LevelData, PhaseData, ReservationData,
+        SharingData, StatusData, TransferData,
     },
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},

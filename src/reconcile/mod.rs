@@ -13,6 +13,7 @@ mod refused;
 mod repair;
 mod report;
 mod truth;
+mod waitlist;
 
 use std::{
     fs::{self, File, TryLockError},

@@ -12,7 +12,7 @@ use super::{
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, Cancelled, Changed, ConfirmRefused, Held, RefusedConfirm, Settled},
-    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
+    ids::{EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
     outcome::State,
     time::Timestamp,
 };
@@ -49,6 +49,8 @@ pub struct Begun {
     pub attributes: Option<Box<Attributes<'static>>>,
     /// What was asked of the items of which it got less.
     pub short: Box<[AskedUnits]>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
 }
 
 /// The last extension; `count` is how many there were since the hold began.
@@ -135,6 +137,7 @@ impl ReservationChange {
             lines: held.portions.iter().map(|of| Line::held((of.item, of.pool), of.units, of.price)).collect(),
             attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
             short: held.short,
+            entry: held.entry,
         });
         Ok(())
     }

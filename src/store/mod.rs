@@ -33,6 +33,7 @@ mod sqlite;
 mod status;
 mod tables;
 mod trail;
+mod waitlist;
 mod write_behind;
 
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteSt
 pub use status::{StoreState, StoreStatus};
 pub use tables::Table;
 pub use trail::{RECORDS_MAX, TrailAsk, TrailPage};
+pub use waitlist::{EntryChange, WaitEnd, Waiter};
 pub use write_behind::{Progress, Rebuild, WriteBehind, WriteBehindSettings};
 
 /// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.

@@ -149,6 +149,7 @@ pub struct StoredReservation {
     /// JSON.
     pub labels: Option<String>,
     pub short: Option<String>,
+    pub waitlist_entry: Option<String>,
     /// In the order in which units were taken.
     pub lines: Vec<StoredLine>,
 }

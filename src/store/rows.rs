@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, record::Numbers},
-    ids::{PoolNumber, ReservationId},
+    ids::{EntryId, PoolNumber, ReservationId},
     outcome::State,
     settings::{Currency, ItemSettings, PoolSettings, Price},
     time::Timestamp,
@@ -58,6 +58,8 @@ pub(super) struct NewReservation<'a> {
     pub labels: Option<String>,
     /// A JSON list.
     pub short: Option<String>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
     /// What else there is; `reference` is the one to write.
     pub rest: ChangedReservation<'a>,
 }
@@ -126,6 +128,7 @@ impl<'a> NewReservation<'a> {
             region: attributes.and_then(|attributes| attributes.region.as_deref()),
             labels: attributes.and_then(labels),
             short: short(names, begun)?,
+            entry: begun.entry,
             rest,
         })
     }
@@ -156,7 +159,7 @@ impl<'a> PoolRow<'a> {
     }
 }
 
-fn labels(attributes: &Attributes<'_>) -> Option<String> {
+pub(super) fn labels(attributes: &Attributes<'_>) -> Option<String> {
     let labels: BTreeMap<&str, &str> = attributes.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
     (!labels.is_empty()).then(|| json(&labels))
 }
@@ -181,7 +184,7 @@ fn short(names: &Names, begun: &Begun) -> Result<Option<String>, StoreError> {
     Ok(Some(json(&lines)))
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers are JSON")
 }
 

@@ -13,14 +13,15 @@ use crate::{
     sale::{
         audit::{Audited, Record},
         event::{
-            Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, PricedPortion, SaleDefined, Settled, record,
+            Adjusted, AskedUnits, CatalogueEvent, CustomerEvent, Event, Held, Joined, Portion, PricedPortion,
+            SaleDefined, Settled, record,
         },
         time::Timestamp,
     },
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub(super) const KINDS: [&str; 29] = [
+pub(super) const KINDS: [&str; 35] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -46,6 +47,12 @@ pub(super) const KINDS: [&str; 29] = [
     "changed",
     "cancelled",
     "confirm_refused",
+    "joined",
+    "offered",
+    "left_waitlist",
+    "wait_expired",
+    "passed_over",
+    "entry_retired",
     "retired",
     "carried",
     "sold",
@@ -63,6 +70,12 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CustomerEvent::Changed(_) => "changed",
             CustomerEvent::Cancelled(_) => "cancelled",
             CustomerEvent::ConfirmRefused(_) => "confirm_refused",
+            CustomerEvent::Joined(_) => "joined",
+            CustomerEvent::Offered(_) => "offered",
+            CustomerEvent::LeftWaitlist(_) => "left_waitlist",
+            CustomerEvent::WaitExpired(_) => "wait_expired",
+            CustomerEvent::PassedOver(_) => "passed_over",
+            CustomerEvent::EntryRetired { .. } => "entry_retired",
             CustomerEvent::Retired { .. } => "retired",
             CustomerEvent::Carried { .. } => "carried",
             CustomerEvent::Sold { .. } => "sold",
@@ -91,8 +104,14 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
 }
 
 /// How many events there are of each kind, in the order of [`KINDS`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Totals([u64; KINDS.len()]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; KINDS.len()])
+    }
+}
 
 impl Totals {
     pub(crate) fn count(&mut self, event: &Event<'_>) {
@@ -210,6 +229,21 @@ fn describe_customer_event(event: &CustomerEvent<'_>, names: &Names) -> Fields {
             ("cause", json!(refused.cause.as_str())),
             ("reference", json!(refused.reference)),
         ],
+        CustomerEvent::Joined(joined) => describe_joined(joined, names),
+        CustomerEvent::Offered(offered) => vec![
+            ("entry", json!(offered.id.to_string())),
+            ("sale", json!(names.sale(offered.sale))),
+            ("reservation", json!(offered.reservation.to_string())),
+        ],
+        CustomerEvent::LeftWaitlist(ended) | CustomerEvent::WaitExpired(ended) => {
+            vec![("entry", json!(ended.id.to_string())), ("sale", json!(names.sale(ended.sale)))]
+        }
+        CustomerEvent::PassedOver(passed) => vec![
+            ("entry", json!(passed.id.to_string())),
+            ("sale", json!(names.sale(passed.sale))),
+            ("code", json!(passed.cause.code().as_str())),
+        ],
+        CustomerEvent::EntryRetired { id } => vec![("entry", json!(id.to_string()))],
         CustomerEvent::Retired { id, counted } => {
             vec![("reservation", json!(id.to_string())), ("counted", json!(counted))]
         }
@@ -319,6 +353,23 @@ fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
         ("expires_at", json!(at.plus_seconds(held.hold_seconds.into()))),
         ("reference", json!(held.reference)),
         ("idempotency_key", json!(held.key.map(|(key, _)| key))),
+        ("entry", json!(held.entry.map(|entry| entry.to_string()))),
+    ]
+}
+
+fn describe_joined(joined: &Joined<'_>, names: &Names) -> Fields {
+    let line = |line: &AskedUnits| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
+    let locations = Some(&joined.locations).filter(|locations| !locations.is_empty());
+    vec![
+        ("entry", json!(joined.id.to_string())),
+        ("sale", json!(names.sale(joined.sale))),
+        ("customer", json!(joined.customer)),
+        ("place", json!(joined.place)),
+        ("lines", joined.lines.iter().map(line).collect()),
+        ("expires_at", json!(joined.expires_at)),
+        ("locations", json!(locations)),
+        ("reference", json!(joined.reference)),
+        ("idempotency_key", json!(joined.key.map(|(key, _)| key))),
     ]
 }
 
@@ -391,7 +442,10 @@ fn plain(value: &Value) -> String {
         }
         Value::String(text) => text.clone(),
         Value::Array(lines) => {
-            let line = |line: &Value| format!("{}*{}", plain(&line["quantity"]), plain(&line["sku"]));
+            let line = |line: &Value| match line {
+                Value::Object(line) => format!("{}*{}", plain(&line["quantity"]), plain(&line["sku"])),
+                name => plain(name),
+            };
             lines.iter().map(line).collect::<Vec<_>>().join(",")
         }
         other => other.to_string(),

@@ -144,6 +144,7 @@ fn held(number: u64) -> Event<'static> {
         key: None,
         attributes: None,
         short: Box::default(),
+        entry: None,
     }))
 }
 

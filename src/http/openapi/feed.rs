@@ -12,7 +12,7 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 20] = [
+const KINDS: [(&str, &str); 25] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
     ("reservation.changed", "ReservationData"),
@@ -21,6 +21,11 @@ const KINDS: [(&str, &str); 20] = [
     ("reservation.confirmed", "ReservationData"),
     ("reservation.released", "ReservationData"),
     ("reservation.expired", "ReservationData"),
+    ("waitlist.joined", "EntryData"),
+    ("waitlist.offered", "EntryData"),
+    ("waitlist.left", "EntryData"),
+    ("waitlist.expired", "EntryData"),
+    ("waitlist.passed_over", "EntryData"),
     ("stock.adjusted", "AdjustmentData"),
     ("stock.transferred", "TransferData"),
     ("item.pool_shared", "SharingData"),

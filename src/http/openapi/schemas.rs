@@ -7,8 +7,8 @@ use super::{bounds, feed, problems, reference};
 use crate::{
     api::{Limits, calls::Call, problems::PROBLEMS},
     events::{
-        AdjustmentData, EndingData, ErasureData, LevelData, PhaseData, ReservationData, SharingData, StatusData,
-        TransferData,
+        AdjustmentData, EndingData, EntryData, ErasureData, LevelData, PhaseData, ReservationData, SharingData,
+        StatusData, TransferData,
     },
     http::{
         handlers::problems::Page,
@@ -69,6 +69,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<ExtendedHoldsBody>(&mut answers);
     add::<StatusBody<'_>>(&mut answers);
     add::<ReservationData<'_>>(&mut answers);
+    add::<EntryData<'_>>(&mut answers);
     add::<AdjustmentData<'_>>(&mut answers);
     add::<TransferData<'_>>(&mut answers);
     add::<PhaseData<'_>>(&mut answers);

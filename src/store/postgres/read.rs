@@ -360,7 +360,7 @@ pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreErro
 
 const RESERVATIONS: &str = "
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-           expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason
+           expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason, waitlist_entry
       FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
@@ -429,6 +429,7 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         region: get(row, 14)?,
         labels: get(row, 15)?,
         short: get(row, 16)?,
+        waitlist_entry: get::<Option<Uuid>>(row, 20)?.map(|entry| entry.to_string()),
         lines,
     })
 }

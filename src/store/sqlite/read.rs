@@ -292,6 +292,7 @@ fn reservation(row: &Row<'_>) -> rusqlite::Result<StoredReservation> {
         region: row.get("region")?,
         labels: row.get("labels")?,
         short: row.get("short")?,
+        waitlist_entry: row.get("waitlist_entry")?,
         lines: Vec::new(),
     })
 }

@@ -3,6 +3,8 @@
 //! Invariant: a statement for one row changes exactly one row, or the window fails. The store never hides a difference from the
 //! journal.
 
+mod waitlist;
+
 use std::fmt::Write as _;
 
 use rusqlite::{
@@ -88,8 +90,8 @@ const ADD_MOVEMENT: &str = "
 const ADD_RESERVATION: &str = "
     INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                               released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
-                              region, labels, short)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+                              region, labels, short, waitlist_entry)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
 
 const CHANGE_RESERVATION: &str = "
     UPDATE reservations
@@ -150,15 +152,16 @@ pub(super) fn catalogue_of_reference(
     Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true }.sales(window)
 }
 
-/// The window's reservations and their lines alone.
-pub(super) fn reservations_of_reference(
+/// The window's reservations, their lines, and waitlist entries alone.
+pub(super) fn customers_of_reference(
     transaction: &Transaction<'_>,
     names: &Names,
     window: &Window,
 ) -> Result<(), StoreError> {
     let mut writer = Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true };
     writer.reservations(window, &Erasures::new())?;
-    writer.new_lines(window)
+    writer.new_lines(window)?;
+    writer.entries(window)
 }
 
 struct Writer<'a> {
@@ -184,6 +187,7 @@ impl Writer<'_> {
         self.reservations(window, &erasures)?;
         self.new_lines(window)?;
         self.changed_lines(window)?;
+        self.entries(window)?;
         self.refused(window, &erasures)
     }
 
@@ -506,6 +510,7 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     row.put(new.region)?;
     row.put(new.labels)?;
     row.put(new.short)?;
+    row.put(new.entry.map(|entry| entry.to_string()))?;
     Ok(())
 }
 

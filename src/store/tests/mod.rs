@@ -151,6 +151,7 @@ fn settings() -> SaleSettings {
         rate_limits: None,
         late_confirm_seconds: 0,
         hold_budget: None,
+        waitlist: None,
         phases: Vec::new(),
         items: vec![item("tv", price), item("phone", None)],
     }
@@ -170,8 +171,9 @@ fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
     let (sale, hold_seconds) = (SALE, 300);
-    let (reference, key, attributes, short) = (None, None, None, Box::default());
-    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short }).into()
+    let (reference, key, attributes, short, entry) = (None, None, None, Box::default(), None);
+    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, entry })
+        .into()
 }
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {

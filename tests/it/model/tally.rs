@@ -100,6 +100,12 @@ impl Tally {
             Refusal::AlreadyCancelled(_) => "already cancelled",
             Refusal::TooManyHolds { .. } => "too many holds",
             Refusal::CoolingDown { .. } => "cooling down",
+            Refusal::EntryNotFound
+            | Refusal::NoWaitlist
+            | Refusal::StockAvailable
+            | Refusal::AlreadyWaiting(_)
+            | Refusal::WaitlistFull { .. }
+            | Refusal::NotWaiting(_) => "no place on the waitlist",
             Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }

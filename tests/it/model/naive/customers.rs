@@ -230,6 +230,7 @@ impl Model {
             extensions: known.extensions,
             attributes: attributes.map(Arc::new),
             short: short.collect(),
+            entry: None,
         }
     }
 
