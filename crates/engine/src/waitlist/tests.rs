@@ -206,7 +206,7 @@ fn a_unit_that_was_left_and_one_that_comes_back_are_offered_together() {
 #[test]
 fn every_way_back_leads_to_the_waitlist() {
     let mut scene = Scene::new(4, r#""items":[{"sku":"tv","initial_stock":8}]"#);
-    let mut hold = |customer: &str, units| scene.reserve(customer, &[("tv", units)]).unwrap().id;
+    let hold = |customer: &str, units| scene.reserve(customer, &[("tv", units)]).unwrap().id;
     let [released, expired, changed, parted, cancelled] = [1, 1, 2, 2, 1].map(|units| hold("ann", units));
     hold("bob", 1);
     let entries: Vec<EntryId> = (0..6).map(|number| scene.joins(&format!("waits-{number}"), 1)).collect();
@@ -363,7 +363,9 @@ fn a_phase_that_opens_and_a_pool_that_is_shared_count() {
     };
     // In the order of pools: one of vip and one of rest; the other of rest.
     let [two, one] = [hold("ann", 2), hold("bob", 1)].map(|made| made.reservation.id);
-    [two, one].map(|id| scene.engine.confirm(scene.now, id, None).value.unwrap());
+    for id in [two, one] {
+        scene.engine.confirm(scene.now, id, None).value.unwrap();
+    }
     let first = scene.engine.join_waitlist(scene.now, &asked("carl", &[("tv", 1)], Some(&gold)), scene.entropy());
     let first = first.value.unwrap().entry.id;
     assert!(matches!(scene.join("dora", &[("tv", 1)]), Err(Refusal::SaleNotStarted { .. })));
