@@ -18,6 +18,7 @@ mod reports;
 mod retention;
 mod rows;
 mod views;
+mod waitlist;
 
 use std::sync::Arc;
 

@@ -280,6 +280,7 @@ pub(super) fn compare(database: &Database, naive: &Naive, counts_from: Option<&s
         let report = reader.report(&sale.settings.id, None, far()).unwrap().expect("the store has the sale");
         assert_eq!(report, recount(naive, sale, counts_from, &report));
         compare_views(database, &sale.settings.id, &report);
+        super::waitlist::compare_views(database, naive, &sale.settings.id, counts_from);
         for by in ["channel", "tier", "pool", "location", "label:host", "label:x.y-z", "label:none"] {
             let grouped = reader.report(&sale.settings.id, By::parse(by).as_ref(), far()).unwrap().unwrap();
             assert_eq!(grouped, recount(naive, sale, counts_from, &grouped), "by {by}");
