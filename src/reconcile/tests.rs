@@ -24,13 +24,11 @@ use crate::{
         ids::{Bucket, EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         time::Timestamp,
     },
-    store::{PostgresSettings, PostgresUrl},
+    store::{
+        PostgresSettings, PostgresUrl,
+        tests::postgres_server::{Server, Sql},
+    },
 };
-
-#[path = "../../tests/it/support/postgres.rs"]
-#[allow(dead_code, reason = "integration tests use the rest")]
-mod postgres_server;
-use postgres_server::{Server, Sql};
 
 const OPEN: Timestamp = Timestamp::from_millis(1_795_767_300_000);
 const SALE: SaleNumber = SaleNumber(0);

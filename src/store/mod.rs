@@ -37,7 +37,7 @@ mod waitlist;
 mod write_behind;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
 pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
