@@ -31,6 +31,7 @@ pub fn held<'a>(customer: &'a str, price: Option<Price>) -> CustomerEvent<'a> {
         attributes: None,
         short: Box::default(),
         group: None,
+        entry: None,
     })
 }
 

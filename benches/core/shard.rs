@@ -65,8 +65,8 @@ impl Stage {
         let bucket = Bucket::of(customer);
         let request = Request { sale: SALE, customer, bucket, key, reference: None, attributes: None };
         let (lines, allow_partial) = ([line].into_iter().collect(), false);
-        let (hold_seconds, hold_budget, until) = (30, None, Timestamp::MAX);
-        let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, group: None, until };
+        let (hold_seconds, hold_budget, group, entry, until) = (30, None, None, None, Timestamp::MAX);
+        let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, group, entry, until };
         match self.shard.judge(self.now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
             Judgement::Grant(grant) => Ok(self.shard.hold(&plan, grant, entropy(number), &mut self.lane).id),
             other => Err(other),

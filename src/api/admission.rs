@@ -29,7 +29,7 @@ impl Service {
             self.rates.admit_key(key, sale).map_err(|limited| self.rate_limited(limited))?;
         }
         match sale {
-            Some(sale) if call == Call::Reserve => {
+            Some(sale) if matches!(call, Call::Reserve | Call::JoinWaitlist) => {
                 self.rates.admit_reserve(sale).map_err(|limited| self.rate_limited(limited))
             }
             _ => Ok(()),
@@ -44,7 +44,7 @@ impl Service {
 }
 
 /// Whether the caller may make the call. `subject`: the first variable of its path. A sale that the caller may not see does not
-/// exist for it; whether a reservation belongs to such a sale is checked where the reservation is looked up.
+/// exist for it; whether a reservation or a waitlist entry belongs to such a sale is checked where it is looked up.
 pub fn authorize(caller: &Caller, call: Call, subject: &str) -> Result<(), Refused> {
     let access = call.row().access;
     if let Some(needed) = access.role()

@@ -18,6 +18,7 @@ pub mod refused;
 mod reservations;
 mod sales;
 mod service;
+mod waitlist;
 mod webhooks;
 
 use self::refused::Refused;
@@ -31,6 +32,7 @@ pub use self::{
     reservations::{Api, SaleRef, parse_id},
     sales::{StatusChange, is_large},
     service::Service,
+    waitlist::parse_entry_id,
     webhooks::Shown as ShownWebhook,
 };
 use crate::{engine::Answer, sale::outcome::Refusal};

@@ -32,6 +32,12 @@ pub enum Kind {
     ExpiredHolds,
     Oldest,
     Reservation,
+    /// The id of the customer's entry.
+    Entry,
+    /// How many may wait.
+    EntriesMax,
+    /// The state of an entry, and what it was offered.
+    EntryState,
     /// The reservation, and for a late confirmation the lines that lack units.
     ExpiredReservation,
 }
@@ -103,6 +109,9 @@ problems! {
     WEBHOOK_NOT_FOUND = 404 "webhook_not_found" "The webhook does not exist",
         "The configuration has no webhook of this name, or the key does not reach all of its sales.",
         "Check the name against `GET /v1/webhooks`.";
+    ENTRY_NOT_FOUND = 404 "waitlist_entry_not_found" "The waitlist entry does not exist",
+        "No waitlist entry has this id, or the entry ended longer ago than the retention time and left memory.",
+        "Check the id. What happened to old entries is in the store.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "The method is not allowed here",
         "The path exists, but not with this method.",
         "Use one of the methods in the Allow header.";
@@ -211,6 +220,25 @@ problems! {
         "Wait for the event `group.completed`, or look at the reservation until `group.state` is `complete`. If the group fails, \
          the reservation is released.",
         with Reservation;
+    NO_WAITLIST = 409 "no_waitlist" "The sale has no waitlist",
+        "The sale exists, but its document has no `waitlist`.",
+        "Tell the customer that the item is sold out. An operator can add a waitlist to the sale at any time.";
+    STOCK_AVAILABLE = 409 "stock_available" "The units are available",
+        "At some instant between the request and this answer, all units that the request asks for could have been held. Only \
+         who finds too few units may wait.",
+        "Reserve instead.";
+    ALREADY_WAITING = 409 "already_waiting" "The customer is waiting already",
+        "A customer can have one waiting entry in a sale, and this customer has one. Its place has not changed.",
+        "Show the customer the entry that `entry` names. To wait for something else, leave that entry first.",
+        with Entry;
+    WAITLIST_FULL = 409 "waitlist_full" "The waitlist is full",
+        "As many customers are waiting as the sale's `waitlist.entries_max` allows.",
+        "Tell the customer. Places become free when customers are offered units, leave, or have waited for too long.",
+        with EntriesMax;
+    NOT_WAITING = 409 "not_waiting" "The entry is not waiting",
+        "The entry was offered a hold, or its time is over, so the customer cannot leave the waitlist.",
+        "If `state` is `offered`, release the reservation that `reservation` names. If it is `expired`, there is nothing to do.",
+        with EntryState;
     INITIAL_STOCK_IMMUTABLE = 409 "initial_stock_immutable" "The initial stock of an item cannot change",
         "The initial stock of an item, and of each of its pools, is fixed once it exists. A pool that is added later begins \
          with none.",
@@ -281,6 +309,12 @@ pub fn of(code: Code) -> &'static Problem {
         Code::GroupFull => &GROUP_FULL,
         Code::GroupClosed => &GROUP_CLOSED,
         Code::GroupIncomplete => &GROUP_INCOMPLETE,
+        Code::EntryNotFound => &ENTRY_NOT_FOUND,
+        Code::NoWaitlist => &NO_WAITLIST,
+        Code::StockAvailable => &STOCK_AVAILABLE,
+        Code::AlreadyWaiting => &ALREADY_WAITING,
+        Code::WaitlistFull => &WAITLIST_FULL,
+        Code::NotWaiting => &NOT_WAITING,
         Code::IdempotencyKeyReused => &IDEMPOTENCY_KEY_REUSED,
         Code::Overloaded => &OVERLOADED,
         Code::BacklogFull => &BACKLOG_FULL,

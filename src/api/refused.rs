@@ -85,6 +85,11 @@ impl Refused {
         problems::RESERVATION_NOT_FOUND.because(NO_SUCH_RESERVATION)
     }
 
+    /// Also for an entry that the caller may not see.
+    pub fn no_such_entry() -> Self {
+        problems::ENTRY_NOT_FOUND.because(NO_SUCH_ENTRY)
+    }
+
     /// As `no_such_reservation`, with what to do if it was there.
     pub fn no_such_reservation_to_cancel() -> Self {
         problems::RESERVATION_NOT_FOUND.because(
@@ -108,6 +113,7 @@ impl From<Vec<Invalid>> for Refused {
 
 pub const NO_SUCH_SALE: &str = "no sale has this id";
 pub const NO_SUCH_RESERVATION: &str = "no reservation has this id";
+pub const NO_SUCH_ENTRY: &str = "no waitlist entry has this id";
 
 /// What is wrong, in one line.
 pub fn detail_of(errors: &[Invalid]) -> String {

@@ -204,6 +204,7 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         (compared.stock_movements, "stock movements"),
         (compared.reservations, "reservations"),
         (compared.refused_confirmations, "refused confirmations"),
+        (compared.waitlist_entries, "waitlist entries"),
         (compared.held, "of them held"),
         (compared.audit_records, "records of the audit trail"),
     ] {
@@ -216,6 +217,13 @@ fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             out,
             "{beyond} reservations in the store ended before the journal begins: only their confirmed units were \
              compared"
+        )?;
+    }
+    if compared.waitlist_entries_beyond_the_journal > 0 {
+        let beyond = grouped(compared.waitlist_entries_beyond_the_journal);
+        writeln!(
+            out,
+            "{beyond} waitlist entries in the store ended before the journal begins: they were not compared"
         )?;
     }
     if compared.audit_records_elsewhere > 0 {

@@ -19,20 +19,20 @@ use crate::sale::{
     attributes::Attributes,
     catalogue::Catalogue,
     event::{
-        Adjusted, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, GroupChanged, GroupStep,
-        Held, Portion, PricedPortion, Settled, Transferred, record,
+        Adjusted, AskedUnits, Cancelled, CatalogueEvent, Changed, ConfirmRefused, CustomerEvent, Event, GroupChanged,
+        GroupStep, Held, Joined, Portion, PricedPortion, Settled, Transferred, record,
     },
-    ids::{PoolNumber, ReservationId, SaleNumber},
-    outcome::{State, Status},
+    ids::{EntryId, PoolNumber, ReservationId, SaleNumber},
+    outcome::{State, Status, WaitState},
     settings::Price,
     time::Timestamp,
 };
 
 pub use data::{
-    AdjustmentData, EndingData, ErasureData, GroupData, LevelData, LowStockData, PhaseData, ReservationData,
+    AdjustmentData, EndingData, EntryData, ErasureData, GroupData, LevelData, LowStockData, PhaseData, ReservationData,
     SharingData, StatusData, TransferData,
 };
-use data::{Data, LineData, ShortData};
+use data::{AskedData, Data, LineData, ShortData};
 
 /// The types of events. `stream.ended` is none: it is no change.
 pub const KINDS: &[&str] = &[
@@ -44,11 +44,20 @@ pub const KINDS: &[&str] = &[
     "reservation.confirmed",
     "reservation.released",
     "reservation.expired",
+    "group.opened",
+    "group.completed",
+    "group.failed",
+    "waitlist.joined",
+    "waitlist.offered",
+    "waitlist.passed_over",
+    "waitlist.left",
+    "waitlist.expired",
     "stock.adjusted",
     "stock.transferred",
     "item.pool_shared",
     "item.sold_out",
     "item.back_in_stock",
+    "item.low_stock",
     "sale.opened",
     "sale.phase_opened",
     "sale.paused",
@@ -99,11 +108,33 @@ impl<'a> FeedEvent<'a> {
             CustomerEvent::GroupChanged(changed) => Self::group(changed, catalogue),
             // The event of the whole group says it for all of its members.
             CustomerEvent::GroupNoted(_) => None,
+            CustomerEvent::Joined(joined) => Some(Self::joined(joined, catalogue)),
+            CustomerEvent::Offered(offered) => {
+                let mut entry = EntryData::new(offered.id, sale_id(catalogue, offered.sale), WaitState::Offered);
+                entry.reservation = Some(offered.reservation.to_string());
+                Some(Self::entry("waitlist.offered", offered.at, entry))
+            }
+            CustomerEvent::LeftWaitlist(ended) => {
+                let entry = EntryData::new(ended.id, sale_id(catalogue, ended.sale), WaitState::Left);
+                Some(Self::entry("waitlist.left", ended.at, entry))
+            }
+            CustomerEvent::WaitExpired(ended) => {
+                let entry = EntryData::new(ended.id, sale_id(catalogue, ended.sale), WaitState::Expired);
+                Some(Self::entry("waitlist.expired", ended.at, entry))
+            }
+            CustomerEvent::PassedOver(passed) => {
+                let mut entry = EntryData::new(passed.id, sale_id(catalogue, passed.sale), WaitState::Waiting);
+                entry.code = Some(passed.cause.code().as_str());
+                Some(Self::entry("waitlist.passed_over", passed.at, entry))
+            }
             CustomerEvent::CustomerErased { at, customer } => {
                 let (subject, data) = ((*customer).to_owned(), Data::Erasure(ErasureData { customer }));
                 Some(Self { kind: "customer.erased", sale: None, subject, time: *at, data })
             }
-            CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => None,
+            CustomerEvent::EntryRetired { .. }
+            | CustomerEvent::Retired { .. }
+            | CustomerEvent::Carried { .. }
+            | CustomerEvent::Sold { .. } => None,
         }
     }
 
@@ -191,6 +222,7 @@ impl<'a> FeedEvent<'a> {
         reservation.group = held.group.as_ref().map(|group| group.id.to_string());
         reservation.expires_at = Some(held.expires_at());
         reservation.extensions = Some(0);
+        reservation.waitlist = held.entry.map(|entry| entry.to_string());
         Self::reservation("reservation.held", created_at, reservation)
     }
 
@@ -263,6 +295,26 @@ impl<'a> FeedEvent<'a> {
         Some(Self { kind, sale: Some(sale), subject, time: changed.at, data })
     }
 
+    fn entry(kind: &'static str, time: Timestamp, data: EntryData<'a>) -> Self {
+        Self { kind, sale: Some(data.sale), subject: data.id.clone(), time, data: Data::Entry(data) }
+    }
+
+    fn joined(joined: &Joined<'a>, catalogue: &'a Catalogue) -> Self {
+        let mut entry = EntryData::new(joined.id, sale_id(catalogue, joined.sale), WaitState::Waiting);
+        entry.customer = Some(joined.customer);
+        let line = |&AskedUnits { item, units }: &_| AskedData { sku: catalogue.sku(item), quantity: units };
+        entry.lines = joined.lines.iter().map(line).collect();
+        if let Some(attributes) = &joined.attributes {
+            let Attributes { tier, channel, region, labels } = Attributes::clone(attributes);
+            (entry.tier, entry.channel, entry.region) = (tier, channel, region);
+            entry.labels = labels.into_iter().collect();
+        }
+        entry.locations.clone_from(&joined.locations);
+        entry.reference = joined.reference;
+        entry.expires_at = Some(joined.expires_at);
+        Self::entry("waitlist.joined", joined.id.created_at(), entry)
+    }
+
     fn adjusted(adjusted: &Adjusted<'a>, catalogue: &'a Catalogue) -> Self {
         let Adjusted { item, pool, at, delta, reason, reference, stock, available, of_pool, .. } = *adjusted;
         let (sale, sku) = catalogue.names(item);
@@ -325,7 +377,7 @@ pub struct Envelope<'a> {
     /// What happened.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// What it happened to: a reservation's id, a SKU or a sale's id. The end of a stream has none.
+    /// What it happened to: the id of a reservation or a waitlist entry, a SKU or a sale's id. The end of a stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     /// When it happened. The end of a stream has none.
@@ -432,6 +484,12 @@ mod tests {
             "group.opened",
             "group.completed",
             "group.failed",
+            "waitlist.joined",
+            "waitlist.joined",
+            "waitlist.offered",
+            "waitlist.left",
+            "waitlist.expired",
+            "waitlist.passed_over",
             "customer.erased",
             "sale.put",
             "sale.put",
@@ -463,7 +521,41 @@ mod tests {
             \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
             \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"group\":\"GROUP\",\"reference\":\"cart-7\",\
             \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
-            \"extensions\":0}}\n";
+            \"extensions\":0,\"waitlist\":\"01a2212b-107b-72c8-83fb-72ea61d950c8\"}}\n";
         assert_eq!(line, held);
+    }
+
+    #[test]
+    fn a_waitlist_entry_is_told_whole_when_its_customer_joins() {
+        let data = |kind: &str| {
+            let lines = samples::events().iter().filter_map(|event| told(event, Format::Lines)).collect::<Vec<_>>();
+            let line = lines.iter().find(|line| line.contains(kind)).unwrap();
+            let cloud: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(cloud["subject"], cloud["data"]["id"]);
+            cloud["data"].clone()
+        };
+        let id = "01a2212b-107b-72c8-83fb-72ea61d950c8";
+        let joined = serde_json::json!({
+            "id": id, "sale": "sale-3", "customer": "ann", "state": "waiting",
+            "lines": [{ "sku": "a \"b\"\n", "quantity": 2 }, { "sku": "a \"b\"\n", "quantity": 1 }],
+            "tier": "gold", "channel": "livestream", "region": "eu", "labels": { "experiment": "B", "host": "ann" },
+            "locations": ["berlin", "lyon"], "reference": "cart-7",
+            "joined_at": "2026-11-28T08:00:00.123Z", "expires_at": "2026-11-28T09:00:00.123Z",
+        });
+        assert_eq!(data("waitlist.joined"), joined);
+        let offered = serde_json::json!({
+            "id": id, "sale": "sale-3", "state": "offered", "joined_at": "2026-11-28T08:00:00.123Z",
+            "reservation": "01a2212b-107b-72c8-8048-d159e26af37b",
+        });
+        assert_eq!(data("waitlist.offered"), offered);
+        let passed_over = serde_json::json!({
+            "id": id, "sale": "sale-3", "state": "waiting", "joined_at": "2026-11-28T08:00:00.123Z",
+            "code": "too_many_holds",
+        });
+        assert_eq!(data("waitlist.passed_over"), passed_over);
+        assert_eq!(
+            (&data("waitlist.left")["state"], &data("waitlist.expired")["state"]),
+            (&"left".into(), &"expired".into())
+        );
     }
 }

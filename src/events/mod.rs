@@ -30,8 +30,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use self::hub::Ask;
 pub use self::{
     cloud::{
-        AdjustmentData, EndingData, Envelope, ErasureData, GroupData, KINDS, LevelData, LowStockData, PhaseData,
-        ReservationData, SharingData, StatusData, TransferData,
+        AdjustmentData, EndingData, EntryData, Envelope, ErasureData, GroupData, KINDS, LevelData, LowStockData,
+        PhaseData, ReservationData, SharingData, StatusData, TransferData,
     },
     cursor::{Cursor, CursorKey, TEXT_BYTES as CURSOR_BYTES, ViewCursors},
     hub::{Hub, Parts, Settings},

@@ -80,6 +80,7 @@ impl<'a> Comparison<'a> {
         self.lines()?;
         self.reservations()?;
         self.refused()?;
+        self.waitlist()?;
         self.items()?;
         self.pools()?;
         self.movements()?;
@@ -88,7 +89,7 @@ impl<'a> Comparison<'a> {
         Ok(self.report)
     }
 
-    fn differs(
+    pub(super) fn differs(
         &mut self,
         table: &'static str,
         key: &str,

@@ -13,6 +13,10 @@ mod refused;
 mod repair;
 mod report;
 mod truth;
+mod waitlist;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{self, File, TryLockError},

@@ -132,6 +132,21 @@ impl<'a> Repair<'a> {
         self.copy(Step::PutRefused, &truth.reference, Table::Refused, &keys)
     }
 
+    /// Waitlist entries that are not what they should be, those that should not be there, and those that stand in the archive as well.
+    pub(super) fn waitlist(
+        &mut self,
+        truth: &Truth,
+        wrong: &[String],
+        strangers: &[String],
+        copies: &[String],
+    ) -> Result<(), StoreError> {
+        let named = |ids: &[String]| ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
+        self.put(Step::RemoveArchivedEntries, &named(copies))?;
+        self.put(Step::RemoveEntries, &named(strangers))?;
+        let keys: Vec<Value> = wrong.iter().map(|id| json!([id])).collect();
+        self.copy(Step::PutEntries, &truth.reference, Table::Waitlist, &keys)
+    }
+
     /// There are no more reservations.
     pub(super) fn end_reservations(&mut self, truth: &Truth) -> Result<(), StoreError> {
         let (strangers, copies) = (std::mem::take(&mut self.strangers), std::mem::take(&mut self.copies));

@@ -28,6 +28,9 @@ pub struct Compared {
     pub pools: u64,
     pub stock_movements: u64,
     pub refused_confirmations: u64,
+    pub waitlist_entries: u64,
+    /// Waitlist entries in the store that were over before the journal begins.
+    pub waitlist_entries_beyond_the_journal: u64,
     /// Those of which the journal says, or the snapshot, what they are.
     pub reservations: u64,
     /// Of the reservations: those that are held.

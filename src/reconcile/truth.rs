@@ -182,8 +182,8 @@ fn of_the_end(
     reference.sum_pools()?;
     for bucket in (0..BUCKETS).filter_map(Bucket::from_index) {
         let window = folded(|each| engine.export(bucket, |event| each(Event::Customer(event.clone()))))?;
-        if !window.reservations().is_empty() {
-            reference.know_reservations(window)?;
+        if !window.reservations().is_empty() || !window.entries().is_empty() {
+            reference.know_customers(window)?;
         }
     }
     reference.forget_doubtful_texts()?;

@@ -15,6 +15,7 @@ use super::{
     audit::AuditRow,
     levels::Level,
     life::{Extension, Refused, ReservationChange, Told},
+    waitlist::EntryChange,
 };
 use crate::{
     engine::batch,
@@ -24,8 +25,8 @@ use crate::{
             Adjusted, CatalogueEvent, CustomerEvent, Event, PoolLevels, SaleDefined, Transferred,
             record::{self, BadRecord, Numbers},
         },
-        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
-        outcome::State,
+        ids::{Bucket, EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+        outcome::{State, WaitState},
         settings::SaleSettings,
         stock::{Account, Move},
         time::Timestamp,
@@ -41,6 +42,8 @@ pub enum FoldError {
     Record { sale: SaleNumber, source: BadRecord },
     #[error("reservation {id} was {event} while it was {state}")]
     OutOfOrder { id: ReservationId, event: &'static str, state: &'static str },
+    #[error("waitlist entry {id} was {event} while it was {state}")]
+    EntryOutOfOrder { id: EntryId, event: &'static str, state: &'static str },
     #[error("reservation {id} lacks units that an event moves")]
     LacksUnits { id: ReservationId },
 }
@@ -63,6 +66,7 @@ pub struct Window {
     /// Items that the batch being folded moved, and when it did so last.
     moved: BTreeMap<ItemNumber, Timestamp>,
     reservations: BTreeMap<ReservationId, ReservationChange>,
+    entries: BTreeMap<EntryId, EntryChange>,
     /// Confirmations that were refused.
     refused: Vec<Refused>,
     /// Customers who were erased, and where in the window that was first.
@@ -193,6 +197,16 @@ impl Window {
         self.reservations.retain(|id, _| keep(id));
     }
 
+    /// Waitlist entries, in the order of ids.
+    pub fn entries(&self) -> &BTreeMap<EntryId, EntryChange> {
+        &self.entries
+    }
+
+    /// Lets go of all other waitlist entries.
+    pub(super) fn keep_entries(&mut self, mut keep: impl FnMut(&EntryId) -> bool) {
+        self.entries.retain(|id, _| keep(id));
+    }
+
     /// Customers who were erased in the window, and where that was first. Rows from before the window are still to be
     /// rid of them, and of every text that was put there before that place; the window's own new rows are.
     pub fn erased(&self) -> &BTreeMap<CompactString, Place> {
@@ -289,9 +303,17 @@ impl Window {
                 self.pass(at);
                 Ok(())
             }
+            CustomerEvent::Joined(joined) => self.entry(joined.id, at).join(joined),
+            CustomerEvent::Offered(offered) => self.entry(offered.id, at).offer(&offered),
+            CustomerEvent::LeftWaitlist(ended) => self.entry(ended.id, at).end(&ended, WaitState::Left),
+            CustomerEvent::WaitExpired(ended) => self.entry(ended.id, at).end(&ended, WaitState::Expired),
+            CustomerEvent::PassedOver(passed) => self.entry(passed.id, at).pass_over(&passed),
             CustomerEvent::CustomerErased { customer, .. } => self.erase(at, customer),
             // What memory keeps: the rows already show it.
-            CustomerEvent::Retired { .. } | CustomerEvent::Carried { .. } | CustomerEvent::Sold { .. } => Ok(()),
+            CustomerEvent::EntryRetired { .. }
+            | CustomerEvent::Retired { .. }
+            | CustomerEvent::Carried { .. }
+            | CustomerEvent::Sold { .. } => Ok(()),
         }
     }
 
@@ -339,6 +361,12 @@ impl Window {
     fn change(&mut self, id: ReservationId, at: Timestamp) -> &mut ReservationChange {
         self.pass(at);
         self.reservations.entry(id).or_default()
+    }
+
+    /// What became of a waitlist entry, for an event of this time.
+    fn entry(&mut self, id: EntryId, at: Timestamp) -> &mut EntryChange {
+        self.pass(at);
+        self.entries.entry(id).or_default()
     }
 
     fn define(&mut self, defined: &SaleDefined<'_>) -> Result<(), FoldError> {
@@ -397,6 +425,9 @@ impl Window {
             if change.erase(id, customer) {
                 theirs.insert(id);
             }
+        }
+        for (&id, change) in self.entries.iter_mut().filter(|(id, _)| id.bucket() == bucket) {
+            change.erase(id, customer);
         }
         for refused in self.refused.iter_mut().filter(|refused| theirs.contains(&refused.id)) {
             refused.reference = None;

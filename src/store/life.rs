@@ -12,7 +12,7 @@ use super::{
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, Cancelled, Changed, ConfirmRefused, GroupNoted, Held, JoinedGroup, RefusedConfirm, Settled},
-    ids::{GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
+    ids::{EntryId, GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber, erased_customer},
     outcome::{GroupState, State},
     time::Timestamp,
 };
@@ -56,6 +56,8 @@ pub struct Begun {
     pub short: Box<[AskedUnits]>,
     /// The group that it opened or joined, and how many members make it complete.
     pub group: Option<(GroupId, u8)>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
 }
 
 /// What a reservation's row says of its group.
@@ -165,6 +167,7 @@ impl ReservationChange {
             attributes: held.attributes.map(|attributes| Box::new(attributes.into_owned())),
             short: held.short,
             group: held.group.map(|group| (group.id, group.size)),
+            entry: held.entry,
         });
         Ok(())
     }

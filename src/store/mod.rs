@@ -33,10 +33,11 @@ mod sqlite;
 mod status;
 mod tables;
 mod trail;
+mod waitlist;
 mod write_behind;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
 pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
@@ -51,12 +52,15 @@ pub use postgres::{
 };
 pub use reader::{Counts, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale, Totals};
 pub use repair::{Repairer, Step};
-pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units};
+pub use report::{
+    ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units, WaitlistReport,
+};
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
 pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteStore};
 pub use status::{StoreState, StoreStatus};
 pub use tables::Table;
 pub use trail::{RECORDS_MAX, TrailAsk, TrailPage};
+pub use waitlist::{EntryChange, WaitEnd, Waiter};
 pub use write_behind::{Progress, Rebuild, WriteBehind, WriteBehindSettings};
 
 /// A database that takes windows. A call may take as long as the database's time limits allow, and no longer.

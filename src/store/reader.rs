@@ -153,6 +153,7 @@ pub struct StoredReservation {
     pub group_id: Option<String>,
     pub group_size: Option<i64>,
     pub group_state: Option<String>,
+    pub waitlist_entry: Option<String>,
     /// In the order in which units were taken.
     pub lines: Vec<StoredLine>,
 }

@@ -26,6 +26,10 @@ pub enum Step {
     RemoveLines,
     /// All refused confirmations of reservations at certain moments.
     RemoveRefused,
+    /// Waitlist entries that the journal does not know, wherever they stand.
+    RemoveEntries,
+    /// Waitlist entries that stand in the archive as well.
+    RemoveArchivedEntries,
     PutSales,
     /// Items with their counts.
     PutItems,
@@ -38,6 +42,8 @@ pub enum Step {
     /// Reservations with their lines, in the place of those that are there or in the archive.
     PutReservations,
     PutRefused,
+    /// Waitlist entries in the place of those that are there or in the archive.
+    PutEntries,
     /// Movements of pools in the place of all but the first so many.
     ReplaceMovements,
     /// Changes of `confirmed_before` of items, and where they name a pool of that, where it stays at zero or above.

@@ -1,8 +1,8 @@
-//! Retention in the store: archives or deletes reservations that ended before `store.keep_days`, and the beginning of the audit
-//! trail, in small steps and only while the store has nothing else to do.
+//! Retention in the store: archives or deletes reservations and waitlist entries that ended before `store.keep_days`, and the
+//! beginning of the audit trail, in small steps and only while the store has nothing else to do.
 //!
 //! Invariants: a step is one transaction under the process's token, so a crash between steps or within one neither loses nor
-//! repeats anything. A retired reservation has left the service's memory before, and the store knows that. Sums stay: deleted
+//! repeats anything. What is retired has left the service's memory before, and the store knows that. Sums stay: deleted
 //! confirmed units are added to the `confirmed_before` of their item and their pool. Only an intact beginning of the trail is deleted, and becomes
 //! a gap before the rest. Deletions are recorded in the data directory first; `audit_gaps` and `kept_from` in the store repeat
 //! that for its readers.
@@ -29,7 +29,7 @@ pub struct Horizon {
 
 pub struct Retention {
     pub after: AfterKeeping,
-    /// Reservations, and records of the trail, that a step looks at.
+    /// Reservations, waitlist entries and records of the trail that a step looks at, of each.
     pub step_rows: u32,
     /// Asked before each step.
     pub horizon: Box<dyn Fn() -> Horizon + Send>,
@@ -49,7 +49,7 @@ pub struct TrailPermit<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub source: Source,
-    /// The last reservation that was looked at.
+    /// The last reservation or waitlist entry that was looked at.
     pub behind: Uuid,
 }
 
@@ -75,19 +75,22 @@ pub struct RetentionStep {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stepped {
     pub reservations: u64,
+    pub waitlist_entries: u64,
     pub audit_records: u64,
-    /// The last reservation that was looked at; None when there was no further one.
+    /// The last reservation or waitlist entry that was looked at; None when there was no further one.
     pub reached: Option<Uuid>,
     /// There may be more of the trail.
     pub more_audit: bool,
 }
 
 impl Source {
-    /// The names of its tables: reservations, their lines, the trail.
-    pub(super) fn tables(self) -> [&'static str; 3] {
+    /// The names of its tables: reservations, their lines, waitlist entries, the trail.
+    pub(super) fn tables(self) -> [&'static str; 4] {
         match self {
-            Self::Archive => ["reservations_archive", "reservation_lines_archive", "audit_archive"],
-            Self::Live => ["reservations", "reservation_lines", "audit"],
+            Self::Archive => {
+                ["reservations_archive", "reservation_lines_archive", "waitlist_entries_archive", "audit_archive"]
+            }
+            Self::Live => ["reservations", "reservation_lines", "waitlist_entries", "audit"],
         }
     }
 }
@@ -95,14 +98,17 @@ impl Source {
 pub(super) const RESERVATION_COLUMNS: &str = "id, sale, customer, state, reference, created_at, expires_at, extensions, \
                                               confirmed_at, released_at, expired_at, cancelled_at, late, \
                                               release_reason, cancel_reason, tier, channel, region, labels, short, group_id, \
-                                              group_size, group_state";
+                                              group_size, group_state, waitlist_entry";
+pub(super) const ENTRY_COLUMNS: &str = "id, sale, customer, state, place, lines, reference, joined_at, expires_at, ended_at, \
+                                        reservation_id, passed_over_at, passed_over_code, tier, channel, region, \
+                                        labels, locations";
 pub(super) const LINE_COLUMNS: &str =
     "reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount, price_currency";
 pub(super) const AUDIT_COLUMNS: &str = "sequence, at, actor, action, sale, sku, detail, hash";
 
 /// The statements that have items and pools count the confirmed units of reservations that go. `are_these`: what their ids are.
 pub(super) fn remember_confirmed(source: Source, are_these: &str) -> [String; 2] {
-    let [table, lines, _] = source.tables();
+    let [table, lines, ..] = source.tables();
     let statement = |sums: &str, key: &[&str]| {
         let same: Vec<String> = key.iter().map(|column| format!("{sums}.{column} = gone.{column}")).collect();
         let (same, key) = (same.join(" AND "), key.join(", "));
@@ -117,6 +123,37 @@ pub(super) fn remember_confirmed(source: Source, are_these: &str) -> [String; 2]
     [statement("items", &["sale", "sku"]), statement("pools", &["sale", "sku", "pool"])]
 }
 
+/// When a row was over; NULL where it is not.
+pub(super) const RESERVATION_ENDED_AT: &str = "coalesce(cancelled_at, confirmed_at, released_at, expired_at)";
+pub(super) const ENTRY_ENDED_AT: &str = "ended_at";
+
+/// What a step looks at, and what of it goes. Reservations and waitlist entries are walked together, in the order of their ids.
+pub(super) struct Candidates<Id> {
+    /// None: there is nothing behind them.
+    pub reached: Option<Id>,
+    pub reservations: Vec<Id>,
+    pub entries: Vec<Id>,
+}
+
+/// Ids in their order, each with whether it goes; `most` of them if there may be more.
+pub(super) type LookedAt<Id> = Vec<(Id, bool)>;
+
+impl<Id: Ord + Clone> Candidates<Id> {
+    pub(super) fn of(reservations: LookedAt<Id>, entries: LookedAt<Id>, most: u32) -> Self {
+        let last_of = |looked_at: &LookedAt<Id>| {
+            looked_at.last().filter(|_| looked_at.len() == most as usize).map(|(id, _)| id.clone())
+        };
+        // Behind the end of either list may be more of it, so the other's turn goes no further.
+        let reached = [last_of(&reservations), last_of(&entries)].into_iter().flatten().min();
+        let gone = |looked_at: LookedAt<Id>| {
+            let within = looked_at.into_iter().filter(|(id, _)| reached.as_ref().is_none_or(|reached| id <= reached));
+            within.filter(|(_, goes)| *goes).map(|(id, _)| id).collect()
+        };
+        let (reservations, entries) = (gone(reservations), gone(entries));
+        Self { reached, reservations, entries }
+    }
+}
+
 /// The first id that a reservation made at this moment can have: what was over before was made before.
 pub(super) fn first_id(at: Timestamp) -> Uuid {
     Uuid::from_u128(u128::from(at.millis()) << 80)
@@ -128,6 +165,7 @@ pub(super) struct Passes {
     before: Option<Timestamp>,
     place: Option<Place>,
     reservations: u64,
+    waitlist_entries: u64,
     audit_records: u64,
 }
 
@@ -153,6 +191,7 @@ impl Passes {
 
     pub(super) fn stepped(&mut self, step: &RetentionStep, stepped: &Stepped) {
         self.reservations += stepped.reservations;
+        self.waitlist_entries += stepped.waitlist_entries;
         self.audit_records += stepped.audit_records;
         let Place { source, behind } = step.place;
         self.place = match stepped.reached {
@@ -161,10 +200,10 @@ impl Passes {
             None if source == Source::Archive => Some(Place { source: Source::Live, behind: Uuid::nil() }),
             None => None,
         };
-        if self.place.is_none() && self.reservations + self.audit_records > 0 {
-            let Self { reservations, audit_records, .. } = *self;
+        if self.place.is_none() && self.reservations + self.waitlist_entries + self.audit_records > 0 {
+            let Self { reservations, waitlist_entries, audit_records, .. } = *self;
             let (before, after) = (step.before.to_string(), step.after);
-            tracing::info!(%before, ?after, reservations, audit_records, "retired rows past store.keep_days");
+            tracing::info!(%before, ?after, reservations, waitlist_entries, audit_records, "retired rows past store.keep_days");
         }
     }
 }

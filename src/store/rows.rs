@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::sale::{
     attributes::Attributes,
     event::{AskedUnits, record::Numbers},
-    ids::{GroupId, PoolNumber, ReservationId},
+    ids::{EntryId, GroupId, PoolNumber, ReservationId},
     outcome::State,
     settings::{Currency, ItemSettings, PoolSettings, Price},
     time::Timestamp,
@@ -62,6 +62,8 @@ pub(super) struct NewReservation<'a> {
     pub short: Option<String>,
     /// Its group, and how many members make it complete.
     pub group: Option<(GroupId, u8)>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
     /// What else there is; `reference` is the one to write.
     pub rest: ChangedReservation<'a>,
 }
@@ -132,6 +134,7 @@ impl<'a> NewReservation<'a> {
             labels: attributes.and_then(labels),
             short: short(names, begun)?,
             group: begun.group,
+            entry: begun.entry,
             rest,
         })
     }
@@ -162,7 +165,7 @@ impl<'a> PoolRow<'a> {
     }
 }
 
-fn labels(attributes: &Attributes<'_>) -> Option<String> {
+pub(super) fn labels(attributes: &Attributes<'_>) -> Option<String> {
     let labels: BTreeMap<&str, &str> = attributes.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
     (!labels.is_empty()).then(|| json(&labels))
 }
@@ -187,7 +190,7 @@ fn short(names: &Names, begun: &Begun) -> Result<Option<String>, StoreError> {
     Ok(Some(json(&lines)))
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers are JSON")
 }
 

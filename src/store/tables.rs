@@ -1,8 +1,10 @@
 //! The tables as a comparison reads them: every column that follows from the journal, as text, in the order of keys.
 //!
 //! Invariant: the same content gives the same cells in every database, so a store can be compared with a reference, which is
-//! always in SQLite. Reservations are read with their lines, and from the archive too: a row and its lines are always in the
-//! same place.
+//! always in SQLite. Reservations are read with their lines, and like waitlist entries from the archive too: a row and its lines
+//! are always in the same place.
+
+use super::retention::ENTRY_COLUMNS;
 
 /// What a cell is in PostgreSQL, where not all is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub enum Table {
     LoneLines,
     /// Refused confirmations; those of a reservation at one moment are numbered in their order.
     Refused,
+    Waitlist,
     Audit,
     WriteBehind,
 }
@@ -133,6 +136,7 @@ const RESERVATIONS: Columns = &[
     ("group_id", Id),
     ("group_size", Integer),
     ("group_state", Text),
+    ("waitlist_entry", Id),
     ("lines", Text),
 ];
 
@@ -141,6 +145,27 @@ const LONE_LINES: Columns = &[("reservation_id", Id), ("line", Order), ("place",
 /// A journal whose beginning is gone knows not all of a reservation's, but all of a moment.
 const REFUSED: Columns =
     &[("reservation_id", Id), ("at", Time), ("number", Order), ("sale", Text), ("reference", Text), ("cause", Text)];
+
+const WAITLIST: Columns = &[
+    ("id", Id),
+    ("sale", Text),
+    ("customer", Text),
+    ("state", Text),
+    ("place", Integer),
+    ("lines", Text),
+    ("reference", Text),
+    ("joined_at", Time),
+    ("expires_at", Time),
+    ("ended_at", Time),
+    ("reservation_id", Id),
+    ("passed_over_at", Time),
+    ("passed_over_code", Text),
+    ("tier", Text),
+    ("channel", Text),
+    ("region", Text),
+    ("labels", Text),
+    ("locations", Text),
+];
 
 const AUDIT: Columns = &[
     ("sequence", Order),
@@ -165,6 +190,7 @@ impl Table {
             Self::Reservations => "reservations",
             Self::LoneLines => "reservation_lines",
             Self::Refused => "refused_confirmations",
+            Self::Waitlist => "waitlist_entries",
             Self::Audit => "audit",
             Self::WriteBehind => "write_behind",
         }
@@ -175,7 +201,7 @@ impl Table {
         match self {
             Self::Pools | Self::Movements | Self::LoneLines | Self::Refused => 3,
             Self::Items => 2,
-            Self::Sales | Self::Reservations | Self::Audit | Self::WriteBehind => 1,
+            Self::Sales | Self::Reservations | Self::Waitlist | Self::Audit | Self::WriteBehind => 1,
         }
     }
 
@@ -188,6 +214,7 @@ impl Table {
             Self::Reservations => RESERVATIONS,
             Self::LoneLines => LONE_LINES,
             Self::Refused => REFUSED,
+            Self::Waitlist => WAITLIST,
             Self::Audit => AUDIT,
             Self::WriteBehind => WRITE_BEHIND,
         }
@@ -226,6 +253,10 @@ impl Table {
                 (both_of(lone(""), lone("_archive")), "t.reservation_id, t.line, t.place")
             }
             Self::Refused => (format!("({REFUSED_NUMBERED}) AS t"), "t.reservation_id, t.at, t.number"),
+            Self::Waitlist => {
+                let entries = |table, archived| format!("SELECT {ENTRY_COLUMNS}, {archived} AS archived FROM {table}");
+                (both_of(entries("waitlist_entries", 0), entries("waitlist_entries_archive", 1)), "t.id, t.archived")
+            }
             Self::Audit => {
                 let records =
                     |table| format!("SELECT sequence, at, actor, action, sale, sku, detail, hash FROM {table}");
@@ -253,7 +284,7 @@ impl Table {
         let archived = if suffix.is_empty() { 0 } else { 1 };
         format!(
             "SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                    expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, group_id, group_size, group_state,
+                    expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, group_id, group_size, group_state, waitlist_entry,
                     {lines} AS lines, {archived} AS archived
                FROM reservations{suffix} AS r"
         )

@@ -80,7 +80,7 @@ families! {
          released because their group failed (group_failed). \
          confirmed_late: after the hold had expired, which counts as expired, too.";
     REFUSALS = Counter, "reservation_refusals_total" ["reason"]
-        "Refused commands on reservations, by reason.";
+        "Refused commands on reservations and waitlists, by reason.";
     CHANNEL_RESERVES = Counter, "channel_reserves_total" ["channel", "outcome"]
         "Reserves that name a channel, by outcome: held or refused. At most limits.channels_max channels, and those of documents.";
     EXPIRY_LAG = Histogram(EXPIRY_LAG_BUCKETS), "expiry_lag_seconds" []

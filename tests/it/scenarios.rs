@@ -417,6 +417,12 @@ impl Stage {
             Refusal::ItemNotFound { sku } => format!("item not found: {sku}"),
             Refusal::PreconditionFailed { .. } => "precondition failed".into(),
             Refusal::ReservationNotFound => "reservation not found".into(),
+            Refusal::EntryNotFound
+            | Refusal::NoWaitlist
+            | Refusal::StockAvailable
+            | Refusal::AlreadyWaiting(_)
+            | Refusal::WaitlistFull { .. }
+            | Refusal::NotWaiting(_) => "no place on the waitlist".into(),
             Refusal::IdempotencyKeyReused => "idempotency key reused".into(),
             Refusal::ReservationExpired(reservation) => format!("reservation expired: {}", self.state(reservation)),
             Refusal::AlreadyConfirmed(reservation) => format!("already confirmed: {}", self.state(reservation)),

@@ -12,7 +12,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use super::{Answer, Bounds, Engine, Made, Published, reserve::request_of};
+use super::{Answer, Bounds, Engine, Made, Published, reserve::request_of, stock::open_here};
 use sale::{
     command::Reserve,
     ids::{Bucket, PoolNumber},
@@ -156,7 +156,7 @@ impl Stock for Plenty<'_> {
     const ONE_INSTANT: bool = false;
 
     fn here(&self, pool: PoolNumber) -> u64 {
-        let here = self.shard.here(pool);
+        let here = open_here(self.shard, self.bounds, pool);
         if here >= self.asked[&pool] { here } else { 0 }
     }
 

@@ -20,6 +20,8 @@ pub struct Tick {
     pub extended: u64,
     /// Members of groups that failed.
     pub group_releases: usize,
+    /// Waitlist entries that were offered something.
+    pub offered: u64,
     /// Sales that opened or ended.
     pub status_changes: usize,
     /// The longest time that a hold expired by this tick was overdue, in milliseconds.
@@ -41,17 +43,22 @@ impl Engine {
                 let retirement = self.decide(index, &published.bounds, &mut cell, |shard, record| {
                     shard.retire_due(now, STEP, |item| published.catalogue.counts_customers(item), record)
                 });
+                let entries = self.decide(index, &published.bounds, &mut cell, |shard, record| {
+                    let expired = shard.expire_entries(now, STEP, record);
+                    expired.deadlines.max(shard.retire_entries(now, STEP, record).deadlines)
+                });
                 cell.expired = 0;
                 tick.expired += expiry.expired;
                 tick.retired += retirement.retired;
                 tick.lag_millis = tick.lag_millis.max(expiry.lag_millis);
-                if expiry.deadlines < STEP && retirement.deadlines < STEP {
+                if expiry.deadlines < STEP && retirement.deadlines < STEP && entries < STEP {
                     break;
                 }
             }
         }
         self.forget_groups(now);
         tick.extended = self.extend_due(now);
+        tick.offered = self.serve_waiting(now);
         self.measure_fullness();
         tick
     }

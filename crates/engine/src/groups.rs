@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     Answer, Bounds, Engine, Guards, Made, Published,
-    reserve::{Again, Totals},
+    reserve::{Again, Totals, pools_of},
     stock::AllShards,
 };
 use sale::{
@@ -49,8 +49,9 @@ impl Engine {
             return Err(Again::Catalogue);
         }
         let bounds = &published.bounds;
-        let mut groups = self.groups.lock();
         let time = meet(&mut guards, now);
+        self.serve_pools(now, pools_of(&plan.lines), &mut guards, published);
+        let mut groups = self.groups.lock();
         if let Some(asked) = plan.group.as_ref().and_then(|group| group.joins)
             && groups.get(asked).is_some_and(|group| time >= group.expires_at)
         {
@@ -117,6 +118,34 @@ impl Engine {
         let new = shard.new_group(request.bucket, entropy);
         let is_known = |member| guards[self.shard_of(member)].shard.has(member);
         groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new, is_known)
+    }
+
+    /// Under all locks: the group that a hold in this shard would open, and what time it is.
+    pub(super) fn opens_group(
+        &self,
+        now: Timestamp,
+        plan: &Plan<'_>,
+        guards: &mut Guards<'_>,
+        index: usize,
+        entropy: u64,
+    ) -> (JoinedGroup, Timestamp) {
+        let time = meet(guards, now);
+        let joined = self.joins(plan, guards, &self.groups.lock(), index, entropy);
+        (joined.expect("a group can be opened at any time"), time)
+    }
+
+    /// Under all locks: its first member has it.
+    pub(super) fn opened_group(
+        &self,
+        joined: &JoinedGroup,
+        first: &Reservation,
+        time: Timestamp,
+        guards: &mut Guards<'_>,
+        bounds: &Bounds,
+    ) {
+        let mut groups = self.groups.lock();
+        groups.add(joined, first.id, first.sale, first.lines[0].item);
+        self.follow_join(joined, first.id, time, guards, &mut groups, bounds);
     }
 
     /// What follows for the group when a member has joined.

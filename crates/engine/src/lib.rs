@@ -27,6 +27,7 @@ mod snapshot;
 mod stock;
 mod time;
 mod view;
+mod waitlist;
 
 use std::sync::{
     Arc,
@@ -43,6 +44,7 @@ use self::{
     schedule::Schedule,
     stock::{Bound, Bounds},
     time::{Dial, Watch},
+    waitlist::Waits,
 };
 pub use self::{
     bulk::Bulk,
@@ -57,6 +59,7 @@ pub use self::{
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
     view::{AtCut, Counts, Levels, SaleView},
+    waitlist::EntryView,
 };
 pub use journal::Epoch;
 use journal::{AppendError, CommitStats, Source};
@@ -178,6 +181,7 @@ pub struct Engine {
     /// When somebody last looked when holds of sold-out pools end, in milliseconds, and pools for the next look.
     looked_at: AtomicU64,
     to_look_for: SegQueue<PoolNumber>,
+    waits: Waits,
     /// Erasures whose customers the journal may still name.
     erasures: Mutex<Option<Erasures>>,
 }
@@ -287,12 +291,14 @@ struct Recorder<'a> {
     open_epoch: Epoch,
     generation: u64,
     expired: &'a mut usize,
+    waits: &'a Waits,
 }
 
 impl Record for Recorder<'_> {
     fn record(&mut self, event: &CustomerEvent<'_>) {
         self.lane.push(event, self.open_epoch, self.generation);
         *self.expired += usize::from(matches!(event, CustomerEvent::Expired(_)));
+        self.waits.follow(event);
         event.moves(|moved| self.bounds[moved.pool.index()].follow(&moved));
         if let CustomerEvent::Held(held) = event {
             let expires_at = held.expires_at();
@@ -370,7 +376,8 @@ impl Engine {
         let Cell { shard, lane, expired, .. } = cell;
         let open_epoch = self.open_epoch.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
-        let outcome = decide(shard, &mut Recorder { lane, bounds, open_epoch, generation, expired });
+        let outcome =
+            decide(shard, &mut Recorder { lane, bounds, open_epoch, generation, expired, waits: &self.waits });
         self.cells[index].reservations.store(shard.reservations() as u64, Ordering::Relaxed);
         self.cells[index].customers.store(shard.customers() as u64, Ordering::Relaxed);
         self.cells[index].bytes.store(shard.bytes(), Ordering::Relaxed);

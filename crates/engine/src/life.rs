@@ -103,6 +103,7 @@ impl Engine {
         let mut guards = self.lock_all();
         let published = self.published.load();
         let pools = guards[index].shard.pools_of(id);
+        self.serve_pools(now, pools.iter().map(|(pool, _)| pool), &mut guards, &published);
         let totals = Totals::of_pools(pools.iter().map(|(pool, _)| *pool), &guards);
         // As much as there is of what it had: it may ask for a part.
         let units_there = |&(pool, units): &(PoolNumber, u32)| {
@@ -149,6 +150,8 @@ impl Engine {
             Ok(planned) => planned,
             Err(refusal) => return self.answer(Err(refusal), &guards[index].lane),
         };
+        let growing = target.growing().flat_map(|line| &line.sources).map(|source| &source.pool);
+        self.serve_pools(now, growing, &mut guards, &published);
         let pools = target.growing().flat_map(|line| &line.sources).map(|source| source.pool);
         let totals = Totals::of_pools(pools, &guards);
         let judged = guards[index].shard.judge_change(&hold, &target, &AllShards(|pool| totals.available(pool)));

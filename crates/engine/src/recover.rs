@@ -17,6 +17,7 @@ use super::{
     snapshot::CATALOGUE_PART,
     stock,
     time::{Dial, Watch},
+    waitlist::Waits,
 };
 use sale::{
     adjustments::Adjustments,
@@ -192,10 +193,13 @@ impl Recovered {
                 self.shards[index].set_available(pool, units);
             }
         }
-        Ok(self.assemble(last_epoch))
+        let waits = Waits::of(&self.shards);
+        let engine = self.assemble(last_epoch, waits);
+        engine.set_aside_all();
+        Ok(engine)
     }
 
-    fn assemble(self, last_epoch: Epoch) -> Engine {
+    fn assemble(self, last_epoch: Epoch, waits: Waits) -> Engine {
         let loose = (0..self.catalogue.pools()).map(|_| Arc::new(CachePadded::new(Bound::loose())));
         let bounds: Bounds = Arc::new(loose.collect());
         let version = self.catalogue.version();
@@ -248,6 +252,7 @@ impl Recovered {
             gathers: AtomicU64::new(0),
             looked_at: AtomicU64::new(0),
             to_look_for: SegQueue::new(),
+            waits,
             erasures: Mutex::new(None),
             settings: self.settings,
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{
     Answer, Bounds, CatalogueGuard, Cell, DISK_LOW, Engine, Guards, Published, Settings, groups,
-    stock::{AllShards, BoundsAlone, OneShard, total_available},
+    stock::{AllShards, BoundsAlone, OneShard, total_open},
 };
 use sale::{
     catalogue::{Catalogue, Sale},
@@ -186,6 +186,7 @@ impl Engine {
         if guards[index].catalogue_version != published.catalogue.version() {
             return Err(Again::Catalogue);
         }
+        self.serve_pools(now, pools_of(&plan.lines), &mut guards, published);
         // The lock was released in between, so the same key may have arrived: everything is judged again.
         let totals = Totals::of(plan, &guards);
         let judgement = guards[index]
@@ -346,6 +347,7 @@ impl Engine {
                 continue;
             }
             let joins = plan.group.is_some().then(|| self.try_group(now, &plan, &mut guards, index)).transpose();
+            self.serve_pools(now, pools_of(&plan.lines), &mut guards, &published);
             let totals = Totals::of(&plan, &guards);
             let judgement = guards[index].shard.judge(now, &request, joins.as_ref().map(|_| &plan), |_, plan| {
                 allocate(plan, &AllShards(|pool| totals.available(pool)))
@@ -432,7 +434,7 @@ impl Engine {
     }
 
     /// Limits of the whole service. Read without a lock: requests that meet at a limit may pass it by their number.
-    fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
+    pub(super) fn refuse_if_full(&self, index: usize, customer: &str) -> Result<(), Refusal> {
         self.refuse_if_asked_to()?;
         if self.cells[index].lane_full.load(Ordering::Relaxed) {
             return Err(Refusal::Full("journal.lane_bytes_max"));
@@ -484,6 +486,11 @@ impl Engine {
     pub fn memory_bytes(&self) -> u64 {
         self.cells.iter().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
+}
+
+/// The pools that lines may draw from.
+pub(super) fn pools_of(lines: &[PlanLine]) -> impl Iterator<Item = &PoolNumber> {
+    lines.iter().flat_map(|line| &line.sources).map(|source| &source.pool)
 }
 
 /// Who asks, with the key's fingerprint.
@@ -549,7 +556,7 @@ impl Totals {
         let sum = |pool| {
             let shards = guards.iter().map(|cell| &cell.shard);
             let held = shards.clone().map(|shard| shard.slice(pool).held).sum();
-            (pool, total_available(shards, pool), held)
+            (pool, total_open(shards, pool), held)
         };
         Self(pools.map(sum).collect())
     }

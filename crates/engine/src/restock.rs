@@ -289,9 +289,18 @@ impl Engine {
     /// Under all locks: spreads what these pools have from now on.
     pub(super) fn spread(&self, control: &Control, guards: &mut Guards<'_>, levels: &BTreeMap<PoolNumber, PoolLevels>) {
         for (&pool, levels) in levels {
-            self.set_available(guards, pool, levels.available, 0, 0);
+            let bound = &control.bounds[pool.index()];
+            if bound.is_waited_for() {
+                // Whoever waits comes first.
+                self.set_available(guards, pool, 0, 0, 0);
+                guards.iter_mut().for_each(|cell| cell.shard.set_aside(pool, 0));
+                guards[0].shard.set_aside(pool, levels.available);
+                bound.set_aside(levels.available);
+            } else {
+                self.set_available(guards, pool, levels.available, 0, 0);
+            }
             // There may be many more: the bound says nothing until somebody is refused again.
-            control.bounds[pool.index()].loosen();
+            bound.loosen();
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crossbeam::utils::CachePadded;
@@ -36,6 +36,10 @@ pub(crate) struct Bound {
     release: AtomicU64,
     /// When that was looked for, in milliseconds.
     looked_at: AtomicU64,
+    /// Somebody waits for the pool's item: units that come back are set aside. Written under all locks.
+    waited_for: AtomicBool,
+    /// Units that are set aside in all shards. While there are some, a driver that is not under all locks knows nothing.
+    set_aside: AtomicU64,
 }
 
 /// By pool. Shared by all versions of the catalogue, until there are more pools.
@@ -48,13 +52,15 @@ impl Bound {
             held: AtomicU64::new(0),
             release: AtomicU64::new(0),
             looked_at: AtomicU64::new(0),
+            waited_for: AtomicBool::new(false),
+            set_aside: AtomicU64::new(0),
         }
     }
 
     /// The available units, exact at this instant; None when the bound is loose.
     pub(crate) fn get(&self) -> Option<Reading> {
         let stamp = self.available.load(Ordering::Acquire);
-        (stamp != LOOSE).then_some(Reading { units: stamp & UNITS_MAX, stamp })
+        (stamp != LOOSE && !self.has_aside()).then_some(Reading { units: stamp & UNITS_MAX, stamp })
     }
 
     /// Whether the available units have been these since they were read.
@@ -78,6 +84,10 @@ impl Bound {
 
     /// Under the lock of the shard whose slice the units moved from or to. Bounds turn tight only under all locks.
     pub(crate) fn follow(&self, moved: &Move) {
+        let is_set_aside = moved.to == Account::Available && self.waited_for.load(Ordering::Relaxed);
+        if is_set_aside {
+            self.set_aside.fetch_add(moved.units, Ordering::AcqRel);
+        }
         if self.available.load(Ordering::Relaxed) == LOOSE {
             return;
         }
@@ -87,6 +97,7 @@ impl Bound {
             Account::Confirmed | Account::Outside => {}
         }
         match moved.to {
+            Account::Available if is_set_aside => {}
             Account::Available => self.give(moved.units),
             Account::Held => _ = self.held.fetch_add(moved.units, Ordering::Relaxed),
             Account::Confirmed | Account::Outside => {}
@@ -110,6 +121,25 @@ impl Bound {
                 Some((before + units) | returns)
             }
         });
+    }
+
+    /// Whether units of the pool are set aside for whoever waits.
+    pub(crate) fn has_aside(&self) -> bool {
+        self.set_aside.load(Ordering::Acquire) > 0
+    }
+
+    /// Under all shard locks.
+    pub(crate) fn set_aside(&self, units: u64) {
+        self.set_aside.store(units, Ordering::Release);
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waited_for.load(Ordering::Relaxed)
+    }
+
+    /// Under all shard locks.
+    pub(crate) fn set_waited_for(&self, is_waited_for: bool) {
+        self.waited_for.store(is_waited_for, Ordering::Relaxed);
     }
 
     /// Units in holds, if the bound is tight.
@@ -148,10 +178,24 @@ impl Bound {
 /// For how long it counts when the first of a pool's holds was found to end.
 const RELEASE_AGE_MILLIS: u64 = 80;
 
-/// Units available over all shards.
+/// Units available over all shards, those included that are set aside for whoever waits.
 pub(crate) fn total_available<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
-    let available = shards.map(|shard| shard.slice(pool).available).sum::<i64>();
+    shards.map(|shard| shard.slice(pool)).map(|slice| unsigned(slice.available) + slice.set_aside).sum()
+}
+
+/// Units over all shards that anybody may take.
+pub(crate) fn total_open<'a>(shards: impl Iterator<Item = &'a Shard>, pool: PoolNumber) -> u64 {
+    shards.map(|shard| unsigned(shard.slice(pool).available)).sum()
+}
+
+fn unsigned(available: i64) -> u64 {
     u64::try_from(available).expect("available is never negative")
+}
+
+/// What a slice has that its shard may give away by itself.
+pub(crate) fn open_here(shard: &Shard, bounds: &Bounds, pool: PoolNumber) -> u64 {
+    // What is set aside comes first: some of it may be for everybody.
+    if shard.is_waited_for(pool) && bounds[pool.index()].has_aside() { 0 } else { shard.here(pool) }
 }
 
 /// What is known without a lock: the bounds alone.
@@ -183,7 +227,7 @@ impl Stock for OneShard<'_> {
     const ONE_INSTANT: bool = false;
 
     fn here(&self, pool: PoolNumber) -> u64 {
-        self.shard.here(pool)
+        open_here(self.shard, self.bounds, pool)
     }
 
     fn everywhere(&self, pool: PoolNumber) -> Option<Reading> {

@@ -212,7 +212,12 @@ impl Engine {
             let step = all.len()..items.min(all.len() + STEP_OF_AVAILABLE);
             for number in step.clone() {
                 let item = control.catalogue.item_numbered(ItemNumber(number as u32));
-                let slice = |pool: PoolNumber| guards.iter().map(move |cell| cell.shard.slice(pool).available);
+                let slice = |pool: PoolNumber| {
+                    let slices = guards.iter().map(move |cell| cell.shard.slice(pool));
+                    slices.map(|slice| {
+                        slice.available + i64::try_from(slice.set_aside).expect("stock is limited to 2^63")
+                    })
+                };
                 let available = item.pools.iter().copied().flat_map(slice).sum();
                 all.push(AtCut { cut, available, low_stock_at: item.settings.low_stock_at });
             }
@@ -360,7 +365,7 @@ fn counts_of(pool: PoolNumber, guards: &Guards<'_>) -> Counts {
     let mut counts = Counts::default();
     for cell in guards {
         let slice = cell.shard.slice(pool);
-        available += slice.available;
+        available += slice.available + i64::try_from(slice.set_aside).expect("stock is limited to 2^63");
         counts.held += slice.held;
         counts.confirmed += slice.confirmed;
     }

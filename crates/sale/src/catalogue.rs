@@ -324,6 +324,11 @@ impl Catalogue {
         &self.item_numbered(number).settings.sku
     }
 
+    /// The item's sale.
+    pub fn sale_of(&self, item: ItemNumber) -> SaleNumber {
+        self.items[item.index()].sale
+    }
+
     /// The item's sale id and SKU.
     pub fn names(&self, number: ItemNumber) -> (&str, &str) {
         let place = self.items[number.index()];

@@ -78,6 +78,7 @@ impl Shard {
             attributes: request.attributes.map(|attributes| Box::new(attributes.clone())),
             short: short.iter().map(|short| AskedUnits { item: short.item, units: short.requested }).collect(),
             group,
+            entry: plan.entry,
         });
         self.take(&event, record);
         if plan.hold_budget.is_some() {
@@ -103,6 +104,7 @@ impl Shard {
             attributes: held.attributes.map(|attributes| self.intern(&attributes)),
             short: held.short,
             group: held.group.map(|group| group.show()),
+            entry: held.entry,
         }
     }
 
@@ -288,6 +290,7 @@ impl Shard {
     pub fn erase_customer(&mut self, now: Timestamp, customer: &str, record: &mut impl Record) -> u64 {
         let at = self.advance(now);
         let reservations = self.reservations_of(customer);
+        self.leave_all(at, customer, record);
         self.take(&CustomerEvent::CustomerErased { at, customer }, record);
         reservations
     }

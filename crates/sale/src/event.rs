@@ -9,12 +9,15 @@ pub mod record;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::{
     attributes::Attributes,
     audit::{Audited, Head, KeyPrint},
-    ids::{Bucket, GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    code::Code,
+    ids::{Bucket, EntryId, GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::{GroupState, State, Status},
     settings::Price,
     stock::{Account, Move},
@@ -59,6 +62,8 @@ pub struct Held<'a> {
     pub short: Box<[AskedUnits]>,
     /// The group that it opened or joined.
     pub group: Option<Box<JoinedGroup>>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
 }
 
 impl Held<'_> {
@@ -259,7 +264,74 @@ impl RefusedConfirm {
     }
 }
 
-/// What happened to a customer's reservations.
+/// A customer waits for units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined<'a> {
+    pub id: EntryId,
+    pub sale: SaleNumber,
+    pub customer: &'a str,
+    /// Its place in the order of joining: the service counts them.
+    pub place: u64,
+    pub expires_at: Timestamp,
+    /// Never empty.
+    pub lines: SmallVec<[AskedUnits; 1]>,
+    pub reference: Option<&'a str>,
+    pub key: Option<(&'a str, u64)>,
+    /// None if it has none.
+    pub attributes: Option<Box<Attributes<'a>>>,
+    /// Only pools of these locations are wanted; empty: any.
+    pub locations: Vec<Cow<'a, str>>,
+}
+
+/// A hold was made for a waitlist entry, right before this event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    pub id: EntryId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub reservation: ReservationId,
+}
+
+/// A waitlist entry waits no longer, and was offered nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitEnded {
+    pub id: EntryId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+}
+
+/// There were units for a waitlist entry, but its customer had no room for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassedOver {
+    pub id: EntryId,
+    pub sale: SaleNumber,
+    pub at: Timestamp,
+    pub cause: NoRoom,
+}
+
+/// What a customer has no room by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum NoRoom {
+    CustomerLimit = 0,
+    OpenHolds = 1,
+    ExpiredHolds = 2,
+}
+
+impl NoRoom {
+    pub const ALL: [Self; 3] = [Self::CustomerLimit, Self::OpenHolds, Self::ExpiredHolds];
+
+    /// The code with which a reserve would be refused.
+    pub fn code(self) -> Code {
+        match self {
+            Self::CustomerLimit => Code::CustomerLimitExceeded,
+            Self::OpenHolds => Code::TooManyHolds,
+            Self::ExpiredHolds => Code::CoolingDown,
+        }
+    }
+}
+
+/// What happened to a customer's reservations and waitlist entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CustomerEvent<'a> {
     Held(Held<'a>),
@@ -273,6 +345,17 @@ pub enum CustomerEvent<'a> {
     /// In the bucket of the group's id. No state follows from it: members have it.
     GroupChanged(GroupChanged),
     GroupNoted(GroupNoted),
+    Joined(Joined<'a>),
+    Offered(Offered),
+    /// The caller said that the customer waits no longer.
+    LeftWaitlist(WaitEnded),
+    /// The time of the entry, or of the sale, is over.
+    WaitExpired(WaitEnded),
+    PassedOver(PassedOver),
+    /// The waitlist entry leaves memory.
+    EntryRetired {
+        id: EntryId,
+    },
     /// The reservation leaves memory. `counted`: its confirmed units go on counting towards the customer's limit.
     Retired {
         id: ReservationId,
@@ -477,6 +560,11 @@ impl CustomerEvent<'_> {
             Self::ConfirmRefused(refused) => refused.id.bucket(),
             Self::GroupChanged(changed) => changed.id.bucket(),
             Self::GroupNoted(noted) => noted.id.bucket(),
+            Self::Joined(joined) => joined.id.bucket(),
+            Self::Offered(offered) => offered.id.bucket(),
+            Self::LeftWaitlist(ended) | Self::WaitExpired(ended) => ended.id.bucket(),
+            Self::PassedOver(passed) => passed.id.bucket(),
+            Self::EntryRetired { id } => id.bucket(),
             Self::Retired { id, .. } => id.bucket(),
             Self::Carried { customer, .. } | Self::CustomerErased { customer, .. } => Bucket::of(customer),
             Self::Sold { bucket, .. } => *bucket,
@@ -494,8 +582,12 @@ impl CustomerEvent<'_> {
             Self::ConfirmRefused(refused) => Some(refused.at),
             Self::GroupChanged(changed) => Some(changed.at),
             Self::GroupNoted(noted) => Some(noted.at),
+            Self::Joined(joined) => Some(joined.id.created_at()),
+            Self::Offered(offered) => Some(offered.at),
+            Self::LeftWaitlist(ended) | Self::WaitExpired(ended) => Some(ended.at),
+            Self::PassedOver(passed) => Some(passed.at),
             Self::CustomerErased { at, .. } => Some(*at),
-            Self::Retired { .. } | Self::Carried { .. } | Self::Sold { .. } => None,
+            Self::EntryRetired { .. } | Self::Retired { .. } | Self::Carried { .. } | Self::Sold { .. } => None,
         }
     }
 
@@ -527,6 +619,12 @@ impl CustomerEvent<'_> {
             | Self::ConfirmRefused(_)
             | Self::GroupChanged(_)
             | Self::GroupNoted(_)
+            | Self::Joined(_)
+            | Self::Offered(_)
+            | Self::LeftWaitlist(_)
+            | Self::WaitExpired(_)
+            | Self::PassedOver(_)
+            | Self::EntryRetired { .. }
             | Self::Retired { .. }
             | Self::Carried { .. }
             | Self::CustomerErased { .. } => {}

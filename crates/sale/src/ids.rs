@@ -171,6 +171,9 @@ impl Bucket {
     }
 }
 
+/// A waitlist entry's id: made as a reservation's is.
+pub type EntryId = ReservationId;
+
 /// A reservation's id: a UUIDv7 (RFC 9562) whose time is the moment of creation and whose `rand_a` is the bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId([u8; 16]);

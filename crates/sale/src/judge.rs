@@ -11,7 +11,7 @@ use super::{
     attributes::Attributes,
     event::{PricedPortion, PricedPortions},
     groups::GroupPlan,
-    ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    ids::{Bucket, EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::Refusal,
     settings::{HoldBudget, Price},
     shard::Shard,
@@ -43,6 +43,8 @@ pub struct Plan<'a> {
     pub hold_budget: Option<HoldBudget>,
     /// Its item is sold to groups.
     pub group: Option<Box<GroupPlan>>,
+    /// The waitlist entry that it is offered to.
+    pub entry: Option<EntryId>,
     /// From here on the plan may be another: the sale ends, a phase begins or ends, a pool is shared.
     pub until: Timestamp,
 }
@@ -307,7 +309,7 @@ impl Shard {
             Allocation::Short(short) => return Judgement::Short(short),
             Allocation::Unsure => return Judgement::Unsure,
         };
-        if let Err(exceeded) = self.check_limits(plan, &grant) {
+        if let Err(exceeded) = self.check_limits(plan, Some(&grant)) {
             return Judgement::LimitExceeded(exceeded);
         }
         if let Some(budget) = plan.hold_budget
@@ -328,13 +330,13 @@ impl Shard {
         })
     }
 
-    /// Whether the customer's limits allow what the plan gets.
-    fn check_limits(&self, plan: &Plan<'_>, grant: &Grant) -> Result<(), LimitExceeded> {
+    /// Whether the customer's limits allow what the plan gets; None: all that it asks for.
+    pub(crate) fn check_limits(&self, plan: &Plan<'_>, grant: Option<&Grant>) -> Result<(), LimitExceeded> {
         let Request { customer, bucket, .. } = plan.request;
         for line in &plan.lines {
             let Some(limit) = line.customer_limit else { continue };
             let already = self.units_of(bucket, customer, line.item);
-            let short = grant.short.iter().find(|short| short.item == line.item);
+            let short = grant.and_then(|grant| grant.short.iter().find(|short| short.item == line.item));
             let units = short.map_or(line.units.into(), |short| short.available);
             // A line that gets nothing breaks no limit, whatever the customer has: the limit may have been lowered.
             if units > 0 && already + units > u64::from(limit) {
@@ -394,7 +396,8 @@ mod tests {
         let (bucket, sale) = (Bucket::of("ann"), SaleNumber(0));
         let request = Request { sale, customer: "ann", bucket, key: None, reference: None, attributes: None };
         let (hold_seconds, hold_budget, until) = (60, None, Timestamp::MAX);
-        Plan { request, lines: lines.into(), allow_partial, hold_seconds, hold_budget, group: None, until }
+        let (group, entry) = (None, None);
+        Plan { request, lines: lines.into(), allow_partial, hold_seconds, hold_budget, group, entry, until }
     }
 
     fn units(grant: &Grant) -> Vec<(u32, u32)> {

@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use super::{
     attributes::Attributes,
-    event::AskedUnits,
+    event::{AskedUnits, NoRoom},
     expected::Tag,
-    ids::{GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    ids::{EntryId, GroupId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     settings::{Invalid, Price},
     stock::{Account, Amounts},
     time::Timestamp,
@@ -165,6 +165,8 @@ pub struct Reservation {
     pub short: Box<[AskedUnits]>,
     /// None if it has none, or left it.
     pub group: Option<Box<Group>>,
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
 }
 
 impl Reservation {
@@ -190,6 +192,53 @@ impl Reservation {
     pub fn sum_of(&self, item: ItemNumber, units: impl Fn(Amounts) -> u32) -> u32 {
         self.lines.iter().filter(|line| line.item == item).map(|line| units(line.amounts)).sum()
     }
+}
+
+/// The state of a waitlist entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WaitState {
+    Waiting = 0,
+    /// A hold was made for it.
+    Offered = 1,
+    Left = 2,
+    Expired = 3,
+}
+
+impl WaitState {
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Offered, Self::Left, Self::Expired];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Offered => "offered",
+            Self::Left => "left",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A waitlist entry as an answer shows it, but for its position. When it was made is in its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitlistEntry {
+    pub id: EntryId,
+    pub sale: SaleNumber,
+    pub customer: CompactString,
+    pub lines: SmallVec<[AskedUnits; 1]>,
+    pub state: WaitState,
+    /// In the service's order of joining.
+    pub place: u64,
+    pub expires_at: Timestamp,
+    /// When it ceased to wait.
+    pub ended_at: Option<Timestamp>,
+    /// What was offered.
+    pub reservation: Option<ReservationId>,
+    /// When there were units for it last but its customer had no room, and why.
+    pub passed_over: Option<(Timestamp, NoRoom)>,
+    pub reference: Option<Box<str>>,
+    /// None if it has none.
+    pub attributes: Option<Arc<Attributes<'static>>>,
+    pub locations: Box<[Box<str>]>,
 }
 
 /// What memory has of one customer in one sale.
@@ -275,6 +324,18 @@ pub enum Refusal {
     AlreadyReleased(Box<Reservation>),
     AlreadyCancelled(Box<Reservation>),
     ExtensionLimitReached(Box<Reservation>),
+    EntryNotFound,
+    /// The sale has no waitlist.
+    NoWaitlist,
+    /// What is asked for could be held now.
+    StockAvailable,
+    /// The customer waits in the sale already.
+    AlreadyWaiting(Box<WaitlistEntry>),
+    WaitlistFull {
+        limit: u32,
+    },
+    /// The entry was offered a hold, or has expired.
+    NotWaiting(Box<WaitlistEntry>),
     InitialStockImmutable {
         sku: String,
         /// None: the item's.

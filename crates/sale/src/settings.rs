@@ -58,6 +58,12 @@ pub const NAMES_MAX: usize = 64;
 pub const DEFAULT_POOL: &str = "default";
 
 /// For how long after its end a hold may still be confirmed.
+/// Customers that may wait in one sale at once.
+pub const WAITLIST_ENTRIES: Rule = Rule::Whole { least: 1, most: WAITLIST_ENTRIES_MAX as u64, example: 10_000 };
+const WAITLIST_ENTRIES_MAX: u32 = 10_000_000;
+/// How long a waitlist entry waits at the most.
+pub const WAITLIST_SECONDS: Rule = Rule::Whole { least: 1, most: WAITLIST_SECONDS_MAX as u64, example: 3600 };
+const WAITLIST_SECONDS_MAX: u32 = 30 * 86_400;
 pub const LATE_CONFIRM_SECONDS: Rule = Rule::Whole { least: 0, most: LATE_CONFIRM_SECONDS_MAX as u64, example: 600 };
 pub const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
 /// Holds of one customer in a sale.
@@ -160,6 +166,9 @@ pub struct SaleSettings {
     /// How many holds a customer may have at once, and let expire. Left out: any number.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub hold_budget: Option<HoldBudget>,
+    /// Who finds too few units may wait for those that come back. Left out: nobody waits.
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
+    pub waitlist: Option<Waitlist>,
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub rate_limits: Option<RateLimits>,
@@ -216,6 +225,19 @@ pub struct HoldBudget {
     /// Holds that a customer may let expire within an hour. Whoever reached it waits until fewer of them are that recent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expired_per_hour: Option<u32>,
+}
+
+/// The waitlist of a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Waitlist {
+    /// Customers that may wait at once.
+    pub entries_max: u32,
+    /// How long an entry waits at the most, in seconds.
+    pub entry_seconds: u32,
+    /// How long a hold lasts that is made for an entry, in seconds. Left out: the sale's `hold_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u32>,
 }
 
 /// Which pools a line draws from first.
@@ -428,6 +450,18 @@ impl SaleSettings {
         for (member, limit) in [("open_holds", budget.open_holds), ("expired_per_hour", budget.expired_per_hour)] {
             if limit == Some(0) {
                 refuse(format!("/hold_budget/{member}"), format!("{BUDGET}; leave it out for no limit"));
+            }
+        }
+        if let Some(waitlist) = self.waitlist {
+            if !(1..=WAITLIST_ENTRIES_MAX).contains(&waitlist.entries_max) {
+                refuse("/waitlist/entries_max".into(), WAITLIST_ENTRIES.to_string());
+            }
+            if !(1..=WAITLIST_SECONDS_MAX).contains(&waitlist.entry_seconds) {
+                refuse("/waitlist/entry_seconds".into(), WAITLIST_SECONDS.to_string());
+            }
+            let hold_seconds = waitlist.hold_seconds.map(u64::from);
+            if hold_seconds.is_some_and(|seconds| seconds == 0 || seconds > limits.hold_seconds_max) {
+                refuse("/waitlist/hold_seconds".into(), limits.hold_seconds().to_string());
             }
         }
         let limits_of = self.rate_limits.unwrap_or_default();

@@ -19,12 +19,14 @@ mod search;
 mod show;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod waiting;
 
 use budget::Budgets;
 pub(super) use entry::Entry;
-use entry::{Customer, Extras, Line, Lines, Membership, NOBODY, SOLD_BYTES, Texts, bytes_of};
+use entry::{Customer, Extras, History, Line, Lines, Membership, NOBODY, SOLD_BYTES, Texts, bytes_of};
 pub use group::GROUP_FAILED;
 pub use search::Search;
+use waiting::Waiting;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,7 +42,7 @@ use super::{
     ids::{BUCKETS, Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber, is_erased},
     index::Index,
     judge::{Plan, Request},
-    outcome::State,
+    outcome::{State, WaitState},
     settings::Price,
     slab::Slab,
     stock::{Account, Amounts, Move},
@@ -77,6 +79,7 @@ pub struct Shard {
     pub(super) expiries: Deadlines,
     pub(super) retirements: Deadlines,
     budgets: Budgets,
+    pub(super) waiting: Waiting,
     live_holds: u64,
     /// Reservations that opened or joined a group.
     members: usize,
@@ -90,10 +93,12 @@ pub struct Slice {
     pub available: i64,
     pub held: u64,
     pub confirmed: u64,
+    /// Available units that came back while somebody waits for the item: only the waitlist gets them.
+    pub set_aside: u64,
 }
 
 impl Slice {
-    fn shift(&mut self, moved: &Move) {
+    fn shift(&mut self, moved: &Move, is_waited_for: bool) {
         match moved.from {
             Account::Outside => {}
             Account::Available => self.available -= signed(moved.units),
@@ -104,6 +109,7 @@ impl Slice {
         }
         match moved.to {
             Account::Outside => {}
+            Account::Available if is_waited_for => self.set_aside += moved.units,
             Account::Available => self.available += signed(moved.units),
             Account::Held => self.held += moved.units,
             Account::Confirmed => self.confirmed += moved.units,
@@ -121,6 +127,8 @@ struct Pool {
     /// The item that it is a pool of; known from the first event on.
     item: ItemNumber,
     slice: Slice,
+    /// Somebody waits for the item: units that come back are set aside.
+    is_waited_for: bool,
 }
 
 /// The index tables of one bucket of customers. They hold slots only; small tables also grow in small steps.
@@ -129,6 +137,8 @@ struct Customers {
     by_id: Index,
     by_key: Index,
     by_name: Index,
+    /// Waitlist entries, by id.
+    entries: Index,
     /// Confirmed units of reservations that have left memory.
     sold: BTreeMap<PoolNumber, u64>,
 }
@@ -181,6 +191,7 @@ impl Shard {
             expiries: Deadlines::new(EXPIRY_WIDTH_MILLIS),
             retirements: Deadlines::new(RETIREMENT_WIDTH_MILLIS),
             budgets: Budgets::default(),
+            waiting: Waiting::new(EXPIRY_WIDTH_MILLIS, RETIREMENT_WIDTH_MILLIS),
             live_holds: 0,
             members: 0,
             bytes: 0,
@@ -305,13 +316,29 @@ impl Shard {
     /// Makes room for so many pools.
     pub fn resize(&mut self, count: usize) {
         if self.pools.len() < count {
-            self.pools.resize(count, Pool { item: ItemNumber(0), slice: Slice::default() });
+            self.pools.resize(count, Pool { item: ItemNumber(0), slice: Slice::default(), is_waited_for: false });
         }
     }
 
     /// Sets the units of a pool that this shard may give away. Only for callers that hold all shards and keep the sum.
     pub fn set_available(&mut self, pool: PoolNumber, available: u64) {
         self.pools[pool.index()].slice.available = signed(available);
+    }
+
+    /// Whether units of the pool that come back are set aside.
+    pub fn is_waited_for(&self, pool: PoolNumber) -> bool {
+        self.pools.get(pool.index()).is_some_and(|pool| pool.is_waited_for)
+    }
+
+    /// From here on units of the pool that come back are set aside, or not. Only for callers that hold all shards.
+    pub fn set_waited_for(&mut self, pool: PoolNumber, is_waited_for: bool) {
+        self.resize(pool.index() + 1);
+        self.pools[pool.index()].is_waited_for = is_waited_for;
+    }
+
+    /// Sets how many units of a pool are set aside in this shard. Only for callers that hold all shards and keep the sum.
+    pub fn set_aside(&mut self, pool: PoolNumber, units: u64) {
+        self.pools[pool.index()].slice.set_aside = units;
     }
 
     /// Applies an event.
@@ -333,6 +360,12 @@ impl Shard {
             // Members know what follows from it.
             CustomerEvent::GroupChanged(_) => {}
             CustomerEvent::GroupNoted(noted) => self.apply_noted(noted),
+            CustomerEvent::Joined(joined) => self.join_waitlist(joined),
+            CustomerEvent::Offered(offered) => self.note_offered(offered),
+            CustomerEvent::LeftWaitlist(ended) => self.end_wait(ended, WaitState::Left),
+            CustomerEvent::WaitExpired(ended) => self.end_wait(ended, WaitState::Expired),
+            CustomerEvent::PassedOver(passed) => self.note_passed_over(passed),
+            CustomerEvent::EntryRetired { id } => self.retire_entry(*id),
             CustomerEvent::Retired { id, counted } => self.retire(*id, *counted),
             CustomerEvent::Carried { customer, item, units } => {
                 let customer = self.customer(Bucket::of(customer), customer);
@@ -349,7 +382,7 @@ impl Shard {
         self.resize(moved.pool.index() + 1);
         let pool = &mut self.pools[moved.pool.index()];
         pool.item = moved.item;
-        pool.slice.shift(moved);
+        pool.slice.shift(moved, pool.is_waited_for);
     }
 
     /// The slots of a bucket's reservations.
@@ -399,6 +432,11 @@ impl Shard {
         let slot = bucket.by_key.find(hash, is_it)?;
         let fingerprint = self.reservations[slot].texts.as_deref().and_then(|texts| texts.key.as_ref())?.1;
         Some((slot, fingerprint))
+    }
+
+    /// The slot of a customer in memory.
+    pub(super) fn customer_slot(&self, bucket: Bucket, name: &str) -> Option<u32> {
+        self.find_customer(bucket, name)
     }
 
     /// Whether the customer is in memory.
@@ -514,12 +552,13 @@ impl Shard {
     }
 
     fn extras_of(&mut self, held: &Held<'_>) -> Option<Box<Extras>> {
-        if held.attributes.is_none() && held.short.is_empty() && held.group.is_none() {
+        if held.attributes.is_none() && held.short.is_empty() && held.group.is_none() && held.entry.is_none() {
             return None;
         }
         let attributes = held.attributes.as_deref().map(|attributes| self.intern(attributes));
         let group = held.group.as_deref().map(|&joined| Box::new(Membership::new(joined)));
-        Some(Box::new(Extras { attributes, short: held.short.clone(), history: None, group }))
+        let history = held.entry.map(|entry| Box::new(History { entry: Some(entry), ..History::default() }));
+        Some(Box::new(Extras { attributes, short: held.short.clone(), history, group }))
     }
 
     /// Attributes in memory, which all reservations with the same share: a sale has few tiers, channels and experiments.
@@ -537,7 +576,10 @@ impl Shard {
 
     /// Forgets attributes that no other reservation has.
     fn forget(&mut self, texts: Option<Box<Texts>>) {
-        let attributes = texts.and_then(|texts| texts.extras).and_then(|extras| extras.attributes);
+        self.forget_attributes(texts.and_then(|texts| texts.extras).and_then(|extras| extras.attributes));
+    }
+
+    fn forget_attributes(&mut self, attributes: Option<Arc<Attributes<'static>>>) {
         // One is this, one is in the table.
         if let Some(attributes) = attributes.filter(|attributes| Arc::strong_count(attributes) == 2) {
             self.bytes -= bytes_of(&attributes);
@@ -609,6 +651,11 @@ impl Shard {
             let hash = key_hash(hasher, entry.sale, &customers[entry.customer].name, key);
             bucket.by_key.remove(hash, slot);
         }
+    }
+
+    /// Until when what ended then stays in memory.
+    pub(super) fn kept_until(&self, ended_at: Timestamp) -> Timestamp {
+        ended_at.plus_millis(self.retention_millis)
     }
 
     /// When the entry's reservation is due to leave memory.

@@ -16,10 +16,14 @@ const fn link(operation: &'static str, parameters: &'static [(&'static str, &'st
 const SALE: &[(&str, &str)] = &[("sale", "$response.body#/id")];
 const ITEM: &[(&str, &str)] = &[("sale", "$response.body#/id"), ("sku", "$response.body#/items/0/sku")];
 const RESERVATION: &[(&str, &str)] = &[("id", "$response.body#/id")];
+const ENTRY: &[(&str, &str)] = &[("entry", "$response.body#/id")];
 const OF_ENTRY: &[(&str, &str)] = &[("id", "$response.body#/results/0/reservation/id")];
 
 /// A unit of the first item.
 const ONE: &str = r#"{"customer":"ann","lines":[{"sku":"$response.body#/items/0/sku","quantity":1}]}"#;
+/// More units of the first item than there are, so that the customer can wait for them.
+const MORE_THAN_THERE_IS: &str =
+    r#"{"customer":"ben","lines":[{"sku":"$response.body#/items/0/sku","quantity":10000}]}"#;
 const BATCH_OF_ONE: &str =
     r#"{"reservations":[{"customer":"ann","lines":[{"sku":"$response.body#/items/0/sku","quantity":1}]}]}"#;
 
@@ -69,6 +73,7 @@ pub(super) const OF_SETTINGS: &[Link] = &[
     },
     Link { operation: "extendHolds", parameters: SALE, body: Some(r#"{"seconds":60}"#) },
     RESERVE,
+    Link { operation: "joinWaitlist", parameters: SALE, body: Some(MORE_THAN_THERE_IS) },
     Link { operation: "reserveBatch", parameters: SALE, body: Some(BATCH_OF_ONE) },
 ];
 
@@ -94,6 +99,9 @@ pub(super) const OF_ENDED: &[Link] = &[link("getReservation", RESERVATION)];
 pub(super) const OF_CONFIRMED: &[Link] = &[link("getReservation", RESERVATION), CANCEL];
 
 pub(super) const OF_CUSTOMER: &[Link] = &[link("getReservation", &[("id", "$response.body#/reservations/0/id")])];
+
+/// What can be done with a waitlist entry.
+pub(super) const OF_JOINED: &[Link] = &[link("getWaitlistEntry", ENTRY), link("leaveWaitlist", ENTRY)];
 
 pub(super) const OF_TRAIL: &[Link] = &[link("listAuditRecords", &[("before", "$response.body#/next")])];
 

@@ -7,6 +7,7 @@ mod pages;
 mod reservations;
 mod sales;
 mod service;
+mod waitlist;
 mod webhooks;
 
 pub use links::Link;
@@ -169,6 +170,7 @@ pub enum Content {
 pub enum Tag {
     Sales,
     Reservations,
+    Waitlist,
     Customers,
     Events,
     Audit,
@@ -177,13 +179,22 @@ pub enum Tag {
 }
 
 impl Tag {
-    pub const ALL: [Self; 7] =
-        [Self::Sales, Self::Reservations, Self::Customers, Self::Events, Self::Audit, Self::Console, Self::Contract];
+    pub const ALL: [Self; 8] = [
+        Self::Sales,
+        Self::Reservations,
+        Self::Waitlist,
+        Self::Customers,
+        Self::Events,
+        Self::Audit,
+        Self::Console,
+        Self::Contract,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Sales => "sales",
             Self::Reservations => "reservations",
+            Self::Waitlist => "waitlist",
             Self::Customers => "customers",
             Self::Events => "events",
             Self::Audit => "audit",
@@ -196,6 +207,7 @@ impl Tag {
         match self {
             Self::Sales => "For operators: sales and their stock",
             Self::Reservations => "For checkout services: hold, change, confirm, release, extend, cancel",
+            Self::Waitlist => "For checkout services: wait for units that come back",
             Self::Customers => "Erasing a customer's data",
             Self::Events => "The feed of durable changes, and webhooks",
             Self::Audit => "Operators' changes, for operators and auditors",
@@ -249,6 +261,9 @@ calls! {
     Extend = reservations::EXTEND,
     Change = reservations::CHANGE,
     Cancel = reservations::CANCEL,
+    JoinWaitlist = waitlist::JOIN,
+    GetWaitlistEntry = waitlist::GET,
+    LeaveWaitlist = waitlist::LEAVE,
     EraseCustomer = service::ERASE_CUSTOMER,
     Audit = service::AUDIT,
     Events = service::EVENTS,

@@ -13,14 +13,15 @@ use crate::{
     sale::{
         audit::{Audited, Record},
         event::{
-            Adjusted, CatalogueEvent, CustomerEvent, Event, Held, Portion, PricedPortion, SaleDefined, Settled, record,
+            Adjusted, AskedUnits, CatalogueEvent, CustomerEvent, Event, Held, Joined, Portion, PricedPortion,
+            SaleDefined, Settled, record,
         },
         time::Timestamp,
     },
 };
 
 /// Every kind of event, in the order in which totals are told.
-pub(super) const KINDS: [&str; 31] = [
+pub(super) const KINDS: [&str; 37] = [
     "sale_defined",
     "sale_paused",
     "sale_resumed",
@@ -48,6 +49,12 @@ pub(super) const KINDS: [&str; 31] = [
     "confirm_refused",
     "group_changed",
     "group_noted",
+    "joined",
+    "offered",
+    "left_waitlist",
+    "wait_expired",
+    "passed_over",
+    "entry_retired",
     "retired",
     "carried",
     "sold",
@@ -67,6 +74,12 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
             CustomerEvent::ConfirmRefused(_) => "confirm_refused",
             CustomerEvent::GroupChanged(_) => "group_changed",
             CustomerEvent::GroupNoted(_) => "group_noted",
+            CustomerEvent::Joined(_) => "joined",
+            CustomerEvent::Offered(_) => "offered",
+            CustomerEvent::LeftWaitlist(_) => "left_waitlist",
+            CustomerEvent::WaitExpired(_) => "wait_expired",
+            CustomerEvent::PassedOver(_) => "passed_over",
+            CustomerEvent::EntryRetired { .. } => "entry_retired",
             CustomerEvent::Retired { .. } => "retired",
             CustomerEvent::Carried { .. } => "carried",
             CustomerEvent::Sold { .. } => "sold",
@@ -95,8 +108,14 @@ pub(super) fn kind(event: &Event<'_>) -> &'static str {
 }
 
 /// How many events there are of each kind, in the order of [`KINDS`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Totals([u64; KINDS.len()]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; KINDS.len()])
+    }
+}
 
 impl Totals {
     pub(crate) fn count(&mut self, event: &Event<'_>) {
@@ -230,6 +249,21 @@ fn describe_customer_event(event: &CustomerEvent<'_>, names: &Names) -> Fields {
             ("members", json!(noted.members)),
             ("expires_at", json!(noted.expires_at)),
         ],
+        CustomerEvent::Joined(joined) => describe_joined(joined, names),
+        CustomerEvent::Offered(offered) => vec![
+            ("entry", json!(offered.id.to_string())),
+            ("sale", json!(names.sale(offered.sale))),
+            ("reservation", json!(offered.reservation.to_string())),
+        ],
+        CustomerEvent::LeftWaitlist(ended) | CustomerEvent::WaitExpired(ended) => {
+            vec![("entry", json!(ended.id.to_string())), ("sale", json!(names.sale(ended.sale)))]
+        }
+        CustomerEvent::PassedOver(passed) => vec![
+            ("entry", json!(passed.id.to_string())),
+            ("sale", json!(names.sale(passed.sale))),
+            ("code", json!(passed.cause.code().as_str())),
+        ],
+        CustomerEvent::EntryRetired { id } => vec![("entry", json!(id.to_string()))],
         CustomerEvent::Retired { id, counted } => {
             vec![("reservation", json!(id.to_string())), ("counted", json!(counted))]
         }
@@ -346,6 +380,23 @@ fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
         ("reference", json!(held.reference)),
         ("group", json!(held.group.as_ref().map(|group| group.id.to_string()))),
         ("idempotency_key", json!(held.key.map(|(key, _)| key))),
+        ("entry", json!(held.entry.map(|entry| entry.to_string()))),
+    ]
+}
+
+fn describe_joined(joined: &Joined<'_>, names: &Names) -> Fields {
+    let line = |line: &AskedUnits| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
+    let locations = Some(&joined.locations).filter(|locations| !locations.is_empty());
+    vec![
+        ("entry", json!(joined.id.to_string())),
+        ("sale", json!(names.sale(joined.sale))),
+        ("customer", json!(joined.customer)),
+        ("place", json!(joined.place)),
+        ("lines", joined.lines.iter().map(line).collect()),
+        ("expires_at", json!(joined.expires_at)),
+        ("locations", json!(locations)),
+        ("reference", json!(joined.reference)),
+        ("idempotency_key", json!(joined.key.map(|(key, _)| key))),
     ]
 }
 
@@ -418,7 +469,10 @@ fn plain(value: &Value) -> String {
         }
         Value::String(text) => text.clone(),
         Value::Array(lines) => {
-            let line = |line: &Value| format!("{}*{}", plain(&line["quantity"]), plain(&line["sku"]));
+            let line = |line: &Value| match line {
+                Value::Object(line) => format!("{}*{}", plain(&line["quantity"]), plain(&line["sku"])),
+                name => plain(name),
+            };
             lines.iter().map(line).collect::<Vec<_>>().join(",")
         }
         other => other.to_string(),

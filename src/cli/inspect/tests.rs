@@ -145,6 +145,7 @@ fn held(number: u64) -> Event<'static> {
         attributes: None,
         short: Box::default(),
         group: None,
+        entry: None,
     }))
 }
 

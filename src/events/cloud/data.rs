@@ -4,10 +4,10 @@ use super::*;
 
 #[derive(Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "nearly all events are of reservations, and each is written at once")]
 pub(super) enum Data<'a> {
     Reservation(ReservationData<'a>),
     Group(GroupData<'a>),
+    Entry(EntryData<'a>),
     Adjustment(AdjustmentData<'a>),
     Transfer(TransferData<'a>),
     Phase(PhaseData<'a>),
@@ -105,6 +105,72 @@ pub struct ReservationData<'a> {
     /// How often the hold was extended; only for holds and extensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) extensions: Option<u16>,
+    /// The waitlist entry that it was offered to; only when the hold is made for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) waitlist: Option<String>,
+}
+
+/// The part of a waitlist entry that one event contains.
+#[derive(Serialize, ToSchema)]
+pub struct EntryData<'a> {
+    /// A UUIDv7: it sorts by the time of joining.
+    pub(super) id: String,
+    /// The id of its sale.
+    pub(super) sale: &'a str,
+    /// The customer's id; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) customer: Option<&'a str>,
+    /// The state that the change led to.
+    pub(super) state: &'static str,
+    /// What the customer waits for; only when the customer joins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) lines: Vec<AskedData<'a>>,
+    /// The hold that was made for the entry; only in state `offered`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reservation: Option<String>,
+    /// Why the entry was passed over: `customer_limit_exceeded`, `too_many_holds` or `cooling_down`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'static str>,
+    /// The customer's tier; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(super) tier: Option<Cow<'a, str>>,
+    /// The channel that the request came through; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(super) channel: Option<Cow<'a, str>>,
+    /// Where the units are to go; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(super) region: Option<Cow<'a, str>>,
+    /// The labels of the request; only when the customer joins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
+    pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// The locations that units may come from, if the request names some; only when the customer joins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, value_type = Vec<String>)]
+    pub(super) locations: Vec<Cow<'a, str>>,
+    /// The caller's name for the entry; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reference: Option<&'a str>,
+    /// When the customer joined.
+    #[schema(value_type = String)]
+    pub(super) joined_at: Timestamp,
+    /// When the entry expires; only when the customer joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// Units of one item that a customer waits for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AskedData<'a> {
+    /// An item of the sale.
+    pub(super) sku: &'a str,
+    /// Units.
+    pub(super) quantity: u32,
 }
 
 /// Reserved units of one item.
@@ -319,6 +385,29 @@ impl<'a> ReservationData<'a> {
             expired_at: None,
             cancelled_at: None,
             extensions: None,
+            waitlist: None,
+        }
+    }
+}
+
+impl<'a> EntryData<'a> {
+    pub(super) fn new(id: EntryId, sale: &'a str, state: WaitState) -> Self {
+        Self {
+            id: id.to_string(),
+            sale,
+            customer: None,
+            state: state.as_str(),
+            lines: Vec::new(),
+            reservation: None,
+            code: None,
+            tier: None,
+            channel: None,
+            region: None,
+            labels: BTreeMap::new(),
+            locations: Vec::new(),
+            reference: None,
+            joined_at: id.created_at(),
+            expires_at: None,
         }
     }
 }

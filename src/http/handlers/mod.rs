@@ -10,6 +10,7 @@ mod reservations;
 mod sales;
 mod status;
 pub(super) mod trail;
+mod waitlist;
 mod webhooks;
 
 use std::{rc::Rc, sync::Arc};
@@ -86,6 +87,9 @@ pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: Box
         Call::Change => reservations::change(worker, caller, &subject, request).await,
         Call::Cancel => reservations::cancel(worker, caller, &subject, request).await,
         Call::Extend => reservations::extend(worker, caller, &subject, request).await,
+        Call::JoinWaitlist => Box::pin(waitlist::join(worker, caller, sale, &subject, request)).await,
+        Call::GetWaitlistEntry => waitlist::get(worker, caller, &subject),
+        Call::LeaveWaitlist => Box::pin(waitlist::leave(worker, caller, &subject, request)).await,
         Call::EraseCustomer => customers::erase(worker, caller, &subject),
         Call::Audit => at_once(Box::pin(trail::get(worker, caller, request.uri().query())).await),
         Call::Events => at_once(events::follow(worker, caller, request).await),

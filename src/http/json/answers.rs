@@ -1,11 +1,13 @@
 //! Bodies of answers.
 
 mod sales;
+mod waitlist;
 
 pub use sales::{
     AdjustedItem, AdjustmentBody, AdjustmentsBody, AvailabilityBody, ErasureBody, ExtendedHoldsBody, PutDryRunBody,
     ReplenishmentBody, SaleBody, SalesBody, TransferBody,
 };
+pub use waitlist::WaitlistEntryBody;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -19,9 +21,11 @@ use crate::{
         adjustments::{Remembered, RememberedTransfer},
         catalogue::{Catalogue, Item, Sale},
         event::PoolLevels,
-        ids::{GroupId, ReservationId},
+        ids::{EntryId, GroupId, ReservationId},
         outcome::{self, OfCustomer, Reservation, Standing, State, Status},
-        settings::{GroupSettings, HoldBudget, Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing},
+        settings::{
+            GroupSettings, HoldBudget, Phase, PoolSettings, Price, RateLimits, SaleSettings, Sourcing, Waitlist,
+        },
         stock::Amounts,
         time::Timestamp,
         warnings::Warning,
@@ -103,6 +107,10 @@ pub struct ReservationBody<'a> {
     pub(in crate::http) cancelled_at: Option<Timestamp>,
     /// How often the hold was extended.
     pub(in crate::http) extensions: u16,
+    /// The waitlist entry that the hold was offered to; left out if it was reserved.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_optional_id")]
+    #[schema(value_type = Option<String>)]
+    pub(in crate::http) waitlist: Option<EntryId>,
     /// The reservation's current state; only in the answer to a reserve that repeats an idempotency key. The other members are
     /// then those of the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +221,7 @@ impl<'a> ReservationBody<'a> {
             expired_at: ended(State::Expired),
             cancelled_at: ended(State::Cancelled),
             extensions: reservation.extensions,
+            waitlist: reservation.entry,
             replayed_of: None,
         }
     }
@@ -284,6 +293,10 @@ impl<'a> CustomerBody<'a> {
 
 fn write_id<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.encode(&mut [0; 36]))
+}
+
+fn write_optional_id<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.as_ref().map_or_else(|| serializer.serialize_none(), |id| write_id(id, serializer))
 }
 
 /// Reserved units of one item.

@@ -95,6 +95,11 @@ pub fn reservation(out: &mut Vec<u8>, body: &ReservationBody<'_>, id: &str) {
     }
     out.extend_from_slice(b",\"extensions\":");
     number(out, body.extensions.into());
+    if let Some(entry) = body.waitlist {
+        out.extend_from_slice(b",\"waitlist\":\"");
+        out.extend_from_slice(entry.encode(&mut [0; 36]).as_bytes());
+        out.push(b'"');
+    }
     if let Some(StandingBody { state, expires_at }) = body.replayed_of {
         out.extend_from_slice(b",\"replayed_of\":{\"state\":\"");
         out.extend_from_slice(state.as_bytes());
@@ -168,6 +173,9 @@ pub fn shortage(out: &mut Vec<u8>, problem: &Problem, lines: &[Shortage]) -> boo
             out.extend_from_slice(&at.encode_bytes());
             out.push(b'"');
         }
+        if line.waitlist {
+            out.extend_from_slice(b",\"waitlist\":true");
+        }
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
@@ -197,7 +205,7 @@ mod tests {
     use crate::sale::{
         catalogue::Catalogue,
         event::samples,
-        ids::{Bucket, ItemNumber, PoolNumber, ReservationId, SaleNumber},
+        ids::{Bucket, EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
         outcome::{Group, GroupState, Refusal, Reservation, ReservedLine, Standing, State},
         settings::{Currency, SaleSettings},
         stock::Amounts,
@@ -233,6 +241,7 @@ mod tests {
                 available: if index == 3 { 0 } else { index },
                 held: index / 2,
                 next_release_at: (index % 4 == 2).then(|| Timestamp::from_millis(1_795_766_400_000 + index)),
+                waitlist: index % 3 == 1,
             })
             .collect();
         for problem in [&problems::SOLD_OUT, &problems::INSUFFICIENT_STOCK] {
@@ -281,6 +290,7 @@ mod tests {
                         attributes: None,
                         short: Box::default(),
                         group: (index % 2 == 1).then(|| Box::new(group)),
+                        entry: (index % 3 == 1).then(|| EntryId::new(now, Bucket::of(name), index as u64)),
                     };
                     let stands = Standing { state, expires_at: now.plus_seconds(600) };
                     let replayed_of = reference.map(|_| stands);

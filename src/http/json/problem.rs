@@ -9,12 +9,13 @@ use super::{answers::ReservationBody, encode};
 use crate::{
     api::{
         problems::{Kind, Problem},
-        refused::{Facts, NO_SUCH_RESERVATION, NO_SUCH_SALE, Refused, detail_of},
+        refused::{Facts, NO_SUCH_ENTRY, NO_SUCH_RESERVATION, NO_SUCH_SALE, Refused, detail_of},
     },
     sale::{
         catalogue::Catalogue,
         expected::Tag,
-        outcome::{Refusal, Reservation, Shortage, State},
+        ids::{EntryId, ReservationId},
+        outcome::{Refusal, Reservation, Shortage, State, WaitState, WaitlistEntry},
         settings::Invalid,
         time::Timestamp,
     },
@@ -115,6 +116,12 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
             None => "the group is not complete".to_owned(),
         }
         .into(),
+        Refusal::EntryNotFound => NO_SUCH_ENTRY.into(),
+        Refusal::NoWaitlist => "the sale has no waitlist".into(),
+        Refusal::StockAvailable => "all these units can be held now; reserve them".into(),
+        Refusal::AlreadyWaiting(entry) => format!("the customer has been waiting since {}", entry.id.created_at()).into(),
+        Refusal::WaitlistFull { limit } => format!("{limit} customers are waiting, as many as the sale allows").into(),
+        Refusal::NotWaiting(entry) => not_waiting(entry).into(),
         Refusal::IdempotencyKeyReused => "a different request used this Idempotency-Key before".into(),
         Refusal::Full(limit) => format!("{limit} is reached").into(),
         Refusal::BacklogFull => "journal.max_backlog_bytes is reached".into(),
@@ -125,6 +132,16 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
 fn short(lines: &[Shortage]) -> String {
     let line = |line: &Shortage| format!("{:?}: {} requested, {} available", line.sku, line.requested, line.available);
     lines.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+fn not_waiting(entry: &WaitlistEntry) -> String {
+    let at = entry.ended_at.map(|at| format!(" at {at}")).unwrap_or_default();
+    match entry.state {
+        WaitState::Offered => format!("the entry was offered a hold{at}; release that hold instead"),
+        WaitState::Expired => format!("the entry expired{at}"),
+        WaitState::Left => format!("the customer left{at}"),
+        WaitState::Waiting => "the customer is waiting".to_owned(),
+    }
 }
 
 fn ended(how: &str, reservation: &Reservation) -> String {
@@ -152,6 +169,11 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         }
         &Refusal::TooManyHolds { limit, open } => Members::OpenHolds(OpenHolds { limit, open }),
         &Refusal::CoolingDown { limit, expired, .. } => Members::ExpiredHolds(ExpiredHolds { limit, expired }),
+        Refusal::AlreadyWaiting(entry) => Members::Entry(OfEntry { entry: entry.id }),
+        &Refusal::WaitlistFull { limit } => Members::EntriesMax(EntriesMax { limit }),
+        Refusal::NotWaiting(entry) => {
+            Members::EntryState(EntryState { state: entry.state.as_str(), reservation: entry.reservation })
+        }
         Refusal::NotConfirmed(reservation)
         | Refusal::AlreadyConfirmed(reservation)
         | Refusal::AlreadyReleased(reservation)
@@ -168,6 +190,9 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::NotEligible
         | Refusal::SaleEnded
         | Refusal::SalePaused
+        | Refusal::EntryNotFound
+        | Refusal::NoWaitlist
+        | Refusal::StockAvailable
         | Refusal::InitialStockImmutable { .. }
         | Refusal::GroupFull
         | Refusal::GroupClosed
@@ -216,6 +241,9 @@ enum Members<'a> {
     OpenHolds(OpenHolds),
     ExpiredHolds(ExpiredHolds),
     Reservation(Of<'a>),
+    Entry(OfEntry),
+    EntriesMax(EntriesMax),
+    EntryState(EntryState),
     Expired(OfExpired<'a>),
 }
 
@@ -231,6 +259,9 @@ impl Members<'_> {
             Self::OpenHolds(_) => Kind::OpenHolds,
             Self::ExpiredHolds(_) => Kind::ExpiredHolds,
             Self::Reservation(_) => Kind::Reservation,
+            Self::Entry(_) => Kind::Entry,
+            Self::EntriesMax(_) => Kind::EntriesMax,
+            Self::EntryState(_) => Kind::EntryState,
             Self::Expired(_) => Kind::ExpiredReservation,
         }
     }
@@ -270,12 +301,16 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     next_release_at: Option<Timestamp>,
+    /// True if the sale has a waitlist.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    waitlist: bool,
 }
 
 impl<'a> From<&'a Shortage> for Line<'a> {
     fn from(shortage: &'a Shortage) -> Self {
-        let &Shortage { ref sku, requested, available, held, next_release_at } = shortage;
-        Self { sku, requested, available, held, next_release_at }
+        let &Shortage { ref sku, requested, available, held, next_release_at, waitlist } = shortage;
+        Self { sku, requested, available, held, next_release_at, waitlist }
     }
 }
 
@@ -327,6 +362,29 @@ impl<'a> OfExpired<'a> {
         let lines = short.iter().map(Line::from).collect();
         Self { reservation: ReservationBody::new(reservation, catalogue), lines }
     }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OfEntry {
+    /// The id of the customer's waiting entry.
+    #[schema(value_type = String)]
+    entry: EntryId,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct EntriesMax {
+    /// Customers that may wait in the sale at once.
+    limit: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct EntryState {
+    /// The entry's state.
+    state: &'static str,
+    /// The reservation that it was offered; only in state `offered`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reservation: Option<ReservationId>,
 }
 
 #[derive(Serialize, ToSchema)]

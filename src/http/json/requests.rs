@@ -4,8 +4,10 @@
 //! to each.
 
 mod stock;
+mod waitlist;
 
 pub use stock::{ADJUSTMENTS_MAX, AdjustBody, AdjustmentsBody, TransferBody};
+pub use waitlist::JoinBody;
 
 use std::{borrow::Cow, fmt};
 

@@ -17,7 +17,7 @@ use crate::sale::{
         BUDGET, CHANNEL, COST, CUSTOMER_LIMIT, GROUP_SIZE, GroupSettings, HoldBudget, Invalid, ItemSettings,
         LATE_CONFIRM_SECONDS, LOCATION, NAMES_MAX, PHASE_NAME, PHASES_MAX, POOL_ID, POOLS_MAX, PRICE_AMOUNT, Phase,
         PoolSettings, Price, QUOTA_REQUESTS, QUOTA_WINDOW, REGION, RateLimits, SALE_NAME, SKU, SOURCING, SaleSettings,
-        Sourcing, TIER,
+        Sourcing, TIER, WAITLIST_ENTRIES, WAITLIST_SECONDS, Waitlist,
     },
     time::Timestamp,
 };
@@ -53,6 +53,9 @@ pub struct SettingsBody {
     /// How many holds a customer may have at once, and let expire. Left out: any number.
     #[serde(default, deserialize_with = "object::optional")]
     hold_budget: Option<HoldBudget>,
+    /// Who finds too few units may wait for those that come back. Left out: nobody waits.
+    #[serde(default, deserialize_with = "object::optional")]
+    waitlist: Option<Waitlist>,
     /// Quotas of requests that replace those of the configuration.
     #[serde(default, deserialize_with = "object::optional")]
     rate_limits: Option<RateLimits>,
@@ -67,6 +70,10 @@ pub struct SettingsBody {
     #[serde(default, rename = "status")]
     #[schema(value_type = Value)]
     _status: IgnoredAny,
+    /// Ignored, so that the answer of a GET can be sent back.
+    #[serde(default, rename = "waiting")]
+    #[schema(value_type = Value)]
+    _waiting: IgnoredAny,
 }
 
 /// An item of a sale, as its operator sends it.
@@ -190,6 +197,7 @@ impl From<SettingsBody> for SaleSettings {
             customer_limit,
             late_confirm_seconds,
             hold_budget,
+            waitlist,
             rate_limits,
             phases,
             items,
@@ -207,6 +215,7 @@ impl From<SettingsBody> for SaleSettings {
             customer_limit,
             late_confirm_seconds: late_confirm_seconds.unwrap_or_default(),
             hold_budget,
+            waitlist,
             rate_limits,
             phases,
             items,
@@ -246,7 +255,7 @@ impl From<ItemSettingsBody> for ItemSettings {
 }
 
 /// Members of a sale and of its items that GET computes.
-const COMPUTED: [&str; 1] = ["status"];
+const COMPUTED: [&str; 2] = ["status", "waiting"];
 const COMPUTED_OF_POOL: [&str; 4] = ["stock", "available", "held", "confirmed"];
 const COMPUTED_OF_ITEM: [&str; 5] = ["stock", "available", "held", "confirmed", "limit_counts_since"];
 
@@ -257,6 +266,11 @@ impl Described for SettingsBody {
         };
         let rate_limits = ["sale", "customer", "key"].map(|name| Member::object(name, quota()).optional());
         let budget = ["open_holds", "expired_per_hour"].map(|name| Member::value(name, BUDGET).optional());
+        let waitlist = vec![
+            Member::value("entries_max", WAITLIST_ENTRIES),
+            Member::value("entry_seconds", WAITLIST_SECONDS),
+            Member::value("hold_seconds", limits.sale.hold_seconds()).optional(),
+        ];
         let members = [
             Member::value("id", Rule::SaleId).kept(),
             Member::value("name", SALE_NAME),
@@ -267,6 +281,7 @@ impl Described for SettingsBody {
             Member::value("customer_limit", CUSTOMER_LIMIT).optional(),
             Member::value("late_confirm_seconds", LATE_CONFIRM_SECONDS).optional(),
             Member::object("hold_budget", Shape::new(budget.into())).optional(),
+            Member::object("waitlist", Shape::new(waitlist)).optional(),
             Member::object("rate_limits", Shape::new(rate_limits.into())).optional(),
             Member::list("phases", phase(), PHASES_MAX).optional(),
             Member::list("items", ItemSettingsBody::shape(limits), limits.sale.items_per_sale_max),

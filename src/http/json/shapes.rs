@@ -5,7 +5,7 @@ use super::{
     invalid::{Described, Member, Shape},
     requests::{
         ADJUSTMENTS_MAX, AdjustBody, AdjustmentsBody, CUSTOMER, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody,
-        ExtendBody, LABEL, LABEL_NAME, LOCATIONS_MAX, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody,
+        ExtendBody, JoinBody, LABEL, LABEL_NAME, LOCATIONS_MAX, NoBody, REASON, REFERENCE, ReleaseBody, ReserveBody,
         TransferBody,
     },
 };
@@ -41,6 +41,13 @@ impl Described for ReserveBody<'_> {
             Member::value("allow_partial", Rule::Flag).optional(),
             Member::value("group", Rule::GroupId).optional(),
         ])
+    }
+}
+
+/// A reserve without what a hold alone has.
+impl Described for JoinBody<'_> {
+    fn shape(limits: &Limits) -> Shape {
+        ReserveBody::shape(limits).without("hold_seconds").without("allow_partial")
     }
 }
 
@@ -152,6 +159,7 @@ mod tests {
         for (schema, shape) in [
             ("ReserveRequest", ReserveBody::shape(&limits)),
             ("BatchEntry", EntryBody::shape(&limits)),
+            ("JoinRequest", JoinBody::shape(&limits)),
             ("ConfirmRequest", ConfirmBody::shape(&limits)),
             ("ChangeRequest", ChangeBody::shape(&limits)),
             ("CancelRequest", CancelBody::shape(&limits)),

@@ -15,9 +15,9 @@ use crate::{
         attributes::LABELS_MAX,
         audit::Action,
         code::Code,
-        event::RefusedConfirm,
+        event::{NoRoom, RefusedConfirm},
         ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
-        outcome::{GroupState, State, Status},
+        outcome::{GroupState, State, Status, WaitState},
         settings::{
             AMOUNT_MAX, GROUP_SIZE_MAX, GROUP_SIZE_MIN, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX,
             WINDOW_SECONDS_MAX,

@@ -12,7 +12,7 @@ use super::{
 use crate::events::Envelope;
 
 /// Types of events, with the schema of their data. The last one marks the end of a stream, not a change.
-const KINDS: [(&str, &str); 24] = [
+const KINDS: [(&str, &str); 29] = [
     ("reservation.held", "ReservationData"),
     ("reservation.extended", "ReservationData"),
     ("reservation.changed", "ReservationData"),
@@ -24,6 +24,11 @@ const KINDS: [(&str, &str); 24] = [
     ("group.opened", "GroupData"),
     ("group.completed", "GroupData"),
     ("group.failed", "GroupData"),
+    ("waitlist.joined", "EntryData"),
+    ("waitlist.offered", "EntryData"),
+    ("waitlist.left", "EntryData"),
+    ("waitlist.expired", "EntryData"),
+    ("waitlist.passed_over", "EntryData"),
     ("stock.adjusted", "AdjustmentData"),
     ("stock.transferred", "TransferData"),
     ("item.pool_shared", "SharingData"),

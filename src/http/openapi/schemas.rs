@@ -7,8 +7,8 @@ use super::{bounds, feed, problems, reference};
 use crate::{
     api::{Limits, calls::Call, problems::PROBLEMS},
     events::{
-        AdjustmentData, EndingData, ErasureData, GroupData, LevelData, LowStockData, PhaseData, ReservationData,
-        SharingData, StatusData, TransferData,
+        AdjustmentData, EndingData, EntryData, ErasureData, GroupData, LevelData, LowStockData, PhaseData,
+        ReservationData, SharingData, StatusData, TransferData,
     },
     http::{
         handlers::problems::Page,
@@ -74,6 +74,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<StatusBody<'_>>(&mut answers);
     add::<ReservationData<'_>>(&mut answers);
     add::<GroupData<'_>>(&mut answers);
+    add::<EntryData<'_>>(&mut answers);
     add::<AdjustmentData<'_>>(&mut answers);
     add::<TransferData<'_>>(&mut answers);
     add::<PhaseData<'_>>(&mut answers);

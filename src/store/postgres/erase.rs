@@ -14,21 +14,21 @@ use crate::{
     },
 };
 
-/// Reservations that one statement looks at. All at once could take longer than any one statement may, at each try anew.
+/// Rows that one statement looks at. All at once could take longer than any one statement may, at each try anew.
 const ROWS_MAX: i64 = if cfg!(test) { 1000 } else { 500_000 };
 
 const CUSTOMERS_OF: &str = "SELECT id, customer FROM reservations WHERE id = ANY ($1)";
 
-/// The first reservation of the part after the one that begins with $1.
+/// The first row of the part after the one that begins with $1.
 fn next_part(table: &str) -> String {
     format!("SELECT id FROM {table} WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1")
 }
 
-/// The words of `erased_customer`.
-fn erase(table: &str) -> String {
+/// The words of `erased_customer`, and no texts.
+fn erase(table: &str, texts: &[&str]) -> String {
+    let texts: String = texts.iter().map(|text| format!(", {text} = NULL")).collect();
     format!(
-        "UPDATE {table} SET customer = 'erased-' || id::text, reference = NULL, release_reason = NULL,
-                cancel_reason = NULL, labels = NULL
+        "UPDATE {table} SET customer = 'erased-' || id::text{texts}
           WHERE customer = ANY ($1) AND id >= $2 AND id < $3"
     )
 }
@@ -63,18 +63,25 @@ pub(super) async fn customers(link: &Link, window: &Window) -> Result<Erased, St
         let these: [(&(dyn ToSql + Sync), Type); 1] = [(&customers, Type::TEXT_ARRAY)];
         rows += link.execute("erasing texts of customers", &erase_texts(table, text), &these).await?;
     }
-    for table in ["reservations", "reservations_archive"] {
-        rows += erase_in(link, table, &customers).await?;
+    const OF_RESERVATIONS: &[&str] = &["reference", "release_reason", "cancel_reason", "labels"];
+    const OF_ENTRIES: &[&str] = &["reference", "labels"];
+    for (table, texts) in [
+        ("reservations", OF_RESERVATIONS),
+        ("reservations_archive", OF_RESERVATIONS),
+        ("waitlist_entries", OF_ENTRIES),
+        ("waitlist_entries_archive", OF_ENTRIES),
+    ] {
+        rows += erase_in(link, table, texts, &customers).await?;
     }
     Ok(Erased { rows, erasures })
 }
 
-async fn erase_in(link: &Link, table: &str, customers: &[&str]) -> Result<u64, StoreError> {
-    let (next_part, erase) = (next_part(table), erase(table));
+async fn erase_in(link: &Link, table: &str, texts: &[&str], customers: &[&str]) -> Result<u64, StoreError> {
+    let (next_part, erase) = (next_part(table), erase(table, texts));
     let (mut rows, mut part) = (0, Some(Uuid::nil()));
     while let Some(from) = part {
         let asked: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::UUID), (&ROWS_MAX, Type::INT8)];
-        let next = link.query("finding the reservations of erased customers", &next_part, &asked).await?;
+        let next = link.query("finding the rows of erased customers", &next_part, &asked).await?;
         part = next.first().map(|row| get(row, 0)).transpose()?;
         let to = part.unwrap_or(Uuid::max());
         let asked: [(&(dyn ToSql + Sync), Type); 3] =

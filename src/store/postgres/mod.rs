@@ -17,6 +17,7 @@ mod retire;
 mod schema;
 mod url;
 mod values;
+mod waitlist;
 mod write;
 
 use std::{

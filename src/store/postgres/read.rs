@@ -218,6 +218,8 @@ impl StoreReader for PostgresReader {
             rows.iter().try_for_each(|row| found.state(row))?;
             let rows = link.query("reporting on refused confirmations", report::OF_REFUSED, &of_sale).await?;
             rows.iter().try_for_each(|row| found.refused(row))?;
+            let rows = link.query("reporting on the waitlist", report::OF_WAITLIST, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.waited(row))?;
             let rows = link.query("reporting on minutes", report::OF_MINUTES, &of_sale).await?;
             rows.iter().try_for_each(|row| found.minute(row))?;
             let rows = link.query("reporting on revenue", report::OF_REVENUE, &of_sale).await?;
@@ -362,7 +364,7 @@ pub(super) fn audit_row(row: &tokio_postgres::Row) -> Result<AuditRow, StoreErro
 const RESERVATIONS: &str = "
     SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
            expired_at, release_reason, tier, channel, region, labels, short, cancelled_at, late, cancel_reason,
-           group_id, group_size, group_state
+           group_id, group_size, group_state, waitlist_entry
       FROM reservations WHERE id = ANY ($1)";
 
 const LINES: &str = "
@@ -434,6 +436,7 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         group_id: get::<Option<Uuid>>(row, 20)?.map(|id| id.to_string()),
         group_size: get(row, 21)?,
         group_state: get(row, 22)?,
+        waitlist_entry: get::<Option<Uuid>>(row, 20)?.map(|entry| entry.to_string()),
         lines,
     })
 }

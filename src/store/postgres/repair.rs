@@ -126,6 +126,8 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE reservation_id = reservations_archive.id AND sale = gone.id",
             "DELETE FROM reservations_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM refused_confirmations USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM waitlist_entries USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
+            "DELETE FROM waitlist_entries_archive USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM stock_movements USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM pools USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
             "DELETE FROM items USING json_to_recordset($1::json) AS gone (id text) WHERE sale = gone.id",
@@ -187,6 +189,36 @@ fn statements(step: Step) -> &'static [&'static str] {
                     one ->> 'cause'
                FROM json_array_elements($1::json) WITH ORDINALITY AS put (one, place)
               ORDER BY place"],
+        Step::RemoveEntries => &[
+            "DELETE FROM waitlist_entries AS entry USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE entry.id = gone.id",
+            "DELETE FROM waitlist_entries_archive AS entry USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE entry.id = gone.id",
+        ],
+        Step::RemoveArchivedEntries => &["
+            DELETE FROM waitlist_entries_archive AS entry USING json_to_recordset($1::json) AS gone (id uuid)
+              WHERE entry.id = gone.id"],
+        Step::PutEntries => &[
+            "DELETE FROM waitlist_entries_archive AS entry USING json_to_recordset($1::json) AS put (id uuid)
+              WHERE entry.id = put.id",
+            "INSERT INTO waitlist_entries (id, sale, customer, state, place, lines, reference, joined_at, expires_at, ended_at,
+                    reservation_id, passed_over_at, passed_over_code, tier, channel, region, labels, locations)
+             SELECT id, sale, customer, state, place, lines, reference, joined_at, expires_at, ended_at,
+                    reservation_id, passed_over_at, passed_over_code, tier, channel, region, labels, locations
+               FROM json_to_recordset($1::json)
+                      AS put (id uuid, sale text, customer text, state text, place bigint, lines text,
+                              reference text, joined_at timestamptz, expires_at timestamptz, ended_at timestamptz,
+                              reservation_id uuid, passed_over_at timestamptz, passed_over_code text, tier text,
+                              channel text, region text, labels text, locations text)
+             ON CONFLICT (id) DO UPDATE
+                SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
+                    place = excluded.place, lines = excluded.lines, reference = excluded.reference,
+                    joined_at = excluded.joined_at, expires_at = excluded.expires_at,
+                    ended_at = excluded.ended_at, reservation_id = excluded.reservation_id,
+                    passed_over_at = excluded.passed_over_at, passed_over_code = excluded.passed_over_code,
+                    tier = excluded.tier, channel = excluded.channel, region = excluded.region,
+                    labels = excluded.labels, locations = excluded.locations",
+        ],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
             "UPDATE sales SET number = -1 - number FROM json_to_recordset($1::json) AS put (id text)
@@ -259,17 +291,17 @@ fn statements(step: Step) -> &'static [&'static str] {
               WHERE reservations_archive.id = put.id",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short, group_id, group_size, group_state)
+                    labels, short, group_id, group_size, group_state, waitlist_entry)
              SELECT id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short, group_id, group_size, group_state
+                    labels, short, group_id, group_size, group_state, waitlist_entry
                FROM json_to_recordset($1::json)
                       AS put (id uuid, sale text, customer text, state text, reference text, created_at timestamptz,
                               expires_at timestamptz, extensions bigint, confirmed_at timestamptz,
                               released_at timestamptz, expired_at timestamptz, cancelled_at timestamptz, late boolean,
                               release_reason text, cancel_reason text, tier text, channel text,
                               region text, labels text, short text, group_id uuid, group_size bigint,
-                              group_state text)
+                              group_state text, waitlist_entry uuid)
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
                     reference = excluded.reference, created_at = excluded.created_at,
@@ -279,7 +311,8 @@ fn statements(step: Step) -> &'static [&'static str] {
                     release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
                     labels = excluded.labels, short = excluded.short, group_id = excluded.group_id,
-                    group_size = excluded.group_size, group_state = excluded.group_state",
+                    group_size = excluded.group_size, group_state = excluded.group_state,
+                    waitlist_entry = excluded.waitlist_entry",
             "DELETE FROM reservation_lines USING json_to_recordset($1::json) AS put (id uuid)
               WHERE reservation_id = put.id",
             "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,

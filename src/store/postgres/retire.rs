@@ -9,8 +9,9 @@ use crate::store::{
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
-        first_id, remember_confirmed,
+        AUDIT_COLUMNS, AfterKeeping, Candidates, ENTRY_COLUMNS, ENTRY_ENDED_AT, LINE_COLUMNS, LookedAt,
+        RESERVATION_COLUMNS, RESERVATION_ENDED_AT, RetentionStep, Source, Stepped, TrailPermit, first_id,
+        remember_confirmed,
     },
     rows::integer,
 };
@@ -39,40 +40,49 @@ pub(super) async fn step(
     if link.execute("holding the cursor", HOLD, &holding).await? != 1 {
         return Err(StoreError::CursorMoved { expected: step.cursor });
     }
-    let (reached, gone) = candidates(link, step).await?;
-    if !gone.is_empty() {
-        reservations_go(link, step, &gone).await?;
+    let Candidates { reached, reservations, entries } = candidates(link, step).await?;
+    if step.after == AfterKeeping::Delete && !(reservations.is_empty() && entries.is_empty()) {
+        let before = Moment(step.before);
+        link.execute("recording what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
+    }
+    if !reservations.is_empty() {
+        reservations_go(link, step, &reservations).await?;
+    }
+    if !entries.is_empty() {
+        entries_go(link, step, &entries).await?;
     }
     let (audit_records, more_audit) = audit(link, step, permit).await?;
     link.batch("ending a step of retention", "COMMIT").await?;
-    Ok(Stepped { reservations: gone.len() as u64, audit_records, reached, more_audit })
+    let (reservations, waitlist_entries) = (reservations.len() as u64, entries.len() as u64);
+    Ok(Stepped { reservations, waitlist_entries, audit_records, reached, more_audit })
 }
 
-/// The last of those looked at, if there may be more, and those that go.
-async fn candidates(link: &Link, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<Uuid>), StoreError> {
-    let [table, ..] = step.place.source.tables();
+async fn candidates(link: &Link, step: &RetentionStep) -> Result<Candidates<Uuid>, StoreError> {
+    let [reservations, _, entries, _] = step.place.source.tables();
+    let reservations = looked_at(link, step, reservations, RESERVATION_ENDED_AT).await?;
+    let entries = looked_at(link, step, entries, ENTRY_ENDED_AT).await?;
+    Ok(Candidates::of(reservations, entries, step.rows_max))
+}
+
+async fn looked_at(
+    link: &Link,
+    step: &RetentionStep,
+    table: &str,
+    ended_at: &str,
+) -> Result<LookedAt<Uuid>, StoreError> {
     let select = format!(
-        "SELECT id, state <> 'held' AND coalesce(cancelled_at, confirmed_at, released_at, expired_at) < $3 FROM {table}
-          WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4"
+        "SELECT id, coalesce({ended_at} < $3, FALSE) FROM {table} WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4"
     );
     let (end, before, most) = (first_id(step.before), Moment(step.before), i64::from(step.rows_max));
     let asked: [Parameter<'_>; 4] =
         [(&step.place.behind, Type::UUID), (&end, Type::UUID), (&before, Type::TIMESTAMPTZ), (&most, Type::INT8)];
     let rows = link.query("finding rows past store.keep_days", &select, &asked).await?;
-    let last = rows.last().filter(|_| rows.len() == step.rows_max as usize);
-    let reached = last.map(|row| get(row, 0)).transpose()?;
-    let mut gone = Vec::new();
-    for row in &rows {
-        if get(row, 1)? {
-            gone.push(get(row, 0)?);
-        }
-    }
-    Ok((reached, gone))
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
 }
 
 async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Result<(), StoreError> {
-    let [table, lines, _] = step.place.source.tables();
-    let [archive, archived_lines, _] = Source::Archive.tables();
+    let [table, lines, ..] = step.place.source.tables();
+    let [archive, archived_lines, ..] = Source::Archive.tables();
     let these: [Parameter<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
     match step.after {
         AfterKeeping::Archive => {
@@ -87,8 +97,6 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
             for remember in remember_confirmed(step.place.source, "= ANY ($1)") {
                 link.execute("saving sums", &remember, &these).await?;
             }
-            let before = Moment(step.before);
-            link.execute("recording what is kept", KEPT_FROM, &[(&before, Type::TIMESTAMPTZ)]).await?;
             let refused = "DELETE FROM refused_confirmations WHERE reservation_id = ANY ($1)";
             link.execute("deleting refused confirmations", refused, &these).await?;
         }
@@ -96,6 +104,18 @@ async fn reservations_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Res
     for (from, id) in [(lines, "reservation_id"), (table, "id")] {
         link.execute("deleting", &format!("DELETE FROM {from} WHERE {id} = ANY ($1)"), &these).await?;
     }
+    Ok(())
+}
+
+async fn entries_go(link: &Link, step: &RetentionStep, ids: &[Uuid]) -> Result<(), StoreError> {
+    let ([_, _, table, _], [_, _, archive, _]) = (step.place.source.tables(), Source::Archive.tables());
+    let these: [Parameter<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
+    if step.after == AfterKeeping::Archive {
+        let columns = ENTRY_COLUMNS;
+        let copy = format!("INSERT INTO {archive} ({columns}) SELECT {columns} FROM {table} WHERE id = ANY ($1)");
+        link.execute("archiving waitlist entries", &copy, &these).await?;
+    }
+    link.execute("deleting waitlist entries", &format!("DELETE FROM {table} WHERE id = ANY ($1)"), &these).await?;
     Ok(())
 }
 

@@ -21,10 +21,11 @@ const TABLES: &str = "
     SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
      WHERE nspname = ANY (current_schemas(false))
        AND relname IN ('sales', 'items', 'pools', 'reservations', 'reservation_lines', 'stock_movements', 'audit', 'audit_gaps',
-                       'write_behind', 'reservations_archive', 'reservation_lines_archive', 'audit_archive', 'refused_confirmations')";
+                       'write_behind', 'reservations_archive', 'reservation_lines_archive', 'audit_archive', 'refused_confirmations',
+                       'waitlist_entries', 'waitlist_entries_archive')";
 
 /// How many there are.
-const TABLES_COUNT: usize = 13;
+const TABLES_COUNT: usize = 15;
 
 /// What a database must be before anything else is asked of it.
 const SERVER: &str = "
@@ -43,7 +44,9 @@ const RIGHTS_MISSING: &str = "
                    ('items', 'UPDATE'), ('pools', 'SELECT'), ('pools', 'INSERT'), ('pools', 'UPDATE'),
                    ('reservations', 'SELECT'), ('reservations', 'INSERT'), ('reservations', 'UPDATE'),
                    ('reservation_lines', 'SELECT'), ('reservation_lines', 'INSERT'), ('reservation_lines', 'DELETE'),
-                   ('refused_confirmations', 'SELECT'), ('refused_confirmations', 'INSERT'), ('stock_movements', 'SELECT'),
+                   ('refused_confirmations', 'SELECT'), ('refused_confirmations', 'INSERT'),
+                   ('waitlist_entries', 'SELECT'), ('waitlist_entries', 'INSERT'), ('waitlist_entries', 'UPDATE'),
+                   ('stock_movements', 'SELECT'),
                    ('stock_movements', 'INSERT'), ('audit', 'SELECT'), ('audit', 'INSERT'), ('write_behind', 'SELECT'),
                    ('write_behind', 'UPDATE')) AS needed (table_name, right_name) ON table_name = relname
      WHERE nspname = current_schema() AND NOT has_table_privilege(pg_class.oid, right_name)

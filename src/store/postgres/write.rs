@@ -8,7 +8,7 @@ mod catalogue;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{erase, get, lines, link::Link, values::Moment};
+use super::{erase, get, lines, link::Link, values::Moment, waitlist};
 use crate::{
     sale::ids::ReservationId,
     store::{
@@ -55,7 +55,7 @@ const ADD_AUDIT: &str = "
 const ADD_RESERVATIONS: &str = "
     COPY reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                        released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
-                       region, labels, short, group_id, group_size, group_state)
+                       region, labels, short, group_id, group_size, group_state, waitlist_entry)
     FROM STDIN (FORMAT binary)";
 
 const ADD_REFUSED: &str = "
@@ -120,8 +120,10 @@ pub(super) async fn window(link: &Link, names: &Names, window: &Window, token: &
     writer.refused(window, &erased.erasures).await?;
     writer.new_reservations(window).await?;
     writer.rows += lines::add_new(link, names, window).await?;
+    writer.rows += waitlist::add_new(link, names, window).await?;
     writer.changes(window, &erased.erasures).await?;
     writer.rows += lines::change(link, names, window).await?;
+    writer.rows += waitlist::change_old(link, window).await?;
     link.batch("COMMIT", "COMMIT").await?;
     Ok(writer.rows)
 }
@@ -215,7 +217,7 @@ impl Writer<'_> {
         if begun(window).next().is_none() {
             return Ok(());
         }
-        const TYPES: [Type; 23] = [
+        const TYPES: [Type; 24] = [
             Type::UUID,
             Type::TEXT,
             Type::TEXT,
@@ -239,12 +241,13 @@ impl Writer<'_> {
             Type::UUID,
             Type::INT8,
             Type::TEXT,
+            Type::UUID,
         ];
         let written = self.link.copy("copying reservations", ADD_RESERVATIONS, &TYPES, async |mut copying| {
             for (id, change) in begun(window) {
                 let begun = change.begun.as_ref().expect("only these are chosen");
                 let row = NewReservation::of(self.names, id, begun, change)?;
-                let row: [&(dyn ToSql + Sync); 23] = [
+                let row: [&(dyn ToSql + Sync); 24] = [
                     &uuid_of(*id),
                     &self.names.sale(begun.sale)?,
                     &row.customer,
@@ -268,6 +271,7 @@ impl Writer<'_> {
                     &row.group.map(|(id, _)| uuid_of(id)),
                     &row.group.map(|(_, size)| i64::from(size)),
                     &row.rest.group_state,
+                    &row.entry.map(uuid_of),
                 ];
                 copying.row(&row).await?;
             }

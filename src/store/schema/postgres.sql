@@ -103,6 +103,7 @@ CREATE TABLE reservations (
   group_id       uuid,  -- of the group that it opened or joined; the rows with one id are the members
   group_size     bigint,  -- members that make the group complete
   group_state    text        COLLATE "C",  -- open, complete or failed; left, if it was released while the group was open
+  waitlist_entry uuid,  -- the waitlist entry that it was offered to
   CONSTRAINT one_end CHECK (
     CASE state
       WHEN 'held'      THEN coalesce(confirmed_at, released_at, expired_at, cancelled_at) IS NULL
@@ -171,6 +172,39 @@ CREATE TABLE refused_confirmations (
 
 CREATE INDEX refused_confirmations_by_reservation ON refused_confirmations (reservation_id);
 
+CREATE TABLE waitlist_entries (
+  -- Who waits for units of a sale that come back, and what became of it.
+  id               uuid        NOT NULL PRIMARY KEY,
+  sale             text        COLLATE "C" NOT NULL,
+  customer         text        NOT NULL,  -- 'erased-' and the id once the customer was erased
+  state            text        COLLATE "C" NOT NULL,  -- waiting, offered, left or expired
+  place            bigint      NOT NULL,  -- in the order of joining, over all sales: a smaller one is served first
+  lines            text        NOT NULL,  -- a JSON list of what it waits for: sku, quantity
+  reference        text,
+  joined_at        timestamptz NOT NULL,
+  expires_at       timestamptz NOT NULL,
+  ended_at         timestamptz,  -- when it was offered a hold, left or expired
+  reservation_id   uuid,  -- the hold that was made for it
+  passed_over_at   timestamptz,  -- when its customer last had no room for units that were there
+  passed_over_code text        COLLATE "C",  -- why: customer_limit_exceeded, too_many_holds or cooling_down
+  tier             text        COLLATE "C",
+  channel          text        COLLATE "C",
+  region           text        COLLATE "C",
+  labels           text,  -- a JSON object of names and values; empty once the customer was erased
+  locations        text,  -- a JSON list: only units from there are wanted; empty: from anywhere
+  CONSTRAINT one_end_of_wait CHECK (
+    CASE state
+      WHEN 'waiting' THEN ended_at IS NULL AND reservation_id IS NULL
+      WHEN 'offered' THEN ended_at IS NOT NULL AND reservation_id IS NOT NULL
+      WHEN 'left'    THEN ended_at IS NOT NULL AND reservation_id IS NULL
+      WHEN 'expired' THEN ended_at IS NOT NULL AND reservation_id IS NULL
+      ELSE FALSE
+    END)
+);
+
+-- Who is next is asked often and its index is small: only who waits, added to at the end of each sale.
+CREATE INDEX waitlist_entries_waiting ON waitlist_entries (sale, place) WHERE state = 'waiting';
+
 CREATE TABLE audit (
   -- Every operator action that changed something, in order. Never changed: each row's hash covers its
   -- own columns and the hash of the row before, so a row that was is found. All is text, to the letter as it was hashed:
@@ -220,6 +254,7 @@ CREATE TABLE reservations_archive (
   group_id       uuid,
   group_size     bigint,
   group_state    text COLLATE "C"
+  waitlist_entry uuid
 );
 
 CREATE TABLE reservation_lines_archive (
@@ -233,6 +268,28 @@ CREATE TABLE reservation_lines_archive (
   price_amount   bigint,
   price_currency text,
   PRIMARY KEY (reservation_id, line)
+);
+
+CREATE TABLE waitlist_entries_archive (
+  -- Waitlist entries that were over for store.keep_days, as they were.
+  id               uuid NOT NULL PRIMARY KEY,
+  sale             text COLLATE "C" NOT NULL,
+  customer         text NOT NULL,
+  state            text COLLATE "C" NOT NULL CHECK (state <> 'waiting'),
+  place            bigint NOT NULL,
+  lines            text NOT NULL,
+  reference        text,
+  joined_at        timestamptz NOT NULL,
+  expires_at       timestamptz NOT NULL,
+  ended_at         timestamptz NOT NULL,
+  reservation_id   uuid,
+  passed_over_at   timestamptz,
+  passed_over_code text COLLATE "C",
+  tier             text COLLATE "C",
+  channel          text COLLATE "C",
+  region           text COLLATE "C",
+  labels           text,
+  locations        text
 );
 
 CREATE TABLE audit_archive (
@@ -257,7 +314,7 @@ CREATE TABLE write_behind (
   owner       uuid,  -- the data directory that writes here: the id in its file `identity`
   owner_epoch bigint     NOT NULL DEFAULT 0,  -- how often a process took the store over
   session     uuid,  -- the process that took it last: no other may write
-  -- Reservations that ended earlier were deleted, or will be: reports do not count them. Empty: all are here.
+  -- Reservations and waitlist entries that ended earlier were deleted, or will be: reports do not count them. Empty: all are here.
   kept_from   timestamptz
 );
 
@@ -299,7 +356,7 @@ CREATE VIEW customer_reservations AS
             FROM reservation_lines WHERE reservation_id = id) AS amount,
          reference, created_at, expires_at, extensions,
          coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at,
-         late, release_reason, cancel_reason, tier, channel, region, labels
+         late, release_reason, cancel_reason, tier, channel, region, labels, waitlist_entry
     FROM reservations;
 
 CREATE VIEW customer_groups AS
@@ -313,6 +370,13 @@ CREATE VIEW customer_groups AS
     FROM reservations JOIN reservation_lines ON reservation_id = id AND line = 1
    WHERE group_id IS NOT NULL
    GROUP BY group_id, sale;
+CREATE VIEW waitlist_demand AS
+  -- How many units of each item do customers wait for?
+  SELECT entry.sale, line.sku AS sku, count(*) AS entries, CAST(sum(line.quantity) AS bigint) AS units,
+         min(entry.joined_at) AS first_joined_at
+    FROM waitlist_entries AS entry, json_to_recordset(entry.lines::json) AS line (sku text, quantity bigint)
+   WHERE entry.state = 'waiting'
+   GROUP BY entry.sale, line.sku;
 
 CREATE VIEW sale_summary AS
   -- How does each sale stand as a whole?
@@ -348,6 +412,35 @@ CREATE VIEW report_refused_confirmations AS
   SELECT id, reservation_id, sale, at, reference, cause
     FROM refused_confirmations
    WHERE EXISTS (SELECT 1 FROM report_reservations WHERE report_reservations.id = reservation_id);
+
+CREATE VIEW report_waitlist AS
+  -- How did the waitlist of each sale do? Only sales in which somebody waited. Of the offered holds, open_offers are still held, and
+  -- confirmed_offers were paid and not cancelled.
+  WITH entry AS (
+         SELECT sale, state, passed_over_at, joined_at, ended_at, reservation_id FROM waitlist_entries
+          WHERE state = 'waiting' OR ended_at >= coalesce((SELECT kept_from FROM write_behind), '-infinity')
+         UNION ALL
+         SELECT sale, state, passed_over_at, joined_at, ended_at, reservation_id FROM waitlist_entries_archive
+          WHERE ended_at >= coalesce((SELECT kept_from FROM write_behind), '-infinity')),
+       counted AS (
+         SELECT entry.sale,
+                count(*) AS entries,
+                count(CASE entry.state WHEN 'waiting' THEN 1 END) AS waiting_entries,
+                count(CASE entry.state WHEN 'offered' THEN 1 END) AS offered_entries,
+                count(CASE entry.state WHEN 'left' THEN 1 END) AS left_entries,
+                count(CASE entry.state WHEN 'expired' THEN 1 END) AS expired_entries,
+                count(passed_over_at) AS passed_over_entries,
+                count(CASE coalesce(live.state, archived.state) WHEN 'held' THEN 1 END) AS open_offers,
+                count(CASE coalesce(live.state, archived.state) WHEN 'confirmed' THEN 1 END) AS confirmed_offers,
+                avg(CASE entry.state WHEN 'offered' THEN extract(epoch FROM entry.ended_at - entry.joined_at) END) AS seconds
+           FROM entry LEFT JOIN reservations AS live ON live.id = entry.reservation_id
+                      LEFT JOIN reservations_archive AS archived ON archived.id = entry.reservation_id
+          GROUP BY entry.sale)
+  SELECT sale, entries, waiting_entries, offered_entries, left_entries, expired_entries, passed_over_entries, open_offers,
+         confirmed_offers,
+         round(1.0 * confirmed_offers / nullif(offered_entries, 0), 4)::double precision AS offer_conversion,
+         round(seconds::numeric, 3)::double precision AS seconds_to_offer
+    FROM counted;
 
 CREATE VIEW report_lines AS
   -- The same, line by line; an item of which units came from several pools, or at several prices, is several rows, and is_line

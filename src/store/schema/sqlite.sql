@@ -98,6 +98,7 @@ CREATE TABLE reservations (
   group_id       TEXT,  -- of the group that it opened or joined; the rows with one id are the members
   group_size     INTEGER,  -- members that make the group complete
   group_state    TEXT,  -- open, complete or failed; left, if it was released while the group was open
+  waitlist_entry TEXT,  -- the waitlist entry that it was offered to
   -- CASE, not IN: for a list SQLite builds a temporary tree on every single insert.
   CONSTRAINT one_end CHECK (
     CASE state
@@ -168,6 +169,39 @@ CREATE TABLE refused_confirmations (
 
 CREATE INDEX refused_confirmations_by_reservation ON refused_confirmations (reservation_id);
 
+CREATE TABLE waitlist_entries (
+  -- Who waits for units of a sale that come back, and what became of it.
+  id               TEXT    NOT NULL PRIMARY KEY,
+  sale             TEXT    NOT NULL REFERENCES sales (id),
+  customer         TEXT    NOT NULL,  -- 'erased-' and the id once the customer was erased
+  state            TEXT    NOT NULL,  -- waiting, offered, left or expired
+  place            INTEGER NOT NULL,  -- in the order of joining, over all sales: a smaller one is served first
+  lines            TEXT    NOT NULL,  -- a JSON list of what it waits for: sku, quantity
+  reference        TEXT,
+  joined_at        TEXT    NOT NULL,
+  expires_at       TEXT    NOT NULL,
+  ended_at         TEXT,  -- when it was offered a hold, left or expired
+  reservation_id   TEXT,  -- the hold that was made for it
+  passed_over_at   TEXT,  -- when its customer last had no room for units that were there
+  passed_over_code TEXT,  -- why: customer_limit_exceeded, too_many_holds or cooling_down
+  tier             TEXT,
+  channel          TEXT,
+  region           TEXT,
+  labels           TEXT,  -- a JSON object of names and values; empty once the customer was erased
+  locations        TEXT,  -- a JSON list: only units from there are wanted; empty: from anywhere
+  CONSTRAINT one_end_of_wait CHECK (
+    CASE state
+      WHEN 'waiting' THEN ended_at IS NULL AND reservation_id IS NULL
+      WHEN 'offered' THEN ended_at IS NOT NULL AND reservation_id IS NOT NULL
+      WHEN 'left'    THEN ended_at IS NOT NULL AND reservation_id IS NULL
+      WHEN 'expired' THEN ended_at IS NOT NULL AND reservation_id IS NULL
+      ELSE FALSE
+    END)
+) STRICT, WITHOUT ROWID;
+
+-- Who is next is asked often and its index is small: only who waits, added to at the end of each sale.
+CREATE INDEX waitlist_entries_waiting ON waitlist_entries (sale, place) WHERE state = 'waiting';
+
 CREATE TABLE audit (
   -- Every operator action that changed something, in order. Never changed: each row's hash covers its
   -- own columns and the hash of the row before, so a row that was is found.
@@ -216,6 +250,7 @@ CREATE TABLE reservations_archive (
   group_id       TEXT,
   group_size     INTEGER,
   group_state    TEXT
+  waitlist_entry TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE reservation_lines_archive (
@@ -229,6 +264,28 @@ CREATE TABLE reservation_lines_archive (
   price_amount   INTEGER,
   price_currency TEXT,
   PRIMARY KEY (reservation_id, line)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE waitlist_entries_archive (
+  -- Waitlist entries that were over for store.keep_days, as they were.
+  id               TEXT NOT NULL PRIMARY KEY,
+  sale             TEXT NOT NULL,
+  customer         TEXT NOT NULL,
+  state            TEXT NOT NULL CHECK (state <> 'waiting'),
+  place            INTEGER NOT NULL,
+  lines            TEXT NOT NULL,
+  reference        TEXT,
+  joined_at        TEXT NOT NULL,
+  expires_at       TEXT NOT NULL,
+  ended_at         TEXT NOT NULL,
+  reservation_id   TEXT,
+  passed_over_at   TEXT,
+  passed_over_code TEXT,
+  tier             TEXT,
+  channel          TEXT,
+  region           TEXT,
+  labels           TEXT,
+  locations        TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit_archive (
@@ -253,7 +310,7 @@ CREATE TABLE write_behind (
   owner       TEXT,  -- the data directory that writes here: the id in its file `identity`
   owner_epoch INTEGER NOT NULL DEFAULT 0,  -- how often a process took the store over
   session     TEXT,  -- the process that took it last: no other may write
-  -- Reservations that ended earlier were deleted, or will be: reports do not count them. Empty: all are here.
+  -- Reservations and waitlist entries that ended earlier were deleted, or will be: reports do not count them. Empty: all are here.
   kept_from   TEXT
 ) STRICT;
 
@@ -295,7 +352,7 @@ CREATE VIEW customer_reservations AS
             FROM reservation_lines WHERE reservation_id = id) AS amount,
          reference, created_at, expires_at, extensions,
          coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at,
-         late, release_reason, cancel_reason, tier, channel, region, labels
+         late, release_reason, cancel_reason, tier, channel, region, labels, waitlist_entry
     FROM reservations;
 
 CREATE VIEW customer_groups AS
@@ -309,6 +366,13 @@ CREATE VIEW customer_groups AS
     FROM reservations JOIN reservation_lines ON reservation_id = id AND line = 1
    WHERE group_id IS NOT NULL
    GROUP BY group_id, sale;
+CREATE VIEW waitlist_demand AS
+  -- How many units of each item do customers wait for?
+  SELECT entry.sale, json_extract(line.value, '$.sku') AS sku, count(*) AS entries, CAST(sum(json_extract(line.value, '$.quantity')) AS bigint) AS units,
+         min(entry.joined_at) AS first_joined_at
+    FROM waitlist_entries AS entry, json_each(entry.lines) AS line
+   WHERE entry.state = 'waiting'
+   GROUP BY entry.sale, json_extract(line.value, '$.sku');
 
 CREATE VIEW sale_summary AS
   -- How does each sale stand as a whole?
@@ -344,6 +408,35 @@ CREATE VIEW report_refused_confirmations AS
   SELECT id, reservation_id, sale, at, reference, cause
     FROM refused_confirmations
    WHERE EXISTS (SELECT 1 FROM report_reservations WHERE report_reservations.id = reservation_id);
+
+CREATE VIEW report_waitlist AS
+  -- How did the waitlist of each sale do? Only sales in which somebody waited. Of the offered holds, open_offers are still held, and
+  -- confirmed_offers were paid and not cancelled.
+  WITH entry AS (
+         SELECT sale, state, passed_over_at, joined_at, ended_at, reservation_id FROM waitlist_entries
+          WHERE state = 'waiting' OR ended_at >= coalesce((SELECT kept_from FROM write_behind), '')
+         UNION ALL
+         SELECT sale, state, passed_over_at, joined_at, ended_at, reservation_id FROM waitlist_entries_archive
+          WHERE ended_at >= coalesce((SELECT kept_from FROM write_behind), '')),
+       counted AS (
+         SELECT entry.sale,
+                count(*) AS entries,
+                count(CASE entry.state WHEN 'waiting' THEN 1 END) AS waiting_entries,
+                count(CASE entry.state WHEN 'offered' THEN 1 END) AS offered_entries,
+                count(CASE entry.state WHEN 'left' THEN 1 END) AS left_entries,
+                count(CASE entry.state WHEN 'expired' THEN 1 END) AS expired_entries,
+                count(passed_over_at) AS passed_over_entries,
+                count(CASE coalesce(live.state, archived.state) WHEN 'held' THEN 1 END) AS open_offers,
+                count(CASE coalesce(live.state, archived.state) WHEN 'confirmed' THEN 1 END) AS confirmed_offers,
+                avg(CASE entry.state WHEN 'offered' THEN (julianday(entry.ended_at) - julianday(entry.joined_at)) * 86400.0 END) AS seconds
+           FROM entry LEFT JOIN reservations AS live ON live.id = entry.reservation_id
+                      LEFT JOIN reservations_archive AS archived ON archived.id = entry.reservation_id
+          GROUP BY entry.sale)
+  SELECT sale, entries, waiting_entries, offered_entries, left_entries, expired_entries, passed_over_entries, open_offers,
+         confirmed_offers,
+         round(1.0 * confirmed_offers / nullif(offered_entries, 0), 4) AS offer_conversion,
+         round(seconds, 3) AS seconds_to_offer
+    FROM counted;
 
 CREATE VIEW report_lines AS
   -- The same, line by line; an item of which units came from several pools, or at several prices, is several rows, and is_line

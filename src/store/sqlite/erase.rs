@@ -13,16 +13,22 @@ use crate::store::{
 
 const CUSTOMER_OF: &str = "SELECT customer FROM reservations WHERE id = ?1";
 
-/// Without an index on the customer this reads both tables, once for all customers of the window.
+/// Without an index on the customer this reads the tables, once for all customers of the window.
 const THEIRS: &str = "
     SELECT id FROM reservations WHERE customer IN (SELECT value FROM json_each(?1))
     UNION ALL
-    SELECT id FROM reservations_archive WHERE customer IN (SELECT value FROM json_each(?1))";
+    SELECT id FROM reservations_archive WHERE customer IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT id FROM waitlist_entries WHERE customer IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT id FROM waitlist_entries_archive WHERE customer IN (SELECT value FROM json_each(?1))";
 
-/// What of each table goes; `id`: the reservation.
-const TEXTS: [(&str, &str, &[&str]); 4] = [
+/// What of each table goes; `id`: the reservation or the waitlist entry.
+const TEXTS: [(&str, &str, &[&str]); 6] = [
     ("reservations", "id", &["reference", "release_reason", "cancel_reason", "labels"]),
     ("reservations_archive", "id", &["reference", "release_reason", "cancel_reason", "labels"]),
+    ("waitlist_entries", "id", &["reference", "labels"]),
+    ("waitlist_entries_archive", "id", &["reference", "labels"]),
     ("refused_confirmations", "reservation_id", &["reference"]),
     ("stock_movements", "reservation_id", &["reason"]),
 ];

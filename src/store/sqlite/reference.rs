@@ -4,11 +4,11 @@
 //! whole journal, it equals a store exactly. Built from the journal's end, on top of the service's memory, it lacks older rows,
 //! and an item's `sold_out_at`, and `confirmed_before`, mean nothing; it lacks earlier refused confirmations too.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::{schema, write};
 use crate::{
-    sale::ids::PoolNumber,
+    sale::ids::{PoolNumber, ReservationId},
     store::{
         error::StoreError,
         fold::Window,
@@ -74,24 +74,28 @@ impl Reference {
         Ok(transaction.commit()?)
     }
 
-    /// Reservations as the service's memory has them, but for those that the journal told of.
-    pub fn know_reservations(&mut self, mut window: Window) -> Result<(), StoreError> {
+    /// Reservations and waitlist entries as the service's memory has them, but for those that the journal told of.
+    pub fn know_customers(&mut self, mut window: Window) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
-            let mut known = transaction.prepare_cached("SELECT 1 FROM reservations WHERE id = ?1")?;
             let mut failed = None;
-            window.keep_reservations(|id| match known.exists([id.to_string()]) {
+            let mut is_new = |known: &mut CachedStatement<'_>, id: &ReservationId| match known.exists([id.to_string()])
+            {
                 Ok(known) => !known,
                 Err(error) => {
                     failed = Some(error);
                     false
                 }
-            });
+            };
+            let mut known = transaction.prepare_cached("SELECT 1 FROM reservations WHERE id = ?1")?;
+            window.keep_reservations(|id| is_new(&mut known, id));
+            let mut known = transaction.prepare_cached("SELECT 1 FROM waitlist_entries WHERE id = ?1")?;
+            window.keep_entries(|id| is_new(&mut known, id));
             if let Some(error) = failed {
                 return Err(error.into());
             }
         }
-        write::reservations_of_reference(&transaction, &self.names, &window)?;
+        write::customers_of_reference(&transaction, &self.names, &window)?;
         Ok(transaction.commit()?)
     }
 
@@ -258,6 +262,7 @@ mod tests {
             Table::Movements,
             Table::Reservations,
             Table::Refused,
+            Table::Waitlist,
             Table::Audit,
             Table::WriteBehind,
         ];

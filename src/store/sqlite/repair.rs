@@ -88,6 +88,8 @@ fn statements(step: Step) -> &'static [&'static str] {
                SELECT id FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1)))",
             "DELETE FROM reservations_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM refused_confirmations WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM waitlist_entries WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM waitlist_entries_archive WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM stock_movements WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM pools WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "DELETE FROM items WHERE sale IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -137,6 +139,33 @@ fn statements(step: Step) -> &'static [&'static str] {
              SELECT value ->> '$.reservation_id', value ->> '$.sale', value ->> '$.at', value ->> '$.reference',
                     value ->> '$.cause'
                FROM json_each(?1) ORDER BY key"],
+        Step::RemoveEntries => &[
+            "DELETE FROM waitlist_entries WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "DELETE FROM waitlist_entries_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+        ],
+        Step::RemoveArchivedEntries => {
+            &["DELETE FROM waitlist_entries_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))"]
+        }
+        Step::PutEntries => &[
+            "DELETE FROM waitlist_entries_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
+            "INSERT INTO waitlist_entries (id, sale, customer, state, place, lines, reference, joined_at, expires_at, ended_at,
+                    reservation_id, passed_over_at, passed_over_code, tier, channel, region, labels, locations)
+             SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
+                    value ->> '$.place', value ->> '$.lines', value ->> '$.reference',
+                    value ->> '$.joined_at', value ->> '$.expires_at', value ->> '$.ended_at',
+                    value ->> '$.reservation_id', value ->> '$.passed_over_at',
+                    value ->> '$.passed_over_code', value ->> '$.tier', value ->> '$.channel',
+                    value ->> '$.region', value ->> '$.labels', value ->> '$.locations'
+               FROM json_each(?1) WHERE true
+             ON CONFLICT (id) DO UPDATE
+                SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
+                    place = excluded.place, lines = excluded.lines, reference = excluded.reference,
+                    joined_at = excluded.joined_at, expires_at = excluded.expires_at,
+                    ended_at = excluded.ended_at, reservation_id = excluded.reservation_id,
+                    passed_over_at = excluded.passed_over_at, passed_over_code = excluded.passed_over_code,
+                    tier = excluded.tier, channel = excluded.channel, region = excluded.region,
+                    labels = excluded.labels, locations = excluded.locations",
+        ],
         // Numbers are unique, and two rows may have each other's.
         Step::PutSales => &[
             "UPDATE sales SET number = -1 - number WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
@@ -204,14 +233,15 @@ fn statements(step: Step) -> &'static [&'static str] {
             "DELETE FROM reservations_archive WHERE id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                     released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region,
-                    labels, short, group_id, group_size, group_state)
+                    labels, short, group_id, group_size, group_state, waitlist_entry)
              SELECT value ->> '$.id', value ->> '$.sale', value ->> '$.customer', value ->> '$.state',
                     value ->> '$.reference', value ->> '$.created_at', value ->> '$.expires_at',
                     value ->> '$.extensions', value ->> '$.confirmed_at', value ->> '$.released_at',
                     value ->> '$.expired_at', value ->> '$.cancelled_at', value ->> '$.late',
                     value ->> '$.release_reason', value ->> '$.cancel_reason', value ->> '$.tier',
                     value ->> '$.channel', value ->> '$.region', value ->> '$.labels', value ->> '$.short',
-                    value ->> '$.group_id', value ->> '$.group_size', value ->> '$.group_state'
+                    value ->> '$.group_id', value ->> '$.group_size', value ->> '$.group_state',
+                    value ->> '$.waitlist_entry'
                FROM json_each(?1) WHERE true
              ON CONFLICT (id) DO UPDATE
                 SET sale = excluded.sale, customer = excluded.customer, state = excluded.state,
@@ -222,7 +252,8 @@ fn statements(step: Step) -> &'static [&'static str] {
                     release_reason = excluded.release_reason, cancel_reason = excluded.cancel_reason,
                     tier = excluded.tier, channel = excluded.channel, region = excluded.region,
                     labels = excluded.labels, short = excluded.short, group_id = excluded.group_id,
-                    group_size = excluded.group_size, group_state = excluded.group_state",
+                    group_size = excluded.group_size, group_state = excluded.group_state,
+                    waitlist_entry = excluded.waitlist_entry",
             "DELETE FROM reservation_lines WHERE reservation_id IN (SELECT value ->> '$.id' FROM json_each(?1))",
             "INSERT INTO reservation_lines (reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount,
                     price_currency)

@@ -9,8 +9,9 @@ use crate::store::{
     error::StoreError,
     owner::Token,
     retention::{
-        AUDIT_COLUMNS, AfterKeeping, LINE_COLUMNS, RESERVATION_COLUMNS, RetentionStep, Source, Stepped, TrailPermit,
-        first_id, remember_confirmed,
+        AUDIT_COLUMNS, AfterKeeping, Candidates, ENTRY_COLUMNS, ENTRY_ENDED_AT, LINE_COLUMNS, LookedAt,
+        RESERVATION_COLUMNS, RESERVATION_ENDED_AT, RetentionStep, Source, Stepped, TrailPermit, first_id,
+        remember_confirmed,
     },
     rows::integer,
 };
@@ -42,43 +43,49 @@ pub(super) fn step(
     if held != 1 {
         return Err(StoreError::CursorMoved { expected: step.cursor });
     }
-    let (looked_at, gone) = candidates(transaction, step)?;
-    let reservations = gone.len() as u64;
-    if !gone.is_empty() {
-        reservations_go(transaction, step, &gone)?;
+    let Candidates { reached, reservations, entries } = candidates(transaction, step)?;
+    let unreadable = |id: &str| StoreError::Content(format!("a reservation or waitlist entry with the id {id:?}"));
+    let reached = reached.map(|id| Uuid::try_parse(&id).map_err(|_| unreadable(&id))).transpose()?;
+    if step.after == AfterKeeping::Delete && !(reservations.is_empty() && entries.is_empty()) {
+        transaction.prepare_cached(KEPT_FROM)?.execute([step.before.to_string()])?;
+    }
+    if !reservations.is_empty() {
+        reservations_go(transaction, step, &reservations)?;
+    }
+    if !entries.is_empty() {
+        entries_go(transaction, step, &entries)?;
     }
     let (audit_records, more_audit) = audit(transaction, step, permit)?;
-    Ok(Stepped { reservations, audit_records, reached: looked_at, more_audit })
+    let (reservations, waitlist_entries) = (reservations.len() as u64, entries.len() as u64);
+    Ok(Stepped { reservations, waitlist_entries, audit_records, reached, more_audit })
 }
 
-/// The last of those looked at, if there may be more, and those that go.
-fn candidates(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<(Option<Uuid>, Vec<String>), StoreError> {
-    let [table, ..] = step.place.source.tables();
+fn candidates(transaction: &Transaction<'_>, step: &RetentionStep) -> Result<Candidates<String>, StoreError> {
+    let [reservations, _, entries, _] = step.place.source.tables();
+    let reservations = looked_at(transaction, step, reservations, RESERVATION_ENDED_AT)?;
+    let entries = looked_at(transaction, step, entries, ENTRY_ENDED_AT)?;
+    Ok(Candidates::of(reservations, entries, step.rows_max))
+}
+
+fn looked_at(
+    transaction: &Transaction<'_>,
+    step: &RetentionStep,
+    table: &str,
+    ended_at: &str,
+) -> Result<LookedAt<String>, StoreError> {
     let select = format!(
-        "SELECT id, state <> 'held' AND coalesce(cancelled_at, confirmed_at, released_at, expired_at) < ?3 FROM {table}
-          WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?4"
+        "SELECT id, coalesce({ended_at} < ?3, FALSE) FROM {table} WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?4"
     );
     let mut statement = transaction.prepare_cached(&select)?;
     let (behind, end) = (step.place.behind.to_string(), first_id(step.before).to_string());
-    let mut rows = statement.query(params![behind, end, step.before.to_string(), step.rows_max])?;
-    let (mut last, mut looked_at, mut gone) = (None, 0, Vec::new());
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        looked_at += 1;
-        if row.get(1)? {
-            gone.push(id.clone());
-        }
-        last = Some(id);
-    }
-    let unreadable = |id: &str| StoreError::Content(format!("a reservation with the id {id:?}"));
-    let last = last.filter(|_| looked_at == step.rows_max);
-    let reached = last.map(|id| Uuid::try_parse(&id).map_err(|_| unreadable(&id))).transpose()?;
-    Ok((reached, gone))
+    let asked = params![behind, end, step.before.to_string(), step.rows_max];
+    let rows = statement.query_map(asked, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[String]) -> Result<(), StoreError> {
-    let [table, lines, _] = step.place.source.tables();
-    let [archive, archived_lines, _] = Source::Archive.tables();
+    let [table, lines, ..] = step.place.source.tables();
+    let [archive, archived_lines, ..] = Source::Archive.tables();
     let these = serde_json::to_string(ids).expect("a list of texts");
     match step.after {
         AfterKeeping::Archive => {
@@ -93,7 +100,6 @@ fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[S
             for remember in remember_confirmed(step.place.source, &format!("IN {THESE}")) {
                 transaction.prepare_cached(&remember)?.execute([&these])?;
             }
-            transaction.prepare_cached(KEPT_FROM)?.execute([step.before.to_string()])?;
             let refused = format!("DELETE FROM refused_confirmations WHERE reservation_id IN {THESE}");
             transaction.prepare_cached(&refused)?.execute([&these])?;
         }
@@ -101,6 +107,18 @@ fn reservations_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[S
     for (from, id) in [(lines, "reservation_id"), (table, "id")] {
         transaction.prepare_cached(&format!("DELETE FROM {from} WHERE {id} IN {THESE}"))?.execute([&these])?;
     }
+    Ok(())
+}
+
+fn entries_go(transaction: &Transaction<'_>, step: &RetentionStep, ids: &[String]) -> Result<(), StoreError> {
+    let ([_, _, table, _], [_, _, archive, _]) = (step.place.source.tables(), Source::Archive.tables());
+    let these = serde_json::to_string(ids).expect("a list of texts");
+    if step.after == AfterKeeping::Archive {
+        let columns = ENTRY_COLUMNS;
+        let copy = format!("INSERT INTO {archive} ({columns}) SELECT {columns} FROM {table} WHERE id IN {THESE}");
+        transaction.prepare_cached(&copy)?.execute([&these])?;
+    }
+    transaction.prepare_cached(&format!("DELETE FROM {table} WHERE id IN {THESE}"))?.execute([&these])?;
     Ok(())
 }
 

@@ -36,8 +36,9 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
         SELECT count(*) FROM sqlite_schema
          WHERE type = 'table' AND name IN ('sales', 'items', 'pools', 'reservations', 'reservation_lines', 'stock_movements',
                                            'audit', 'audit_gaps', 'write_behind', 'reservations_archive',
-                                           'reservation_lines_archive', 'audit_archive', 'refused_confirmations')";
-    const TABLES_COUNT: i64 = 13;
+                                           'reservation_lines_archive', 'audit_archive', 'refused_confirmations',
+                                           'waitlist_entries', 'waitlist_entries_archive')";
+    const TABLES_COUNT: i64 = 15;
     if connection.prepare_cached(TABLES)?.query_row([], |row| row.get::<_, i64>(0))? < TABLES_COUNT {
         return Err(StoreError::Unsuitable(
             "somebody dropped tables of the store: put back a copy, or move the file away, and the service makes a \

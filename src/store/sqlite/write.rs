@@ -3,6 +3,8 @@
 //! Invariant: a statement for one row changes exactly one row, or the window fails. The store never hides a difference from the
 //! journal.
 
+mod waitlist;
+
 use std::fmt::Write as _;
 
 use rusqlite::{
@@ -88,8 +90,8 @@ const ADD_MOVEMENT: &str = "
 const ADD_RESERVATION: &str = "
     INSERT OR FAIL INTO reservations (id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at,
                               released_at, expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel,
-                              region, labels, short, group_id, group_size, group_state)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
+                              region, labels, short, group_id, group_size, group_state, waitlist_entry)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
 
 const CHANGE_RESERVATION: &str = "
     UPDATE reservations
@@ -151,15 +153,16 @@ pub(super) fn catalogue_of_reference(
     Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true }.sales(window)
 }
 
-/// The window's reservations and their lines alone.
-pub(super) fn reservations_of_reference(
+/// The window's reservations, their lines, and waitlist entries alone.
+pub(super) fn customers_of_reference(
     transaction: &Transaction<'_>,
     names: &Names,
     window: &Window,
 ) -> Result<(), StoreError> {
     let mut writer = Writer { transaction, names, pace: Pace::without_rests(), rows: 0, of_the_end: true };
     writer.reservations(window, &Erasures::new())?;
-    writer.new_lines(window)
+    writer.new_lines(window)?;
+    writer.entries(window)
 }
 
 struct Writer<'a> {
@@ -185,6 +188,7 @@ impl Writer<'_> {
         self.reservations(window, &erasures)?;
         self.new_lines(window)?;
         self.changed_lines(window)?;
+        self.entries(window)?;
         self.refused(window, &erasures)
     }
 
@@ -510,6 +514,7 @@ fn put_reservation(row: &mut Row<'_, '_>, names: &Names, (id, begun, change): &B
     row.put(new.group.map(|(id, _)| id.to_string()))?;
     row.put(new.group.map(|(_, size)| size))?;
     row.put(new.rest.group_state)?;
+    row.put(new.entry.map(|entry| entry.to_string()))?;
     Ok(())
 }
 

@@ -12,12 +12,13 @@ mod pace;
 mod postgres;
 #[path = "../../../tests/it/support/postgres.rs"]
 #[allow(dead_code, reason = "integration tests use the rest")]
-mod postgres_server;
+pub(crate) mod postgres_server;
 mod refusals;
 mod reports;
 mod retention;
 mod rows;
 mod views;
+mod waitlist;
 
 use std::sync::Arc;
 
@@ -153,6 +154,7 @@ fn settings() -> SaleSettings {
         rate_limits: None,
         late_confirm_seconds: 0,
         hold_budget: None,
+        waitlist: None,
         phases: Vec::new(),
         items: vec![item("tv", price), item("phone", None)],
     }
@@ -172,9 +174,22 @@ fn held(id: ReservationId, customer: &str, units: u32) -> Event<'_> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [PricedPortion { item: TV, pool: PoolNumber(TV.0), units, price }].into_iter().collect();
     let (sale, hold_seconds) = (SALE, 300);
-    let (reference, key, attributes, short, group) = (None, None, None, Box::default(), None);
-    CustomerEvent::Held(Held { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, group })
-        .into()
+    let (reference, key, attributes, short) = (None, None, None, Box::default());
+    let (group, entry) = (None, None);
+    CustomerEvent::Held(Held {
+        id,
+        sale,
+        customer,
+        hold_seconds,
+        portions,
+        reference,
+        key,
+        attributes,
+        short,
+        group,
+        entry,
+    })
+    .into()
 }
 
 fn ended(id: ReservationId, at: Timestamp, units: u32, text: Option<&str>) -> Settled<'_> {

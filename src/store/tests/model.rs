@@ -12,10 +12,11 @@ use crate::sale::{
     audit::{Action, Actor, NewRecord, Trail},
     catalogue::Catalogue,
     event::{
-        Adjusted, AskedUnits, Cancelled, Changed, ConfirmRefused, PoolLevels, Portions, PricedPortions, RefusedConfirm,
-        SaleDefined, Transferred, record,
+        Adjusted, AskedUnits, Cancelled, Changed, ConfirmRefused, Joined, NoRoom, Offered, PassedOver, PoolLevels,
+        Portions, PricedPortions, RefusedConfirm, SaleDefined, Transferred, WaitEnded, record,
     },
     expected::Tag,
+    ids::EntryId,
     outcome::State,
     settings::{Phase, PoolSettings},
     stock::StockBook,
@@ -82,6 +83,28 @@ pub(super) enum Step {
     FailGroup {
         pick: usize,
     },
+    Join {
+        customer: u8,
+        item: usize,
+        units: u32,
+        reference: bool,
+        sort: u8,
+    },
+    /// Offers a waitlist entry what it waits for, if that is available.
+    Offer {
+        pick: usize,
+        sort: u8,
+    },
+    /// Passes an entry over.
+    PassOver {
+        pick: usize,
+        cause: usize,
+    },
+    /// An entry is left, or expires.
+    EndWait {
+        pick: usize,
+        is_left: bool,
+    },
     Adjust {
         pool: usize,
         delta: i64,
@@ -135,6 +158,12 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (any::<usize>(), 0..RefusedConfirm::ALL.len(), any::<bool>())
             .prop_map(|(pick, cause, text)| Step::RefuseConfirm { pick, cause, text }),
         2 => any::<usize>().prop_map(|pick| Step::FailGroup { pick }),
+        4 => (0..CUSTOMERS, 0..8usize, 1..4u32, any::<bool>(), any::<u8>()).prop_map(
+            |(customer, item, units, reference, sort)| Step::Join { customer, item, units, reference, sort }
+        ),
+        3 => (any::<usize>(), any::<u8>()).prop_map(|(pick, sort)| Step::Offer { pick, sort }),
+        1 => (any::<usize>(), 0..NoRoom::ALL.len()).prop_map(|(pick, cause)| Step::PassOver { pick, cause }),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(pick, is_left)| Step::EndWait { pick, is_left }),
         2 => (0..16usize, -5..9i64).prop_map(|(pool, delta)| Step::Adjust { pool, delta }),
         2 => (0..16usize, 0..4usize, 1..4u64).prop_map(|(from, to, units)| Step::Transfer { from, to, units }),
         2 => (0..2u32, 0..3u8).prop_map(|(sale, turn)| Step::Turn { sale, turn }),
@@ -159,6 +188,9 @@ struct World {
     available: Vec<u64>,
     reservations: Vec<Made>,
     groups: Vec<groups::Open>,
+    /// Entries that wait.
+    waiting: Vec<Waits>,
+    places: u64,
     lanes: BTreeMap<u16, Vec<u8>>,
     batches: Vec<Vec<u8>>,
 }
@@ -192,6 +224,15 @@ impl Made {
     }
 }
 
+/// A waitlist entry.
+struct Waits {
+    id: EntryId,
+    sale: SaleNumber,
+    customer: String,
+    item: usize,
+    units: u32,
+}
+
 pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
     let mut world = World {
         now: OPENS,
@@ -202,6 +243,8 @@ pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
         available: Vec::new(),
         reservations: Vec::new(),
         groups: Vec::new(),
+        waiting: Vec::new(),
+        places: 0,
         lanes: BTreeMap::new(),
         batches: Vec::new(),
     };
@@ -235,14 +278,36 @@ impl World {
                 self.refuse_confirm(pick, RefusedConfirm::ALL[cause], text.then_some(TEXT));
             }
             Step::FailGroup { pick } => self.fail(pick),
+            Step::Join { customer, item, units, reference, sort } => {
+                self.join(format!("customer-{customer}"), item, units, reference.then_some("cart"), sort);
+            }
+            Step::Offer { pick, sort } => self.offer(pick, sort),
+            Step::PassOver { pick, cause } => {
+                let Some(waits) = self.waiting.get(pick % self.waiting.len().max(1)) else { return };
+                let (id, sale, at, cause) = (waits.id, waits.sale, self.now, NoRoom::ALL[cause]);
+                self.tell(&CustomerEvent::PassedOver(PassedOver { id, sale, at, cause }).into());
+            }
+            Step::EndWait { pick, is_left } => {
+                if self.waiting.is_empty() {
+                    return;
+                }
+                let Waits { id, sale, .. } = self.waiting.remove(pick % self.waiting.len());
+                let ended = WaitEnded { id, sale, at: self.now };
+                self.tell(
+                    &if is_left { CustomerEvent::LeftWaitlist(ended) } else { CustomerEvent::WaitExpired(ended) }
+                        .into(),
+                );
+            }
             Step::Adjust { pool, delta } => self.adjust(pool, delta),
             Step::Transfer { from, to, units } => self.transfer(from, to, units),
             Step::Turn { sale, turn } => self.turn(sale, turn),
             Step::Erase { customer } => {
-                self.tell(&Event::Customer(CustomerEvent::CustomerErased {
-                    at: self.now,
-                    customer: &format!("customer-{customer}"),
-                }));
+                let (at, customer) = (self.now, format!("customer-{customer}"));
+                let theirs = self.waiting.extract_if(.., |waits| waits.customer == customer).collect::<Vec<_>>();
+                for Waits { id, sale, .. } in theirs {
+                    self.tell(&CustomerEvent::LeftWaitlist(WaitEnded { id, sale, at }).into());
+                }
+                self.tell(&CustomerEvent::CustomerErased { at, customer: &customer }.into());
             }
             Step::Noise => {
                 let bucket = Bucket::of("ann");
@@ -250,6 +315,7 @@ impl World {
                     id: reservation_id(self.now, "ann", 1),
                     counted: true,
                 }));
+                self.tell(&CustomerEvent::EntryRetired { id: reservation_id(self.now, "ann", 2) }.into());
                 self.tell(&Event::Customer(CustomerEvent::Carried { customer: "ann", item: TV, units: 3 }));
                 self.tell(&Event::Customer(CustomerEvent::Sold { bucket, item: TV, pool: PoolNumber(0), units: 3 }));
                 self.tell(&Event::Catalogue(CatalogueEvent::Stocked { item: TV, pool: PoolNumber(0), stock: 999 }));
@@ -407,10 +473,71 @@ impl World {
             attributes: attributes_of(sort).map(Box::new),
             short: short.into(),
             group: group.map(Box::new),
+            entry: None,
         })));
         if let Some(joined) = group {
             self.follow(&joined, id, sale, item_number);
         }
+    }
+
+    fn join(&mut self, customer: String, item: usize, units: u32, reference: Option<&str>, sort: u8) {
+        let item = item % self.catalogue.items();
+        let sale = self.sale_of(item);
+        self.entropy += 1 << 20;
+        self.places += 1;
+        let id = reservation_id(self.now, &customer, self.entropy);
+        let mut lines = vec![AskedUnits { item: ItemNumber(item as u32), units }];
+        let other = (item + 1) % self.catalogue.items();
+        if sort.is_multiple_of(4) && other != item && self.sale_of(other) == sale {
+            lines.push(AskedUnits { item: ItemNumber(other as u32), units: 1 });
+        }
+        self.tell(&Event::Customer(CustomerEvent::Joined(Joined {
+            id,
+            sale,
+            customer: &customer,
+            place: self.places,
+            expires_at: self.now.plus_seconds(3600),
+            lines: lines.into(),
+            reference,
+            key: Some(("key", 7)),
+            attributes: attributes_of(sort).map(Box::new),
+            locations: if sort.is_multiple_of(3) { vec!["berlin".into(), "paris".into()] } else { Vec::new() },
+        })));
+        self.waiting.push(Waits { id, sale, customer, item, units });
+    }
+
+    /// Makes a hold for a waitlist entry, of its first line.
+    fn offer(&mut self, pick: usize, sort: u8) {
+        let Some(index) = pick.checked_rem(self.waiting.len()) else { return };
+        let Waits { item, units, .. } = self.waiting[index];
+        let available: u64 = self.pools(item).iter().map(|pool| self.available[pool.index()]).sum();
+        if available < u64::from(units) {
+            return;
+        }
+        let Waits { id: entry, sale, customer, .. } = self.waiting.remove(index);
+        let portions = self.draw(item, units, sort);
+        self.entropy += 1 << 20;
+        let id = reservation_id(self.now, &customer, self.entropy);
+        let held = portions.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
+        self.reservations.push(Made { id, sale, state: State::Held, units: held.collect(), extensions: 0 });
+        let (customer, attributes, short, reference, key) = (&*customer, None, Box::default(), None, None);
+        let (hold_seconds, of_entry) = (60, Some(entry));
+        self.tell(
+            &CustomerEvent::Held(Held {
+                id,
+                sale,
+                customer,
+                hold_seconds,
+                portions,
+                reference,
+                key,
+                attributes,
+                short,
+                entry: of_entry,
+            })
+            .into(),
+        );
+        self.tell(&CustomerEvent::Offered(Offered { id: entry, sale, at: self.now, reservation: id }).into());
     }
 
     /// One of the reservations in this state.

@@ -9,11 +9,17 @@ use crate::{
         audit::Trail,
         catalogue::Catalogue,
         codec::Malformed,
-        event::{Adjusted, Changed, SaleDefined, Transferred, record},
+        event::{Adjusted, AskedUnits, Changed, Joined, NoRoom, SaleDefined, Transferred, record},
+        ids::EntryId,
         outcome::State,
         stock::Account,
     },
 };
+
+/// The columns of a waitlist entry.
+pub(super) const ENTRY: &str =
+    "id, sale, customer, state, place, lines, reference, joined_at, expires_at, ended_at, reservation_id,
+                     passed_over_at, passed_over_code, tier, channel, region, labels, locations";
 
 #[derive(Default)]
 pub(super) struct Naive {
@@ -30,6 +36,8 @@ pub(super) struct Naive {
     movements: BTreeMap<PoolNumber, Vec<[String; 6]>>,
     /// Reservation, sale, time, reference and cause.
     pub refused: Vec<[String; 5]>,
+    /// The cells of each waitlist entry, in the order of [`ENTRY`].
+    pub entries: BTreeMap<EntryId, [String; 18]>,
     pub trail: Trail,
     /// Number, time and detail of each record.
     records: Vec<[String; 3]>,
@@ -134,7 +142,26 @@ impl Naive {
                 row.expires_at = noted.expires_at.to_string();
                 row.group_state = Some(noted.state.as_str().to_owned());
             }
+            Event::Customer(CustomerEvent::Joined(joined)) => self.join(joined),
+            Event::Customer(CustomerEvent::Offered(offered)) => {
+                self.end_wait(offered.id, "offered", offered.at);
+                self.entry(offered.id)[10] = offered.reservation.to_string();
+            }
+            Event::Customer(CustomerEvent::LeftWaitlist(ended)) => self.end_wait(ended.id, "left", ended.at),
+            Event::Customer(CustomerEvent::WaitExpired(ended)) => self.end_wait(ended.id, "expired", ended.at),
+            Event::Customer(CustomerEvent::PassedOver(passed)) => {
+                let code = match passed.cause {
+                    NoRoom::CustomerLimit => "customer_limit_exceeded",
+                    NoRoom::OpenHolds => "too_many_holds",
+                    NoRoom::ExpiredHolds => "cooling_down",
+                };
+                let row = self.entry(passed.id);
+                (row[11], row[12]) = (passed.at.to_string(), code.to_owned());
+            }
             Event::Customer(CustomerEvent::CustomerErased { customer, .. }) => {
+                for (id, row) in self.entries.iter_mut().filter(|(_, row)| row[2] == *customer) {
+                    (row[2], row[6], row[16]) = (format!("erased-{id}"), "-".to_owned(), "-".to_owned());
+                }
                 for (id, row) in self.reservations.iter_mut().filter(|(_, row)| row.customer == *customer) {
                     row.customer = format!("erased-{id}");
                     (row.reference, row.release_reason, row.cancel_reason, row.labels) = (None, None, None, None);
@@ -265,9 +292,56 @@ impl Naive {
                 .group
                 .as_ref()
                 .map(|group| if group.members == group.size { "complete" } else { "open" }.to_owned()),
+            waitlist_entry: held.entry.map(|entry| entry.to_string()),
             lines,
         };
         assert!(self.reservations.insert(held.id, row).is_none());
+    }
+
+    fn join(&mut self, joined: &Joined<'_>) {
+        let none = || "-".to_owned();
+        let text = |text: Option<&str>| text.map_or_else(none, str::to_owned);
+        let line = |asked: &AskedUnits| {
+            format!("{{\"sku\":{:?},\"quantity\":{}}}", self.catalogue.sku(asked.item), asked.units)
+        };
+        let lines: Vec<String> = joined.lines.iter().map(line).collect();
+        let attributes = joined.attributes.as_deref();
+        let labels: Vec<String> = attributes
+            .into_iter()
+            .flat_map(|attributes| &attributes.labels)
+            .map(|(name, value)| format!("{name:?}:{}", serde_json::json!(value)))
+            .collect();
+        let locations: Vec<String> = joined.locations.iter().map(|location| format!("{location:?}")).collect();
+        let row = [
+            joined.id.to_string(),
+            self.catalogue.sale_numbered(joined.sale).settings.id.clone(),
+            joined.customer.to_owned(),
+            "waiting".to_owned(),
+            joined.place.to_string(),
+            format!("[{}]", lines.join(",")),
+            text(joined.reference),
+            joined.id.created_at().to_string(),
+            joined.expires_at.to_string(),
+            none(),
+            none(),
+            none(),
+            none(),
+            text(attributes.and_then(|attributes| attributes.tier.as_deref())),
+            text(attributes.and_then(|attributes| attributes.channel.as_deref())),
+            text(attributes.and_then(|attributes| attributes.region.as_deref())),
+            if labels.is_empty() { none() } else { format!("{{{}}}", labels.join(",")) },
+            if locations.is_empty() { none() } else { format!("[{}]", locations.join(",")) },
+        ];
+        assert!(self.entries.insert(joined.id, row).is_none());
+    }
+
+    fn entry(&mut self, id: EntryId) -> &mut [String; 18] {
+        self.entries.get_mut(&id).unwrap()
+    }
+
+    fn end_wait(&mut self, id: EntryId, state: &str, at: Timestamp) {
+        let row = self.entry(id);
+        (row[3], row[9]) = (state.to_owned(), at.to_string());
     }
 
     fn row(&mut self, id: ReservationId) -> &mut StoredReservation {
@@ -377,6 +451,8 @@ impl Naive {
         // Of each reservation in their order.
         refused.sort_by(|one, other| one[0].cmp(&other[0]));
         assert_eq!(database.query(&format!("{columns} ORDER BY reservation_id, id")), refused);
+        let entries: Vec<_> = self.entries.values().map(|row| row.to_vec()).collect();
+        assert_eq!(database.query(&format!("SELECT {ENTRY} FROM waitlist_entries ORDER BY id")), entries);
         let columns = "SELECT sale, sku, pool, number, position, location, initial_stock, price_amount, price_currency,
                               tiers, channels, shared_at";
         assert_eq!(database.query(&format!("{columns} FROM pools ORDER BY sale, sku, pool")), settings);

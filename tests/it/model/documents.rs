@@ -41,6 +41,7 @@ pub fn settings(now: Timestamp, id: &str, document: &Document, known: Option<&Sa
         rate_limits: None,
         late_confirm_seconds: document.late_confirm_seconds,
         hold_budget: document.hold_budget,
+        waitlist: None,
         phases: phases.filter_map(|(index, shape)| phase(now, index, shape, opens_at, closes_at)).collect(),
         items,
     }

@@ -111,6 +111,12 @@ impl Tally {
             Refusal::GroupFull => "group full",
             Refusal::GroupClosed => "group closed",
             Refusal::GroupIncomplete(_) => "group incomplete",
+            Refusal::EntryNotFound
+            | Refusal::NoWaitlist
+            | Refusal::StockAvailable
+            | Refusal::AlreadyWaiting(_)
+            | Refusal::WaitlistFull { .. }
+            | Refusal::NotWaiting(_) => "no place on the waitlist",
             Refusal::Full(_) | Refusal::BacklogFull | Refusal::DiskLow => "full",
         });
     }

@@ -22,6 +22,7 @@ pub fn sale(id: &str, items: &[(&str, u64)]) -> SaleSettings {
         rate_limits: None,
         late_confirm_seconds: 0,
         hold_budget: None,
+        waitlist: None,
         phases: Vec::new(),
         items: items.iter().map(|&(sku, stock)| item(sku, stock)).collect(),
     }

@@ -117,6 +117,7 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
         customer_limit,
         late_confirm_seconds,
         hold_budget,
+        waitlist,
         rate_limits,
         phases,
         ..
@@ -131,6 +132,7 @@ fn of_sale(settings: &SaleSettings) -> BTreeMap<String, Value> {
         customer_limit: *customer_limit,
         late_confirm_seconds: *late_confirm_seconds,
         hold_budget: *hold_budget,
+        waitlist: *waitlist,
         rate_limits: *rate_limits,
         phases: phases.clone(),
         items: Vec::new(),

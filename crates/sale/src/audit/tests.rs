@@ -173,6 +173,7 @@ fn settings(items: usize) -> SaleSettings {
         customer_limit: Some(2),
         late_confirm_seconds: 0,
         hold_budget: None,
+        waitlist: None,
         rate_limits: None,
         phases: Vec::new(),
         items: (0..items).map(item).collect(),

@@ -104,6 +104,7 @@ impl Catalogue {
             hold_budget: sale.settings.hold_budget,
             allow_partial: *allow_partial && group.is_none(),
             group,
+            entry: None,
             until,
         })
     }

@@ -7,6 +7,7 @@
 mod catalogue;
 mod customers;
 mod groups;
+mod waitlist;
 
 use super::*;
 use crate::{
@@ -32,6 +33,12 @@ mod kind {
     pub(super) const CHANGED: u8 = 10;
     pub(super) const CANCELLED: u8 = 11;
     pub(super) const CONFIRM_REFUSED: u8 = 12;
+    pub(super) const JOINED: u8 = 13;
+    pub(super) const OFFERED: u8 = 14;
+    pub(super) const LEFT_WAITLIST: u8 = 15;
+    pub(super) const WAIT_EXPIRED: u8 = 16;
+    pub(super) const PASSED_OVER: u8 = 17;
+    pub(super) const ENTRY_RETIRED: u8 = 18;
     pub(super) const GROUP_CHANGED: u8 = 20;
     pub(super) const GROUP_NOTED: u8 = 21;
     pub(super) const SALE_DEFINED: u8 = 64;
@@ -69,7 +76,10 @@ mod field {
     pub(super) const OF_SALE: u8 = 10;
     pub(super) const OF_RESERVATION: u8 = 11;
     /// Of a hold.
+    pub(super) const ENTRY: u8 = 12;
     pub(super) const GROUP: u8 = 13;
+    /// Of a waitlist entry.
+    pub(super) const LOCATIONS: u8 = 13;
     /// Of a settled reservation.
     pub(super) const TEXT: u8 = 1;
     pub(super) const RETURNED: u8 = 2;
@@ -121,6 +131,15 @@ impl<'a> CustomerEvent<'a> {
             Self::ConfirmRefused(refused) => refused.encode(lane),
             Self::GroupChanged(changed) => changed.encode(lane),
             Self::GroupNoted(noted) => noted.encode(lane),
+            Self::Joined(joined) => joined.encode(lane),
+            Self::Offered(offered) => offered.encode(lane),
+            Self::LeftWaitlist(ended) => ended.encode(kind::LEFT_WAITLIST, lane),
+            Self::WaitExpired(ended) => ended.encode(kind::WAIT_EXPIRED, lane),
+            Self::PassedOver(passed) => passed.encode(lane),
+            Self::EntryRetired { id } => {
+                lane.u8(kind::ENTRY_RETIRED);
+                lane.put(id.bytes());
+            }
             Self::Retired { id, counted } => {
                 lane.u8(kind::RETIRED);
                 lane.put(id.bytes());
@@ -159,6 +178,12 @@ impl<'a> CustomerEvent<'a> {
             kind::CONFIRM_REFUSED => Self::ConfirmRefused(ConfirmRefused::decode(fields)?),
             kind::GROUP_CHANGED => Self::GroupChanged(GroupChanged::decode(fields)?),
             kind::GROUP_NOTED => Self::GroupNoted(GroupNoted::decode(fields)?),
+            kind::JOINED => Self::Joined(Joined::decode(fields)?),
+            kind::OFFERED => Self::Offered(Offered::decode(fields)?),
+            kind::LEFT_WAITLIST => Self::LeftWaitlist(WaitEnded::decode(fields)?),
+            kind::WAIT_EXPIRED => Self::WaitExpired(WaitEnded::decode(fields)?),
+            kind::PASSED_OVER => Self::PassedOver(PassedOver::decode(fields)?),
+            kind::ENTRY_RETIRED => Self::EntryRetired { id: decode_id(fields)? },
             kind::RETIRED => Self::Retired { id: decode_id(fields)?, counted: fields.u8()? != 0 },
             kind::CARRIED => {
                 Self::Carried { customer: fields.text()?, item: decode_item(fields)?, units: fields.varint()? }

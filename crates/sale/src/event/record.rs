@@ -13,7 +13,7 @@ use crate::{
     ids::{ItemNumber, PoolNumber},
     settings::{
         Currency, GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, Price, Quota, RateLimits, SaleSettings,
-        Sourcing,
+        Sourcing, Waitlist,
     },
     time::Timestamp,
 };
@@ -49,6 +49,8 @@ struct SaleRecord<'a> {
     late_confirm_seconds: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold_budget: Option<HoldBudgetRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waitlist: Option<WaitlistRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     phases: Vec<PhaseRecord>,
     items: Vec<ItemRecord<'a>>,
@@ -109,6 +111,14 @@ struct HoldBudgetRecord {
 struct GroupRecord {
     size: u8,
     seconds: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WaitlistRecord {
+    entries_max: u32,
+    entry_seconds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold_seconds: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,6 +190,11 @@ pub fn encode(settings: &SaleSettings, numbers: &[Numbers]) -> Vec<u8> {
             open_holds: budget.open_holds,
             expired_per_hour: budget.expired_per_hour,
         }),
+        waitlist: settings.waitlist.map(|waitlist| WaitlistRecord {
+            entries_max: waitlist.entries_max,
+            entry_seconds: waitlist.entry_seconds,
+            hold_seconds: waitlist.hold_seconds,
+        }),
         phases: settings.phases.iter().map(PhaseRecord::new).collect(),
         items: settings.items.iter().zip(numbers).map(|(item, numbers)| ItemRecord::new(item, numbers)).collect(),
     };
@@ -208,6 +223,11 @@ pub fn decode(bytes: &[u8]) -> Result<(SaleSettings, Vec<Numbers>), BadRecord> {
         hold_budget: record
             .hold_budget
             .map(|budget| HoldBudget { open_holds: budget.open_holds, expired_per_hour: budget.expired_per_hour }),
+        waitlist: record.waitlist.map(|waitlist| Waitlist {
+            entries_max: waitlist.entries_max,
+            entry_seconds: waitlist.entry_seconds,
+            hold_seconds: waitlist.hold_seconds,
+        }),
         phases: record.phases.into_iter().map(PhaseRecord::settings).collect(),
         items: record.items.into_iter().map(ItemRecord::settings).collect::<Result<_, _>>()?,
     };
@@ -347,6 +367,7 @@ mod tests {
         let text = r#"{"id":"drop","name":"\"Drop\" \u00e4","opens_at":"2026-11-27T08:00:00Z",
             "closes_at":"2026-11-27T09:00:00Z","hold_seconds":300,"max_extensions":2,"customer_limit":5,
             "late_confirm_seconds":600,"hold_budget":{"open_holds":3,"expired_per_hour":5},
+            "waitlist":{"entries_max":1000,"entry_seconds":3600,"hold_seconds":120},
             "rate_limits":{"sale":{"requests":1,"window_seconds":2},"key":{"requests":3,"window_seconds":4}},
             "phases":[{"name":"early","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z",
             "tiers":["gold"],"channels":["app"],"customer_limit":1},{"name":"all","opens_at":"2026-11-27T08:10:00Z"}],

@@ -35,6 +35,10 @@ fn noted(state: GroupState) -> GroupNoted {
     GroupNoted { id: id(), sale: SALE, at: AT, state, members: 3, deadline, expires_at }
 }
 
+fn entry() -> EntryId {
+    EntryId::new(AT, Bucket::of("ann"), 0x0fed_cba9_8765_4321)
+}
+
 pub fn customer_events() -> Vec<CustomerEvent<'static>> {
     let price = Some(Price { amount: 19_900, currency: Currency::parse("EUR").unwrap() });
     let portions = [
@@ -58,7 +62,23 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         attributes: Some(Box::new(attributes)),
         short: [AskedUnits { item: ITEM, units: 3 }, AskedUnits { item: ItemNumber(2), units: 1 }].into(),
         group: Some(Box::new(JoinedGroup { id: group(), size: 3, members: 2, expires_at: AT.plus_seconds(600) })),
+        entry: Some(entry()),
     };
+    let joined = Joined {
+        id: entry(),
+        sale: SALE,
+        customer: "ann",
+        place: 12,
+        expires_at: AT.plus_seconds(3600),
+        lines: [AskedUnits { item: ITEM, units: 2 }, AskedUnits { item: ItemNumber(1), units: 1 }]
+            .into_iter()
+            .collect(),
+        reference: Some("cart-7"),
+        key: Some(("key-3", 5)),
+        attributes: held.attributes.clone(),
+        locations: vec!["berlin".into(), "lyon".into()],
+    };
+    let ended = WaitEnded { id: entry(), sale: SALE, at: AT.plus_seconds(5) };
     let bare = Held {
         portions: PricedPortions::new(),
         reference: None,
@@ -66,6 +86,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         attributes: None,
         short: Box::default(),
         group: None,
+        entry: None,
         ..held.clone()
     };
     let portions: Portions = [Portion { item: ITEM, pool: POOL, units: 2 }].into_iter().collect();
@@ -107,6 +128,13 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         CustomerEvent::GroupNoted(noted(GroupState::Open)),
         CustomerEvent::GroupNoted(noted(GroupState::Complete)),
         CustomerEvent::GroupNoted(noted(GroupState::Failed)),
+        CustomerEvent::Joined(joined.clone()),
+        CustomerEvent::Joined(Joined { reference: None, key: None, attributes: None, locations: Vec::new(), ..joined }),
+        CustomerEvent::Offered(Offered { id: entry(), sale: SALE, at: AT.plus_seconds(60), reservation: id() }),
+        CustomerEvent::LeftWaitlist(ended),
+        CustomerEvent::WaitExpired(WaitEnded { at: AT.plus_seconds(3600), ..ended }),
+        CustomerEvent::PassedOver(PassedOver { id: entry(), sale: SALE, at: AT, cause: NoRoom::OpenHolds }),
+        CustomerEvent::EntryRetired { id: entry() },
         CustomerEvent::Retired { id: id(), counted: true },
         CustomerEvent::Carried { customer: "ann", item: ITEM, units: 4 },
         CustomerEvent::Sold { bucket: Bucket::of("ann"), item: ITEM, pool: POOL, units: 9 },

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use crate::{
     attributes::Attributes,
     event::{AskedUnits, JoinedGroup, RefusedConfirm},
-    ids::{ItemNumber, PoolNumber, ReservationId, SaleNumber},
+    ids::{EntryId, ItemNumber, PoolNumber, ReservationId, SaleNumber},
     outcome::State,
     stock::{Account, Amounts},
     time::Timestamp,
@@ -100,6 +100,8 @@ pub(super) enum MemberState {
 /// What few reservations have behind them, as far as answers depend on it.
 #[derive(Debug, Default)]
 pub(super) struct History {
+    /// The waitlist entry that it was offered to.
+    pub entry: Option<EntryId>,
     /// The lines as they were first held, if they were changed since.
     pub as_made: Option<AsMade>,
     /// When it was confirmed, if it was cancelled since.
@@ -153,7 +155,7 @@ pub(super) enum Holdings {
 const RESERVATION_BYTES: usize = size_of::<Option<Entry>>() + CELL_BYTES + 12;
 
 /// A cell of an index, with its share of the cells that are empty.
-const CELL_BYTES: usize = 16;
+pub(super) const CELL_BYTES: usize = 16;
 
 /// An entry among deadlines, with its share of unused space. An extended hold leaves its earlier entries there.
 const DEADLINE_BYTES: usize = 8;
@@ -169,7 +171,7 @@ const CUSTOMER_BYTES: usize = size_of::<Option<Customer>>() + CELL_BYTES;
 
 /// What the allocator takes for so many bytes: up to 64 of them in steps of 16, and more in four steps from each power of two
 /// to the next. (mimalloc's size classes.)
-fn allocated(bytes: usize) -> usize {
+pub(super) fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
         1..=8 => 8,
@@ -275,12 +277,18 @@ impl Extras {
 impl History {
     /// What is left of it when the customer is erased: no text of a caller.
     pub(super) fn without_texts(&self) -> Option<Self> {
-        let kept = Self { as_made: self.as_made.clone(), confirmed_at: self.confirmed_at, ..Self::default() };
-        (kept.as_made.is_some() || kept.confirmed_at.is_some()).then_some(kept)
+        let Self { entry, as_made, confirmed_at, .. } = self;
+        let is_needed = entry.is_some() || as_made.is_some() || confirmed_at.is_some();
+        is_needed.then(|| Self {
+            entry: *entry,
+            as_made: as_made.clone(),
+            confirmed_at: *confirmed_at,
+            ..Self::default()
+        })
     }
 
     fn bytes(&self) -> usize {
-        let Self { as_made, confirmed_at: _, cancel_reason, cancellations, refused } = self;
+        let Self { entry: _, as_made, confirmed_at: _, cancel_reason, cancellations, refused } = self;
         let as_made = as_made.as_ref().map_or(0, |(lines, short)| {
             allocated(size_of_val::<[Line]>(lines)) + allocated(size_of_val::<[AskedUnits]>(short))
         });

@@ -44,6 +44,7 @@ impl Shard {
                 self.bytes = self.bytes + entry.bytes() - bytes_before;
             }
         }
+        self.erase_entries(slot, Bucket::of(customer));
         self.drop_customer(slot);
     }
 }

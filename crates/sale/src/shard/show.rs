@@ -35,6 +35,7 @@ impl Shard {
         for (&pool, &units) in &tables.sold {
             each(&CustomerEvent::Sold { bucket, item: self.pools[pool.index()].item, pool, units });
         }
+        self.export_entries(bucket, &mut each);
     }
 
     fn export_reservation(&self, entry: &Entry, each: &mut impl FnMut(&CustomerEvent<'_>)) {
@@ -58,6 +59,7 @@ impl Shard {
             attributes: entry.attributes().map(|attributes| Box::new(Attributes::clone(attributes))),
             short,
             group: entry.membership().map(|membership| Box::new(membership.joined)),
+            entry: entry.history().and_then(|history| history.entry),
         }));
         if let Some(membership) = entry.membership()
             && let Some(state) = membership.group_state()
@@ -163,6 +165,7 @@ impl Shard {
             attributes: entry.attributes().cloned(),
             short: entry.short().into(),
             group: entry.membership().and_then(Membership::show),
+            entry: entry.history().and_then(|history| history.entry),
         }
     }
 

@@ -47,7 +47,8 @@ pub(crate) fn reserve(
     let line = PlanLine { item: ITEM, units: 2, customer_limit, sources, may_split, most_available_first };
     let lines = [line].into_iter().collect();
     let (allow_partial, hold_seconds, hold_budget, until) = (false, 60, None, Timestamp::MAX);
-    let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, group: None, until };
+    let (group, entry) = (None, None);
+    let plan = Plan { request, lines, allow_partial, hold_seconds, hold_budget, group, entry, until };
     match shard.judge(now, &request, Ok(&plan), |shard, plan| allocate(plan, shard)) {
         Judgement::Grant(grant) => Ok(shard.hold(&plan, grant, entropy, &mut Nowhere).id),
         other => Err(other),

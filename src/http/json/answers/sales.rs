@@ -30,6 +30,9 @@ pub struct SaleBody<'a> {
     /// How many holds a customer may have at once, and let expire; left out: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_budget: Option<HoldBudget>,
+    /// Who finds too few units may wait for those that come back; left out: nobody waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waitlist: Option<Waitlist>,
     /// Quotas of requests; left out if only those of the configuration apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limits: Option<RateLimits>,
@@ -38,6 +41,9 @@ pub struct SaleBody<'a> {
     phases: &'a [Phase],
     /// The status, by the clock and by operators' commands. Only an `open` sale takes reservations.
     status: &'static str,
+    /// Customers that wait; left out if the sale has no waitlist and nobody waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
     /// In the order of the sale's settings.
     items: Vec<ItemBody<'a>>,
 }
@@ -170,6 +176,7 @@ impl<'a> SaleBody<'a> {
             customer_limit,
             late_confirm_seconds,
             hold_budget,
+            waitlist,
             rate_limits,
             phases,
             ..
@@ -201,9 +208,11 @@ impl<'a> SaleBody<'a> {
             customer_limit: *customer_limit,
             late_confirm_seconds: Some(*late_confirm_seconds).filter(|&seconds| seconds > 0),
             hold_budget: *hold_budget,
+            waitlist: *waitlist,
             rate_limits: *rate_limits,
             phases,
             status: view.status.as_str(),
+            waiting: view.waiting,
             items: items.collect(),
         }
     }
@@ -228,6 +237,9 @@ pub struct AvailabilityBody<'a> {
     sale: &'a str,
     /// The status, by the clock and by operators' commands. Only an `open` sale takes reservations.
     status: &'static str,
+    /// Customers that wait; left out if the sale has no waitlist and nobody waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
     /// In the order of the sale's settings.
     items: Vec<AvailableBody<'a>>,
 }
@@ -246,7 +258,8 @@ impl<'a> AvailabilityBody<'a> {
     pub fn new(view: &'a SaleView) -> Self {
         let items = view.sale.items.iter().zip(&view.counts);
         let items = items.map(|(item, counts)| AvailableBody { sku: &item.settings.sku, available: counts.available });
-        Self { sale: &view.sale.settings.id, status: Status::as_str(view.status), items: items.collect() }
+        let (sale, status) = (&view.sale.settings.id, Status::as_str(view.status));
+        Self { sale, status, waiting: view.waiting, items: items.collect() }
     }
 }
 

@@ -247,6 +247,7 @@ impl Model {
             attributes: attributes.map(Arc::new),
             short: short.collect(),
             group: known.group.as_ref().and_then(|group| self.show_group(group, false)),
+            entry: None,
         }
     }
 

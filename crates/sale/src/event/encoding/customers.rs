@@ -25,6 +25,10 @@ impl<'a> Held<'a> {
                 }
             });
         }
+        if let Some(entry) = self.entry {
+            lane.u8(field::ENTRY);
+            put_block(lane, |lane| lane.put(entry.bytes()));
+        }
         if let Some(group) = &self.group {
             lane.u8(field::GROUP);
             put_block(lane, |lane| group.encode(self.id, lane));
@@ -37,19 +41,13 @@ impl<'a> Held<'a> {
         let customer = fields.text()?;
         let portions = (0..fields.varint()?).map(|_| PricedPortion::decode(fields)).collect::<Result<_, _>>()?;
         let (mut key, mut reference, mut attributes, mut short) = (None, None, None::<Box<Attributes<'a>>>, Vec::new());
-        let mut group = None;
+        let (mut group, mut entry) = (None, None);
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => key = Some(decode_key(&mut value)?),
                 field::REFERENCE => reference = Some(value.rest_as_text()?),
-                field::TIER => attributes.get_or_insert_default().tier = Some(value.rest_as_text()?.into()),
-                field::CHANNEL => attributes.get_or_insert_default().channel = Some(value.rest_as_text()?.into()),
-                field::REGION => attributes.get_or_insert_default().region = Some(value.rest_as_text()?.into()),
-                field::LABELS => {
-                    while !value.is_empty() {
-                        let label = (value.text()?.into(), value.text()?.into());
-                        attributes.get_or_insert_default().labels.push(label);
-                    }
+                field::TIER | field::CHANNEL | field::REGION | field::LABELS => {
+                    decode_attribute(number, &mut value, attributes.get_or_insert_default())?;
                 }
                 field::SHORT => {
                     while !value.is_empty() {
@@ -57,16 +55,36 @@ impl<'a> Held<'a> {
                     }
                 }
                 field::GROUP => group = Some(Box::new(JoinedGroup::decode(id, &mut value)?)),
+                field::ENTRY => entry = Some(decode_id(&mut value)?),
                 // A later version's: skipped.
                 _ => {}
             }
         }
         let short = short.into_boxed_slice();
-        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, group })
+        Ok(Self { id, sale, customer, hold_seconds, portions, reference, key, attributes, short, group, entry })
     }
 }
 
-fn encode_attributes(attributes: &Attributes<'_>, lane: &mut Vec<u8>) {
+/// One of the fields of attributes.
+pub(super) fn decode_attribute<'a>(
+    number: u8,
+    value: &mut Reader<'a>,
+    attributes: &mut Attributes<'a>,
+) -> Result<(), Malformed> {
+    match number {
+        field::TIER => attributes.tier = Some(value.rest_as_text()?.into()),
+        field::CHANNEL => attributes.channel = Some(value.rest_as_text()?.into()),
+        field::REGION => attributes.region = Some(value.rest_as_text()?.into()),
+        _ => {
+            while !value.is_empty() {
+                attributes.labels.push((value.text()?.into(), value.text()?.into()));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn encode_attributes(attributes: &Attributes<'_>, lane: &mut Vec<u8>) {
     lane.text_field(field::TIER, attributes.tier.as_deref());
     lane.text_field(field::CHANNEL, attributes.channel.as_deref());
     lane.text_field(field::REGION, attributes.region.as_deref());
