@@ -28,7 +28,7 @@ pub use self::{
     operations::NO_CURSOR,
     rates::Rates,
     reservations::{Api, SaleRef, parse_id},
-    sales::{StatusChange, is_large},
+    sales::{Replenishment, StatusChange, is_large},
     service::Service,
 };
 use crate::{engine::Answer, sale::outcome::Refusal};
