@@ -127,7 +127,8 @@ SALE_LIVE: list[Panel] = [
     (
         "Units per minute by item",
         "short",
-        "The items that sell fastest, of those that have their own series; in the last five minutes in which each could be bought.",
+        "The items that sell fastest, of those that have their own series. Five minutes count, in which each could be "
+        "bought.",
         [(f"topk(10, doorbuster_item_units_per_minute{{{SALE}}})", "{{sale}} {{sku}}")],
         None,
     ),

@@ -30,7 +30,7 @@ pub use self::{
     operations::NO_CURSOR,
     rates::Rates,
     reservations::{Api, SaleRef, parse_id},
-    sales::{StatusChange, is_large},
+    sales::{Replenishment, StatusChange, is_large},
     service::Service,
     waitlist::parse_entry_id,
     webhooks::Shown as ShownWebhook,

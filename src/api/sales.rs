@@ -29,6 +29,13 @@ pub enum StatusChange {
     Close,
 }
 
+/// A sale with an outlook for each of its items, in their order.
+pub struct Replenishment {
+    pub view: SaleView,
+    pub outlooks: Vec<Outlook>,
+    pub as_of: Timestamp,
+}
+
 impl Service {
     pub fn put_sale(
         &self,
@@ -88,8 +95,8 @@ impl Service {
         self.engine.availability(self.now(), id, asked)
     }
 
-    /// The sale with an outlook for each of its items, and as of when.
-    pub fn replenishment(&self, id: &str) -> Answer<Result<(SaleView, Vec<Outlook>, Timestamp), Refusal>> {
+    /// How the items of a sale sell.
+    pub fn replenishment(&self, id: &str) -> Answer<Result<Replenishment, Refusal>> {
         self.sale(id).map(|view| {
             let view = view?;
             let (paces, now) = (self.paces.get(), self.engine.time(self.now()));
@@ -99,7 +106,7 @@ impl Service {
                 Outlook::of(pace, counts, (settings, view.status), now, stock_max)
             });
             let outlooks = outlooks.collect();
-            Ok((view, outlooks, now))
+            Ok(Replenishment { view, outlooks, as_of: now })
         })
     }
 

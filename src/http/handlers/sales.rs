@@ -204,9 +204,7 @@ pub(super) async fn replenishment(worker: &Worker, id: &str) -> Judged<BoxedResp
     let id_of_task = id.to_owned();
     let show = move |service: &Service| {
         service.api.replenishment(&id_of_task).map(|outcome| match outcome {
-            Ok((view, outlooks, now)) => {
-                long_json(service, StatusCode::OK, &ReplenishmentBody::new(&view, &outlooks, now))
-            }
+            Ok(replenishment) => long_json(service, StatusCode::OK, &ReplenishmentBody::new(&replenishment)),
             Err(refusal) => refused(service, &refusal),
         })
     };

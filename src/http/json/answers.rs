@@ -15,8 +15,8 @@ use serde::{Serialize, Serializer, ser::SerializeSeq};
 use utoipa::ToSchema;
 
 use crate::{
+    api::Replenishment,
     engine::{Counts, Made, SaleView, Tried},
-    pace::Outlook,
     sale::{
         adjustments::{Remembered, RememberedTransfer},
         catalogue::{Catalogue, Item, Sale},

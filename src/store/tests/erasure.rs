@@ -201,47 +201,11 @@ fn nothing_of_the_customer_is_left_in_the_bytes_of_the_files_after_a_vacuum() {
     assert!(!files_with(&directory, RECOGNISABLE).is_empty(), "the reader still needs it");
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(write_behind.step().unwrap(), Progress::Idle);
-    // A page that SQLite rearranged may have a copy of an old row where it uses no byte. The log has none.
+    // A page that SQLite laid out anew before the erasure may have a copy of an old row where it uses no byte. The log has none.
     assert!(files_with(&directory, RECOGNISABLE).iter().all(|file| file == "store.db"));
     reader.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert_eq!(files_with(&directory, RECOGNISABLE), [""; 0]);
     assert!(database.reader().totals().unwrap().iter().all(|item| item.stored == item.recomputed));
-}
-
-/// EXPERIMENT
-#[test]
-fn care_experiment() {
-    let count = |path: &Path| {
-        let connection = Connection::open(path).unwrap();
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap();
-        memchr::memmem::find_iter(&fs::read(path).unwrap(), RECOGNISABLE.as_bytes()).count()
-    };
-    for labels in [false, true] {
-        for window in [50, 300, 100_000] {
-            let database = Database::sqlite();
-            let path = database.path();
-            let journal = journal_with_sale(OPENS);
-            lived(&journal);
-            if labels {
-                for number in 0..2000_u64 {
-                    let name = if number % 7 == 0 { RECOGNISABLE.to_owned() } else { format!("other-{number}") };
-                    let id = reservation_id(OPENS.plus_millis((number * 6101) % 5000), &name, (number + 5000) << 20);
-                    journal.push(&[(0, &[held_with_reference(id, &name)])]);
-                    if number % 3 == 0 {
-                        journal.push(&[(0, &[released(id, &format!("reason of {name}"))])]);
-                    }
-                }
-            }
-            let settings = WriteBehindSettings { window_events_max: window, ..Default::default() };
-            let mut write_behind = write_behind_with(&journal, &database, settings);
-            catch_up(&mut write_behind);
-            let before = count(&path);
-            journal.push(&[(0, &[erased(RECOGNISABLE)])]);
-            catch_up(&mut write_behind);
-            while write_behind.step().unwrap() != Progress::Idle {}
-            println!("CARE labels {labels} window {window}: {before} -> {}", count(&path));
-        }
-    }
 }
 
 /// A process that ended between an erasure and its checkpoint left the log as it was.

@@ -313,7 +313,8 @@ pub(super) struct OutlookBody<'a> {
 }
 
 impl<'a> ReplenishmentBody<'a> {
-    pub fn new(view: &'a SaleView, outlooks: &[Outlook], as_of: Timestamp) -> Self {
+    pub fn new(replenishment: &'a Replenishment) -> Self {
+        let Replenishment { view, outlooks, as_of } = replenishment;
         let SaleSettings { id, closes_at, .. } = &*view.sale.settings;
         let items =
             view.sale.items.iter().zip(&view.counts).zip(outlooks).map(|((item, counts), outlook)| OutlookBody {
@@ -328,7 +329,7 @@ impl<'a> ReplenishmentBody<'a> {
                 low_stock_at: item.settings.low_stock_at,
                 low_stock: item.settings.low_stock_at.map(|_| item.settings.is_low(counts.available)),
             });
-        Self { sale: id, status: view.status.as_str(), as_of, closes_at: *closes_at, items: items.collect() }
+        Self { sale: id, status: view.status.as_str(), as_of: *as_of, closes_at: *closes_at, items: items.collect() }
     }
 }
 
