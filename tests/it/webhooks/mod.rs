@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use self::receiver::{OK, Receiver, Reply};
 use crate::{
     contract::keys::Keys,
-    served::{Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, reserve_body, wait_until},
+    served::{Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, reserve_body},
 };
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
