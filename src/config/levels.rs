@@ -16,7 +16,7 @@ pub(super) const NAMES: [(&str, LevelFilter); 6] = [
 ];
 
 /// Modules of this program that log.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "api",
     "auth",
     "backup",
@@ -34,6 +34,7 @@ const MODULES: [&str; 17] = [
     "store",
     "telemetry",
     "traces",
+    "webhooks",
 ];
 
 /// Libraries that log.

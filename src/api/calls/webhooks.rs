@@ -14,7 +14,7 @@ pub(super) static LIST_WEBHOOKS: Row = Row {
     summary: "List webhooks and how they are",
     description: "The endpoints that the configuration names, and whether events arrive there. A key that is limited to certain \
                   sales sees those that get only events of these sales.",
-    answers: &[ok_then("Webhooks", "The webhooks, by name", links::OF_WEBHOOKS)],
+    answers: &[ok_then("WebhookList", "The webhooks, by name", links::OF_WEBHOOKS)],
     ..BARE
 };
 

@@ -7,7 +7,7 @@ use crate::{api::ShownWebhook, sale::time::Timestamp, webhooks::LastFailure};
 
 /// The webhooks that the key may know of.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Webhooks)]
+#[schema(as = WebhookList)]
 pub struct WebhooksBody<'a> {
     /// The webhooks, by name.
     pub webhooks: Vec<WebhookBody<'a>>,

@@ -100,7 +100,7 @@ pub(super) fn of(schema: &str) -> Value {
             "reservations": [reservation("held")], "limits": [{ "sku": "tv-55", "limit": 2, "already": 1 }],
         }),
         "AuditTrail" => trail(),
-        "Webhooks" => json!({ "webhooks": [webhook("parked")] }),
+        "WebhookList" => json!({ "webhooks": [webhook("parked")] }),
         "Webhook" => webhook("active"),
         "Erasure" => json!({ "reservations": 2 }),
         "ProblemPage" => json!(Page::of(&problems::SOLD_OUT)),

@@ -4,7 +4,13 @@ mod faults;
 mod places;
 mod receiver;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use doorbuster::{
     auth::Role,
@@ -15,11 +21,23 @@ use serde_json::{Value, json};
 use self::receiver::{OK, Receiver, Reply};
 use crate::{
     contract::keys::Keys,
-    served::{Ask, Client, Feed, Service, documents::items, open_sale, reserve_body, wait_until},
+    served::{Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, reserve_body},
 };
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_SECRET: &str = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+
+/// Deliveries run in the idle class: on a machine that is busy otherwise they take long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// A file with the secret, that stays as long as the test.
 pub fn secret_file(secrets: &str) -> PathBuf {
@@ -36,7 +54,7 @@ pub fn webhook(url: String) -> Webhook {
         secret_file: secret_file(SECRET).to_str().unwrap().to_owned(),
         ca_file: String::new(),
         park_after_seconds: 3600,
-        timeout_seconds: 1,
+        timeout_seconds: 30,
         retry_seconds_max: 1,
         deliveries_max: 16,
         allow_private_addresses: false,
@@ -97,9 +115,12 @@ fn every_event_arrives_signed_as_the_feed_has_it() {
     client.send(&Ask::new("DELETE", "/v1/customers/customer-1")).success(200);
     put(&mut client, "last");
     let fed: BTreeMap<String, Value> = fed(&service).into_iter().collect();
-    wait_until("all arrived", || receiver.ids().len() >= fed.len());
-    assert_eq!(receiver.count(), fed.len(), "each once, as nothing failed");
-    for received in receiver.received() {
+    let all = || fed.keys().all(|id| receiver.ids().contains(id));
+    wait_until("all arrived", all);
+    // The last sale is opened behind its put.
+    let received: Vec<_> = receiver.received().into_iter().filter(|it| fed.contains_key(it.id())).collect();
+    assert_eq!(received.len(), fed.len(), "each once, as nothing failed");
+    for received in received {
         assert_eq!(received.event, fed[received.id()]);
         assert_eq!(received.headers["content-type"], "application/cloudevents+json; charset=utf-8");
         assert!(received.headers["user-agent"].starts_with("doorbuster/"));
@@ -111,8 +132,9 @@ fn every_event_arrives_signed_as_the_feed_has_it() {
     assert!(shown["last_delivered_at"].is_string() && shown.get("last_failure").is_none(), "{shown}");
     assert!(!shown.to_string().contains("whsec"), "{shown}");
     let metrics = service.ops().get("/metrics").text().to_owned();
-    let line = format!("doorbuster_webhook_deliveries_total{{webhook=\"orders\",outcome=\"delivered\"}} {}", fed.len());
-    assert!(metrics.contains(&line), "{metrics}");
+    let delivered = Scrape::parse(&metrics)
+        .value("doorbuster_webhook_deliveries_total", [("webhook", "orders"), ("outcome", "delivered")]);
+    assert_eq!(delivered, receiver.count() as f64);
 }
 
 #[test]
@@ -150,20 +172,20 @@ fn the_events_of_a_subject_arrive_in_order_whatever_fails() {
     let service = serve([("orders", webhook(receiver.url()))]);
     let mut client = service.client();
     put(&mut client, "drop");
-    for id in reserve(&mut client, "drop", 40) {
+    for id in reserve(&mut client, "drop", 20) {
         client.post(&format!("/v1/reservations/{id}/extend"), &json!({ "hold_seconds": 200 })).success(200);
         client.post_nothing(&format!("/v1/reservations/{id}/confirm")).success(200);
         client.post_nothing(&format!("/v1/reservations/{id}/cancel")).success(200);
     }
     put(&mut client, "last");
     let fed = fed(&service);
-    wait_until("all arrived", || receiver.ids().len() >= fed.len());
+    wait_until("all arrived", || fed.iter().all(|(id, _)| receiver.ids().contains(id)));
     let place: BTreeMap<&str, usize> = fed.iter().enumerate().map(|(place, (id, _))| (&**id, place)).collect();
     // What was refused may have come before, so the last time counts: that it was taken.
     let mut newest: BTreeMap<String, usize> = BTreeMap::new();
     for received in receiver.received() {
         let subject = received.event["subject"].to_string();
-        let place = place[received.id()];
+        let Some(&place) = place.get(received.id()) else { continue };
         assert!(newest.insert(subject, place).is_none_or(|before| before <= place), "{} came late", received.event);
     }
     assert!(receiver.received().iter().any(|received| received.at_a_time > 4), "several at a time");

@@ -1,7 +1,7 @@
 //! A receiver of webhooks that does what a test says.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -108,11 +108,6 @@ impl Receiver {
 
     pub fn count(&self) -> usize {
         self.all.lock().len()
-    }
-
-    /// How many different events came.
-    pub fn distinct(&self) -> usize {
-        self.all.lock().iter().map(|received| received.id().to_owned()).collect::<BTreeSet<_>>().len()
     }
 
     /// The ids of what came, each where it came first.
