@@ -90,13 +90,6 @@ impl Groups {
         }
     }
 
-    /// Open groups by item.
-    pub fn open_by_item(&self) -> BTreeMap<ItemNumber, u64> {
-        let mut by_item = BTreeMap::new();
-        self.open.values().for_each(|group| *by_item.entry(group.item).or_default() += 1);
-        by_item
-    }
-
     pub fn get(&self, id: GroupId) -> Option<&Group> {
         self.open.get(&id)
     }

@@ -147,12 +147,15 @@ export class SaleView {
     const mark = make("span", { class: "chip out", hidden: true }, "sold out");
     const end = make("span");
     cells.at(-1).append(mark, end);
-    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), pools.head);
+    const group = make("span", { class: "about muted", hidden: true });
+    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), group, pools.head);
     const element = make("tr", { "data-sku": sku }, head, ...cells, act);
-    return { element, cells, act, transfer, mark, end, pools };
+    return { element, cells, act, transfer, mark, end, group, pools };
   }
 
-  #fill({ cells, act, transfer, mark, end }, item) {
+  #fill({ cells, act, transfer, mark, end, group }, item) {
+    group.hidden = !item.group;
+    say(group, item.group ? `groups of ${units(item.group.size)}, ${span(item.group.seconds)} each` : "");
     say(cells[0], priceOf(item));
     transfer.hidden = !(item.pools?.length > 1);
     ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));
