@@ -13,7 +13,7 @@ use super::{
 };
 use sale::{
     event::{GroupChanged, GroupStep, Joined},
-    groups::{GroupCounts, Groups},
+    groups::{GroupCounts, Groups, new_id},
     ids::{GroupId, ReservationId},
     judge::{Judgement, Plan, allocate},
     outcome::{GroupState, Refusal, Reservation},
@@ -115,7 +115,7 @@ impl Engine {
                 return Err(Refusal::AlreadyInGroup(Box::new(reservation)));
             }
         }
-        let new = shard.new_group(request.bucket, entropy);
+        let new = new_id(shard.now(), request.bucket, entropy);
         let is_known = |member| guards[self.shard_of(member)].shard.has(member);
         groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new, is_known)
     }
