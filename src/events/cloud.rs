@@ -519,8 +519,8 @@ mod tests {
             \"currency\":\"EUR\"}}]},{\"sku\":\"a \\\"b\\\"\\n\",\"quantity\":1}],\"short\":[{\"sku\":\
             \"a \\\"b\\\"\\n\",\"requested\":3,\"granted\":2},{\"sku\":\"a \\\"b\\\"\\n\",\"requested\":1,\
             \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
-            \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"group\":\"GROUP\",\"reference\":\"cart-7\",\
-            \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
+            \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"group\":\"01a2212b-107b-78e5-83fb-72ea61d950c8\",\"reference\":\"cart-7\",\
+            \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:10:00.123Z\",\
             \"extensions\":0,\"waitlist\":\"01a2212b-107b-72c8-83fb-72ea61d950c8\"}}\n";
         assert_eq!(line, held);
     }

@@ -164,6 +164,30 @@ fn use_rules(engine: &Engine) {
     let all = AdjustAll { sale: "rules", changes, key: Some("key-all") };
     engine.adjust_all(at(23), Actor::Key("stock"), &all).value.unwrap();
     engine.tick(at(41));
+    deal_with_groups(engine);
+}
+
+/// Groups that are complete, left, and failed when time has passed.
+fn deal_with_groups(engine: &Engine) {
+    let settings: SaleSettings = serde_json::from_str(
+        r#"{"id":"deal","name":"Deal","opens_at":"2026-11-28T08:00:00Z","closes_at":"2026-11-28T09:00:00Z",
+            "hold_seconds":60,"items":[{"sku":"kit","initial_stock":9,"group":{"size":2,"seconds":300}}]}"#,
+    )
+    .unwrap();
+    engine.put_sale(at(42), Actor::Anybody, &settings).value.unwrap();
+    let join = |second, customer, group| {
+        let extras = Extras { group, ..Extras::default() };
+        let lines = [AskedLine { sku: "kit", units: 1 }].into_iter().collect();
+        let (hold_seconds, reference, key) = (None, None, None);
+        let asked = Reserve { sale: "deal", customer, lines, hold_seconds, reference, key, extras: Some(&extras) };
+        let made = engine.reserve(at(second), &asked, second * 7919).value.unwrap().reservation;
+        (made.id, made.group.map(|group| group.id))
+    };
+    let (_, first) = join(43, "flo", None);
+    join(44, "gil", first);
+    join(45, "hal", None);
+    let (left, _) = join(46, "ida", None);
+    engine.release(at(47), left, None).value.unwrap();
 }
 
 /// The files of a journal, segments without the zeros at their ends.
@@ -211,8 +235,8 @@ fn the_golden_bytes_are_read_as_the_history() {
     live(&lived, &mut committer, &snapshots);
     let head = lived.audit_head().value;
     assert_eq!(
-        head.sequence, 11,
-        "two puts, a change of keys, two adjustments, a transfer, pause, resume and close, two erasures"
+        head.sequence, 12,
+        "three puts, a change of keys, two adjustments, a transfer, pause, resume and close, two erasures"
     );
 
     let directory = tempfile::tempdir().unwrap();

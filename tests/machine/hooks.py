@@ -61,6 +61,7 @@ REFUSALS_BY_STATE = {
         TOO_LATE,
         (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
+        (r"/items/\d+/group/(size|seconds)", r"is required and must .*"),
         (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
         (r"/items/\d+/initial_stock", r"must be \d+, the sum of its pools' initial_stock"),
         (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),

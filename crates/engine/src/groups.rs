@@ -13,7 +13,7 @@ use super::{
 };
 use sale::{
     event::{GroupChanged, GroupStep, JoinedGroup},
-    groups::{GroupCounts, Groups},
+    groups::{GroupCounts, Groups, new_id},
     ids::{GroupId, ItemNumber, ReservationId},
     judge::{Judgement, Plan, allocate},
     outcome::{GroupState, Refusal, Reservation},
@@ -28,11 +28,6 @@ const FORGETS_PER_STEP: usize = 1024;
 impl Engine {
     pub fn group_counts(&self) -> GroupCounts {
         self.groups.lock().counts()
-    }
-
-    /// Open groups by item.
-    pub fn open_groups(&self) -> std::collections::BTreeMap<ItemNumber, u64> {
-        self.groups.lock().open_by_item()
     }
 
     /// A reserve of an item that is sold to groups. Under all locks, as members are of several shards.
@@ -77,6 +72,12 @@ impl Engine {
                 }
                 let epoch = newest(&guards);
                 let cell = &mut guards[index];
+                if let Judgement::Refused(Refusal::AlreadyInGroup(member)) = &judgement {
+                    // A complete group's member may be past its end.
+                    let looked = self.decide(index, bounds, cell, |shard, record| shard.look(now, member.id, record));
+                    let refused = looked.and_then(|shown| Err(Refusal::AlreadyInGroup(Box::new(shown))));
+                    return Ok(Answer { durable_at: cell.lane.last_epoch.max(epoch), value: refused });
+                }
                 let answer = self.conclude(now, judgement, Some(plan), published, index, cell, entropy);
                 // It rests on other members, too.
                 return Ok(Answer { durable_at: answer.durable_at.max(epoch), ..answer });
@@ -115,7 +116,7 @@ impl Engine {
                 return Err(Refusal::AlreadyInGroup(Box::new(reservation)));
             }
         }
-        let new = shard.new_group(request.bucket, entropy);
+        let new = new_id(shard.now(), request.bucket, entropy);
         let is_known = |member| guards[self.shard_of(member)].shard.has(member);
         groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new, is_known)
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     event::{GroupChanged, GroupStep, JoinedGroup},
-    ids::{GroupId, ItemNumber, ReservationId, SaleNumber},
+    ids::{Bucket, GroupId, ItemNumber, ReservationId, SaleNumber},
     outcome::{GroupState, Refusal},
     settings::{GroupSettings, Invalid},
     time::Timestamp,
@@ -23,6 +23,14 @@ pub struct GroupPlan {
     pub settings: GroupSettings,
     /// The sale's.
     pub closes_at: Timestamp,
+}
+
+/// The id of a group that a customer opens. `entropy`: of the request, from which the reservation's id is made too; nobody can tell that
+/// from this one.
+pub fn new_id(now: Timestamp, bucket: Bucket, entropy: u64) -> GroupId {
+    let hash = blake3::derive_key("doorbuster 2026-11 id of a group", &entropy.to_le_bytes());
+    let (first, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+    GroupId::new(now, bucket, u64::from_le_bytes(*first))
 }
 
 /// A group as the table knows it.
@@ -88,13 +96,6 @@ impl Groups {
             failed: self.failed,
             released: self.released,
         }
-    }
-
-    /// Open groups by item.
-    pub fn open_by_item(&self) -> BTreeMap<ItemNumber, u64> {
-        let mut by_item = BTreeMap::new();
-        self.open.values().for_each(|group| *by_item.entry(group.item).or_default() += 1);
-        by_item
     }
 
     pub fn get(&self, id: GroupId) -> Option<&Group> {
@@ -246,7 +247,6 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Bucket;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_766_400_000);
     const PLACE: (SaleNumber, ItemNumber) = (SaleNumber(0), ItemNumber(0));
@@ -266,6 +266,14 @@ mod tests {
         assert_eq!(joined, JoinedGroup { id: id(1), size: 2, members: 1, expires_at: NOW.plus_seconds(60) });
         groups.add(&joined, id(11), PLACE.0, PLACE.1);
         (groups, id(1))
+    }
+
+    #[test]
+    fn the_id_of_a_group_is_not_that_of_its_first_reservation() {
+        let [group, other] = [3 << 8, 4 << 8].map(|entropy| new_id(NOW, Bucket::of("ann"), entropy));
+        assert_ne!(group.entropy(), id(3).entropy());
+        assert_ne!(group, other);
+        assert_eq!((group.bucket(), group.created_at()), (Bucket::of("ann"), NOW));
     }
 
     #[test]

@@ -91,12 +91,17 @@ function entry(reservation) {
 const counted = (lines) => (lines ?? []).map(({ sku, quantity }) => `${units(quantity)} × ${sku}`).join(", ");
 
 /** What a reservation says beside its lines: what went back, where units came from, what was short, and who asked. */
-function notes({ lines, returned, cancelled, short, tier, channel, region, labels }) {
+function notes({ lines, returned, cancelled, short, group, tier, channel, region, labels }) {
   const from = lines.filter((line) => line.from).map((line) => `${line.sku} ${line.from.map(part).join(", ")}`);
   const missing = (short ?? []).map(({ sku, requested, granted }) => `${units(granted)} of ${units(requested)} × ${sku}`);
   const named = Object.entries(labels ?? {}).map(([name, value]) => `${name} = ${value}`);
-  const all = [["Returned", counted(returned)], ["Cancelled", counted(cancelled)], ["From", from.join("; ")], ["Short", missing.join(", ")], ["Tier", tier], ["Channel", channel], ["Region", region], ["Labels", named.join(", ")]];
+  const all = [["Returned", counted(returned)], ["Cancelled", counted(cancelled)], ["From", from.join("; ")], ["Short", missing.join(", ")], ["Group", group && groupOf(group)], ["Tier", tier], ["Channel", channel], ["Region", region], ["Labels", named.join(", ")]];
   return all.filter(([, text]) => text);
+}
+
+function groupOf({ id, size, members, state, expires_at: until }) {
+  const open = state === "open" ? ` until ${withSeconds(Date.parse(until))}` : "";
+  return `${units(members)} of ${units(size)} members, ${state}${open} · ${id}`;
 }
 
 function part({ pool, quantity, price, location }) {

@@ -161,12 +161,15 @@ export class SaleView {
     const low = make("span", { class: "chip low", hidden: true }, "low");
     const end = make("span");
     cells.at(-1).append(mark, end);
-    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), low, pools.head);
+    const group = make("span", { class: "about muted", hidden: true });
+    const head = make("th", { scope: "row", title: sku }, make("span", {}, sku), low, group, pools.head);
     const element = make("tr", { "data-sku": sku }, head, ...cells, act);
-    return { element, cells, act, transfer, mark, low, end, pools };
+    return { element, cells, act, transfer, mark, low, end, group, pools };
   }
 
-  #fill({ cells, act, transfer, mark, low, end }, item) {
+  #fill({ cells, act, transfer, mark, low, end, group }, item) {
+    group.hidden = !item.group;
+    say(group, item.group ? `groups of ${units(item.group.size)}, ${span(item.group.seconds)} each` : "");
     say(cells[0], priceOf(item));
     transfer.hidden = !(item.pools?.length > 1);
     ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));

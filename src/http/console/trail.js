@@ -15,6 +15,7 @@ const MEMBERS = {
   name: "name", opens_at: "opens", closes_at: "closes", hold_seconds: "seconds of a hold", max_extensions: "extensions of a hold",
   customer_limit: "limit per customer", late_confirm_seconds: "seconds of late payments", hold_budget: "hold budget", price: "price", rate_limits: "rate limits", initial_stock: "initial stock",
   limit_counts_since: "limit counts since", phases: "phases", pools: "pools", sourcing: "sourcing", split: "split", low_stock_at: "low stock at",
+  group: "group deal",
 };
 
 /** `sales`: ids to choose from. */

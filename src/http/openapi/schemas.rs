@@ -109,13 +109,14 @@ pub(super) fn schemas(limits: &Limits) -> Value {
 pub(super) const PATCH: &str = "SalePatch";
 
 /// What a sale is put as, and what a patch has in its place.
-const PATCHED: [(&str, &str); 6] = [
+const PATCHED: [(&str, &str); 7] = [
     ("SaleSettings", PATCH),
     ("ItemSettings", "ItemPatch"),
     ("RateLimits", "RateLimitsPatch"),
     ("HoldBudget", "HoldBudgetPatch"),
     ("Quota", "QuotaPatch"),
     ("Price", "PricePatch"),
+    ("GroupSettings", "GroupPatch"),
 ];
 
 /// A patch has the same members as what it changes. Only an item's SKU is required.

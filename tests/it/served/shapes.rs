@@ -110,7 +110,9 @@ pub fn check_reservation(reservation: &Value) {
     if let Some(stands) = reservation.get("replayed_of") {
         assert_eq!(state, "held", "a repeat is answered as the first time: {reservation}");
         assert_eq!(members(stands), ["expires_at", "state"], "{reservation}");
-        assert!(check_time(&stands["expires_at"]) >= expires_at, "{reservation}");
+        // Only a group that completes makes a hold end earlier.
+        let lasts = check_time(&stands["expires_at"]) >= expires_at;
+        assert!(lasts || reservation.get("group").is_some(), "{reservation}");
     }
     let lines = reservation["lines"].as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
     for line in lines {

@@ -62,12 +62,6 @@ impl Shard {
         self.advance(now)
     }
 
-    /// The id of a group that a request opens. Nobody can tell the reservation's id from it.
-    pub fn new_group(&self, bucket: crate::ids::Bucket, entropy: u64) -> GroupId {
-        use std::hash::BuildHasher;
-        GroupId::new(self.now, bucket, self.hasher.hash_one(("group", entropy)))
-    }
-
     /// The open group that the reservation is a member of.
     pub fn open_group(&self, id: ReservationId) -> Option<GroupId> {
         if self.members == 0 {

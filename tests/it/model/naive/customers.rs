@@ -105,7 +105,14 @@ impl Model {
             let stands = Standing { state, expires_at: self.reservations[&first].expires_at };
             return Ok((first, Made { reservation: self.show_as_made(first), replayed_of: Some(stands) }));
         }
-        let taken = self.take(now, request)?;
+        let taken = match self.take(now, request) {
+            Err(Refusal::AlreadyInGroup(member)) => {
+                let own = self.reservations.iter().find(|(_, known)| known.id == member.id);
+                let position = *own.expect("it is shown").0;
+                return Err(Refusal::AlreadyInGroup(Box::new(self.look(now, position)?)));
+            }
+            taken => taken?,
+        };
         let units: Vec<Unit> = taken.lines.iter().flat_map(Unit::held).collect();
         let short: Vec<Name> = taken.short.iter().map(|short| short.0).collect();
         let reservation = Reservation {

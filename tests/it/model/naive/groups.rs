@@ -1,10 +1,10 @@
 //! Groups, as a table that everybody can look into.
 
 use doorbuster::sale::{
+    groups,
     ids::{Bucket, GroupId},
     outcome::{Group, GroupState, Refusal, State},
     settings::{GroupSettings, Invalid},
-    shard::Shard,
     time::Timestamp,
 };
 
@@ -117,12 +117,7 @@ impl Model {
         let known = &self.reservations[&position];
         let (sale, sku, customer) = (known.request.sale, known.request.lines[0].0, known.request.customer);
         let &Joins { id, size, members, expires_at } = joins;
-        let id = id.unwrap_or_else(|| {
-            // As the service draws it.
-            let mut shard = Shard::new(1, 0, 0);
-            shard.catch_up(now);
-            shard.new_group(Bucket::of(customer), entropy)
-        });
+        let id = id.unwrap_or_else(|| groups::new_id(now, Bucket::of(customer), entropy));
         let (state, left) = (GroupState::Open, false);
         let in_group = InGroup { id, size, joined_as: members, expires_at, state, members: 0, left };
         self.reservations.get_mut(&position).expect("just made").group = Some(in_group);
