@@ -116,7 +116,7 @@ fn a_wait_is_told_from_its_beginning_to_its_end(new: New) {
         [("ann", 1), ("bob", 2), ("cid", 3), ("dan", 4)]
             .map(|(name, number)| joined(OPENS, name, number, number, &[(TV, 2)]))
             .into(),
-        vec![passed_over(bob, at(5), NoRoom::OpenHolds)],
+        vec![passed_over(bob, at(5), NoRoom::OpenHolds), passed_over(cid, at(5), NoRoom::ExpiredHolds)],
         offered(ann, at(10), "ann", 9).into(),
         vec![left(cid, at(11)), passed_over(bob, at(12), NoRoom::CustomerLimit)],
         vec![expired(dan, at(3600))],
@@ -135,7 +135,17 @@ fn a_wait_is_told_from_its_beginning_to_its_end(new: New) {
         let expected = [
             ["ann", "offered", "1", "2026-11-27T08:00:10.000Z", hold.as_str(), none, none, two, "app"],
             ["bob", "waiting", "2", none, none, "2026-11-27T08:00:12.000Z", "customer_limit_exceeded", two, "app"],
-            ["cid", "left", "3", "2026-11-27T08:00:11.000Z", none, none, none, two, "app"],
+            [
+                "cid",
+                "left",
+                "3",
+                "2026-11-27T08:00:11.000Z",
+                none,
+                "2026-11-27T08:00:05.000Z",
+                "cooling_down",
+                two,
+                "app",
+            ],
             ["dan", "expired", "4", "2026-11-27T09:00:00.000Z", none, none, none, two, "app"],
         ];
         assert_eq!(rows, expected, "{window_events_max}");
@@ -149,14 +159,16 @@ fn a_wait_is_told_from_its_beginning_to_its_end(new: New) {
 fn demand_is_what_those_who_wait_ask_for(new: New) {
     let (database, journal) = (new(), journal_with_sale(OPENS));
     let later = OPENS.plus_seconds(1);
-    let gone = entry_id(later, "cid", 3);
+    let (gone, over) = (entry_id(later, "cid", 3), entry_id(later, "dan", 4));
     journal.push(&[(
         0,
         &[
             joined(OPENS, "ann", 1, 1, &[(TV, 2), (PHONE, 1)]),
             joined(later, "bob", 2, 2, &[(TV, 3)]),
             joined(later, "cid", 3, 3, &[(PHONE, 4)]),
+            joined(later, "dan", 4, 4, &[(PHONE, 5)]),
             left(gone, later),
+            expired(over, later),
         ],
     )]);
     catch_up(&mut write_behind(&journal, &database));
