@@ -139,7 +139,11 @@ impl Worker {
     /// and released.
     fn admit_load(&self, call: Call) -> Result<(), Refused> {
         let most = self.service.limits.waiting_max;
-        let most = if matches!(call, Call::Reserve | Call::ReserveBatch | Call::JoinWaitlist) { most } else { most + most.div_ceil(4) };
+        let most = if matches!(call, Call::Reserve | Call::ReserveBatch | Call::JoinWaitlist) {
+            most
+        } else {
+            most + most.div_ceil(4)
+        };
         if self.waiting() < most {
             return Ok(());
         }

@@ -25,6 +25,7 @@ pub(super) fn start(
     let step = move || {
         let api::Service { engine, clock, telemetry, rates, figures: cache, .. } = &*edge.api;
         telemetry.totals.observe(engine, clock.now());
+        telemetry.waitlists.observe(engine);
         if looks.is_multiple_of(EXPIRING_EVERY) {
             telemetry.totals.observe_expiring(engine, clock.now());
         }

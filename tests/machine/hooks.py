@@ -50,11 +50,13 @@ REFUSALS_BY_STATE = {
     ],
     "transferStock": [(r"/(from|to)", POOL), (r"/to", r"must be another pool .*")],
     "reserve": [NEW_NAME],
+    "joinWaitlist": [NEW_NAME],
     # What a patch is merged into decides what else it needs.
     "patchSale": [
         TOO_LATE,
         (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
+        (r"/waitlist/(entries_max|entry_seconds)", r"is required and must .*"),
         (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
         (r"/items/\d+/initial_stock", r"must be \d+, the sum of its pools' initial_stock"),
         (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),
@@ -138,9 +140,11 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 def lead_somewhere(case: Case) -> None:
     """Most paths lead to a sale that is open and to a hold of it, so that the rest of the request matters."""
     path, operation = case.path_parameters, operation_id(case.operation)
+    # One to confirm, one to release, one that stays held, and an entry of a waitlist.
+    to_confirm, to_release, to_hold, waiting = os.environ["HELD"].split()
+    if "entry" in path and not path["entry"].endswith("0"):
+        path["entry"] = waiting
     if "id" in path and not path["id"].endswith("0"):
-        # One to confirm, one to release, and one that stays held.
-        to_confirm, to_release, to_hold = os.environ["HELD"].split()
         path["id"] = {"confirmReservation": to_confirm, "releaseReservation": to_release}.get(operation, to_hold)
     if operation in ("putSale", "patchSale", "pauseSale", "resumeSale", "closeSale"):
         if path["sale"].startswith(os.environ["KEPT_SALE"]):
@@ -158,6 +162,7 @@ def begin_walk(case: Case) -> None:
     """
     for member in ("customer_limit", "max_extensions", "rate_limits", "hold_budget", "late_confirm_seconds"):
         case.body.pop(member, None)
+    case.body["waitlist"] = {"entries_max": 1_000, "entry_seconds": 3_600}
     # Everybody may buy, and the first item has the pools that links name.
     case.body.pop("phases", None)
     for item in case.body["items"]:

@@ -18,7 +18,10 @@ use crate::{
         event::{NoRoom, RefusedConfirm},
         ids::{LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
         outcome::{State, Status, WaitState},
-        settings::{AMOUNT_MAX, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WINDOW_SECONDS_MAX},
+        settings::{
+            AMOUNT_MAX, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX, WAITLIST_ENTRIES_MAX,
+            WAITLIST_SECONDS_MAX, WINDOW_SECONDS_MAX,
+        },
         warnings,
     },
     store::{RECORDS_MAX, ROWS_MAX, StoreState},
@@ -148,6 +151,14 @@ fn asked_time() -> Bound {
 
 pub(super) fn time() -> Bound {
     form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
+}
+
+fn uuid() -> Bound {
+    form(json!({ "format": "uuid", "pattern": UUID }))
+}
+
+fn wait_state() -> Bound {
+    form(json!({ "enum": WaitState::ALL.map(WaitState::as_str) }))
 }
 
 fn state() -> Bound {

@@ -39,4 +39,5 @@ mod stopping;
 mod tls;
 mod traces;
 mod trail;
+mod waitlist;
 mod words;

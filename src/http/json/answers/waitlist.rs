@@ -19,7 +19,6 @@ pub struct WaitlistEntryBody<'a> {
     /// The customer's id from the request.
     customer: &'a str,
     /// One line per SKU: what the customer waits for, all of it or nothing.
-    #[schema(value_type = Vec<Units>)]
     lines: Vec<UnitsBody<'a>>,
     /// `waiting` until a hold is made for it (`offered`), the customer leaves (`left`), or its time is over (`expired`).
     state: &'static str,
