@@ -441,7 +441,7 @@ mod tests {
             \"granted\":0}],\"tier\":\"gold\",\"channel\":\"livestream\",\"region\":\"eu\",\
             \"labels\":{\"experiment\":\"B\",\"host\":\"ann\"},\"reference\":\"cart-7\",\
             \"created_at\":\"2026-11-28T08:00:00.123Z\",\"expires_at\":\"2026-11-28T08:05:00.123Z\",\
-            \"extensions\":0,\"waitlist\":\"ENTRY\"}}\n";
+            \"extensions\":0,\"waitlist\":\"01a2212b-107b-72c8-83fb-72ea61d950c8\"}}\n";
         assert_eq!(line, held);
     }
 
@@ -454,7 +454,7 @@ mod tests {
             assert_eq!(cloud["subject"], cloud["data"]["id"]);
             cloud["data"].clone()
         };
-        let id = "ENTRY";
+        let id = "01a2212b-107b-72c8-83fb-72ea61d950c8";
         let joined = serde_json::json!({
             "id": id, "sale": "sale-3", "customer": "ann", "state": "waiting",
             "lines": [{ "sku": "a \"b\"\n", "quantity": 2 }, { "sku": "a \"b\"\n", "quantity": 1 }],

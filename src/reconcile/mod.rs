@@ -15,6 +15,9 @@ mod report;
 mod truth;
 mod waitlist;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::{self, File, TryLockError},
     io,

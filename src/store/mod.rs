@@ -37,7 +37,7 @@ mod waitlist;
 mod write_behind;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use absences::{ABSENCES_FILE, Absences, AbsencesFile};
 pub use audit::{AuditCheck, AuditGap, AuditRow, Link};
@@ -52,7 +52,9 @@ pub use postgres::{
 };
 pub use reader::{Counts, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale, Totals};
 pub use repair::{Repairer, Step};
-pub use report::{ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units};
+pub use report::{
+    ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units, WaitlistReport,
+};
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
 pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteStore};
 pub use status::{StoreState, StoreStatus};

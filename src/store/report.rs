@@ -31,6 +31,8 @@ pub struct SaleReport {
     pub late: u64,
     /// Confirmations that were refused, by cause.
     pub refused: BTreeMap<RefusedConfirm, u64>,
+    /// None where nobody waited.
+    pub waitlist: Option<WaitlistReport>,
     pub stock: Stock,
     /// By SKU.
     pub items: Vec<ItemReport>,
@@ -79,6 +81,25 @@ pub struct Units {
     pub cancelled: u64,
     /// Left over by a confirmation of fewer.
     pub returned: u64,
+}
+
+/// Waitlist entries by what became of them, and the holds that were offered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WaitlistReport {
+    /// The sum of the next four.
+    pub entries: u64,
+    pub waiting: u64,
+    pub offered: u64,
+    pub left: u64,
+    pub expired: u64,
+    /// Whose customers had no room once for units that were there.
+    pub passed_over: u64,
+    /// Offered holds that are still held.
+    pub open_offers: u64,
+    /// Offered holds that were confirmed, and not cancelled since.
+    pub confirmed_offers: u64,
+    /// From joining to the offer, on average.
+    pub seconds_to_offer: Option<f64>,
 }
 
 /// Where the units of an item or a sale are, of all time.
@@ -146,6 +167,11 @@ pub(super) const OF_RESERVATIONS: &str = "
 pub(super) const OF_REFUSED: &str =
     "SELECT cause, count(*) FROM report_refused_confirmations WHERE sale = $1 GROUP BY cause";
 
+pub(super) const OF_WAITLIST: &str = "
+    SELECT entries, waiting_entries, offered_entries, left_entries, expired_entries, passed_over_entries, open_offers,
+           confirmed_offers, seconds_to_offer
+      FROM report_waitlist WHERE sale = $1";
+
 pub(super) const OF_MINUTES: &str = "
     SELECT minute, CAST(sum(granted_units) AS bigint), CAST(sum(confirmed_units) AS bigint),
            CAST(sum(released_units) AS bigint), CAST(sum(expired_units) AS bigint)
@@ -165,6 +191,7 @@ impl SaleReport {
             units: Units::default(),
             late: 0,
             refused: BTreeMap::new(),
+            waitlist: None,
             stock: Stock::default(),
             items: Vec::new(),
             items_total: 0,
@@ -230,6 +257,21 @@ impl SaleReport {
         let found = RefusedConfirm::ALL.into_iter().find(|cause| cause.as_str() == word);
         let unknown = || StoreError::Content(format!("a confirmation that was refused for the cause {word:?}"));
         self.refused.insert(found.ok_or_else(unknown)?, counted);
+        Ok(())
+    }
+
+    pub(super) fn waited(&mut self, row: &impl Cells) -> Result<(), StoreError> {
+        self.waitlist = Some(WaitlistReport {
+            entries: count(row, 0)?,
+            waiting: count(row, 1)?,
+            offered: count(row, 2)?,
+            left: count(row, 3)?,
+            expired: count(row, 4)?,
+            passed_over: count(row, 5)?,
+            open_offers: count(row, 6)?,
+            confirmed_offers: count(row, 7)?,
+            seconds_to_offer: row.real(8)?,
+        });
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use super::*;
 
 #[derive(Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "nearly all events are of reservations, and each is written at once")]
 pub(super) enum Data<'a> {
     Reservation(ReservationData<'a>),
     Entry(EntryData<'a>),

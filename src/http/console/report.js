@@ -81,10 +81,21 @@ function parts(report, chart) {
     make("div", { class: "head" }, make("h3", {}, "Items"), save(report)),
     table(["Item", "Granted", "Sold", "Released", "Expired", "Held"], rows),
     make("h3", {}, "Revenue"), table(["Item", "Price", "Sold", "Revenue"], sold),
+    ...(report.waitlist ? waitlist(report.waitlist, percent) : []),
     make("h3", {}, "Refused"),
     refusals.length > 0
       ? table(["Reason", "Reserves"], refusals.map(({ reason, count }) => [reason, count]))
       : make("p", { class: "muted" }, "No refusals since the service started."),
+  ];
+}
+
+/** Who waited, and what became of it. */
+function waitlist({ waiting, offered, open_offers: open, confirmed_offers: confirmed, left, expired, conversion, seconds_to_offer: seconds }, percent) {
+  const wait = seconds === undefined ? "–" : span(seconds);
+  return [
+    make("h3", {}, "Waitlist"),
+    table(["Waiting", "Left", "Expired", "Offered", "Of them held", "Of them sold", "Conversion of offers", "Wait for an offer"],
+      [[waiting, left, expired, offered, open, confirmed, percent(conversion), wait]]),
   ];
 }
 

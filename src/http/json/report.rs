@@ -14,7 +14,7 @@ use crate::{
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock, Units},
+    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock, Units, WaitlistReport},
 };
 
 /// The report of a sale, from the store.
@@ -35,6 +35,9 @@ pub struct ReportBody<'a> {
     units: UnitsBody,
     /// Confirmations of those reservations that came late or were refused.
     confirmations: ConfirmationsBody,
+    /// The waitlist; left out if nobody waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waitlist: Option<WaitlistBody>,
     /// Units of all items by state.
     stock: StockBody,
     /// Shares.
@@ -138,6 +141,34 @@ struct UnitsBody {
     cancelled: u64,
     /// Returned to stock by a confirmation of fewer units than were held.
     returned: u64,
+}
+
+/// Waitlist entries by what became of them: `entries = waiting + offered + left + expired`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportWaitlist)]
+struct WaitlistBody {
+    /// All of them.
+    entries: u64,
+    /// Still waiting.
+    waiting: u64,
+    /// For which a hold was made.
+    offered: u64,
+    /// Left by their customers.
+    left: u64,
+    /// Whose time ran out.
+    expired: u64,
+    /// Whose customers once had no room for units that were there.
+    passed_over: u64,
+    /// Offered holds that are still held.
+    open_offers: u64,
+    /// Offered holds that were confirmed, and not cancelled since.
+    confirmed_offers: u64,
+    /// `confirmed_offers` ÷ `offered`; left out without offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion: Option<f64>,
+    /// Seconds from joining to the offer, on average; left out without offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_to_offer: Option<f64>,
 }
 
 /// Late and refused confirmations. A refused one may stand for a payment that is to be returned.
@@ -325,6 +356,7 @@ impl<'a> ReportBody<'a> {
             reservations: CountsBody::of(&report.reservations),
             units: UnitsBody::of(&report.units),
             confirmations: ConfirmationsBody::of(report),
+            waitlist: report.waitlist.as_ref().map(WaitlistBody::of),
             stock: StockBody::of(&report.stock),
             rates: RatesBody::of(&report.reservations, &report.units, &report.stock),
             sold_out_at: report.sold_out_at.as_deref(),
@@ -383,6 +415,26 @@ impl ConfirmationsBody {
             refused_by_cause: by_cause
                 .map(|(cause, &count)| RefusedConfirmationsBody { cause: cause.as_str(), count })
                 .collect(),
+        }
+    }
+}
+
+impl WaitlistBody {
+    fn of(report: &WaitlistReport) -> Self {
+        let WaitlistReport { entries, waiting, offered, left, expired, .. } = *report;
+        let WaitlistReport { passed_over, open_offers, confirmed_offers, seconds_to_offer, .. } = *report;
+        let conversion = share(confirmed_offers, offered);
+        Self {
+            entries,
+            waiting,
+            offered,
+            left,
+            expired,
+            passed_over,
+            open_offers,
+            confirmed_offers,
+            conversion,
+            seconds_to_offer,
         }
     }
 }

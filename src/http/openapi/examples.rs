@@ -349,6 +349,10 @@ fn report() -> Value {
         "confirmations": {
             "late": 0, "refused": 1, "refused_late": 1, "refused_by_cause": [{ "cause": "too_late", "count": 1 }],
         },
+        "waitlist": {
+            "entries": 10, "waiting": 5, "offered": 4, "left": 1, "expired": 0, "passed_over": 1, "open_offers": 0,
+            "confirmed_offers": 3, "conversion": 0.75, "seconds_to_offer": 42.5,
+        },
         "stock": stock,
         "rates": rates,
         "sold_out_at": sold_out_at,

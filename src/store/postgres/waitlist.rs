@@ -9,12 +9,15 @@ use super::{
     values::Moment,
     write::{contradicted, uuid_of},
 };
-use crate::store::{
-    error::StoreError,
-    fold::Window,
-    names::Names,
-    rows::integer,
-    waitlist::{ChangedEntry, NewEntry},
+use crate::{
+    sale::outcome::WaitState,
+    store::{
+        error::StoreError,
+        fold::Window,
+        names::Names,
+        rows::integer,
+        waitlist::{ChangedEntry, NewEntry},
+    },
 };
 
 const ADD: &str = "
@@ -22,15 +25,16 @@ const ADD: &str = "
                            passed_over_at, passed_over_code, tier, channel, region, labels, locations)
     FROM STDIN (FORMAT binary)";
 
-/// Rows are looked up one by one, and never by reading all entries.
+/// Rows are looked up one by one, and never by reading all entries, nor the index of all that wait: for that it is an array that says in
+/// which state they are found.
 const LOOK_UP: &str = "
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_seqscan = off";
 
 const CHANGES: &str = "
-      unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::timestamptz[], $6::text[])
-        AS change (id, state, ended_at, reservation_id, passed_over_at, passed_over_code)";
+      unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[])
+        AS change (id, state, ended_at, reservation_id, passed_over_at, passed_over_code, found)";
 
 fn change() -> String {
     format!(
@@ -39,7 +43,7 @@ fn change() -> String {
                 passed_over_at = coalesce(change.passed_over_at, entry.passed_over_at),
                 passed_over_code = coalesce(change.passed_over_code, entry.passed_over_code)
            FROM {CHANGES}
-          WHERE entry.id = change.id AND entry.state = 'waiting'"
+          WHERE entry.id = change.id AND entry.state = change.found"
     )
 }
 
@@ -142,6 +146,7 @@ struct Columns {
     reservations: Vec<Option<Uuid>>,
     passed_over: Vec<Option<Moment>>,
     codes: Vec<Option<&'static str>>,
+    found: Vec<&'static str>,
 }
 
 impl Columns {
@@ -152,9 +157,10 @@ impl Columns {
         self.reservations.push(row.reservation.map(uuid_of));
         self.passed_over.push(row.passed_over_at.map(Moment));
         self.codes.push(row.passed_over_code);
+        self.found.push(WaitState::Waiting.as_str());
     }
 
-    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 6] {
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 7] {
         [
             (&self.ids, Type::UUID_ARRAY),
             (&self.states, Type::TEXT_ARRAY),
@@ -162,6 +168,7 @@ impl Columns {
             (&self.reservations, Type::UUID_ARRAY),
             (&self.passed_over, Type::TIMESTAMPTZ_ARRAY),
             (&self.codes, Type::TEXT_ARRAY),
+            (&self.found, Type::TEXT_ARRAY),
         ]
     }
 }

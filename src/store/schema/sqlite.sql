@@ -348,11 +348,11 @@ CREATE VIEW customer_reservations AS
 
 CREATE VIEW waitlist_demand AS
   -- How many units of each item do customers wait for?
-  SELECT entry.sale, line.value ->> '$.sku' AS sku, count(*) AS entries, CAST(sum(line.value ->> '$.quantity') AS bigint) AS units,
+  SELECT entry.sale, json_extract(line.value, '$.sku') AS sku, count(*) AS entries, CAST(sum(json_extract(line.value, '$.quantity')) AS bigint) AS units,
          min(entry.joined_at) AS first_joined_at
     FROM waitlist_entries AS entry, json_each(entry.lines) AS line
    WHERE entry.state = 'waiting'
-   GROUP BY entry.sale, line.value ->> '$.sku';
+   GROUP BY entry.sale, json_extract(line.value, '$.sku');
 
 CREATE VIEW sale_summary AS
   -- How does each sale stand as a whole?

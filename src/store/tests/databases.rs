@@ -157,6 +157,7 @@ impl Database {
             "SELECT * FROM pools ORDER BY sale, sku, pool",
             "SELECT * FROM reservations ORDER BY id",
             "SELECT * FROM reservation_lines ORDER BY reservation_id, line",
+            "SELECT * FROM waitlist_entries ORDER BY id",
             "SELECT reservation_id, sale, at, reference, cause FROM refused_confirmations ORDER BY reservation_id, id",
             "SELECT sale, sku, pool, delta, reason, reference, at, stock_after, available_after, other_pool,
                     reservation_id

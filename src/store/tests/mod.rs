@@ -12,12 +12,13 @@ mod pace;
 mod postgres;
 #[path = "../../../tests/it/support/postgres.rs"]
 #[allow(dead_code, reason = "integration tests use the rest")]
-mod postgres_server;
+pub(crate) mod postgres_server;
 mod refusals;
 mod reports;
 mod retention;
 mod rows;
 mod views;
+mod waitlist;
 
 use std::sync::Arc;
 

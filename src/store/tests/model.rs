@@ -469,7 +469,7 @@ impl World {
         let id = reservation_id(self.now, &customer, self.entropy);
         let mut lines = vec![AskedUnits { item: ItemNumber(item as u32), units }];
         let other = (item + 1) % self.catalogue.items();
-        if sort % 4 == 0 && other != item && self.sale_of(other) == sale {
+        if sort.is_multiple_of(4) && other != item && self.sale_of(other) == sale {
             lines.push(AskedUnits { item: ItemNumber(other as u32), units: 1 });
         }
         self.tell(&Event::Customer(CustomerEvent::Joined(Joined {
@@ -482,7 +482,7 @@ impl World {
             reference,
             key: Some(("key", 7)),
             attributes: attributes_of(sort).map(Box::new),
-            locations: if sort % 3 == 0 { vec!["berlin".into(), "paris".into()] } else { Vec::new() },
+            locations: if sort.is_multiple_of(3) { vec!["berlin".into(), "paris".into()] } else { Vec::new() },
         })));
         self.waiting.push(Waits { id, sale, customer, item, units });
     }

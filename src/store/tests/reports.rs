@@ -39,6 +39,7 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         units: Units::default(),
         late: 0,
         refused: BTreeMap::new(),
+        waitlist: super::waitlist::recount(naive, &sale.settings.id, counts_from),
         stock: Stock::default(),
         items: Vec::new(),
         items_total: sale.items.len() as u64,
@@ -273,16 +274,32 @@ fn compare_views(database: &Database, sale: &str, report: &SaleReport) {
     }
 }
 
+/// Takes a mean as it was read, if it is what was expected to a millisecond: databases round means in their own ways.
+fn close_to(expected: &mut SaleReport, read: &SaleReport) {
+    let means = expected.waitlist.as_mut().zip(read.waitlist.as_ref());
+    if let Some((expected, read)) = means
+        && let Some((mean, read)) = expected.seconds_to_offer.as_mut().zip(read.seconds_to_offer)
+        && (*mean - read).abs() < 0.001_1
+    {
+        *mean = read;
+    }
+}
+
 /// Every report against a recount.
 pub(super) fn compare(database: &Database, naive: &Naive, counts_from: Option<&str>) {
     let mut reader = database.reader();
     for sale in naive.catalogue.sales() {
         let report = reader.report(&sale.settings.id, None, far()).unwrap().expect("the store has the sale");
-        assert_eq!(report, recount(naive, sale, counts_from, &report));
+        let mut expected = recount(naive, sale, counts_from, &report);
+        close_to(&mut expected, &report);
+        assert_eq!(report, expected);
         compare_views(database, &sale.settings.id, &report);
+        super::waitlist::compare_views(database, &sale.settings.id, report.waitlist.as_ref());
         for by in ["channel", "tier", "pool", "location", "label:host", "label:x.y-z", "label:none"] {
             let grouped = reader.report(&sale.settings.id, By::parse(by).as_ref(), far()).unwrap().unwrap();
-            assert_eq!(grouped, recount(naive, sale, counts_from, &grouped), "by {by}");
+            let mut expected = recount(naive, sale, counts_from, &grouped);
+            close_to(&mut expected, &grouped);
+            assert_eq!(grouped, expected, "by {by}");
             assert_eq!(SaleReport { groups: None, ..grouped }, report, "by {by}");
         }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     model::{batches, for_cases, steps},
-    naive::Naive,
+    naive::{ENTRY, Naive},
     reports::compare,
     *,
 };
@@ -43,13 +43,13 @@ fn check(database: &Database, head: &Head) -> Result<(), Broken> {
     database.reader().check_audit(&gaps).unwrap().and_then(|mut check| check.end(head))
 }
 
-/// Applies a window and does a step in turns, until there is neither.
+/// Applies a window and does a step in turns, until there is neither. Says how many reservations and waitlist entries went.
 fn follow<S: Sink>(write_behind: &mut WriteBehind<MemoryFeed, S>) -> u64 {
     let mut gone = 0;
     loop {
         let idle = write_behind.step().unwrap() == Progress::Idle;
         let stepped = write_behind.retire_some().unwrap();
-        gone += stepped.map_or(0, |stepped| stepped.reservations);
+        gone += stepped.map_or(0, |stepped| stepped.reservations + stepped.waitlist_entries);
         if idle && stepped.is_none() {
             return gone;
         }
@@ -58,7 +58,7 @@ fn follow<S: Sink>(write_behind: &mut WriteBehind<MemoryFeed, S>) -> u64 {
 
 const COLUMNS: &str =
     "id, sale, customer, state, reference, created_at, expires_at, extensions, confirmed_at, released_at,
-                       expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short";
+                       expired_at, cancelled_at, late, release_reason, cancel_reason, tier, channel, region, labels, short, waitlist_entry";
 const LINES: &str = "reservation_id, line, sku, pool, quantity, returned, cancelled, price_amount, price_currency";
 const AUDIT: &str = "sequence, at, actor, action, sale, sku, detail, hash";
 
@@ -111,8 +111,12 @@ fn what_was_over_goes_to_the_archive_and_every_figure_stays(new: New) {
         let over = format!("coalesce(cancelled_at, confirmed_at, released_at, expired_at) < '{before}'");
         prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations WHERE {over}")), 0);
         prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM reservations_archive WHERE NOT {over}")), 0);
+        let over = format!("ended_at < '{before}'");
+        prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM waitlist_entries WHERE {over}")), 0);
+        prop_assert_eq!(numbers(&kept, &format!("SELECT count(*) FROM waitlist_entries_archive WHERE NOT {over}")), 0);
         for (table, columns, order) in [
             ("reservations", COLUMNS, "id"),
+            ("waitlist_entries", ENTRY, "id"),
             ("reservation_lines", LINES, "reservation_id, line"),
             ("audit", AUDIT, "sequence"),
         ] {
@@ -146,7 +150,14 @@ fn what_was_over_is_deleted_and_sums_and_trail_stay(new: New) {
             database.query(&format!("SELECT {COLUMNS} FROM reservations WHERE {only} ORDER BY id"))
         };
         prop_assert_eq!(rows(&kept, "1 = 1"), rows(&calm, &stays));
-        prop_assert_eq!(gone, numbers(&calm, &format!("SELECT count(*) FROM reservations WHERE NOT ({stays})")));
+        let entries = |database: &Database, only: &str| {
+            database.query(&format!("SELECT {ENTRY} FROM waitlist_entries WHERE {only} ORDER BY id"))
+        };
+        let waits = format!("coalesce(ended_at, '{before}') >= '{before}'");
+        prop_assert_eq!(entries(&kept, "1 = 1"), entries(&calm, &waits));
+        let went = numbers(&calm, &format!("SELECT count(*) FROM reservations WHERE NOT ({stays})"))
+            + numbers(&calm, &format!("SELECT count(*) FROM waitlist_entries WHERE NOT ({waits})"));
+        prop_assert_eq!(gone, went);
         let orphans =
             "SELECT count(*) FROM reservation_lines WHERE reservation_id NOT IN (SELECT id FROM reservations)";
         prop_assert_eq!(numbers(&kept, orphans), 0);
@@ -203,11 +214,16 @@ fn faults_and_crashes_between_steps_lose_and_double_nothing(new: New) {
             }
         }
         let of = |database: &Database| {
-            let rows = [("reservations", "id"), ("reservation_lines", "reservation_id, line"), ("audit", "sequence")]
-                .map(|(table, order)| {
-                    let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
-                    (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
-                });
+            let rows = [
+                ("reservations", "id"),
+                ("reservation_lines", "reservation_id, line"),
+                ("waitlist_entries", "id"),
+                ("audit", "sequence"),
+            ]
+            .map(|(table, order)| {
+                let archive = database.query(&format!("SELECT * FROM {table}_archive ORDER BY {order}"));
+                (database.query(&format!("SELECT * FROM {table} ORDER BY {order}")), archive)
+            });
             let gaps = database.query("SELECT after_sequence, through_sequence, hash FROM audit_gaps");
             (rows, gaps, database.query("SELECT kept_from FROM write_behind"))
         };

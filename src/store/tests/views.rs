@@ -36,6 +36,7 @@ fn store_with_everything() -> Database {
     let (at, reference, cause) = (sold_out_at, Some("order-2"), RefusedConfirm::AlreadyConfirmed);
     let refused = ConfirmRefused { id: sold, sale: SALE, at, reference, cause };
     journal.push(&[(0, &[confirmed, CustomerEvent::ConfirmRefused(refused).into()])]);
+    journal.push(&[(0, &[waitlist::joined(OPENS, "cid", 1, 1, &[(TV, 2), (PHONE, 1)])])]);
     catch_up(&mut write_behind(&journal, &database));
     database.execute(
         &format!(

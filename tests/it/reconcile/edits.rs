@@ -346,6 +346,8 @@ const CONTENT: &[&str] = &[
     "SELECT * FROM reservations ORDER BY id",
     "SELECT * FROM reservation_lines ORDER BY reservation_id, line",
     "SELECT reservation_id, sale, at, reference, cause FROM refused_confirmations ORDER BY reservation_id, at, reference",
+    "SELECT * FROM waitlist_entries ORDER BY id",
+    "SELECT * FROM waitlist_entries_archive",
     "SELECT * FROM reservations_archive",
     "SELECT * FROM reservation_lines_archive",
     "SELECT * FROM audit ORDER BY sequence",

@@ -213,6 +213,7 @@ pub fn as_document(row: &doorbuster::store::StoredReservation) -> Value {
         ("confirmed_at", &row.confirmed_at),
         ("released_at", &row.released_at),
         ("expired_at", &row.expired_at),
+        ("waitlist", &row.waitlist_entry),
     ];
     for (member, value) in optional {
         if let Some(value) = value {
