@@ -9,6 +9,9 @@
 //! that fits, no other request gets it. Nothing of this is state: a restart sets aside all that is available of what is waited
 //! for, and begins with a step.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},

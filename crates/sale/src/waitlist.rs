@@ -88,7 +88,7 @@ impl Shard {
             return JoinJudgement::Outdated;
         }
         let waits = customer.and_then(|customer| self.newest_entry(customer, request.sale));
-        if let Some(slot) = waits.filter(|&slot| self.waiting.entries[slot].state == WaitState::Waiting) {
+        if let Some(slot) = waits.filter(|&slot| self.waiting.entries[slot].state() == WaitState::Waiting) {
             return JoinJudgement::Refused(Refusal::AlreadyWaiting(Box::new(self.show_entry(slot))));
         }
         match stock(self, plan) {
@@ -143,7 +143,7 @@ impl Shard {
     /// The customer waits no longer.
     pub fn leave(&mut self, now: Timestamp, id: EntryId, record: &mut impl Record) -> Result<WaitlistEntry, Refusal> {
         let slot = self.current_entry(now, id, record)?;
-        let (state, sale) = (self.waiting.entries[slot].state, self.waiting.entries[slot].sale);
+        let (state, sale) = (self.waiting.entries[slot].state(), self.sale_of_entry(slot));
         match state {
             WaitState::Waiting => {
                 let at = self.now();
@@ -159,14 +159,14 @@ impl Shard {
         let now = self.advance(now);
         let slot = self.find_entry(id).ok_or(Refusal::EntryNotFound)?;
         let waiter = &self.waiting.entries[slot];
-        if waiter.state == WaitState::Waiting && now >= waiter.expires_at {
+        if waiter.state() == WaitState::Waiting && now >= waiter.expires_at() {
             self.expire_entry(now, slot, record);
         }
         Ok(slot)
     }
 
     fn expire_entry(&mut self, at: Timestamp, slot: u32, record: &mut impl Record) {
-        let (id, sale) = (self.waiting.entries[slot].id, self.waiting.entries[slot].sale);
+        let (id, sale) = (self.waiting.entries[slot].id, self.sale_of_entry(slot));
         self.take(&CustomerEvent::WaitExpired(WaitEnded { id, sale, at }), record);
     }
 
@@ -209,7 +209,7 @@ impl Shard {
     pub fn pass_over(&mut self, slot: u32, cause: NoRoom, record: &mut impl Record) {
         let waiter = &self.waiting.entries[slot];
         if waiter.passed_over().is_none_or(|(_, known)| known != cause) {
-            let (id, sale, at) = (waiter.id, waiter.sale, self.now());
+            let (id, sale, at) = (waiter.id, self.sale_of_entry(slot), self.now());
             self.take(&CustomerEvent::PassedOver(PassedOver { id, sale, at, cause }), record);
         }
     }
@@ -222,7 +222,7 @@ impl Shard {
             let Some((bucket, slot)) = self.waiting.expiries.take_due(now) else { break };
             over.deadlines += 1;
             let due = self.waiting.entries.get(slot).is_some_and(|waiter| {
-                waiter.state == WaitState::Waiting && self.waiting.expiries.bucket(waiter.expires_at) == bucket
+                waiter.state() == WaitState::Waiting && self.waiting.expiries.bucket(waiter.expires_at()) == bucket
             });
             if due {
                 over.over += 1;

@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, Hash, Hasher},
+    num::NonZeroU64,
     sync::Arc,
 };
 
@@ -53,14 +54,14 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub id: EntryId,
-    pub place: u64,
-    pub expires_at: Timestamp,
-    pub customer: u32,
-    pub sale: SaleNumber,
-    pub queue: u32,
+    place: NonZeroU64,
+    /// In milliseconds from when it was made.
+    lasts_millis: u32,
+    customer: u32,
+    /// Which knows the sale.
+    queue: u32,
     /// The customer's entry before it in the same sale.
     older: u32,
-    pub state: WaitState,
     more: Option<Box<More>>,
 }
 
@@ -72,7 +73,9 @@ struct More {
     /// With its labels, if it has some; else they are the queue's.
     attributes: Option<Arc<Attributes<'static>>>,
     passed_over: Option<(Timestamp, NoRoom)>,
-    ended_at: Option<Timestamp>,
+    /// When and how it ceased to wait.
+    ended: Option<(Timestamp, WaitState)>,
+    /// What was offered.
     reservation: Option<ReservationId>,
 }
 
@@ -114,16 +117,16 @@ impl Waiting {
     fn dequeue(&mut self, slot: u32) {
         let waiter = &self.entries[slot];
         let queue = &mut self.queues[waiter.queue];
-        queue.waiting.remove(&waiter.place).expect("who waits is in a queue");
-        let of_sale = self.sales.get_mut(&waiter.sale).expect("who waits is in the order of the sale");
-        of_sale.order.remove(waiter.place);
+        queue.waiting.remove(&waiter.place()).expect("who waits is in a queue");
+        let of_sale = self.sales.get_mut(&queue.sale).expect("who waits is in the order of the sale");
+        of_sale.order.remove(waiter.place());
         if queue.waiting.is_empty() {
             for line in &queue.lines {
                 of_sale.queues.remove(&(line.item, waiter.queue));
             }
         }
         if of_sale.order.len() == 0 {
-            self.sales.remove(&waiter.sale);
+            self.sales.remove(&queue.sale);
         }
     }
 }
@@ -141,9 +144,21 @@ impl Waiter {
         self.more.as_deref()?.passed_over
     }
 
+    pub(crate) fn place(&self) -> u64 {
+        self.place.get()
+    }
+
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        self.id.created_at().plus_millis(self.lasts_millis.into())
+    }
+
+    pub(crate) fn state(&self) -> WaitState {
+        self.more.as_deref().and_then(|more| more.ended).map_or(WaitState::Waiting, |(_, state)| state)
+    }
+
     /// When it ceased to wait.
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
-        self.more.as_deref()?.ended_at
+        self.more.as_deref()?.ended.map(|(at, _)| at)
     }
 
     /// What was offered.
@@ -195,13 +210,12 @@ impl Shard {
         });
         let waiter = Waiter {
             id: joined.id,
-            place: joined.place,
-            expires_at: joined.expires_at,
+            place: NonZeroU64::new(joined.place).expect("places are counted from 1"),
+            lasts_millis: u32::try_from(joined.expires_at.millis_since(joined.id.created_at()))
+                .expect("an entry waits for a month at the most"),
             customer,
-            sale: joined.sale,
             queue,
             older: older.unwrap_or(NONE),
-            state: WaitState::Waiting,
             more,
         };
         self.bytes += waiter.bytes();
@@ -265,7 +279,7 @@ impl Shard {
     pub(crate) fn newest_entry(&self, customer: u32, sale: SaleNumber) -> Option<u32> {
         let is_it = |slot: u32| {
             let waiter = &self.waiting.entries[slot];
-            waiter.customer == customer && waiter.sale == sale
+            waiter.customer == customer && self.waiting.queues[waiter.queue].sale == sale
         };
         self.waiting.by_customer.find(self.of_customer_hash(customer, sale), is_it)
     }
@@ -297,12 +311,11 @@ impl Shard {
 
     fn end_entry(&mut self, id: EntryId, state: WaitState, at: Timestamp) {
         let slot = self.entry_slot(id);
-        assert_eq!(self.waiting.entries[slot].state, WaitState::Waiting, "only who waits ceases to: {id}");
+        assert_eq!(self.waiting.entries[slot].state(), WaitState::Waiting, "only who waits ceases to: {id}");
         self.waiting.dequeue(slot);
         let waiter = &mut self.waiting.entries[slot];
         let bytes_before = waiter.bytes();
-        waiter.state = state;
-        waiter.more_mut().ended_at = Some(at);
+        waiter.more_mut().ended = Some((at, state));
         self.bytes = self.bytes + waiter.bytes() - bytes_before;
         self.waiting.retirements.file(at.plus_millis(self.retention_millis), slot);
     }
@@ -318,7 +331,7 @@ impl Shard {
     /// The entry leaves memory.
     pub(crate) fn retire_entry(&mut self, id: EntryId) {
         let slot = self.entry_slot(id);
-        assert_ne!(self.waiting.entries[slot].state, WaitState::Waiting, "who waits does not leave memory: {id}");
+        assert_ne!(self.waiting.entries[slot].state(), WaitState::Waiting, "who waits does not leave memory: {id}");
         let customer = self.forget_entry(slot);
         self.customers[customer].reservations -= 1;
         self.drop_customer_if_unknown(customer);
@@ -326,7 +339,8 @@ impl Shard {
 
     /// Removes an entry that does not wait. Returns its customer.
     fn forget_entry(&mut self, slot: u32) -> u32 {
-        let Waiter { id, customer, sale, older, .. } = self.waiting.entries[slot];
+        let Waiter { id, customer, queue, older, .. } = self.waiting.entries[slot];
+        let sale = self.waiting.queues[queue].sale;
         let hash = self.of_customer_hash(customer, sale);
         if self.newest_entry(customer, sale) == Some(slot) {
             self.waiting.by_customer.remove(hash, slot);
@@ -357,7 +371,7 @@ impl Shard {
     /// Removes all entries of a customer that is erased.
     pub(crate) fn erase_entries(&mut self, customer: u32, bucket: Bucket) {
         for slot in self.entries_of_customer(customer, bucket) {
-            if self.waiting.entries[slot].state == WaitState::Waiting {
+            if self.waiting.entries[slot].state() == WaitState::Waiting {
                 self.waiting.dequeue(slot);
             }
             self.forget_entry(slot);
@@ -374,8 +388,8 @@ impl Shard {
         let bucket = Bucket::of(customer);
         let Some(customer) = self.customer_slot(bucket, customer) else { return Vec::new() };
         let entries = self.entries_of_customer(customer, bucket);
-        let waiters = entries.into_iter().map(|slot| &self.waiting.entries[slot]);
-        waiters.filter(|waiter| waiter.state == WaitState::Waiting).map(|waiter| (waiter.id, waiter.sale)).collect()
+        let waiting = entries.into_iter().filter(|&slot| self.waiting.entries[slot].state() == WaitState::Waiting);
+        waiting.map(|slot| (self.waiting.entries[slot].id, self.sale_of_entry(slot))).collect()
     }
 
     /// The events that rebuild a bucket's entries.
@@ -385,13 +399,14 @@ impl Shard {
         // A customer's come in their order.
         waiters.sort_unstable_by_key(|waiter| waiter.place);
         for waiter in waiters {
-            let (id, sale, queue) = (waiter.id, waiter.sale, &self.waiting.queues[waiter.queue]);
+            let (id, queue) = (waiter.id, &self.waiting.queues[waiter.queue]);
+            let sale = queue.sale;
             each(&CustomerEvent::Joined(Joined {
                 id,
                 sale,
                 customer: &self.customers[waiter.customer].name,
-                place: waiter.place,
-                expires_at: waiter.expires_at,
+                place: waiter.place(),
+                expires_at: waiter.expires_at(),
                 lines: queue.lines.clone(),
                 reference: waiter.reference(),
                 key: waiter.key(),
@@ -402,7 +417,7 @@ impl Shard {
                 each(&CustomerEvent::PassedOver(PassedOver { id, sale, at, cause }));
             }
             let Some(at) = waiter.ended_at() else { continue };
-            match waiter.state {
+            match waiter.state() {
                 WaitState::Waiting => unreachable!("it has ended"),
                 WaitState::Offered => {
                     let reservation = waiter.reservation().expect("an offer is a reservation");
@@ -419,11 +434,15 @@ impl Shard {
         own.or(self.waiting.queues[waiter.queue].attributes.as_ref())
     }
 
+    pub(crate) fn sale_of_entry(&self, slot: u32) -> SaleNumber {
+        self.waiting.queues[self.waiting.entries[slot].queue].sale
+    }
+
     /// The sale that an entry belongs to, and its channel.
     pub fn place_of_entry(&self, id: EntryId) -> Option<(SaleNumber, Option<String>)> {
         let waiter = &self.waiting.entries[self.find_entry(id)?];
         let channel = self.attributes_of(waiter).and_then(|attributes| attributes.channel.as_deref());
-        Some((waiter.sale, channel.map(str::to_owned)))
+        Some((self.waiting.queues[waiter.queue].sale, channel.map(str::to_owned)))
     }
 
     /// Who waits at this slot: the entry's id, its customer, its reference and its attributes.
@@ -439,12 +458,12 @@ impl Shard {
         let queue = &self.waiting.queues[waiter.queue];
         WaitlistEntry {
             id: waiter.id,
-            sale: waiter.sale,
+            sale: queue.sale,
             customer: self.customers[waiter.customer].name.clone(),
             lines: queue.lines.clone(),
-            state: waiter.state,
-            place: waiter.place,
-            expires_at: waiter.expires_at,
+            state: waiter.state(),
+            place: waiter.place(),
+            expires_at: waiter.expires_at(),
             ended_at: waiter.ended_at(),
             reservation: waiter.reservation(),
             passed_over: waiter.passed_over(),
@@ -503,7 +522,7 @@ impl Shard {
     /// The latest place of any entry.
     pub fn last_place(&self) -> Option<u64> {
         let entries = self.buckets.iter().flat_map(|bucket| bucket.entries.iter());
-        entries.map(|slot| self.waiting.entries[slot].place).max()
+        entries.map(|slot| self.waiting.entries[slot].place()).max()
     }
 }
 
@@ -518,4 +537,14 @@ fn queue_bytes(queue: &Queue) -> u64 {
     let lists = allocated(size_of_val::<[Box<str>]>(&queue.locations))
         + if queue.lines.spilled() { allocated(size_of_val::<[AskedUnits]>(&queue.lines)) } else { 0 };
     (size_of::<Option<Queue>>() + CELL_BYTES + lists + locations) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Option<Waiter>>(), 48);
+    }
 }
