@@ -32,16 +32,20 @@ impl Stage {
             "leave" => engine.leave_waitlist(now, id).value,
             _ => engine.waitlist_entry(now, id).value,
         };
-        Ok(outcome.map_or_else(|refusal| self.refused(&refusal), |view| self.waits(&view)))
+        Ok(match outcome {
+            Ok(view) => self.waits(&view),
+            Err(refusal) => self.refused(&refusal),
+        })
     }
 
-    /// `w1: ann waits for tv=1, 1st in line until 09:00:00`, or what came of it.
+    /// `w1: ann waits for tv=1, position 1, until 09:00:00`, or what came of it.
     fn waits(&mut self, EntryView { entry, position, .. }: &EntryView) -> String {
         let catalogue = self.harness.engine.catalogue();
         let lines = entry.lines.iter().map(|line| format!("{}={}", catalogue.sku(line.item), line.units));
         let lines = lines.collect::<Vec<_>>().join(" ");
         drop(catalogue);
-        let (name, customer) = (self.entry_name(entry.id).to_owned(), &entry.customer);
+        let name = self.entry_name(entry.id).to_owned();
+        let customer = if entry.customer.starts_with("erased-") { "nobody" } else { entry.customer.as_str() };
         let at = entry.ended_at.map(clock).unwrap_or_default();
         let mut text = match entry.state {
             WaitState::Waiting => {
