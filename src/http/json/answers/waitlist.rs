@@ -75,7 +75,7 @@ pub struct WaitlistEntryBody<'a> {
 /// Why an entry was not offered units that were there.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PassedOver)]
-pub struct PassedOverBody {
+pub(super) struct PassedOverBody {
     /// When it was.
     #[schema(value_type = String)]
     at: Timestamp,
