@@ -21,6 +21,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("insufficient_stock", 409, &["lines"]),
     ("customer_limit_exceeded", 409, &["already", "limit", "sku"]),
     ("sale_not_started", 409, &["opens_at"]),
+    ("not_eligible", 409, &[]),
     ("sale_ended", 409, &[]),
     ("sale_paused", 409, &[]),
     ("reservation_expired", 409, &["reservation"]),
