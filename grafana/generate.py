@@ -49,6 +49,8 @@ def ended(outcomes: str) -> str:
     return f'sum(rate(doorbuster_reservations_total{{{HERE},outcome=~"{outcomes}"}}[$__rate_interval]))'
 
 
+WAITED = f"sum(rate(doorbuster_waitlist_waited_seconds_total{{{HERE}}}[$__rate_interval]))"
+OFFERED = f'sum(rate(doorbuster_waitlist_entries_total{{{HERE},outcome="offered"}}[$__rate_interval]))'
 GRANTED = rate("channel_reserves_total", "channel", ',outcome="held"')
 BY_CHANNEL = rate("channel_reserves_total", "channel")
 
@@ -108,6 +110,27 @@ SALE_LIVE: list[Panel] = [
         "short",
         "Current holds, and those that expire within a minute.",
         [gauge("live_holds", "live"), gauge("holds_expiring_next_minute", "expire within a minute")],
+        None,
+    ),
+    (
+        "Waiting customers",
+        "short",
+        "Customers on waitlists, by sale.",
+        [gauge("sale_waiting_customers", "{{sale}}", SALE)],
+        None,
+    ),
+    (
+        "Waitlist entries",
+        "ops",
+        "Entries by what happened to them. Passed over: the customer could have no more, and keeps the place.",
+        [(rate("waitlist_entries_total", "outcome"), "{{outcome}}")],
+        None,
+    ),
+    (
+        "Time from joining to the offer",
+        "s",
+        "Mean over the entries that were offered a hold.",
+        [(f"{WAITED} / ({OFFERED} > 0)", "mean")],
         None,
     ),
     (

@@ -148,7 +148,8 @@ problems! {
     SOLD_OUT = 409 "sold_out" "Sold out",
         "At some instant between the request and this answer, an item of the request had no available units. Units \
          may come back when holds expire or are released.",
-        "Tell the customer. To see whether units come back, poll availability rather than retrying the reserve.",
+        "Tell the customer. If the line has `waitlist`, the customer can wait for units that come back; else poll availability \
+         rather than retrying the reserve.",
         with Lines;
     INSUFFICIENT_STOCK = 409 "insufficient_stock" "Not enough stock",
         "At some instant between the request and this answer, an item had fewer available units than its line asks \

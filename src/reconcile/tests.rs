@@ -127,6 +127,7 @@ fn lived() -> Directory {
         key: None,
         attributes: None,
         short: Box::default(),
+        group: None,
         entry: Some(id("ann", 1)),
     };
     let offered = Offered { id: id("ann", 1), sale: SALE, at, reservation: hold.id };

@@ -27,6 +27,7 @@ pub(super) fn start(
         let (now, stock) = (clock.now(), engine.stock());
         pacer.look((now, engine.time(now)), &stock, &engine.catalogue(), paces);
         telemetry.totals.observe(engine, &stock, &paces.get(), now);
+        telemetry.waitlists.observe(engine);
         if looks.is_multiple_of(EXPIRING_EVERY) {
             telemetry.totals.observe_expiring(engine, clock.now());
         }

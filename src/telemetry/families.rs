@@ -96,6 +96,12 @@ families! {
     STATE_BYTES = Gauge, "state_bytes" []
         "Bytes of memory for reservations and customers, as limits.memory_bytes_max counts them.";
 
+    WAITLIST_ENTRIES = Counter, "waitlist_entries_total" ["outcome"]
+        "Waitlist entries, by what happened to them: joined, offered a hold, left, expired, or passed over because the customer \
+         could have no more (passed_over; the entry keeps waiting).";
+    WAITLIST_WAITED = Counter, "waitlist_waited_seconds_total" []
+        "Seconds from joining to the offer, summed over entries that were offered a hold.";
+
     SALES = Gauge, "sales" ["status"] "Sales, by status.";
     SALE_STATUS = Gauge, "sale_status" ["sale", "status"]
         "1 for the current status of a sale, 0 for the others; only the first metrics.sales_max sales.";
@@ -105,6 +111,8 @@ families! {
         "Items of a sale without available units. Past metrics.sales_max: `other`.";
     SALE_LOW_STOCK = Gauge, "sale_items_low_stock" ["sale"]
         "Items of a sale with no more available units than their low_stock_at. Past metrics.sales_max: `other`.";
+    SALE_WAITING = Gauge, "sale_waiting_customers" ["sale"]
+        "Customers that wait in a sale; only sales with a waitlist. Past metrics.sales_max: `other`.";
     STOCK = Gauge, "stock_units" ["sale", "sku", "state"]
         "Units of an item, by state; `stock` is the sum of the others. Past metrics.items_max: `other`.";
     ITEM_PACE = Gauge, "item_units_per_minute" ["sale", "sku"]

@@ -18,6 +18,7 @@ mod shards;
 mod stock;
 mod tally;
 mod traces;
+mod waitlists;
 mod webhooks;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use self::{
     stock::{Bounds, Totals},
     tally::Tally,
     traces::Traces,
+    waitlists::Waitlists,
     webhooks::{DeliveryOutcome, Webhook},
 };
 
@@ -49,6 +51,7 @@ pub struct Telemetry {
     pub edge: Edge,
     pub reservations: Reservations,
     pub totals: Totals,
+    pub waitlists: Waitlists,
     pub shards: Shards,
     pub clock: Clock,
     pub journal: Journal,
@@ -83,6 +86,7 @@ impl Telemetry {
             edge: Edge::new(&make, routes),
             reservations: Reservations::new(&make),
             totals: Totals::new(&make, bounds),
+            waitlists: Waitlists::new(&make),
             shards: Shards::new(&make),
             clock: Clock::new(&make),
             journal: Journal::new(&make),

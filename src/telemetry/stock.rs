@@ -96,6 +96,8 @@ struct OfOthers {
     units: Units,
     sold_out: Gauge,
     low_stock: Gauge,
+    /// None until one of them has a waitlist.
+    waiting: Option<Gauge>,
 }
 
 impl OfOthers {
@@ -104,13 +106,18 @@ impl OfOthers {
             units: Units::new(|state| make.gauge(&families::SALE_STOCK, &[sale, state])),
             sold_out: make.gauge(&families::SALE_SOLD_OUT, &[sale]),
             low_stock: make.gauge(&families::SALE_LOW_STOCK, &[sale]),
+            waiting: None,
         }
     }
 
-    fn set(&self, sum: &Sum) {
+    fn set(&mut self, sum: &Sum, make: &Maker, sale: &str) {
         self.units.set(sum);
         self.sold_out.set(sum.sold_out as f64);
         self.low_stock.set(sum.low_stock as f64);
+        if self.waiting.is_some() || sum.waiting.is_some() {
+            let gauge = self.waiting.get_or_insert_with(|| make.gauge(&families::SALE_WAITING, &[sale]));
+            gauge.set(sum.waiting.unwrap_or(0) as f64);
+        }
     }
 }
 
@@ -132,6 +139,8 @@ struct Sum {
     counts: Counts,
     sold_out: u64,
     low_stock: u64,
+    /// Customers that wait; None where nobody can.
+    waiting: Option<u64>,
 }
 
 impl Sum {
@@ -142,6 +151,7 @@ impl Sum {
         self.counts.confirmed += other.counts.confirmed;
         self.sold_out += other.sold_out;
         self.low_stock += other.low_stock;
+        self.waiting = self.waiting.into_iter().chain(other.waiting).reduce(|sum, more| sum + more);
     }
 }
 
@@ -186,7 +196,7 @@ impl Totals {
         let mut series = self.series.lock();
         self.observe_items(&mut series, stock, paces, &catalogue);
         self.observe_pools(&mut series, engine, &catalogue);
-        self.observe_sales(&mut series, stock, &catalogue, engine.time(now));
+        self.observe_sales(&mut series, stock, engine, &catalogue, now);
     }
 
     /// As often as its cost allows: it looks at many holds.
@@ -242,7 +252,15 @@ impl Totals {
         }
     }
 
-    fn observe_sales(&self, series: &mut Series, stock: &[(u64, Counts)], catalogue: &Catalogue, now: Timestamp) {
+    fn observe_sales(
+        &self,
+        series: &mut Series,
+        stock: &[(u64, Counts)],
+        engine: &Engine,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) {
+        let now = engine.time(now);
         let sales = catalogue.sales();
         for sale in &sales[series.sales.len()..sales.len().min(self.bounds.sales_max)] {
             let id = &sale.settings.id;
@@ -250,10 +268,11 @@ impl Totals {
         }
         let (mut others, mut other) = (0, Sum::default());
         for (number, sale) in sales.iter().enumerate() {
-            let sum = sum_of_sale(sale, stock);
-            match series.sales.get(number) {
+            let mut sum = sum_of_sale(sale, stock);
+            sum.waiting = sale.settings.waitlist.map(|_| engine.waiting_in(sale.number));
+            match series.sales.get_mut(number) {
                 Some(Some(own)) => {
-                    own.units.set(&sum);
+                    own.units.set(&sum, &self.make, &sale.settings.id);
                     let status = sale.status(now);
                     for (gauge, of) in own.status.iter().zip(Status::ALL) {
                         gauge.set(f64::from(u8::from(of == status)));
@@ -266,13 +285,15 @@ impl Totals {
             }
         }
         if others > 0 {
-            series.other_sales.get_or_insert_with(|| OfOthers::new(&self.make, OTHER)).set(&other);
+            let others = series.other_sales.get_or_insert_with(|| OfOthers::new(&self.make, OTHER));
+            others.set(&other, &self.make, OTHER);
         }
     }
 }
 
 fn sum((stock, counts): &(u64, Counts)) -> Sum {
-    Sum { stock: *stock, counts: *counts, sold_out: u64::from(counts.available == 0), low_stock: 0 }
+    let sold_out = u64::from(counts.available == 0);
+    Sum { stock: *stock, counts: *counts, sold_out, low_stock: 0, waiting: None }
 }
 
 /// Of the items that were there when the stock was read.

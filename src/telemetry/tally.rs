@@ -22,7 +22,6 @@ const NOTED_MAX: usize = 1024;
 #[derive(Default)]
 pub struct Tally(CachePadded<Mutex<Noted>>);
 
-#[derive(Default)]
 struct Noted {
     requests: Vec<Answered>,
     /// Reserves that made a hold.
@@ -31,6 +30,12 @@ struct Noted {
     refused: [u64; Code::ALL.len()],
     /// Reserves held and refused, by the channel that they name.
     channels: HashMap<CompactString, [u64; 2], RandomState>,
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self { requests: Vec::new(), held: 0, refused: [0; Code::ALL.len()], channels: HashMap::default() }
+    }
 }
 
 /// A request that was answered.

@@ -9,7 +9,7 @@
 //! | `tick` | lets the clock do its work: expire holds, open and end sales |
 //! | `phase early from="08:00:00"` | for the next sale; `until=`, `tiers=gold`, `channels=`, `limit=` |
 //! | `pool tv members 10` | for the next sale; `tiers=`, `channels=`, `shared="08:30:00"`, `at=berlin`, `cost.eu=90`, `price=9900` |
-//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `tv.limit=`, `tv.sourcing=`, `tv.split=`, `tv.low=`, `tv.group=3x600` (members and seconds) |
+//! | `sale drop tv=10` | puts a sale; `opens=`, `closes=`, `hold=` (seconds), `limit=`, `extensions=`, `late=` (seconds), `open_holds=`, `expired_per_hour=`, `waitlist=` (entries), `wait=`, `offer=` (seconds), `tv.limit=`, `tv.sourcing=`, `tv.split=`, `tv.low=`, `tv.group=3x600` (members and seconds) |
 //! | `check drop tv=10` | as `sale`, without effect; tells the warnings |
 //! | `pause`, `resume`, `close` | of the sale |
 //! | `adjust tv 5` | puts units in or takes them out; `pool=`, `key=` |
@@ -21,6 +21,8 @@
 //! | `confirm r1`, `release r1`, `extend r1 60`, `look r1` | of a reservation; confirm takes `ref=`, and `tv=1` for a part |
 //! | `change r1 tv=2 mug=1` | gives a hold other lines |
 //! | `cancel r1` | of a confirmed one; a part with `tv=1 key=`; `restock=no` |
+//! | `join ann tv=2` | waits for units that come back; takes what `reserve` takes but `hold=` and `partly=` |
+//! | `entry w1`, `leave w1` | of a waitlist entry; a reservation that it was offered gets a name |
 //! | `extend_all 600` | all holds of the sale; `key=`; `ticks=2` goes on for so many ticks only |
 //! | `customer ann` | all reservations of a customer in the sale, and limits |
 //! | `availability` | where the units of each item are; what is open to whom, with `tier=`, `channel=` |
@@ -28,6 +30,7 @@
 
 mod draft;
 mod life;
+mod waitlist;
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
@@ -39,7 +42,7 @@ use doorbuster::{
         command::{Adjust, AdjustAll, AskedLine, Extras, Reserve, Transfer},
         event::PricedPortion,
         expected::Expected,
-        ids::{GroupId, ItemNumber, ReservationId},
+        ids::{EntryId, GroupId, ItemNumber, ReservationId},
         outcome::{Group, GroupState, Refusal, Reservation, Shortage, State},
         time::Timestamp,
         warnings,
@@ -102,6 +105,9 @@ scripts! {
     late_confirm
     hold_budget
     extending_all_holds
+    waitlist
+    waitlist_of_families
+    waitlist_and_limits
     one_customer
     group_deal
 }
@@ -117,6 +123,7 @@ fn run(name: &str) {
         harness,
         names: BTreeMap::new(),
         groups: BTreeMap::new(),
+        entries: BTreeMap::new(),
         sale: "drop".into(),
         draft: Draft::default(),
     };
@@ -129,6 +136,8 @@ struct Stage {
     /// Reservations by the name that the script gives them: r1, r2, …
     names: BTreeMap<String, ReservationId>,
     groups: BTreeMap<ReservationId, GroupId>,
+    /// Waitlist entries by name: w1, w2, …
+    entries: BTreeMap<String, EntryId>,
     /// The sale that was put last.
     sale: String,
     draft: Draft,
@@ -166,6 +175,8 @@ impl Runner for Stage {
                 "confirm" | "release" | "extend" | "look" => self.of_one(&command.name, &mut args),
                 "change" => self.change(&mut args),
                 "cancel" => self.cancel(&mut args),
+                "join" => self.join(&mut args),
+                "entry" | "leave" => self.of_entry(&command.name, &mut args),
                 "extend_all" => self.extend_all(&mut args),
                 "customer" => self.customer(&mut args),
                 "erase" => {
@@ -417,12 +428,14 @@ impl Stage {
             Refusal::ItemNotFound { sku } => format!("item not found: {sku}"),
             Refusal::PreconditionFailed { .. } => "precondition failed".into(),
             Refusal::ReservationNotFound => "reservation not found".into(),
-            Refusal::EntryNotFound
-            | Refusal::NoWaitlist
-            | Refusal::StockAvailable
-            | Refusal::AlreadyWaiting(_)
-            | Refusal::WaitlistFull { .. }
-            | Refusal::NotWaiting(_) => "no place on the waitlist".into(),
+            Refusal::EntryNotFound => "waitlist entry not found".into(),
+            Refusal::NoWaitlist => "no waitlist".into(),
+            Refusal::StockAvailable => "stock available".into(),
+            Refusal::AlreadyWaiting(entry) => format!("already waiting: {}", self.entry_name(entry.id)),
+            Refusal::WaitlistFull { limit } => format!("waitlist full: limit {limit}"),
+            Refusal::NotWaiting(entry) => {
+                format!("not waiting: {} is {}", self.entry_name(entry.id), entry.state.as_str())
+            }
             Refusal::IdempotencyKeyReused => "idempotency key reused".into(),
             Refusal::ReservationExpired(reservation) => format!("reservation expired: {}", self.state(reservation)),
             Refusal::AlreadyConfirmed(reservation) => format!("already confirmed: {}", self.state(reservation)),

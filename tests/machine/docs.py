@@ -264,9 +264,9 @@ def check_operating() -> None:
     assert done >= 6, f"only {done} blocks were run"
 
 
-def check_checkout() -> None:
-    """Each answer has what the lines behind its command say, in their order."""
-    page = ROOT / "docs/checkout.md"
+def check_told(name: str) -> None:
+    """Each answer of the guide has what the lines behind its command say, in their order."""
+    page = ROOT / "docs" / name
     done = 0
     with Shell() as shell:
         shell.serve("serve")
@@ -363,7 +363,8 @@ def main() -> None:
     check_readme()
     check_tutorial()
     check_operating()
-    check_checkout()
+    check_told("checkout.md")
+    check_told("waitlist.md")
     check_designing()
     print("README, tutorial, guides to operating, checkouts and sales run as they are pasted")
     print(f"{designing.check()} rows of the guide to sales are what a service does")

@@ -142,7 +142,10 @@ def walk(service: Service, seen: Seen, held: str, wanted: dict[str, tuple[str, s
 
 
 def put_first(service: Service) -> str:
-    """Sales that sort before what is put later: the list's first pages stay as they are. Gives holds in the first."""
+    """Sales that sort before what is put later: the list's first pages stay as they are.
+
+    Gives holds in the first, and a waitlist entry.
+    """
     role = "operator" if service.keys else None
     for sale in (KEPT_SALE, f"{KEPT_SALE}-too", "doorbuster-tv"):
         settings = {
@@ -150,12 +153,14 @@ def put_first(service: Service) -> str:
             "opens_at": "2020-01-01T00:00:00Z",
             "closes_at": "2199-01-01T00:00:00Z",
             "hold_seconds": 86_400,
-            "items": [{"sku": "tv-55", "initial_stock": 1_000_000_000}],
+            "waitlist": {"entries_max": 1_000_000, "entry_seconds": 86_400},
+            "items": [{"sku": "tv-55", "initial_stock": 1_000_000_000}, {"sku": "gone", "initial_stock": 0}],
         }
         service.send("PUT", f"/v1/sales/{sale}", settings, role)
     reserve = {"customer": "ann", "lines": [{"sku": "tv-55", "quantity": 1}]}
     held = [service.send("POST", f"/v1/sales/{KEPT_SALE}/reservations", reserve, role)["id"] for _ in range(3)]
-    return " ".join(held)
+    wanted = reserve | {"lines": [{"sku": "gone", "quantity": 1}]}
+    return " ".join([*held, service.send("POST", f"/v1/sales/{KEPT_SALE}/waitlist", wanted, role)["id"]])
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

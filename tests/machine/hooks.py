@@ -56,12 +56,14 @@ REFUSALS_BY_STATE = {
     "transferStock": [(r"/(from|to)", POOL), (r"/to", r"must be another pool .*")],
     "reserve": [NEW_NAME, *GROUPS],
     "changeReservation": [*GROUPS, MORE_OF_GROUP],
+    "joinWaitlist": [NEW_NAME],
     # What a patch is merged into decides what else it needs.
     "patchSale": [
         TOO_LATE,
         (r"/items/\d+/(initial_stock|price/(amount|currency))", r"is required and must .*"),
         (r"/rate_limits/\w+/(requests|window_seconds)", r"is required and must .*"),
         (r"/items/\d+/group/(size|seconds)", r"is required and must .*"),
+        (r"/waitlist/(entries_max|entry_seconds)", r"is required and must .*"),
         (r"/items/\d+/sku", r"appears twice in this patch; remove one"),
         (r"/items/\d+/initial_stock", r"must be \d+, the sum of its pools' initial_stock"),
         (r"/items", r"must still have the (item|pool) .*|the item .* must still have the pool .*"),
@@ -147,9 +149,11 @@ def lead_somewhere(case: Case) -> None:
     path, operation = case.path_parameters, operation_id(case.operation)
     if "webhook" in path and not path["webhook"].startswith("0"):
         path["webhook"] = "orders"
+    # One to confirm, one to release, one that stays held, and an entry of a waitlist.
+    to_confirm, to_release, to_hold, waiting = os.environ["HELD"].split()
+    if "entry" in path and not path["entry"].endswith("0"):
+        path["entry"] = waiting
     if "id" in path and not path["id"].endswith("0"):
-        # One to confirm, one to release, and one that stays held.
-        to_confirm, to_release, to_hold = os.environ["HELD"].split()
         path["id"] = {"confirmReservation": to_confirm, "releaseReservation": to_release}.get(operation, to_hold)
     if operation in ("putSale", "patchSale", "pauseSale", "resumeSale", "closeSale"):
         if path["sale"].startswith(os.environ["KEPT_SALE"]):
@@ -167,6 +171,7 @@ def begin_walk(case: Case) -> None:
     """
     for member in ("customer_limit", "max_extensions", "rate_limits", "hold_budget", "late_confirm_seconds"):
         case.body.pop(member, None)
+    case.body["waitlist"] = {"entries_max": 1_000, "entry_seconds": 3_600}
     # Everybody may buy, and the first item has the pools that links name.
     case.body.pop("phases", None)
     for item in case.body["items"]:

@@ -477,6 +477,25 @@ def webhook_parked() -> None:
             receiver.status = 204
             assert '"state":"active"' in service.paste("DoorbusterWebhookParked", "do")
             wait("it goes on", lambda: service.metric(parked) == 0)
+def waitlist_full() -> None:
+    """One customer waits, as many as may; with more places the next one can."""
+    with selling() as service:
+        sale = service.get("/v1/sales?limit=1", None)["sales"][0]["id"]
+        patch = {"waitlist": {"entries_max": 1, "entry_seconds": 3600}}
+        sku = service.send("PATCH", f"/v1/sales/{sale}", patch, None)["items"][0]["sku"]
+        wanted = {"lines": [{"sku": sku, "quantity": 1_000_000}]}
+        service.send("POST", f"/v1/sales/{sale}/waitlist", wanted | {"customer": "first"}, None)
+        try:
+            service.send("POST", f"/v1/sales/{sale}/waitlist", wanted | {"customer": "second"}, None)
+        except urllib.error.HTTPError as error:
+            assert json.load(error)["code"] == "waitlist_full"
+        else:
+            raise AssertionError("waitlist_full was to come")
+        wait("it is counted", lambda: service.metric(f'doorbuster_sale_waiting_customers{{sale="{sale}"}}') == 1)
+        shown = service.paste("DoorbusterWaitlistFull", "look")
+        assert 'outcome="joined"} 1' in shown, shown
+        assert '"entries_max":100000' in service.paste("DoorbusterWaitlistFull", "do")
+        service.send("POST", f"/v1/sales/{sale}/waitlist", wanted | {"customer": "second"}, None)
 
 
 def log_lines_dropped() -> None:
@@ -496,7 +515,7 @@ def main() -> None:
     started = time.monotonic()
     scenes = [healthy, down, journal_failed, store_away, store_stuck, certificate]
     scenes += [clock_jumped, disk_low, reload_failed, near_limit, log_lines_dropped, payments_to_return]
-    scenes.append(webhook_parked)
+    scenes += [webhook_parked, waitlist_full]
     scenes += [partial(damaged, way) for way in ("cut", "restore")]
     # They mostly wait.
     with ThreadPoolExecutor(3) as pool:

@@ -124,9 +124,18 @@ def load(service: Service, until: float) -> None:
         held = service.send("POST", "/v1/sales/drop/reservations", body, None)
         if number % 3:
             service.send("POST", f"/v1/reservations/{held['id']}/{('confirm', 'release')[number % 2]}", {}, None)
+        if number % 100 == 5:
+            wait_in_line(service, number)
         if number % 20 == 8:
             refused_confirm(service, held["id"])
         time.sleep(0.005)
+
+
+def wait_in_line(service: Service, number: int) -> None:
+    """A customer waits, and the next unit that is delivered is offered."""
+    body = {"customer": f"w{number}", "lines": [{"sku": "tv", "quantity": 1}]}
+    service.send("POST", "/v1/sales/scarce-drop/waitlist", body, None)
+    service.send("POST", "/v1/sales/scarce-drop/items/tv/adjustments", {"delta": 1}, None)
 
 
 def refused_confirm(service: Service, reservation: str) -> None:
@@ -187,6 +196,8 @@ def ask_while_serving(unstarted: Service, found: list[tuple[str, str]]) -> None:
         for name in ("drop", "other-drop"):
             service.send("PUT", f"/v1/sales/{name}", sale, None)
         service.send("POST", "/v1/sales/other-drop/pause", {}, None)
+        scarce = {"waitlist": {"entries_max": 100, "entry_seconds": 3600}, "items": [{"sku": "tv", "initial_stock": 0}]}
+        service.send("PUT", "/v1/sales/scarce-drop", sale | scarce, None)
         with Prometheus(service.ops.removeprefix("http://")) as prometheus:
             loading = threading.Thread(target=load, args=(service, time.monotonic() + LOAD_SECONDS))
             loading.start()

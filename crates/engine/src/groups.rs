@@ -14,7 +14,7 @@ use super::{
 use sale::{
     event::{GroupChanged, GroupStep, JoinedGroup},
     groups::{GroupCounts, Groups, new_id},
-    ids::{GroupId, ItemNumber, ReservationId},
+    ids::{GroupId, ReservationId},
     judge::{Judgement, Plan, allocate},
     outcome::{GroupState, Refusal, Reservation},
     time::Timestamp,

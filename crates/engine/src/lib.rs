@@ -59,7 +59,7 @@ pub use self::{
     snapshot::{SnapshotError, SnapshotTaken},
     time::Noticed,
     view::{AtCut, Counts, Levels, SaleView},
-    waitlist::EntryView,
+    waitlist::{EntryView, WaitlistTotals},
 };
 pub use journal::Epoch;
 use journal::{AppendError, CommitStats, Source};

@@ -526,6 +526,7 @@ pub(super) fn shortages_of<'a>(
             available: short.available,
             held,
             next_release_at: releases.min(),
+            waitlist: catalogue.sale_numbered(catalogue.sale_of(short.item)).settings.waitlist.is_some(),
         }
     });
     named.collect()

@@ -319,7 +319,7 @@ fn shortage_of(sku: &str, requested: u64, pool: PoolNumber, available: u64, guar
         cell.shard.earliest_ends(cell.shard.now(), &mut ends, ENDS_UNDER_ALL_LOCKS);
     }
     let held = guards.iter().map(|cell| cell.shard.slice(pool).held).sum();
-    Shortage { sku: sku.into(), requested, available, held, next_release_at: ends[&pool] }
+    Shortage { sku: sku.into(), requested, available, held, next_release_at: ends[&pool], waitlist: false }
 }
 
 /// Where a change of stock happens.

@@ -62,6 +62,8 @@ pub struct SaleView {
     pub counts: Vec<Counts>,
     /// Of each item that declares pools, those of its pools in their order; else empty.
     pub pools: Vec<Vec<Counts>>,
+    /// Customers that wait; None if the sale has no waitlist and nobody waits.
+    pub waiting: Option<u64>,
 }
 
 impl SaleView {
@@ -102,7 +104,7 @@ impl Engine {
                 Err(refusal) => return Answer { value: Err(refusal), durable_at },
                 Ok(sale) if counting.proceed(sale, &guards, Some(&control.stock)) => {
                     let now = control.dial.now(now);
-                    return Answer { value: Ok(counting.view(sale, now)), durable_at };
+                    return Answer { value: Ok(self.with_waiting(counting.view(sale, now))), durable_at };
                 }
                 Ok(_) => {}
             }
@@ -125,7 +127,7 @@ impl Engine {
                 Err(refusal) => return self.judged(Err(refusal)),
                 Ok(sale) if counting.proceed(sale, &guards, None) => {
                     let now = published.dial.now(now);
-                    let mut view = counting.view(sale, now);
+                    let mut view = self.with_waiting(counting.view(sale, now));
                     if let Some(extras) = asked {
                         view.narrow(now, extras);
                     }
@@ -134,6 +136,11 @@ impl Engine {
                 Ok(_) => {}
             }
         }
+    }
+
+    fn with_waiting(&self, view: SaleView) -> SaleView {
+        let waiting = self.waiting_in(view.sale.number);
+        SaleView { waiting: Some(waiting).filter(|_| waiting > 0 || view.sale.settings.waitlist.is_some()), ..view }
     }
 
     /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
@@ -356,7 +363,8 @@ impl Counting {
     }
 
     fn view(self, sale: &Arc<Sale>, now: Now) -> SaleView {
-        SaleView { sale: sale.clone(), status: sale.status_in_doubt(now), counts: self.counts, pools: self.pools }
+        let status = sale.status_in_doubt(now);
+        SaleView { sale: sale.clone(), status, counts: self.counts, pools: self.pools, waiting: None }
     }
 }
 

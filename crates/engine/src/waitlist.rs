@@ -68,6 +68,31 @@ pub(super) struct Waits {
     sales: RwLock<BTreeMap<SaleNumber, Arc<Waited>>>,
     /// Sales that somebody waits in, so that nobody takes the lock in vain.
     waited: AtomicU64,
+    totals: EntryCounts,
+}
+
+/// What happened to entries since the start.
+#[derive(Debug, Default)]
+struct EntryCounts {
+    joined: AtomicU64,
+    offered: AtomicU64,
+    left: AtomicU64,
+    expired: AtomicU64,
+    passed_over: AtomicU64,
+    waited_millis: AtomicU64,
+}
+
+/// What happened to waitlist entries since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WaitlistTotals {
+    pub joined: u64,
+    pub offered: u64,
+    pub left: u64,
+    pub expired: u64,
+    /// Each cause that an entry was passed over for counts once after another.
+    pub passed_over: u64,
+    /// From joining to the offer, summed over those that were offered something.
+    pub waited_millis: u64,
 }
 
 /// A sale in which somebody waits or waited.
@@ -136,12 +161,40 @@ impl Waits {
 
     /// Follows an event, under the lock of its shard.
     pub(super) fn follow(&self, event: &CustomerEvent<'_>) {
-        let sale = if let CustomerEvent::Offered(offered) = event {
-            offered.sale
-        } else if let CustomerEvent::LeftWaitlist(ended) | CustomerEvent::WaitExpired(ended) = event {
-            ended.sale
-        } else {
-            return;
+        let EntryCounts { joined, offered, left, expired, passed_over, waited_millis } = &self.totals;
+        let count = |total: &AtomicU64| _ = total.fetch_add(1, Ordering::Relaxed);
+        let sale = match event {
+            CustomerEvent::Offered(offer) => {
+                count(offered);
+                let waited = offer.at.millis().saturating_sub(offer.id.created_at().millis());
+                waited_millis.fetch_add(waited, Ordering::Relaxed);
+                offer.sale
+            }
+            CustomerEvent::LeftWaitlist(ended) => {
+                count(left);
+                ended.sale
+            }
+            CustomerEvent::WaitExpired(ended) => {
+                count(expired);
+                ended.sale
+            }
+            CustomerEvent::Joined(_) => return count(joined),
+            CustomerEvent::PassedOver(_) => return count(passed_over),
+            CustomerEvent::Held(_)
+            | CustomerEvent::Extended(_)
+            | CustomerEvent::Confirmed(_)
+            | CustomerEvent::Released(_)
+            | CustomerEvent::Expired(_)
+            | CustomerEvent::Changed(_)
+            | CustomerEvent::Cancelled(_)
+            | CustomerEvent::ConfirmRefused(_)
+            | CustomerEvent::GroupChanged(_)
+            | CustomerEvent::GroupNoted(_)
+            | CustomerEvent::EntryRetired { .. }
+            | CustomerEvent::Retired { .. }
+            | CustomerEvent::Carried { .. }
+            | CustomerEvent::Sold { .. }
+            | CustomerEvent::CustomerErased { .. } => return,
         };
         let waited = self.of_sale(sale).expect("who waited did so in a sale that is known");
         waited.entries.fetch_sub(1, Ordering::AcqRel);
@@ -318,6 +371,19 @@ impl Engine {
 
     fn waiting_before(&self, sale: SaleNumber, place: u64) -> u64 {
         self.cells.iter().map(|slot| slot.cell.lock().shard.waiting_before(sale, place) as u64).sum()
+    }
+
+    pub fn waitlist_totals(&self) -> WaitlistTotals {
+        let EntryCounts { joined, offered, left, expired, passed_over, waited_millis } = &self.waits.totals;
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        WaitlistTotals {
+            joined: read(joined),
+            offered: read(offered),
+            left: read(left),
+            expired: read(expired),
+            passed_over: read(passed_over),
+            waited_millis: read(waited_millis),
+        }
     }
 
     /// Customers that wait in a sale.

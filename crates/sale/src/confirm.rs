@@ -178,6 +178,7 @@ impl Shard {
                     available: requested - missing,
                     held: 0,
                     next_release_at: None,
+                    waitlist: false,
                 });
                 let short = short.collect();
                 self.note_refusal(slot, at, asked.reference, RefusedConfirm::Stock, record);

@@ -284,6 +284,8 @@ pub struct Shortage {
     pub held: u64,
     /// The earliest end of such a hold, as it was known lately.
     pub next_release_at: Option<Timestamp>,
+    /// The sale has a waitlist.
+    pub waitlist: bool,
 }
 
 /// Why a command was refused. It changed nothing, except that a hold found past its end is expired.

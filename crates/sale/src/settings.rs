@@ -57,13 +57,13 @@ pub const NAMES_MAX: usize = 64;
 /// The pool of an item that declares none.
 pub const DEFAULT_POOL: &str = "default";
 
-/// For how long after its end a hold may still be confirmed.
 /// Customers that may wait in one sale at once.
 pub const WAITLIST_ENTRIES: Rule = Rule::Whole { least: 1, most: WAITLIST_ENTRIES_MAX as u64, example: 10_000 };
-const WAITLIST_ENTRIES_MAX: u32 = 10_000_000;
+pub const WAITLIST_ENTRIES_MAX: u32 = 10_000_000;
 /// How long a waitlist entry waits at the most.
 pub const WAITLIST_SECONDS: Rule = Rule::Whole { least: 1, most: WAITLIST_SECONDS_MAX as u64, example: 3600 };
-const WAITLIST_SECONDS_MAX: u32 = 30 * 86_400;
+pub const WAITLIST_SECONDS_MAX: u32 = 30 * 86_400;
+/// For how long after its end a hold may still be confirmed.
 pub const LATE_CONFIRM_SECONDS: Rule = Rule::Whole { least: 0, most: LATE_CONFIRM_SECONDS_MAX as u64, example: 600 };
 pub const LATE_CONFIRM_SECONDS_MAX: u32 = 7 * 86_400;
 /// Holds of one customer in a sale.

@@ -22,7 +22,7 @@ pub struct Warning {
 }
 
 /// Every code of a warning.
-pub const CODES: [&str; 7] = [
+pub const CODES: [&str; 8] = [
     "short_hold",
     "phase_gap",
     "pool_unreachable",
@@ -30,6 +30,7 @@ pub const CODES: [&str; 7] = [
     "low_stock_above_stock",
     "window_past",
     "ladder_unordered",
+    "waitlist_unreachable",
 ];
 
 /// Holds shorter than this are likely to end before a payment does.
@@ -48,6 +49,13 @@ pub fn of(settings: &SaleSettings, now: Timestamp) -> Vec<Warning> {
     }
     if settings.closes_at <= now {
         warn("/closes_at".into(), "window_past", format!("the sale ended at {}", settings.closes_at));
+    }
+    if let Some(waitlist) = settings.waitlist {
+        let seconds = waitlist.hold_seconds.map_or(settings.hold_seconds, u64::from);
+        if settings.opens_at.plus_seconds(seconds) > settings.closes_at {
+            let detail = format!("an offered hold of {seconds} s cannot end before the sale does: nobody can wait");
+            warn("/waitlist".into(), "waitlist_unreachable", detail);
+        }
     }
     for (from, until) in gaps(settings) {
         let detail = format!("no phase runs from {from} to {until}: nobody can buy then");
@@ -177,6 +185,12 @@ mod tests {
             warned("/items/0/low_stock_at", "low_stock_above_stock")
         );
         assert_eq!(codes(&document(60, ends, "", r#","low_stock_at":9"#)), []);
+        let waiting = |seconds: u64| {
+            let waitlist = format!(r#","waitlist":{{"entries_max":9,"entry_seconds":60,"hold_seconds":{seconds}}}"#);
+            document(60, ends, "", "").replace(r#","phases""#, &format!(r#"{waitlist},"phases""#))
+        };
+        assert_eq!(codes(&waiting(3600)), []);
+        assert_eq!(codes(&waiting(3601)), warned("/waitlist", "waitlist_unreachable"));
         let gap = r#"{"name":"a","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
             {"name":"b","opens_at":"2026-11-27T08:20:00Z"}"#;
         assert_eq!(codes(&document(60, ends, gap, "")), warned("/phases", "phase_gap"));

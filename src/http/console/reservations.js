@@ -1,6 +1,6 @@
-// Reservations: one by its id, or all that a customer has in a sale.
+// Reservations and waitlist entries: one by its id, or all reservations that a customer has in a sale.
 
-import { call, salePath } from "./api.js";
+import { Refused, call, salePath } from "./api.js";
 import { make, moment, money, units, withSeconds } from "./dom.js";
 import { ask, choice, field } from "./form.js";
 import { cancel } from "./holds.js";
@@ -9,7 +9,7 @@ import { cancel } from "./holds.js";
  * for customers and cancel. `changed`: called after a cancellation. */
 export function find(sale, isCheckout, changed) {
   const plain = { spellcheck: "false", autocapitalize: "off" };
-  const id = field("Reservation", { "data-pointer": "", ...plain }, "The id from the answer to the reserve.");
+  const id = field("Reservation", { "data-pointer": "", ...plain }, "The id from the answer to the reserve. The id of a waitlist entry is found, too.");
   const customer = field("Customer", { "data-pointer": "/customer", ...plain }, "The customer id that the checkout sends.");
   const of = field("Sale", { ...plain, value: sale }, "The sale's id.");
   const ofCustomer = make("div", { class: "fields", hidden: true }, customer.element, of.element);
@@ -27,7 +27,7 @@ export function find(sale, isCheckout, changed) {
   way.hidden = !isCheckout;
   const send = async () => {
     found.replaceChildren();
-    if (!byCustomer) return call("GET", `v1/reservations/${encodeURIComponent(typed(id))}`);
+    if (!byCustomer) return byId(encodeURIComponent(typed(id)));
     return call("GET", salePath(typed(of), `/reservations?customer=${encodeURIComponent(typed(customer))}`));
   };
   const show = (answer) => {
@@ -45,6 +45,17 @@ export function find(sale, isCheckout, changed) {
     send,
     done: show,
   });
+}
+
+/** A reservation, or else a waitlist entry. */
+async function byId(id) {
+  try {
+    return await call("GET", `v1/reservations/${id}`);
+  } catch (error) {
+    if (!(error instanceof Refused) || error.problem.code !== "reservation_not_found") throw error;
+    // If there is neither, the answer is about what the field asks for.
+    return call("GET", `v1/waitlist/${id}`).catch(() => { throw error; });
+  }
 }
 
 function offerToCancel(reservation, done) {
@@ -112,8 +123,10 @@ function part({ pool, quantity, price, location }) {
 function facts(reservation, offer) {
   const named = [
     ["State", reservation.late ? `${reservation.state}, late` : reservation.state], ["Sale", reservation.sale], ["Customer", reservation.customer], ["Reference", reservation.reference],
-    ["Created", reservation.created_at], ["Expires", reservation.expires_at], ["Confirmed", reservation.confirmed_at],
+    ["Created", reservation.created_at], ["Joined", reservation.joined_at], ["Position", reservation.position], ["Expires", reservation.expires_at], ["Confirmed", reservation.confirmed_at],
     ["Released", reservation.released_at], ["Expired", reservation.expired_at], ["Cancelled", reservation.cancelled_at], ["Extensions", reservation.extensions],
+    ["Offered", reservation.offered_at], ["Left", reservation.left_at], ["Reservation", reservation.reservation], ["Waitlist entry", reservation.waitlist],
+    ["Passed over", reservation.passed_over && `${moment(Date.parse(reservation.passed_over.at))}: ${reservation.passed_over.code}`],
   ];
   const list = named.filter(([, value]) => value !== undefined).flatMap(([name, value]) => {
     const told = name !== "Reference" && /^\d{4}-\d\d-\d\dT/.test(value) ? moment(Date.parse(value)) : `${value}`;

@@ -79,7 +79,7 @@ export class SaleView {
     say(this.name, sale.name);
     say(this.chip, sale.status);
     this.chip.className = `chip ${sale.status}`;
-    say(this.about, `${sale.id} · ${windowOf(sale, now)} · holds last ${span(sale.hold_seconds)}`);
+    say(this.about, `${sale.id} · ${windowOf(sale, now)} · holds last ${span(sale.hold_seconds)}${waiting(sale)}`);
     const offered = {
       open: ["edit", "extend", "pause", "close"], scheduled: ["edit", "pause", "close"], paused: ["edit", "extend", "resume", "close"],
       // Its last holds can still be confirmed.
@@ -214,6 +214,12 @@ function worth(items) {
   }
   if (sums.size === 0) return ["–", "Items have no prices"];
   return [[...sums].map(([currency, amount]) => roundMoney(amount, currency)).join(" + "), "Confirmed units at today's prices"];
+}
+
+/** How many wait, in a sale with a waitlist. */
+function waiting({ waiting: customers }) {
+  if (customers === undefined) return "";
+  return ` · ${units(customers)} ${customers === 1 ? "customer waits" : "customers wait"}`;
 }
 
 function windowOf(sale, now) {

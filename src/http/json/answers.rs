@@ -291,12 +291,15 @@ impl<'a> CustomerBody<'a> {
     }
 }
 
-fn write_id<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_id<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.encode(&mut [0; 36]))
 }
 
-fn write_optional_id<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> Result<S::Ok, S::Error> {
-    id.as_ref().map_or_else(|| serializer.serialize_none(), |id| write_id(id, serializer))
+pub(super) fn write_optional_id<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => write_id(id, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Reserved units of one item.

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{answers::ReservationBody, encode};
+use super::{
+    answers::{ReservationBody, write_id, write_optional_id},
+    encode,
+};
 use crate::{
     api::{
         problems::{Kind, Problem},
@@ -367,6 +370,7 @@ impl<'a> OfExpired<'a> {
 #[derive(Serialize, ToSchema)]
 pub struct OfEntry {
     /// The id of the customer's waiting entry.
+    #[serde(serialize_with = "write_id")]
     #[schema(value_type = String)]
     entry: EntryId,
 }
@@ -382,7 +386,7 @@ pub struct EntryState {
     /// The entry's state.
     state: &'static str,
     /// The reservation that it was offered; only in state `offered`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_optional_id")]
     #[schema(value_type = Option<String>)]
     reservation: Option<ReservationId>,
 }

@@ -20,7 +20,7 @@ use crate::{
         outcome::{GroupState, State, Status, WaitState},
         settings::{
             AMOUNT_MAX, GROUP_SIZE_MAX, GROUP_SIZE_MIN, LATE_CONFIRM_SECONDS_MAX, NAMES_MAX, PHASES_MAX, POOLS_MAX,
-            WINDOW_SECONDS_MAX,
+            WAITLIST_ENTRIES_MAX, WAITLIST_SECONDS_MAX, WINDOW_SECONDS_MAX,
         },
         warnings,
     },
@@ -152,6 +152,14 @@ fn asked_time() -> Bound {
 
 pub(super) fn time() -> Bound {
     form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
+}
+
+fn uuid() -> Bound {
+    form(json!({ "format": "uuid", "pattern": UUID }))
+}
+
+fn wait_state() -> Bound {
+    form(json!({ "enum": WaitState::ALL.map(WaitState::as_str) }))
 }
 
 fn state() -> Bound {

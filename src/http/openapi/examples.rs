@@ -16,12 +16,20 @@ pub(super) const EVENT: &str = r#"{"specversion":"1.0","id":"snh5d4h0m13c82hrce9
 /// A reservation's id.
 pub(super) const ID: &str = "019ac45e-5a3c-7b1d-9e6f-2c4a8d0b1f37";
 
+/// A waitlist entry's id.
+pub(super) const ENTRY: &str = "019ac45f-4a51-7b1d-8c3e-71f09d5a2b64";
+
 /// An example of the schema with this name.
 pub(super) fn of(schema: &str) -> Value {
     match schema {
         "ReserveRequest" => json!({
             "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "hold_seconds": 300, "reference": "cart-1",
         }),
+        "JoinRequest" => json!({
+            "customer": "ben", "lines": [{ "sku": "tv-55", "quantity": 1 }], "reference": "cart-2",
+        }),
+        "WaitlistEntry" => entry("waiting"),
+        "WaitlistEntry, left" => entry("left"),
         "BatchRequest" => json!({ "reservations": [
             { "customer": "ann", "lines": [{ "sku": "tv-55", "quantity": 1 }], "reference": "cart-1" },
             { "customer": "bob", "lines": [{ "sku": "tv-55", "quantity": 1 }], "idempotency_key": "bob-1" },
@@ -146,6 +154,12 @@ pub(super) fn of_problem(problem: &Problem) -> Value {
             "the journal no longer has the events after this cursor; the oldest resumable cursor is 41.3",
             json!({ "oldest": "41.3" }),
         ),
+        Kind::Entry => ("the customer has been waiting since 2025-11-27T08:01:02.737Z", json!({ "entry": ENTRY })),
+        Kind::EntriesMax => ("5000 customers are waiting, as many as the sale allows", json!({ "limit": 5000 })),
+        Kind::EntryState => (
+            "the entry was offered a hold at 2025-11-27T08:05:00.061Z; release that hold instead",
+            json!({ "state": "offered", "reservation": ID }),
+        ),
         Kind::Reservation | Kind::ExpiredReservation => {
             (problem.title, json!({ "reservation": reservation_of(problem) }))
         }
@@ -234,6 +248,25 @@ fn reservation(state: &str) -> Value {
         ended => reservation[format!("{ended}_at")] = json!("2025-11-27T08:02:30.000Z"),
     }
     reservation
+}
+
+/// Of a customer who came when everything was held.
+fn entry(state: &str) -> Value {
+    let mut entry = json!({
+        "id": ENTRY,
+        "sale": "doorbuster-tv",
+        "customer": "ben",
+        "lines": [{ "sku": "tv-55", "quantity": 1 }],
+        "state": state,
+        "reference": "cart-2",
+        "joined_at": "2025-11-27T08:01:02.737Z",
+        "expires_at": "2025-11-27T09:01:02.737Z",
+    });
+    match state {
+        "waiting" => entry["position"] = json!(17),
+        ended => entry[format!("{ended}_at")] = json!("2025-11-27T08:03:00.000Z"),
+    }
+    entry
 }
 
 fn settings() -> Value {

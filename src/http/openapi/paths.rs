@@ -151,6 +151,7 @@ fn answer(given: &Given) -> Value {
     answer["headers"]["X-Request-Id"] = reference("headers", "X-Request-Id");
     for name in given.headers {
         answer["headers"][name] = match (given.content, *name) {
+            (Content::Json("WaitlistEntry"), "Location") => reference("headers", "Location-Of-Entry"),
             (Content::JsonOrDryRun(..), "ETag") => reference("headers", "ETag-Unless-Dry-Run"),
             _ => reference("headers", name),
         };
@@ -199,6 +200,11 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "name": "id", "in": "path", "required": true, "description": "A reservation's id.",
             "schema": { "type": "string", "format": "uuid", "pattern": UUID_ASKED },
             "example": examples::ID,
+        },
+        "entry": {
+            "name": "entry", "in": "path", "required": true, "description": "A waitlist entry's id.",
+            "schema": { "type": "string", "format": "uuid", "pattern": UUID_ASKED },
+            "example": examples::ENTRY,
         },
         "customer": {
             "name": "customer", "in": "path", "required": true,
@@ -333,7 +339,7 @@ pub(super) fn parameters(limits: &api::Limits) -> Value {
             "description": format!(
                 "Makes the call safe to repeat: the same key with the same request gets the first answer again; with \
                  another request the service refuses it. 1 to {TEXT_BYTES_MAX} visible ASCII characters, bare or in \
-                 double quotes. Its scope is the sale and customer of a reserve, the item of an adjustment or a transfer, \
+                 double quotes. Its scope is the sale and customer of a reserve or of a waitlist entry, the item of an adjustment or a transfer, \
                  or the sale of several adjustments."
             ),
             "schema": { "type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX + 2, "pattern": key_pattern() },
@@ -379,6 +385,11 @@ pub(super) fn headers() -> Value {
             "description": "The path of the reservation.", "required": true,
             "schema": { "type": "string", "format": "uri-reference" },
             "example": format!("/v1/reservations/{}", examples::ID),
+        },
+        "Location-Of-Entry": {
+            "description": "The path of the waitlist entry.", "required": true,
+            "schema": { "type": "string", "format": "uri-reference" },
+            "example": format!("/v1/waitlist/{}", examples::ENTRY),
         },
         "Idempotent-Replayed": {
             "description": "Present only when the request repeats a key.",

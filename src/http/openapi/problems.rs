@@ -8,7 +8,10 @@ use utoipa::PartialSchema;
 use super::{examples, reference};
 use crate::{
     api::problems::{COOLING_DOWN, Kind, PROBLEMS, Problem},
-    http::json::problem::{Document, Errors, ExpiredHolds, Limit, Lines, Of, OfExpired, Oldest, OpenHolds, OpensAt},
+    http::json::problem::{
+        Document, EntriesMax, EntryState, Errors, ExpiredHolds, Limit, Lines, Of, OfEntry, OfExpired, Oldest,
+        OpenHolds, OpensAt,
+    },
 };
 
 /// What the schema and the response of the problem are called, such as `SoldOutProblem`.
@@ -51,6 +54,9 @@ fn own_members(kind: Kind) -> Option<Value> {
         Kind::OpenHolds => Some(json!(OpenHolds::schema())),
         Kind::ExpiredHolds => Some(json!(ExpiredHolds::schema())),
         Kind::Reservation => Some(json!(Of::schema())),
+        Kind::Entry => Some(json!(OfEntry::schema())),
+        Kind::EntriesMax => Some(json!(EntriesMax::schema())),
+        Kind::EntryState => Some(json!(EntryState::schema())),
         Kind::ExpiredReservation => Some(json!(OfExpired::schema())),
     }
 }

@@ -16,14 +16,14 @@ use crate::{
             answers::{
                 AdjustmentBody, AdjustmentsBody as AdjustmentsResultBody, AvailabilityBody, CustomerBody, DryRunBody,
                 ErasureBody, ExtendedHoldsBody, PutDryRunBody, ReplenishmentBody, ReservationBody, SaleBody, SalesBody,
-                TransferBody as TransferResultBody,
+                TransferBody as TransferResultBody, WaitlistEntryBody,
             },
             entries::{EntryBody, GrantedBody},
             problem::{Document, Errors, Lines, Of},
             report::ReportBody,
             requests::{
-                AdjustBody, AdjustmentsBody, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody, ExtendBody, NoBody,
-                ReleaseBody, ReserveWire, TransferBody,
+                AdjustBody, AdjustmentsBody, CancelBody, ChangeBody, ConfirmBody, ExtendAllBody, ExtendBody, JoinBody,
+                NoBody, ReleaseBody, ReserveWire, TransferBody,
             },
             settings::SettingsBody,
             status::StatusBody,
@@ -38,6 +38,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     let mut requests = Map::new();
     add::<ReserveWire<'_>>(&mut requests);
     add::<EntryBody<'_>>(&mut requests);
+    add::<JoinBody<'_>>(&mut requests);
     add::<ConfirmBody<'_>>(&mut requests);
     add::<ReleaseBody<'_>>(&mut requests);
     add::<ChangeBody<'_>>(&mut requests);
@@ -64,6 +65,7 @@ pub(super) fn schemas(limits: &Limits) -> Value {
     add::<PutDryRunBody<'_>>(&mut answers);
     add::<ReservationBody<'_>>(&mut answers);
     add::<GrantedBody<'_>>(&mut answers);
+    add::<WaitlistEntryBody<'_>>(&mut answers);
     add::<CustomerBody<'_>>(&mut answers);
     add::<ReportBody<'_>>(&mut answers);
     add::<TrailBody<'_>>(&mut answers);
@@ -109,11 +111,12 @@ pub(super) fn schemas(limits: &Limits) -> Value {
 pub(super) const PATCH: &str = "SalePatch";
 
 /// What a sale is put as, and what a patch has in its place.
-const PATCHED: [(&str, &str); 7] = [
+const PATCHED: [(&str, &str); 8] = [
     ("SaleSettings", PATCH),
     ("ItemSettings", "ItemPatch"),
     ("RateLimits", "RateLimitsPatch"),
     ("HoldBudget", "HoldBudgetPatch"),
+    ("Waitlist", "WaitlistPatch"),
     ("Quota", "QuotaPatch"),
     ("Price", "PricePatch"),
     ("GroupSettings", "GroupPatch"),
@@ -137,6 +140,9 @@ fn add_patch(schemas: &mut Value) {
             } else if whole == "HoldBudget" {
                 member["type"] = json!([member["type"], "null"]);
             }
+        }
+        if whole == "Waitlist" {
+            schema["properties"]["hold_seconds"]["type"] = json!(["integer", "null"]);
         }
         schemas[patch] = schema;
     }

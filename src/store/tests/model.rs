@@ -533,6 +533,7 @@ impl World {
                 key,
                 attributes,
                 short,
+                group: None,
                 entry: of_entry,
             })
             .into(),

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command};
 
 use super::*;
-use crate::sale::event::{ConfirmRefused, Joined, RefusedConfirm};
+use crate::sale::event::{ConfirmRefused, JoinedGroup, RefusedConfirm};
 
 /// What SQLite learned after 3.37.
 const LATER_THAN_3_37: [&str; 14] = [
@@ -34,7 +34,7 @@ fn store_with_everything() -> Database {
     let confirmed = Event::Customer(CustomerEvent::Confirmed(ended(sold, sold_out_at, 8, Some("order-1"))));
     let expires_at = OPENS.plus_seconds(600);
     let Event::Customer(CustomerEvent::Held(hold)) = held(open, "bob", 2) else { unreachable!("it is a hold") };
-    let joined = Joined { id: sold, size: 2, members: 1, expires_at };
+    let joined = JoinedGroup { id: sold, size: 2, members: 1, expires_at };
     let in_group = Event::Customer(CustomerEvent::Held(Held { group: Some(Box::new(joined)), ..hold }));
     journal.push(&[(0, &[held(sold, "ann", 8), in_group])]);
     let (at, reference, cause) = (sold_out_at, Some("order-2"), RefusedConfirm::AlreadyConfirmed);

@@ -41,4 +41,5 @@ mod stopping;
 mod tls;
 mod traces;
 mod trail;
+mod waitlist;
 mod words;

@@ -14,6 +14,10 @@
 //! Reserve: the customer's quota (429) → sale exists (404) → key known (201 again, or 422) → limits of the service (503) → sale open (409 ended, paused,
 //! not started) → items exist (404) → stock (409) → customer's limits (409).
 //!
+//! Join a waitlist: the customer's quota (429) → sale exists (404) → it has a waitlist (409) → key known (201 again, or 422) → limits of
+//! the service (503) → sale open (409) → items exist (404) → the customer waits already (409) → stock (409) → customer's limits (409) →
+//! room (409).
+//!
 //! Batch: no `Idempotency-Key` (400), the body as above, with its shape (400), sale exists (404); then each entry: the sale's
 //! quota (429), its length (413), its form and all its values (400), and on as a reserve.
 //!

@@ -9,6 +9,7 @@ mod documents;
 mod life;
 mod naive;
 mod tally;
+mod waiting;
 mod world;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use doorbuster::sale::settings::{
-    GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing,
+    GroupSettings, HoldBudget, ItemSettings, Phase, PoolSettings, SaleSettings, Sourcing, Waitlist,
 };
 use goldenscript::ArgumentConsumer;
 
@@ -78,6 +78,10 @@ impl Draft {
         let expired_per_hour = args.take_key("expired_per_hour").map(str::parse).transpose()?;
         let budget = HoldBudget { open_holds, expired_per_hour };
         settings.hold_budget = (budget != HoldBudget::default()).then_some(budget);
+        let entry_seconds = args.take_key("wait").map(str::parse).transpose()?.unwrap_or(3600);
+        let hold_seconds = args.take_key("offer").map(str::parse).transpose()?;
+        let entries_max = args.take_key("waitlist").map(str::parse).transpose()?;
+        settings.waitlist = entries_max.map(|entries_max| Waitlist { entries_max, entry_seconds, hold_seconds });
         while let Some((member, value)) = args.next_key() {
             let Some((sku, member)) = member.split_once('.') else {
                 settings.items.push(ask::item(member, value.parse()?));

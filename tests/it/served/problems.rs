@@ -14,6 +14,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("item_not_found", 404, &[]),
     ("reservation_not_found", 404, &[]),
     ("webhook_not_found", 404, &[]),
+    ("waitlist_entry_not_found", 404, &[]),
     ("method_not_allowed", 405, &[]),
     ("not_acceptable", 406, &[]),
     ("request_timeout", 408, &[]),
@@ -21,6 +22,7 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("insufficient_stock", 409, &["lines"]),
     ("customer_limit_exceeded", 409, &["already", "limit", "sku"]),
     ("sale_not_started", 409, &["opens_at"]),
+    ("not_eligible", 409, &[]),
     ("sale_ended", 409, &[]),
     ("sale_paused", 409, &[]),
     ("reservation_expired", 409, &["reservation"]),
@@ -34,6 +36,11 @@ pub const TABLE: &[(&str, u16, &[&str])] = &[
     ("group_full", 409, &[]),
     ("group_closed", 409, &[]),
     ("group_incomplete", 409, &["reservation"]),
+    ("no_waitlist", 409, &[]),
+    ("stock_available", 409, &[]),
+    ("already_waiting", 409, &["entry"]),
+    ("waitlist_full", 409, &["limit"]),
+    ("not_waiting", 409, &["state"]),
     ("initial_stock_immutable", 409, &[]),
     ("cursor_too_old", 410, &["oldest"]),
     ("length_required", 411, &[]),
@@ -90,7 +97,9 @@ pub fn check_document(document: &Value, answered: u16) {
     let standard = ["code", "detail", "status", "title", "type"];
     // A late confirmation says what it lacks.
     let lines = Some("lines").filter(|_| code == "reservation_expired" && document.get("lines").is_some());
-    let mut expected: Vec<&str> = standard.iter().chain(members).copied().chain(lines).collect();
+    // An entry that was offered a hold names it.
+    let offered = Some("reservation").filter(|_| code == "not_waiting" && document["state"] == "offered");
+    let mut expected: Vec<&str> = standard.iter().chain(members).copied().chain(lines).chain(offered).collect();
     expected.sort_unstable();
     assert_eq!(shapes::members(document), expected, "{}", told());
     members.iter().for_each(|member| check_member(code, member, &document[*member]));
@@ -112,7 +121,8 @@ fn check_member(code: &str, member: &str, value: &Value) {
             let lines = value.as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
             for line in lines {
                 let mut members = shapes::members(line);
-                members.retain(|member| *member != "next_release_at");
+                members.retain(|member| !["next_release_at", "waitlist"].contains(member));
+                assert!(line.get("waitlist").is_none_or(|waitlist| *waitlist == true), "{line}");
                 assert_eq!(members, ["available", "held", "requested", "sku"]);
                 if let Some(at) = line.get("next_release_at") {
                     shapes::check_time(at);
@@ -128,6 +138,10 @@ fn check_member(code: &str, member: &str, value: &Value) {
         "oldest" => assert!(value.as_str().is_some_and(|cursor| !cursor.is_empty()), "{value}"),
         "sku" => assert!(value.is_string(), "{value}"),
         "limit" | "already" | "open" | "expired" => assert!(value.is_u64(), "{value}"),
+        "entry" => {
+            shapes::check_id(value);
+        }
+        "state" => assert!(matches!(value.as_str(), Some("offered" | "expired")), "{value}"),
         "opens_at" => {
             shapes::check_time(value);
         }

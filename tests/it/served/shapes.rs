@@ -61,6 +61,7 @@ pub fn check_reservation(reservation: &Value) {
         "cancelled",
         "late",
         "group",
+        "waitlist",
     ];
     if state == "cancelled" {
         optional.push("confirmed_at");
@@ -131,6 +132,47 @@ pub fn check_reservation(reservation: &Value) {
     }
 }
 
+/// A waitlist entry: its members by its state, and its times in their order.
+#[track_caller]
+pub fn check_entry(entry: &Value) {
+    let state = entry["state"].as_str().unwrap_or_else(|| panic!("no state in {entry}"));
+    let of_state: &[&str] = match state {
+        "waiting" => &["position"],
+        "offered" => &["offered_at", "reservation"],
+        "left" => &["left_at"],
+        "expired" => &["expired_at"],
+        _ => panic!("{state:?} is no state of a waitlist entry"),
+    };
+    let always = ["customer", "expires_at", "id", "joined_at", "lines", "sale", "state"];
+    let optional = ["reference", "tier", "channel", "region", "labels", "locations", "passed_over"];
+    let optional = optional.into_iter().filter(|member| entry.get(*member).is_some());
+    let mut expected: Vec<&str> = always.into_iter().chain(of_state.iter().copied()).chain(optional).collect();
+    expected.sort_unstable();
+    assert_eq!(members(entry), expected, "{entry}");
+
+    let (joined_at, expires_at) = (check_time(&entry["joined_at"]), check_time(&entry["expires_at"]));
+    assert_eq!(check_id(&entry["id"]), joined_at, "the id carries the time of joining: {entry}");
+    assert!(joined_at < expires_at, "{entry}");
+    match state {
+        "waiting" => assert!(entry["position"].as_u64().is_some_and(|position| position > 0), "{entry}"),
+        "offered" => {
+            check_id(&entry["reservation"]);
+            assert!((joined_at..expires_at).contains(&check_time(&entry["offered_at"])), "{entry}");
+        }
+        "left" => assert!((joined_at..expires_at).contains(&check_time(&entry["left_at"])), "{entry}"),
+        _ => assert!(check_time(&entry["expired_at"]) >= joined_at, "{entry}"),
+    }
+    let lines = entry["lines"].as_array().filter(|lines| !lines.is_empty()).expect("lines are a list");
+    for line in lines {
+        assert_eq!(members(line), ["quantity", "sku"]);
+        assert!(line["quantity"].as_u64().is_some_and(|quantity| quantity > 0), "{line}");
+    }
+    if let Some(passed_over) = entry.get("passed_over") {
+        assert_eq!(members(passed_over), ["at", "code"]);
+        assert!(check_time(&passed_over["at"]) >= joined_at, "{entry}");
+    }
+}
+
 /// The members but for this one.
 fn members_but<'a>(document: &'a Value, without: &str) -> Vec<&'a str> {
     members(document).into_iter().filter(|member| *member != without).collect()
@@ -146,7 +188,7 @@ fn check_price(price: &Value) {
 #[track_caller]
 pub fn check_sale(sale: &Value) {
     let always = ["closes_at", "hold_seconds", "id", "items", "name", "opens_at", "status"];
-    let optional = ["max_extensions", "customer_limit", "late_confirm_seconds", "hold_budget"]
+    let optional = ["max_extensions", "customer_limit", "late_confirm_seconds", "hold_budget", "waitlist", "waiting"]
         .into_iter()
         .filter(|member| sale.get(*member).is_some());
     let mut expected: Vec<&str> = always.into_iter().chain(optional).collect();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use doorbuster::{
     clock::Monotonic,
-    engine::{Adjustment, Engine, Made, RecoverError, Recovered, Settings, SnapshotTaken, Tick},
+    engine::{Adjustment, Engine, EntryView, Made, RecoverError, Recovered, Settings, SnapshotTaken, Tick},
     journal::{
         Committer, CommitterSettings, GATHER_INTERVAL, Log, RecoveryError, SnapshotError, SnapshotStore,
         files::{FileLog, FileSettings, FileSnapshots, MemoryStorage, Survival},
@@ -152,6 +152,11 @@ impl Harness {
     pub fn reserve(&mut self, asked: &Reserve<'_>) -> Result<Made, Refusal> {
         let entropy = self.draw();
         without_holds(self.engine.reserve(self.now, asked, entropy).value)
+    }
+
+    pub fn join(&mut self, asked: &Reserve<'_>) -> Result<EntryView, Refusal> {
+        let entropy = self.draw();
+        self.engine.join_waitlist(self.now, asked, entropy).value
     }
 
     /// A reserve of one line in sale `drop` that must succeed.

@@ -28,7 +28,14 @@ pub fn a_customer_on_each_of(shards: usize) -> Vec<String> {
 
 /// The refusal for stock of a single line, without what may come back.
 pub fn short(sku: &str, requested: u64, available: u64) -> Refusal {
-    Refusal::Short(vec![Shortage { sku: sku.into(), requested, available, held: 0, next_release_at: None }])
+    Refusal::Short(vec![Shortage {
+        sku: sku.into(),
+        requested,
+        available,
+        held: 0,
+        next_release_at: None,
+        waitlist: false,
+    }])
 }
 
 /// The outcome without what a refusal for stock says of holds: these figures may be 100 ms old.

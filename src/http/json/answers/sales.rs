@@ -60,7 +60,7 @@ pub struct ExtendedHoldsBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Erasure)]
 pub struct ErasureBody {
-    /// The customer's reservations in memory. Those that only the store has are erased there, but not counted.
+    /// The customer's reservations and waitlist entries in memory. Those that only the store has are erased there, but not counted.
     pub reservations: u64,
 }
 

@@ -19,7 +19,6 @@ pub struct WaitlistEntryBody<'a> {
     /// The customer's id from the request.
     customer: &'a str,
     /// One line per SKU: what the customer waits for, all of it or nothing.
-    #[schema(value_type = Vec<Units>)]
     lines: Vec<UnitsBody<'a>>,
     /// `waiting` until a hold is made for it (`offered`), the customer leaves (`left`), or its time is over (`expired`).
     state: &'static str,
@@ -76,7 +75,7 @@ pub struct WaitlistEntryBody<'a> {
 /// Why an entry was not offered units that were there.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PassedOver)]
-pub struct PassedOverBody {
+pub(super) struct PassedOverBody {
     /// When it was.
     #[schema(value_type = String)]
     at: Timestamp,

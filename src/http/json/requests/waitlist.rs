@@ -40,7 +40,7 @@ impl<'a> JoinBody<'a> {
     /// The reserve that it waits for, after its checks.
     pub fn check(self, limits: &Limits, ids: &CustomerIds) -> Result<CheckedReserve<'a>, Vec<Invalid>> {
         let Self { customer, lines, reference, tier, channel, region, labels, locations } = self;
-        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial: None };
+        let extras = ExtrasBody { tier, channel, region, labels, locations, allow_partial: None, group: None };
         ReserveBody::of(customer, lines, None, reference, extras.boxed()).check(limits, ids)
     }
 }

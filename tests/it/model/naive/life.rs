@@ -190,7 +190,14 @@ impl Model {
         let short = missing.into_iter().map(|(item, missing)| {
             let sku = self.items[item.index()].1;
             let requested = meant.iter().find(|line| line.0 == sku).expect("it is meant").1.into();
-            Shortage { sku: sku.into(), requested, available: requested - missing, held: 0, next_release_at: None }
+            Shortage {
+                sku: sku.into(),
+                requested,
+                available: requested - missing,
+                held: 0,
+                next_release_at: None,
+                waitlist: false,
+            }
         });
         let short = short.collect();
         self.note_refused(position, reference);
@@ -334,6 +341,7 @@ impl Model {
                 available,
                 held,
                 next_release_at: None,
+                waitlist: false,
             })
         };
         if item.split.unwrap_or(true) {

@@ -131,7 +131,14 @@ impl Model {
                 let held = self.sum(&pools).held;
                 short.push((sku, units, most));
                 let requested = units.into();
-                shortages.push(Shortage { sku: sku.into(), requested, available: most, held, next_release_at: None });
+                shortages.push(Shortage {
+                    sku: sku.into(),
+                    requested,
+                    available: most,
+                    held,
+                    next_release_at: None,
+                    waitlist: false,
+                });
             }
         }
         if !short.is_empty() && (!allow_partial || lines.is_empty()) {

@@ -110,7 +110,7 @@ impl Model {
         let before = self.counts_of_pool(pool);
         if before.available.checked_add_signed(asked.delta).is_none() {
             let (requested, available, held) = (asked.delta.unsigned_abs(), before.available, before.held);
-            let line = Shortage { sku: sku.into(), requested, available, held, next_release_at: None };
+            let line = Shortage { sku: sku.into(), requested, available, held, next_release_at: None, waitlist: false };
             return Err(Refusal::Short(vec![line]));
         }
         let stock = self.stock(sale, sku).checked_add_signed(asked.delta).expect("no less than what is available");
@@ -202,7 +202,7 @@ impl Model {
         let before = self.counts_of_pool(pools[0]);
         if before.available < asked.units {
             let (requested, available, held) = (asked.units, before.available, before.held);
-            let line = Shortage { sku: sku.into(), requested, available, held, next_release_at: None };
+            let line = Shortage { sku: sku.into(), requested, available, held, next_release_at: None, waitlist: false };
             return Err(Refusal::Short(vec![line]));
         }
         self.pools[pools[0]].stock -= asked.units;
