@@ -154,10 +154,6 @@ pub(super) fn time() -> Bound {
     form(json!({ "format": "date-time", "pattern": MILLISECONDS }))
 }
 
-fn uuid() -> Bound {
-    form(json!({ "format": "uuid", "pattern": UUID }))
-}
-
 fn wait_state() -> Bound {
     form(json!({ "enum": WaitState::ALL.map(WaitState::as_str) }))
 }
