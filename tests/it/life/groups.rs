@@ -120,6 +120,23 @@ fn all_members_see_the_same_group_at_every_step() {
 }
 
 #[test]
+fn all_members_get_the_same_end_though_their_shards_have_seen_different_times() {
+    let mut harness = a_service(8, 10);
+    let names = customers(3);
+    let first = join(&harness.engine, harness.now, &names[0], None).unwrap();
+    let second = join(&harness.engine, harness.now, &names[1], Some(group_of(&first))).unwrap();
+    // A request that took longer has read the clock before this one.
+    let later = harness.now.plus_seconds(5);
+    harness.engine.look(later, first.id).value.unwrap();
+    let third = join(&harness.engine, harness.now, &names[2], Some(group_of(&first))).unwrap();
+    assert_eq!(third.expires_at, later.plus_seconds(20));
+    harness.now = later;
+    for id in [first.id, second.id, third.id] {
+        assert_eq!(harness.look(id).unwrap().expires_at, third.expires_at);
+    }
+}
+
+#[test]
 fn a_request_at_the_deadline_finds_a_failed_group() {
     for by in 0..5 {
         let mut harness = a_service(8, 10);
