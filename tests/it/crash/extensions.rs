@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     served::{
         Ask, Client,
-        batches::batch,
-        batches::results,
+        batches::{batch, results},
         documents::{reserve_body, with},
         now_millis,
         process::Process,
@@ -106,8 +105,8 @@ fn under_way(data: &Path) -> bool {
         Some(event["event"].as_str()?.to_owned())
     });
     // A snapshot's events come before the journal's.
-    let of_runs = kinds.filter(|kind| ["holds_extending", "holds_extended"].contains(&&**kind));
-    of_runs.last().is_some_and(|kind| kind == "holds_extending")
+    let mut of_runs = kinds.filter(|kind| ["holds_extending", "holds_extended"].contains(&&**kind));
+    of_runs.next_back().is_some_and(|kind| kind == "holds_extending")
 }
 
 #[test]
