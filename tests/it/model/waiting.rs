@@ -217,11 +217,17 @@ impl World {
     }
 
     fn take(&mut self, step: &Step) {
-        // A request for all that came back finds it set aside; everything else comes after the tick that offers it.
-        match step {
-            Step::Reserve { lines, .. } | Step::Join { lines, .. }
-                if self.fresh.iter().all(|fresh| lines.iter().any(|(item, _)| item == fresh)) => {}
-            _ => self.tick(),
+        // A request for all that came back finds it set aside; everything else comes after the tick that offers it. Whoever
+        // is about to be offered something is told so far that they wait.
+        let asks_for_it = |lines: &Lines| self.fresh.iter().all(|fresh| lines.iter().any(|(item, _)| item == fresh));
+        let is_new = |customer| self.model.entries.iter().all(|entry| entry.customer != customer);
+        let may_come_before = match step {
+            Step::Reserve { lines, .. } => asks_for_it(lines),
+            Step::Join { customer, lines } => asks_for_it(lines) && is_new(*customer),
+            _ => false,
+        };
+        if !may_come_before {
+            self.tick();
         }
         match step {
             Step::Reserve { customer, lines } => self.reserve(*customer, lines),
@@ -295,7 +301,10 @@ impl World {
 
     fn tick(&mut self) {
         self.harness.tick();
-        self.fresh.clear();
+        // While the sale is paused nothing is offered.
+        if !self.model.is_paused {
+            self.fresh.clear();
+        }
     }
 
     /// Units of this hold may have come back.
