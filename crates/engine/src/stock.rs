@@ -5,7 +5,7 @@
 //! each return moves it under the lock of its shard. So what it refuses is true at the instant it is read.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -38,8 +38,11 @@ pub(crate) struct Bound {
     looked_at: AtomicU64,
     /// Somebody waits for the pool's item: units that come back are set aside. Written under all locks.
     waited_for: AtomicBool,
-    /// Units that are set aside in all shards. While there are some, a driver that is not under all locks knows nothing.
+    /// Units that are set aside in all shards.
     set_aside: AtomicU64,
+    /// Units of all pools of the sale that are set aside; there once somebody waited for this one. While there are some, a driver
+    /// that is not under all locks knows nothing: who waits may want several items.
+    set_aside_of_sale: OnceLock<Arc<AtomicU64>>,
 }
 
 /// By pool. Shared by all versions of the catalogue, until there are more pools.
@@ -54,13 +57,14 @@ impl Bound {
             looked_at: AtomicU64::new(0),
             waited_for: AtomicBool::new(false),
             set_aside: AtomicU64::new(0),
+            set_aside_of_sale: OnceLock::new(),
         }
     }
 
     /// The available units, exact at this instant; None when the bound is loose.
     pub(crate) fn get(&self) -> Option<Reading> {
         let stamp = self.available.load(Ordering::Acquire);
-        (stamp != LOOSE && !self.has_aside()).then_some(Reading { units: stamp & UNITS_MAX, stamp })
+        (stamp != LOOSE && !self.is_awaited()).then_some(Reading { units: stamp & UNITS_MAX, stamp })
     }
 
     /// Whether the available units have been these since they were read.
@@ -87,6 +91,7 @@ impl Bound {
         let is_set_aside = moved.to == Account::Available && self.waited_for.load(Ordering::Relaxed);
         if is_set_aside {
             self.set_aside.fetch_add(moved.units, Ordering::AcqRel);
+            self.of_sale().fetch_add(moved.units, Ordering::AcqRel);
         }
         if self.available.load(Ordering::Relaxed) == LOOSE {
             return;
@@ -128,17 +133,28 @@ impl Bound {
         self.set_aside.load(Ordering::Acquire) > 0
     }
 
-    /// Under all shard locks.
+    /// Whether units that are set aside in the sale are to be offered before anything is decided by this pool.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_waited_for() && self.of_sale().load(Ordering::Acquire) > 0
+    }
+
+    /// Under all shard locks. Somebody waits for the pool, or did.
     pub(crate) fn set_aside(&self, units: u64) {
-        self.set_aside.store(units, Ordering::Release);
+        let before = self.set_aside.swap(units, Ordering::AcqRel);
+        self.of_sale().fetch_add(units.wrapping_sub(before), Ordering::AcqRel);
+    }
+
+    fn of_sale(&self) -> &AtomicU64 {
+        self.set_aside_of_sale.get().expect("somebody waits for the pool, or did")
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waited_for.load(Ordering::Relaxed)
     }
 
-    /// Under all shard locks.
-    pub(crate) fn set_waited_for(&self, is_waited_for: bool) {
+    /// Under all shard locks. `of_sale`: counts what is set aside in the pool's sale.
+    pub(crate) fn set_waited_for(&self, is_waited_for: bool, of_sale: &Arc<AtomicU64>) {
+        self.set_aside_of_sale.get_or_init(|| of_sale.clone());
         self.waited_for.store(is_waited_for, Ordering::Relaxed);
     }
 
@@ -195,7 +211,7 @@ fn unsigned(available: i64) -> u64 {
 /// What a slice has that its shard may give away by itself.
 pub(crate) fn open_here(shard: &Shard, bounds: &Bounds, pool: PoolNumber) -> u64 {
     // What is set aside comes first: some of it may be for everybody.
-    if shard.is_waited_for(pool) && bounds[pool.index()].has_aside() { 0 } else { shard.here(pool) }
+    if shard.is_waited_for(pool) && bounds[pool.index()].is_awaited() { 0 } else { shard.here(pool) }
 }
 
 /// What is known without a lock: the bounds alone.

@@ -3,7 +3,8 @@
 //! While somebody waits for an item, its pools are *waited for*: units that come back in a shard are set aside there, where no
 //! reserve finds them. A step under all locks offers them in the order of joining, to each entry that fits, and gives to the
 //! shards what nobody who waits can take. The clock takes this step, and so does every decision that would look at such a pool
-//! before: a bound with units set aside says nothing, and a slice of it counts as empty, so the decision comes to all locks.
+//! before: while units of a sale are set aside, the bounds of what is waited for there say nothing and its slices count as empty,
+//! so the decision comes to all locks.
 //!
 //! Invariants: pools are waited for in all shards or in none; from the instant at which a unit comes back while an entry waits
 //! that fits, no other request gets it. Nothing of this is state: a restart sets aside all that is available of what is waited
@@ -66,6 +67,8 @@ pub(super) struct Waits {
     /// The next place in the order of joining.
     places: AtomicU64,
     sales: RwLock<BTreeMap<SaleNumber, Arc<Waited>>>,
+    /// Of each sale that somebody ever waited in: its pools have it for good.
+    set_aside: Mutex<BTreeMap<SaleNumber, Arc<AtomicU64>>>,
     /// Sales that somebody waits in, so that nobody takes the lock in vain.
     waited: AtomicU64,
     totals: EntryCounts,
@@ -99,6 +102,8 @@ pub struct WaitlistTotals {
 #[derive(Debug, Default)]
 struct Waited {
     entries: AtomicU64,
+    /// Units that are set aside in the sale.
+    set_aside: Arc<AtomicU64>,
     /// By this time somebody may fit who did not, in milliseconds.
     look_at: AtomicU64,
     /// Written under all locks.
@@ -133,7 +138,9 @@ impl Waits {
             return known.clone();
         }
         let mut sales = self.sales.write();
-        let waited = sales.entry(sale).or_default().clone();
+        let set_aside = || self.set_aside.lock().entry(sale).or_default().clone();
+        let begin = || Arc::new(Waited { set_aside: set_aside(), ..Waited::default() });
+        let waited = sales.entry(sale).or_insert_with(begin).clone();
         self.waited.store(sales.len() as u64, Ordering::Release);
         waited
     }
@@ -285,7 +292,7 @@ impl Engine {
                 let waited = self.waits.begun(sale.number);
                 let mut look = waited.look.lock();
                 let pools = pools.iter().copied().filter(|&pool| look.pools.insert(pool));
-                pools.for_each(|pool| set_waited_for(pool, true, &mut guards, published));
+                pools.for_each(|pool| waited.set_waited_for(pool, true, &mut guards, published));
                 if look.version == 0 {
                     look.version = published.catalogue.version();
                     waited.look_at.store(u64::MAX, Ordering::Relaxed);
@@ -448,7 +455,7 @@ impl Engine {
             let items: BTreeSet<ItemNumber> =
                 guards.iter().flat_map(|cell| cell.shard.items_waited_for(number)).collect();
             let mut look = waited.look.lock();
-            self.follow_items(&items, &mut look, &mut guards, &published);
+            self.follow_items(&items, &waited, &mut look, &mut guards, &published);
             for &pool in &look.pools {
                 let units = take_all(pool, &mut guards, &published);
                 guards[0].shard.set_aside(pool, units);
@@ -465,8 +472,8 @@ impl Engine {
         guards: &mut Guards<'_>,
         published: &Published,
     ) {
-        let has_aside = |pool: &&PoolNumber| published.bounds[pool.index()].has_aside();
-        let Some(pool) = pools.into_iter().find(has_aside) else { return };
+        let is_awaited = |pool: &&PoolNumber| published.bounds[pool.index()].is_awaited();
+        let Some(pool) = pools.into_iter().find(is_awaited) else { return };
         let sale = published.catalogue.sale_of(published.catalogue.item_of(*pool));
         let waited = self.waits.of_sale(sale).expect("units are set aside while somebody waits in the sale");
         self.serve(now, sale, &waited, guards, published);
@@ -487,7 +494,7 @@ impl Engine {
         let time = published.dial.now(now).not_before(latest);
         let mut look = waited.look.lock();
         let wanted: BTreeSet<ItemNumber> = guards.iter().flat_map(|cell| cell.shard.items_waited_for(number)).collect();
-        self.follow_items(&wanted, &mut look, guards, published);
+        self.follow_items(&wanted, waited, &mut look, guards, published);
         if wanted.is_empty() {
             self.waits.forget(number);
             return 0;
@@ -521,6 +528,7 @@ impl Engine {
     fn follow_items(
         &self,
         items: &BTreeSet<ItemNumber>,
+        waited: &Waited,
         look: &mut Look,
         guards: &mut Guards<'_>,
         published: &Published,
@@ -530,10 +538,10 @@ impl Engine {
             return;
         }
         for &pool in pools.difference(&look.pools) {
-            set_waited_for(pool, true, guards, published);
+            waited.set_waited_for(pool, true, guards, published);
         }
         for &pool in look.pools.difference(&pools) {
-            set_waited_for(pool, false, guards, published);
+            waited.set_waited_for(pool, false, guards, published);
             if published.bounds[pool.index()].has_aside() {
                 let units = take_all(pool, guards, published);
                 self.set_available(guards, pool, units, pool.index() % guards.len(), 0);
@@ -744,9 +752,12 @@ fn take_all(pool: PoolNumber, guards: &mut Guards<'_>, published: &Published) ->
     units
 }
 
-fn set_waited_for(pool: PoolNumber, is_waited_for: bool, guards: &mut Guards<'_>, published: &Published) {
-    guards.iter_mut().for_each(|cell| cell.shard.set_waited_for(pool, is_waited_for));
-    published.bounds[pool.index()].set_waited_for(is_waited_for);
+impl Waited {
+    /// Under all locks: from here on units of the pool that come back are set aside, or not.
+    fn set_waited_for(&self, pool: PoolNumber, is_waited_for: bool, guards: &mut Guards<'_>, published: &Published) {
+        guards.iter_mut().for_each(|cell| cell.shard.set_waited_for(pool, is_waited_for));
+        published.bounds[pool.index()].set_waited_for(is_waited_for, &self.set_aside);
+    }
 }
 
 /// All pools of an item.

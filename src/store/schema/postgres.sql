@@ -253,7 +253,7 @@ CREATE TABLE reservations_archive (
   short          text,
   group_id       uuid,
   group_size     bigint,
-  group_state    text COLLATE "C"
+  group_state    text COLLATE "C",
   waitlist_entry uuid
 );
 

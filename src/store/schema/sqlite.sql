@@ -249,7 +249,7 @@ CREATE TABLE reservations_archive (
   short          TEXT,
   group_id       TEXT,
   group_size     INTEGER,
-  group_state    TEXT
+  group_state    TEXT,
   waitlist_entry TEXT
 ) STRICT, WITHOUT ROWID;
 

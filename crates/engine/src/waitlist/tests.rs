@@ -204,6 +204,35 @@ fn a_unit_that_was_left_and_one_that_comes_back_are_offered_together() {
 }
 
 #[test]
+fn who_waits_for_several_items_gets_those_that_were_left_with_those_that_come_back() {
+    for shards in [1, 8] {
+        let scene = Scene::new(shards, r#""items":[{"sku":"tv","initial_stock":1},{"sku":"mug","initial_stock":1}]"#);
+        let mug = scene.reserve("ann", &[("mug", 1)]).unwrap().id;
+        let entry = scene.join("bob", &[("tv", 1), ("mug", 1)]).unwrap().entry.id;
+        scene.release(mug);
+        assert!(scene.reserve("carl", &[("tv", 1)]).is_err(), "both are bob's since the mug came back");
+        assert_eq!(scene.state(entry), WaitState::Offered);
+    }
+}
+
+#[test]
+fn a_group_that_is_opened_from_the_waitlist_is_like_any_other() {
+    let mut scene = Scene::new(4, r#""items":[{"sku":"tv","initial_stock":2,"group":{"size":2,"seconds":50}}]"#);
+    let (first, second) = (scene.reserve("ann", &[("tv", 1)]).unwrap(), scene.reserve("bob", &[("tv", 1)]).unwrap());
+    let [carl, dora] = ["carl", "dora"].map(|customer| scene.joins(customer, 1));
+    assert!(first.group.is_some() && second.group.is_some());
+    // Their groups fail, so the units come back.
+    scene.tick(51);
+    let holds = [carl, dora].map(|id| scene.offered(id));
+    let groups = holds.clone().map(|hold| hold.group.expect("it opened one"));
+    assert!(groups[0].id != groups[1].id && groups.iter().all(|group| (group.members, group.size) == (1, 2)));
+    assert!(matches!(scene.engine.confirm(scene.now, holds[0].id, None).value, Err(Refusal::GroupIncomplete(_))));
+    scene.restart(3);
+    scene.tick(51);
+    assert_eq!(scene.counts(), (2, 0, 0));
+}
+
+#[test]
 fn every_way_back_leads_to_the_waitlist() {
     let mut scene = Scene::new(4, r#""items":[{"sku":"tv","initial_stock":8}]"#);
     let hold = |customer: &str, units| scene.reserve(customer, &[("tv", units)]).unwrap().id;
