@@ -204,7 +204,7 @@ impl Driver {
         if parks {
             status.parked_at = Some(shown);
             let seconds = self.endpoint.settings.park_after.as_secs();
-            tracing::error!(
+            tracing::warn!(
                 webhook = name,
                 "an event could not be delivered for {seconds} s: the webhook is parked until an operator resumes it"
             );

@@ -107,17 +107,18 @@ fn behind(receiver: &Receiver, webhook_bytes_max: u64) -> Service {
         webhook.events = vec!["sale.put".to_owned().try_into().unwrap()];
         with(config, "orders", webhook);
         config.journal.webhook_bytes_max = webhook_bytes_max;
-        config.snapshot.journal_bytes = 1 << 20;
+        config.journal.segment_bytes = 128 << 10;
+        config.snapshot.journal_bytes = 128 << 10;
     });
     let mut client = service.client();
     put(&mut client, "first");
     let mut body = reserve_body("ann", [("tv", 1)]);
     body["reference"] = "x".repeat(255).into();
-    let entries = vec![body; 2000];
+    let entries = vec![body; 200];
     // Each look at the journal trims it, so after the second snapshot it was trimmed behind the first.
     for _ in 0..2 {
         let before = metric(&service, "doorbuster_snapshots_total");
-        for _ in 0..3 {
+        for _ in 0..5 {
             client.batch("first", &entries);
         }
         wait_until("a snapshot was taken", || metric(&service, "doorbuster_snapshots_total") > before);
