@@ -47,7 +47,7 @@ impl Described for ReserveBody<'_> {
 /// A reserve without what a hold alone has.
 impl Described for JoinBody<'_> {
     fn shape(limits: &Limits) -> Shape {
-        ReserveBody::shape(limits).without("hold_seconds").without("allow_partial")
+        ReserveBody::shape(limits).without("hold_seconds").without("allow_partial").without("group")
     }
 }
 

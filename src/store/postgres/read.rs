@@ -436,7 +436,7 @@ fn reservation(id: Uuid, row: &tokio_postgres::Row, lines: Vec<StoredLine>) -> R
         group_id: get::<Option<Uuid>>(row, 20)?.map(|id| id.to_string()),
         group_size: get(row, 21)?,
         group_state: get(row, 22)?,
-        waitlist_entry: get::<Option<Uuid>>(row, 20)?.map(|entry| entry.to_string()),
+        waitlist_entry: get::<Option<Uuid>>(row, 23)?.map(|entry| entry.to_string()),
         lines,
     })
 }
