@@ -337,7 +337,7 @@ fn groups_are_one_for_all_whoever_comes_between() {
             _ = harness.engine.cancel(harness.now, it.id, &super::of_all(true));
         }
     }
-    assert!(complete > 20 && failed > 20 && left > 20, "{complete} complete, {failed} failed, {left} left");
+    assert!(complete > 20 && failed > 20 && left > 2, "{complete} complete, {failed} failed, {left} left");
     harness.commit();
     assert_in_order(&harness);
 }
