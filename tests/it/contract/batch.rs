@@ -39,7 +39,7 @@ fn without_names(problem: &Value) -> String {
     for line in problem.get_mut("lines").and_then(Value::as_array_mut).into_iter().flatten() {
         assert_eq!(line["held"] == 0, line.as_object_mut().unwrap().remove("next_release_at").is_none(), "{line}");
     }
-    problem.to_string().replace(", allow_partial and idempotency_key", " and allow_partial")
+    problem.to_string().replace(", group and idempotency_key", " and group")
 }
 
 /// Every outcome, in an order in which they follow from each other, and malformed ones of every kind between them.

@@ -110,8 +110,9 @@ fn a_reader_that_falls_behind_what_is_kept_is_told_so() {
     for number in 0..30 {
         put_large(&mut client, &format!("more {number}"));
     }
-    let mut others_dropped = 0.0;
+    let (mut others_dropped, mut others) = (0.0, 0.0);
     let mut oldest_put = || {
+        others += 1.0;
         // What was the oldest may be gone before it is asked for, and before it is read.
         let ask = Ask::new("GET", &format!("/v1/events?after={}", oldest(&mut client)));
         let mut feed = Feed::send(service.address(), &ask.header("Accept", "application/x-ndjson")).ok()?;
@@ -125,7 +126,9 @@ fn a_reader_that_falls_behind_what_is_kept_is_told_so() {
     let (ended, told) = told.split_last().unwrap();
     assert_eq!(ended.data(), &json!({ "reason": "cursor_too_old", "cursor": told.last().unwrap().cursor() }));
     assert!(told.len() < 40, "not all of it was there any more");
-    assert_eq!(metric(&service, "doorbuster_event_readers_dropped_total"), 1.0 + others_dropped);
+    // One that got what it wanted may also be dropped before its end is noticed.
+    let dropped = metric(&service, "doorbuster_event_readers_dropped_total");
+    assert!((1.0 + others_dropped..=1.0 + others).contains(&dropped), "{dropped} of {others} others");
 }
 
 #[test]
