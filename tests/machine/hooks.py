@@ -36,7 +36,10 @@ TOO_LATE = (r"/late_confirm_seconds", r"must be at most \d+, because a reservati
 NOT_THERE = (r"/lines", r"must ask for at most \d+ units of .*")
 GROUPS = [
     (r"/lines", r"must have one line, because .* is sold to groups: .*"),
-    (r"/group", r"must be (left out: none of these items is sold to groups|a group of the item that the line asks for)"),
+    (
+        r"/group",
+        r"must be (left out: none of these items is sold to groups|a group of the item that the line asks for)",
+    ),
 ]
 MORE_OF_GROUP = (r"/lines", r"must not ask for more units of an item that is sold to groups: .*")
 NEW_NAME = (r"/(tier|channel)", r"is new, and the service already knows .*")

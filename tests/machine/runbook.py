@@ -477,6 +477,8 @@ def webhook_parked() -> None:
             receiver.status = 204
             assert '"state":"active"' in service.paste("DoorbusterWebhookParked", "do")
             wait("it goes on", lambda: service.metric(parked) == 0)
+
+
 def waitlist_full() -> None:
     """One customer waits, as many as may; with more places the next one can."""
     with selling() as service:

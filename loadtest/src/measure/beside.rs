@@ -1,5 +1,6 @@
-//! What an operator's large changes cost callers: p99 of reserves while a sale of 10,000 items is put again, and while all holds of
-//! a sale are extended, over p99 before. And batches of a sale with rules over those of a plain one.
+//! What large changes cost callers of another sale: p99 of reserves while a sale of 10,000 items is put again, while all holds of
+//! a sale are extended, and while units come back to very many who wait, over p99 before. And batches of a sale with rules over those
+//! of a plain one.
 
 use std::{
     fmt::Write as _,
@@ -25,8 +26,11 @@ use crate::{
 const CONNECTIONS: usize = 64;
 const ITEMS: usize = 10_000;
 const ENTRIES: usize = 10_000;
+/// Callers that put customers on the waitlist at once, and units that come back at once.
+const JOINING: u64 = 8;
+const COME_BACK: u64 = 5;
 
-pub fn run(per_second: u32, holds: u64, common: &Common) -> anyhow::Result<()> {
+pub fn run(per_second: u32, holds: u64, waiting: u64, common: &Common) -> anyhow::Result<()> {
     let binary = binary(common.doorbuster.as_deref())?;
     println!("{}\n{per_second} reserves a second over {CONNECTIONS} connections", machine::describe());
     let batches = batches(&binary, common)?;
@@ -43,6 +47,14 @@ pub fn run(per_second: u32, holds: u64, common: &Common) -> anyhow::Result<()> {
     };
     put(running.address())?;
     let puts = compare("a sale of 10,000 items is put", &running, &ask, common, put)?;
+    let adjust = format!(r#"{{"delta":{COME_BACK},"reason":"measured"}}"#);
+    wait_for_units(running.address(), waiting)?;
+    let come_back = |address| {
+        let (status, told) = call(address, "POST", "/v1/sales/awaited/items/wanted/adjustments", &adjust)?;
+        ensure!(status == 201 || status == 200, "an adjustment: {status} {told}");
+        Ok(())
+    };
+    let offers = compare(&format!("units come back to {waiting} who wait"), &running, &ask, common, come_back)?;
     drop(running);
 
     let Grown { running, .. } = Grown::start(&binary, holds, 1)?;
@@ -59,11 +71,32 @@ pub fn run(per_second: u32, holds: u64, common: &Common) -> anyhow::Result<()> {
         ("P14b rate, batches with rules / plain, target >= 0.80", batches),
         ("P18  p99, while a sale of 10,000 items is put / before, target <= 2", puts),
         ("P18  p99, while all holds are extended / before, target <= 2", extensions),
+        ("P15  p99, while units are offered to who waits / before, target <= 1.2", offers),
     ] {
         let (least, most) = ratio.spread();
         println!("{:.3} ({least:.3} to {most:.3}, {} pairs)  {what}", ratio.median(), ratio.pairs.len());
     }
     Ok(())
+}
+
+/// A sale without units, and so many customers who wait for some.
+fn wait_for_units(address: SocketAddr, waiting: u64) -> anyhow::Result<()> {
+    let document = r#"{"name":"Awaited","opens_at":"2020-01-01T00:00:00Z","closes_at":"2099-01-01T00:00:00Z","hold_seconds":3600,
+        "waitlist":{"entries_max":10000000,"entry_seconds":86400},"items":[{"sku":"wanted","initial_stock":0}]}"#;
+    let (status, told) = call(address, "PUT", "/v1/sales/awaited", document)?;
+    ensure!(status == 201, "PUT of the awaited sale: {status} {told}");
+    let join = |caller: u64| {
+        for number in (caller..waiting).step_by(JOINING as usize) {
+            let body = format!(r#"{{"customer":"waits-{number}","lines":[{{"sku":"wanted","quantity":1}}]}}"#);
+            let (status, told) = call(address, "POST", "/v1/sales/awaited/waitlist", &body)?;
+            ensure!(status == 201, "joining: {status} {told}");
+        }
+        anyhow::Ok(())
+    };
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..JOINING).map(|caller| scope.spawn(move || join(caller))).collect();
+        callers.into_iter().try_for_each(|caller| caller.join().expect("it does not panic"))
+    })
 }
 
 fn batches(binary: &Path, common: &Common) -> anyhow::Result<Ratio> {

@@ -135,8 +135,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// P14 and P18: batches with rules and without; and p99 of reserves alone, while a sale of 10,000 items is put again, and
-    /// while all holds are extended.
+    /// P14, P15 and P18: batches with rules and without; and p99 of reserves alone, while a sale of 10,000 items is put again,
+    /// while all holds are extended, and while units come back to many who wait.
     Beside {
         /// Reserves per second.
         #[arg(long, default_value_t = 10_000, value_parser = at_least_one::<u32>())]
@@ -144,6 +144,9 @@ enum Command {
         /// Live holds that are extended.
         #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one::<u64>())]
         holds: u64,
+        /// Customers on the waitlist of another sale to which units come back.
+        #[arg(long, default_value_t = 100_000, value_parser = at_least_one::<u64>())]
+        waiting: u64,
         #[command(flatten)]
         common: Common,
     },
@@ -203,7 +206,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Overload { connections, common } => overload::run(connections, &common),
         Command::Growth { holds, items, common } => growth::run(&holds, items, &common),
         Command::Soak { minutes, common } => soak::run(minutes, &common),
-        Command::Beside { per_second, holds, common } => beside::run(per_second, holds, &common),
+        Command::Beside { per_second, holds, waiting, common } => beside::run(per_second, holds, waiting, &common),
         Command::Attacks { names, common } => attacks::run(&names, &common),
         Command::Batch { entries, common } => batch::run(entries, &common),
     }
