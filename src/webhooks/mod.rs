@@ -1,7 +1,7 @@
 //! Webhooks: each endpoint that is configured is sent the durable changes it wants, signed by the Standard Webhooks scheme.
 //!
 //! One low-priority thread delivers to all endpoints. Each has a reader of the feed, a queue that decides what is next
-//! ([`schedule`]), connections of its own, and a position in the data directory. Invariants:
+//! (`schedule`), connections of its own, and a position in the data directory. Invariants:
 //!
 //! - Each event is sent at least once, and in order per subject; its id is the same at every attempt.
 //! - Nothing waits for an endpoint: neither a request, nor the journal, nor another endpoint.
