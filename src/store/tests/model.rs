@@ -1,6 +1,8 @@
 //! Folding in windows against applying event by event: the same content, however the windows are cut.
 
 mod groups;
+mod stock;
+mod waitlist;
 
 use std::collections::BTreeMap;
 
@@ -12,11 +14,10 @@ use crate::sale::{
     audit::{Action, Actor, NewRecord, Trail},
     catalogue::Catalogue,
     event::{
-        Adjusted, AskedUnits, Cancelled, Changed, ConfirmRefused, Joined, NoRoom, Offered, PassedOver, PoolLevels,
-        Portions, PricedPortions, RefusedConfirm, SaleDefined, Transferred, WaitEnded, record,
+        Adjusted, AskedUnits, Cancelled, Changed, ConfirmRefused, NoRoom, PoolLevels, Portions, PricedPortions,
+        RefusedConfirm, SaleDefined, Transferred, record,
     },
     expected::Tag,
-    ids::EntryId,
     outcome::State,
     settings::{Phase, PoolSettings},
     stock::StockBook,
@@ -189,7 +190,7 @@ struct World {
     reservations: Vec<Made>,
     groups: Vec<groups::Open>,
     /// Entries that wait.
-    waiting: Vec<Waits>,
+    waiting: Vec<waitlist::Waits>,
     places: u64,
     lanes: BTreeMap<u16, Vec<u8>>,
     batches: Vec<Vec<u8>>,
@@ -222,15 +223,6 @@ impl Made {
     fn count(&self) -> u32 {
         self.units.iter().map(|portion| portion.units).sum()
     }
-}
-
-/// A waitlist entry.
-struct Waits {
-    id: EntryId,
-    sale: SaleNumber,
-    customer: String,
-    item: usize,
-    units: u32,
 }
 
 pub(super) fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
@@ -282,31 +274,14 @@ impl World {
                 self.join(format!("customer-{customer}"), item, units, reference.then_some("cart"), sort);
             }
             Step::Offer { pick, sort } => self.offer(pick, sort),
-            Step::PassOver { pick, cause } => {
-                let Some(waits) = self.waiting.get(pick % self.waiting.len().max(1)) else { return };
-                let (id, sale, at, cause) = (waits.id, waits.sale, self.now, NoRoom::ALL[cause]);
-                self.tell(&CustomerEvent::PassedOver(PassedOver { id, sale, at, cause }).into());
-            }
-            Step::EndWait { pick, is_left } => {
-                if self.waiting.is_empty() {
-                    return;
-                }
-                let Waits { id, sale, .. } = self.waiting.remove(pick % self.waiting.len());
-                let ended = WaitEnded { id, sale, at: self.now };
-                self.tell(
-                    &if is_left { CustomerEvent::LeftWaitlist(ended) } else { CustomerEvent::WaitExpired(ended) }
-                        .into(),
-                );
-            }
+            Step::PassOver { pick, cause } => self.pass_over(pick, NoRoom::ALL[cause]),
+            Step::EndWait { pick, is_left } => self.end_wait(pick, is_left),
             Step::Adjust { pool, delta } => self.adjust(pool, delta),
             Step::Transfer { from, to, units } => self.transfer(from, to, units),
             Step::Turn { sale, turn } => self.turn(sale, turn),
             Step::Erase { customer } => {
                 let (at, customer) = (self.now, format!("customer-{customer}"));
-                let theirs = self.waiting.extract_if(.., |waits| waits.customer == customer).collect::<Vec<_>>();
-                for Waits { id, sale, .. } in theirs {
-                    self.tell(&CustomerEvent::LeftWaitlist(WaitEnded { id, sale, at }).into());
-                }
+                self.leave_all(&customer);
                 self.tell(&CustomerEvent::CustomerErased { at, customer: &customer }.into());
             }
             Step::Noise => {
@@ -480,67 +455,6 @@ impl World {
         }
     }
 
-    fn join(&mut self, customer: String, item: usize, units: u32, reference: Option<&str>, sort: u8) {
-        let item = item % self.catalogue.items();
-        let sale = self.sale_of(item);
-        self.entropy += 1 << 20;
-        self.places += 1;
-        let id = reservation_id(self.now, &customer, self.entropy);
-        let mut lines = vec![AskedUnits { item: ItemNumber(item as u32), units }];
-        let other = (item + 1) % self.catalogue.items();
-        if sort.is_multiple_of(4) && other != item && self.sale_of(other) == sale {
-            lines.push(AskedUnits { item: ItemNumber(other as u32), units: 1 });
-        }
-        self.tell(&Event::Customer(CustomerEvent::Joined(Joined {
-            id,
-            sale,
-            customer: &customer,
-            place: self.places,
-            expires_at: self.now.plus_seconds(3600),
-            lines: lines.into(),
-            reference,
-            key: Some(("key", 7)),
-            attributes: attributes_of(sort).map(Box::new),
-            locations: if sort.is_multiple_of(3) { vec!["berlin".into(), "paris".into()] } else { Vec::new() },
-        })));
-        self.waiting.push(Waits { id, sale, customer, item, units });
-    }
-
-    /// Makes a hold for a waitlist entry, of its first line.
-    fn offer(&mut self, pick: usize, sort: u8) {
-        let Some(index) = pick.checked_rem(self.waiting.len()) else { return };
-        let Waits { item, units, .. } = self.waiting[index];
-        let available: u64 = self.pools(item).iter().map(|pool| self.available[pool.index()]).sum();
-        if available < u64::from(units) {
-            return;
-        }
-        let Waits { id: entry, sale, customer, .. } = self.waiting.remove(index);
-        let portions = self.draw(item, units, sort);
-        self.entropy += 1 << 20;
-        let id = reservation_id(self.now, &customer, self.entropy);
-        let held = portions.iter().map(|&PricedPortion { item, pool, units, .. }| Portion { item, pool, units });
-        self.reservations.push(Made { id, sale, state: State::Held, units: held.collect(), extensions: 0 });
-        let (customer, attributes, short, reference, key) = (&*customer, None, Box::default(), None, None);
-        let (hold_seconds, of_entry) = (60, Some(entry));
-        self.tell(
-            &CustomerEvent::Held(Held {
-                id,
-                sale,
-                customer,
-                hold_seconds,
-                portions,
-                reference,
-                key,
-                attributes,
-                short,
-                group: None,
-                entry: of_entry,
-            })
-            .into(),
-        );
-        self.tell(&CustomerEvent::Offered(Offered { id: entry, sale, at: self.now, reservation: id }).into());
-    }
-
     /// One of the reservations in this state.
     fn pick(&self, pick: usize, state: State) -> Option<usize> {
         let is_meant = |made: &Made| made.state == state && !self.is_open_member(made.id);
@@ -649,77 +563,6 @@ impl World {
         let (id, sale) = (self.reservations[index].id, self.reservations[index].sale);
         let refused = ConfirmRefused { id, sale, at: self.now, reference, cause };
         self.tell(&CustomerEvent::ConfirmRefused(refused).into());
-    }
-
-    fn adjust(&mut self, pool: usize, delta: i64) {
-        let pool = PoolNumber((pool % self.available.len()) as u32);
-        if self.available[pool.index()].checked_add_signed(delta).is_some() {
-            self.put_in(pool, delta, Some("counted again"), (delta > 0).then_some("wh-1"), None);
-            self.record(Action::StockAdjust, &format!("{{\"delta\":{delta}}}"));
-        }
-    }
-
-    /// Adjusts a pool.
-    fn put_in(
-        &mut self,
-        pool: PoolNumber,
-        delta: i64,
-        reason: Option<&str>,
-        reference: Option<&str>,
-        of_reservation: Option<ReservationId>,
-    ) {
-        let available = self.available[pool.index()].checked_add_signed(delta).unwrap();
-        self.available[pool.index()] = available;
-        let item = self.catalogue.item_of(pool);
-        let pools = self.pools(item.index());
-        let of_pool = PoolLevels { stock: self.stock.of(pool).checked_add_signed(delta).unwrap(), available };
-        let mut of_item = of_pool;
-        for &other in pools.iter().filter(|other| **other != pool) {
-            of_item.stock += self.levels(other).stock;
-            of_item.available += self.levels(other).available;
-        }
-        self.tell_catalogue(CatalogueEvent::Adjusted(Adjusted {
-            item,
-            pool,
-            at: self.now,
-            delta,
-            reason,
-            reference,
-            key: None,
-            of_sale: (delta % 2 == 0 && of_reservation.is_none()).then(|| self.sale_of(item.index())),
-            of_reservation,
-            stock: of_item.stock,
-            available: of_item.available,
-            of_pool: (pools.len() > 1).then_some(of_pool),
-        }));
-    }
-
-    fn transfer(&mut self, from: usize, to: usize, units: u64) {
-        let from = PoolNumber((from % self.available.len()) as u32);
-        let item = self.catalogue.item_of(from);
-        let others: Vec<PoolNumber> = self.pools(item.index()).into_iter().filter(|pool| *pool != from).collect();
-        let Some(&to) = others.get(to % others.len().max(1)) else { return };
-        if self.available[from.index()] < units {
-            return;
-        }
-        self.available[from.index()] -= units;
-        self.available[to.index()] += units;
-        let (mut gave, mut got) = (self.levels(from), self.levels(to));
-        gave.stock -= units;
-        got.stock += units;
-        let (reason, reference) = (Some("rebalance"), (units > 1).then_some("wh-2"));
-        self.tell_catalogue(CatalogueEvent::Transferred(Transferred {
-            item,
-            from,
-            to,
-            at: self.now,
-            units,
-            reason,
-            reference,
-            key: None,
-            after: [gave, got],
-        }));
-        self.record(Action::StockTransfer, &format!("{{\"quantity\":{units}}}"));
     }
 
     fn turn(&mut self, sale: u32, turn: u8) {

@@ -23,7 +23,7 @@ const HOLDS: usize = CUSTOMERS * HOLDS_OF_EACH;
 const ENTRIES: usize = 5_000;
 const SECONDS: u64 = 600;
 const ROUNDS: usize = 6;
-/// More rounds than that only for want of kills in the middle.
+/// There are more rounds, up to so many, until enough kills hit an extension that was under way.
 const ROUNDS_MAX: usize = 24;
 const INTERRUPTED: usize = 3;
 

@@ -195,8 +195,6 @@ struct World {
     /// Ids of the model's, in its order.
     holds: Vec<Option<ReservationId>>,
     entries: Vec<EntryId>,
-    /// Items of which units may have come back since the last tick.
-    fresh: Vec<usize>,
 }
 
 impl World {
@@ -213,21 +211,20 @@ impl World {
         harness.put(&sale);
         let now = harness.now;
         let model = Model { available: [3, 2], holds: Vec::new(), entries: Vec::new(), is_paused: false, now };
-        Self { harness, model, holds: Vec::new(), entries: Vec::new(), fresh: Vec::new() }
+        Self { harness, model, holds: Vec::new(), entries: Vec::new() }
     }
 
     fn take(&mut self, step: &Step) {
-        // A request for all that came back finds it set aside; everything else comes after the tick that offers it. Whoever
-        // is about to be offered something is told so far that they wait.
-        let asks_for_it = |lines: &Lines| self.fresh.iter().all(|fresh| lines.iter().any(|(item, _)| item == fresh));
+        // A request finds units that came back set aside, and has them offered first; everything else comes after a tick. So does
+        // a request to join of a customer who has an entry: until units are offered to it, the answer is that it waits.
         let is_new = |customer| self.model.entries.iter().all(|entry| entry.customer != customer);
         let may_come_before = match step {
-            Step::Reserve { lines, .. } => asks_for_it(lines),
-            Step::Join { customer, lines } => asks_for_it(lines) && is_new(*customer),
+            Step::Reserve { .. } => true,
+            Step::Join { customer, .. } => is_new(*customer),
             _ => false,
         };
         if !may_come_before {
-            self.tick();
+            self.harness.tick();
         }
         match step {
             Step::Reserve { customer, lines } => self.reserve(*customer, lines),
@@ -251,20 +248,17 @@ impl World {
                 let Some((hold, id)) = self.known(*ago, State::Held) else { return };
                 self.harness.engine.release(self.harness.now, id, None).value.expect("a hold is released");
                 self.model.end(hold, State::Released);
-                self.note(hold);
             }
             Step::Cancel { ago } => {
                 let Some((hold, id)) = self.known(*ago, State::Confirmed) else { return };
                 let asked = Cancel { lines: None, reason: None, restock: true, key: None };
                 self.harness.engine.cancel(self.harness.now, id, &asked).value.expect("what is confirmed is cancelled");
                 self.model.end(hold, State::Cancelled);
-                self.note(hold);
             }
             Step::Adjust { item, units } => {
                 let asked = ask::adjust("drop", SKUS[*item], *units as i64);
                 self.harness.adjust(&asked).expect("units can be put in");
                 self.model.available[*item] += units;
-                self.fresh.push(*item);
             }
             Step::Pause | Step::Resume => {
                 let (engine, now) = (&self.harness.engine, self.harness.now);
@@ -297,19 +291,6 @@ impl World {
             }
         }
         self.model.serve();
-    }
-
-    fn tick(&mut self) {
-        self.harness.tick();
-        // While the sale is paused nothing is offered.
-        if !self.model.is_paused {
-            self.fresh.clear();
-        }
-    }
-
-    /// Units of this hold may have come back.
-    fn note(&mut self, hold: usize) {
-        self.fresh.extend(self.model.holds[hold].lines.iter().map(|(item, _)| item));
     }
 
     fn asked<'a>(lines: &Lines) -> Vec<(&'a str, u32)> {
@@ -378,7 +359,6 @@ impl World {
         let asked = Confirm { lines: Some(sold), reference: None };
         self.harness.engine.confirm(self.harness.now, id, asked).value.expect("a hold is confirmed");
         self.model.end(hold, State::Confirmed);
-        self.note(hold);
         for &(item, units) in &kept {
             self.model.available[item] -= u64::from(units);
         }
@@ -395,7 +375,7 @@ impl World {
 
     /// Lets the service offer what it has set aside, and learns the ids of what it made.
     fn learn(&mut self) {
-        self.tick();
+        self.harness.tick();
         self.holds.resize(self.model.holds.len(), None);
         for (entry, id) in self.model.entries.iter().zip(&self.entries) {
             if let Some(hold) = entry.hold {
