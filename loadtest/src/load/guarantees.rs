@@ -19,6 +19,8 @@ pub enum Guarantee {
     ExactTime,
     LimitsHold,
     InOrder,
+    Together,
+    WhoWaitsIsServed,
     WhoDidIt,
     StoreEqualsJournal,
     /// Every answer is in the contract of its request.
@@ -26,7 +28,7 @@ pub enum Guarantee {
 }
 
 impl Guarantee {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoOversell,
         Self::NoLostAnswer,
         Self::AllOrNothing,
@@ -35,6 +37,8 @@ impl Guarantee {
         Self::ExactTime,
         Self::LimitsHold,
         Self::InOrder,
+        Self::Together,
+        Self::WhoWaitsIsServed,
         Self::WhoDidIt,
         Self::StoreEqualsJournal,
         Self::Contract,
@@ -50,6 +54,8 @@ impl Guarantee {
             Self::ExactTime => "Exact time",
             Self::LimitsHold => "Limits hold",
             Self::InOrder => "In order",
+            Self::Together => "Together or not at all",
+            Self::WhoWaitsIsServed => "Who waits is served",
             Self::WhoDidIt => "Who did it is known",
             Self::StoreEqualsJournal => "The SQL store equals the journal",
             Self::Contract => "The contract",

@@ -7,8 +7,9 @@ use crate::{
     http::{Answer, Call, Exchange},
     ledger::{Span, Wanted},
     run::{LADDER, Run},
+    scenarios::group_deals,
     visitor::{Outcome, Verb},
-    wire::{Problem, Reservation, Short, State},
+    wire::{GroupState, Problem, Reservation, Short, State},
 };
 
 /// The service's codes when it is at a limit of its own.
@@ -23,6 +24,9 @@ impl Run {
             if let Some(text) = text {
                 body[name] = json!(text);
             }
+        }
+        if let Some(group) = &wanted.group {
+            body["group"] = json!(group);
         }
         let body = body.to_string();
         let mut call = Call::post("reserve", format!("{}/reservations", self.sale_path()), Some(body));
@@ -78,7 +82,11 @@ impl Run {
         self.judge_pools(wanted, &made);
         if !answer.replayed {
             let held = made.expires_at - made.created_at;
-            let whole = held == self.plan.hold_seconds as i64 * 1_000_000 && made.state == State::Held;
+            let lasts = match made.group.as_ref().filter(|group| group.state == GroupState::Open) {
+                Some(group) => made.expires_at == group.expires_at && held <= group_deals::SECONDS as i64 * 1_000_000,
+                None => held == self.plan.hold_seconds as i64 * 1_000_000,
+            };
+            let whole = lasts && made.state == State::Held;
             findings.check(Guarantee::ExactTime, whole && made.created_at >= self.opens_to(wanted), || {
                 format!(
                     "{id} is {} for {} ms, made {} ms after the opening",
@@ -91,6 +99,13 @@ impl Run {
         }
         let entered = self.ledger.books().granted(wanted, &made, span);
         findings.check(Guarantee::Once, entered.is_ok(), || entered.unwrap_err());
+        let is_in_group = match (&made.group, &wanted.group) {
+            (Some(made), Some(wanted)) => made.id == *wanted,
+            (made, wanted) => made.is_some() == self.plan.group_deals && wanted.is_none(),
+        };
+        findings
+            .check(Guarantee::Contract, is_in_group, || format!("{id}, of {:?}, is in {:?}", wanted.group, made.group));
+        self.judge_group(&made);
         Outcome::Done { reservation: made, replayed: answer.replayed }
     }
 
@@ -191,6 +206,8 @@ impl Run {
             let entered = books.ended(id, verb.state(), span);
             self.findings.check(Guarantee::NoLostAnswer, entered.is_ok(), || entered.unwrap_err());
         }
+        drop(books);
+        self.judge_group(&after);
         Outcome::Done { reservation: after, replayed: false }
     }
 
@@ -213,7 +230,7 @@ impl Run {
     }
 
     /// Judges an answer that shows a reservation. It may be shown in the state that the books have, or one that it can be in
-    /// since: expired.
+    /// since: expired, or released with its group.
     pub fn judge_shown(&self, id: &str, exchange: &Exchange) -> Option<Reservation> {
         let Ok(answer) = &exchange.answer else { return None };
         if answer.status != 200 {
@@ -228,10 +245,20 @@ impl Run {
                 return None;
             }
         };
+        self.judge_group(&shown);
         let mut books = self.ledger.books();
         let grant = books.grants.get_mut(id)?;
         if shown.state == State::Held {
             grant.seen_held = grant.seen_held.max(Some(exchange.sent));
+        }
+        if let Some(group) = &shown.group {
+            // The hold of a member lasts longer once the group is complete, and ends with a group that fails.
+            grant.expires_at = grant.expires_at.max(shown.expires_at);
+            if grant.state == State::Held && group.state == GroupState::Failed {
+                grant.state = State::Released;
+                let sent = self.watch.earliest(group.expires_at);
+                grant.ended = Some(Span { sent, answered: exchange.answered });
+            }
         }
         let state =
             grant.doubtful || shown.state == grant.state || (grant.state, shown.state) == (State::Held, State::Expired);

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     watch::Moment,
-    wire::{Lines, Pools, Reservation, State},
+    wire::{GroupState, Lines, Pools, Reservation, State},
 };
 
 /// A reserve that is to be made.
@@ -22,6 +22,8 @@ pub struct Wanted {
     pub lines: Vec<(String, u64)>,
     pub tier: Option<&'static str>,
     pub channel: Option<&'static str>,
+    /// The group that it joins.
+    pub group: Option<String>,
 }
 
 impl Wanted {
@@ -63,6 +65,8 @@ pub struct Grant {
     pub seen_held: Option<Moment>,
     /// It was confirmed after its end.
     pub late: bool,
+    /// The group that it was made in.
+    pub group: Option<String>,
 }
 
 /// A refusal for want of stock, of one line.
@@ -107,8 +111,48 @@ pub struct Books {
     pub refused_as_paused: Vec<Span>,
     /// When each reserve was sent that was refused because the sale had not started, and when it opened to it.
     pub refused_as_early: Vec<(Moment, Moment)>,
+    /// Customers who wait or waited, by the key of their request to join.
+    pub waits: HashMap<String, Wait>,
+    /// Groups by id, and those of them that may have a place left.
+    pub groups: HashMap<String, Together>,
+    pub invitations: Vec<String>,
     /// What could not be found out: a line each.
     pub undecided: Vec<String>,
+}
+
+/// A customer who asked for a place on the waitlist, and what the answers say became of it.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    pub wanted: Wanted,
+    /// From the first request to join to the first answer.
+    pub joined: Span,
+    /// The entry, once an answer showed it.
+    pub entry: Option<String>,
+    pub became: Became,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    /// No answer said yet whether there is an entry.
+    Unknown,
+    Refused,
+    Waiting,
+    /// It was offered a hold, by the service's clock.
+    Offered(Moment),
+    /// It left; when that was asked for first.
+    Left(Moment),
+}
+
+/// A group, as answers showed it.
+#[derive(Debug, Clone)]
+pub struct Together {
+    pub sku: String,
+    pub size: usize,
+    pub state: GroupState,
+    /// Until when an open group may be joined.
+    pub expires_at: Moment,
+    /// When the holds of a complete group end.
+    pub holds_until: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -155,9 +199,15 @@ impl Books {
             told_expired: None,
             seen_held: None,
             late: false,
+            group: made.group.as_ref().map(|group| group.id.clone()),
         };
         self.grants.insert(made.id.clone(), grant);
         Ok(())
+    }
+
+    /// Whether an answer granted it.
+    pub fn is_granted(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     pub fn refused(&mut self, wanted: &Wanted) {

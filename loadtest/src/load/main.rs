@@ -1,6 +1,7 @@
 //! Runs named load scenarios against Doorbuster, and checks every answer against the service's guarantees.
 
 mod attack;
+mod groups;
 mod guarantees;
 mod http;
 mod judge;
@@ -13,6 +14,7 @@ mod settle;
 mod store;
 mod truth;
 mod visitor;
+mod waitlist;
 mod watch;
 mod wire;
 

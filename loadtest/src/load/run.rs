@@ -13,7 +13,7 @@ use crate::{
     http::{Call, Http},
     ledger::{Ledger, Wanted},
     samples::Samples,
-    scenarios::{Plan, Scenario},
+    scenarios::{Plan, Scenario, group_deals},
     watch::{Moment, Watch},
 };
 
@@ -39,6 +39,10 @@ pub const CHANNELS: [&str; 3] = ["app", "web", "livestream"];
 
 /// Steps of a ladder, the prices of a unit at each, in cents, and its share of the stock, in percent.
 pub const LADDER: [(&str, u64, u64); 3] = [("early", 100, 20), ("regular", 200, 30), ("late", 300, 50)];
+
+/// Customers who may wait at once: no user does so twice. An entry lasts longer than any run.
+const ENTRIES_MAX: usize = 20_000;
+const ENTRY_SECONDS: u64 = 7200;
 
 /// From the opening to members until that to everybody.
 const MEMBERS_FIRST: Moment = 500_000;
@@ -121,6 +125,14 @@ impl Run {
                 {"name": "members", "opens_at": time(self.opens_at)?, "closes_at": everybody, "tiers": [MEMBERS]},
                 {"name": "everybody", "opens_at": everybody},
             ]);
+        }
+        if self.plan.group_deals {
+            let items = document["items"].as_array_mut().expect("it was made above");
+            let group = json!({"size": group_deals::SIZE, "seconds": group_deals::SECONDS});
+            items.iter_mut().for_each(|item| item["group"] = group.clone());
+        }
+        if self.plan.waitlist {
+            document["waitlist"] = json!({"entries_max": ENTRIES_MAX, "entry_seconds": ENTRY_SECONDS});
         }
         if self.plan.late_confirm_seconds > 0 {
             document["late_confirm_seconds"] = json!(self.plan.late_confirm_seconds);

@@ -7,10 +7,11 @@ use tokio::task::JoinSet;
 use crate::{
     guarantees::Guarantee,
     http::Call,
-    ledger::Span,
+    ledger::{Became, Span, Wanted},
     run::{LADDER, Run},
+    visitor::JOIN_REFUSALS,
     watch::Moment,
-    wire::{Item, Sale, State},
+    wire::{EntryState, Item, Sale, State},
 };
 
 const REPEATS_MAX: usize = 50;
@@ -52,7 +53,66 @@ pub async fn settle(run: &Arc<Run>) {
     for id in doubtful {
         adopt(run, &id).await;
     }
+    leave_waitlist(run).await;
     wait_for_ends(run).await;
+    // What became of groups that were open when their members looked last.
+    let of_groups: Vec<_> = {
+        let books = run.ledger.books();
+        let held = books.grants.iter().filter(|(_, grant)| grant.group.is_some() && grant.state == State::Held);
+        held.map(|(id, _)| id.clone()).collect()
+    };
+    for id in of_groups {
+        adopt(run, &id).await;
+    }
+}
+
+/// Everybody who still waits leaves. Whoever was offered a hold since has it.
+async fn leave_waitlist(run: &Run) {
+    let waits: Vec<_> = {
+        let books = run.ledger.books();
+        let open = books.waits.iter().filter(|(key, wait)| match wait.became {
+            Became::Unknown | Became::Waiting => true,
+            Became::Offered(_) => !books.is_granted(key),
+            Became::Refused | Became::Left(_) => false,
+        });
+        open.map(|(_, wait)| wait.wanted.clone()).collect()
+    };
+    for wanted in waits {
+        let mut is_known = false;
+        for _ in 0..REPEATS_MAX {
+            is_known = leave(run, &wanted).await;
+            if is_known {
+                break;
+            }
+            tokio::time::sleep(REPEAT_AFTER).await;
+        }
+        if !is_known {
+            run.ledger.books().undecided.push(format!("the place of key {} had no answer", wanted.key));
+        }
+    }
+}
+
+/// Whether it is known now what became of it.
+async fn leave(run: &Run, wanted: &Wanted) -> bool {
+    let call = run.join_call(wanted);
+    let exchange = run.http.send(&call).await;
+    let Some(entry) = run.judge_entry(&wanted.key, &call, &exchange, JOIN_REFUSALS) else {
+        return !exchange.unknown();
+    };
+    match entry.state {
+        EntryState::Waiting => {
+            let call = Call::post("leave", format!("/v1/waitlist/{}/leave", entry.id), None);
+            let exchange = run.http.send(&call).await;
+            run.judge_entry(&wanted.key, &call, &exchange, &["not_waiting"]).is_some()
+        }
+        EntryState::Offered => {
+            let hold = entry.reservation.as_deref().unwrap_or_default();
+            let exchange = run.http.send(&Call::get("look", format!("/v1/reservations/{hold}"))).await;
+            run.judge_offer(&wanted.key, &entry, &exchange);
+            !exchange.unknown()
+        }
+        EntryState::Left | EntryState::Expired => true,
+    }
 }
 
 /// Takes over what the service says became of a reservation whose last call had no answer.

@@ -11,7 +11,12 @@ use reqwest::{Client, Url};
 use rusqlite::{Connection, OpenFlags, Row};
 use tokio_postgres::NoTls;
 
-use crate::{guarantees::Guarantee, run::Run, wire::State};
+use crate::{
+    guarantees::Guarantee,
+    ledger::Became,
+    run::Run,
+    wire::{EntryState, State},
+};
 
 /// How long the store may take to have everything.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
@@ -31,6 +36,8 @@ struct Stored {
     items: BTreeMap<String, [i64; 4]>,
     /// The sum of an item's movements.
     movements: BTreeMap<String, i64>,
+    /// Waitlist entries by state.
+    entries: BTreeMap<String, i64>,
     /// Records of the audit trail by action.
     actions: BTreeMap<String, i64>,
     /// Reservations that were confirmed too late or expired too early, by the store's own times.
@@ -44,6 +51,7 @@ const UNITS: &str = "SELECT sku, state, \
     FROM reservations JOIN reservation_lines ON reservation_id = id WHERE sale = $1 GROUP BY sku, state";
 const ITEMS: &str = "SELECT sku, stock, available, held, confirmed FROM stock_per_item WHERE sale = $1";
 const MOVEMENTS: &str = "SELECT sku, CAST(sum(delta) AS bigint) FROM stock_movements WHERE sale = $1 GROUP BY sku";
+const ENTRIES: &str = "SELECT state, count(*) FROM waitlist_entries WHERE sale = $1 GROUP BY state";
 const ACTIONS: &str = "SELECT action, count(*) FROM audit WHERE sale = $1 GROUP BY action";
 const UNTIMELY: &str = "SELECT count(*) FROM reservations WHERE sale = $1 AND (confirmed_at >= expires_at AND NOT late OR expired_at < expires_at)";
 
@@ -85,6 +93,7 @@ fn read_sqlite(path: &Path, sale: &str) -> anyhow::Result<Stored> {
             Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))
         })?,
         movements: gather(&view, MOVEMENTS, sale, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        entries: gather(&view, ENTRIES, sale, |row| Ok((row.get(0)?, row.get(1)?)))?,
         actions: gather(&view, ACTIONS, sale, |row| Ok((row.get(0)?, row.get(1)?)))?,
         untimely: view.query_row(UNTIMELY, [sale], |row| row.get(0))?,
     })
@@ -124,6 +133,9 @@ async fn read_postgres(config: &tokio_postgres::Config, sale: &str) -> anyhow::R
     for row in view.query(MOVEMENTS, &[&sale]).await? {
         stored.movements.insert(row.get(0), row.get(1));
     }
+    for row in view.query(ENTRIES, &[&sale]).await? {
+        stored.entries.insert(row.get(0), row.get(1));
+    }
     for row in view.query(ACTIONS, &[&sale]).await? {
         stored.actions.insert(row.get(0), row.get(1));
     }
@@ -151,6 +163,15 @@ fn expected(run: &Run) -> Stored {
         let (held, confirmed) = units.get(&sku).copied().unwrap_or_default();
         expected.items.insert(sku.clone(), [stock, stock - held - confirmed, held, confirmed]);
         expected.movements.insert(sku, stock);
+    }
+    for wait in books.waits.values() {
+        let state = match wait.became {
+            Became::Waiting => EntryState::Waiting,
+            Became::Offered(_) => EntryState::Offered,
+            Became::Left(_) => EntryState::Left,
+            Became::Unknown | Became::Refused => continue,
+        };
+        *expected.entries.entry(state.name().to_owned()).or_default() += 1;
     }
     let mut acted = |action: &str, times: usize| {
         if times > 0 {
@@ -199,6 +220,7 @@ pub async fn hold_against_books(run: &Run, store: &Store, ops: Option<&Url>) -> 
         differing(&stored.items, &expected.items),
     );
     same("stock movements", stored.movements == expected.movements, differing(&stored.movements, &expected.movements));
+    same("waitlist entries by state", stored.entries == expected.entries, of(&stored.entries, &expected.entries));
     let known = stored.reservations.keys().all(|state| State::named(state).is_some());
     same("states", known, of(&stored.reservations, &"states of the contract"));
     findings.check(Guarantee::ExactTime, stored.untimely == 0, || {

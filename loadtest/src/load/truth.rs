@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    groups,
     guarantees::{Findings, Guarantee},
     ledger::{Books, Grant, SHORTAGES_MAX},
     run::Run,
     settle::OVERDUE_MAX,
+    waitlist,
     watch::{Moment, Watch},
     wire::State,
 };
@@ -31,6 +33,8 @@ pub fn judge(run: &Run) {
     limits(&books, run.plan.customer_limit, watch, findings);
     times(&books, watch, findings);
     pauses(&books, findings);
+    groups::judge(&books, findings);
+    waitlist::judge(&books, watch, findings);
 }
 
 /// Units that went out for certain at a moment, and back at the earliest at another.
@@ -220,6 +224,7 @@ mod tests {
             told_expired: None,
             seen_held: None,
             late: false,
+            group: None,
         }
     }
 

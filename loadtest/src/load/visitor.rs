@@ -11,12 +11,15 @@ use crate::{
     ledger::{Span, Wanted},
     run::Run,
     samples::Kind,
-    wire::{Availability, Problem, Reservation, State},
+    wire::{Availability, Entry, EntryState, Problem, Reservation, State},
 };
 
 /// Repeats of a request whose outcome is not known, before it is left to the end of the run.
 const REPEATS_MAX: usize = 5;
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
+
+/// Codes that a request for a place on the waitlist may be refused with.
+pub const JOIN_REFUSALS: &[&str] = &["stock_available"];
 
 /// What came of a call.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ pub struct Visitor<'a> {
 impl Visitor<'_> {
     /// A reserve of a key of its own.
     pub fn wants(&self, customer: String, lines: Vec<(String, u64)>) -> Wanted {
-        Wanted { key: format!("key-{}", self.run.number()), customer, lines, tier: None, channel: None }
+        Wanted { key: format!("key-{}", self.run.number()), customer, lines, tier: None, channel: None, group: None }
     }
 
     pub fn new_customer(&self) -> String {
@@ -177,6 +180,55 @@ impl Visitor<'_> {
             tokio::time::sleep(REPEAT_AFTER).await;
         }
         (Outcome::Nothing, Span { sent, answered: run.watch.now() })
+    }
+
+    /// Waits on the waitlist, looks so many times, and leaves. The hold, if one was offered.
+    pub async fn wait_in_line(&mut self, wanted: &Wanted, looks: usize) -> Option<Reservation> {
+        let run = self.run;
+        run.asks_to_join(wanted);
+        let mut entry = self.entry(&wanted.key, &run.join_call(wanted), JOIN_REFUSALS).await?;
+        let look = Call::get("entry", format!("/v1/waitlist/{}", entry.id));
+        for _ in 0..looks {
+            if entry.state != EntryState::Waiting {
+                break;
+            }
+            self.think(20..60).await;
+            entry = self.entry(&wanted.key, &look, &[]).await?;
+        }
+        if entry.state == EntryState::Waiting {
+            let leave = Call::post("leave", format!("/v1/waitlist/{}/leave", entry.id), None);
+            entry = match self.entry(&wanted.key, &leave, &["not_waiting"]).await {
+                Some(entry) => entry,
+                // It was offered a hold at the last moment.
+                None => self.entry(&wanted.key, &look, &[]).await?,
+            };
+        }
+        let call = Call::get("look", format!("/v1/reservations/{}", entry.reservation.as_ref()?));
+        let exchange = run.http.send(&call).await;
+        let offered = run.judge_offer(&wanted.key, &entry, &exchange);
+        self.note(&call, &exchange, if offered.is_some() { Noted::Other } else { Noted::Wrong }).await;
+        offered
+    }
+
+    /// A call that shows an entry when it succeeds, until its outcome is known.
+    async fn entry(&mut self, key: &str, call: &Call, may: &[&str]) -> Option<Entry> {
+        let run = self.run;
+        for _ in 0..REPEATS_MAX {
+            let exchange = run.http.send(call).await;
+            let entry = run.judge_entry(key, call, &exchange, may);
+            let problem = exchange.answer.as_ref().ok().and_then(|answer| answer.read::<Problem>().ok());
+            let noted = match (&entry, &problem) {
+                (Some(_), _) => Noted::Other,
+                (None, Some(problem)) if may.contains(&problem.code.as_str()) => Noted::Refused(&problem.code),
+                (None, _) => Noted::Wrong,
+            };
+            self.note(call, &exchange, noted).await;
+            if !exchange.unknown() {
+                return entry;
+            }
+            tokio::time::sleep(REPEAT_AFTER).await;
+        }
+        None
     }
 
     /// The same call twice at once.

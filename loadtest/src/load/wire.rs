@@ -40,6 +40,66 @@ pub struct Reservation {
     /// Confirmed units that went back, while others are still confirmed.
     pub cancelled: Lines,
     pub late: bool,
+    /// The waitlist entry that it was made for.
+    pub waitlist: Option<String>,
+    pub group: Option<Group>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Group {
+    pub id: String,
+    pub size: usize,
+    pub members: usize,
+    pub state: GroupState,
+    #[serde(deserialize_with = "moment")]
+    pub expires_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupState {
+    Open,
+    Complete,
+    Failed,
+}
+
+/// A waitlist entry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Entry {
+    pub id: String,
+    pub sale: String,
+    pub customer: String,
+    #[serde(deserialize_with = "summed")]
+    pub lines: Lines,
+    pub state: EntryState,
+    /// 1 is first.
+    pub position: Option<u64>,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    pub offered_at: Option<Moment>,
+    #[serde(default, deserialize_with = "maybe_moment")]
+    pub left_at: Option<Moment>,
+    /// The hold that was made for it.
+    pub reservation: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryState {
+    Waiting,
+    Offered,
+    Left,
+    Expired,
+}
+
+impl EntryState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Offered => "offered",
+            Self::Left => "left",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// A reservation as it is written.
@@ -73,6 +133,8 @@ struct Shown {
     cancelled: Vec<Line>,
     #[serde(default)]
     late: bool,
+    waitlist: Option<String>,
+    group: Option<Group>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +166,8 @@ impl std::convert::From<Shown> for Reservation {
             returned: units(&shown.returned),
             cancelled: units(&shown.cancelled),
             late: shown.late,
+            waitlist: shown.waitlist,
+            group: shown.group,
             pools: from().map(|(sku, from)| ((sku.clone(), from.pool.clone()), from.quantity)).collect(),
             prices: from().filter_map(|(_, from)| Some((from.pool.clone(), from.price.as_ref()?.amount))).collect(),
             id: shown.id,
@@ -227,6 +291,10 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error
 fn maybe_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Moment>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| micros(&text)).transpose().map_err(serde::de::Error::custom)
+}
+
+fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lines, D::Error> {
+    Ok(lines(deserializer)?.into_iter().map(|line| (line.sku, line.quantity)).collect())
 }
 
 fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Line>, D::Error> {

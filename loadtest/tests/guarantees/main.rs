@@ -21,7 +21,7 @@ use crate::{
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load");
 
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 10] = [
     "opening-bell",
     "steady-day",
     "abandoned-carts",
@@ -30,6 +30,8 @@ const SCENARIOS: [&str; 8] = [
     "ladder",
     "operator",
     "second-thoughts",
+    "waitlist",
+    "group-deals",
 ];
 
 /// Longer than any run here.
@@ -75,6 +77,8 @@ fn every_scenario_holds_against_the_service() {
             "steady-day" => shown.push("Limits hold"),
             "double-clickers" | "second-thoughts" => shown.push("Once"),
             "ladder" => shown.push("In order"),
+            "waitlist" => shown.push("Who waits is served"),
+            "group-deals" => shown.push("Together or not at all"),
             _ => shown.push("\"Sold out\" is true"),
         }
         for guarantee in shown {
@@ -101,6 +105,10 @@ fn every_scenario_holds_against_the_service() {
         ("second-thoughts", "confirm already_confirmed"),
         ("second-thoughts", "cancel 200"),
         ("second-thoughts", "confirm already_cancelled"),
+        ("waitlist", "join 201"),
+        ("waitlist", "entry 200"),
+        ("group-deals", "confirm 200"),
+        ("group-deals", "confirm group_incomplete"),
     ] {
         assert!(told_of(scenario).contains(came), "{scenario}: {}", told_of(scenario));
     }
@@ -152,6 +160,21 @@ fn the_last_unit_granted_twice_is_noticed() {
 #[test]
 fn another_reservation_for_the_same_key_is_noticed() {
     notices(Fault::AnotherIdForTheKey, "double-clickers", "Once");
+}
+
+#[test]
+fn a_unit_for_a_passer_by_is_noticed() {
+    notices(Fault::PastTheLine, "waitlist", "Who waits is served");
+}
+
+#[test]
+fn an_offer_out_of_turn_is_noticed() {
+    notices(Fault::LateOffer, "waitlist", "Who waits is served");
+}
+
+#[test]
+fn a_member_confirmed_alone_is_noticed() {
+    notices(Fault::ConfirmedAlone, "group-deals", "Together or not at all");
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub enum Fault {
     AboveTheLimit,
     /// A reserve that was refused in a pause is answered as granted.
     GrantInAPause,
+    /// Some reserves that were refused as sold out are answered as granted, so that others wait meanwhile.
+    PastTheLine,
+    /// Some entries are shown as offered later than they were, as if others had been served before them.
+    LateOffer,
+    /// A confirm that was refused because the group is incomplete is answered as done.
+    ConfirmedAlone,
     /// A refusal has a code that is not of the contract.
     UnknownRefusal,
 }
@@ -165,6 +171,7 @@ impl Shared {
         let code = passed.body["code"].as_str().unwrap_or("").to_owned();
         let instead_of_refusal = match self.fault {
             Fault::LastUnitTwice => "sold_out",
+            Fault::PastTheLine if self.reserves.fetch_add(1, Ordering::Relaxed) % 8 == 7 => "sold_out",
             Fault::AboveTheLimit => "customer_limit_exceeded",
             Fault::GrantInAPause => "sale_paused",
             _ => "none",
@@ -176,6 +183,13 @@ impl Shared {
         } else if self.fault == Fault::LateConfirm && path.ends_with("/confirm") && code == "reservation_expired" {
             let shown = self.get(path.trim_end_matches("/confirm")).await?;
             *passed = self.confirmed(shown);
+        } else if self.fault == Fault::ConfirmedAlone && code == "group_incomplete" {
+            let shown = self.get(path.trim_end_matches("/confirm")).await?;
+            *passed = self.confirmed(shown);
+        } else if self.fault == Fault::LateOffer && is_late(&passed.body) {
+            let offered: Timestamp = passed.body["offered_at"].as_str().unwrap().parse().unwrap();
+            passed.body["offered_at"] = json!(format!("{:.3}", offered + Duration::from_secs(5)));
+            self.broke.fetch_add(1, Ordering::Relaxed);
         } else if reserve && passed.status == StatusCode::CREATED {
             let replayed = passed.headers.contains_key("idempotent-replayed");
             if self.fault == Fault::OtherQuantity {
@@ -250,6 +264,12 @@ impl Shared {
         let body = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or_default();
         Ok(Passed { status: parts.status, headers: parts.headers, body })
     }
+}
+
+/// Whether it is an entry that was offered a hold, and one of those that are told late.
+fn is_late(body: &Value) -> bool {
+    let id = body["id"].as_str().unwrap_or_default();
+    body.get("offered_at").is_some() && id.ends_with(|last| ('0'..='7').contains(&last))
 }
 
 /// Each SKU once, as the service answers.

@@ -3,11 +3,13 @@
 mod abandoned_carts;
 mod baskets;
 mod double_clickers;
+pub mod group_deals;
 mod ladder;
 mod opening_bell;
 mod operator;
 mod second_thoughts;
 mod steady_day;
+mod waitlist;
 
 use std::time::Duration;
 
@@ -33,6 +35,10 @@ pub enum Scenario {
     Operator,
     /// Holds are changed, confirmed in part and late, and cancelled in parts.
     SecondThoughts,
+    /// Units that come back go to those who wait, in order, and to nobody else.
+    Waitlist,
+    /// Customers open and join groups, pay too early, leave, and come too late.
+    GroupDeals,
 }
 
 /// The sale of a scenario, and the refusals allowed in it.
@@ -47,6 +53,9 @@ pub struct Plan {
     pub late_confirm_seconds: u64,
     /// The items have pools in order, with prices that rise, and the sale has phases.
     pub ladder: bool,
+    pub waitlist: bool,
+    /// The items are sold to groups.
+    pub group_deals: bool,
     /// From the start of the run until the sale opens.
     pub opens_after: Duration,
     /// Codes that a reserve may be refused with. No others may come.
@@ -70,6 +79,8 @@ impl Scenario {
             customer_limit: None,
             late_confirm_seconds: 0,
             ladder: false,
+            waitlist: false,
+            group_deals: false,
             opens_after: Duration::ZERO,
             refusals: &["sold_out", "insufficient_stock"],
         };
@@ -104,6 +115,13 @@ impl Scenario {
                 refusals: &[],
                 ..plan
             },
+            Self::Waitlist => Plan { items: 1, stock: users / 4 + 1, hold_seconds: 1, waitlist: true, ..plan },
+            Self::GroupDeals => Plan {
+                stock: 12 * users,
+                group_deals: true,
+                refusals: &["sold_out", "insufficient_stock", "group_full", "group_closed"],
+                ..plan
+            },
         }
     }
 
@@ -118,6 +136,8 @@ impl Scenario {
             Self::Ladder => ladder::visit(visitor).await,
             Self::Operator => operator::visit(visitor).await,
             Self::SecondThoughts => second_thoughts::visit(visitor).await,
+            Self::Waitlist => waitlist::visit(visitor).await,
+            Self::GroupDeals => group_deals::visit(visitor).await,
         }
     }
 }
