@@ -13,6 +13,8 @@ use anyhow::{Context, bail, ensure};
 use crate::children::{Process, free_address};
 
 const READY_TIME: Duration = Duration::from_secs(30);
+/// A million holds that were extended at once are as many rows to change.
+const SETTLE_TIME: Duration = Duration::from_secs(300);
 
 /// Where the binary is; built first, unless one was named.
 pub fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -65,13 +67,14 @@ impl Service {
 
     /// Waits until the store has everything, so that the next measurement does not pay for this one.
     pub fn settle(&self) -> anyhow::Result<()> {
-        for _ in 0..600 {
+        let begin = Instant::now();
+        while begin.elapsed() < SETTLE_TIME {
             if self.metric("doorbuster_store_backlog_bytes")? == 0.0 {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        bail!("the store did not catch up within a minute")
+        bail!("the store did not catch up within {SETTLE_TIME:?}")
     }
 }
 

@@ -180,10 +180,7 @@ impl Shared {
             if let Some(granted) = self.granted(asked) {
                 *passed = granted;
             }
-        } else if self.fault == Fault::LateConfirm && path.ends_with("/confirm") && code == "reservation_expired" {
-            let shown = self.get(path.trim_end_matches("/confirm")).await?;
-            *passed = self.confirmed(shown);
-        } else if self.fault == Fault::ConfirmedAlone && code == "group_incomplete" {
+        } else if path.ends_with("/confirm") && self.confirms_in_spite_of(&code) {
             let shown = self.get(path.trim_end_matches("/confirm")).await?;
             *passed = self.confirmed(shown);
         } else if self.fault == Fault::LateOffer && is_late(&passed.body) {
@@ -201,6 +198,14 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    fn confirms_in_spite_of(&self, code: &str) -> bool {
+        match self.fault {
+            Fault::LateConfirm => code == "reservation_expired",
+            Fault::ConfirmedAlone => code == "group_incomplete",
+            _ => false,
+        }
     }
 
     /// Another id, one that nobody has.
