@@ -108,6 +108,16 @@ struct Look {
     version: u64,
     /// Its pools that are waited for.
     pools: BTreeSet<PoolNumber>,
+    passed: Passed,
+}
+
+/// Who was passed over in a hand-over that takes more than one step: the next step goes on behind them.
+#[derive(Debug, Default)]
+struct Passed {
+    /// The version of the catalogue that this is about.
+    version: u64,
+    /// The last place in a queue, by shard and queue.
+    places: BTreeMap<(usize, u32), u64>,
 }
 
 impl Waits {

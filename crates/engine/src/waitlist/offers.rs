@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Look, Waited, last_offer, pools_of};
+use super::{Look, Passed, Waited, last_offer, pools_of};
 use crate::{Engine, Guards, Published, reserve::request_of, stock::AllShards};
 use sale::{
     attributes::{Attributes, NONE},
@@ -142,14 +142,20 @@ impl Engine {
         let aside =
             |item: &ItemNumber| pools_of(published, *item).any(|pool| published.bounds[pool.index()].has_aside());
         let items: Vec<ItemNumber> = wanted.into_iter().filter(|item| is_whole || aside(item)).collect();
-        let mut serving = Serving { sale, waitlist, published, units: BTreeMap::new(), looks: 0, offered: 0 };
+        let version = published.catalogue.version();
+        let passed = std::mem::take(&mut look.passed);
+        let passed = if passed.version == version { passed.places } else { BTreeMap::new() };
+        let mut serving = Serving { sale, waitlist, published, units: BTreeMap::new(), passed, looks: 0, offered: 0 };
         // Units of several shards are given to one: what comes after is of a later generation.
         self.begin_generation();
         let until = self.offer(now, time.time, &items, &mut serving, guards);
         let is_done = serving.looks < LOOKS_PER_STEP;
         serving.give_back(self, guards, &look.pools, is_done);
+        if !is_done {
+            look.passed = Passed { version, places: serving.passed };
+        }
         if is_whole && is_done {
-            look.version = published.catalogue.version();
+            look.version = version;
             waited.look_at.store(until.millis(), Ordering::Release);
         } else {
             waited.look_at.fetch_min(until.millis(), Ordering::AcqRel);
@@ -193,12 +199,8 @@ impl Engine {
         guards: &mut Guards<'_>,
     ) -> Timestamp {
         let (sale, published) = (serving.sale, serving.published);
-        let (mut until, mut turns, mut seen) = (Timestamp::MAX, BinaryHeap::new(), BTreeSet::new());
-        let queues: Vec<(usize, u32)> = (0..guards.len())
-            .flat_map(|index| items.iter().map(move |&item| (index, item)))
-            .flat_map(|(index, item)| guards[index].shard.queues_of(sale.number, item).map(move |queue| (index, queue)))
-            .filter(|queue| seen.insert(*queue))
-            .collect();
+        let (mut until, mut turns) = (Timestamp::MAX, BinaryHeap::new());
+        let queues = queues_with_units(sale.number, items, guards, published);
         let asked: Vec<AskedOf> =
             queues.iter().map(|&(index, queue)| AskedOf::of(&guards[index].shard, queue)).collect();
         let mut plans: Vec<Option<Plan<'_>>> = Vec::with_capacity(asked.len());
@@ -224,7 +226,8 @@ impl Engine {
                 Ok(plan) => {
                     until = until.min(plan.until);
                     if serving.fits(plan, guards) {
-                        let first = guards[index].shard.queue(queue).from(0).next();
+                        let from = serving.passed.get(&(index, queue)).map_or(0, |place| place + 1);
+                        let first = guards[index].shard.queue(queue).from(from).next();
                         turns.extend(first.map(|(place, slot)| Reverse((place, slot, plans.len()))));
                     }
                 }
@@ -270,12 +273,45 @@ impl Engine {
                 if let Some((joined, time)) = opening {
                     self.opened_group(&joined, &reservation, time, guards, &published.bounds);
                 }
+            } else {
+                serving.passed.insert((index, queue), place);
             }
             let next = guards[index].shard.queue(queue).from(place + 1).next();
             turns.extend(next.map(|(place, slot)| Reverse((place, slot, number))));
         }
         until
     }
+}
+
+/// Queues of these items for which there may be enough: of others nobody has a turn, whatever the rules say. So very many who
+/// each wait for something else cost little.
+fn queues_with_units(
+    sale: SaleNumber,
+    items: &[ItemNumber],
+    guards: &Guards<'_>,
+    published: &Published,
+) -> Vec<(usize, u32)> {
+    let mut units = BTreeMap::new();
+    let mut units_of = |item: ItemNumber| {
+        *units.entry(item).or_insert_with(|| {
+            let slices =
+                pools_of(published, item).flat_map(|pool| guards.iter().map(move |cell| cell.shard.slice(pool)));
+            slices
+                .map(|slice| u64::try_from(slice.available).expect("available is never negative") + slice.set_aside)
+                .sum::<u64>()
+        })
+    };
+    let mut queues = Vec::new();
+    for (index, cell) in guards.iter().enumerate() {
+        let of_items = items.iter().flat_map(|&item| cell.shard.queues_of(sale, item));
+        let with_units = of_items
+            .filter(|&queue| cell.shard.queue(queue).lines.iter().all(|line| units_of(line.item) >= line.units.into()));
+        queues.extend(with_units.map(|queue| (index, queue)));
+    }
+    // One that asks for several items is of each.
+    queues.sort_unstable();
+    queues.dedup();
+    queues
 }
 
 /// What the entries of a queue ask for.
@@ -303,6 +339,8 @@ struct Serving<'a> {
     published: &'a Published,
     /// Units that were taken out of the shards, to be offered or given back.
     units: BTreeMap<PoolNumber, u64>,
+    /// In this hand-over, by shard and queue: the place of the last entry that was passed over.
+    passed: BTreeMap<(usize, u32), u64>,
     /// Entries that it looked at.
     looks: usize,
     offered: u64,

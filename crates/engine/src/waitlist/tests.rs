@@ -376,6 +376,25 @@ fn who_has_no_room_is_passed_over_and_keeps_the_place() {
 }
 
 #[test]
+fn however_many_have_no_room_whoever_is_behind_them_is_served() {
+    let many = 3000;
+    let mut scene = Scene::new(
+        4,
+        r#""hold_budget":{"open_holds":1},"items":[{"sku":"tv","initial_stock":1},{"sku":"cable","initial_stock":3000}]"#,
+    );
+    let hold = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
+    let entries: Vec<_> = (0..many).map(|number| scene.joins(&format!("many-{number}"), 1)).collect();
+    (0..many).for_each(|number| _ = scene.reserve(&format!("many-{number}"), &[("cable", 1)]).unwrap());
+    let last = scene.joins("last", 1);
+    scene.release(hold);
+    for _ in 0..10 {
+        scene.tick(0);
+    }
+    assert_eq!(scene.state(last), WaitState::Offered);
+    assert!(entries.iter().all(|&id| scene.state(id) == WaitState::Waiting));
+}
+
+#[test]
 fn a_phase_that_opens_and_a_pool_that_is_shared_count() {
     let mut scene = Scene::new(
         4,

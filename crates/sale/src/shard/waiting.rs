@@ -490,8 +490,12 @@ impl Shard {
 
     /// Items of the sale that somebody waits for.
     pub fn items_waited_for(&self, sale: SaleNumber) -> BTreeSet<ItemNumber> {
-        let queues = self.waiting.sales.get(&sale).into_iter().flat_map(|of_sale| &of_sale.queues);
-        queues.map(|(item, _)| *item).collect()
+        let Some(OfSale { queues, .. }) = self.waiting.sales.get(&sale) else { return BTreeSet::new() };
+        let first = queues.first().map(|(item, _)| *item);
+        // Of each item only the first queue is looked at: there may be very many.
+        let next =
+            |item: &ItemNumber| queues.range((*item, u32::MAX)..).find(|queue| queue.0 != *item).map(|queue| queue.0);
+        std::iter::successors(first, next).collect()
     }
 
     /// The queues of an item in which somebody waits.
