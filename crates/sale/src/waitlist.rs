@@ -88,7 +88,7 @@ impl Shard {
             return JoinJudgement::Outdated;
         }
         let waits = customer.and_then(|customer| self.newest_entry(customer, request.sale));
-        if let Some(slot) = waits.filter(|&slot| self.waiting.entries[slot].state() == WaitState::Waiting) {
+        if let Some(slot) = waits.filter(|&slot| self.waiting.entries[slot].waits_at(now)) {
             return JoinJudgement::Refused(Refusal::AlreadyWaiting(Box::new(self.show_entry(slot))));
         }
         match stock(self, plan) {
@@ -111,6 +111,10 @@ impl Shard {
         record: &mut impl Record,
     ) -> WaitlistEntry {
         let request = &plan.request;
+        let customer = self.customer_slot(request.bucket, request.customer);
+        if let Some(before) = customer.and_then(|customer| self.newest_entry(customer, request.sale)) {
+            self.expire_if_due(self.now(), before, record);
+        }
         let id = EntryId::new(self.now(), request.bucket, start.entropy);
         let lines = plan.lines.iter().map(|line| AskedUnits { item: line.item, units: line.units }).collect();
         let joined = Joined {
@@ -158,11 +162,19 @@ impl Shard {
     fn current_entry(&mut self, now: Timestamp, id: EntryId, record: &mut impl Record) -> Result<u32, Refusal> {
         let now = self.advance(now);
         let slot = self.find_entry(id).ok_or(Refusal::EntryNotFound)?;
+        self.expire_if_due(now, slot, record);
+        Ok(slot)
+    }
+
+    /// Expires an entry that waits but whose time is over. Returns whether it did.
+    pub fn expire_if_due(&mut self, now: Timestamp, slot: u32, record: &mut impl Record) -> bool {
+        let now = self.advance(now);
         let waiter = &self.waiting.entries[slot];
-        if waiter.state() == WaitState::Waiting && now >= waiter.expires_at() {
+        let is_due = waiter.state() == WaitState::Waiting && !waiter.waits_at(now);
+        if is_due {
             self.expire_entry(now, slot, record);
         }
-        Ok(slot)
+        is_due
     }
 
     fn expire_entry(&mut self, at: Timestamp, slot: u32, record: &mut impl Record) {

@@ -244,6 +244,14 @@ impl Engine {
             let Allocation::Grant(grant) = serving.allocate(plan, guards) else { continue };
             let (index, queue) = queues[number];
             serving.looks += 1;
+            let next = guards[index].shard.queue(queue).from(place + 1).next();
+            turns.extend(next.map(|(place, slot)| Reverse((place, slot, number))));
+            let is_over = self.decide(index, &published.bounds, &mut guards[index], |shard, record| {
+                shard.expire_if_due(now, slot, record)
+            });
+            if is_over {
+                continue;
+            }
             let (id, customer, reference, attributes) = guards[index].shard.waiter(slot);
             let request = Request {
                 customer: &customer,
@@ -276,8 +284,6 @@ impl Engine {
             } else {
                 serving.passed.insert((index, queue), place);
             }
-            let next = guards[index].shard.queue(queue).from(place + 1).next();
-            turns.extend(next.map(|(place, slot)| Reverse((place, slot, number))));
         }
         until
     }

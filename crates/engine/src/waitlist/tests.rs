@@ -312,6 +312,25 @@ fn who_leaves_or_is_late_waits_no_longer() {
 }
 
 #[test]
+fn whose_time_is_over_waits_no_longer_though_the_clock_was_not_there_yet() {
+    let mut scene = Scene::new(4, TWO);
+    let sold = scene.reserve("ann", &[("tv", 2)]).unwrap().id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let [bob, carl] = ["bob", "carl"].map(|customer| scene.joins(customer, 1));
+    scene.now = scene.now.plus_seconds(3599);
+    scene.engine.leave_waitlist(scene.now, bob).value.unwrap();
+    let [bob, dora] = ["bob", "dora"].map(|customer| scene.joins(customer, 1));
+    scene.now = scene.now.plus_seconds(1);
+    assert_ne!(scene.joins("carl", 1), carl, "carl's first entry is over");
+    assert_eq!(scene.state(carl), WaitState::Expired);
+    scene.now = scene.now.plus_seconds(3599);
+    scene.cancel(sold);
+    let passer = scene.reserve("eve", &[("tv", 1)]);
+    assert!(passer.is_ok(), "nobody but carl waits any more");
+    assert_eq!([bob, dora].map(|id| scene.state(id)), [WaitState::Expired; 2]);
+}
+
+#[test]
 fn nothing_is_offered_while_the_sale_is_paused_or_when_its_end_is_near() {
     let mut scene = Scene::new(4, TWO);
     let holds = ["ann", "bob"].map(|customer| scene.reserve(customer, &[("tv", 1)]).unwrap().id);

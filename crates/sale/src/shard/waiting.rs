@@ -156,6 +156,11 @@ impl Waiter {
         self.more.as_deref().and_then(|more| more.ended).map_or(WaitState::Waiting, |(_, state)| state)
     }
 
+    /// Whether it waits, and its time is not over.
+    pub(crate) fn waits_at(&self, now: Timestamp) -> bool {
+        self.state() == WaitState::Waiting && now < self.expires_at()
+    }
+
     /// When it ceased to wait.
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
         self.more.as_deref()?.ended.map(|(at, _)| at)
