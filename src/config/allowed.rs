@@ -12,7 +12,7 @@ use super::{
     webhooks,
 };
 use crate::{
-    auth::{KeyHash, KeySettings, Pattern, Role, is_key_name},
+    auth::{Channel, KeyHash, KeySettings, Pattern, Role, is_key_name},
     privacy::CustomerKey,
     sale::settings::{Quota, WINDOW_SECONDS_MAX},
     store::PostgresUrl,
@@ -184,8 +184,7 @@ fn judge_keys(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-const KEY_FORM: &str =
-    "{ role = \"checkout\", hash = \"…\" }, with sales = [\"summer-*\"] to limit it to certain sales";
+const KEY_FORM: &str = "{ role = \"checkout\", hash = \"…\" }, with sales = [\"summer-*\"] or channels = [\"app\"] to limit it to certain sales or channels";
 
 /// Checks member by member, so that errors name the member.
 fn judge_key(key: &Value) -> Result<(), String> {
@@ -211,7 +210,18 @@ fn judge_key(key: &Value) -> Result<(), String> {
                         .map_err(|wrong| format!("sales: {}: {wrong}", quote(pattern)))?;
                 }
             }
-            other => return Err(format!("{} is not a member of a key; a key has role, sales and hash", quote(other))),
+            "channels" => {
+                let channels = value.as_array().ok_or("channels must be a list of channels, such as [\"app\"]")?;
+                for channel in channels {
+                    let channel = channel.as_str().ok_or("each of channels must be text, such as \"app\"")?;
+                    Channel::try_from(channel.to_owned())
+                        .map_err(|wrong| format!("channels: {}: {wrong}", quote(channel)))?;
+                }
+            }
+            other => {
+                let told = "is not a member of a key; a key has role, sales, channels and hash";
+                return Err(format!("{} {told}", quote(other)));
+            }
         }
     }
     match ["role", "hash"].into_iter().find(|member| !members.contains_key(*member)) {

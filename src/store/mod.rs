@@ -53,7 +53,8 @@ pub use postgres::{
 pub use reader::{Counts, StateCounts, StoreReader, StoredItem, StoredLine, StoredReservation, StoredSale, Totals};
 pub use repair::{Repairer, Step};
 pub use report::{
-    ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units, WaitlistReport,
+    GroupDealsReport, ItemReport, MinuteReport, ROWS_MAX, Reserved, RevenueReport, SaleReport, Stock, Units,
+    WaitlistReport,
 };
 pub use retention::{AfterKeeping, Horizon, Place, Retention, RetentionStep, Source, Stepped, TrailPermit};
 pub use sqlite::{Reference, SqliteMoment, SqliteReader, SqliteRepairer, SqliteStore};

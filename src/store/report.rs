@@ -33,6 +33,9 @@ pub struct SaleReport {
     pub refused: BTreeMap<RefusedConfirm, u64>,
     /// None where nobody waited.
     pub waitlist: Option<WaitlistReport>,
+    /// By SKU, of items that were sold to groups.
+    pub group_deals: Vec<GroupDealsReport>,
+    pub group_deals_total: u64,
     pub stock: Stock,
     /// By SKU.
     pub items: Vec<ItemReport>,
@@ -100,6 +103,21 @@ pub struct WaitlistReport {
     pub confirmed_offers: u64,
     /// From joining to the offer, on average.
     pub seconds_to_offer: Option<f64>,
+}
+
+/// Group deals of an item by what became of them, and their members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDealsReport {
+    pub sku: String,
+    /// The sum of the next three.
+    pub groups: u64,
+    pub open: u64,
+    pub complete: u64,
+    pub failed: u64,
+    /// Without those who left an open group.
+    pub members: u64,
+    /// Who confirmed, and did not cancel since.
+    pub confirmed_members: u64,
 }
 
 /// Where the units of an item or a sale are, of all time.
@@ -172,6 +190,10 @@ pub(super) const OF_WAITLIST: &str = "
            confirmed_offers, seconds_to_offer
       FROM report_waitlist WHERE sale = $1";
 
+pub(super) const OF_GROUP_DEALS: &str = "
+    SELECT sku, all_groups, open_groups, complete_groups, failed_groups, members, confirmed_members
+      FROM report_group_deals WHERE sale = $1 ORDER BY sku";
+
 pub(super) const OF_MINUTES: &str = "
     SELECT minute, CAST(sum(granted_units) AS bigint), CAST(sum(confirmed_units) AS bigint),
            CAST(sum(released_units) AS bigint), CAST(sum(expired_units) AS bigint)
@@ -192,6 +214,8 @@ impl SaleReport {
             late: 0,
             refused: BTreeMap::new(),
             waitlist: None,
+            group_deals: Vec::new(),
+            group_deals_total: 0,
             stock: Stock::default(),
             items: Vec::new(),
             items_total: 0,
@@ -272,6 +296,21 @@ impl SaleReport {
             confirmed_offers: count(row, 7)?,
             seconds_to_offer: row.real(8)?,
         });
+        Ok(())
+    }
+
+    pub(super) fn group_deals(&mut self, row: &impl Cells) -> Result<(), StoreError> {
+        let deals = GroupDealsReport {
+            sku: given(row, 0)?,
+            groups: count(row, 1)?,
+            open: count(row, 2)?,
+            complete: count(row, 3)?,
+            failed: count(row, 4)?,
+            members: count(row, 5)?,
+            confirmed_members: count(row, 6)?,
+        };
+        self.group_deals_total += 1;
+        keep(&mut self.group_deals, deals);
         Ok(())
     }
 

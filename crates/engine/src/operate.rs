@@ -242,6 +242,7 @@ impl Engine {
         for cell in guards.iter_mut() {
             cell.catalogue_version = published.catalogue.version();
         }
+        self.waits.look_again();
         self.published.swap(published)
     }
 

@@ -40,9 +40,38 @@ pub(crate) struct Bound {
     waited_for: AtomicBool,
     /// Units that are set aside in all shards.
     set_aside: AtomicU64,
-    /// Units of all pools of the sale that are set aside; there once somebody waited for this one. While there are some, a driver
-    /// that is not under all locks knows nothing: who waits may want several items.
-    set_aside_of_sale: OnceLock<Arc<AtomicU64>>,
+    /// There once somebody waited for this pool.
+    awaited: OnceLock<Arc<Awaited>>,
+}
+
+/// What of a sale is to be offered to those who wait before anybody else gets it. While there is something, a driver that is not
+/// under all locks knows nothing of pools that are waited for: who waits may want several items.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    /// Units of all of its pools that are set aside.
+    set_aside: AtomicU64,
+    /// From this moment on, in milliseconds, entries may fit that did not before, though nothing came back.
+    look_at: AtomicU64,
+}
+
+impl Awaited {
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.set_aside.load(Ordering::Acquire) > 0 || self.is_to_be_looked_at(now)
+    }
+
+    pub(crate) fn is_to_be_looked_at(&self, now: Timestamp) -> bool {
+        self.look_at.load(Ordering::Acquire) <= now.millis()
+    }
+
+    /// Under all shard locks: all entries were looked at, and none fits before then.
+    pub(crate) fn looked_until(&self, until: Timestamp) {
+        self.look_at.store(until.millis(), Ordering::Release);
+    }
+
+    /// Entries may fit from then on.
+    pub(crate) fn look_from(&self, at: Timestamp) {
+        self.look_at.fetch_min(at.millis(), Ordering::AcqRel);
+    }
 }
 
 /// By pool. Shared by all versions of the catalogue, until there are more pools.
@@ -57,14 +86,14 @@ impl Bound {
             looked_at: AtomicU64::new(0),
             waited_for: AtomicBool::new(false),
             set_aside: AtomicU64::new(0),
-            set_aside_of_sale: OnceLock::new(),
+            awaited: OnceLock::new(),
         }
     }
 
     /// The available units, exact at this instant; None when the bound is loose.
     pub(crate) fn get(&self) -> Option<Reading> {
         let stamp = self.available.load(Ordering::Acquire);
-        (stamp != LOOSE && !self.is_awaited()).then_some(Reading { units: stamp & UNITS_MAX, stamp })
+        (stamp != LOOSE && !self.has_aside_in_sale()).then_some(Reading { units: stamp & UNITS_MAX, stamp })
     }
 
     /// Whether the available units have been these since they were read.
@@ -91,7 +120,7 @@ impl Bound {
         let is_set_aside = moved.to == Account::Available && self.waited_for.load(Ordering::Relaxed);
         if is_set_aside {
             self.set_aside.fetch_add(moved.units, Ordering::AcqRel);
-            self.of_sale().fetch_add(moved.units, Ordering::AcqRel);
+            self.of_sale().set_aside.fetch_add(moved.units, Ordering::AcqRel);
         }
         if self.available.load(Ordering::Relaxed) == LOOSE {
             return;
@@ -133,28 +162,32 @@ impl Bound {
         self.set_aside.load(Ordering::Acquire) > 0
     }
 
-    /// Whether units that are set aside in the sale are to be offered before anything is decided by this pool.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.is_waited_for() && self.of_sale().load(Ordering::Acquire) > 0
+    fn has_aside_in_sale(&self) -> bool {
+        self.is_waited_for() && self.of_sale().set_aside.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether something is to be offered in the sale before anything is decided by this pool.
+    pub(crate) fn is_awaited(&self, now: Timestamp) -> bool {
+        self.is_waited_for() && self.of_sale().is_due(now)
     }
 
     /// Under all shard locks. Somebody waits for the pool, or did.
     pub(crate) fn set_aside(&self, units: u64) {
         let before = self.set_aside.swap(units, Ordering::AcqRel);
-        self.of_sale().fetch_add(units.wrapping_sub(before), Ordering::AcqRel);
+        self.of_sale().set_aside.fetch_add(units.wrapping_sub(before), Ordering::AcqRel);
     }
 
-    fn of_sale(&self) -> &AtomicU64 {
-        self.set_aside_of_sale.get().expect("somebody waits for the pool, or did")
+    fn of_sale(&self) -> &Awaited {
+        self.awaited.get().expect("somebody waits for the pool, or did")
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waited_for.load(Ordering::Relaxed)
     }
 
-    /// Under all shard locks. `of_sale`: counts what is set aside in the pool's sale.
-    pub(crate) fn set_waited_for(&self, is_waited_for: bool, of_sale: &Arc<AtomicU64>) {
-        self.set_aside_of_sale.get_or_init(|| of_sale.clone());
+    /// Under all shard locks. `of_sale`: of the pool's sale.
+    pub(crate) fn set_waited_for(&self, is_waited_for: bool, of_sale: &Arc<Awaited>) {
+        self.awaited.get_or_init(|| of_sale.clone());
         self.waited_for.store(is_waited_for, Ordering::Relaxed);
     }
 
@@ -210,8 +243,8 @@ fn unsigned(available: i64) -> u64 {
 
 /// What a slice has that its shard may give away by itself.
 pub(crate) fn open_here(shard: &Shard, bounds: &Bounds, pool: PoolNumber) -> u64 {
-    // What is set aside comes first: some of it may be for everybody.
-    if shard.is_waited_for(pool) && bounds[pool.index()].is_awaited() { 0 } else { shard.here(pool) }
+    // Who waits comes first: some of what there is may be for everybody.
+    if shard.is_waited_for(pool) && bounds[pool.index()].is_awaited(shard.now()) { 0 } else { shard.here(pool) }
 }
 
 /// What is known without a lock: the bounds alone.

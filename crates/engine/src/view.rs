@@ -64,6 +64,8 @@ pub struct SaleView {
     pub pools: Vec<Vec<Counts>>,
     /// Customers that wait; None if the sale has no waitlist and nobody waits.
     pub waiting: Option<u64>,
+    /// Of each item, its open groups; None if it is not sold to groups and none is open.
+    pub open_groups: Vec<Option<u64>>,
 }
 
 impl SaleView {
@@ -104,7 +106,7 @@ impl Engine {
                 Err(refusal) => return Answer { value: Err(refusal), durable_at },
                 Ok(sale) if counting.proceed(sale, &guards, Some(&control.stock)) => {
                     let now = control.dial.now(now);
-                    return Answer { value: Ok(self.with_waiting(counting.view(sale, now))), durable_at };
+                    return Answer { value: Ok(self.with_queues(counting.view(sale, now))), durable_at };
                 }
                 Ok(_) => {}
             }
@@ -127,7 +129,7 @@ impl Engine {
                 Err(refusal) => return self.judged(Err(refusal)),
                 Ok(sale) if counting.proceed(sale, &guards, None) => {
                     let now = published.dial.now(now);
-                    let mut view = self.with_waiting(counting.view(sale, now));
+                    let mut view = self.with_queues(counting.view(sale, now));
                     if let Some(extras) = asked {
                         view.narrow(now, extras);
                     }
@@ -138,9 +140,17 @@ impl Engine {
         }
     }
 
-    fn with_waiting(&self, view: SaleView) -> SaleView {
+    /// Under all locks: adds who waits and the open groups.
+    fn with_queues(&self, view: SaleView) -> SaleView {
         let waiting = self.waiting_in(view.sale.number);
-        SaleView { waiting: Some(waiting).filter(|_| waiting > 0 || view.sale.settings.waitlist.is_some()), ..view }
+        let waiting = Some(waiting).filter(|_| waiting > 0 || view.sale.settings.waitlist.is_some());
+        let groups = self.groups.lock();
+        let open_of = |item: &Item| {
+            let open = groups.open_of(item.number);
+            Some(open).filter(|_| open > 0 || item.settings.group.is_some())
+        };
+        let open_groups = view.sale.items.iter().map(open_of).collect();
+        SaleView { waiting, open_groups, ..view }
     }
 
     /// Up to `most` of the sales that `wanted` takes and whose ids come after `after`, by id, and whether there are more.
@@ -364,7 +374,8 @@ impl Counting {
 
     fn view(self, sale: &Arc<Sale>, now: Now) -> SaleView {
         let status = sale.status_in_doubt(now);
-        SaleView { sale: sale.clone(), status, counts: self.counts, pools: self.pools, waiting: None }
+        let (waiting, open_groups) = (None, Vec::new());
+        SaleView { sale: sale.clone(), status, counts: self.counts, pools: self.pools, waiting, open_groups }
     }
 }
 

@@ -28,7 +28,7 @@ use smallvec::SmallVec;
 use super::{
     Answer, Cell, Engine, Guards, Published,
     reserve::{Totals, limit_exceeded, request_of},
-    stock::{AllShards, OneShard},
+    stock::{AllShards, Awaited, OneShard},
 };
 use sale::{
     catalogue::Sale,
@@ -60,7 +60,7 @@ pub(super) struct Waits {
     places: AtomicU64,
     sales: RwLock<BTreeMap<SaleNumber, Arc<Waited>>>,
     /// Of each sale that somebody ever waited in: its pools have it for good.
-    set_aside: Mutex<BTreeMap<SaleNumber, Arc<AtomicU64>>>,
+    awaited: Mutex<BTreeMap<SaleNumber, Arc<Awaited>>>,
     /// Sales that somebody waits in, so that nobody takes the lock in vain.
     waited: AtomicU64,
     totals: EntryCounts,
@@ -94,18 +94,13 @@ pub struct WaitlistTotals {
 #[derive(Debug, Default)]
 struct Waited {
     entries: AtomicU64,
-    /// Units that are set aside in the sale.
-    set_aside: Arc<AtomicU64>,
-    /// By this time somebody may fit who did not, in milliseconds.
-    look_at: AtomicU64,
+    awaited: Arc<Awaited>,
     /// Written under all locks.
     look: Mutex<Look>,
 }
 
 #[derive(Debug, Default)]
 struct Look {
-    /// The version of the catalogue at the last step that looked at all queues.
-    version: u64,
     /// Its pools that are waited for.
     pools: BTreeSet<PoolNumber>,
     passed: Passed,
@@ -140,8 +135,8 @@ impl Waits {
             return known.clone();
         }
         let mut sales = self.sales.write();
-        let set_aside = || self.set_aside.lock().entry(sale).or_default().clone();
-        let begin = || Arc::new(Waited { set_aside: set_aside(), ..Waited::default() });
+        let awaited = || self.awaited.lock().entry(sale).or_default().clone();
+        let begin = || Arc::new(Waited { awaited: awaited(), ..Waited::default() });
         let waited = sales.entry(sale).or_insert_with(begin).clone();
         self.waited.store(sales.len() as u64, Ordering::Release);
         waited
@@ -159,6 +154,11 @@ impl Waits {
             return Vec::new();
         }
         self.sales.read().iter().map(|(&sale, waited)| (sale, waited.clone())).collect()
+    }
+
+    /// Under all locks: the catalogue was changed, so entries may fit that did not.
+    pub(super) fn look_again(&self) {
+        self.all().iter().for_each(|(_, waited)| waited.awaited.look_from(Timestamp::default()));
     }
 
     /// Forgets a sale in which nobody waits. Under all locks, so nobody joins meanwhile.
@@ -293,12 +293,12 @@ impl Engine {
             JoinJudgement::Join => {
                 let waited = self.waits.begun(sale.number);
                 let mut look = waited.look.lock();
+                if look.pools.is_empty() {
+                    // The first who waits does not fit now.
+                    waited.awaited.looked_until(Timestamp::MAX);
+                }
                 let pools = pools.iter().copied().filter(|&pool| look.pools.insert(pool));
                 pools.for_each(|pool| waited.set_waited_for(pool, true, &mut guards, published));
-                if look.version == 0 {
-                    look.version = published.catalogue.version();
-                    waited.look_at.store(u64::MAX, Ordering::Relaxed);
-                }
             }
             JoinJudgement::Known(_) | JoinJudgement::Refused(_) | JoinJudgement::LimitExceeded(_) => {}
             JoinJudgement::Unsure => unreachable!("all shards together know everything"),
@@ -329,7 +329,7 @@ impl Engine {
                 if waited.entries.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).is_err() {
                     return self.judged(Err(Refusal::WaitlistFull { limit }));
                 }
-                waited.look_at.fetch_min(plan.until.millis(), Ordering::AcqRel);
+                waited.awaited.look_from(plan.until);
                 let place = self.waits.places.fetch_add(1, Ordering::AcqRel);
                 let expires_at = at.plus_seconds(waitlist.entry_seconds.into()).min(last);
                 let start = Start { place, expires_at, entropy };
@@ -419,9 +419,8 @@ struct Joining<'a> {
 }
 
 impl Look {
-    fn is_due(&self, published: &Published) -> bool {
-        self.version != published.catalogue.version()
-            || self.pools.iter().any(|pool| published.bounds[pool.index()].has_aside())
+    fn has_aside(&self, published: &Published) -> bool {
+        self.pools.iter().any(|pool| published.bounds[pool.index()].has_aside())
     }
 }
 
@@ -429,7 +428,7 @@ impl Waited {
     /// Under all locks: from here on units of the pool that come back are set aside, or not.
     fn set_waited_for(&self, pool: PoolNumber, is_waited_for: bool, guards: &mut Guards<'_>, published: &Published) {
         guards.iter_mut().for_each(|cell| cell.shard.set_waited_for(pool, is_waited_for));
-        published.bounds[pool.index()].set_waited_for(is_waited_for, &self.set_aside);
+        published.bounds[pool.index()].set_waited_for(is_waited_for, &self.awaited);
     }
 }
 

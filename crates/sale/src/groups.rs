@@ -48,6 +48,8 @@ pub struct Group {
 pub struct Groups {
     retention_millis: u64,
     open: BTreeMap<GroupId, Group>,
+    /// How many of an item are open; none of other items are.
+    open_of: BTreeMap<ItemNumber, u64>,
     /// When open ones fail.
     deadlines: BTreeSet<(Timestamp, GroupId)>,
     /// The members of complete ones.
@@ -98,6 +100,11 @@ impl Groups {
         }
     }
 
+    /// Open groups of an item.
+    pub fn open_of(&self, item: ItemNumber) -> u64 {
+        self.open_of.get(&item).copied().unwrap_or(0)
+    }
+
     pub fn get(&self, id: GroupId) -> Option<&Group> {
         self.open.get(&id)
     }
@@ -146,11 +153,16 @@ impl Groups {
         if members == 1 {
             let known = self.complete.contains_key(&id) || !self.deadlines.insert((expires_at, id));
             assert!(!known, "group id {id} was drawn twice");
-            self.open.insert(id, Group { sale, item, size, members: Vec::new(), expires_at });
+            self.open(id, Group { sale, item, size, members: Vec::new(), expires_at });
         }
         let group = self.open.get_mut(&id).expect("a group that is joined is open");
         group.members.push(member);
         assert!(group.members.len() <= usize::from(size), "a group has at most {size} members: {id}");
+    }
+
+    fn open(&mut self, id: GroupId, group: Group) {
+        *self.open_of.entry(group.item).or_default() += 1;
+        self.open.insert(id, group);
     }
 
     /// A member leaves. How many are left.
@@ -164,6 +176,11 @@ impl Groups {
     pub fn end(&mut self, id: GroupId, state: GroupState, at: Timestamp) -> Group {
         let group = self.open.remove(&id).expect("only an open group ends");
         self.deadlines.remove(&(group.expires_at, id));
+        let open_of = self.open_of.get_mut(&group.item).expect("it was open");
+        *open_of -= 1;
+        if *open_of == 0 {
+            self.open_of.remove(&group.item);
+        }
         match state {
             GroupState::Complete => {
                 self.completed += 1;
@@ -217,10 +234,10 @@ impl Groups {
         let &MemberOf { member, sale, item, id, size, state, expires_at } = known;
         match state {
             GroupState::Open => {
-                self.deadlines.insert((expires_at, id));
-                let group =
-                    self.open.entry(id).or_insert_with(|| Group { sale, item, size, members: Vec::new(), expires_at });
-                group.members.push(member);
+                if self.deadlines.insert((expires_at, id)) {
+                    self.open(id, Group { sale, item, size, members: Vec::new(), expires_at });
+                }
+                self.open.get_mut(&id).expect("it has a deadline").members.push(member);
             }
             GroupState::Complete => {
                 self.complete.entry(id).or_default().push(member);

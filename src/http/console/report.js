@@ -82,6 +82,7 @@ function parts(report, chart) {
     table(["Item", "Granted", "Sold", "Released", "Expired", "Held"], rows),
     make("h3", {}, "Revenue"), table(["Item", "Price", "Sold", "Revenue"], sold),
     ...(report.waitlist ? waitlist(report.waitlist, percent) : []),
+    ...(report.group_deals.length > 0 ? groupDeals(report.group_deals, percent) : []),
     make("h3", {}, "Refused"),
     refusals.length > 0
       ? table(["Reason", "Reserves"], refusals.map(({ reason, count }) => [reason, count]))
@@ -96,6 +97,16 @@ function waitlist({ waiting, offered, open_offers: open, confirmed_offers: confi
     make("h3", {}, "Waitlist"),
     table(["Waiting", "Left", "Expired", "Offered", "Of them held", "Of them sold", "Conversion of offers", "Wait for an offer"],
       [[waiting, left, expired, offered, open, confirmed, percent(conversion), wait]]),
+  ];
+}
+
+/** What became of the groups of each item. */
+function groupDeals(deals, percent) {
+  const rows = deals.map(({ sku, groups: all, open, complete, failed, completion_rate: rate, members, confirmed_members: sold }) =>
+    [sku, all, open, complete, failed, percent(rate), members, sold]);
+  return [
+    make("h3", {}, "Group deals"),
+    table(["Item", "Groups", "Open", "Complete", "Failed", "Completed", "Members", "Of them confirmed"], rows),
   ];
 }
 

@@ -169,7 +169,7 @@ export class SaleView {
 
   #fill({ cells, act, transfer, mark, low, end, group }, item) {
     group.hidden = !item.group;
-    say(group, item.group ? `groups of ${units(item.group.size)}, ${span(item.group.seconds)} each` : "");
+    say(group, item.group ? `groups of ${units(item.group.size)}, ${span(item.group.seconds)} each; ${units(item.open_groups ?? 0)} open` : "");
     say(cells[0], priceOf(item));
     transfer.hidden = !(item.pools?.length > 1);
     ["stock", "available", "held", "confirmed"].forEach((name, place) => say(cells[place + 1], units(item[name])));

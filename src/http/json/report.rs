@@ -14,7 +14,10 @@ use crate::{
         settings::{Currency, Price},
         time::Timestamp,
     },
-    store::{GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock, Units, WaitlistReport},
+    store::{
+        GroupDealsReport, GroupReport, ItemReport, MinuteReport, Reserved, RevenueReport, SaleReport, Stock, Units,
+        WaitlistReport,
+    },
 };
 
 /// The report of a sale, from the store.
@@ -38,6 +41,10 @@ pub struct ReportBody<'a> {
     /// The waitlist; left out if nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
     waitlist: Option<WaitlistBody>,
+    /// Group deals of each item that was sold to groups, by SKU; the first 1000.
+    group_deals: Vec<GroupDealsBody<'a>>,
+    /// How many such items there are.
+    group_deals_total: u64,
     /// Units of all items by state.
     stock: StockBody,
     /// Shares.
@@ -169,6 +176,29 @@ struct WaitlistBody {
     /// Seconds from joining to the offer, on average; left out without offers.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_to_offer: Option<f64>,
+}
+
+/// Group deals of an item by what became of them: `groups = open + complete + failed`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportGroupDeals)]
+struct GroupDealsBody<'a> {
+    /// The item's SKU.
+    sku: &'a str,
+    /// All of them.
+    groups: u64,
+    /// Members are missing, and there is time left.
+    open: u64,
+    /// All members joined in time.
+    complete: u64,
+    /// The time was over first, or everybody left.
+    failed: u64,
+    /// Members of all groups, without those who left an open one.
+    members: u64,
+    /// Members whose reservation was confirmed, and not cancelled since.
+    confirmed_members: u64,
+    /// `complete` ÷ (`complete` + `failed`); left out while no group has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_rate: Option<f64>,
 }
 
 /// Late and refused confirmations. A refused one may stand for a payment that is to be returned.
@@ -357,6 +387,8 @@ impl<'a> ReportBody<'a> {
             units: UnitsBody::of(&report.units),
             confirmations: ConfirmationsBody::of(report),
             waitlist: report.waitlist.as_ref().map(WaitlistBody::of),
+            group_deals: report.group_deals.iter().map(GroupDealsBody::of).collect(),
+            group_deals_total: report.group_deals_total,
             stock: StockBody::of(&report.stock),
             rates: RatesBody::of(&report.reservations, &report.units, &report.stock),
             sold_out_at: report.sold_out_at.as_deref(),
@@ -435,6 +467,22 @@ impl WaitlistBody {
             confirmed_offers,
             conversion,
             seconds_to_offer,
+        }
+    }
+}
+
+impl<'a> GroupDealsBody<'a> {
+    fn of(report: &'a GroupDealsReport) -> Self {
+        let GroupDealsReport { sku, groups, open, complete, failed, members, confirmed_members } = report;
+        Self {
+            sku,
+            groups: *groups,
+            open: *open,
+            complete: *complete,
+            failed: *failed,
+            members: *members,
+            confirmed_members: *confirmed_members,
+            completion_rate: share(*complete, complete + failed),
         }
     }
 }

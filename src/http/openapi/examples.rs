@@ -398,6 +398,11 @@ fn report() -> Value {
             "entries": 10, "waiting": 5, "offered": 4, "left": 1, "expired": 0, "passed_over": 1, "open_offers": 0,
             "confirmed_offers": 3, "conversion": 0.75, "seconds_to_offer": 42.5,
         },
+        "group_deals": [{
+            "sku": "grill", "groups": 9, "open": 1, "complete": 6, "failed": 2, "members": 29, "confirmed_members": 17,
+            "completion_rate": 0.75,
+        }],
+        "group_deals_total": 1,
         "stock": stock,
         "rates": rates,
         "sold_out_at": sold_out_at,

@@ -220,6 +220,8 @@ impl StoreReader for PostgresReader {
             rows.iter().try_for_each(|row| found.refused(row))?;
             let rows = link.query("reporting on the waitlist", report::OF_WAITLIST, &of_sale).await?;
             rows.iter().try_for_each(|row| found.waited(row))?;
+            let rows = link.query("reporting on group deals", report::OF_GROUP_DEALS, &of_sale).await?;
+            rows.iter().try_for_each(|row| found.group_deals(row))?;
             let rows = link.query("reporting on minutes", report::OF_MINUTES, &of_sale).await?;
             rows.iter().try_for_each(|row| found.minute(row))?;
             let rows = link.query("reporting on revenue", report::OF_REVENUE, &of_sale).await?;

@@ -449,6 +449,7 @@ CREATE VIEW report_lines AS
          CASE state WHEN 'confirmed' THEN quantity - returned - cancelled ELSE 0 END AS sold,
          price_amount, price_currency, created_at, confirmed_at,
          coalesce(cancelled_at, confirmed_at, released_at, expired_at) AS ended_at, tier, channel, region, labels,
+         group_id, group_state,
          CASE WHEN EXISTS (SELECT 1 FROM reservation_lines AS other
                             WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
                               AND other.line < line.line) THEN 0 ELSE 1 END AS is_line
@@ -460,12 +461,38 @@ CREATE VIEW report_lines AS
          CASE state WHEN 'confirmed' THEN quantity - returned - cancelled ELSE 0 END,
          price_amount, price_currency, created_at, confirmed_at,
          coalesce(cancelled_at, confirmed_at, released_at, expired_at), tier, channel, region, labels,
+         group_id, group_state,
          CASE WHEN EXISTS (SELECT 1 FROM reservation_lines_archive AS other
                             WHERE other.reservation_id = line.reservation_id AND other.sku = line.sku
                               AND other.line < line.line) THEN 0 ELSE 1 END
     FROM reservations_archive JOIN reservation_lines_archive AS line ON line.reservation_id = id
    WHERE state = 'held' OR coalesce(cancelled_at, confirmed_at, released_at, expired_at)
          >= coalesce((SELECT kept_from FROM write_behind), '-infinity');
+
+CREATE VIEW report_group_deals AS
+  -- How did the group deals of each item do? Only items that were sold to groups. Those who left an open group are not among members.
+  WITH deal AS (
+         SELECT sale, sku, group_id,
+                count(CASE group_state WHEN 'open' THEN 1 END) AS in_open,
+                count(CASE group_state WHEN 'complete' THEN 1 END) AS in_complete,
+                count(CASE WHEN group_state <> 'left' THEN 1 END) AS members,
+                count(CASE state WHEN 'confirmed' THEN 1 END) AS confirmed
+           FROM report_lines
+          WHERE group_id IS NOT NULL AND is_line = 1
+          GROUP BY sale, sku, group_id),
+       counted AS (
+         SELECT sale, sku,
+                count(*) AS deals,
+                count(CASE WHEN in_open > 0 THEN 1 END) AS open_groups,
+                count(CASE WHEN in_complete > 0 THEN 1 END) AS complete_groups,
+                count(CASE WHEN in_open = 0 AND in_complete = 0 THEN 1 END) AS failed_groups,
+                CAST(sum(members) AS bigint) AS members,
+                CAST(sum(confirmed) AS bigint) AS confirmed_members
+           FROM deal
+          GROUP BY sale, sku)
+  SELECT sale, sku, deals AS all_groups, open_groups, complete_groups, failed_groups, members, confirmed_members,
+         round(1.0 * complete_groups / nullif(complete_groups + failed_groups, 0), 4) AS completion_rate
+    FROM counted;
 
 CREATE VIEW report_items AS
   -- How did each item sell? A row for each, with or without reservations. The first *_units are of reservations that

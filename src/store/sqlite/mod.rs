@@ -79,6 +79,9 @@ pub struct SqliteStore {
 #[derive(Debug)]
 struct Open {
     connection: Connection,
+    /// The file itself, to look at its beginning. Only closed after the connection: whoever closes any handle of a file gives up all
+    /// POSIX locks that the process has on it, those of SQLite included (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+    handle: fs::File,
     names: Names,
     /// The WAL may hold pages with customers who were erased since.
     wal_names_erased: bool,
@@ -112,11 +115,10 @@ impl FileId {
     }
 }
 
-/// Whether the file begins as a database does. A file that cannot be read is not judged.
-fn is_database(path: &Path) -> bool {
+/// Whether a file begins as a database does. One that cannot be read is not judged.
+fn is_database(file: &fs::File) -> bool {
     let mut begin = [0; HEADER.len()];
-    let read = fs::File::open(path).and_then(|file| file.read_exact_at(&mut begin, 0));
-    read.is_err() || begin == *HEADER
+    file.read_exact_at(&mut begin, 0).is_err() || begin == *HEADER
 }
 
 impl SqliteStore {
@@ -139,11 +141,13 @@ impl SqliteStore {
         if self.open.is_none() {
             let connection = connect(&self.path)?;
             let names = load_names(&connection)?;
-            let metadata = fs::metadata(&self.path).map_err(|error| self.lost(&error.to_string()))?;
+            let handle = fs::File::open(&self.path).map_err(|error| self.lost(&error.to_string()))?;
+            let metadata = handle.metadata().map_err(|error| self.lost(&error.to_string()))?;
             // An earlier run may have ended between an erasure and its checkpoint.
             let (file, wal_names_erased) = (FileId::of(&metadata), true);
             self.open = Some(Open {
                 connection,
+                handle,
                 names,
                 wal_names_erased,
                 file,
@@ -158,11 +162,11 @@ impl SqliteStore {
     /// writing a file that nobody sees, and that is gone when it is closed.
     fn look_for_file(&mut self) -> Result<(), StoreError> {
         let wal_path = self.beside("-wal");
-        let Some(Open { connection, file, wal, .. }) = &mut self.open else { return Ok(()) };
+        let Some(Open { connection, handle, file, wal, .. }) = &mut self.open else { return Ok(()) };
         let what = match fs::metadata(&self.path) {
             Ok(found) if FileId::of(&found) != *file => "was replaced",
             Ok(found) if found.len() < PAGE_BYTES_MIN => EMPTIED,
-            Ok(_) if !is_database(&self.path) => OVERWRITTEN,
+            Ok(_) if !is_database(handle) => OVERWRITTEN,
             Ok(_) => {
                 let found = FileId::at(&wal_path);
                 if wal.is_none() || *wal == found {

@@ -187,6 +187,7 @@ impl StoreReader for SqliteReader {
         self.each_of(report::OF_RESERVATIONS, sale, |row| found.state(row))?;
         self.each_of(report::OF_REFUSED, sale, |row| found.refused(row))?;
         self.each_of(report::OF_WAITLIST, sale, |row| found.waited(row))?;
+        self.each_of(report::OF_GROUP_DEALS, sale, |row| found.group_deals(row))?;
         self.each_of(report::OF_MINUTES, sale, |row| found.minute(row))?;
         self.each_of(report::OF_REVENUE, sale, |row| found.revenue(row))?;
         if let Some(by) = by {

@@ -40,6 +40,8 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         late: 0,
         refused: BTreeMap::new(),
         waitlist: super::waitlist::recount(naive, &sale.settings.id, counts_from),
+        group_deals: group_deals(naive, sale, counts_from),
+        group_deals_total: read.group_deals.len() as u64,
         stock: Stock::default(),
         items: Vec::new(),
         items_total: sale.items.len() as u64,
@@ -135,6 +137,42 @@ pub(super) fn recount(naive: &Naive, sale: &Sale, counts_from: Option<&str>, rea
         expected.revenue.push(RevenueReport { sku, price, units, revenue });
     }
     expected
+}
+
+/// The group deals of a sale, counted member by member.
+fn group_deals(naive: &Naive, sale: &Sale, counts_from: Option<&str>) -> Vec<GroupDealsReport> {
+    let mut groups = BTreeMap::<(&str, &str), Vec<&StoredReservation>>::new();
+    let rows = naive.reservations.values().filter(|row| row.sale == sale.settings.id && counts(row, counts_from));
+    for row in rows {
+        if let Some(id) = &row.group_id {
+            groups.entry((&row.lines[0].sku, id)).or_default().push(row);
+        }
+    }
+    let mut deals = Vec::<GroupDealsReport>::new();
+    for ((sku, _), members) in groups {
+        if deals.last().is_none_or(|deals| deals.sku != sku) {
+            let (groups, open, complete, failed, members, confirmed_members) = Default::default();
+            deals.push(GroupDealsReport {
+                sku: sku.to_owned(),
+                groups,
+                open,
+                complete,
+                failed,
+                members,
+                confirmed_members,
+            });
+        }
+        let deal = deals.last_mut().unwrap();
+        let has = |state: &str| members.iter().any(|member| member.group_state.as_deref() == Some(state));
+        let (complete, open) = (has("complete"), has("open"));
+        deal.groups += 1;
+        deal.complete += u64::from(complete);
+        deal.open += u64::from(open);
+        deal.failed += u64::from(!complete && !open);
+        deal.members += members.iter().filter(|member| member.group_state.as_deref() != Some("left")).count() as u64;
+        deal.confirmed_members += members.iter().filter(|member| member.state == State::Confirmed).count() as u64;
+    }
+    deals
 }
 
 /// The groups of a sale, counted line by line.

@@ -131,6 +131,25 @@ fn a_store_file_that_goes_away_is_noticed_and_made_anew() {
 }
 
 #[test]
+fn whoever_reads_the_store_beside_the_service_takes_nothing_away() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let process = Process::start(&data, &settings());
+    let mut client = process.client();
+    client.put_open_sale("drop", [("tv", 100)]);
+    for number in 1..=20 {
+        client.hold("drop", &format!("bob-{number}"), [("tv", 1)]);
+        wait_for_store(&process);
+        // As the shell of SQLite opens it. The last one that closes a database removes its log: the service must not seem gone.
+        let reader = rusqlite::Connection::open(data.join("store.db")).unwrap();
+        let held: i64 = reader.query_row("SELECT count(*) FROM reservations", [], |row| row.get(0)).unwrap();
+        assert_eq!(held, number);
+    }
+    assert!(data.join("store.db-wal").exists());
+    assert!(!process.log().contains("lost its"), "{}", process.log());
+}
+
+#[test]
 fn a_store_file_that_is_overwritten_is_noticed_and_a_window_of_one_row_without_its_table_is_survived() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");

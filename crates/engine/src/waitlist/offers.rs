@@ -48,8 +48,8 @@ impl Engine {
                 continue;
             }
             let is_due = waited.entries.load(Ordering::Acquire) == 0
-                || waited.look_at.load(Ordering::Acquire) <= time.time.millis()
-                || waited.look.lock().is_due(&published);
+                || waited.awaited.is_to_be_looked_at(time.time)
+                || waited.look.lock().has_aside(&published);
             if !is_due {
                 continue;
             }
@@ -58,7 +58,7 @@ impl Engine {
                 let published = self.published.load_full();
                 offered += self.serve(now, number, &waited, &mut guards, &published);
                 drop(guards);
-                if !waited.look.lock().is_due(&published) {
+                if !waited.look.lock().has_aside(&published) {
                     break;
                 }
             }
@@ -105,7 +105,9 @@ impl Engine {
         guards: &mut Guards<'_>,
         published: &Published,
     ) {
-        let is_awaited = |pool: &&PoolNumber| published.bounds[pool.index()].is_awaited();
+        let latest = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
+        let time = published.dial.now(now).not_before(latest).time;
+        let is_awaited = |pool: &&PoolNumber| published.bounds[pool.index()].is_awaited(time);
         let Some(pool) = pools.into_iter().find(is_awaited) else { return };
         let sale = published.catalogue.sale_of(published.catalogue.item_of(*pool));
         let waited = self.waits.of_sale(sale).expect("units are set aside while somebody waits in the sale");
@@ -136,11 +138,18 @@ impl Engine {
         let may_offer = sale.status_in_doubt(time) == Status::Open && self.refuse_if_asked_to().is_ok();
         let waitlist =
             sale.settings.waitlist.filter(|waitlist| may_offer && last_offer(sale, *waitlist, time.time).is_ok());
-        let Some(waitlist) = waitlist else { return 0 };
-        let is_whole = look.version != published.catalogue.version()
-            || waited.look_at.load(Ordering::Acquire) <= time.time.millis();
         let aside =
             |item: &ItemNumber| pools_of(published, *item).any(|pool| published.bounds[pool.index()].has_aside());
+        let Some(waitlist) = waitlist else {
+            // Nobody is offered anything now. What nobody who waits can take is everybody's all the same.
+            for item in wanted.into_iter().filter(aside) {
+                if queues_with_units(number, &[item], guards, published).is_empty() {
+                    pools_of(published, item).for_each(|pool| self.give_to_all(pool, guards, published));
+                }
+            }
+            return 0;
+        };
+        let is_whole = waited.awaited.is_to_be_looked_at(time.time);
         let items: Vec<ItemNumber> = wanted.into_iter().filter(|item| is_whole || aside(item)).collect();
         let version = published.catalogue.version();
         let passed = std::mem::take(&mut look.passed);
@@ -150,15 +159,15 @@ impl Engine {
         self.begin_generation();
         let until = self.offer(now, time.time, &items, &mut serving, guards);
         let is_done = serving.looks < LOOKS_PER_STEP;
-        serving.give_back(self, guards, &look.pools, is_done);
+        let rest = look.pools.iter().filter(|pool| is_whole || published.bounds[pool.index()].has_aside());
+        serving.give_back(self, guards, rest, is_done);
         if !is_done {
             look.passed = Passed { version, places: serving.passed };
         }
         if is_whole && is_done {
-            look.version = version;
-            waited.look_at.store(until.millis(), Ordering::Release);
+            waited.awaited.looked_until(until);
         } else {
-            waited.look_at.fetch_min(until.millis(), Ordering::AcqRel);
+            waited.awaited.look_from(until);
         }
         serving.offered
     }
@@ -182,11 +191,16 @@ impl Engine {
         for &pool in look.pools.difference(&pools) {
             waited.set_waited_for(pool, false, guards, published);
             if published.bounds[pool.index()].has_aside() {
-                let units = take_all(pool, guards, published);
-                self.set_available(guards, pool, units, pool.index() % guards.len(), 0);
+                self.give_to_all(pool, guards, published);
             }
         }
         look.pools = pools;
+    }
+
+    /// Under all locks: what is set aside of a pool is everybody's.
+    fn give_to_all(&self, pool: PoolNumber, guards: &mut Guards<'_>, published: &Published) {
+        let units = take_all(pool, guards, published);
+        self.set_available(guards, pool, units, pool.index() % guards.len(), 0);
     }
 
     /// Under all locks: offers what there is of these items, in the order of joining. Returns until when nobody else fits.
@@ -369,10 +383,17 @@ impl Serving<'_> {
         *left = left.checked_sub(units).expect("no more is offered than there is");
     }
 
-    /// Gives what is left to the shards; sets it aside again if the step did not get to the end.
-    fn give_back(&self, engine: &Engine, guards: &mut Guards<'_>, waited: &BTreeSet<PoolNumber>, is_done: bool) {
+    /// Gives what is left to the shards, that of other pools too. If the step did not get to the end, as much is set aside again as
+    /// those who wait may take.
+    fn give_back<'p>(
+        &self,
+        engine: &Engine,
+        guards: &mut Guards<'_>,
+        others: impl Iterator<Item = &'p PoolNumber>,
+        is_done: bool,
+    ) {
         let bounds = &self.published.bounds;
-        let untouched = waited.iter().filter(|pool| bounds[pool.index()].has_aside() && !self.units.contains_key(pool));
+        let untouched = others.filter(|pool| !self.units.contains_key(pool));
         let rest: Vec<_> = untouched.map(|&pool| (pool, take_all(pool, guards, self.published))).collect();
         for (pool, units) in self.units.iter().map(|(&pool, &units)| (pool, units)).chain(rest) {
             if is_done {
@@ -383,11 +404,23 @@ impl Serving<'_> {
                     bounds[pool.index()].tighten(0, held);
                 }
             } else {
-                guards[0].shard.set_aside(pool, units);
-                bounds[pool.index()].set_aside(units);
+                let item = self.published.catalogue.item_of(pool);
+                let aside = units.min(units_waited_for(self.sale.number, item, guards));
+                engine.set_available(guards, pool, units - aside, pool.index() % guards.len(), 0);
+                guards[0].shard.set_aside(pool, aside);
+                bounds[pool.index()].set_aside(aside);
             }
         }
     }
+}
+
+/// Units of an item that all who wait ask for together.
+fn units_waited_for(sale: SaleNumber, item: ItemNumber, guards: &Guards<'_>) -> u64 {
+    let of_shard = |shard: &Shard| {
+        let queues = shard.queues_of(sale, item).map(|queue| shard.queue(queue));
+        queues.map(|queue| queue.units_waited_for(item)).sum::<u64>()
+    };
+    guards.iter().map(|cell| of_shard(&cell.shard)).sum()
 }
 
 /// Under all locks: takes all units of a pool out of the shards that could be had, those that are set aside included.

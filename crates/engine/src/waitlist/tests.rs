@@ -455,6 +455,55 @@ fn a_phase_that_opens_and_a_pool_that_is_shared_count() {
 }
 
 #[test]
+fn one_time_after_another_lets_in_who_waits() {
+    let mut scene = Scene::new(
+        4,
+        r#""phases":[{"name":"first","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-27T08:10:00Z"},
+            {"name":"members","opens_at":"2026-11-27T08:10:00Z","tiers":["gold"]},
+            {"name":"all","opens_at":"2026-11-27T08:30:00Z"}],
+           "items":[{"sku":"tv","initial_stock":2,"pools":[
+                {"id":"vip","initial_stock":1,"tiers":["gold"],"shared_at":"2026-11-27T08:20:00Z"},
+                {"id":"late","initial_stock":1,"tiers":["gold"],"shared_at":"2026-11-27T08:40:00Z"}]}]"#,
+    );
+    let mut gold = Extras::default();
+    gold.attributes.tier = Some("gold".into());
+    let made = scene.engine.reserve(scene.now, &asked("ann", &[("tv", 2)], Some(&gold)), scene.entropy());
+    let sold = made.value.unwrap().reservation.id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let [first, second] = ["bob", "carl"].map(|customer| scene.joins(customer, 1));
+    scene.cancel(sold);
+    // At 08:10 and 08:20 nobody of them may buy, at 08:30 one pool is shared, at 08:40 the other.
+    for minute in 1..=40 {
+        scene.now = OPENING.plus_seconds(60 * minute);
+        scene.engine.tick(scene.now);
+        let offered = [first, second].map(|id| scene.state(id) == WaitState::Offered);
+        assert_eq!(offered, [minute >= 30, minute >= 40], "{minute} minutes after the opening");
+        if minute == 30 {
+            scene.engine.confirm(scene.now, scene.offered(first).id, None).value.unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_late_confirm_in_a_paused_sale_hands_out_nothing() {
+    let mut scene = Scene::new(4, r#""late_confirm_seconds":600,"items":[{"sku":"tv","initial_stock":2}]"#);
+    let late = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
+    let held = scene.reserve("bob", &[("tv", 1)]).unwrap().id;
+    scene.engine.confirm(scene.now, held, None).value.unwrap();
+    let entry = scene.joins("carl", 2);
+    let next = scene.joins("dora", 1);
+    scene.engine.pause(scene.now, Actor::Anybody, "drop").value.unwrap();
+    scene.tick(60);
+    scene.cancel(held);
+    let confirmed = scene.engine.confirm(scene.now, late, None).value.map(|confirmed| confirmed.state);
+    assert_eq!([entry, next].map(|id| scene.state(id)), [WaitState::Waiting; 2], "{confirmed:?}");
+    scene.engine.resume(scene.now, Actor::Anybody, "drop").value.unwrap();
+    scene.tick(0);
+    let units = scene.counts();
+    assert_eq!(units.0, 0, "what is there was offered: {units:?}");
+}
+
+#[test]
 fn a_restart_in_the_middle_of_a_handover_changes_nothing() {
     for (before, after) in [(1, 8), (8, 1), (4, 4), (8, 3)] {
         let mut scene = Scene::new(before, TWO);

@@ -191,6 +191,12 @@ impl Queue {
         self.waiting.range(place..).map(|(&place, &slot)| (place, slot))
     }
 
+    /// Units of an item that those who wait ask for together.
+    pub fn units_waited_for(&self, item: ItemNumber) -> u64 {
+        let of_one = self.lines.iter().filter(|line| line.item == item).map(|line| u64::from(line.units)).sum::<u64>();
+        of_one * self.waiting.len() as u64
+    }
+
     fn is_of(&self, joined: &Joined<'_>) -> bool {
         self.sale == joined.sale
             && self.lines == joined.lines

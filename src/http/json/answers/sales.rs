@@ -98,6 +98,9 @@ pub(super) struct ItemBody<'a> {
     /// How the item is sold to groups of customers; left out: to each customer alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<GroupSettings>,
+    /// Groups that are open now; left out if the item is not sold to groups and none is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_groups: Option<u64>,
     /// Units in the sale: initial stock plus adjustments.
     stock: u64,
     /// Units that can be reserved.
@@ -181,8 +184,8 @@ impl<'a> SaleBody<'a> {
             phases,
             ..
         } = &*view.sale.settings;
-        let items = view.sale.items.iter().zip(&view.counts).zip(&view.pools);
-        let items = items.map(|((item, counts), pools)| ItemBody {
+        let items = view.sale.items.iter().zip(&view.counts).zip(&view.pools).zip(&view.open_groups);
+        let items = items.map(|(((item, counts), pools), open_groups)| ItemBody {
             sku: &item.settings.sku,
             initial_stock: item.settings.initial_stock,
             price: item.settings.price,
@@ -193,6 +196,7 @@ impl<'a> SaleBody<'a> {
             split: item.settings.split,
             low_stock_at: item.settings.low_stock_at,
             group: item.settings.group,
+            open_groups: *open_groups,
             stock: counts.stock(),
             available: counts.available,
             held: counts.held,
