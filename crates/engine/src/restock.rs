@@ -47,7 +47,7 @@ impl Engine {
     /// Puts units into a sale, or takes out units that are available.
     pub fn adjust(&self, now: Timestamp, by: Actor<'_>, asked: &Adjust<'_>) -> Answer<Result<Adjustment, Refusal>> {
         let mut control = self.control.lock();
-        let now = control.advance(now);
+        let (steady, now) = (now, control.advance(now));
         let place = match find_pool(&control.catalogue, asked) {
             Ok(found) => found,
             Err(refusal) => return self.judged(Err(refusal)),
@@ -60,6 +60,7 @@ impl Engine {
             return self.answer(made.ok_or(Refusal::IdempotencyKeyReused), &control.lane);
         }
         let mut guards = self.lock_all();
+        self.serve_before(steady, [place.pool], &mut guards);
         let mut levels = BTreeMap::new();
         let adjusted = match self.judge_adjustment(&control, &guards, &mut levels, now, asked, &place) {
             Ok(adjusted) => Adjusted { key, ..adjusted },
@@ -83,7 +84,7 @@ impl Engine {
         asked: &AdjustAll<'_>,
     ) -> Answer<Result<Vec<AdjustmentOf>, Refusal>> {
         let mut control = self.control.lock();
-        let now = control.advance(now);
+        let (steady, now) = (now, control.advance(now));
         let sale = match control.catalogue.sale(asked.sale) {
             Ok(sale) => sale.number,
             Err(refusal) => return self.judged(Err(refusal)),
@@ -111,6 +112,7 @@ impl Engine {
             return self.judged(Err(Refusal::Invalid(wrong)));
         }
         let mut guards = self.lock_all();
+        self.serve_before(steady, places.iter().map(|place| place.pool), &mut guards);
         let (mut levels, mut events, mut short) = (BTreeMap::new(), Vec::with_capacity(places.len()), Vec::new());
         for (index, (change, place)) in asked.changes.iter().zip(&places).enumerate() {
             match self.judge_adjustment(&control, &guards, &mut levels, now, change, place) {
@@ -152,7 +154,7 @@ impl Engine {
         asked: &Transfer<'_>,
     ) -> Answer<Result<TransferMade, Refusal>> {
         let mut control = self.control.lock();
-        let now = control.advance(now);
+        let (steady, now) = (now, control.advance(now));
         let (item, [from, to]) = match find_pools(&control.catalogue, asked) {
             Ok(found) => found,
             Err(refusal) => return self.judged(Err(refusal)),
@@ -165,6 +167,7 @@ impl Engine {
             return self.answer(made.ok_or(Refusal::IdempotencyKeyReused), &control.lane);
         }
         let mut guards = self.lock_all();
+        self.serve_before(steady, [from], &mut guards);
         let levels_of = |pool| PoolLevels {
             stock: control.stock.of(pool),
             available: stock::total_available(guards.iter().map(|cell| &cell.shard), pool),
@@ -194,6 +197,12 @@ impl Engine {
         self.change_stock(&mut control, &mut guards, now, &[CatalogueEvent::Transferred(transferred)], &levels, &entry);
         drop(guards);
         self.answer(Ok(TransferMade { item, made, replayed: false }), &control.lane)
+    }
+
+    /// Under all locks: whoever waits for units of these pools comes before an operator takes them out.
+    fn serve_before(&self, now: Timestamp, pools: impl IntoIterator<Item = PoolNumber>, guards: &mut Guards<'_>) {
+        let pools: Vec<_> = pools.into_iter().collect();
+        self.serve_pools(now, &pools, guards, &self.published.load());
     }
 
     /// Judges one change of a pool's stock, after those that `levels` already has.

@@ -322,6 +322,7 @@ fn whose_time_is_over_waits_no_longer_though_the_clock_was_not_there_yet() {
     let [bob, dora] = ["bob", "dora"].map(|customer| scene.joins(customer, 1));
     scene.now = scene.now.plus_seconds(1);
     assert_ne!(scene.joins("carl", 1), carl, "carl's first entry is over");
+    assert_eq!(scene.engine.waiting_in(scene.engine.catalogue().sale("drop").unwrap().number), 3);
     assert_eq!(scene.state(carl), WaitState::Expired);
     scene.now = scene.now.plus_seconds(3599);
     scene.cancel(sold);
@@ -388,8 +389,14 @@ fn who_has_no_room_is_passed_over_and_keeps_the_place() {
         (passed.position, passed.entry.passed_over.map(|(_, cause)| cause.code().as_str())),
         (Some(1), Some("customer_limit_exceeded"))
     );
-    scene.put(r#""customer_limit":5,"items":[{"sku":"tv","initial_stock":3}]"#);
+    // Once more there is a unit and no room: that is told already.
     scene.release(scene.offered(eve).id);
+    scene.tick(0);
+    assert_eq!(
+        (scene.engine.waitlist_totals().passed_over, scene.look(dora).entry.passed_over),
+        (1, passed.entry.passed_over)
+    );
+    scene.put(r#""customer_limit":5,"items":[{"sku":"tv","initial_stock":3}]"#);
     scene.tick(0);
     assert_eq!(scene.state(dora), WaitState::Offered);
 }
@@ -475,6 +482,8 @@ fn one_time_after_another_lets_in_who_waits() {
     // At 08:10 and 08:20 nobody of them may buy, at 08:30 one pool is shared, at 08:40 the other.
     for minute in 1..=40 {
         scene.now = OPENING.plus_seconds(60 * minute);
+        // Nobody is faster than they are, however early in that millisecond.
+        assert!(scene.reserve("eve", &[("tv", 1)]).is_err());
         scene.engine.tick(scene.now);
         let offered = [first, second].map(|id| scene.state(id) == WaitState::Offered);
         assert_eq!(offered, [minute >= 30, minute >= 40], "{minute} minutes after the opening");
@@ -501,6 +510,92 @@ fn a_late_confirm_in_a_paused_sale_hands_out_nothing() {
     scene.tick(0);
     let units = scene.counts();
     assert_eq!(units.0, 0, "what is there was offered: {units:?}");
+}
+
+#[test]
+fn what_a_changed_sale_allows_is_for_whoever_waits() {
+    let pools = |tiers: &str| {
+        format!(
+            r#""items":[{{"sku":"tv","initial_stock":2,"pools":[
+                {{"id":"vip","initial_stock":1{tiers}}},{{"id":"rest","initial_stock":1}}]}}]"#
+        )
+    };
+    let scene = Scene::new(4, &pools(r#","tiers":["gold"]"#));
+    let sold = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let [bob, carl] = ["bob", "carl"].map(|customer| scene.joins(customer, 1));
+    scene.put(&pools(r#","tiers":["gold","silver"]"#));
+    assert!(scene.reserve("eve", &[("tv", 1)]).is_err());
+    scene.put(&pools(""));
+    assert!(scene.reserve("eve", &[("tv", 1)]).is_err());
+    assert_eq!([bob, carl].map(|id| scene.state(id)), [WaitState::Offered, WaitState::Waiting]);
+}
+
+#[test]
+fn more_than_those_who_wait_ask_for_is_for_everybody_at_once() {
+    let scene = Scene::new(4, TWO);
+    let sold = scene.reserve("ann", &[("tv", 2)]).unwrap().id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let waiting: Vec<_> = (0..1000).map(|number| scene.joins(&format!("many-{number}"), 1)).collect();
+    let adjust = |delta| {
+        let adjust = Adjust { sale: "drop", sku: "tv", pool: None, delta, reason: None, reference: None, key: None };
+        scene.engine.adjust(scene.now, Actor::Anybody, &adjust).value
+    };
+    adjust(1003).unwrap();
+    for _ in 0..3 {
+        scene.reserve("eve", &[("tv", 1)]).expect("nobody who waits could take it");
+    }
+    assert!(waiting.iter().any(|&id| scene.state(id) == WaitState::Waiting), "they are not through yet");
+    assert!(scene.reserve("eve", &[("tv", 1)]).is_err());
+}
+
+#[test]
+fn an_operator_takes_out_what_is_left_when_whoever_waits_has_theirs() {
+    let scene = Scene::new(4, TWO);
+    let hold = scene.reserve("ann", &[("tv", 2)]).unwrap().id;
+    let entry = scene.joins("bob", 1);
+    scene.release(hold);
+    let adjust = |delta| {
+        let adjust = Adjust { sale: "drop", sku: "tv", pool: None, delta, reason: None, reference: None, key: None };
+        scene.engine.adjust(scene.now, Actor::Anybody, &adjust).value
+    };
+    assert!(adjust(-2).is_err());
+    assert_eq!(scene.state(entry), WaitState::Offered);
+    adjust(-1).unwrap();
+    assert_eq!(scene.counts(), (0, 1, 0));
+}
+
+#[test]
+fn a_late_confirm_in_a_paused_sale_gets_what_nobody_who_waits_can_take() {
+    let mut scene = Scene::new(4, r#""late_confirm_seconds":600,"items":[{"sku":"tv","initial_stock":2}]"#);
+    let late = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
+    let sold = scene.reserve("bob", &[("tv", 1)]).unwrap().id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let entry = scene.joins("carl", 2);
+    scene.engine.pause(scene.now, Actor::Anybody, "drop").value.unwrap();
+    scene.tick(60);
+    scene.engine.confirm(scene.now, late, None).value.expect("carl wants two");
+    assert_eq!(scene.state(entry), WaitState::Waiting);
+}
+
+#[test]
+fn who_joins_is_judged_by_what_is_left_when_all_before_were_looked_at() {
+    let mut scene = Scene::new(4, TWO);
+    let holds = ["ann", "bob"].map(|customer| scene.reserve(customer, &[("tv", 1)]).unwrap().id);
+    // Everybody knows from here on that nothing is left.
+    assert!(scene.reserve("carl", &[("tv", 1)]).is_err());
+    let two = scene.joins("carl", 2);
+    scene.release(holds[0]);
+    assert_eq!(scene.join("dora", &[("tv", 1)]), Err(Refusal::StockAvailable), "carl wants two");
+    scene.release(holds[1]);
+    scene.tick(0);
+    assert_eq!(scene.state(two), WaitState::Offered);
+    scene.restart(3);
+    let places = ["dora", "eve"].map(|customer| scene.look(scene.joins(customer, 1)).position);
+    assert_eq!(places, [Some(1), Some(2)]);
+    scene.restart(2);
+    let last = scene.joins("frank", 1);
+    assert_eq!(scene.look(last).position, Some(3), "a restart puts nobody in front");
 }
 
 #[test]

@@ -342,7 +342,6 @@ impl Shard {
     /// The entry leaves memory.
     pub(crate) fn retire_entry(&mut self, id: EntryId) {
         let slot = self.entry_slot(id);
-        assert_ne!(self.waiting.entries[slot].state(), WaitState::Waiting, "who waits does not leave memory: {id}");
         let customer = self.forget_entry(slot);
         self.customers[customer].reservations -= 1;
         self.drop_customer_if_unknown(customer);
@@ -351,6 +350,7 @@ impl Shard {
     /// Removes an entry that does not wait. Returns its customer.
     fn forget_entry(&mut self, slot: u32) -> u32 {
         let Waiter { id, customer, queue, older, .. } = self.waiting.entries[slot];
+        assert_ne!(self.waiting.entries[slot].state(), WaitState::Waiting, "who waits does not leave memory: {id}");
         let sale = self.waiting.queues[queue].sale;
         let hash = self.of_customer_hash(customer, sale);
         if self.newest_entry(customer, sale) == Some(slot) {
@@ -379,12 +379,9 @@ impl Shard {
         customer
     }
 
-    /// Removes all entries of a customer that is erased.
+    /// Removes all entries of a customer that is erased, who waits for nothing any more.
     pub(crate) fn erase_entries(&mut self, customer: u32, bucket: Bucket) {
         for slot in self.entries_of_customer(customer, bucket) {
-            if self.waiting.entries[slot].state() == WaitState::Waiting {
-                self.waiting.dequeue(slot);
-            }
             self.forget_entry(slot);
         }
     }
