@@ -130,3 +130,60 @@ fn find(control: &super::Control, sale: SaleNumber, key: &str) -> Option<(u64, E
     let ((_, fingerprint), run) = with_key.find(|((known, _), _)| **known == *key)?;
     Some((*fingerprint, ExtensionOfAll::Running(Extending { run })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use sale::{
+        command::{AskedLine, Extras, Reserve},
+        ids::GroupId,
+        outcome::{GroupState, Reservation},
+    };
+
+    /// A sale of an item that is sold to groups of three.
+    const DOCUMENT: &str = r#"{"id":"drop","name":"Drop","opens_at":"2026-11-27T08:00:00Z","closes_at":"2026-11-28T08:00:00Z",
+        "hold_seconds":300,"items":[{"sku":"tv","initial_stock":9,"group":{"size":3,"seconds":600}}]}"#;
+
+    fn join(engine: &Engine, now: Timestamp, customer: &str, entropy: u64, group: Option<GroupId>) -> Reservation {
+        let extras = Extras { group, ..Extras::default() };
+        let reserve = Reserve {
+            sale: "drop",
+            customer,
+            lines: [AskedLine { sku: "tv", units: 1 }].into_iter().collect(),
+            hold_seconds: None,
+            reference: None,
+            key: None,
+            extras: Some(&extras),
+        };
+        engine.reserve(now, &reserve, entropy << 32).value.unwrap().reservation
+    }
+
+    #[test]
+    fn the_members_of_a_group_are_extended_all_or_none() {
+        let opened = Timestamp::from_millis(1_795_766_400_000);
+        for completes_after in [-1, 0, 1] {
+            let engine = Engine::new(Settings { shards: 4, ..Settings::default() });
+            engine.put_sale(opened, Actor::Anybody, &serde_json::from_str(DOCUMENT).unwrap()).value.unwrap();
+            let at = |millis: i64| Timestamp::from_millis(opened.millis().checked_add_signed(10_000 + millis).unwrap());
+            engine.tick(at(-100));
+            let first = join(&engine, at(-100), "ann", 1, None);
+            let group = first.group.as_ref().map(|group| group.id);
+            let second = join(&engine, at(-100), "bob", 2, group);
+            let complete = || join(&engine, at(completes_after), "cid", 3, group);
+            let before = (completes_after < 0).then(complete);
+            let asked = ExtendAll { sale: "drop", seconds: 1000, reason: None, key: None };
+            engine.extend_all(at(0), Actor::Anybody, &asked).value.unwrap();
+            let last = before.unwrap_or_else(complete);
+            assert_eq!(last.group.as_ref().map(|group| group.state), Some(GroupState::Complete));
+            (0..20).for_each(|_| _ = engine.tick(at(10)));
+            let ends = [first.id, second.id, last.id].map(|id| engine.look(at(10), id).value.unwrap().expires_at);
+            let extended = if completes_after < 0 { 1000 } else { 0 };
+            assert_eq!(
+                ends,
+                [at(completes_after).plus_seconds(300 + extended); 3],
+                "{completes_after} ms after it began"
+            );
+        }
+    }
+}

@@ -200,8 +200,8 @@ impl Shard {
         for &slot in &slots {
             let entry = &self.reservations[slot];
             let is_meant = entry.sale == run.sale && entry.state == State::Held && entry.id.created_at() <= run.at;
-            // Nobody can pay for a member of an open group yet.
-            if !is_meant || entry.is_open_member() {
+            // Nobody could pay for a member of a group that was open when this began. All members of a group are extended, or none.
+            if !is_meant || entry.is_of_group_open_at(run.at) {
                 continue;
             }
             if at >= entry.expires_at {

@@ -556,7 +556,7 @@ impl Shard {
             return None;
         }
         let attributes = held.attributes.as_deref().map(|attributes| self.intern(attributes));
-        let group = held.group.as_deref().map(|&joined| Box::new(Membership::new(joined)));
+        let group = held.group.as_deref().map(|&joined| Box::new(Membership::new(joined, held.id.created_at())));
         let history = held.entry.map(|entry| Box::new(History { entry: Some(entry), ..History::default() }));
         Some(Box::new(Extras { attributes, short: held.short.clone(), history, group }))
     }

@@ -86,6 +86,8 @@ pub(super) struct Membership {
     pub state: MemberState,
     /// When the group fails, or would have failed.
     pub deadline: Timestamp,
+    /// When the last member joined, if the group is complete.
+    pub completed_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +234,11 @@ impl Entry {
 
     pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
         self.texts.as_deref_mut()?.extras.as_deref_mut()?.group.as_deref_mut()
+    }
+
+    /// Whether it is of a group that was open at this moment, or is it still.
+    pub(crate) fn is_of_group_open_at(&self, moment: Timestamp) -> bool {
+        self.membership().is_some_and(|it| it.state == MemberState::Open || it.completed_at >= moment)
     }
 
     /// Whether it waits for its group to be complete: then it ends with the group, and not by itself.

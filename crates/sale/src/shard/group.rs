@@ -20,9 +20,10 @@ use crate::{
 pub const GROUP_FAILED: &str = "group_failed";
 
 impl Membership {
-    pub(super) fn new(joined: JoinedGroup) -> Self {
+    /// `at`: when it joined.
+    pub(super) fn new(joined: JoinedGroup, at: Timestamp) -> Self {
         let state = if joined.members == joined.size { MemberState::Complete } else { MemberState::Open };
-        Self { joined, members: joined.members, state, deadline: joined.expires_at }
+        Self { joined, members: joined.members, state, deadline: joined.expires_at, completed_at: at }
     }
 
     pub(super) fn group_state(&self) -> Option<GroupState> {
@@ -178,7 +179,7 @@ impl Shard {
         let entry = &mut self.reservations[slot];
         let membership = entry.membership_mut().unwrap_or_else(|| panic!("{} is of no group", noted.id));
         assert_eq!(membership.state, MemberState::Open, "the group of {} is open", noted.id);
-        (membership.members, membership.deadline) = (noted.members, noted.deadline);
+        (membership.members, membership.deadline, membership.completed_at) = (noted.members, noted.deadline, noted.at);
         membership.state = match noted.state {
             GroupState::Open => MemberState::Open,
             GroupState::Complete => MemberState::Complete,

@@ -65,7 +65,7 @@ impl Shard {
             && let Some(state) = membership.group_state()
             && membership.joined.members < membership.joined.size
         {
-            let (at, expires_at) = (id.created_at(), entry.expires_at);
+            let (at, expires_at) = (membership.completed_at, entry.expires_at);
             let (members, deadline) = (membership.members, membership.deadline);
             each(&CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }));
         }
