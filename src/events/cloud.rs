@@ -214,7 +214,7 @@ impl<'a> FeedEvent<'a> {
         });
         reservation.short = short.collect();
         if let Some(attributes) = &held.attributes {
-            let Attributes { tier, channel, region, labels } = Attributes::clone(attributes);
+            let Attributes { tier, channel, region, locations: _, labels } = Attributes::clone(attributes);
             (reservation.tier, reservation.channel, reservation.region) = (tier, channel, region);
             reservation.labels = labels.into_iter().collect();
         }
@@ -305,11 +305,10 @@ impl<'a> FeedEvent<'a> {
         let line = |&AskedUnits { item, units }: &_| AskedData { sku: catalogue.sku(item), quantity: units };
         entry.lines = joined.lines.iter().map(line).collect();
         if let Some(attributes) = &joined.attributes {
-            let Attributes { tier, channel, region, labels } = Attributes::clone(attributes);
-            (entry.tier, entry.channel, entry.region) = (tier, channel, region);
+            let Attributes { tier, channel, region, locations, labels } = Attributes::clone(attributes);
+            (entry.tier, entry.channel, entry.region, entry.locations) = (tier, channel, region, locations);
             entry.labels = labels.into_iter().collect();
         }
-        entry.locations.clone_from(&joined.locations);
         entry.reference = joined.reference;
         entry.expires_at = Some(joined.expires_at);
         Self::entry("waitlist.joined", joined.id.created_at(), entry)

@@ -25,6 +25,15 @@ pub(super) fn members<const COUNT: usize>(
     Ok(values)
 }
 
+/// Of a call without a query: nothing of it may be ignored, as it might ask for something that the call does not do.
+pub(super) fn none(query: &str) -> Result<(), Invalid> {
+    let first = query.split('&').find(|parameter| !parameter.is_empty());
+    first.map_or(Ok(()), |parameter| {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        Err(Invalid::new(format!("/{name}"), "is not known here; this call has no query"))
+    })
+}
+
 /// Whether the call is to have no effect: its only member, `dry_run`.
 pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Invalid> {
     let Some(query) = query else { return Ok(false) };
@@ -39,6 +48,12 @@ pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_call_does_not_do_is_refused() {
+        assert_eq!(["", "&"].map(none), [Ok(()), Ok(())]);
+        assert_eq!(none("&dry_run=true").unwrap_err().pointer, "/dry_run");
+    }
 
     #[test]
     fn members_are_decoded_and_stand_once() {

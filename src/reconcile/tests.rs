@@ -90,8 +90,10 @@ fn joined(customer: &str, place: u64) -> Event<'_> {
         lines: [AskedUnits { item: ItemNumber(0), units: 2 }].into_iter().collect(),
         reference: Some("cart"),
         key: None,
-        attributes: None,
-        locations: vec!["berlin".into()],
+        attributes: Some(Box::new(crate::sale::attributes::Attributes {
+            locations: vec!["berlin".into()],
+            ..Default::default()
+        })),
     })
     .into()
 }

@@ -40,7 +40,6 @@ pub struct Waiter {
     pub lines: SmallVec<[AskedUnits; 1]>,
     pub reference: Option<Box<str>>,
     pub attributes: Option<Box<Attributes<'static>>>,
-    pub locations: Box<[Box<str>]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl EntryChange {
     }
 
     pub(super) fn join(&mut self, joined: Joined<'_>) -> Result<(), FoldError> {
-        let Joined { id, sale, customer, place, expires_at, lines, reference, attributes, locations, .. } = joined;
+        let Joined { id, sale, customer, place, expires_at, lines, reference, attributes, .. } = joined;
         if self.joined.is_some() || self.end.is_some() || self.passed_over.is_some() {
             return Err(self.out_of_order(id, "joined"));
         }
@@ -71,7 +70,6 @@ impl EntryChange {
             lines,
             reference: reference.map(Into::into),
             attributes: attributes.map(|attributes| Box::new(attributes.into_owned())),
-            locations: locations.iter().map(|location| Box::from(&**location)).collect(),
         });
         Ok(())
     }
@@ -184,7 +182,7 @@ impl<'a> NewEntry<'a> {
             channel: attributes.and_then(|attributes| attributes.channel.as_deref()),
             region: attributes.and_then(|attributes| attributes.region.as_deref()),
             labels: attributes.and_then(labels),
-            locations: (!waiter.locations.is_empty()).then(|| json(&waiter.locations)),
+            locations: attributes.map(|it| &it.locations).filter(|locations| !locations.is_empty()).map(json),
             rest: ChangedEntry::of(change),
         })
     }

@@ -131,9 +131,10 @@ fn use_rules(engine: &Engine) {
         tier: Some("gold".into()),
         channel: Some("app".into()),
         region: Some("eu".into()),
+        locations: Vec::new(),
         labels: vec![("experiment".into(), "B".into())],
     };
-    let extras = Extras { attributes, locations: Vec::new(), allow_partial: true, group: None };
+    let extras = Extras { attributes, allow_partial: true, group: None };
     let line = |sku, units| AskedLine { sku, units };
     let asked = Reserve {
         sale: "rules",

@@ -422,7 +422,7 @@ impl Stage {
             }
             Refusal::SaleNotStarted { opens_at } => format!("sale not started: opens at {}", clock(*opens_at)),
             Refusal::NotEligible => "not eligible".into(),
-            Refusal::SaleEnded => "sale ended".into(),
+            Refusal::SaleEnded | Refusal::OffersEnded => "sale ended".into(),
             Refusal::SalePaused => "sale paused".into(),
             Refusal::SaleNotFound => "sale not found".into(),
             Refusal::ItemNotFound { sku } => format!("item not found: {sku}"),
@@ -477,7 +477,7 @@ fn who<'a>(args: &mut ArgumentConsumer<'a>) -> Extras<'a> {
     extras.attributes.tier = args.take_key("tier").map(Into::into);
     extras.attributes.channel = args.take_key("channel").map(Into::into);
     extras.attributes.region = args.take_key("region").map(Into::into);
-    extras.locations = args.take_key("at").map(Into::into).into_iter().collect();
+    extras.attributes.locations = args.take_key("at").map(Into::into).into_iter().collect();
     extras.allow_partial = args.take_key("partly").is_some();
     extras
 }

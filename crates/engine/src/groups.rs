@@ -47,8 +47,10 @@ impl Engine {
         let time = meet(&mut guards, now);
         self.serve_pools(now, pools_of(&plan.lines), &mut guards, published);
         let mut groups = self.groups.lock();
-        if let Some(asked) = plan.group.as_ref().and_then(|group| group.joins)
+        if let Some(group) = &plan.group
+            && let Some(asked) = group.joins
             && groups.get(asked).is_some_and(|group| time >= group.expires_at)
+            && groups.refuse_unless_sold_to_groups(group, asked, (plan.request.sale, plan.lines[0].item)).is_ok()
         {
             self.fail(asked, time, &mut guards, &mut groups, bounds);
         }
@@ -108,7 +110,9 @@ impl Engine {
     ) -> Result<JoinedGroup, Refusal> {
         let asked = plan.group.as_ref().expect("its item is sold to groups");
         let (request, shard) = (&plan.request, &guards[index].shard);
+        let place = (request.sale, plan.lines[0].item);
         if let Some(id) = asked.joins {
+            groups.refuse_unless_sold_to_groups(asked, id, place)?;
             // Of one customer, all reservations are in one bucket.
             let near = groups.members(id).iter().filter(|member| member.bucket() == request.bucket);
             let mut own = near.filter_map(|&member| shard.member_of(member, request.customer));
@@ -118,7 +122,7 @@ impl Engine {
         }
         let new = new_id(shard.now(), request.bucket, entropy);
         let is_known = |member| guards[self.shard_of(member)].shard.has(member);
-        groups.join(shard.now(), asked, (request.sale, plan.lines[0].item), new, is_known)
+        groups.join(shard.now(), asked, place, new, is_known)
     }
 
     /// Under all locks: the group that a hold in this shard would open, and what time it is.
@@ -205,9 +209,6 @@ impl Engine {
         let group = guards[index].shard.open_group(id);
         let left = group.map(|group| (group, groups.leave(group, id)));
         let released = self.decide(index, &published.bounds, &mut guards[index], |shard, record| {
-            if let Some((_, 0)) = left {
-                shard.note_failure(id, 0, record);
-            }
             shard.release(now, id, reason, record)
         });
         match left {

@@ -32,7 +32,7 @@ use super::{
 };
 use sale::{
     catalogue::Sale,
-    command::{Extras, Reserve},
+    command::Reserve,
     event::CustomerEvent,
     ids::{EntryId, ItemNumber, PoolNumber, SaleNumber},
     judge::{Allocation, Plan, allocate},
@@ -242,13 +242,15 @@ impl Engine {
                 planned.iter().flat_map(|plan| &plan.lines).flat_map(|line| pools_of(&published, line.item)).collect();
             let is_waited_for = pools.iter().all(|&pool| cell.shard.is_waited_for(pool));
             let judgement = cell.shard.judge_join(now, &request, planned.as_ref(), |shard, plan| {
-                if is_waited_for {
+                // What is to be offered to others comes first: they wait no longer then.
+                let is_due = |pool: &PoolNumber| published.bounds[pool.index()].is_awaited(shard.now());
+                if is_waited_for && !pools.iter().any(is_due) {
                     allocate(plan, &OneShard { shard, bounds: &published.bounds })
                 } else {
                     Allocation::Unsure
                 }
             });
-            let joining = Joining { waitlist, sale, published: &published, extras: asked.extras(), index, entropy };
+            let joining = Joining { waitlist, sale, published: &published, index, entropy };
             match judgement {
                 JoinJudgement::Outdated => not_before = cell.shard.now(),
                 JoinJudgement::Unsure => {
@@ -314,7 +316,7 @@ impl Engine {
         cell: &mut Cell,
         joining: &Joining<'_>,
     ) -> Answer<Result<Joined, Refusal>> {
-        let &Joining { waitlist, sale, published, extras, index, entropy } = joining;
+        let &Joining { waitlist, sale, published, index, entropy } = joining;
         let value = match judgement {
             JoinJudgement::Join => {
                 let plan = plan.expect("only who has a plan joins");
@@ -333,8 +335,8 @@ impl Engine {
                 let place = self.waits.places.fetch_add(1, Ordering::AcqRel);
                 let expires_at = at.plus_seconds(waitlist.entry_seconds.into()).min(last);
                 let start = Start { place, expires_at, entropy };
-                let entry = self
-                    .decide(index, &published.bounds, cell, |shard, record| shard.join(plan, extras, start, record));
+                let entry =
+                    self.decide(index, &published.bounds, cell, |shard, record| shard.join(plan, start, record));
                 Ok(Joined { entry, replayed: false })
             }
             JoinJudgement::Known(id) => self
@@ -370,9 +372,17 @@ impl Engine {
 
     /// Adds the position. Looks into one shard after the other.
     fn positioned(&self, answer: Answer<Result<Joined, Refusal>>) -> Answer<Result<EntryView, Refusal>> {
-        let with_position = |Joined { entry, replayed }: Joined| {
+        let with_position = |Joined { mut entry, replayed }: Joined| {
             let is_waiting = entry.state == WaitState::Waiting;
             let position = is_waiting.then(|| 1 + self.waiting_before(entry.sale, entry.place));
+            let published = self.published.load();
+            let sale = published.catalogue.sale_numbered(entry.sale);
+            // The sale may end earlier by now than it was to end when the customer joined.
+            if let Some(waitlist) = sale.settings.waitlist.filter(|_| is_waiting)
+                && let Some(last) = last_offer_of(sale, waitlist)
+            {
+                entry.expires_at = entry.expires_at.min(last);
+            }
             EntryView { entry, position, replayed }
         };
         answer.map(|value| value.map(with_position))
@@ -413,7 +423,6 @@ struct Joining<'a> {
     waitlist: Waitlist,
     sale: &'a Sale,
     published: &'a Published,
-    extras: &'a Extras<'a>,
     index: usize,
     entropy: u64,
 }
@@ -439,7 +448,10 @@ fn pools_of(published: &Published, item: ItemNumber) -> impl Iterator<Item = Poo
 
 /// Until when something is offered in the sale: what is held then still ends before the sale does. Refused if that is past.
 fn last_offer(sale: &Sale, waitlist: Waitlist, now: Timestamp) -> Result<Timestamp, Refusal> {
+    last_offer_of(sale, waitlist).filter(|&last| now <= last).ok_or(Refusal::OffersEnded)
+}
+
+fn last_offer_of(sale: &Sale, waitlist: Waitlist) -> Option<Timestamp> {
     let hold_seconds = waitlist.hold_seconds.map_or(sale.settings.hold_seconds, u64::from);
-    let last = sale.settings.closes_at.millis().checked_sub(hold_seconds * 1000).map(Timestamp::from_millis);
-    last.filter(|&last| now <= last).ok_or(Refusal::SaleEnded)
+    sale.settings.closes_at.millis().checked_sub(hold_seconds * 1000).map(Timestamp::from_millis)
 }

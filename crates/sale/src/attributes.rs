@@ -1,11 +1,11 @@
-//! What a caller says of a request beside what is asked for: tier, channel, region and labels. The caller vouches for them.
+//! What a caller says of a request beside what is asked for: tier, channel, region, locations and labels. The caller vouches for them.
 
 use std::borrow::Cow;
 
 /// Labels of one request.
 pub const LABELS_MAX: usize = 4;
 
-/// The attributes of a reservation. Sales are judged by tier, channel and region; labels are only kept.
+/// The attributes of a reservation. Requests are judged by all of them but labels, which are only kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Attributes<'a> {
     /// The customer's, such as `gold`.
@@ -14,12 +14,15 @@ pub struct Attributes<'a> {
     pub channel: Option<Cow<'a, str>>,
     /// Where the units are to go.
     pub region: Option<Cow<'a, str>>,
+    /// Only pools of these locations are drawn from, by name, each once; empty: of all, and of none.
+    pub locations: Vec<Cow<'a, str>>,
     /// Names and values, by name.
     pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// What a request without any has.
-pub const NONE: Attributes<'static> = Attributes { tier: None, channel: None, region: None, labels: Vec::new() };
+pub const NONE: Attributes<'static> =
+    Attributes { tier: None, channel: None, region: None, locations: Vec::new(), labels: Vec::new() };
 
 impl<'a> Attributes<'a> {
     pub fn is_empty(&self) -> bool {
@@ -33,6 +36,7 @@ impl<'a> Attributes<'a> {
             tier: self.tier.map(own),
             channel: self.channel.map(own),
             region: self.region.map(own),
+            locations: self.locations.into_iter().map(own).collect(),
             labels: self.labels.into_iter().map(|(name, value)| (own(name), own(value))).collect(),
         }
     }

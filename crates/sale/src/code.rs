@@ -96,7 +96,7 @@ impl Refusal {
             Self::CustomerLimitExceeded { .. } => Code::CustomerLimitExceeded,
             Self::SaleNotStarted { .. } => Code::SaleNotStarted,
             Self::NotEligible => Code::NotEligible,
-            Self::SaleEnded => Code::SaleEnded,
+            Self::SaleEnded | Self::OffersEnded => Code::SaleEnded,
             Self::SalePaused => Code::SalePaused,
             Self::ReservationExpired(_) | Self::ExpiredAndShort { .. } => Code::ReservationExpired,
             Self::AlreadyConfirmed(_) => Code::AlreadyConfirmed,

@@ -1,7 +1,5 @@
 //! Commands: callers' requests, parsed and well formed, but not checked against state.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -29,8 +27,6 @@ pub struct Reserve<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras<'a> {
     pub attributes: Attributes<'a>,
-    /// Only pools of these locations are drawn from; empty: of all, and of none.
-    pub locations: Vec<Cow<'a, str>>,
     /// Each line gets what is there of it.
     pub allow_partial: bool,
     /// Of an item that is sold to groups: the group to join. Absent: it opens one.
@@ -38,8 +34,7 @@ pub struct Extras<'a> {
 }
 
 /// What a request without any has.
-static NO_EXTRAS: Extras<'static> =
-    Extras { attributes: NONE, locations: Vec::new(), allow_partial: false, group: None };
+static NO_EXTRAS: Extras<'static> = Extras { attributes: NONE, allow_partial: false, group: None };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedLine<'a> {
@@ -61,9 +56,7 @@ impl<'a> Reserve<'a> {
         hasher.update(&self.hold_seconds.unwrap_or(0).to_le_bytes());
         put_text(&mut hasher, self.reference.unwrap_or(""));
         // A request without any has the fingerprint that it always had.
-        if let Some(Extras { attributes, locations, allow_partial, group }) =
-            self.extras.filter(|extras| **extras != NO_EXTRAS)
-        {
+        if let Some(Extras { attributes, allow_partial, group }) = self.extras.filter(|extras| **extras != NO_EXTRAS) {
             for text in [&attributes.tier, &attributes.channel, &attributes.region] {
                 put_text(&mut hasher, text.as_deref().unwrap_or(""));
             }
@@ -71,10 +64,7 @@ impl<'a> Reserve<'a> {
                 put_text(&mut hasher, name);
                 put_text(&mut hasher, value);
             }
-            let mut locations: Vec<&str> = locations.iter().map(|location| &**location).collect();
-            locations.sort_unstable();
-            locations.dedup();
-            for location in locations {
+            for location in &attributes.locations {
                 put_text(&mut hasher, "");
                 put_text(&mut hasher, location);
             }

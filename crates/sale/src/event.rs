@@ -9,8 +9,6 @@ pub mod record;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
 use super::{
@@ -279,8 +277,6 @@ pub struct Joined<'a> {
     pub key: Option<(&'a str, u64)>,
     /// None if it has none.
     pub attributes: Option<Box<Attributes<'a>>>,
-    /// Only pools of these locations are wanted; empty: any.
-    pub locations: Vec<Cow<'a, str>>,
 }
 
 /// A hold was made for a waitlist entry, right before this event.

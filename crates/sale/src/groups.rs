@@ -19,8 +19,8 @@ use super::{
 pub struct GroupPlan {
     /// None: it opens a group.
     pub joins: Option<GroupId>,
-    /// Of a group that it opens.
-    pub settings: GroupSettings,
+    /// Of a group that it opens. None: the item is not sold to groups any more, or never was.
+    pub settings: Option<GroupSettings>,
     /// The sale's.
     pub closes_at: Timestamp,
 }
@@ -115,6 +115,21 @@ impl Groups {
         open.or_else(|| self.complete.get(&id)).map_or(&[], Vec::as_slice)
     }
 
+    /// Refuses to join a group with an item that is not sold to groups, unless the group was opened when it still was.
+    pub fn refuse_unless_sold_to_groups(
+        &self,
+        plan: &GroupPlan,
+        id: GroupId,
+        place: (SaleNumber, ItemNumber),
+    ) -> Result<(), Refusal> {
+        let is_of_it = self.get(id).is_some_and(|group| (group.sale, group.item) == place);
+        if plan.settings.is_some() || is_of_it {
+            return Ok(());
+        }
+        let detail = "must be left out: this item is not sold to groups";
+        Err(Refusal::Invalid(vec![Invalid::new("/group", detail)]))
+    }
+
     /// The group that a reserve opens or joins. `new`: the id of a new one. `is_known`: whether a reservation is in memory.
     pub fn join(
         &self,
@@ -125,7 +140,8 @@ impl Groups {
         is_known: impl Fn(ReservationId) -> bool,
     ) -> Result<JoinedGroup, Refusal> {
         let Some(id) = plan.joins else {
-            let GroupSettings { size, seconds } = plan.settings;
+            let GroupSettings { size, seconds } =
+                plan.settings.expect("a group is opened where the item is sold to groups");
             let expires_at = now.plus_seconds(seconds.into()).min(plan.closes_at);
             return Ok(JoinedGroup { id: new, size, members: 1, expires_at });
         };
@@ -273,7 +289,7 @@ mod tests {
     }
 
     fn plan(joins: Option<GroupId>) -> GroupPlan {
-        GroupPlan { joins, settings: GroupSettings { size: 2, seconds: 60 }, closes_at: NOW.plus_seconds(600) }
+        GroupPlan { joins, settings: Some(GroupSettings { size: 2, seconds: 60 }), closes_at: NOW.plus_seconds(600) }
     }
 
     /// A table with one open group of one member.
@@ -320,6 +336,18 @@ mod tests {
         groups.forget(forgotten);
         assert_eq!(join(&groups, NOW.plus_seconds(1)), Err(Refusal::GroupClosed));
         assert_eq!((groups.complete.len(), groups.forgets.len(), groups.deadlines.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_item_that_is_sold_to_groups_no_longer_is_still_for_those_that_are_open() {
+        let (mut groups, group) = opened();
+        let plan = GroupPlan { settings: None, ..plan(Some(group)) };
+        let join = |groups: &Groups| groups.join(NOW, &plan, PLACE, id(9), |_| true);
+        let refuse = |groups: &Groups, place| groups.refuse_unless_sold_to_groups(&plan, group, place);
+        assert_eq!((refuse(&groups, PLACE), join(&groups).unwrap().members), (Ok(()), 2));
+        assert!(refuse(&groups, (PLACE.0, ItemNumber(1))).is_err());
+        groups.end(group, GroupState::Failed, NOW.plus_seconds(60));
+        assert!(matches!(refuse(&groups, PLACE), Err(Refusal::Invalid(_))));
     }
 
     #[test]

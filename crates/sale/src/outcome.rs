@@ -238,7 +238,6 @@ pub struct WaitlistEntry {
     pub reference: Option<Box<str>>,
     /// None if it has none.
     pub attributes: Option<Arc<Attributes<'static>>>,
-    pub locations: Box<[Box<str>]>,
 }
 
 /// What memory has of one customer in one sale.
@@ -314,6 +313,8 @@ pub enum Refusal {
     /// No phase lets such a customer in, now or later.
     NotEligible,
     SaleEnded,
+    /// A hold that is offered from the waitlist now would outlast the sale.
+    OffersEnded,
     SalePaused,
     ReservationExpired(Box<Reservation>),
     /// It expired, and a late confirmation finds too few units.

@@ -2,10 +2,7 @@
 //!
 //! Invariant: a decision applies its events and hands them to the recorder in one step under the shard's lock.
 
-use std::borrow::Cow;
-
 use crate::{
-    command::Extras,
     decide::Record,
     event::{AskedUnits, CustomerEvent, Joined, JoinedGroup, NoRoom, Offered, PassedOver, WaitEnded},
     ids::{EntryId, SaleNumber},
@@ -103,13 +100,7 @@ impl Shard {
     }
 
     /// Puts the customer at the end of the waitlist, after a judgement that says so, under the same lock.
-    pub fn join(
-        &mut self,
-        plan: &Plan<'_>,
-        asked: &Extras<'_>,
-        start: Start,
-        record: &mut impl Record,
-    ) -> WaitlistEntry {
+    pub fn join(&mut self, plan: &Plan<'_>, start: Start, record: &mut impl Record) -> WaitlistEntry {
         let request = &plan.request;
         let customer = self.customer_slot(request.bucket, request.customer);
         if let Some(before) = customer.and_then(|customer| self.newest_entry(customer, request.sale)) {
@@ -127,7 +118,6 @@ impl Shard {
             reference: request.reference,
             key: request.key,
             attributes: request.attributes.map(|attributes| Box::new(attributes.clone())),
-            locations: asked.locations.iter().map(|location| Cow::Borrowed(&**location)).collect(),
         };
         self.take(&CustomerEvent::Joined(joined), record);
         self.show_entry(self.find_entry(id).expect("it was just made"))

@@ -40,6 +40,13 @@ pub struct Row {
     pub problems: &'static [&'static Problem],
 }
 
+impl Row {
+    /// Whether the call changes something and takes no query: then one is refused, as it may ask for what the call does not do.
+    pub fn refuses_query(&self) -> bool {
+        self.method != Method::Get && !self.parameters.iter().any(|parameter| parameter.starts_with("DryRun"))
+    }
+}
+
 /// What most calls have.
 const BARE: Row = Row {
     name: "",

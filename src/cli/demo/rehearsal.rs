@@ -225,7 +225,8 @@ impl<'a> Rehearsal<'a> {
 
         let customer = format!("shopper-{shopper}");
         let own = |text: Option<String>| text.map(Into::into);
-        let attributes = Attributes { tier: own(tier), channel: own(channel), region: own(region), labels: Vec::new() };
+        let attributes =
+            Attributes { tier: own(tier), channel: own(channel), region: own(region), ..Attributes::default() };
         let extras = Extras { attributes, ..Extras::default() };
         let asked = Reserve {
             sale: &self.settings.id,

@@ -386,7 +386,7 @@ fn describe_held(held: &Held<'_>, names: &Names) -> Fields {
 
 fn describe_joined(joined: &Joined<'_>, names: &Names) -> Fields {
     let line = |line: &AskedUnits| json!(Line { sku: names.sku(line.item), quantity: line.units, price: None });
-    let locations = Some(&joined.locations).filter(|locations| !locations.is_empty());
+    let locations = joined.attributes.as_ref().map(|it| &it.locations).filter(|locations| !locations.is_empty());
     vec![
         ("entry", json!(joined.id.to_string())),
         ("sale", json!(names.sale(joined.sale))),

@@ -26,6 +26,7 @@ use super::{
     body::{self, BodyLimit, BoxedRequest},
     buffers::Share,
     closing::Inbound,
+    query,
     response::{self, Body, BoxedResponse},
     router::Matched,
     waiters::OutcomeUnknown,
@@ -59,6 +60,12 @@ pub(super) struct Admitted {
 pub(super) async fn handle(worker: &Rc<Worker>, admitted: Admitted, request: BoxedRequest) -> BoxedResponse {
     let Admitted { matched: Matched { call, subject, sku }, sale, caller, catalogue } = admitted;
     let caller = &caller;
+    if let Some(query) = request.uri().query()
+        && call.row().refuses_query()
+        && let Err(unknown) = query::none(query)
+    {
+        return worker.refuse(unknown.into()).await;
+    }
     // The other calls wait in between: nobody holds a guard of the catalogue while waiting.
     let catalogue = Some(catalogue).filter(|_| call == Call::Reserve);
     let judged = match call {

@@ -221,7 +221,8 @@ fn parse_asked(query: Option<&str>) -> Result<Option<Extras<'static>>, Invalid> 
         }
     }
     let own = |text: Option<String>| text.map(Cow::Owned);
-    let attributes = Attributes { tier: own(tier), channel: own(channel), region: own(region), labels: Vec::new() };
+    let attributes =
+        Attributes { tier: own(tier), channel: own(channel), region: own(region), ..Attributes::default() };
     Ok(Some(Extras { attributes, ..Extras::default() }).filter(|extras| !extras.attributes.is_empty()))
 }
 

@@ -78,6 +78,7 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::SaleNotStarted { opens_at } => format!("the sale opens for this customer at {opens_at}").into(),
         Refusal::NotEligible => "no phase of the sale, now or later, has this tier and channel".into(),
         Refusal::SaleEnded => "the sale is closed".into(),
+        Refusal::OffersEnded => "the sale closes so soon that a hold which is offered now would outlast it".into(),
         Refusal::SalePaused => "the sale is paused".into(),
         Refusal::ReservationExpired(reservation) => ended("expired", reservation).into(),
         Refusal::AlreadyConfirmed(reservation) => ended("was confirmed", reservation).into(),
@@ -88,7 +89,8 @@ fn detail(refusal: &Refusal) -> Cow<'static, str> {
             format!("{}, and its units are gone: {}", ended("expired", reservation), short(lines)).into()
         }
         Refusal::TooManyHolds { limit, open } => {
-            format!("the customer has {open} holds in this sale, which allows {limit} at once").into()
+            let holds = if *open == 1 { "hold" } else { "holds" };
+            format!("the customer has {open} {holds} in this sale, which allows {limit} at once").into()
         }
         Refusal::CoolingDown { limit, expired, retry_after_seconds } => format!(
             "{expired} of the customer's holds in this sale expired within the hour, and the sale allows {limit}; try again \
@@ -192,6 +194,7 @@ fn members<'a>(refusal: &'a Refusal, catalogue: &'a Catalogue) -> Members<'a> {
         | Refusal::ReservationNotFound
         | Refusal::NotEligible
         | Refusal::SaleEnded
+        | Refusal::OffersEnded
         | Refusal::SalePaused
         | Refusal::EntryNotFound
         | Refusal::NoWaitlist

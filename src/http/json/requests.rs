@@ -200,14 +200,17 @@ impl<'a> ExtrasBody<'a> {
                 }
             }
         }
-        let attributes =
-            Attributes { tier, channel, region, labels: labels.map(|labels| labels.0).unwrap_or_default() };
-        let locations = locations.map(|texts| texts.0.into_iter().map(|Text(text)| text).collect()).unwrap_or_default();
+        let mut locations: Vec<Cow<'_, str>> =
+            locations.map(|texts| texts.0.into_iter().map(|Text(text)| text).collect()).unwrap_or_default();
+        locations.sort_unstable();
+        locations.dedup();
+        let labels = labels.map(|labels| labels.0).unwrap_or_default();
+        let attributes = Attributes { tier, channel, region, locations, labels };
         let joins = group.as_deref().and_then(GroupId::parse);
         if group.is_some() && joins.is_none() {
             wrong.push(Invalid::new("/group", Rule::GroupId));
         }
-        let extras = Extras { attributes, locations, allow_partial: allow_partial.unwrap_or(false), group: joins };
+        let extras = Extras { attributes, allow_partial: allow_partial.unwrap_or(false), group: joins };
         (extras != Extras::default()).then(|| Box::new(extras))
     }
 }

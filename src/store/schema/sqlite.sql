@@ -356,10 +356,11 @@ CREATE VIEW customer_reservations AS
     FROM reservations;
 
 CREATE VIEW customer_groups AS
-  -- Which groups are there, and how does each stand? Those who left an open group are not among its members.
+  -- Which groups are there, and how does each stand? Those who left an open group are not among its members;
+  -- one that everybody left has failed.
   SELECT group_id, sale, min(sku) AS sku, max(group_size) AS size,
          count(*) FILTER (WHERE group_state <> 'left') AS members,
-         max(CASE WHEN group_state <> 'left' THEN group_state END) AS state,
+         coalesce(max(CASE WHEN group_state <> 'left' THEN group_state END), 'failed') AS state,
          min(created_at) AS opened_at,
          min(CASE WHEN group_state = 'open' THEN expires_at END) AS open_until,
          count(*) FILTER (WHERE state = 'confirmed') AS confirmed
@@ -428,7 +429,7 @@ CREATE VIEW report_waitlist AS
                 count(passed_over_at) AS passed_over_entries,
                 count(CASE coalesce(live.state, archived.state) WHEN 'held' THEN 1 END) AS open_offers,
                 count(CASE coalesce(live.state, archived.state) WHEN 'confirmed' THEN 1 END) AS confirmed_offers,
-                avg(CASE entry.state WHEN 'offered' THEN (julianday(entry.ended_at) - julianday(entry.joined_at)) * 86400.0 END) AS seconds
+                avg(CASE entry.state WHEN 'offered' THEN max(0.0, (julianday(entry.ended_at) - julianday(entry.joined_at)) * 86400.0) END) AS seconds
            FROM entry LEFT JOIN reservations AS live ON live.id = entry.reservation_id
                       LEFT JOIN reservations_archive AS archived ON archived.id = entry.reservation_id
           GROUP BY entry.sale)

@@ -625,7 +625,8 @@ fn attributes_of(sort: u8) -> Option<Attributes<'static>> {
     let region = one_of(&["eu"], 9).map(Into::into);
     let labels = [("host", one_of(&["ann", "it's \"B\""], 2)), ("x.y-z", one_of(&["1"], 5))];
     let labels = labels.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into()))).collect();
-    Some(Attributes { tier, channel, region, labels }).filter(|attributes| !attributes.is_empty())
+    let locations = if sort.is_multiple_of(3) { vec!["berlin".into(), "paris".into()] } else { Vec::new() };
+    Some(Attributes { tier, channel, region, locations, labels }).filter(|attributes| !attributes.is_empty())
 }
 
 /// The price of a unit from the pool.

@@ -311,7 +311,8 @@ impl Naive {
             .flat_map(|attributes| &attributes.labels)
             .map(|(name, value)| format!("{name:?}:{}", serde_json::json!(value)))
             .collect();
-        let locations: Vec<String> = joined.locations.iter().map(|location| format!("{location:?}")).collect();
+        let locations = attributes.into_iter().flat_map(|attributes| &attributes.locations);
+        let locations: Vec<String> = locations.map(|location| format!("{location:?}")).collect();
         let row = [
             joined.id.to_string(),
             self.catalogue.sale_numbered(joined.sale).settings.id.clone(),

@@ -40,7 +40,6 @@ pub(super) fn joined<'a>(
         reference: Some("cart"),
         key: None,
         attributes: Some(Box::new(Attributes { channel: Some("app".into()), labels, ..Attributes::default() })),
-        locations: Vec::new(),
     })
     .into()
 }

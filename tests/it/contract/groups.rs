@@ -36,6 +36,7 @@ fn join(client: &mut Client, customer: &str, group: Option<&Value>) -> Answer {
 fn a_group_is_opened_joined_and_complete_for_all_at_once() {
     let (service, mut client) = start(3600);
     assert_eq!(client.sale("drop")["items"][0]["group"], json!({ "size": 3, "seconds": 3600 }));
+    assert_eq!(client.sale("drop")["items"][0]["open_groups"], 0);
     let ann = join(&mut client, "ann", None).reservation(201);
     assert_eq!(only(&ann["group"], &["size", "members", "state"]), json!({ "size": 3, "members": 1, "state": "open" }));
     assert_eq!(check_time(&ann["expires_at"]), check_time(&ann["created_at"]) + 3_600_000);
@@ -128,7 +129,7 @@ fn a_group_fails_for_all_when_its_time_is_over() {
 
 #[test]
 fn who_releases_leaves_and_the_last_one_fails_it() {
-    let (_service, mut client) = start(3600);
+    let (service, mut client) = start(3600);
     let ann = join(&mut client, "ann", None).reservation(201);
     let bob = join(&mut client, "bob", Some(&ann)).reservation(201);
     let left = client.act(&bob, "release", json!({ "reason": "too slow" })).reservation(200);
@@ -138,7 +139,10 @@ fn who_releases_leaves_and_the_last_one_fails_it() {
     client.act(&ann, "release", json!({})).reservation(200);
     assert_eq!(client.look(&bob)["group"]["members"], 1, "a group outlives who opened it");
     let last = client.act(&bob, "release", json!({})).reservation(200);
-    assert_eq!(only(&last["group"], &["members", "state"]), json!({ "members": 0, "state": "failed" }));
+    assert!(last.get("group").is_none());
+    let told = Feed::open(service.address(), "?after=0").until(|told| told.kind == "group.failed");
+    let failed = told.last().unwrap().data();
+    assert_eq!(only(failed, &["members", "state"]), json!({ "members": 0, "state": "failed" }));
     join(&mut client, "cid", Some(&ann)).refused("group_closed");
 }
 

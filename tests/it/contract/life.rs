@@ -57,6 +57,40 @@ fn told_until(service: &Service, reservation: &Value, kind: &str) -> Vec<Value> 
 }
 
 #[test]
+fn a_changed_hold_takes_units_from_the_locations_that_its_request_named() {
+    let pools = json!([
+        { "id": "paris", "initial_stock": 1, "location": "paris" }, { "id": "berlin", "initial_stock": 5, "location": "berlin" }
+    ]);
+    let (_service, mut client) = start(json!([{ "sku": "tv", "initial_stock": 6, "pools": pools }]));
+    let body = json!({ "customer": "ann", "lines": lines([("tv", 1)]), "locations": ["paris"] });
+    let held = client.post("/v1/sales/drop/reservations", &body).reservation(201);
+    client.act(&held, "change", json!({ "lines": lines([("tv", 2)]) })).refused("insufficient_stock");
+    let anywhere = json!({ "customer": "bob", "lines": lines([("tv", 1)]) });
+    let held = client.post("/v1/sales/drop/reservations", &anywhere).reservation(201);
+    client.act(&held, "change", json!({ "lines": lines([("tv", 2)]) })).reservation(200);
+}
+
+#[test]
+fn an_empty_body_may_have_any_type_and_no_call_ignores_a_query() {
+    let (_service, mut client) = start(json!([stocked("tv", 9)]));
+    let body = json!({ "customer": "ann", "lines": lines([("tv", 1)]) });
+    let held = client.post("/v1/sales/drop/reservations", &body).reservation(201);
+    let post = |path: String| Ask::new("POST", &path);
+    let adjustments = "/v1/sales/drop/items/tv/adjustments";
+    for (path, body) in [
+        (format!("{}/confirm?dry_run=true", address(&held)), json!({})),
+        (format!("{adjustments}?dry_run=true"), json!({ "delta": 1 })),
+        ("/v1/sales/drop/pause?reason=stock".to_owned(), json!({})),
+    ] {
+        client.send(&post(path).json(&body)).refused("invalid_request");
+    }
+    assert_eq!(client.units("drop", "tv"), [9, 8, 1, 0]);
+    let binary = post(format!("{}/confirm", address(&held))).header("Content-Type", "application/octet-stream");
+    client.send(&binary.clone().header("Content-Length", "0")).reservation(200);
+    client.send(&binary.bytes("{}")).refused("unsupported_media_type");
+}
+
+#[test]
 fn every_state_answers_every_command_as_the_table_says() {
     let (_service, mut client) = start(json!([stocked("tv", 1000)]));
     let mut cases = Vec::new();

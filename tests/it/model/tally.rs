@@ -93,7 +93,7 @@ impl Tally {
             Refusal::CustomerLimitExceeded { .. } => "limit exceeded",
             Refusal::SaleNotStarted { .. } => "sale not started",
             Refusal::NotEligible => "not eligible",
-            Refusal::SaleEnded => "sale ended",
+            Refusal::SaleEnded | Refusal::OffersEnded => "sale ended",
             Refusal::SalePaused => "sale paused",
             Refusal::ReservationExpired(_) => "expired",
             Refusal::AlreadyConfirmed(_) => "already confirmed",

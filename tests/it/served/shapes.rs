@@ -200,7 +200,7 @@ pub fn check_sale(sale: &Value) {
     assert!(statuses.iter().any(|status| sale["status"] == *status), "{sale}");
     for item in sale["items"].as_array().expect("items are a list") {
         let always = ["available", "confirmed", "held", "initial_stock", "sku", "stock"];
-        let optional = ["price", "customer_limit", "low_stock_at", "group"];
+        let optional = ["price", "customer_limit", "low_stock_at", "group", "open_groups"];
         let optional = optional.into_iter().filter(|member| item.get(*member).is_some());
         let mut expected: Vec<&str> = always.into_iter().chain(optional).collect();
         expected.sort_unstable();

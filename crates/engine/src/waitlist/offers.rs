@@ -159,7 +159,7 @@ impl Engine {
         self.begin_generation();
         let until = self.offer(now, time.time, &items, &mut serving, guards);
         let is_done = serving.looks < LOOKS_PER_STEP;
-        let rest = look.pools.iter().filter(|pool| is_whole || published.bounds[pool.index()].has_aside());
+        let rest = look.pools.iter().filter(|pool| published.bounds[pool.index()].has_aside());
         serving.give_back(self, guards, rest, is_done);
         if !is_done {
             look.passed = Passed { version, places: serving.passed };
@@ -344,10 +344,9 @@ impl AskedOf {
     fn of(shard: &Shard, queue: u32) -> Self {
         let queue = shard.queue(queue);
         let attributes: Attributes<'static> = queue.attributes.as_deref().cloned().unwrap_or_else(|| NONE.clone());
-        let locations = queue.locations.iter().map(|location| location.to_string().into()).collect();
         Self {
             lines: queue.lines.iter().map(|line| (line.item, line.units)).collect(),
-            extras: Extras { attributes, locations, allow_partial: false, group: None },
+            extras: Extras { attributes, allow_partial: false, group: None },
         }
     }
 }

@@ -358,7 +358,7 @@ fn nothing_is_offered_while_the_sale_is_paused_or_when_its_end_is_near() {
     scene.cancel(hold);
     scene.tick(0);
     assert_eq!((scene.state(entry), scene.counts()), (WaitState::Expired, (2, 0, 0)));
-    assert_eq!(scene.join("carl", &[("tv", 3)]), Err(Refusal::SaleEnded));
+    assert_eq!(scene.join("carl", &[("tv", 3)]), Err(Refusal::OffersEnded));
     scene.reserve("dora", &[("tv", 2)]).expect("nobody waits");
 }
 
@@ -494,6 +494,21 @@ fn one_time_after_another_lets_in_who_waits() {
 }
 
 #[test]
+fn a_pool_that_is_shared_is_for_whoever_waits_though_nothing_came_back() {
+    let mut scene = Scene::new(
+        4,
+        r#""items":[{"sku":"tv","initial_stock":2,"pools":[
+            {"id":"vip","initial_stock":1,"tiers":["gold"],"shared_at":"2026-11-27T08:20:00Z"},{"id":"rest","initial_stock":1}]}]"#,
+    );
+    let sold = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
+    scene.engine.confirm(scene.now, sold, None).value.unwrap();
+    let bob = scene.joins("bob", 1);
+    scene.now = OPENING.plus_seconds(1200);
+    assert!(scene.reserve("eve", &[("tv", 1)]).is_err());
+    assert_eq!(scene.state(bob), WaitState::Offered);
+}
+
+#[test]
 fn a_late_confirm_in_a_paused_sale_hands_out_nothing() {
     let mut scene = Scene::new(4, r#""late_confirm_seconds":600,"items":[{"sku":"tv","initial_stock":2}]"#);
     let late = scene.reserve("ann", &[("tv", 1)]).unwrap().id;
@@ -505,11 +520,11 @@ fn a_late_confirm_in_a_paused_sale_hands_out_nothing() {
     scene.tick(60);
     scene.cancel(held);
     let confirmed = scene.engine.confirm(scene.now, late, None).value.map(|confirmed| confirmed.state);
-    assert_eq!([entry, next].map(|id| scene.state(id)), [WaitState::Waiting; 2], "{confirmed:?}");
+    assert!(confirmed.is_err(), "the units are for those who wait");
+    assert_eq!([entry, next].map(|id| scene.state(id)), [WaitState::Waiting; 2]);
     scene.engine.resume(scene.now, Actor::Anybody, "drop").value.unwrap();
     scene.tick(0);
-    let units = scene.counts();
-    assert_eq!(units.0, 0, "what is there was offered: {units:?}");
+    assert_eq!((scene.state(entry), scene.counts()), (WaitState::Offered, (0, 2, 0)));
 }
 
 #[test]
@@ -588,7 +603,7 @@ fn who_joins_is_judged_by_what_is_left_when_all_before_were_looked_at() {
     scene.release(holds[0]);
     assert_eq!(scene.join("dora", &[("tv", 1)]), Err(Refusal::StockAvailable), "carl wants two");
     scene.release(holds[1]);
-    scene.tick(0);
+    assert!(scene.reserve("eve", &[("tv", 2)]).is_err());
     assert_eq!(scene.state(two), WaitState::Offered);
     scene.restart(3);
     let places = ["dora", "eve"].map(|customer| scene.look(scene.joins(customer, 1)).position);

@@ -88,13 +88,17 @@ impl Catalogue {
             }
             Some((_, settings)) => {
                 let closes_at = sale.settings.closes_at;
-                Some(Box::new(GroupPlan { joins: *joins, settings, closes_at }))
+                Some(Box::new(GroupPlan { joins: *joins, settings: Some(settings), closes_at }))
             }
-            None if joins.is_some() => {
+            None if joins.is_some() && lines.len() > 1 => {
                 let detail = "must be left out: none of these items is sold to groups";
                 return Err(Refusal::Invalid(vec![Invalid::new("/group", detail)]));
             }
-            None => None,
+            // Of an item that was sold to groups, some may still be open.
+            None => joins.map(|id| {
+                let closes_at = sale.settings.closes_at;
+                Box::new(GroupPlan { joins: Some(id), settings: None, closes_at })
+            }),
         };
         let sale_hold_seconds = u32::try_from(sale.settings.hold_seconds).expect("checked against hold_seconds_max");
         Ok(Plan {
@@ -121,14 +125,15 @@ impl Item {
         let settings = &self.settings;
         if !settings.has_pools() {
             // Its one pool has no location.
-            let pools = self.pools.iter().filter(|_| extras.locations.is_empty());
+            let pools = self.pools.iter().filter(|_| extras.attributes.locations.is_empty());
             return pools.map(|&pool| Source { pool, price: settings.price }).collect();
         }
         let mut open: SmallVec<[(&PoolSettings, PoolNumber); 8]> = SmallVec::new();
         for (pool, &number) in settings.pools.iter().zip(&self.pools) {
-            let is_here =
-                || pool.location.as_ref().is_some_and(|here| extras.locations.iter().any(|each| each == here));
-            if !extras.locations.is_empty() && !is_here() {
+            let is_here = || {
+                pool.location.as_ref().is_some_and(|here| extras.attributes.locations.iter().any(|each| each == here))
+            };
+            if !extras.attributes.locations.is_empty() && !is_here() {
                 continue;
             }
             if !pool.audience().has(&extras.attributes) && !now.surely(|at| pool.is_shared(at)) {

@@ -78,8 +78,7 @@ mod field {
     /// Of a hold.
     pub(super) const ENTRY: u8 = 12;
     pub(super) const GROUP: u8 = 13;
-    /// Of a waitlist entry.
-    pub(super) const LOCATIONS: u8 = 13;
+    pub(super) const LOCATIONS: u8 = 14;
     /// Of a settled reservation.
     pub(super) const TEXT: u8 = 1;
     pub(super) const RETURNED: u8 = 2;

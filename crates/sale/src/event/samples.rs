@@ -49,6 +49,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         tier: Some("gold".into()),
         channel: Some("livestream".into()),
         region: Some("eu".into()),
+        locations: vec!["berlin".into(), "lyon".into()],
         labels: vec![("experiment".into(), "B".into()), ("host".into(), "ann".into())],
     };
     let held = Held {
@@ -76,7 +77,6 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         reference: Some("cart-7"),
         key: Some(("key-3", 5)),
         attributes: held.attributes.clone(),
-        locations: vec!["berlin".into(), "lyon".into()],
     };
     let ended = WaitEnded { id: entry(), sale: SALE, at: AT.plus_seconds(5) };
     let bare = Held {
@@ -129,7 +129,7 @@ pub fn customer_events() -> Vec<CustomerEvent<'static>> {
         CustomerEvent::GroupNoted(noted(GroupState::Complete)),
         CustomerEvent::GroupNoted(noted(GroupState::Failed)),
         CustomerEvent::Joined(joined.clone()),
-        CustomerEvent::Joined(Joined { reference: None, key: None, attributes: None, locations: Vec::new(), ..joined }),
+        CustomerEvent::Joined(Joined { reference: None, key: None, attributes: None, ..joined }),
         CustomerEvent::Offered(Offered { id: entry(), sale: SALE, at: AT.plus_seconds(60), reservation: id() }),
         CustomerEvent::LeftWaitlist(ended),
         CustomerEvent::WaitExpired(WaitEnded { at: AT.plus_seconds(3600), ..ended }),

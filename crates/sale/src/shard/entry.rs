@@ -317,7 +317,9 @@ pub(super) fn bytes_of(attributes: &Attributes<'_>) -> u64 {
     let texts = attributes.texts().map(|(_, text)| allocated(text.len())).sum::<usize>();
     let names =
         attributes.labels.iter().map(|(name, _)| allocated(name.len()) + 2 * size_of::<String>()).sum::<usize>();
-    (allocated(size_of::<Attributes<'_>>() + 16) + texts + names + CELL_BYTES) as u64
+    let locations =
+        attributes.locations.iter().map(|location| allocated(location.len()) + size_of::<String>()).sum::<usize>();
+    (allocated(size_of::<Attributes<'_>>() + 16) + texts + names + locations + CELL_BYTES) as u64
 }
 
 impl Lines {

@@ -122,23 +122,13 @@ impl Shard {
 
     /// The group of this member failed: its units go back.
     pub fn fail_member(&mut self, id: ReservationId, members: u8, record: &mut impl Record) {
-        self.note_failure(id, members, record);
         let (slot, at) = (self.slot_of(id), self.now);
+        let (sale, deadline, state) = (self.member(id).sale, self.member(id).expires_at, GroupState::Failed);
+        let noted = GroupNoted { id, sale, at, state, members, deadline, expires_at: deadline };
+        self.take(&CustomerEvent::GroupNoted(noted), record);
         let (portions, returned) = (self.held_portions(slot), Portions::new());
-        let sale = self.reservations[slot].sale;
         let settled = Settled { id, sale, at, text: Some(GROUP_FAILED), portions, returned, late: false };
         self.take(&CustomerEvent::Released(settled), record);
-    }
-
-    /// The group of this member failed, as it is about to leave it as the last one.
-    pub fn note_failure(&mut self, id: ReservationId, members: u8, record: &mut impl Record) {
-        let (entry, at) = (self.member(id), self.now);
-        let (sale, deadline, state) = (entry.sale, entry.expires_at, GroupState::Failed);
-        let expires_at = deadline;
-        self.take(
-            &CustomerEvent::GroupNoted(GroupNoted { id, sale, at, state, members, deadline, expires_at }),
-            record,
-        );
     }
 
     /// Records what became of a group whose id is of a bucket of this shard.

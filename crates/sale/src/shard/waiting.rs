@@ -5,7 +5,6 @@
 //! sale.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, Hash, Hasher},
     num::NonZeroU64,
@@ -86,7 +85,6 @@ pub struct Queue {
     pub lines: SmallVec<[AskedUnits; 1]>,
     /// Without labels, by which nothing is judged.
     pub attributes: Option<Arc<Attributes<'static>>>,
-    pub locations: Box<[Box<str>]>,
     /// Those that wait, by place.
     waiting: BTreeMap<u64, u32>,
     /// All entries in memory that are of this queue.
@@ -201,7 +199,6 @@ impl Queue {
         self.sale == joined.sale
             && self.lines == joined.lines
             && self.attributes.as_deref() == judged_by(joined).as_ref()
-            && self.locations.iter().map(|location| &**location).eq(joined.locations.iter().map(|location| &**location))
     }
 }
 
@@ -252,33 +249,25 @@ impl Shard {
     /// The queue of what a customer asks for; made when there is none.
     fn queue_of(&mut self, joined: &Joined<'_>) -> u32 {
         let judged_by = judged_by(joined);
-        let hash = self.request_hash(joined.sale, &joined.lines, judged_by.as_ref(), &joined.locations);
+        let hash = self.request_hash(joined.sale, &joined.lines, judged_by.as_ref());
         let found = self.waiting.by_request.find(hash, |slot| self.waiting.queues[slot].is_of(joined));
         if let Some(found) = found {
             return found;
         }
         let attributes = judged_by.map(|attributes| self.intern(&attributes));
-        let locations: Box<[Box<str>]> = joined.locations.iter().map(|location| Box::from(&**location)).collect();
         let (sale, lines) = (joined.sale, joined.lines.clone());
-        let queue = Queue { sale, lines, attributes, locations, waiting: BTreeMap::new(), entries: 0 };
+        let queue = Queue { sale, lines, attributes, waiting: BTreeMap::new(), entries: 0 };
         self.bytes += queue_bytes(&queue);
         let slot = self.waiting.queues.insert(queue);
         self.waiting.by_request.insert(hash, slot);
         slot
     }
 
-    fn request_hash(
-        &self,
-        sale: SaleNumber,
-        lines: &[AskedUnits],
-        attributes: Option<&Attributes<'_>>,
-        locations: &[impl AsRef<str>],
-    ) -> u64 {
+    fn request_hash(&self, sale: SaleNumber, lines: &[AskedUnits], attributes: Option<&Attributes<'_>>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         sale.0.hash(&mut hasher);
         lines.iter().for_each(|line| (line.item.0, line.units).hash(&mut hasher));
         attributes.hash(&mut hasher);
-        locations.iter().for_each(|location| location.as_ref().hash(&mut hasher));
         hasher.finish()
     }
 
@@ -372,7 +361,7 @@ impl Shard {
         if queue.entries == 0 {
             let queue = self.waiting.queues.remove(waiter.queue);
             self.bytes -= queue_bytes(&queue);
-            let hash = self.request_hash(queue.sale, &queue.lines, queue.attributes.as_deref(), &queue.locations);
+            let hash = self.request_hash(queue.sale, &queue.lines, queue.attributes.as_deref());
             self.waiting.by_request.remove(hash, waiter.queue);
             self.forget_attributes(queue.attributes);
         }
@@ -419,7 +408,6 @@ impl Shard {
                 reference: waiter.reference(),
                 key: waiter.key(),
                 attributes: self.attributes_of(waiter).map(|attributes| Box::new(Attributes::clone(attributes))),
-                locations: queue.locations.iter().map(|location| Cow::Borrowed(&**location)).collect(),
             }));
             if let Some((at, cause)) = waiter.passed_over() {
                 each(&CustomerEvent::PassedOver(PassedOver { id, sale, at, cause }));
@@ -477,7 +465,6 @@ impl Shard {
             passed_over: waiter.passed_over(),
             reference: waiter.reference().map(Box::from),
             attributes: self.attributes_of(waiter).cloned(),
-            locations: queue.locations.clone(),
         }
     }
 
@@ -545,10 +532,8 @@ fn judged_by(joined: &Joined<'_>) -> Option<Attributes<'static>> {
 }
 
 fn queue_bytes(queue: &Queue) -> u64 {
-    let locations = queue.locations.iter().map(|location| allocated(location.len())).sum::<usize>();
-    let lists = allocated(size_of_val::<[Box<str>]>(&queue.locations))
-        + if queue.lines.spilled() { allocated(size_of_val::<[AskedUnits]>(&queue.lines)) } else { 0 };
-    (size_of::<Option<Queue>>() + CELL_BYTES + lists + locations) as u64
+    let lines = if queue.lines.spilled() { allocated(size_of_val::<[AskedUnits]>(&queue.lines)) } else { 0 };
+    (size_of::<Option<Queue>>() + CELL_BYTES + lines) as u64
 }
 
 #[cfg(test)]

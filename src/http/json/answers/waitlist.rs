@@ -46,9 +46,9 @@ pub struct WaitlistEntryBody<'a> {
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     labels: Option<&'a [(Cow<'static, str>, Cow<'static, str>)]>,
     /// As in the request.
-    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
+    #[serde(skip_serializing_if = "<[Cow<'_, str>]>::is_empty")]
     #[schema(value_type = Vec<String>)]
-    locations: &'a [Box<str>],
+    locations: &'a [Cow<'static, str>],
     /// When the customer joined.
     #[schema(value_type = String)]
     joined_at: Timestamp,
@@ -103,7 +103,7 @@ impl<'a> WaitlistEntryBody<'a> {
             channel: attributes.and_then(|attributes| attributes.channel.as_deref()),
             region: attributes.and_then(|attributes| attributes.region.as_deref()),
             labels: attributes.map(|attributes| attributes.labels.as_slice()).filter(|labels| !labels.is_empty()),
-            locations: &entry.locations,
+            locations: attributes.map(|attributes| attributes.locations.as_slice()).unwrap_or_default(),
             joined_at: id.created_at(),
             expires_at: *expires_at,
             offered_at: ended(WaitState::Offered),

@@ -37,7 +37,6 @@ impl World {
             reference,
             key: Some(("key", 7)),
             attributes: attributes_of(sort).map(Box::new),
-            locations: if sort.is_multiple_of(3) { vec!["berlin".into(), "paris".into()] } else { Vec::new() },
         })));
         self.waiting.push(Waits { id, sale, customer, item, units });
     }

@@ -1,6 +1,6 @@
 //! What customers do, and how their reservations are shown.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use doorbuster::{
     engine::Made,
@@ -57,7 +57,6 @@ impl Request {
     pub fn extras(&self) -> Extras<'static> {
         Extras {
             attributes: self.attributes().unwrap_or_default(),
-            locations: self.locations.iter().map(|&location| Cow::Borrowed(location)).collect(),
             allow_partial: self.allow_partial,
             group: self.group,
         }

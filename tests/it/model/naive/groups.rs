@@ -65,7 +65,15 @@ impl Model {
         let first = request.lines.iter().find_map(|line| settings(line.0));
         match first {
             Some(_) if request.lines.len() > 1 => wrong("/lines"),
-            None if request.group.is_some() => wrong("/group"),
+            None if let Some(id) = request.group => match self.groups.get(&id) {
+                // Opened when the item was still sold to groups.
+                Some(open)
+                    if (open.sale, open.sku) == (request.sale, request.lines[0].0) && request.lines.len() == 1 =>
+                {
+                    Ok(Some(GroupSettings { size: open.size, seconds: 0 }))
+                }
+                _ => wrong("/group"),
+            },
             first => Ok(first),
         }
     }
@@ -184,11 +192,9 @@ impl Model {
         self.uncommitted.extend(&open.members);
         let own = self.reservations.get_mut(&position).and_then(|known| known.group.as_mut());
         let own = own.expect("it is a member");
+        own.left = true;
         if is_last {
             self.groups.remove(&id);
-            own.state = GroupState::Failed;
-        } else {
-            own.left = true;
         }
     }
 

@@ -253,7 +253,7 @@ impl Model {
         }
         self.refuse_if_open(position)?;
         let known = &self.reservations[&position];
-        let (request, erased) = (Request { locations: Vec::new(), group: None, ..known.request.clone() }, known.erased);
+        let (request, erased) = (Request { group: None, ..known.request.clone() }, known.erased);
         let sale = &self.sales[request.sale];
         if let Some((sku, _)) = lines.iter().find(|line| sale.settings.items.iter().all(|item| item.sku != line.0)) {
             return Err(Refusal::ItemNotFound { sku: (*sku).into() });

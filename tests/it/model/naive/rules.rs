@@ -257,10 +257,12 @@ impl Request {
     /// Attributes as the service keeps them; None if it has none.
     pub fn attributes(&self) -> Option<doorbuster::sale::attributes::Attributes<'static>> {
         let text = |name: Option<Name>| name.map(Cow::Borrowed);
+        let locations: std::collections::BTreeSet<Name> = self.locations.iter().copied().collect();
         let attributes = doorbuster::sale::attributes::Attributes {
             tier: text(self.tier),
             channel: text(self.channel),
             region: text(self.region),
+            locations: locations.into_iter().map(Cow::Borrowed).collect(),
             labels: self.label.map(|value| ("campaign".into(), value.into())).into_iter().collect(),
         };
         (!attributes.is_empty()).then_some(attributes)

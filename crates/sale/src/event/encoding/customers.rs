@@ -46,7 +46,7 @@ impl<'a> Held<'a> {
             match number {
                 field::KEY => key = Some(decode_key(&mut value)?),
                 field::REFERENCE => reference = Some(value.rest_as_text()?),
-                field::TIER | field::CHANNEL | field::REGION | field::LABELS => {
+                field::TIER | field::CHANNEL | field::REGION | field::LABELS | field::LOCATIONS => {
                     decode_attribute(number, &mut value, attributes.get_or_insert_default())?;
                 }
                 field::SHORT => {
@@ -75,6 +75,11 @@ pub(super) fn decode_attribute<'a>(
         field::TIER => attributes.tier = Some(value.rest_as_text()?.into()),
         field::CHANNEL => attributes.channel = Some(value.rest_as_text()?.into()),
         field::REGION => attributes.region = Some(value.rest_as_text()?.into()),
+        field::LOCATIONS => {
+            while !value.is_empty() {
+                attributes.locations.push(value.text()?.into());
+            }
+        }
         _ => {
             while !value.is_empty() {
                 attributes.labels.push((value.text()?.into(), value.text()?.into()));
@@ -88,6 +93,10 @@ pub(super) fn encode_attributes(attributes: &Attributes<'_>, lane: &mut Vec<u8>)
     lane.text_field(field::TIER, attributes.tier.as_deref());
     lane.text_field(field::CHANNEL, attributes.channel.as_deref());
     lane.text_field(field::REGION, attributes.region.as_deref());
+    if !attributes.locations.is_empty() {
+        lane.u8(field::LOCATIONS);
+        put_block(lane, |lane| attributes.locations.iter().for_each(|location| lane.text(location)));
+    }
     if !attributes.labels.is_empty() {
         lane.u8(field::LABELS);
         put_block(lane, |lane| {

@@ -23,10 +23,6 @@ impl<'a> Joined<'a> {
         if let Some(attributes) = &self.attributes {
             encode_attributes(attributes, lane);
         }
-        if !self.locations.is_empty() {
-            lane.u8(field::LOCATIONS);
-            put_block(lane, |lane| self.locations.iter().for_each(|location| lane.text(location)));
-        }
     }
 
     pub(super) fn decode(fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -34,19 +30,14 @@ impl<'a> Joined<'a> {
         let (place, expires_at) = (fields.varint()?, decode_since(id, fields)?);
         let line = |fields: &mut Reader<'_>| Ok(AskedUnits { item: decode_item(fields)?, units: fields.varint32()? });
         let lines = (0..fields.varint()?).map(|_| line(fields)).collect::<Result<_, Malformed>>()?;
-        let (reference, key, attributes, locations) = (None, None, None, Vec::new());
-        let mut joined = Self { id, sale, customer, place, expires_at, lines, reference, key, attributes, locations };
+        let (reference, key, attributes) = (None, None, None);
+        let mut joined = Self { id, sale, customer, place, expires_at, lines, reference, key, attributes };
         while let Some((number, mut value)) = fields.field()? {
             match number {
                 field::KEY => joined.key = Some(decode_key(&mut value)?),
                 field::REFERENCE => joined.reference = Some(value.rest_as_text()?),
-                field::TIER | field::CHANNEL | field::REGION | field::LABELS => {
+                field::TIER | field::CHANNEL | field::REGION | field::LABELS | field::LOCATIONS => {
                     decode_attribute(number, &mut value, joined.attributes.get_or_insert_default())?;
-                }
-                field::LOCATIONS => {
-                    while !value.is_empty() {
-                        joined.locations.push(value.text()?.into());
-                    }
                 }
                 // A later version's: skipped.
                 _ => {}
