@@ -1,4 +1,4 @@
-// Webhooks: how each endpoint is, and resuming one that is parked.
+// Webhooks: the state of each endpoint, and resuming one that is parked.
 
 import { Refused, call } from "./api.js";
 import { make, say, span, units, withSeconds } from "./dom.js";
