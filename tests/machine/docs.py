@@ -390,7 +390,7 @@ def main() -> None:
     check_told("kpi.md", 7)
     check_webhooks()
     check_designing()
-    print("README, tutorial, guides to operating, checkouts, waitlists, KPIs, webhooks and sales run as they are pasted")
+    print("README, tutorial and the guides to operating, checkouts, waitlists, KPIs, webhooks and sales run as pasted")
     print(f"{designing.check()} rows of the guide to sales are what a service does")
     print(f"{check_api(False)} answers of docs/api.md are as printed")
     check_problems_are_listed()
