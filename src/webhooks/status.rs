@@ -133,7 +133,7 @@ impl Webhooks {
         self.endpoints().map(|endpoint| endpoint.settings.secrets()).collect()
     }
 
-    /// Shows the state of each endpoint in the metrics.
+    /// Shows in the metrics how each endpoint is.
     pub fn observe(&self, now: Timestamp) {
         for endpoint in self.endpoints() {
             let status = endpoint.status.lock();

@@ -284,7 +284,7 @@ def check_told(name: str, least: int) -> None:
 
 
 def check_webhooks() -> None:
-    """The trial of the guide to webhooks, and its commands for operators. The receiver prints events when they arrive."""
+    """The trial of the guide to webhooks, and its commands for operators. The receiver prints in its own time."""
     page = ROOT / "docs/webhooks.md"
     port, told, done = free_port(), "", 0
     with Shell() as shell:
