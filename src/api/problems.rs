@@ -225,8 +225,8 @@ problems! {
         "The sale exists, but its document has no `waitlist`.",
         "Tell the customer that the item is sold out. An operator can add a waitlist to the sale at any time.";
     STOCK_AVAILABLE = 409 "stock_available" "The units are available",
-        "At some instant between the request and this answer, all units that the request asks for could have been held. Only \
-         who finds too few units may wait.",
+        "At some instant between the request and this answer, all units that the request asks for could have been held. A \
+         customer may wait only if there are too few.",
         "Reserve instead.";
     ALREADY_WAITING = 409 "already_waiting" "The customer is waiting already",
         "A customer can have one waiting entry in a sale, and this customer has one. Its place has not changed.",

@@ -7,7 +7,7 @@ use crate::{
     webhooks::{Endpoint, Status},
 };
 
-/// A webhook, and how it is now.
+/// A webhook, and its state now.
 pub struct Shown<'a> {
     pub endpoint: &'a Endpoint,
     pub status: Status,

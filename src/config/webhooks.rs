@@ -135,7 +135,7 @@ fn judge_member(member: Member, value: &Value) -> Result<(), String> {
     match member {
         Member::Of(allowed) => allowed.judge(value),
         Member::Url => {
-            let told = "must be an address with https, or with http to this machine, without user and fragment, such as \
+            let told = "must be an address with https, or with http to this machine, and must not contain a user name or a fragment, such as \
                         \"https://orders.example/hooks\" or \"http://127.0.0.1:9000/hooks\"";
             value.as_str().and_then(Target::parse).map(drop).ok_or_else(|| told.to_owned())
         }

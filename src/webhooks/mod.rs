@@ -51,7 +51,7 @@ pub struct Settings {
     /// Authorities of its certificate; None: those that the system trusts.
     pub ca_file: Option<PathBuf>,
     pub park_after: Duration,
-    /// For the beginning of an answer, connecting included.
+    /// For the response headers, connecting included.
     pub timeout: Duration,
     /// The longest pause between two tries.
     pub retry_max: Duration,

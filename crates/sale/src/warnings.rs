@@ -53,7 +53,7 @@ pub fn of(settings: &SaleSettings, now: Timestamp) -> Vec<Warning> {
     if let Some(waitlist) = settings.waitlist {
         let seconds = waitlist.hold_seconds.map_or(settings.hold_seconds, u64::from);
         if settings.opens_at.plus_seconds(seconds) > settings.closes_at {
-            let detail = format!("an offered hold of {seconds} s cannot end before the sale does: nobody can wait");
+            let detail = format!("an offered hold of {seconds} s would outlast the sale, so nobody can join");
             warn("/waitlist".into(), "waitlist_unreachable", detail);
         }
     }

@@ -12,11 +12,11 @@ pub(super) static JOIN: Row = Row {
     tag: Tag::Waitlist,
     summary: "Wait for units that come back",
     description: "Puts the customer at the end of the sale's waitlist. Units that come back are offered in the order of joining, \
-                  to each entry that all its units are there for: the service makes a hold for it. A customer can have one \
+                  to each entry whose units are all available: the service makes a hold for it. A customer can have one \
                   waiting entry in a sale. The service checks in this order and answers the first failure: the request is well \
                   formed; the sale exists and has a waitlist; the idempotency key (a known key gets its entry as it is now, or \
                   `idempotency_key_reused`); limits of the service; the sale is open; a phase lets the customer in; the items \
-                  exist; an offered hold can still end before the sale does; the customer is not waiting already; too few units \
+                  exist; an offered hold would end before the sale does; the customer is not waiting already; too few units \
                   are available; the customer's limit; room on the waitlist.",
     parameters: &["IdempotencyKey"],
     body: asks("JoinRequest"),

@@ -11,7 +11,7 @@ pub(super) static LIST_WEBHOOKS: Row = Row {
     of_all_channels: true,
     id: "listWebhooks",
     tag: Tag::Events,
-    summary: "List webhooks and how they are",
+    summary: "List webhooks and their states",
     description: "The endpoints that the configuration names, and whether events arrive there. A key that is limited to certain \
                   sales sees those that get only events of these sales.",
     answers: &[ok_then("WebhookList", "The webhooks, by name", links::OF_WEBHOOKS)],

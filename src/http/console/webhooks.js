@@ -1,4 +1,4 @@
-// Webhooks: how each endpoint is, and resuming one that is parked.
+// Webhooks: the state of each endpoint, and resuming one that is parked.
 
 import { Refused, call } from "./api.js";
 import { make, say, span, units, withSeconds } from "./dom.js";
@@ -28,7 +28,7 @@ export function showWebhooks(mayResume) {
       wrong.hidden = true;
       say(told, webhooks.length === 0
         ? "The configuration has no webhooks that your key may see."
-        : "Endpoints that are sent events. A parked one gets none until an operator resumes it.");
+        : "The service posts events to these endpoints. A parked endpoint receives none until an operator resumes it.");
       // Rows stay while nothing changes, and with them what is focused.
       const text = JSON.stringify(webhooks.map(({ lag_seconds, ...rest }) => [Math.round(lag_seconds), rest]));
       if (text !== shown) rows.replaceChildren(...webhooks.map((webhook) => row(webhook, mayResume, look)));

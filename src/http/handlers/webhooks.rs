@@ -1,4 +1,4 @@
-//! Webhooks: how they are, and resuming one.
+//! Webhooks: their states, and resuming one.
 
 use hyper::StatusCode;
 

@@ -185,7 +185,7 @@ CREATE TABLE waitlist_entries (
   expires_at       timestamptz NOT NULL,
   ended_at         timestamptz,  -- when it was offered a hold, left or expired
   reservation_id   uuid,  -- the hold that was made for it
-  passed_over_at   timestamptz,  -- when its customer last had no room for units that were there
+  passed_over_at   timestamptz,  -- since when its customer had no room, for this code, for units that were there
   passed_over_code text        COLLATE "C",  -- why: customer_limit_exceeded, too_many_holds or cooling_down
   tier             text        COLLATE "C",
   channel          text        COLLATE "C",

@@ -182,7 +182,7 @@ CREATE TABLE waitlist_entries (
   expires_at       TEXT    NOT NULL,
   ended_at         TEXT,  -- when it was offered a hold, left or expired
   reservation_id   TEXT,  -- the hold that was made for it
-  passed_over_at   TEXT,  -- when its customer last had no room for units that were there
+  passed_over_at   TEXT,  -- since when its customer had no room, for this code, for units that were there
   passed_over_code TEXT,  -- why: customer_limit_exceeded, too_many_holds or cooling_down
   tier             TEXT,
   channel          TEXT,

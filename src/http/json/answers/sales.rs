@@ -30,7 +30,7 @@ pub struct SaleBody<'a> {
     /// How many holds a customer may have at once, and let expire; left out: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_budget: Option<HoldBudget>,
-    /// Who finds too few units may wait for those that come back; left out: nobody waits.
+    /// Customers who find too few units may wait for those that come back; left out: nobody waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     waitlist: Option<Waitlist>,
     /// Quotas of requests; left out if only those of the configuration apply.

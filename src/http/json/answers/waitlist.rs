@@ -67,7 +67,7 @@ pub struct WaitlistEntryBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     expired_at: Option<Timestamp>,
-    /// When its units were there last but its customer could have no more. The entry kept its place.
+    /// Its units were there, but its customer could have no more. The entry kept its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     passed_over: Option<PassedOverBody>,
 }
@@ -76,10 +76,10 @@ pub struct WaitlistEntryBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PassedOver)]
 pub(super) struct PassedOverBody {
-    /// When it was.
+    /// When the entry was first passed over for this `code`.
     #[schema(value_type = String)]
     at: Timestamp,
-    /// The code that a reserve would have been refused with.
+    /// The code with which a reserve would have been refused; of several in a row, the last.
     code: &'static str,
 }
 
