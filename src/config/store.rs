@@ -152,8 +152,13 @@ impl Store {
             ca_file: file(&self.ca_file),
             connect_time: Duration::from_secs(self.connect_seconds),
             statement_time: Duration::from_secs(self.statement_seconds),
-            drain_time: Duration::from_secs(self.drain_seconds),
+            drain_time: self.drain_time(),
         }
+    }
+
+    /// How long the last transactions may take when the service stops.
+    pub fn drain_time(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 
     pub fn write_behind_settings(&self) -> WriteBehindSettings {

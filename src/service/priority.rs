@@ -42,6 +42,15 @@ pub(crate) fn yield_to_requests() {
     }
 }
 
+/// Makes the calling thread one like others again: for the last work before the service stops, which should not wait for what other
+/// programs do.
+pub(super) fn yield_no_longer() {
+    let usual = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, usual) {
+        tracing::debug!(%error, "could not raise the priority of a background thread");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +67,11 @@ mod tests {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         assert_eq!(of(yield_to_requests).join().unwrap(), idle);
         let usual = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+        let again = || {
+            yield_to_requests();
+            yield_no_longer();
+        };
+        assert_eq!(of(again).join().unwrap(), usual);
         assert_eq!(of(run_beside_requests).join().unwrap(), usual);
         // Without the privilege it stays what it was.
         let first = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);

@@ -8,7 +8,9 @@ use std::{
     thread,
 };
 
-use super::{StartError, Stoppable, backlog::Backlog, feed::JournalFeed, identity, yield_to_requests};
+use super::{
+    StartError, Stoppable, backlog::Backlog, feed::JournalFeed, identity, priority::yield_no_longer, yield_to_requests,
+};
 use crate::{
     clock::Clock,
     config::{self, Config, StoreTarget},
@@ -58,13 +60,15 @@ pub(super) fn start(
     }
     write_behind.rebuild_with(rebuild(config, engine));
     let status = write_behind.status();
+    let drain_time = config.store.drain_time();
     let store = Stoppable::start_with(stop, "store", move |stop| {
         yield_to_requests();
         let mut run = || {
             while !stop.load(Ordering::Acquire) {
                 thread::park_timeout(write_behind.advance()?);
             }
-            write_behind.drain()
+            yield_no_longer();
+            write_behind.drain(drain_time)
         };
         if let Err(error) = run() {
             let error: StoreError = error;

@@ -318,8 +318,12 @@ impl<F: Feed, S: Sink> WriteBehind<F, S> {
     }
 
     /// At the end: steps until everything is applied or a limit is reached.
-    pub fn drain(&mut self) -> Result<(), StoreError> {
+    pub fn drain(&mut self, time_max: Duration) -> Result<(), StoreError> {
+        let begin = self.runtime.monotonic();
         for _ in 0..self.settings.drain_windows_max {
+            if self.runtime.monotonic() - begin >= time_max {
+                break;
+            }
             match self.step() {
                 Ok(Progress::Applied { caught_up: false, .. }) => {}
                 Ok(_) => return Ok(()),

@@ -22,7 +22,7 @@ pub struct Warning {
 }
 
 /// Every code of a warning.
-pub const CODES: [&str; 8] = [
+pub const CODES: [&str; 9] = [
     "short_hold",
     "phase_gap",
     "pool_unreachable",
@@ -31,6 +31,7 @@ pub const CODES: [&str; 8] = [
     "window_past",
     "ladder_unordered",
     "waitlist_unreachable",
+    "group_above_stock",
 ];
 
 /// Holds shorter than this are likely to end before a payment does.
@@ -113,6 +114,14 @@ fn warn_of_item(
         );
         warn(format!("{pointer}/low_stock_at"), "low_stock_above_stock", detail);
     }
+    if let Some(group) = item.group.filter(|group| u64::from(group.size) > item.initial_stock && item.initial_stock > 0)
+    {
+        let detail = format!(
+            "a group has {} members, and {:?} starts with {}: none can be complete before stock is added",
+            group.size, item.sku, item.initial_stock
+        );
+        warn(format!("{pointer}/group"), "group_above_stock", detail);
+    }
     for (index, pool) in item.pools.iter().enumerate() {
         if !is_reachable(settings, pool.audience(), pool.shared_at) {
             let detail = format!("no phase lets the customers in whom the pool {:?} is open to", pool.id);
@@ -185,6 +194,9 @@ mod tests {
             warned("/items/0/low_stock_at", "low_stock_above_stock")
         );
         assert_eq!(codes(&document(60, ends, "", r#","low_stock_at":9"#)), []);
+        let group = |size: u8| format!(r#","group":{{"size":{size},"seconds":60}}"#);
+        assert_eq!(codes(&document(60, ends, "", &group(10))), []);
+        assert_eq!(codes(&document(60, ends, "", &group(11))), warned("/items/0/group", "group_above_stock"));
         let waiting = |seconds: u64| {
             let waitlist = format!(r#","waitlist":{{"entries_max":9,"entry_seconds":60,"hold_seconds":{seconds}}}"#);
             document(60, ends, "", "").replace(r#","phases""#, &format!(r#"{waitlist},"phases""#))

@@ -172,7 +172,7 @@ fn a_locked_store_is_waited_for(new: New) {
             while !stop.load(Ordering::Acquire) {
                 thread::park_timeout(write_behind.advance()?);
             }
-            write_behind.drain()
+            write_behind.drain(Duration::from_secs(60))
         }
     });
     wait_until(|| status.failures_total() >= 2);
