@@ -224,7 +224,7 @@ fn run(seed: u64) -> Trace {
             }
         }
         while service.committer.step().unwrap() {}
-        service.write_behind.drain().unwrap();
+        service.write_behind.drain(Duration::from_secs(60)).unwrap();
         let_the_feed_run().await;
         let late = events.follow(Start::Now, Format::Lines, all, events.cursors_of([])).await.unwrap();
         service.answers.push(format!("a reader from now on begins after {}", late.from));
