@@ -283,7 +283,8 @@ impl Engine {
         if guards[index].catalogue_version != published.catalogue.version() {
             return Err(None);
         }
-        self.serve_pools(now, pools, &mut guards, published);
+        // Whoever is offered something now does not wait before this customer.
+        self.serve_sale(now, sale.number, &mut guards, published);
         let totals = Totals::of(plan, &guards);
         let allocation = allocate(plan, &AllShards(|pool| totals.available(pool)));
         if let Allocation::Short(_) = allocation {

@@ -105,13 +105,20 @@ impl Engine {
         guards: &mut Guards<'_>,
         published: &Published,
     ) {
-        let latest = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
-        let time = published.dial.now(now).not_before(latest).time;
+        let time = published.dial.now(now).not_before(latest(guards)).time;
         let is_awaited = |pool: &&PoolNumber| published.bounds[pool.index()].is_awaited(time);
         let Some(pool) = pools.into_iter().find(is_awaited) else { return };
         let sale = published.catalogue.sale_of(published.catalogue.item_of(*pool));
         let waited = self.waits.of_sale(sale).expect("units are set aside while somebody waits in the sale");
         self.serve(now, sale, &waited, guards, published);
+    }
+
+    /// As `serve_pools`, for all that somebody waits for in a sale.
+    pub(super) fn serve_sale(&self, now: Timestamp, sale: SaleNumber, guards: &mut Guards<'_>, published: &Published) {
+        let time = published.dial.now(now).not_before(latest(guards)).time;
+        if let Some(waited) = self.waits.of_sale(sale).filter(|waited| waited.awaited.is_due(time)) {
+            self.serve(now, sale, &waited, guards, published);
+        }
     }
 
     /// Under all locks: offers units that were set aside, and gives back what nobody who waits can take. Returns how many
@@ -125,8 +132,7 @@ impl Engine {
         published: &Published,
     ) -> u64 {
         let sale = published.catalogue.sale_numbered(number);
-        let latest = guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default();
-        let time = published.dial.now(now).not_before(latest);
+        let time = published.dial.now(now).not_before(latest(guards));
         let mut look = waited.look.lock();
         let wanted: BTreeSet<ItemNumber> = guards.iter().flat_map(|cell| cell.shard.items_waited_for(number)).collect();
         self.follow_items(&wanted, waited, &mut look, guards, published);
@@ -301,6 +307,11 @@ impl Engine {
         }
         until
     }
+}
+
+/// The time of the shard that is ahead of the others.
+fn latest(guards: &Guards<'_>) -> Timestamp {
+    guards.iter().map(|cell| cell.shard.now()).max().unwrap_or_default()
 }
 
 /// Queues of these items for which there may be enough: of others nobody has a turn, whatever the rules say. So very many who

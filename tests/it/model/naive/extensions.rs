@@ -80,7 +80,7 @@ impl Model {
                 .collect();
             for position in holds {
                 // An open group keeps its time.
-                if self.open_group(position).is_some() {
+                if self.is_of_group_open_at(position, run.at) {
                     continue;
                 }
                 if now >= self.reservations[&position].expires_at {

@@ -32,6 +32,7 @@ pub struct InGroup {
     /// At its end.
     members: u8,
     left: bool,
+    completed_at: Option<Timestamp>,
 }
 
 /// The group that a request opens or joins.
@@ -127,7 +128,8 @@ impl Model {
         let &Joins { id, size, members, expires_at } = joins;
         let id = id.unwrap_or_else(|| groups::new_id(now, Bucket::of(customer), entropy));
         let (state, left) = (GroupState::Open, false);
-        let in_group = InGroup { id, size, joined_as: members, expires_at, state, members: 0, left };
+        let in_group =
+            InGroup { id, size, joined_as: members, expires_at, state, members: 0, left, completed_at: None };
         self.reservations.get_mut(&position).expect("just made").group = Some(in_group);
         let new = Open { sale, sku, size, members: Vec::new(), expires_at };
         let open = self.groups.entry(id).or_insert(new);
@@ -140,7 +142,7 @@ impl Model {
         for &member in &open.members {
             let known = self.reservations.get_mut(&member).expect("a member of an open group is known");
             let own = known.group.as_mut().expect("it is a member");
-            (own.state, own.members) = (GroupState::Complete, size);
+            (own.state, own.members, own.completed_at) = (GroupState::Complete, size, Some(now));
             if member != position {
                 // As long as it was to last when it was made.
                 known.expires_at = now.plus_seconds(known.hold_seconds_then);
@@ -168,6 +170,12 @@ impl Model {
             self.fail_group(now, id);
         }
         released
+    }
+
+    /// Whether it is of a group that was open at this moment, or is it still.
+    pub(super) fn is_of_group_open_at(&self, position: usize, moment: Timestamp) -> bool {
+        let group = self.reservations[&position].group.as_ref();
+        group.is_some_and(|own| !own.left && own.completed_at.is_none_or(|at| at >= moment))
     }
 
     /// The open group of a reservation.
@@ -199,7 +207,7 @@ impl Model {
     }
 
     pub(super) fn show_group(&self, own: &InGroup, as_made: bool) -> Option<Box<Group>> {
-        let &InGroup { id, size, joined_as, expires_at, state, members, left } = own;
+        let &InGroup { id, size, joined_as, expires_at, state, members, left, .. } = own;
         if as_made {
             let state = if joined_as == size { GroupState::Complete } else { GroupState::Open };
             return Some(Box::new(Group { id, size, members: joined_as, state, expires_at }));
