@@ -11,6 +11,7 @@
 
 mod address;
 mod client;
+mod connecting;
 mod delivering;
 mod endpoint;
 mod file;
@@ -30,7 +31,7 @@ use tokio_rustls::rustls::{
 pub use self::{
     address::Target,
     client::{Failure, FailureKind, Outcome, Sender},
-    delivering::{Delivering, Parts, start},
+    delivering::{Delivering, Parts, forget_all, start},
     file::FILE,
     pattern::KindPattern,
     secrets::{Secrets, SecretsError, secret_of},
