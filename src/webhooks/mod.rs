@@ -84,6 +84,11 @@ impl Settings {
         Secrets::load(&self.secret_file).map_err(failed)
     }
 
+    /// What of its files keeps the endpoint from being used.
+    pub fn check(&self) -> Vec<Unusable> {
+        self.secrets().err().into_iter().chain(self.sender().err()).collect()
+    }
+
     /// Sends to the endpoint. Reads the authorities that it is to be certified by.
     pub fn sender(&self) -> Result<Sender, Unusable> {
         let tls = self.target.is_tls.then(|| self.tls()).transpose()?;
