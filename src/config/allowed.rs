@@ -9,8 +9,8 @@ use figment::{
 
 use super::{
     levels::{self, Levels},
-    webhooks,
     sections::Wrong,
+    webhooks,
 };
 use crate::{
     auth::{Channel, KeyHash, KeySettings, Pattern, Role, is_key_name},
@@ -114,7 +114,9 @@ impl Allowed {
     pub fn wrong(self, key: &str, value: &Value) -> Vec<Wrong> {
         match self {
             Self::Webhooks => webhooks::judge(value),
-            _ => self.judge(value).err().map(|refused| Wrong::new(key, self.show(value), refused)).into_iter().collect(),
+            _ => {
+                self.judge(value).err().map(|refused| Wrong::new(key, self.show(value), refused)).into_iter().collect()
+            }
         }
     }
 

@@ -380,7 +380,11 @@ fn webhooks_are_told_what_is_wrong_with_them() {
         ("[webhooks.orders]\nurl = \"https://a.example/\"", "webhooks.orders.secret_file = \"\" from ", "is required"),
         (plain, "webhooks.orders.url = \"\" from ", "is required"),
         (&*format!("{plain}url = \"http://a.example/\""), "webhooks.orders.url = ", "must be an address with https"),
-        (&*format!("{plain}url = \"https://me:hidden@a.example/\""), "webhooks.orders.url = \"…\" from ", "without user"),
+        (
+            &*format!("{plain}url = \"https://me:hidden@a.example/\""),
+            "webhooks.orders.url = \"…\" from ",
+            "without user",
+        ),
         (&*format!("[webhooks.Orders]\n{good}"), "webhooks.\"Orders\" = a section from ", "must have a name of"),
         (
             &*format!("[webhooks.orders]\n{good}secret = \"hidden\""),
@@ -415,10 +419,7 @@ fn webhooks_are_told_what_is_wrong_with_them() {
         ),
     ] {
         let errors = errors(section, &[]);
-        assert!(
-            errors.len() == 1 && errors[0].starts_with(expected) && errors[0].contains(told),
-            "{told}: {errors:?}"
-        );
+        assert!(errors.len() == 1 && errors[0].starts_with(expected) && errors[0].contains(told), "{told}: {errors:?}");
         assert!(!errors[0].contains("hidden"), "{errors:?}");
     }
     let two = errors("[webhooks.a]\nurl = \"x\"\n[webhooks.b]\nsecret_file = \"s\"", &[]);

@@ -109,7 +109,8 @@ pub(super) fn judge(value: &Value) -> Vec<Wrong> {
     endpoints.iter().flat_map(|(name, endpoint)| judge_endpoint(name, endpoint)).collect()
 }
 
-const ALLOWED_ENDPOINT: &str = "must be a section with url and secret_file under a name of its own, such as [webhooks.orders]";
+const ALLOWED_ENDPOINT: &str =
+    "must be a section with url and secret_file under a name of its own, such as [webhooks.orders]";
 
 fn judge_endpoint(name: &str, endpoint: &Value) -> Vec<Wrong> {
     let full = |key: &str| format!("{}.{key}", Webhooks::NAME);

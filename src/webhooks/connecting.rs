@@ -220,9 +220,11 @@ fn certificate_in_words(wrong: &CertificateError, host: &str) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is not for {host}")
         }
-        CertificateError::UnknownIssuer => "its certificate is from an authority that is not trusted, or the endpoint does not send \
+        CertificateError::UnknownIssuer => {
+            "its certificate is from an authority that is not trusted, or the endpoint does not send \
                                             the certificates in between: set ca_file if it is an authority of your own"
-            .to_owned(),
+                .to_owned()
+        }
         CertificateError::Revoked => "its certificate was revoked".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not one for servers".to_owned()

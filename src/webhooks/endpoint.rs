@@ -234,9 +234,7 @@ impl Driver {
                 reading.events = Some(events);
                 nothing
             }
-            Err(Refused::TooOld { oldest }) => {
-                News::Missed(self.cursors.read(&oldest).expect("the feed's own cursor"))
-            }
+            Err(Refused::TooOld { oldest }) => News::Missed(self.cursors.read(&oldest).expect("the feed's own cursor")),
             // The journal was replaced by one that ends earlier.
             Err(Refused::Unknown) => News::Missed(Cursor::behind(self.parts.engine.durability().epoch())),
             Err(Refused::Full | Refused::Stopping | Refused::Unreadable) => nothing,

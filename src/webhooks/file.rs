@@ -85,7 +85,8 @@ mod tests {
             ("a".to_owned(), Place::new(Cursor::at(7, 3))),
             (
                 "b".to_owned(),
-                Place::new(Cursor::behind(9)).with_times(Some(Timestamp::from_millis(5)), Some(Timestamp::from_millis(6))),
+                Place::new(Cursor::behind(9))
+                    .with_times(Some(Timestamp::from_millis(5)), Some(Timestamp::from_millis(6))),
             ),
         ]);
         write(directory.path(), &places).unwrap();

@@ -20,7 +20,7 @@ mod schedule;
 mod secrets;
 mod status;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::{
     self, ClientConfig, RootCertStore,
@@ -103,13 +103,16 @@ impl Settings {
                     let (name, path) = (self.name.clone(), path.clone());
                     Unusable::Authorities { name, path, detail }
                 };
-                let read = CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
-                for certificate in read {
-                    let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+                let text = fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+                for certificate in CertificateDer::pem_slice_iter(&text) {
+                    // The library's error would name its types.
+                    let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
+                    added.ok_or_else(|| {
+                        unusable("must hold certificates in PEM, but one of them is damaged".to_owned())
+                    })?;
                 }
                 if roots.is_empty() {
-                    return Err(unusable("holds no certificate".to_owned()));
+                    return Err(unusable("must hold certificates in PEM, but holds none".to_owned()));
                 }
             }
             None => {
@@ -132,3 +135,6 @@ impl Settings {
         of_sale && (self.events.is_empty() || self.events.iter().any(|it| it.matches(kind)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,7 +157,10 @@ fn what_the_journal_no_longer_has_leaves_memory() {
     assert!(!schedule.drop_before(3), "no longer");
     // Beyond what was taken in.
     assert!(schedule.drop_before(9));
-    assert_eq!((schedule.waiting(), schedule.position(), schedule.taken_to()), (0, Cursor::behind(8), Cursor::behind(8)));
+    assert_eq!(
+        (schedule.waiting(), schedule.position(), schedule.taken_to()),
+        (0, Cursor::behind(8), Cursor::behind(8))
+    );
     assert!(!schedule.drop_before(9));
     assert!(schedule.has_room() && schedule.next(at(99)) == Next::Idle);
     // With one under way.

@@ -119,7 +119,7 @@ fn one_event_that_is_refused_stops_only_its_subject_until_it_parks() {
 }
 
 /// What a server for `localhost` speaks TLS with, and the file with the authority that certified it.
-fn certified() -> (Arc<ServerConfig>, String) {
+pub(super) fn certified() -> (Arc<ServerConfig>, String) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

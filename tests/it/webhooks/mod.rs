@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -21,7 +22,10 @@ use serde_json::{Value, json};
 use self::receiver::{OK, Receiver, Reply};
 use crate::{
     contract::keys::Keys,
-    served::{Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, reserve_body},
+    served::{
+        Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, process::without_environment,
+        reserve_body,
+    },
 };
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -249,6 +253,38 @@ fn a_webhook_that_cannot_be_used_stops_the_start_and_says_why() {
     assert!(no_secret.contains("doorbuster keys webhook") && !no_secret.contains("hunter2"), "{no_secret}");
     let no_authority = start(&|webhook| webhook.ca_file = webhook.secret_file.clone());
     assert!(no_authority.starts_with("webhooks.orders.ca_file "), "{no_authority}");
+}
+
+/// What `serve` would refuse, `check-config` says.
+#[test]
+fn files_of_webhooks_are_checked_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("doorbuster.toml");
+    let check = |more: &str, secret: &str| {
+        let text = format!(
+            "[webhooks.orders]\nurl = \"https://127.0.0.1/hooks?token=hidden\"\nsecret_file = \"{secret}\"\n{more}"
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        without_environment(&mut command);
+        let said = command.arg("check-config").arg("--config").arg(&file).output().unwrap();
+        let [out, error] = [said.stdout, said.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(!out.contains("hidden") && !error.contains("hidden"), "{out}{error}");
+        (said.status.code(), error)
+    };
+    let secret = secret_file(SECRET);
+    let secret = secret.to_str().unwrap();
+    let (code, error) = check("ca_file = \"/nowhere/ca.pem\"\n", "/nowhere/secret");
+    assert_eq!(code, Some(2));
+    let lines: Vec<_> = error.lines().collect();
+    assert!(
+        lines[0].starts_with("error: webhooks.orders.secret_file /nowhere/secret: cannot be read")
+            && lines[1].starts_with("error: webhooks.orders.ca_file /nowhere/ca.pem: cannot be read"),
+        "{error}"
+    );
+    assert_eq!(check("allow_private_addresses = 1\n", secret).0, Some(2));
+    // With both files there is nothing wrong.
+    assert_eq!(check(&format!("ca_file = \"{}\"\n", faults::certified().1), secret), (Some(0), String::new()));
 }
 
 #[test]
