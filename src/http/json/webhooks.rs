@@ -28,7 +28,7 @@ pub struct WebhookBody<'a> {
     /// `active`: nothing failed that is not delivered by now; `failing`: an event could not be delivered yet; `parked`: the service
     /// sends nothing until an operator resumes it.
     state: &'static str,
-    /// Events that were read and not delivered, at most about 1000.
+    /// Events that were read and are to be sent, at most about 1000.
     waiting: u64,
     /// Whether there is more in the journal that was not read yet: `waiting` is then the least that it has to get.
     has_unread: bool,

@@ -115,7 +115,9 @@ fn one_event_that_is_refused_stops_only_its_subject_until_it_parks() {
     wait_until("the others arrived", || receiver.ids().len() >= 21);
     wait_until("it is parked", || state(&mut client, "orders")["state"] == "parked");
     let shown = state(&mut client, "orders");
-    assert_eq!((&shown["waiting"], &shown["last_failure"]["detail"]), (&1.into(), &"answered 422".into()));
+    assert_eq!(shown["last_failure"]["detail"], "answered 422");
+    // What came behind it is sent again after the resume, so it waits, too.
+    wait_until("it is counted", || state(&mut client, "orders")["waiting"].as_u64() > Some(1));
 }
 
 /// What a server for `localhost` speaks TLS with, and the file with the authority that certified it.
@@ -137,11 +139,12 @@ pub(super) fn certified() -> (Arc<ServerConfig>, String) {
     (Arc::new(tls), authority.to_str().unwrap().to_owned())
 }
 
-/// Behind a balancer whose first connection works, and whose others are accepted and never answered: the service closes those in time,
-/// and has at most `deliveries_max` connections.
+/// Behind a balancer of which every fourth connection works, and the others are accepted and never answered: the service closes those in
+/// time, and has at most `deliveries_max` connections.
 #[test]
 fn handshakes_that_are_never_answered_are_given_up() {
     const DELIVERIES_MAX: usize = 4;
+    const WORKS_EACH: usize = 4;
     let (tls, authority) = certified();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -153,12 +156,14 @@ fn handshakes_that_are_never_answered_are_given_up() {
             most.fetch_max(open.fetch_add(1, SeqCst) + 1, SeqCst);
             let (tls, answered, hung, open) = (tls.clone(), answered.clone(), hung.clone(), open.clone());
             thread::spawn(move || {
-                if number == 0 {
+                if number % WORKS_EACH == 0 {
                     let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
                     while take_request(&mut stream) {
                         // The next ones have to find it busy, and connect.
                         thread::sleep(Duration::from_millis(2));
-                        stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").unwrap();
+                        if stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").and_then(|()| stream.flush()).is_err() {
+                            break;
+                        }
                         answered.fetch_add(1, SeqCst);
                     }
                 } else {

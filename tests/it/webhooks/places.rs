@@ -169,7 +169,9 @@ fn the_limit_of_the_journal_is_each_ones_own() {
         let metrics = Scrape::parse(service.ops().get("/metrics").text());
         metrics.value("doorbuster_webhook_skips_total", [("webhook", "far")]) > 0.0
     });
-    // It is far behind again, and then the other one begins to fail.
+    // It is behind again, with an event of its own, and then the other one begins to fail.
+    put(&mut client, "between");
+    wait_until("the other one has it", || good.count() == 2);
     for _ in 0..3 {
         grow(&service, &mut client);
     }
@@ -202,9 +204,11 @@ fn an_erased_customer_is_not_sent_from_memory() {
     wait_until("it is parked", || state(&mut client, "parks")["state"] == "parked");
     wait_until("the other fails", || state(&mut client, "fails")["state"] == "failing");
     client.send(&Ask::new("DELETE", "/v1/customers/gus-of-the-dock")).success(200);
-    for (name, receiver) in ["parks", "fails"].into_iter().zip(&receivers) {
+    for name in ["parks", "fails"] {
         wait_until("it is told", || state(&mut client, name).get("skipped_at").is_some());
         wait_until("nothing waits", || state(&mut client, name)["waiting"] == 0);
+    }
+    for (name, receiver) in ["parks", "fails"].into_iter().zip(&receivers) {
         let before = receiver.count();
         receiver.behave(|_| OK);
         client.post_nothing(&format!("/v1/webhooks/{name}/resume")).success(200);
@@ -281,7 +285,5 @@ fn what_the_journal_no_longer_has_is_skipped_and_told() {
     };
     wait_until("it goes on with what there is", || !subjects().is_empty());
     assert_eq!(subjects(), ["after"], "the first was missed");
-    let metrics = Scrape::parse(service.ops().get("/metrics").text());
-    assert!(metrics.value("doorbuster_webhook_skips_total", [("webhook", "orders")]) > 0.0);
     assert!(service.directory().join("webhooks.json").exists());
 }
