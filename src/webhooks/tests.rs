@@ -86,6 +86,14 @@ fn a_resume_takes_effect_only_when_its_record_is_durable() {
     assert_eq!(place.resume(), Some(epoch), "recorded once");
     assert_eq!(place.state(), State::Parked, "the record may still be lost");
     assert_eq!(place.orders().status(epoch).state(), State::Active, "as it is once the record is durable");
+    // Its thread looks again and again, and leaves it parked.
+    for from in 2..30 {
+        place.webhooks.journal_begins(from);
+        while place.orders().status.lock().read_to + 1 < from {
+            assert!(place.orders().status.lock().parked_at.is_some(), "it continued");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
     // What is saved at the end says so, too.
     place.delivering.stop();
     assert!(place.is_saved_as_parked());
