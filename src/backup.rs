@@ -4,8 +4,9 @@
 //! changes nothing in the original but its note about the backup ([`note`]), and does not block a running service. The copy has
 //! everything that was acknowledged before it began. It gets its name only when it is complete, on disk and read back.
 //!
-//! How: the backup pins a snapshot of the store first, then opens all files of the journal. So the journal has everything that
-//! the store has, and none of its files disappears. Later appends are not seen ([`View`]).
+//! How: the backup pins a snapshot of the store and reads where webhooks are first, then opens all files of the journal. So the
+//! journal has everything that the store has and that webhooks were sent, and none of its files disappears. Later appends are not
+//! seen ([`View`]).
 
 use std::{
     borrow::Cow,
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Small files beside the journal that belong to it.
-const BESIDE: [&str; 5] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE, webhooks::FILE];
+const BESIDE: [&str; 4] = ["identity", "customer-ids", "cursor-key", ABSENCES_FILE];
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -111,7 +112,7 @@ pub fn run(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, Backu
 }
 
 fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupError> {
-    let (moment, view) = moment(data, store.filter(|path| path.is_file()))?;
+    let Moment { store, places, view } = moment(data, store.filter(|path| path.is_file()))?;
     let (_, original, _) = read(&view)?;
     if original == 0 {
         return Err(BackupError::Empty(data.to_owned()));
@@ -123,7 +124,12 @@ fn copy(data: &Path, store: Option<&Path>, to: &Path) -> Result<Backup, BackupEr
     for name in BESIDE {
         copy_small(&data.join(name), &to.join(name))?;
     }
-    let (store, store_error) = match copy_store(moment, &to.join("store.db")) {
+    if let Some(places) = places {
+        let path = to.join(webhooks::FILE);
+        fs::write(&path, places).map_err(on("write", &path))?;
+        sync(&path)?;
+    }
+    let (store, store_error) = match copy_store(store, &to.join("store.db")) {
         Ok(store) => (store, None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -147,26 +153,44 @@ fn copy_store(moment: Option<Result<SqliteMoment, StoreError>>, to: &Path) -> Re
     Ok(Some(StoreCopy { epoch: moment.cursor(), bytes: copied? }))
 }
 
-/// A consistent store and journal: the journal continues where the store is, and the snapshot is not ahead of it. A store that
-/// cannot be read keeps nobody from copying the journal.
-fn moment(data: &Path, store: Option<&Path>) -> Result<(Option<Result<SqliteMoment, StoreError>>, View), BackupError> {
+/// What a copy consists of, as it was at one moment.
+struct Moment {
+    /// None without a file of the store.
+    store: Option<Result<SqliteMoment, StoreError>>,
+    /// Where webhooks were, if there are any.
+    places: Option<Vec<u8>>,
+    view: View,
+}
+
+/// A consistent store and journal: the journal continues where the store and the webhooks are, and the snapshot is not ahead of the
+/// store. A store that cannot be read keeps nobody from copying the journal.
+fn moment(data: &Path, store: Option<&Path>) -> Result<Moment, BackupError> {
     let journal = data.join("journal");
-    let open = || View::open(&journal).map_err(on("read", &journal));
-    let Some(store) = store else { return Ok((None, open()?)) };
     let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
     loop {
-        let moment = SqliteMoment::of(store);
-        let view = open()?;
-        let Ok(moment) = moment else { return Ok((Some(moment), view)) };
+        let store = store.map(SqliteMoment::of);
+        // Before the journal, which would otherwise end before them; and right before, so that it does not begin behind them.
+        let places = read_small(&data.join(webhooks::FILE))?;
+        let view = View::open(&journal).map_err(on("read", &journal))?;
+        let Some(Ok(pinned)) = &store else { return Ok(Moment { store, places, view }) };
         let snapshot = view.snapshots().newest()?.map_or(0, |snapshot| snapshot.summary().last_epoch);
         let oldest = files::oldest_epoch(&view).map_err(RecoveryError::from)?.unwrap_or(1);
         // A store that stays behind, because it was lost or cannot be written, is copied as it is.
-        if (snapshot <= moment.cursor() && oldest <= moment.cursor() + 1) || tries == 0 {
-            return Ok((Some(Ok(moment)), view));
+        if (snapshot <= pinned.cursor() && oldest <= pinned.cursor() + 1) || tries == 0 {
+            return Ok(Moment { store, places, view });
         }
         tries -= 1;
-        drop(moment);
+        drop(store);
         thread::sleep(PAUSE);
+    }
+}
+
+/// None if there is no such file.
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(on("read", path)(error)),
     }
 }
 

@@ -26,15 +26,20 @@ TOLERANCE_SECONDS = 300
 BODY_BYTES_MAX = 8 << 20
 
 
+def whole_number(text: str) -> int | None:
+    """The number of ASCII digits; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def is_signed(secret: str, identifier: str, timestamp: str, signatures: str, body: bytes) -> bool:
     """Whether one of the signatures is by the secret, and recent."""
-    if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+    if whole_number(timestamp) is None or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{identifier}.{timestamp}.".encode() + body
-    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    expected = b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
     # In constant time: what differs where must not show.
-    return any(hmac.compare_digest(f"v1,{expected}", signature) for signature in signatures.split(" "))
+    return any(hmac.compare_digest(expected, signature.encode()) for signature in signatures.split(" "))
 
 
 class Receiver(ThreadingHTTPServer):
@@ -54,9 +59,11 @@ class Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("content-length", 0))
+        length = whole_number(self.headers.get("content-length", "0"))
+        if length is None:
+            return self.refuse(400)
         if length > BODY_BYTES_MAX:
-            return self.answer(413)
+            return self.refuse(413)
         body = self.rfile.read(length)
         identifier, timestamp, signatures = (
             self.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")
@@ -68,6 +75,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.seen.add(identifier)
                 self.server.events.put(json.loads(body))
         self.answer(204)
+
+    def refuse(self, status: int) -> None:
+        """Answers a request whose body is not read, so the connection cannot go on."""
+        self.close_connection = True
+        self.answer(status)
 
     def answer(self, status: int) -> None:
         self.send_response(status)

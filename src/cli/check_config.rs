@@ -1,9 +1,9 @@
-//! `check-config`: the configuration in force.
+//! `check-config`: the configuration in force, and whether webhooks' files can be used.
 
 use std::io::{self, Write};
 
-use super::exit::ExitCode;
-use crate::config::Loaded;
+use super::{complain, exit::ExitCode};
+use crate::{config::Loaded, webhooks::Settings};
 
 pub(super) fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     for warning in loaded.config.warnings() {
@@ -12,5 +12,7 @@ pub(super) fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     out.write_all(loaded.to_toml().as_bytes())?;
     out.flush()?;
-    Ok(ExitCode::Clean)
+    let unusable: Vec<_> = loaded.config.webhooks.settings().iter().flat_map(Settings::check).collect();
+    unusable.iter().for_each(|error| complain(error));
+    Ok(if unusable.is_empty() { ExitCode::Clean } else { ExitCode::BadConfig })
 }

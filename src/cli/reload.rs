@@ -78,10 +78,10 @@ impl Reload {
         if let Err(error) = &tls {
             tracing::error!(%error, "the new certificate is not valid; the previous one stays in force");
         }
-        if let Err(error) = &secrets {
-            tracing::error!(%error, "the new secrets of a webhook are not valid; the previous ones stay in force");
+        for error in &secrets {
+            tracing::error!(%error, "the new secrets of this webhook are not valid; its previous ones stay in force");
         }
-        if tls.is_ok() && secrets.is_ok() {
+        if tls.is_ok() && secrets.is_empty() {
             reloads.done()
         } else {
             reloads.refused()

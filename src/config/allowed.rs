@@ -9,6 +9,7 @@ use figment::{
 
 use super::{
     levels::{self, Levels},
+    sections::Wrong,
     webhooks,
 };
 use crate::{
@@ -82,7 +83,10 @@ impl Allowed {
             Self::CustomerKey => text.is_some_and(|text| text.is_empty() || CustomerKey::parse(text).is_some()),
             Self::Ratio => number(value).is_some_and(|number| (0.0..=1.0).contains(&number)),
             Self::OtlpEndpoint => text.is_some_and(|text| text.is_empty() || is_collector(text)),
-            Self::Webhooks => return webhooks::judge(value).map_err(|wrong| format!("must be {self}: {wrong}")),
+            Self::Webhooks => {
+                let first = webhooks::judge(value).into_iter().next();
+                return first.map_or(Ok(()), |wrong| Err(format!("must be {self}: {} {}", wrong.key, wrong.allowed)));
+            }
             Self::ApiKeys => return judge_keys(value).map_err(|wrong| format!("must be {self}: {wrong}")),
         };
         if allowed { Ok(()) } else { Err(format!("must be {self}")) }
@@ -103,6 +107,16 @@ impl Allowed {
                 read.ok().and_then(|mut read| read.remove("keys")).unwrap_or_else(|| Value::from(text))
             }
             _ => Value::from(text),
+        }
+    }
+
+    /// What is wrong with the value of a key: each of its members, where a value has some.
+    pub fn wrong(self, key: &str, value: &Value) -> Vec<Wrong> {
+        match self {
+            Self::Webhooks => webhooks::judge(value),
+            _ => {
+                self.judge(value).err().map(|refused| Wrong::new(key, self.show(value), refused)).into_iter().collect()
+            }
         }
     }
 

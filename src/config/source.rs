@@ -181,9 +181,13 @@ impl Layer {
 
     fn take(&mut self, section: &'static str, key: &Key, value: Value, origin: Origin) {
         let full = dotted(section, key.name);
-        if let Err(allowed) = key.allowed.judge(&value) {
-            let value = key.allowed.show(&value);
-            self.errors.push(ConfigError::Value { key: full, value, origin: Some(origin), allowed });
+        let wrong = key.allowed.wrong(&full, &value);
+        if !wrong.is_empty() {
+            let told = wrong.into_iter().map(|Wrong { key, value, allowed }| {
+                let origin = Some(origin.clone());
+                ConfigError::Value { key, value, origin, allowed }
+            });
+            self.errors.extend(told);
             return;
         }
         self.values.insert((section, key.name), value);

@@ -364,40 +364,66 @@ fn webhooks_are_told_what_is_wrong_with_them() {
     let settings = loaded.config.webhooks.settings();
     assert_eq!((settings[0].name.as_str(), settings[0].park_after.as_secs()), ("orders", 86_400));
     assert!(settings[0].allow_private_addresses && settings[0].events[0].matches("reservation.held"));
-    assert_eq!(load(&loaded.to_toml(), &[], Vec::new()).unwrap().config, loaded.config);
+    let shown = loaded.to_toml();
+    assert!(shown.contains("url = \"https://orders.example/hooks?…\"\n"), "{shown}");
+    let mut again = load(&shown, &[], Vec::new()).unwrap().config;
+    again.webhooks.0.get_mut("orders").unwrap().url.clone_from(&loaded.config.webhooks.0["orders"].url);
+    assert_eq!(again, loaded.config);
     let variable = "{ a = { url = \"http://localhost:9/\", secret_file = \"s\", deliveries_max = 4 } }";
     let by_variable = load(file, &[("DOORBUSTER_WEBHOOKS", variable)], Vec::new()).unwrap().config.webhooks;
     assert_eq!(by_variable.0.keys().collect::<Vec<_>>(), ["a"], "the variable replaces the file's");
     assert_eq!(by_variable.0["a"].deliveries_max, 4);
     let good = "url = \"https://a.example/\"\nsecret_file = \"s\"\n";
-    for (section, told) in [
-        ("[webhooks]\norders = 1", "orders: it must have url and secret_file"),
-        ("[webhooks.orders]\nurl = \"https://a.example/\"", "orders: secret_file is required"),
-        ("[webhooks.orders]\nsecret_file = \"s\"", "orders: url is required"),
-        ("[webhooks.orders]\nsecret_file = \"s\"\nurl = \"http://a.example/\"", "url must be an address with https"),
-        ("[webhooks.orders]\nsecret_file = \"s\"\nurl = \"https://me:hidden@a.example/\"", "without user"),
-        ("[webhooks.Orders]\nurl = \"\"", "the name \"Orders\" must be"),
-        (&*format!("[webhooks.orders]\n{good}event = []"), "\"event\" is not a key of a webhook; the keys are url,"),
-        (&*format!("[webhooks.orders]\n{good}events = [\"order.*\"]"), "events must be a type of events or match one"),
-        (&*format!("[webhooks.orders]\n{good}events = \"*\""), "events must be a list"),
-        (&*format!("[webhooks.orders]\n{good}sales = [\"A\"]"), "ids of sales"),
+    let plain = "[webhooks.orders]\nsecret_file = \"s\"\n";
+    for (section, expected, told) in [
+        ("[webhooks]\nurl = \"https://a.example/\"", "webhooks.url = one value from ", "such as [webhooks.orders]"),
+        ("[webhooks.orders]\nurl = \"https://a.example/\"", "webhooks.orders.secret_file = \"\" from ", "is required"),
+        (plain, "webhooks.orders.url = \"\" from ", "is required"),
+        (&*format!("{plain}url = \"http://a.example/\""), "webhooks.orders.url = ", "must be an address with https"),
+        (
+            &*format!("{plain}url = \"https://me:hidden@a.example/\""),
+            "webhooks.orders.url = \"…\" from ",
+            "without user",
+        ),
+        (&*format!("[webhooks.Orders]\n{good}"), "webhooks.\"Orders\" = a section from ", "must have a name of"),
+        (
+            &*format!("[webhooks.orders]\n{good}secret = \"hidden\""),
+            "webhooks.orders.secret = \"…\" from ",
+            "is not a key of a webhook; the keys are url,",
+        ),
+        (
+            &*format!("[webhooks.orders]\n{good}events = [\"order.*\"]"),
+            "webhooks.orders.events = [\"order.*\"] from ",
+            "must be a type of events or match one",
+        ),
+        (&*format!("[webhooks.orders]\n{good}events = \"*\""), "webhooks.orders.events = ", "must be a list"),
+        (
+            &*format!("[webhooks.orders]\n{good}sales = [\"A\"]"),
+            "webhooks.orders.sales = [\"A\"] from ",
+            "must be a list of ids of sales",
+        ),
         (
             &*format!("[webhooks.orders]\n{good}park_after_seconds = 0"),
-            "park_after_seconds must be a whole number from 1",
+            "webhooks.orders.park_after_seconds = 0 from ",
+            "must be a whole number from 1",
         ),
         (
             &*format!("[webhooks.orders]\n{good}timeout_seconds = 61"),
-            "timeout_seconds must be a whole number from 1 to 60",
+            "webhooks.orders.timeout_seconds = 61 from ",
+            "must be a whole number from 1 to 60",
         ),
-        (&*format!("[webhooks.orders]\n{good}allow_private_addresses = 1"), "must be true or false"),
+        (
+            &*format!("[webhooks.orders]\n{good}allow_private_addresses = 1"),
+            "webhooks.orders.allow_private_addresses = 1 from ",
+            "must be true or false",
+        ),
     ] {
         let errors = errors(section, &[]);
-        assert!(
-            errors.len() == 1 && errors[0].starts_with("webhooks = ") && errors[0].contains(told),
-            "{told}: {errors:?}"
-        );
+        assert!(errors.len() == 1 && errors[0].starts_with(expected) && errors[0].contains(told), "{told}: {errors:?}");
         assert!(!errors[0].contains("hidden"), "{errors:?}");
     }
+    let two = errors("[webhooks.a]\nurl = \"x\"\n[webhooks.b]\nsecret_file = \"s\"", &[]);
+    assert_eq!(two.len(), 3, "each is told: {two:?}");
     let many: String = (0..33).map(|number| format!("[webhooks.w{number}]\n{good}")).collect();
     assert!(errors(&many, &[])[0].contains("at most 32"));
 }

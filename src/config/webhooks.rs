@@ -93,42 +93,50 @@ impl Section for Webhooks {
     const KEYS: &'static [Key] = &[key("", Allowed::Webhooks)];
 
     fn check(&self) -> Vec<Wrong> {
-        let value = Value::serialize(self).expect("a section is plain data");
-        let refused = Allowed::Webhooks.judge(&value).err();
-        refused.map(|refused| Wrong::new(Self::NAME, Allowed::Webhooks.show(&value), refused)).into_iter().collect()
+        judge(&Value::serialize(self).expect("a section is plain data"))
     }
 }
 
-pub(super) fn judge(value: &Value) -> Result<(), String> {
-    let endpoints = value.as_dict().ok_or("put each webhook in a section of its own, such as [webhooks.orders]")?;
+/// Every error in the section.
+pub(super) fn judge(value: &Value) -> Vec<Wrong> {
+    let Some(endpoints) = value.as_dict() else {
+        return vec![Wrong::new(Webhooks::NAME, "one value", ALLOWED_ENDPOINT)];
+    };
     if endpoints.len() > WEBHOOKS_MAX {
-        return Err(format!("there are {}, but at most {WEBHOOKS_MAX} are possible", endpoints.len()));
+        let allowed = format!("must be at most {WEBHOOKS_MAX}");
+        return vec![Wrong::new(Webhooks::NAME, format!("{} sections", endpoints.len()), allowed)];
     }
-    for (name, endpoint) in endpoints {
-        if !is_key_name(name) {
-            return Err(format!("the name {name:?} must be 1 to 64 characters from a-z, 0-9, - and _"));
-        }
-        judge_endpoint(endpoint).map_err(|wrong| format!("{name}: {wrong}"))?;
-    }
-    Ok(())
+    endpoints.iter().flat_map(|(name, endpoint)| judge_endpoint(name, endpoint)).collect()
 }
 
-fn judge_endpoint(endpoint: &Value) -> Result<(), String> {
-    let required = MEMBERS[..REQUIRED].iter().map(|(name, _)| *name);
-    let members = endpoint.as_dict().ok_or("it must have url and secret_file")?;
-    for (name, value) in members {
-        let Some((_, member)) = MEMBERS.iter().find(|(known, _)| known == name) else {
-            let known = MEMBERS.map(|(name, _)| name).join(", ");
-            return Err(format!("{} is not a key of a webhook; the keys are {known}", quote(name)));
-        };
-        judge_member(*member, value).map_err(|wrong| format!("{name} {wrong}"))?;
+const ALLOWED_ENDPOINT: &str =
+    "must be a section with url and secret_file under a name of its own, such as [webhooks.orders]";
+
+fn judge_endpoint(name: &str, endpoint: &Value) -> Vec<Wrong> {
+    let full = |key: &str| format!("{}.{key}", Webhooks::NAME);
+    if !is_key_name(name) {
+        let allowed = "must have a name of 1 to 64 characters from a-z, 0-9, - and _";
+        return vec![Wrong::new(full(&quote(name)), "a section", allowed)];
     }
-    for name in required {
-        if members.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err(format!("{name} is required"));
+    let Some(members) = endpoint.as_dict() else {
+        return vec![Wrong::new(full(name), "one value", ALLOWED_ENDPOINT)];
+    };
+    let full = |member: &str| format!("{}.{name}.{member}", Webhooks::NAME);
+    let unknown = members.keys().filter(|key| MEMBERS.iter().all(|(known, _)| known != key)).map(|key| {
+        // It may be a secret in the wrong place.
+        let known = MEMBERS.map(|(name, _)| name).join(", ");
+        Wrong::new(full(key), quote("…"), format!("is not a key of a webhook; the keys are {known}"))
+    });
+    let judged = MEMBERS.iter().enumerate().filter_map(|(place, (member, allowed))| {
+        let value = members.get(*member);
+        if place < REQUIRED && value.is_none_or(|value| value.as_str() == Some("")) {
+            return Some(Wrong::new(full(member), quote(""), "is required"));
         }
-    }
-    Ok(())
+        let value = value?;
+        let refused = judge_member(*allowed, value).err()?;
+        Some(Wrong::new(full(member), show_member(*allowed, value), refused))
+    });
+    unknown.chain(judged).collect()
 }
 
 fn judge_member(member: Member, value: &Value) -> Result<(), String> {
@@ -141,8 +149,10 @@ fn judge_member(member: Member, value: &Value) -> Result<(), String> {
         }
         Member::Events => texts(value, "must be a list of types of events, such as [\"reservation.*\"]")?
             .try_for_each(|text| KindPattern::try_from(text).map(drop)),
-        Member::Sales => texts(value, "must be a list of ids of sales, such as [\"summer-*\"]")?
-            .try_for_each(|text| Pattern::try_from(text).map(drop).map_err(|wrong| format!("is not valid: {wrong}"))),
+        Member::Sales => {
+            let told = "must be a list of ids of sales, in which * matches any characters, such as [\"summer-*\"]";
+            texts(value, told)?.try_for_each(|text| Pattern::try_from(text).map(drop).map_err(|_| told.to_owned()))
+        }
     }
 }
 
@@ -152,21 +162,33 @@ fn texts<'a>(value: &'a Value, told: &str) -> Result<impl Iterator<Item = String
     Ok(list.iter().filter_map(Value::as_str).map(str::to_owned))
 }
 
-/// The endpoint's members as lines of TOML. A text that is no URL may still hold a password.
+/// The endpoint's members as lines of TOML.
 fn lines(endpoint: &Dict) -> impl Iterator<Item = String> + '_ {
-    MEMBERS.iter().filter_map(|(name, member)| {
+    let shown = |(name, member): &(&str, Member)| {
         let value = endpoint.get(*name)?;
-        let shown = match (member, value.as_array()) {
-            (_, Some(list)) => {
-                let quoted: Vec<_> = list.iter().filter_map(Value::as_str).map(quote).collect();
-                format!("[{}]", quoted.join(", "))
-            }
-            (Member::Of(allowed), None) => allowed.show(value),
-            (Member::Url, None) => quote(value.as_str().filter(|url| Target::parse(url).is_some()).unwrap_or("…")),
-            (Member::Events | Member::Sales, None) => quote("…"),
-        };
-        Some(format!("{name} = {shown}"))
-    })
+        Some(format!("{name} = {}", show_member(*member, value)))
+    };
+    MEMBERS.iter().filter_map(shown)
+}
+
+/// A member as TOML. A text that is no URL may still hold a password.
+fn show_member(member: Member, value: &Value) -> String {
+    match (member, value.as_array()) {
+        (_, Some(list)) => {
+            let quoted: Vec<_> = list.iter().filter_map(Value::as_str).map(quote).collect();
+            format!("[{}]", quoted.join(", "))
+        }
+        (Member::Of(allowed), None) => allowed.show(value),
+        (Member::Url, None) => quote(&value.as_str().map_or_else(|| "…".to_owned(), show_url)),
+        (Member::Events | Member::Sales, None) => quote("…"),
+    }
+}
+
+/// A URL without its query, which may hold a token.
+fn show_url(url: &str) -> String {
+    let Some(target) = Target::parse(url) else { return "…".to_owned() };
+    let query = if target.uri.query().is_some() { "?…" } else { "" };
+    format!("{}{query}", target.shown())
 }
 
 /// The webhooks on one line.

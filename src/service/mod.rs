@@ -346,11 +346,10 @@ impl Running {
         }
     }
 
-    /// Takes the secrets of webhooks as their files are now. On an error all stay as they were.
-    pub fn reload_webhook_secrets(&self) -> Result<(), Unusable> {
-        let webhooks = &self.edge.api.webhooks;
-        webhooks.replace_secrets(webhooks.read_secrets()?);
-        Ok(())
+    /// Takes the secrets of webhooks as their files are now. A webhook whose file is not valid keeps the secrets that it has; these
+    /// errors are returned.
+    pub fn reload_webhook_secrets(&self) -> Vec<Unusable> {
+        self.edge.api.webhooks.reload_secrets()
     }
 
     /// Bytes that bodies and answers under way take in memory.

@@ -36,7 +36,7 @@ pub(super) fn start(
         }
         looks += 1;
         telemetry.shards.observe(engine);
-        webhooks.observe(engine.time(clock.now()));
+        webhooks.observe(engine.time(clock.now()), engine.durability().epoch());
         telemetry.edge.callers_remembered(rates.remembered());
         telemetry.edge.buffered(edge.buffers.taken());
         telemetry.process.observe(&directory);

@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, Runtime},
     config::Config,
     engine::{Engine, SnapshotError, SnapshotTaken},
-    journal::{Cause, CommitSignal, Epoch, Log, SnapshotStore},
+    journal::{Cause, CommitSignal, Epoch, Log, ReadError, SnapshotStore},
     store::StoreStatus,
     telemetry::Telemetry,
     webhooks::Webhooks,
@@ -80,13 +80,14 @@ pub struct Snapshots {
     appended_at_last: u64,
     failed_at: Option<Instant>,
     sweep: Sweep,
+    has_told_webhooks: bool,
 }
 
 impl Snapshots {
     pub fn new(settings: Settings, parts: Parts) -> Self {
         let (first_epoch, appended_at_last) = (newest(&*parts.snapshots), parts.backlog.appended_total());
         let sweep = Sweep::new(settings.erase_seconds);
-        Self { parts, settings, first_epoch, appended_at_last, failed_at: None, sweep }
+        Self { parts, settings, first_epoch, appended_at_last, failed_at: None, sweep, has_told_webhooks: false }
     }
 
     /// Finds customers who were erased in earlier runs.
@@ -118,19 +119,34 @@ impl Snapshots {
             }
         }
         let keep_from = self.first_epoch.min(store.applied_epoch() + 1);
-        trim(&**log, &**snapshots, self.kept_for_webhooks(keep_from).unwrap_or(keep_from));
+        let kept = self.kept_for_webhooks(keep_from).unwrap_or(keep_from);
+        if trim(&**log, &**snapshots, kept) || !self.has_told_webhooks {
+            self.tell_webhooks();
+        }
         self.sweep.removed(&self.parts);
         INTERVAL
     }
 
-    /// The batch from which the journal is kept for webhooks that are behind. None if nothing needs to be kept for them, if they
-    /// are too far behind, or if erased customers have to leave: a webhook then misses events, and says so.
+    /// The batch from which the journal is kept for webhooks that are behind. None if nothing needs to be kept for them, or if erased
+    /// customers have to leave. A webhook that is too far behind misses events, and does not keep the journal from others.
     fn kept_for_webhooks(&self, otherwise: Epoch) -> Option<Epoch> {
-        let needed = self.parts.webhooks.needs_from().filter(|needed| *needed < otherwise)?;
-        let kept = self.settings.webhook_bytes_max > 0
-            && !self.sweep.is_under_way()
-            && self.parts.log.bytes_after(needed - 1).is_ok_and(|bytes| bytes <= self.settings.webhook_bytes_max);
-        kept.then_some(needed)
+        let most = self.settings.webhook_bytes_max;
+        if most == 0 || self.sweep.is_under_way() {
+            return None;
+        }
+        let is_near = |needed: &Epoch| {
+            *needed < otherwise && self.parts.log.bytes_after(needed - 1).is_ok_and(|bytes| bytes <= most)
+        };
+        self.parts.webhooks.needs_from().filter(is_near).min()
+    }
+
+    /// Tells webhooks with which batch the journal begins.
+    fn tell_webhooks(&mut self) {
+        let Parts { engine, log, webhooks, .. } = &self.parts;
+        if let Err(ReadError::TooOld { oldest, .. }) = log.read(0).next(engine.durability().epoch()) {
+            webhooks.journal_begins(oldest);
+        }
+        self.has_told_webhooks = true;
     }
 }
 
@@ -162,15 +178,22 @@ fn newest(snapshots: &dyn SnapshotStore) -> Epoch {
     }
 }
 
-/// Removes all snapshots but the newest, and batches before `keep_from`.
-fn trim(log: &dyn Log, snapshots: &dyn SnapshotStore, keep_from: Epoch) {
+/// Removes all snapshots but the newest, and batches before `keep_from`. Whether anything was removed.
+fn trim(log: &dyn Log, snapshots: &dyn SnapshotStore, keep_from: Epoch) -> bool {
     let removed = snapshots.delete_superseded().map_err(Cause::from).and_then(|snapshots| {
         let batches = log.trim(keep_from)?;
         Ok((snapshots.units + batches.units, snapshots.bytes + batches.bytes))
     });
     match removed {
-        Ok((0, _)) => {}
-        Ok((units, bytes)) => tracing::info!(units, bytes, "removed old snapshots and batches from the journal"),
-        Err(error) => tracing::warn!(%error, "could not remove old snapshots and batches from the journal"),
+        Ok((0, _)) => false,
+        Ok((units, bytes)) => {
+            tracing::info!(units, bytes, "removed old snapshots and batches from the journal");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "could not remove old snapshots and batches from the journal");
+            // Some may be gone.
+            true
+        }
     }
 }

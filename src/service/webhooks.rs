@@ -21,6 +21,7 @@ pub(super) fn start(
 ) -> Result<(Arc<Webhooks>, Option<Delivering>), StartError> {
     let settings = config.webhooks.settings();
     if settings.is_empty() {
+        webhooks::forget_all(&config.data.dir)?;
         return Ok((Arc::default(), None));
     }
     let parts = Parts {

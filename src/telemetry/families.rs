@@ -190,11 +190,11 @@ families! {
     WEBHOOK_WAITING = Gauge, "webhook_waiting_events" ["webhook"]
         "Events that were read for a webhook and not delivered; at most about 1024, then the service reads no further.";
     WEBHOOK_LAG = Gauge, "webhook_lag_seconds" ["webhook"]
-        "Age of the oldest event that a webhook still has to get; 0 if there is none.";
+        "Age of the oldest event that a webhook still has to get, read or not; 0 if there is none.";
     WEBHOOK_PARKED = Gauge, "webhook_parked" ["webhook"]
         "1 while a webhook is parked, because an event could not be delivered for its park_after_seconds.";
     WEBHOOK_SKIPS = Counter, "webhook_skips_total" ["webhook"]
-        "Times that a webhook missed events, because the journal no longer had them (journal.webhook_bytes_max).";
+        "Times that a webhook missed events, because the journal no longer had them (journal.webhook_bytes_max, privacy.journal_erase_seconds).";
 
     TRACE_SPANS = Counter, "trace_spans_total" ["outcome"]
         "Spans by outcome: exported; lost because the queue was full or the collector took none; over_limit: not \

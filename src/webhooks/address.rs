@@ -55,16 +55,22 @@ impl Target {
         format!("{scheme}://{authority}{path}")
     }
 
-    /// Whether a connection may be made to this address of the host.
-    pub(super) fn allows(&self, ip: IpAddr, private: bool) -> bool {
+    /// Whether a connection may be made to this address of the host; why not, and what to do, for people.
+    pub(super) fn judge(&self, ip: IpAddr, private: bool) -> Result<(), &'static str> {
         let ip = ip.to_canonical();
         if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
-            return false;
+            return Err("is not the address of a single host: configure the host's own address");
         }
         // A host that is not written as this machine is not this machine, whatever its name resolves to; and the other way round.
-        match ip.is_loopback() {
-            true => self.is_loopback || (private && self.is_tls),
-            false => !self.is_loopback && (private || is_public(ip)),
+        match (ip.is_loopback(), self.is_loopback) {
+            (true, true) => Ok(()),
+            (true, false) if private && self.is_tls => Ok(()),
+            (true, false) => Err("is this machine: write localhost in the URL if that is meant"),
+            (false, true) => Err("is not this machine, which the URL names"),
+            (false, false) if private || is_public(ip) => Ok(()),
+            (false, false) => {
+                Err("is not a public address: set allow_private_addresses = true for this webhook if that is meant")
+            }
         }
     }
 }
@@ -122,6 +128,12 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Target {
+        fn allows(&self, ip: IpAddr, private: bool) -> bool {
+            self.judge(ip, private).is_ok()
+        }
+    }
 
     #[test]
     fn a_url_is_https_or_this_machine() {
@@ -201,6 +213,8 @@ mod tests {
             assert!(target.allows(ip, false) && target.allows(ip, true), "{ip}");
         }
         for ip in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+            let told = target.judge(ip.parse().unwrap(), false).unwrap_err();
+            assert!(!told.contains("allow_private_addresses"), "that would not help: {told}");
             assert!(!target.allows(ip.parse().unwrap(), true), "{ip}");
         }
     }

@@ -1,45 +1,29 @@
 //! One delivery: resolves, connects, sends, and reads what matters of the answer.
 //!
-//! Invariants: an answer begins within `timeout`, or the delivery has failed; redirects are not followed; of an answer's body at most a few KiB are read; one
-//! name is resolved by one thread at a time, so an endpoint whose name server hangs takes no thread from another.
+//! Invariants: an answer begins within `timeout`, or the delivery has failed; redirects are not followed; of an answer's body at most
+//! a few KiB are read. How connections are made, and how many: see `connecting`.
 
-use std::{
-    error::Error,
-    io,
-    net::{SocketAddr, ToSocketAddrs},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Request, Response, Uri,
+    Request, Response,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, USER_AGENT},
 };
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::{Mutex, OwnedMutexGuard},
-    time::timeout,
-};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, pki_types::ServerName},
-};
-use tower_service::Service;
+use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 
-use super::{Secrets, address::Target};
+use super::{
+    Secrets,
+    address::Target,
+    connecting::{ConnectError, Connector},
+};
 use crate::sale::time::Timestamp;
 
 /// What is read of an answer's body, so that the connection can be used again. Of a longer answer the connection is closed.
@@ -91,7 +75,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// `tls`: None only for a target without TLS.
+    /// `tls`: None only for a target without TLS. `connections`: how many there may be at a time.
     pub fn new(
         target: Target,
         private: bool,
@@ -99,7 +83,7 @@ impl Sender {
         timeout: Duration,
         connections: usize,
     ) -> Self {
-        let connector = Connector { target: Arc::new(target.clone()), private, tls, resolving: Arc::default() };
+        let connector = Connector::new(target.clone(), private, tls, timeout, connections);
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(connections);
         Self { target, client: builder.build(connector), timeout }
@@ -119,10 +103,17 @@ impl Sender {
         let failed = |kind, detail| Outcome::Failed(Failure { kind, detail, retry_after: None });
         match timeout(self.timeout, self.client.request(request)).await {
             Ok(Ok(response)) => judge(response, at).await,
-            Ok(Err(error)) => failed(FailureKind::Unreachable, in_words(&error)),
-            Err(_) => failed(FailureKind::TimedOut, format!("no answer within {} s", self.timeout.as_secs())),
+            Ok(Err(error)) if !is_late(&error) => failed(FailureKind::Unreachable, in_words(&error)),
+            Ok(Err(_)) | Err(_) => {
+                failed(FailureKind::TimedOut, format!("no answer within {} s", self.timeout.as_secs()))
+            }
         }
     }
+}
+
+/// Whether the time was over before there was a connection.
+fn is_late(error: &dyn Error) -> bool {
+    matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(ConnectError::TimedOut))
 }
 
 /// What was answered. The head decides; the body is read only to use the connection again.
@@ -164,108 +155,6 @@ fn in_words(error: &dyn Error) -> String {
         cause = error.source();
     }
     words.join(": ")
-}
-
-/// Makes connections to the one target.
-#[derive(Clone)]
-struct Connector {
-    target: Arc<Target>,
-    private: bool,
-    tls: Option<Arc<ClientConfig>>,
-    resolving: Arc<Mutex<()>>,
-}
-
-/// Why no connection was made.
-#[derive(Debug, thiserror::Error)]
-enum ConnectError {
-    #[error("{host} cannot be resolved: {source}")]
-    Resolve { host: String, source: io::Error },
-    #[error("{host} resolves to {ip}, which is {}", refused(*.private))]
-    Address { host: String, ip: String, private: bool },
-    #[error("no connection to {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
-    #[error("TLS with {host} failed: {source}")]
-    Tls { host: String, source: io::Error },
-}
-
-fn refused(private: bool) -> &'static str {
-    if private {
-        "not an address of this host or cannot be sent to"
-    } else {
-        "not a public address: set allow_private_addresses = true for this webhook if that is meant"
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-impl Connection for Box<dyn Stream> {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Box<dyn Stream>>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move { Ok(TokioIo::new(connector.connect().await?)) })
-    }
-}
-
-impl Connector {
-    async fn connect(&self) -> Result<Box<dyn Stream>, ConnectError> {
-        let host = || self.target.host.clone();
-        let stream = self.connect_tcp().await?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let failed = |source| ConnectError::Tls { host: host(), source };
-        let name = ServerName::try_from(host()).map_err(|error| failed(io::Error::other(error)))?;
-        let stream = TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(failed)?;
-        Ok(Box::new(stream))
-    }
-
-    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        let Target { host, .. } = &*self.target;
-        let addresses = self.resolve().await.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?;
-        let mut failed = None;
-        for address in addresses {
-            if !self.target.allows(address.ip(), self.private) {
-                let (host, ip, private) = (host.clone(), address.ip().to_string(), self.private);
-                failed.get_or_insert(ConnectError::Address { host, ip, private });
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // A document is sent at once, whatever was sent before.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(source) => failed = Some(ConnectError::Connect { address, source }),
-            }
-        }
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-        Err(failed.unwrap_or_else(|| ConnectError::Resolve { host: host.clone(), source: none() }))
-    }
-
-    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let guard: OwnedMutexGuard<()> = self.resolving.clone().lock_owned().await;
-        let (host, port) = (self.target.host.clone(), self.target.port);
-        let resolve = move || {
-            let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            // Held until the system has answered, also when nobody waits for it any longer.
-            drop(guard);
-            addresses
-        };
-        tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The one thread that delivers to all endpoints, and saves where they are.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
@@ -43,6 +43,24 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
 }
 
+/// Forgets where endpoints were that the configuration no longer has.
+pub fn forget_all(directory: &Path) -> Result<(), Unusable> {
+    let unusable = |source| Unusable::File { path: directory.join(FILE), source };
+    let known = file::read(directory).map_err(unusable)?;
+    tell_forgotten(&known, &Places::new());
+    if known.is_empty() { Ok(()) } else { file::write(directory, &Places::new()).map_err(unusable) }
+}
+
+fn tell_forgotten(known: &Places, places: &Places) {
+    for name in known.keys().filter(|name| !places.contains_key(*name)) {
+        tracing::warn!(
+            webhook = name,
+            "the configuration no longer has this webhook: events that it did not get are dropped, and a webhook of another name, \
+             or of this name later, begins with the events from then on"
+        );
+    }
+}
+
 /// The running thread.
 pub struct Delivering {
     stop: watch::Sender<bool>,
@@ -64,26 +82,27 @@ pub fn start(
     let mut senders = Vec::new();
     let mut endpoints = Vec::new();
     for settings in settings {
-        let place = known.get(&settings.name).copied().unwrap_or_else(|| Place::new(now, None));
+        let place = known.get(&settings.name).copied().unwrap_or_else(|| Place::new(now));
         senders.push(settings.sender()?);
         places.insert(settings.name.clone(), place);
         endpoints.push(Arc::new(Endpoint {
             secrets: ArcSwap::from_pointee(settings.secrets()?),
-            status: Mutex::new(Status { parked_at: place.parked_at(), ..Status::default() }),
+            status: Mutex::new(status_of(place)),
             resumed: Notify::new(),
             saved_epoch: place.cursor().epoch.into(),
             count: parts.telemetry.webhook(&settings.name),
             settings,
         }));
     }
+    tell_forgotten(&known, &places);
     if places != known {
         // Before the first request: what it changes is for the endpoints that are new now.
         file::write(&directory, &places).map_err(unusable)?;
     }
-    let webhooks = Arc::new(Webhooks(endpoints));
+    let webhooks = Arc::new(Webhooks { endpoints, ..Webhooks::default() });
     let (stop, stopping) = watch::channel(false);
     // Each endpoint resolves one name at a time.
-    let threads = webhooks.0.len().max(1);
+    let threads = webhooks.endpoints.len().max(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(threads).build();
     let runtime = runtime.map_err(Unusable::Thread)?;
     let delivery = Delivery { webhooks: webhooks.clone(), directory, parts, places, stopping };
@@ -94,6 +113,11 @@ pub fn start(
         runtime.shutdown_background();
     });
     Ok((webhooks, Delivering { stop, thread: Some(thread.map_err(Unusable::Thread)?) }))
+}
+
+fn status_of(place: Place) -> Status {
+    let (parked_at, skipped_at) = (place.parked_at(), place.skipped_at());
+    Status { parked_at, skipped_at, read_to: place.cursor().epoch, ..Status::default() }
 }
 
 impl Delivering {
@@ -142,10 +166,11 @@ impl Delivery {
     async fn run(mut self, senders: Vec<Sender>) {
         let board = Rc::new(Board { places: Mutex::new(self.places.clone()), urgent: Notify::new() });
         let mut drivers = JoinSet::new();
-        for (endpoint, sender) in self.webhooks.0.iter().zip(senders) {
+        for (endpoint, sender) in self.webhooks.endpoints.iter().zip(senders) {
             let place = self.places[&endpoint.settings.name];
             let (parts, stopping) = (self.parts.clone(), self.stopping.clone());
-            let driver = Driver::new(endpoint.clone(), sender, parts, board.clone(), place, stopping);
+            let journal_from = self.webhooks.journal_from.subscribe();
+            let driver = Driver::new(endpoint.clone(), sender, parts, board.clone(), place, journal_from, stopping);
             drivers.spawn_local(driver.run());
         }
         let mut due = Instant::now() + SAVE_INTERVAL;
@@ -170,7 +195,7 @@ impl Delivery {
         }
         match file::write(&self.directory, &places) {
             Ok(()) => {
-                for endpoint in &self.webhooks.0 {
+                for endpoint in &self.webhooks.endpoints {
                     let epoch = places[&endpoint.settings.name].cursor().epoch;
                     endpoint.saved_epoch.store(epoch, Ordering::Release);
                 }

@@ -11,6 +11,7 @@
 
 mod address;
 mod client;
+mod connecting;
 mod delivering;
 mod endpoint;
 mod file;
@@ -19,7 +20,7 @@ mod schedule;
 mod secrets;
 mod status;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::{
     self, ClientConfig, RootCertStore,
@@ -30,7 +31,7 @@ use tokio_rustls::rustls::{
 pub use self::{
     address::Target,
     client::{Failure, FailureKind, Outcome, Sender},
-    delivering::{Delivering, Parts, start},
+    delivering::{Delivering, Parts, forget_all, start},
     file::FILE,
     pattern::KindPattern,
     secrets::{Secrets, SecretsError, secret_of},
@@ -83,6 +84,11 @@ impl Settings {
         Secrets::load(&self.secret_file).map_err(failed)
     }
 
+    /// What of its files keeps the endpoint from being used.
+    pub fn check(&self) -> Vec<Unusable> {
+        self.secrets().err().into_iter().chain(self.sender().err()).collect()
+    }
+
     /// Sends to the endpoint. Reads the authorities that it is to be certified by.
     pub fn sender(&self) -> Result<Sender, Unusable> {
         let tls = self.target.is_tls.then(|| self.tls()).transpose()?;
@@ -97,13 +103,16 @@ impl Settings {
                     let (name, path) = (self.name.clone(), path.clone());
                     Unusable::Authorities { name, path, detail }
                 };
-                let read = CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
-                for certificate in read {
-                    let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+                let text = fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+                for certificate in CertificateDer::pem_slice_iter(&text) {
+                    // The library's error would name its types.
+                    let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
+                    added.ok_or_else(|| {
+                        unusable("must hold certificates in PEM, but one of them is damaged".to_owned())
+                    })?;
                 }
                 if roots.is_empty() {
-                    return Err(unusable("holds no certificate".to_owned()));
+                    return Err(unusable("must hold certificates in PEM, but holds none".to_owned()));
                 }
             }
             None => {
@@ -126,3 +135,6 @@ impl Settings {
         of_sale && (self.events.is_empty() || self.events.iter().any(|it| it.matches(kind)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,14 +5,14 @@
 //! - Of one subject, only the oldest event that was not delivered is being delivered, so subjects keep their order.
 //! - The position is behind an event only if this event and all before it were delivered.
 //! - An endpoint that fails gets one delivery at a time, each later than the one before, until one arrives.
-//! - An event that could not be delivered for `park_after` parks the endpoint. From then on nothing starts until it is resumed.
+//! - An event that could not be delivered for `park_after` is reported, once: the endpoint is then to be parked.
 
 use std::{
     collections::{HashSet, VecDeque},
     time::Duration,
 };
 
-use crate::{events::Cursor, sale::time::Timestamp};
+use crate::{engine::Epoch, events::Cursor, sale::time::Timestamp};
 
 /// The longest pause after the first failure; it doubles with each further one.
 pub(super) const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -68,7 +68,6 @@ pub(super) struct Schedule<T> {
     failed_at: Option<Timestamp>,
     /// While it fails, nothing starts before.
     not_before: Timestamp,
-    parked: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +112,7 @@ impl<T> State<T> {
 
 impl<T> Schedule<T> {
     /// Continues behind a position.
-    pub(super) fn new(rules: Rules, position: Cursor, parked: bool) -> Self {
+    pub(super) fn new(rules: Rules, position: Cursor) -> Self {
         Self {
             rules,
             entries: VecDeque::new(),
@@ -124,7 +123,6 @@ impl<T> Schedule<T> {
             failures: 0,
             failed_at: None,
             not_before: Timestamp::default(),
-            parked,
         }
     }
 
@@ -136,10 +134,6 @@ impl<T> Schedule<T> {
     /// Up to where events were taken in.
     pub(super) fn taken_to(&self) -> Cursor {
         self.entries.back().map_or(self.position, |entry| entry.at)
-    }
-
-    pub(super) fn is_parked(&self) -> bool {
-        self.parked
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -186,7 +180,7 @@ impl<T> Schedule<T> {
 
     pub(super) fn next(&self, now: Timestamp) -> Next {
         let at_a_time = if self.is_failing() { 1 } else { self.rules.deliveries_max };
-        if self.parked || self.in_flight >= at_a_time {
+        if self.in_flight >= at_a_time {
             return Next::Idle;
         }
         let mut subjects = HashSet::new();
@@ -220,7 +214,7 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Ends a delivery. `random`: two numbers for two pauses. Says whether the endpoint is parked by it.
+    /// Ends a delivery. `random`: two numbers for two pauses. Says whether the endpoint is to be parked.
     pub(super) fn end(&mut self, sequence: Sequence, now: Timestamp, ended: Ended, random: [u64; 2]) -> bool {
         self.in_flight -= 1;
         let entry = self.entry(sequence);
@@ -251,17 +245,34 @@ impl<T> Schedule<T> {
                 let of_endpoint = pause(self.failures, self.rules.retry_max, random[1]).max(asked);
                 self.not_before = self.not_before.max(later(now, of_endpoint));
                 let park_after = self.rules.park_after.as_millis() as u64;
-                let parks =
-                    !self.parked && self.failing_since().is_some_and(|since| now.millis_since(since) >= park_after);
-                self.parked |= parks;
-                parks
+                self.failing_since().is_some_and(|since| now.millis_since(since) >= park_after)
             }
         }
     }
 
-    /// Continues where it was, as if nothing had failed.
+    /// Forgets what waits in batches before `from`, and passes over those that were not taken in: the journal no longer has them.
+    /// Says whether events may have been missed.
+    pub(super) fn drop_before(&mut self, from: Epoch) -> bool {
+        let mut missed = false;
+        for entry in self.entries.iter_mut().take_while(|entry| entry.at.epoch < from) {
+            if matches!(entry.state, State::Waiting { .. }) {
+                entry.state = State::Done;
+                self.bytes -= std::mem::take(&mut entry.bytes);
+                missed = true;
+            }
+        }
+        self.advance();
+        if unread_from(self.taken_to()) < from {
+            self.reached(Cursor::behind(from - 1));
+            missed = true;
+        } else if unread_from(self.position) < from && self.entries.front().is_none_or(|entry| entry.at.epoch >= from) {
+            self.position = Cursor::behind(from - 1);
+        }
+        missed
+    }
+
+    /// Continues as if nothing had failed.
     pub(super) fn resume(&mut self) {
-        self.parked = false;
         (self.failures, self.failed_at, self.not_before) = (0, None, Timestamp::default());
         for entry in &mut self.entries {
             match &mut entry.state {
@@ -294,6 +305,11 @@ pub(super) fn pause(failures: u32, longest: Duration, random: u64) -> Duration {
     let doubled = RETRY_BASE.saturating_mul(1 << failures.saturating_sub(1).min(30));
     let most = doubled.min(longest).as_millis() as u64;
     Duration::from_millis(1 + random % most.max(1))
+}
+
+/// The first batch of which something is not taken in yet.
+fn unread_from(taken_to: Cursor) -> Epoch {
+    if taken_to.place.is_some() { taken_to.epoch } else { taken_to.epoch + 1 }
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

@@ -7,21 +7,28 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{Secrets, Settings, Unusable};
 use crate::{auth::Caller, engine::Epoch, sale::time::Timestamp, telemetry};
 
+/// How long reading may take before an endpoint counts as behind because of it: readers learn only every second how far they are.
+const READING_MILLIS: u64 = 5000;
+
 /// All endpoints, by name. Shared by the thread that delivers and by all that look.
 #[derive(Default)]
-pub struct Webhooks(pub(super) Vec<Arc<Endpoint>>);
+pub struct Webhooks {
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// The first batch that the journal still has, as far as it was said.
+    pub(super) journal_from: watch::Sender<Epoch>,
+}
 
 /// An endpoint, and what is known of it.
 pub struct Endpoint {
     pub settings: Settings,
     pub(super) secrets: ArcSwap<Secrets>,
     pub(super) status: Mutex<Status>,
-    /// An operator has resumed it.
+    /// An operator resumes it: see `Status::resuming`.
     pub(super) resumed: Notify,
     /// The batch that its saved position is in or behind.
     pub(super) saved_epoch: AtomicU64,
@@ -43,12 +50,18 @@ pub struct Status {
     pub failing_since: Option<Timestamp>,
     pub last_delivered_at: Option<Timestamp>,
     pub last_failure: Option<LastFailure>,
-    /// When events were last skipped, because the journal no longer had them.
+    /// When events were last missed, because the journal no longer had them.
     pub skipped_at: Option<Timestamp>,
     /// Events that were read and not delivered.
     pub waiting: u64,
     /// When the oldest of them happened.
     pub oldest_at: Option<Timestamp>,
+    /// The batch up to which the journal was read for it.
+    pub(super) read_to: Epoch,
+    /// A later batch that was durable then.
+    pub(super) unread: Option<(Epoch, Timestamp)>,
+    /// The batch with the record that it was resumed: only when that is durable, the endpoint continues.
+    pub(super) resuming: Option<Epoch>,
 }
 
 /// In one word.
@@ -80,27 +93,54 @@ impl Status {
         }
     }
 
-    /// Age of the oldest event that was not delivered; 0 without one.
+    /// Whether the journal has more for it than `waiting` counts, because it is not read on or not read in time.
+    pub fn has_unread(&self, now: Timestamp) -> bool {
+        self.unread_since(now).is_some()
+    }
+
+    /// Age of the oldest event that was not delivered, as far as that is known; 0 without one.
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
-        self.oldest_at.map_or(0.0, |at| now.millis_since(at) as f64 / 1000.0)
+        let oldest = self.oldest_at.into_iter().chain(self.unread_since(now)).min();
+        oldest.map_or(0.0, |at| now.millis_since(at) as f64 / 1000.0)
+    }
+
+    /// When a batch that was not read yet was seen to be durable.
+    fn unread_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let (epoch, at) = self.unread?;
+        (epoch > self.read_to && now.millis_since(at) >= READING_MILLIS).then_some(at)
+    }
+
+    /// Notes what is durable now.
+    fn look(&mut self, now: Timestamp, durable: Epoch) {
+        if self.unread.is_none_or(|(epoch, _)| epoch <= self.read_to) {
+            self.unread = (durable > self.read_to).then_some((durable, now));
+        }
+    }
+
+    /// As it is once the batches up to `durable` are.
+    fn behind(mut self, durable: Epoch) -> Self {
+        if self.resuming.is_some_and(|epoch| epoch <= durable) {
+            (self.parked_at, self.failing_since) = (None, None);
+        }
+        self
     }
 }
 
 impl Endpoint {
-    pub fn status(&self) -> Status {
-        self.status.lock().clone()
+    /// How it is, once the batches up to `durable` are durable.
+    pub fn status(&self, durable: Epoch) -> Status {
+        self.status.lock().clone().behind(durable)
     }
 
-    /// Has a parked endpoint continue where it was; false if it is not parked.
-    pub fn resume(&self) -> bool {
+    /// Has a parked endpoint continue where it was, and one that fails try again at once, as soon as the record of this is durable.
+    /// `record` writes it and returns its batch. None if there is nothing to resume; then nothing is recorded.
+    pub fn resume(&self, record: impl FnOnce() -> Epoch) -> Option<Epoch> {
         let mut status = self.status.lock();
-        let was_parked = status.parked_at.take().is_some();
-        if was_parked {
-            status.failing_since = None;
-            drop(status);
+        if status.resuming.is_none() && status.state() != State::Active {
+            status.resuming = Some(record());
             self.resumed.notify_one();
         }
-        was_parked
+        status.resuming
     }
 
     /// Whether the caller may know of it: whether it reaches every sale whose events the endpoint gets.
@@ -114,36 +154,72 @@ impl Endpoint {
 
 impl Webhooks {
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.0.iter().map(|endpoint| &**endpoint)
+        self.endpoints.iter().map(|endpoint| &**endpoint)
     }
 
     pub fn named(&self, name: &str) -> Option<&Endpoint> {
         self.endpoints().find(|endpoint| endpoint.settings.name == name)
     }
 
-    /// Puts secrets in force that were read again.
-    pub fn replace_secrets(&self, secrets: Vec<Secrets>) {
-        for (endpoint, secrets) in self.0.iter().zip(secrets) {
-            endpoint.secrets.store(Arc::new(secrets));
-        }
+    /// Takes the secrets of each endpoint as its file is now. An endpoint whose file is not valid keeps what it has; these errors
+    /// are returned.
+    pub fn reload_secrets(&self) -> Vec<Unusable> {
+        let reload = |endpoint: &Endpoint| match endpoint.settings.secrets() {
+            Ok(secrets) => {
+                endpoint.secrets.store(Arc::new(secrets));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        self.endpoints().filter_map(reload).collect()
     }
 
-    /// Reads the secrets of all endpoints again, as their files are now.
-    pub fn read_secrets(&self) -> Result<Vec<Secrets>, Unusable> {
-        self.endpoints().map(|endpoint| endpoint.settings.secrets()).collect()
-    }
-
-    /// Shows in the metrics how each endpoint is.
-    pub fn observe(&self, now: Timestamp) {
+    /// Shows in the metrics how each endpoint is. `durable`: the last durable batch.
+    pub fn observe(&self, now: Timestamp, durable: Epoch) {
         for endpoint in self.endpoints() {
-            let status = endpoint.status.lock();
-            let Status { parked_at, waiting, .. } = *status;
-            endpoint.count.observe(parked_at.is_some(), waiting, status.lag_seconds(now));
+            endpoint.status.lock().look(now, durable);
+            let status = endpoint.status(durable);
+            endpoint.count.observe(status.parked_at.is_some(), status.waiting, status.lag_seconds(now));
         }
     }
 
-    /// The batch from which the endpoints still need the journal; None without endpoints.
-    pub fn needs_from(&self) -> Option<Epoch> {
-        self.endpoints().map(|endpoint| endpoint.saved_epoch.load(Ordering::Acquire).max(1)).min()
+    /// The batch from which each endpoint still needs the journal.
+    pub fn needs_from(&self) -> impl Iterator<Item = Epoch> {
+        self.endpoints().map(|endpoint| endpoint.saved_epoch.load(Ordering::Acquire).max(1))
+    }
+
+    /// To be called when the journal begins with a later batch: endpoints that fail or are parked forget earlier events, and say that
+    /// they missed them.
+    pub fn journal_begins(&self, from: Epoch) {
+        self.journal_from.send_if_modified(|known| {
+            let is_later = from > *known;
+            *known = from.max(*known);
+            is_later
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_counts_what_was_not_read() {
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
+        let mut status = Status { read_to: 7, ..Status::default() };
+        status.look(at(100), 7);
+        assert!(!status.has_unread(at(200)), "nothing is unread");
+        status.look(at(200), 9);
+        // What is seen later does not make it younger.
+        status.look(at(210), 12);
+        status.read_to = 8;
+        assert_eq!((status.has_unread(at(204)), status.lag_seconds(at(204))), (false, 0.0), "it is being read");
+        assert_eq!((status.has_unread(at(210)), status.lag_seconds(at(210))), (true, 10.0));
+        status.oldest_at = Some(at(150));
+        assert_eq!(status.lag_seconds(at(210)), 60.0);
+        (status.oldest_at, status.read_to) = (None, 9);
+        assert_eq!(status.lag_seconds(at(210)), 0.0, "read in the meantime");
+        status.look(at(211), 12);
+        assert_eq!(status.lag_seconds(at(221)), 10.0);
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import standardwebhooks
 
@@ -49,6 +51,7 @@ def webhooks() -> None:
         example = subprocess.Popen(command, cwd=ROOT / "examples/python", env=own, stdout=subprocess.PIPE, text=True)
         assert example.stdout is not None
         url = example.stdout.readline().split()[-1]
+        refuses_malformed_headers(url)
         added = service.configuration.read_text().partition("[webhooks.reference]")[2]
         text = f"[webhooks.example]{added}".replace(receiver.url, url)
         service.configuration.write_text(service.configuration.read_text() + text)
@@ -75,6 +78,27 @@ def webhooks() -> None:
             service.stop()
     kinds = sorted(line.split()[0] for line in printed)
     assert kinds == ["4", "reservation.held", "sale.opened", "sale.put", "webhook.test"], printed
+
+
+def refuses_malformed_headers(url: str) -> None:
+    signed = {"content-length": "2", "webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,x"}
+    for header, value, expected in (
+        ("content-length", "-1", 400),
+        ("content-length", "abc", 400),
+        ("content-length", "99999999", 413),
+        ("webhook-timestamp", "²", 401),
+        ("webhook-timestamp", str(int(time.time())), 401),
+        ("webhook-signature", "v1,é", 401),
+    ):
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+        connection.putrequest("POST", "/hooks")
+        recent = {"webhook-timestamp": str(int(time.time()))}
+        for name, sent in (signed | recent | {header: value}).items():
+            connection.putheader(name, sent.encode("latin-1"))
+        connection.endheaders(b"{}")
+        answer = connection.getresponse()
+        assert answer.status == expected, (header, value, answer.status)
+        connection.close()
 
 
 def put_sale(service: Service) -> None:

@@ -27,8 +27,8 @@ pub(super) static RESUME_WEBHOOK: Row = Row {
     id: "resumeWebhook",
     tag: Tag::Events,
     summary: "Resume a parked webhook",
-    description: "The service sends events again, beginning with the first that did not arrive. Repeating the call changes nothing, and \
-                  neither does resuming a webhook that is not parked.",
+    description: "The service sends events to a parked webhook again, beginning with the first that did not arrive. A webhook that fails \
+                  tries again at once. Nothing happens if the webhook is active.",
     body: may_ask("NoMembers"),
     answers: &[ok_then("Webhook", "The webhook, resumed", &[])],
     problems: &[&problems::WEBHOOK_NOT_FOUND],

@@ -1,4 +1,4 @@
-// Webhooks: the state of each endpoint, and resuming one that is parked.
+// Webhooks: the state of each endpoint, and resuming one that is parked or fails.
 
 import { Refused, call } from "./api.js";
 import { make, say, span, units, withSeconds } from "./dom.js";
@@ -51,11 +51,11 @@ export function showWebhooks(mayResume) {
 }
 
 function row(webhook, mayResume, done) {
-  const { name, state, waiting, lag_seconds: lag } = webhook;
+  const { name, state, waiting, has_unread: hasUnread, lag_seconds: lag } = webhook;
   const chip = make("span", { class: `chip ${state === "active" ? "open" : state === "parked" ? "closed" : "paused"}` }, STATES[state]);
-  const resumes = mayResume && state === "parked";
+  const resumes = mayResume && state !== "active";
   const button = resumes ? make("button", { type: "button", class: "small", onclick: () => resume(webhook, done) }, "Resume") : null;
-  const cells = [chip, units(waiting), lag < 1 ? "–" : span(lag), details(webhook), button];
+  const cells = [chip, hasUnread ? `at least ${units(waiting)}` : units(waiting), lag < 1 ? "–" : span(lag), details(webhook), button];
   return make("tr", {}, make("th", { scope: "row" }, name),
     ...cells.map((cell, place) => make("td", { "data-name": COLUMNS[place + 1] || null }, cell)));
 }

@@ -28,9 +28,11 @@ pub struct WebhookBody<'a> {
     /// `active`: nothing failed that is not delivered by now; `failing`: an event could not be delivered yet; `parked`: the service
     /// sends nothing until an operator resumes it.
     state: &'static str,
-    /// Events that were read and not delivered. There may be more that were not read yet.
+    /// Events that were read and are to be sent, at most about 1000.
     waiting: u64,
-    /// Age of the oldest of them, in seconds; 0 if there is none.
+    /// Whether there is more in the journal that was not read yet: `waiting` is then the least that it has to get.
+    has_unread: bool,
+    /// Age of the oldest event that was not delivered, in seconds; 0 if there is none.
     lag_seconds: f64,
     /// When the last event arrived, since the service started.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +68,7 @@ pub struct LastFailureBody {
 
 impl<'a> WebhookBody<'a> {
     pub fn of(shown: ShownWebhook<'a>) -> Self {
-        let ShownWebhook { endpoint, status, lag_seconds } = shown;
+        let ShownWebhook { endpoint, status, lag_seconds, has_unread } = shown;
         let settings = &endpoint.settings;
         Self {
             name: &settings.name,
@@ -75,6 +77,7 @@ impl<'a> WebhookBody<'a> {
             sales: settings.sales.iter().map(|pattern| pattern.as_str()).collect(),
             state: status.state().as_str(),
             waiting: status.waiting,
+            has_unread,
             lag_seconds,
             last_delivered_at: status.last_delivered_at,
             last_failure: status.last_failure.map(|LastFailure { at, detail }| LastFailureBody { at, detail }),

@@ -340,6 +340,7 @@ fn webhook(state: &str) -> Value {
         "sales": [],
         "state": state,
         "waiting": 0,
+        "has_unread": false,
         "lag_seconds": 0.0,
         "last_delivered_at": "2025-11-27T08:00:00.123Z",
     });

@@ -17,7 +17,7 @@ fn at(seconds: u64) -> Timestamp {
 
 /// A schedule with events of these subjects, of batches 1, 2 and so on.
 fn with(subjects: &[u64]) -> Schedule<u64> {
-    let mut schedule = Schedule::new(RULES, Cursor::behind(0), false);
+    let mut schedule = Schedule::new(RULES, Cursor::behind(0));
     for (number, subject) in (1..).zip(subjects) {
         schedule.take(Cursor::at(number, 0), *subject, at(number), 10, number);
     }
@@ -86,7 +86,7 @@ fn an_endpoint_is_left_alone_as_long_as_it_asks_within_bounds() {
 }
 
 #[test]
-fn an_event_that_fails_too_long_parks_until_it_is_resumed() {
+fn an_event_that_fails_too_long_parks_and_begins_anew_when_resumed() {
     let mut schedule = with(&[1, 2]);
     schedule.start(0, at(100));
     assert!(!schedule.end(0, at(100), REFUSED, [0; 2]));
@@ -98,7 +98,6 @@ fn an_event_that_fails_too_long_parks_until_it_is_resumed() {
     assert!(!schedule.end(0, at(699), REFUSED, [0; 2]));
     schedule.start(0, at(700));
     assert!(schedule.end(0, at(700), REFUSED, [0; 2]), "600 s after its first failure");
-    assert_eq!((schedule.next(at(9_999)), schedule.is_parked()), (Next::Idle, true));
     schedule.resume();
     assert_eq!(schedule.next(at(10_000)), Next::Start(0));
     schedule.start(0, at(10_000));
@@ -134,6 +133,44 @@ fn only_so_much_waits() {
     assert!(schedule.has_room());
 }
 
+#[test]
+fn one_that_fails_is_tried_at_once_when_it_is_resumed() {
+    let mut schedule = with(&[1]);
+    schedule.start(0, at(100));
+    schedule.end(0, at(100), Ended::Failed { retry_after: Some(Duration::from_secs(50)) }, [0; 2]);
+    assert_eq!(schedule.next(at(101)), Next::Wait(at(150)));
+    schedule.resume();
+    assert_eq!((schedule.next(at(101)), schedule.failing_since()), (Next::Start(0), None));
+}
+
+#[test]
+fn what_the_journal_no_longer_has_leaves_memory() {
+    // Batches 1 to 4; the journal begins with batch 3.
+    let mut schedule = with(&[1, 2, 3, 4]);
+    schedule.start(0, at(5));
+    assert!(!schedule.drop_before(1), "nothing before it");
+    assert!(schedule.drop_before(3), "the second waited");
+    assert_eq!((schedule.waiting(), schedule.position()), (3, Cursor::behind(0)), "what is under way may end");
+    schedule.end(0, at(6), REFUSED, [0; 2]);
+    assert!(schedule.drop_before(3), "the first waits again");
+    assert_eq!((schedule.waiting(), schedule.oldest(), schedule.position()), (2, Some(at(3)), Cursor::behind(2)));
+    assert!(!schedule.drop_before(3), "no longer");
+    // Beyond what was taken in.
+    assert!(schedule.drop_before(9));
+    assert_eq!(
+        (schedule.waiting(), schedule.position(), schedule.taken_to()),
+        (0, Cursor::behind(8), Cursor::behind(8))
+    );
+    assert!(!schedule.drop_before(9));
+    assert!(schedule.has_room() && schedule.next(at(99)) == Next::Idle);
+    // With one under way.
+    let mut schedule = with(&[1]);
+    schedule.start(0, at(5));
+    assert!(schedule.drop_before(9), "batches 2 to 8 were not taken in");
+    schedule.end(0, at(6), Ended::Delivered, [0; 2]);
+    assert_eq!((schedule.position(), schedule.waiting()), (Cursor::behind(8), 0));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Take(u64),
@@ -164,7 +201,7 @@ proptest! {
         // By number: subject, and whether it arrived.
         let mut events: Vec<(u64, bool)> = Vec::new();
         let mut newest: BTreeMap<u64, usize> = BTreeMap::new();
-        let mut schedule: Schedule<u64> = Schedule::new(RULES, Cursor::behind(0), false);
+        let mut schedule: Schedule<u64> = Schedule::new(RULES, Cursor::behind(0));
         let (mut now, mut flying, mut random) = (at(1), Vec::new(), seed);
         let take = |schedule: &mut Schedule<u64>, number: u64, subject: u64| {
             schedule.take(Cursor::behind(number + 1), subject, at(number), 1, number);
@@ -204,7 +241,7 @@ proptest! {
                 Step::Resume => schedule.resume(),
                 Step::Crash => {
                     let position = schedule.position();
-                    schedule = Schedule::new(RULES, position, schedule.is_parked());
+                    schedule = Schedule::new(RULES, position);
                     flying.clear();
                     newest.clear();
                     for number in position.epoch..events.len() as u64 {

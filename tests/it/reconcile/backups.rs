@@ -1,6 +1,13 @@
 //! `doorbuster backup`: a copy made while the service works is a data directory with everything that was acknowledged before.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -226,4 +233,29 @@ fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     assert_eq!(damaged.code, Some(3), "{}", damaged.stderr);
     assert!(damaged.stderr.contains("snapshot-"), "{}", damaged.stderr);
     assert!(!copy.exists());
+}
+
+/// Where webhooks are is read first, so the copied journal has every event that they were sent.
+#[test]
+fn the_journal_of_a_copy_does_not_end_before_its_webhooks() {
+    let place = Place::sqlite();
+    let process = Process::start(&place.data(), &place.settings());
+    let mut client = process.client();
+    client.put("/v1/sales/drop", &open_sale(json!([{ "sku": "tv", "initial_stock": 10 }]))).success(201);
+    // A pipe tells when it is read, and makes that take as long as the next hold.
+    let places = place.data().join("webhooks.json");
+    assert!(Command::new("mkfifo").arg(&places).status().unwrap().success());
+    let copy = place.data().with_extension("copy");
+    let held = thread::scope(|scope| {
+        let backup = scope.spawn(|| place.backup(&copy));
+        let mut pipe = File::options().write(true).open(&places).unwrap();
+        let held = client.hold("drop", "ann", [("tv", 3)]);
+        pipe.write_all(b"{}").unwrap();
+        drop(pipe);
+        assert_eq!(backup.join().unwrap().code, Some(0));
+        held
+    });
+    assert_eq!(fs::read_to_string(copy.join("webhooks.json")).unwrap(), "{}");
+    let copied = place.of_copy(&copy);
+    has_all(&Process::start(&copied.data(), &copied.settings()), &[held]);
 }

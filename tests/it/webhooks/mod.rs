@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -21,7 +22,10 @@ use serde_json::{Value, json};
 use self::receiver::{OK, Receiver, Reply};
 use crate::{
     contract::keys::Keys,
-    served::{Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, reserve_body},
+    served::{
+        Ask, Client, Feed, Service, documents::items, metrics::Scrape, open_sale, process::without_environment,
+        reserve_body,
+    },
 };
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -194,24 +198,32 @@ fn the_events_of_a_subject_arrive_in_order_whatever_fails() {
 #[test]
 fn while_a_secret_is_replaced_both_are_valid() {
     let receiver = Receiver::good();
-    let rotated = of_puts_and_holds(receiver.url());
-    let file = rotated.secret_file.clone();
-    let service = serve([("orders", rotated)]);
+    let [rotated, other] = [(); 2].map(|()| of_puts_and_holds(receiver.url()));
+    let (file, other_file) = (rotated.secret_file.clone(), other.secret_file.clone());
+    // The other gets nothing; its secret only must not stand in the way.
+    let other = Webhook { sales: vec!["none".to_owned().try_into().unwrap()], ..other };
+    let service = serve([("another", other), ("orders", rotated)]);
     let mut client = service.client();
     put(&mut client, "one");
     wait_until("it arrived", || receiver.count() == 1);
     fs::write(&file, format!("{OTHER_SECRET}\n{SECRET}\n")).unwrap();
-    service.running().reload_webhook_secrets().unwrap();
+    assert!(service.running().reload_webhook_secrets().is_empty());
     put(&mut client, "two");
     wait_until("it arrived", || receiver.count() == 2);
     // What is wrong changes nothing.
     fs::write(&file, "whsec_short").unwrap();
-    let told = service.running().reload_webhook_secrets().unwrap_err().to_string();
+    let told = service.running().reload_webhook_secrets();
+    assert_eq!(told.len(), 1);
+    let told = told[0].to_string();
     assert!(told.starts_with("webhooks.orders.secret_file ") && told.contains("line 1 must be"), "{told}");
     put(&mut client, "three");
     wait_until("it arrived", || receiver.count() == 3);
+    // What is wrong with one keeps no other from being replaced, and each is told.
+    fs::write(&other_file, "whsec_short").unwrap();
+    assert_eq!(service.running().reload_webhook_secrets().len(), 2);
     fs::write(&file, OTHER_SECRET).unwrap();
-    service.running().reload_webhook_secrets().unwrap();
+    let told = service.running().reload_webhook_secrets();
+    assert!(told.len() == 1 && told[0].to_string().starts_with("webhooks.another.secret_file "), "{told:?}");
     put(&mut client, "four");
     wait_until("it arrived", || receiver.count() == 4);
     let signed: Vec<_> =
@@ -241,6 +253,38 @@ fn a_webhook_that_cannot_be_used_stops_the_start_and_says_why() {
     assert!(no_secret.contains("doorbuster keys webhook") && !no_secret.contains("hunter2"), "{no_secret}");
     let no_authority = start(&|webhook| webhook.ca_file = webhook.secret_file.clone());
     assert!(no_authority.starts_with("webhooks.orders.ca_file "), "{no_authority}");
+}
+
+/// What `serve` would refuse, `check-config` says.
+#[test]
+fn files_of_webhooks_are_checked_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("doorbuster.toml");
+    let check = |more: &str, secret: &str| {
+        let text = format!(
+            "[webhooks.orders]\nurl = \"https://127.0.0.1/hooks?token=hidden\"\nsecret_file = \"{secret}\"\n{more}"
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+        without_environment(&mut command);
+        let said = command.arg("check-config").arg("--config").arg(&file).output().unwrap();
+        let [out, error] = [said.stdout, said.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(!out.contains("hidden") && !error.contains("hidden"), "{out}{error}");
+        (said.status.code(), error)
+    };
+    let secret = secret_file(SECRET);
+    let secret = secret.to_str().unwrap();
+    let (code, error) = check("ca_file = \"/nowhere/ca.pem\"\n", "/nowhere/secret");
+    assert_eq!(code, Some(2));
+    let lines: Vec<_> = error.lines().collect();
+    assert!(
+        lines[0].starts_with("error: webhooks.orders.secret_file /nowhere/secret: cannot be read")
+            && lines[1].starts_with("error: webhooks.orders.ca_file /nowhere/ca.pem: cannot be read"),
+        "{error}"
+    );
+    assert_eq!(check("allow_private_addresses = 1\n", secret).0, Some(2));
+    // With both files there is nothing wrong.
+    assert_eq!(check(&format!("ca_file = \"{}\"\n", faults::certified().1), secret), (Some(0), String::new()));
 }
 
 #[test]
