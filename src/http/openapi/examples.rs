@@ -346,6 +346,7 @@ fn webhook(state: &str) -> Value {
     });
     if state == "parked" {
         webhook["waiting"] = json!(120);
+        webhook["has_unread"] = json!(true);
         webhook["lag_seconds"] = json!(86_460.5);
         webhook["failing_since"] = json!("2025-11-27T08:01:00.000Z");
         webhook["parked_at"] = json!("2025-11-28T08:01:02.000Z");
