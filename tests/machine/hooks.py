@@ -38,7 +38,8 @@ GROUPS = [
     (r"/lines", r"must have one line, because .* is sold to groups: .*"),
     (
         r"/group",
-        r"must be (left out: (none of these items|this item) is (not )?sold to groups|a group of the item that the line asks for)",
+        r"must be (left out: (none of these items|this item) is (not )?sold to groups"
+        r"|a group of the item that the line asks for)",
     ),
 ]
 MORE_OF_GROUP = (r"/lines", r"must not ask for more units of an item that is sold to groups: .*")
