@@ -383,7 +383,7 @@ fn webhooks_are_told_what_is_wrong_with_them() {
         (
             &*format!("{plain}url = \"https://me:hidden@a.example/\""),
             "webhooks.orders.url = \"…\" from ",
-            "without user",
+            "must not contain a user name",
         ),
         (&*format!("[webhooks.Orders]\n{good}"), "webhooks.\"Orders\" = a section from ", "must have a name of"),
         (

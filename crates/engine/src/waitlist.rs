@@ -378,9 +378,9 @@ impl Engine {
             let position = is_waiting.then(|| 1 + self.waiting_before(entry.sale, entry.place));
             let published = self.published.load();
             let sale = published.catalogue.sale_numbered(entry.sale);
-            // The sale may end earlier by now than it was to end when the customer joined.
+            // The sale may end earlier by now than it was to end when the customer joined. If that is past, the next tick says so.
             if let Some(waitlist) = sale.settings.waitlist.filter(|_| is_waiting)
-                && let Some(last) = last_offer_of(sale, waitlist)
+                && let Some(last) = last_offer_of(sale, waitlist).filter(|&last| last > entry.id.created_at())
             {
                 entry.expires_at = entry.expires_at.min(last);
             }
