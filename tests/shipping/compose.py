@@ -168,7 +168,7 @@ def check_load(deploy: Path) -> None:
         done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
         assert done.returncode == 0, f"{words} ends with {done.returncode}: {done.stdout}{done.stderr}"
         scenarios = [file for file in (ROOT / "loadtest/src/load/scenarios").glob("*.rs") if file.name != "mod.rs"]
-    assert len(list(report.glob("*/report.html"))) == len(scenarios), "a report of each scenario"
+        assert len(list(report.glob("*/report.html"))) == len(scenarios), "a report of each scenario"
 
 
 CHECKS = [check_schema, check_names, check_bounds, check_scrape, check_database, check_commands, check_load]
