@@ -26,7 +26,7 @@ use sale::{
 /// Entries that one step looks at. Each takes about a microsecond, and everybody waits for the step.
 const LOOKS_PER_STEP: usize = 128;
 /// Steps of one tick for a sale. Between two of them others get the locks.
-const STEPS_PER_TICK: usize = 8;
+const STEPS_PER_TICK: usize = 16;
 /// Entries that expire under one lock.
 const EXPIRED_PER_STEP: usize = 128;
 
